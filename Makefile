@@ -1,0 +1,47 @@
+# make demo    set up, then run both demonstrations and print where their reports lie
+# make test    set up, then run the tests
+# make check   lint, formatting, types, import contracts
+# make bench   print the benchmark tables
+# make test-slow   statistical, training and whole-demo checks
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+OUT ?= out
+# On a machine with the usual index, TORCH_INDEX=https://download.pytorch.org/whl/cpu keeps torch free of CUDA.
+TORCH_INDEX ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench setup
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt .ci/system-libraries
+	@echo "Setting up .venv (about two minutes, once) ..."
+	@bash .ci/system-libraries
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/medsam-planner demo pelvic-screw --out $(OUT)/pelvic-screw
+	$(BIN)/medsam-planner demo brain-biopsy --out $(OUT)/brain-biopsy
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,119 @@
+"""From one box to a 3D mask: seconds and peak memory, beside MedSAM's way of doing it on the same slices.
+
+The study is procedural: 20 × 512 × 512, an organ of slowly changing outline with a neighbour of near-equal contrast.
+The baseline encodes and decodes every slice of the mask with MedSAM ViT-B (random weights: the same arithmetic); it is
+timed on one slice and multiplied. Run: ``python -m benchmarks.propagation`` (about a minute on two cores).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+SLICES, SIDE, STEP_MM, PIXEL_MM = 20, 512, 2.0, 0.8
+
+
+def organ_study() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """HU of the study and the organ's mask, both (20, 512, 512)."""
+    row, column = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    study = np.full((SLICES, SIDE, SIDE), -1000.0, dtype=np.float32)
+    organ = np.zeros(study.shape, dtype=bool)
+    for index in range(SLICES):
+        body = ((row - 256) / 190) ** 2 + ((column - 256) / 235) ** 2 < 1
+        shrink = np.sqrt(max(1 - ((index - 9.5) / 14) ** 2, 0.01))
+        organ[index] = ((row - 230 - index) / (60 * shrink)) ** 2 + ((column - 200) / (80 * shrink)) ** 2 < 1
+        neighbour = ((row - 250) / 45) ** 2 + ((column - 330) / 40) ** 2 < 1
+        study[index][body] = -60.0
+        study[index][neighbour & body] = 45.0
+        study[index][organ[index]] = 95.0
+    noise = np.random.default_rng(0).normal(0, 14, study.shape)
+    return (study + noise).astype(np.float32), organ
+
+
+def measure_session() -> dict[str, float]:
+    """Seconds of each step with the shipped weights, in a process of its own."""
+    import highdicom
+
+    import medsam_planner as mp
+    from prompts import Box, Click
+
+    study, organ = organ_study()
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
+    affine[2, 0], affine[1, 1], affine[0, 2] = STEP_MM, PIXEL_MM, PIXEL_MM
+    volume = highdicom.Volume(study, affine, "PATIENT")
+    rows, columns = np.nonzero(organ[10])
+    box = Box(
+        (columns.min() * PIXEL_MM, rows.min() * PIXEL_MM, 10 * STEP_MM),
+        (columns.max() * PIXEL_MM, rows.max() * PIXEL_MM, 10 * STEP_MM),
+    )
+    figures = {}
+    session = mp.Session(volume)
+    session.add(box)
+    for name, options in (
+        ("3D mask", {"samples": 0}),
+        ("3D mask + 16 runs", {"samples": 16}),
+        ("3D mask + Grad-CAM", {"samples": 0, "saliency": True}),
+    ):
+        start = perf_counter()
+        result = session.segment(**options)
+        figures[name] = perf_counter() - start
+    session.add(Click((200 * PIXEL_MM, 236 * PIXEL_MM, 6 * STEP_MM)))
+    start = perf_counter()
+    session.preview()
+    figures["correction"] = perf_counter() - start
+    mask = result.mask.array
+    figures["dice"] = 2 * float((mask & organ).sum()) / float(mask.sum() + organ.sum())
+    figures["slices"] = float(mask.any(axis=(1, 2)).sum())
+    figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures
+
+
+def measure_baseline() -> dict[str, float]:
+    """Seconds MedSAM ViT-B needs for one slice: encode, then decode a box."""
+    from medsam_planner.engine.medsam import MedSam
+    from medsam_planner.engine.protocol import SlicePrompt
+    from medsam_planner.engine.zoom import extract, prompt_to_crop
+
+    study, organ = organ_study()
+    model = MedSam.with_random_weights()
+    rows, columns = np.nonzero(organ[10])
+    prompt = SlicePrompt(box=np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=float))
+    (crop,) = model.crops(prompt, (SIDE, SIDE), (PIXEL_MM, PIXEL_MM))
+    field = extract(np.clip((study[10] + 160) / 400, 0, 1), crop)[None]
+    start = perf_counter()
+    embedding = model.encode(field)
+    encoded = perf_counter()
+    model.decode(embedding, prompt_to_crop(prompt, crop))
+    return {
+        "encode": encoded - start,
+        "decode": perf_counter() - encoded,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        ours = pool.apply(measure_session)
+    with context.Pool(1) as pool:
+        theirs = pool.apply(measure_baseline)
+    loop = ours["slices"] * (theirs["encode"] + theirs["decode"])
+    print(f"one box, {ours['slices']:.0f} slices of {SIDE} x {SIDE}; Dice with the known organ {ours['dice']:.3f}")
+    print(f"{'step':34}{'seconds':>10}{'MedSAM loop / this':>20}")
+    first = ours["3D mask"]
+    print(f"{'3D mask':34}{first:10.2f}{loop / first:20.0f}")
+    for name in ("3D mask + 16 runs", "3D mask + Grad-CAM"):
+        print(f"{name + ' (mask known)':34}{ours[name]:10.2f}{loop / ours[name]:20.0f}")
+    ratio = theirs["decode"] / ours["correction"]
+    print(f"{'correction on another slice':34}{ours['correction']:10.3f}{ratio:20.2f} (against one SAM decode)")
+    print(f"{'MedSAM ViT-B loop (one slice x n)':34}{loop:10.1f}{1:20.0f}")
+    print(f"peak memory: {ours['peak_mib']:.0f} MiB; MedSAM ViT-B {theirs['peak_mib']:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

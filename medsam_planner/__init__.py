@@ -1,0 +1,39 @@
+"""Few-click segmentation of CT and MR with honest uncertainty, and trajectory plans whose safety margins hold.
+
+Research use only; not a medical device.
+
+The names below are imported when they are first used, so that ``import medsam_planner`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medsam_planner.io import load_volume, save_dicom_seg, save_nifti, save_parametric_map
+    from medsam_planner.segmentation import SegmentationResult
+    from medsam_planner.session import Session
+
+__all__ = ["SegmentationResult", "Session", "load_volume", "save_dicom_seg", "save_nifti", "save_parametric_map"]
+
+_HOMES = {
+    "SegmentationResult": "medsam_planner.segmentation",
+    "Session": "medsam_planner.session",
+    "load_volume": "medsam_planner.io",
+    "save_dicom_seg": "medsam_planner.io",
+    "save_nifti": "medsam_planner.io",
+    "save_parametric_map": "medsam_planner.io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'medsam_planner' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

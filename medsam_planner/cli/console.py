@@ -1,0 +1,97 @@
+"""What every command prints with: a progress display on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from medsam_planner.progress import Progress
+
+if TYPE_CHECKING:
+    from medsam_planner.plan_review import ReviewedPlan
+
+__all__ = ["console", "output", "say", "tell_plan", "watched"]
+
+_PLAIN_INTERVAL_S = 5.0
+
+console = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """One line on standard output, at once."""
+    typer.echo(text)
+
+
+class _Bars:
+    """Rich progress bars, one for each stage."""
+
+    is_cancelled = False  # Ctrl-C raises by itself
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        self.display = RichProgress(
+            TextColumn("{task.description:<32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, int] = {}
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks or done == 0:
+            self._tasks[stage] = self.display.add_task(stage, total=total)
+        self.display.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+
+class _Lines:
+    """A line now and then: for logs."""
+
+    is_cancelled = False
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        if done and done != total and time.monotonic() - self._last < _PLAIN_INTERVAL_S:
+            return
+        if done == 0:
+            return
+        self._last = time.monotonic()
+        console.print(f"  {stage}: {done}/{total}")
+
+
+@contextmanager
+def watched() -> Iterator[Progress]:
+    """A progress object for the length of a block."""
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    bars = _Bars()
+    with bars.display:
+        yield bars
+
+
+def tell_plan(reviewed: ReviewedPlan) -> int:
+    """Say what came out, the report's path last; the exit code tells whether a plan exists."""
+    plan = reviewed.plan
+    if plan.feasible:
+        best = plan.alternatives[0]
+        say(
+            f"Plan: certified clearance {best.certified_clearance_mm:.1f} mm beyond all margins, limited by "
+            f"{best.limiting_structure}; {best.length_mm:.0f} mm long; {len(plan.alternatives)} alternatives."
+        )
+    else:
+        say("No plan meets all constraints.")
+        for relaxation in plan.relaxations:
+            say(f"  {relaxation.text}")
+    say(f"Report: {reviewed.report_path}")
+    return 0 if plan.feasible else 1

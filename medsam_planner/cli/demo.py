@@ -1,0 +1,36 @@
+"""``medsam-planner demo [pelvic-screw|brain-biopsy] --out DIR``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["demo"]
+
+
+class DemoName(StrEnum):
+    """The demonstrations that need no download."""
+
+    PELVIC_SCREW = "pelvic-screw"
+    BRAIN_BIOPSY = "brain-biopsy"
+
+
+def demo(
+    name: Annotated[DemoName, typer.Argument(help="Which one.")] = DemoName.PELVIC_SCREW,
+    out: Annotated[Path, typer.Option(help="Folder for the results; created when absent.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the phantom, the stochastic runs and the planner.", min=0)] = 0,
+) -> None:
+    """Run a whole case, from a study to a reviewed plan, without a download."""
+    from medsam_planner.cli.console import say, tell_plan, watched
+
+    say(f"MedSAM Planner, demonstration '{name.value}'. Research use only; not a medical device.")
+    with watched() as progress:
+        if name is DemoName.PELVIC_SCREW:
+            from medsam_planner.demo.pelvic_screw import run_pelvic_screw as run
+        else:
+            from medsam_planner.demo.brain_biopsy import run_brain_biopsy as run
+        reviewed = run(out, seed=seed, say=say, progress=progress)
+    raise typer.Exit(tell_plan(reviewed))

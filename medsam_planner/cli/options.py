@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Modality", "Model", "Out", "ResampleTilt", "Samples", "Seed", "Series", "Window"]
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
+Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
+Samples = Annotated[int, typer.Option(help="Stochastic runs for the uncertainty; 0 for none.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0)]
+Series = Annotated[str | None, typer.Option(help="Which series: its number in `inspect`, its UID or description.")]
+Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]
+ResampleTilt = Annotated[bool, typer.Option("--resample-tilt", help="Straighten a stack with gantry tilt.")]
+Window = Annotated[
+    str | None, typer.Option(help="CT window: soft-tissue, lung, brain, bone, full, or CENTRE,WIDTH in HU.")
+]

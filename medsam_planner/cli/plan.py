@@ -1,0 +1,25 @@
+"""``medsam-planner plan CASE.toml --out DIR``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medsam_planner.cli.options import Out
+
+__all__ = ["plan"]
+
+
+def plan(
+    case: Annotated[Path, typer.Argument(help="Case file (TOML): study, masks, tool, entry, target, limits.")],
+    out: Out,
+) -> None:
+    """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
+    from medsam_planner.cli.console import tell_plan, watched
+    from medsam_planner.plan_review import review_case
+
+    with watched() as progress:
+        reviewed = review_case(case, out, progress=progress)
+    raise typer.Exit(tell_plan(reviewed))

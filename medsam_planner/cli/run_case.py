@@ -1,0 +1,46 @@
+"""``medsam-planner run STUDY PROMPTS.json CASE.toml --out DIR``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medsam_planner.cli.options import Modality, Model, Out, ResampleTilt, Samples, Seed, Series, Window
+
+__all__ = ["run_case"]
+
+
+def run_case(
+    study: Annotated[Path, typer.Argument(help="DICOM folder, zip or file, or NIfTI.")],
+    prompts: Annotated[Path, typer.Argument(help="Prompt file (JSON).")],
+    case: Annotated[Path, typer.Argument(help="Case file (TOML); structures without a mask come from the prompts.")],
+    out: Out,
+    model: Model = "compact",
+    samples: Samples = 16,
+    window: Window = None,
+    seed: Seed = 0,
+    series: Series = None,
+    resample_tilt: ResampleTilt = False,
+    modality: Modality = None,
+) -> None:
+    """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
+    from medsam_planner.cli.console import tell_plan, watched
+    from medsam_planner.pipeline import SegmentationOptions, segment_prompt_file
+    from medsam_planner.plan_review import review_segmented_case
+
+    options = SegmentationOptions(model=model, samples=samples, window=window, seed=seed)
+    with watched() as progress:
+        segmented = segment_prompt_file(
+            study,
+            prompts,
+            out,
+            options,
+            series=series,
+            resample_tilt=resample_tilt,
+            modality=modality,
+            progress=progress,
+        )
+        reviewed = review_segmented_case(case, segmented, out, progress=progress)
+    raise typer.Exit(tell_plan(reviewed))

@@ -1,0 +1,52 @@
+"""``medsam-planner segment STUDY PROMPTS.json --out DIR``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medsam_planner.cli.options import Modality, Model, Out, ResampleTilt, Samples, Seed, Series, Window
+
+__all__ = ["segment"]
+
+
+def segment(
+    study: Annotated[Path, typer.Argument(help="DICOM folder, zip or file, or NIfTI.")],
+    prompts: Annotated[Path, typer.Argument(help="Prompt file (JSON).")],
+    out: Out,
+    model: Model = "compact",
+    samples: Samples = 16,
+    saliency: Annotated[bool, typer.Option(help="Compute the Grad-CAM volume.")] = True,
+    triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
+    window: Window = None,
+    seed: Seed = 0,
+    series: Series = None,
+    resample_tilt: ResampleTilt = False,
+    modality: Modality = None,
+) -> None:
+    """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
+    from medsam_planner.cli.console import say, watched
+    from medsam_planner.pipeline import SegmentationOptions, segment_prompt_file
+
+    options = SegmentationOptions(
+        model=model, samples=samples, saliency=saliency, triplanar=triplanar, window=window, seed=seed
+    )
+    with watched() as progress:
+        segmented = segment_prompt_file(
+            study,
+            prompts,
+            out,
+            options,
+            series=series,
+            resample_tilt=resample_tilt,
+            modality=modality,
+            progress=progress,
+        )
+    for structure, result in segmented.results.items():
+        volume_ml = float(result.mask.array.sum()) * segmented.study.voxel_volume / 1000.0
+        say(f"{structure}: {volume_ml:.2f} ml")
+        if not result.mask.array.any():
+            say(f"  The model found nothing where '{structure}' was prompted. Add a box on its middle slice.")
+    say(f"Results: {out}")

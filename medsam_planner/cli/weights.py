@@ -1,0 +1,71 @@
+"""``medsam-planner weights list|fetch|verify|convert|path``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Model weights: what there is, where it lies, whether it is whole.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name in `weights list`.")]
+
+
+@app.command("list")
+def list_all() -> None:
+    """Show every known set of weights and its state."""
+    from rich.table import Table
+
+    from medsam_planner.cli.console import output
+    from medsam_planner.engine.registry import list_weights
+
+    table = Table("name", "state", "licence", "size", "input", "path", box=None)
+    for row in list_weights():
+        size = "" if row.size_bytes is None else f"{row.size_bytes / 1e6:.1f} MB"
+        table.add_row(row.name, row.state.value, row.licence, size, f"{row.input_size}²", str(row.path))
+    output.print(table)
+
+
+@app.command()
+def fetch(name: Name) -> None:
+    """Download weights from their hub, resumably, and check them."""
+    from medsam_planner.cli.console import say, watched
+    from medsam_planner.engine.hub import fetch as fetch_weights
+
+    with watched() as progress:
+        say(str(fetch_weights(name, progress=progress)))
+
+
+@app.command()
+def verify(name: Name) -> None:
+    """Compare the file with the recorded checksum; exit code 1 when it is absent or damaged."""
+    from medsam_planner.cli.console import say
+    from medsam_planner.engine.registry import verify as verify_weights
+
+    outcome = verify_weights(name)
+    say(f"{outcome.name}: {outcome.state.value}" + (f". {outcome.advice}" if outcome.advice else ""))
+    raise typer.Exit(0 if outcome.is_whole else 1)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Official .pth, or a Hugging Face directory.")],
+    target: Annotated[Path, typer.Argument(help="Hugging Face directory to write.")],
+) -> None:
+    """Turn MedSAM's official checkpoint into the Hugging Face layout."""
+    from medsam_planner.cli.console import say
+    from medsam_planner.engine.medsam_weights import convert as convert_weights
+
+    say(str(convert_weights(source, target)))
+
+
+@app.command()
+def path(name: Name) -> None:
+    """Print where the file lies."""
+    from medsam_planner.cli.console import say
+    from medsam_planner.engine.registry import weights_path
+
+    say(str(weights_path(name)))

@@ -1,0 +1,1 @@
+"""Two demonstrations that need no download."""

@@ -1,0 +1,197 @@
+"""The pelvic screw, from a procedural CT series to the report, with the true clearance beside the planned one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medsam_planner.demo.pelvis_phantom import PelvisPhantom, PhantomScan, pelvis_phantom
+from medsam_planner.geometry import lps_from_index
+from medsam_planner.io import load_volume
+from medsam_planner.io.dicom_writer import write_ct_series
+from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_logs
+from medsam_planner.plan_review import PlanInputs, ReviewedPlan, review_plan
+from medsam_planner.planning.margins import margin_from_spread
+from medsam_planner.planning.problem import (
+    Limits,
+    PlanningProblem,
+    SearchSettings,
+    Weights,
+    entry_region_on_surface,
+    points_in_sphere,
+)
+from medsam_planner.planning.structures import Avoid, StayInside, Structure
+from medsam_planner.planning.tool import Tool
+from medsam_planner.progress import Progress
+from medsam_planner.report import StructureRole
+from medsam_planner.run_folder import open_run_folder, write_segmentations
+from medsam_planner.volumes import StudyVolume
+from prompts import Box, Click, PromptLog
+
+__all__ = ["run_pelvic_screw"]
+
+_BONE = "supra_acetabular_bone"
+_VESSELS = {"external_iliac_artery": "iliac_artery", "external_iliac_vein": "iliac_vein"}
+_TRUE_STRUCTURE = {_BONE: "hemipelvis_left", **_VESSELS, "sciatic_nerve": "sciatic_nerve"}
+"""Clearance is checked against the whole bone and the whole vessels, not only against the parts that were prompted."""
+_BONE_BOXES = 10
+"""Coronal: across the corridor, where the bone's section is compact."""
+_VESSEL_HEIGHTS_LPS_MM = (78.0, 66.0, 54.0, 42.0, 30.0, 18.0, 6.0)
+"""Where axial boxes are drawn on the front branch of each vessel."""
+_VESSEL_RANGE_LPS_MM = (86.0, -4.0)
+"""Above and below, the annotator says "not here": the plan needs the vessels no farther."""
+_SCREW = Tool(radius_mm=3.25, entry_error_mm=0.5, target_error_mm=0.8)
+"""A 6.5 mm cannulated screw; errors as assumed for placement with navigation."""
+_SCAN_SHAPE, _SCAN_SPACING_MM = (154, 302, 302), (1.4, 1.1, 1.1)
+_LIMITS = Limits(max_length_mm=130.0, min_length_mm=60.0, max_entry_angle_deg=60.0)
+
+
+def run_pelvic_screw(
+    out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
+) -> ReviewedPlan:
+    """Segment bone and vessels of a phantom, and plan a supra-acetabular screw inside the one and past the others.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the results.
+    seed : int
+        Of the phantom's noise, the stochastic runs and the planner.
+    say : callable
+        Told one line for each stage.
+    progress : Progress, optional
+    """
+    folder = open_run_folder(out)
+    say("1/5 Building the pelvis phantom and writing it as a DICOM series.")
+    phantom = pelvis_phantom(PhantomScan(shape=_SCAN_SHAPE, spacing_mm=_SCAN_SPACING_MM, seed=seed), progress=progress)
+    write_ct_series(phantom.volume_hu, folder / "study", series_description="Pelvis phantom, oblique", seed=seed)
+    say("2/5 Reading the series back.")
+    study = load_volume(folder / "study", progress=progress)
+    say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic runs and Grad-CAM.")
+    logs = (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
+    segmented = segment_logs(study, logs, SegmentationOptions(seed=seed), progress=progress)
+    write_segmentations(folder, segmented.results, segmented.logs, study=study, surfaces=segmented.surfaces)
+    for name, result in segmented.results.items():
+        share = _share_inside(result.mask.array, _truth(phantom, name, study).array)
+        say(f"    {name}: {share:.0%} of the mask lies in the true structure")
+    say("4/5 Planning a 6.5 mm screw in the supra-acetabular corridor.")
+    inputs = _plan_inputs(phantom, segmented, seed)
+    say("5/5 Writing the report.")
+    reviewed = review_plan(inputs, folder, progress=progress)
+    if reviewed.plan.feasible:
+        best = reviewed.plan.alternatives[0]
+        line = np.array([best.entry_lps_mm, best.target_lps_mm])
+        for name, true_mm in _true_clearance_mm(phantom, line).items():
+            planned = best.clearance_mm_by_structure[name]
+            say(f"    {name}: planned {planned:.1f} mm beyond margin and tool error, true {true_mm:.1f} mm of room")
+    return reviewed
+
+
+def _bone_log(phantom: PelvisPhantom) -> PromptLog:
+    log = PromptLog(_BONE)
+    for box in phantom.boxes("corridor_bone", axis=1, count=_BONE_BOXES):
+        log.add(box)
+    return log
+
+
+def _vessel_log(phantom: PelvisPhantom, structure: str) -> PromptLog:
+    """What an annotator would draw on the front branch of a vessel, from the phantom's own truth."""
+    mask = phantom.truth[_VESSELS[structure]]
+    log = PromptLog(structure)
+    for height in _VESSEL_RANGE_LPS_MM:
+        low, high = _front_section(mask, height)
+        log.add(Click((low + high) / 2, positive=False))
+    for height in _VESSEL_HEIGHTS_LPS_MM:
+        log.add(Box(*_front_section(mask, height)))
+    return log
+
+
+def _front_section(mask: highdicom.Volume, height_lps_mm: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Opposite corners, one pixel loose, of the section nearest the front of the body on the slice at a height."""
+    middle = (np.array(mask.array.shape) - 1) / 2
+    slices = np.stack([np.arange(mask.array.shape[0]), *(np.full(mask.array.shape[0], m) for m in middle[1:])], axis=1)
+    heights = lps_from_index(mask.affine, slices)[:, 2]
+    index = int(np.argmin(np.abs(heights - height_lps_mm)))
+    parts, count = ndimage.label(mask.array[index])
+    sections = [np.argwhere(parts == part) for part in range(1, count + 1)]
+    front = min(sections, key=lambda pixels: float(pixels[:, 0].mean()))  # rows run from front to back
+    low, high = front.min(0) - 1, front.max(0) + 1
+    return lps_from_index(mask.affine, (index, *low)), lps_from_index(mask.affine, (index, *high))
+
+
+def _truth(phantom: PelvisPhantom, structure: str, study: StudyVolume) -> highdicom.Volume:
+    """A true mask on the grid of the study, whose slices a reader may have put in another order."""
+    return phantom.truth[_TRUE_STRUCTURE[structure]].match_geometry(study)
+
+
+def _share_inside(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    return float((found & truth).sum()) / max(float(found.sum()), 1.0)
+
+
+def _plan_inputs(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanInputs:
+    study, results = segmented.study, segmented.results
+    nerve = _truth(phantom, "sciatic_nerve", study)
+    structures: list[Structure] = []
+    for name, result in results.items():
+        spread = result.boundary_spread_mm
+        samples = result.mask_samples or ()
+        if name == _BONE:
+            margin = margin_from_spread(spread, base_mm=0.0, factor=1.0, cap_mm=2.0)
+            structures.append(
+                StayInside(name, result.mask, margin, samples, free_entry_mm=phantom.corridor.free_entry_mm)
+            )
+        elif result.mask.array.any():
+            margin = margin_from_spread(spread, base_mm=2.0, factor=2.0, cap_mm=8.0)
+            structures.append(Avoid(name, result.mask, margin, samples))
+    structures.append(Avoid("sciatic_nerve", nerve, 3.0))
+    corridor = phantom.corridor
+    problem = PlanningProblem(
+        structures=tuple(structures),
+        tool=_SCREW,
+        entry=entry_region_on_surface(
+            results[_BONE].mask, centre_lps_mm=corridor.entry_lps_mm, radius_mm=corridor.entry_radius_mm
+        ),
+        targets_lps_mm=points_in_sphere(corridor.target_lps_mm, corridor.target_radius_mm),
+        limits=_LIMITS,
+        weights=Weights(bone_density=0.3, clearance_scale_mm=4.0),
+        settings=SearchSettings(seed=seed, min_separation_mm=3.0),
+        bone=study,
+    )
+    return PlanInputs(
+        title="Pelvic screw: supra-acetabular corridor, left (demonstration on a phantom)",
+        study=study,
+        problem=problem,
+        segmentations=results,
+        prompts=segmented.logs,
+        surfaces=segmented.surfaces,
+        roles={
+            structure.name: StructureRole.INSIDE if isinstance(structure, StayInside) else StructureRole.AVOID
+            for structure in structures
+        },
+        masks={"sciatic_nerve": nerve},
+        provenance={"demo": "pelvic-screw", "seed": seed},
+        entry_mask=results[_BONE].mask,
+        true_clearance_mm=partial(_true_clearance_mm, phantom),
+    )
+
+
+def _true_clearance_mm(phantom: PelvisPhantom, line_lps_mm: NDArray[np.float64]) -> dict[str, float]:
+    """Room between the screw's surface and each true surface."""
+    entry, target = line_lps_mm
+    return {
+        name: phantom.true_clearance_mm(
+            entry,
+            target,
+            true_name,
+            radius_mm=_SCREW.radius_mm,
+            inside=name == _BONE,
+            free_entry_mm=phantom.corridor.free_entry_mm if name == _BONE else 0.0,
+        )
+        for name, true_name in _TRUE_STRUCTURE.items()
+    }

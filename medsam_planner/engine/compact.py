@@ -1,0 +1,212 @@
+"""The compact model: zoom to the prompt, look at few pixels, answer in milliseconds on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.compact_inputs import normalise, prompt_maps
+from medsam_planner.engine.compact_weights import read_weights
+from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
+from medsam_planner.errors import GeometryError, PromptError
+
+if TYPE_CHECKING:
+    import torch
+
+    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+
+__all__ = ["BOX_FACTOR", "CompactModel"]
+
+BOX_FACTOR = 1.8
+"""Side of the field over the longer side of the box; training draws 1.5 to 2.4."""
+SMALLEST_FIELD_PX = 20.0
+"""A field never shows fewer slice pixels than this: below it there is no context left to see."""
+LADDER_STEP = 1.7
+"""Ratio between neighbouring zooms for a lone click; training covers 0.8 to 6 times the structure."""
+
+
+class CompactModel:
+    """A promptable model of a few million parameters (see :class:`~medsam_planner.engine.protocol.PromptableModel`).
+
+    Parameters
+    ----------
+    path : Path
+        safetensors file written by :func:`~medsam_planner.engine.compact_weights.save_weights`.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, damaged or of another model.
+    """
+
+    name = "compact"
+    default_window = "full"
+
+    def __init__(self, path: Path | str) -> None:
+        network, metadata, digest = read_weights(Path(path))
+        self._adopt(network, digest)
+        self.metadata = metadata
+
+    @classmethod
+    def from_network(cls, network: CompactNetwork, *, weights_sha256: str = "") -> CompactModel:
+        """Wrap a network that is already in memory, as training does to evaluate itself."""
+        model = cls.__new__(cls)
+        model._adopt(network, weights_sha256)
+        model.metadata = {}
+        return model
+
+    def _adopt(self, network: CompactNetwork, digest: str) -> None:
+        from medsam_planner.engine.compact_network import channels_last
+
+        self._network = channels_last(network.eval())
+        self.weights_sha256 = digest
+        self.architecture: CompactArchitecture = network.architecture
+        self.size = network.architecture.size
+
+    @property
+    def network(self) -> CompactNetwork:
+        """The ``torch.nn.Module``, in evaluation mode."""
+        return self._network
+
+    @property
+    def explained_part(self) -> CompactNetwork:
+        """The whole network."""
+        return self._network
+
+    def saliency_graph(
+        self,
+        image: NDArray[np.float32],
+        embedding: Any,
+        prompt: SlicePrompt,
+        *,
+        previous_logits: NDArray[np.float32] | None = None,
+        part: CompactNetwork | None = None,
+    ) -> SaliencyGraph:
+        """The path from the normalised crop; explained is the encoder at a quarter of the input's resolution."""
+        import torch
+
+        network = part or self._network
+        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits)[None])
+
+        def forward(inputs: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = network(inputs, maps.expand(len(inputs), -1, -1, -1))[0]
+            return logits
+
+        inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
+        return SaliencyGraph(inputs, forward, network.encoder.stages[2])
+
+    def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
+        """Fields worth looking at, square in mm.
+
+        A box, or what a mask holds above one half, fixes one field :data:`BOX_FACTOR` times as wide, grown where clicks
+        lie outside. Clicks alone give a ladder of zooms around them.
+
+        Raises
+        ------
+        PromptError
+            If nothing was asked, or only an empty mask.
+        """
+        spacing = np.asarray(spacing_mm, dtype=np.float64)
+        if spacing.shape != (2,) or not np.all(spacing > 0):
+            raise GeometryError(f"Expected the two positive pixel spacings of the slice in mm, got {spacing_mm}.")
+        core = _core_rectangle(prompt)
+        points = None if prompt.points is None or len(prompt.points) == 0 else np.asarray(prompt.points, dtype=float)
+        if core is None and points is None:
+            raise PromptError(
+                "Expected a box, a click or a mask with a pixel above 0.5 on the slice; got none of them."
+            )
+        smallest_mm = SMALLEST_FIELD_PX * float(spacing.min())
+        if core is None:
+            return self._ladder(np.asarray(points), prompt.labels, shape, spacing, smallest_mm)
+        extent_mm = (core[1] - core[0] + 1) * spacing
+        centre = (core[0] + core[1]) / 2
+        side_mm = max(BOX_FACTOR * float(extent_mm.max()), smallest_mm)
+        if points is not None:
+            low, high = np.minimum(core[0], points.min(0)), np.maximum(core[1], points.max(0))
+            if np.any(np.abs(points - centre) * spacing > 0.45 * side_mm):
+                centre = (low + high) / 2
+                side_mm = max(side_mm, 1.25 * float(((high - low + 1) * spacing).max()))
+        return (self._field(centre, side_mm, spacing),)
+
+    def _ladder(
+        self,
+        points: NDArray[np.float64],
+        labels: NDArray[np.bool_] | None,
+        shape: tuple[int, int],
+        spacing: NDArray[np.float64],
+        smallest_mm: float,
+    ) -> tuple[Crop, ...]:
+        positive = points if labels is None or not np.any(labels) else points[np.asarray(labels, dtype=bool)]
+        centre = (positive.min(0) + positive.max(0)) / 2
+        spread_mm = 2 * float((np.abs(points - centre) * spacing).max())
+        side_mm = max(smallest_mm, 1.3 * spread_mm)
+        widest_mm = max(float((np.asarray(shape) * spacing).max()), side_mm)
+        sides = [side_mm]
+        while sides[-1] * LADDER_STEP < widest_mm:
+            sides.append(sides[-1] * LADDER_STEP)
+        return tuple(self._field(centre, side, spacing) for side in sides)
+
+    def _field(self, centre: NDArray[np.float64], side_mm: float, spacing: NDArray[np.float64]) -> Crop:
+        side = side_mm / spacing
+        return Crop((float(centre[0]), float(centre[1])), (float(side[0]), float(side[1])), self.size)
+
+    def encode(self, images: NDArray[np.float32]) -> list[torch.Tensor]:
+        """Embed (B, size, size) crops as one feature map per scale, batch first."""
+        import torch
+
+        images = np.asarray(images, dtype=np.float32)
+        if images.ndim != 3 or images.shape[1:] != (self.size, self.size):
+            raise GeometryError(f"Expected crops of shape (B, {self.size}, {self.size}), got {images.shape}.")
+        device = next(self._network.parameters()).device
+        tensor = torch.from_numpy(normalise(images)).to(device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return list(self._network.encoder(tensor))
+
+    def decode(
+        self,
+        embedding: Any,
+        prompt: SlicePrompt,
+        *,
+        previous_logits: NDArray[np.float32] | None = None,
+        samples: int = 0,
+        seed: int = 0,
+    ) -> Decoded:
+        """Answer `prompt` on one embedded crop; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
+        import torch
+
+        if samples < 0:
+            raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
+        runs = max(samples, 1)
+        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits)[None])
+        maps = maps.to(embedding[0].device).expand(runs, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        decoder = self._network.decoder
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pyramid = [feature.expand(runs, -1, -1, -1) for feature in embedding]
+            decoder.dropouts.train(samples > 0)
+            try:
+                logits, quality = decoder(pyramid, maps)
+            finally:
+                decoder.dropouts.eval()
+        return Decoded(
+            logits=logits.cpu().numpy().astype(np.float32),
+            quality=torch.sigmoid(quality).cpu().numpy().astype(np.float32),
+        )
+
+
+def _core_rectangle(prompt: SlicePrompt) -> NDArray[np.float64] | None:
+    """((first row, first column), (last row, last column)) of box and mask together, or None."""
+    rectangles = []
+    if prompt.box is not None:
+        box = np.reshape(np.asarray(prompt.box, dtype=np.float64), (2, 2))
+        rectangles.append(np.stack([box.min(0), box.max(0)]))
+    if prompt.mask is not None:
+        rows, columns = np.nonzero(prompt.mask > 0.5)
+        if len(rows):
+            rectangles.append(np.array([[rows.min(), columns.min()], [rows.max(), columns.max()]], dtype=np.float64))
+    if not rectangles:
+        return None
+    return np.stack([np.min([r[0] for r in rectangles], 0), np.max([r[1] for r in rectangles], 0)])

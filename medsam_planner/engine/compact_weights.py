@@ -1,0 +1,109 @@
+"""The weights file of the compact model: float16 tensors, and metadata to rebuild the network that they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsam_planner.errors import WeightsError
+
+if TYPE_CHECKING:
+    from medsam_planner.engine.compact_network import CompactNetwork
+
+__all__ = ["FORMAT", "read_weights", "save_weights"]
+
+FORMAT = "medsam-planner-compact-1"
+"""Name of the layout of weights and prompt channels; a file of another layout is refused."""
+METADATA_KEY = "medsam_planner"
+"""Entry of the safetensors metadata that holds all of ours, as JSON."""
+
+
+def save_weights(
+    network: CompactNetwork, path: Path, *, trained_on: list[str], notes: dict[str, str] | None = None
+) -> str:
+    """Write float16 weights and all it takes to rebuild the network; return the file's SHA-256.
+
+    Parameters
+    ----------
+    network : CompactNetwork
+        The network whose weights are kept.
+    path : Path
+        Where the safetensors file goes.
+    trained_on : list of str
+        Every case or kind of sample the weights have seen.
+    notes : dict, optional
+        More metadata (versions, steps, seed), as strings.
+    """
+    import torch
+    from safetensors.torch import save
+
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    metadata = {
+        "format": FORMAT,
+        "architecture": json.dumps(network.architecture.to_dict()),
+        "input_size": str(network.architecture.size),
+        "trained_on": json.dumps(trained_on),
+        **(notes or {}),
+    }
+    # One entry: the library writes several in an order that changes from run to run.
+    content = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_weights(path: Path) -> tuple[CompactNetwork, dict[str, str], str]:
+    """Rebuild the network of a weights file.
+
+    Returns
+    -------
+    CompactNetwork, dict of str to str, str
+        The network with its weights, the file's metadata, and its SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, damaged, of another format, or does not fit the architecture it names.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load
+
+    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+
+    if not path.is_file():
+        raise WeightsError(f"Expected weights of the compact model at {path}, found nothing. Check the path.")
+    content = path.read_bytes()
+    try:
+        tensors = load(content)
+        with safe_open(path, framework="numpy") as handle:
+            written = dict(handle.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is no readable safetensors file ({error}). Fetch or train the weights again."
+        ) from error
+    try:
+        metadata: dict[str, str] = json.loads(written.get(METADATA_KEY, "{}"))
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: its metadata is not JSON ({error}). Fetch the weights again.") from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"Expected weights of format {FORMAT!r}, {path} says {metadata.get('format')!r}.")
+    values = json.loads(metadata["architecture"])
+    known = {field.name for field in fields(CompactArchitecture)}
+    entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
+    architecture = CompactArchitecture(**entries)
+    network = CompactNetwork(architecture)
+    # Counters of batches seen are not kept, and not needed to answer.
+    expected = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    misfits = sorted(set(expected) ^ set(tensors))
+    misfits += [name for name in expected if name in tensors and expected[name].shape != tensors[name].shape]
+    if misfits:
+        raise WeightsError(f"{path} does not fit the architecture it names, first at {misfits[0]!r}. Fetch it again.")
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    return network, metadata, hashlib.sha256(content).hexdigest()

@@ -1,0 +1,48 @@
+"""SAM's network apart from its weights: what it is fed, and one that has learnt nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import SamConfig, SamModel
+
+__all__ = ["network_input", "random_network"]
+
+
+def network_input(images: NDArray[np.float32]) -> Tensor:
+    """(B, N, N) intensities → (B, 3, N, N) tensor, each stretched to [0, 1] by its own minimum and maximum.
+
+    An image of one value gives zeros.
+    """
+    import torch
+
+    low = images.min(axis=(1, 2), keepdims=True)
+    high = images.max(axis=(1, 2), keepdims=True)
+    stretched = (images - low) / np.maximum(high - low, 1e-8)
+    # Copied (by contiguous) into torch's aligned memory: on numpy's, kernels may round differently from run to run.
+    return (
+        torch.from_numpy(np.ascontiguousarray(stretched, dtype=np.float32))[:, None].expand(-1, 3, -1, -1).contiguous()
+    )
+
+
+def random_network(config: SamConfig | None = None, *, seed: int = 0) -> SamModel:
+    """SAM network with weights drawn so that signals neither vanish nor explode.
+
+    ``transformers`` would start the image encoder at 1e-10, where every image looks the same.
+    """
+    import torch
+    from transformers import SamConfig, SamModel
+
+    network = SamModel(config if config is not None else SamConfig())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            spread = 0.02 if parameter.ndim == 1 else 1.0 / parameter[0].numel() ** 0.5
+            noise = torch.randn(parameter.shape, generator=generator) * spread
+            parameter.copy_(noise + 1.0 if "norm" in name and name.endswith("weight") else noise)
+    return network.eval()

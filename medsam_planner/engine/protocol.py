@@ -1,0 +1,120 @@
+"""What every promptable model offers: encode a slice once, decode prompts often.
+
+Coordinates on a slice are (row, column) in pixels of the array it is given, fractional, 0 at the centre of the first
+pixel. The slice of a volume across array axis `a` has the two other axes, in their order, as rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Crop", "Decoded", "PromptableModel", "SaliencyGraph", "SlicePrompt"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlicePrompt:
+    """What is asked of one slice, in (row, column) pixels of that slice."""
+
+    box: NDArray[np.float64] | None = None
+    """(4,) first row, first column, last row, last column, or None."""
+    points: NDArray[np.float64] | None = None
+    """(N, 2), or None."""
+    labels: NDArray[np.bool_] | None = None
+    """(N,) True where the point is inside the structure."""
+    mask: NDArray[np.float32] | None = None
+    """(H, W) probability carried over from a neighbouring slice or an earlier round, or None."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all was asked."""
+        return self.box is None and (self.points is None or len(self.points) == 0) and self.mask is None
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The square field a model looks at, in pixels of the slice: its centre and its side along rows and columns.
+
+    `side_rc` differs between rows and columns on anisotropic slices, so that the field is square in mm.
+    """
+
+    centre_rc: tuple[float, float]
+    side_rc: tuple[float, float]
+    size: int
+    """Side in model pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """Answer of the decoder on the model's own pixels."""
+
+    logits: NDArray[np.float32]
+    """(S, size, size): one deterministic map when `samples` was 0, else one per stochastic run."""
+    quality: NDArray[np.float32]
+    """(S,) predicted IoU in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SaliencyGraph:
+    """A differentiable path to one answer, for Grad-CAM."""
+
+    inputs: Any
+    """(1, C, h, w) tensor that `forward` takes: the network's image input, or the cached embedding itself."""
+    forward: Callable[[Any], Any]
+    """(n, C, h, w) → (n, size, size) logits, the same prompt for all."""
+    layer: Any | None
+    """NCHW layer to explain; None where `inputs` is already the embedding."""
+
+
+class PromptableModel(Protocol):
+    """A model behind the engine. Implementations hold their torch module in ``network``."""
+
+    name: str
+    weights_sha256: str
+    size: int
+    """Side of the model's input in pixels."""
+    default_window: str
+    """Name of the CT window used when the person names none (see ``medsam_planner.io.intensity``)."""
+
+    @property
+    def network(self) -> Any:
+        """The ``torch.nn.Module``."""
+
+    @property
+    def explained_part(self) -> Any:
+        """The ``torch.nn.Module`` whose weights a saliency map must depend on."""
+
+    def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
+        """Fields worth looking at for `prompt`; several make a ladder from which predicted quality picks."""
+
+    def encode(self, images: NDArray[np.float32]) -> Any:
+        """Embed (B, size, size) crops of windowed intensities in [0, 1]; returns torch tensors, batch first."""
+
+    def decode(
+        self,
+        embedding: Any,
+        prompt: SlicePrompt,
+        *,
+        previous_logits: NDArray[np.float32] | None = None,
+        samples: int = 0,
+        seed: int = 0,
+    ) -> Decoded:
+        """Answer `prompt` (in model pixels) on one embedded crop (batch of 1).
+
+        `samples` > 0 runs that many passes with dropout active in one batch. The same `seed` drops the same channels on
+        every slice, so that sample t is one coherent structure through the volume.
+        """
+
+    def saliency_graph(
+        self,
+        image: NDArray[np.float32],
+        embedding: Any,
+        prompt: SlicePrompt,
+        *,
+        previous_logits: NDArray[np.float32] | None = None,
+        part: Any | None = None,
+    ) -> SaliencyGraph:
+        """The path from a (size, size) crop or its embedding to the answer; `part` replaces `explained_part`."""

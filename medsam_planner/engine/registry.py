@@ -1,0 +1,232 @@
+"""Which weights are here, whether they are whole, and the model made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
+from medsam_planner.engine.protocol import PromptableModel
+from medsam_planner.errors import WeightsError
+
+__all__ = [
+    "Verification",
+    "WeightsRow",
+    "WeightsState",
+    "file_sha256",
+    "list_weights",
+    "load_model",
+    "user_folder",
+    "verify",
+    "weights_entry",
+    "weights_path",
+]
+
+FOLDER_VARIABLE = "MEDSAM_PLANNER_WEIGHTS"
+
+
+class WeightsState(Enum):
+    """What was found where weights belong."""
+
+    SHIPPED = "shipped"
+    FETCHED = "fetched"
+    ABSENT = "absent"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Outcome of comparing a weights file with the manifest."""
+
+    name: str
+    state: WeightsState
+    path: Path
+    """Where the file is, or belongs."""
+    expected_sha256: str
+    found_sha256: str | None
+    """None when the file is absent."""
+    advice: str
+    """What to do; empty when the file is whole."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is there with the expected checksum."""
+        return self.found_sha256 == self.expected_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRow:
+    """One line of the list of weights."""
+
+    name: str
+    state: WeightsState
+    licence: str
+    size_bytes: int | None
+    """Size of the file; of the announced download where it is absent; None when neither is known."""
+    input_size: int
+    path: Path
+    description: str
+
+
+def user_folder() -> Path:
+    """Folder of fetched weights: ``$MEDSAM_PLANNER_WEIGHTS``, else ``medsam-planner/weights`` in the user's cache."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "medsam-planner" / "weights"
+
+
+def weights_entry(name: str) -> WeightsEntry:
+    """Manifest entry of `name`.
+
+    Raises
+    ------
+    WeightsError
+        If the manifest has no such name; lists those it has.
+    """
+    entries = read_manifest()
+    if name not in entries:
+        raise WeightsError(f"Expected one of the weights {', '.join(entries)}, or a path to weights; got {name!r}.")
+    return entries[name]
+
+
+def expected_path(entry: WeightsEntry) -> Path:
+    """Where the file of `entry` belongs, whether or not it is there."""
+    return shipped_folder() / entry.file if entry.is_shipped else user_folder() / entry.name / entry.file
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(name: str) -> Verification:
+    """Compare the file of `name` with the checksum of the manifest.
+
+    Raises
+    ------
+    WeightsError
+        If the manifest has no such name. An absent or damaged file is an answer and not an error.
+    """
+    entry = weights_entry(name)
+    path = expected_path(entry)
+    found = file_sha256(path) if path.is_file() else None
+    if found is None:
+        state, advice = WeightsState.ABSENT, absence_advice(entry)
+    elif found != entry.sha256:
+        mend = "reinstall medsam-planner" if entry.is_shipped else f"run `medsam-planner weights fetch {name}` again"
+        state = WeightsState.DAMAGED
+        advice = f"Expected SHA-256 {entry.sha256} of {path}, got {found}: the file is damaged or another one; {mend}."
+    else:
+        state, advice = (WeightsState.SHIPPED if entry.is_shipped else WeightsState.FETCHED), ""
+    return Verification(name, state, path, entry.sha256, found, advice)
+
+
+def absence_advice(entry: WeightsEntry) -> str:
+    """How to get the absent weights of `entry`, with and without a network."""
+    path = expected_path(entry)
+    if entry.is_shipped:
+        return f"Weights '{entry.name}' should have come with the package at {path}; reinstall medsam-planner."
+    return (
+        f"Weights '{entry.name}' are not at {path}. Run `medsam-planner weights fetch {entry.name}` "
+        f"({entry.size_mb:.0f} MB from the Hugging Face hub). Without a network: on another machine get the file "
+        f"{entry.file} of https://huggingface.co/{entry.hub_id} (commit {entry.revision}), put it at {path} "
+        f"(or set {FOLDER_VARIABLE} to a folder that holds {entry.name}/{entry.file}), "
+        f"and check it with `medsam-planner weights verify {entry.name}`."
+    )
+
+
+def weights_path(name: str) -> Path:
+    """Path of the file of `name`, which is there (its checksum is not compared; see :func:`verify`).
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown, or the file is absent; says where to put it.
+    """
+    entry = weights_entry(name)
+    path = expected_path(entry)
+    if not path.is_file():
+        raise WeightsError(absence_advice(entry))
+    return path
+
+
+def list_weights() -> tuple[WeightsRow, ...]:
+    """All weights of the manifest with what was found of them (each file is read to compare its checksum)."""
+    rows = []
+    for entry in read_manifest().values():
+        outcome = verify(entry.name)
+        announced = None if entry.size_mb is None else round(entry.size_mb * 1e6)
+        size = announced if outcome.found_sha256 is None else outcome.path.stat().st_size
+        rows.append(
+            WeightsRow(
+                entry.name, outcome.state, entry.licence, size, entry.input_size, outcome.path, entry.description
+            )
+        )
+    return tuple(rows)
+
+
+def load_model(name_or_path: str | Path) -> PromptableModel:
+    """Load a model by its name in the manifest, or from a path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name (its checksum is compared first), or a path: a ``.safetensors`` file of either model, MedSAM's official
+        ``.pth``, or a Hugging Face directory. Nothing is unpickled beyond tensors.
+
+    Returns
+    -------
+    PromptableModel
+
+    Raises
+    ------
+    WeightsError
+        If the weights are unknown, absent, damaged, or of another network.
+    """
+    if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
+        outcome = verify(name_or_path)
+        if not outcome.is_whole:
+            raise WeightsError(outcome.advice)
+        return _open(entries[name_or_path].model, outcome.path, name_or_path)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise WeightsError(
+            f"Expected one of the weights {', '.join(read_manifest())}, or a path to weights; "
+            f"got {str(name_or_path)!r}, and no such file or folder exists."
+        )
+    return _open(_kind(path), path, path.stem if path.is_file() else path.name)
+
+
+def _kind(path: Path) -> str:
+    if path.suffix != ".safetensors":
+        return "medsam"
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}.") from error
+    return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
+
+
+def _open(kind: str, path: Path, name: str) -> PromptableModel:
+    if kind == "compact":
+        from medsam_planner.engine.compact import CompactModel
+
+        return CompactModel(path)
+    from medsam_planner.engine.medsam import MedSam
+
+    return MedSam.load(path, name=name)

@@ -1,0 +1,197 @@
+"""One prompted slice of a volume: choose the field, embed it once, decode, and map the answer back.
+
+The work on one slice is deterministic: the same volume, weights, prompt and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
+from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
+from medsam_planner.engine.threads import torch_threads
+from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop
+from medsam_planner.errors import PromptError
+from medsam_planner.geometry import spacing_mm
+from medsam_planner.io.intensity import Normalisation
+from medsam_planner.volumes import volume_sha256
+
+__all__ = ["SlicePrediction", "SliceSegmenter"]
+
+OUTSIDE_LOGIT = -20.0
+"""Logit written where the model did not look: a probability of 2e-9."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlicePrediction:
+    """The model's answer on one slice."""
+
+    probability: NDArray[np.float32]
+    """(H, W)."""
+    quality: float
+    """Predicted IoU in [0, 1]."""
+    crop: Crop | None
+    """The field that was looked at; None where the person only said "not here" and the model was not asked."""
+    prompt: SlicePrompt
+    """What was asked, in slice pixels: with the other two enough to ask the same again, stochastically."""
+    previous_logits: NDArray[np.float32] | None = None
+    """(size, size) answer that was refined, in the pixels of `crop`."""
+
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) voxels more likely inside than not."""
+        return np.asarray(self.probability > 0.5)
+
+    def entropy_bits(self) -> float:
+        """Mean binary entropy of the probability over the mask, in bits; 0 where the mask is empty."""
+        inside = np.clip(self.probability[self.mask()], 1e-7, 1 - 1e-7).astype(np.float64)
+        if inside.size == 0:
+            return 0.0
+        return float(np.mean(-inside * np.log2(inside) - (1 - inside) * np.log2(1 - inside)))
+
+
+class SliceSegmenter:
+    """A volume under one model and one intensity normalisation, slice by slice across any array axis.
+
+    Parameters
+    ----------
+    volume : highdicom.Volume
+        The study; stored values, HU for CT.
+    model : PromptableModel
+    normalisation : Normalisation
+        Maps stored values to [0, 1].
+    cache : EmbeddingCache
+        May be shared between segmenters: its keys hold the study, normalisation, crop and weights.
+    """
+
+    def __init__(
+        self,
+        volume: highdicom.Volume,
+        model: PromptableModel,
+        normalisation: Normalisation,
+        cache: EmbeddingCache,
+    ) -> None:
+        self.volume = volume
+        self.model = model
+        self.normalisation = normalisation
+        self.study_sha256 = volume_sha256(volume)
+        self._cache = cache
+        self._spacing_mm = spacing_mm(volume.affine)
+
+    def slice_shape(self, axis: int) -> tuple[int, int]:
+        """(H, W) of a slice across `axis`."""
+        height, width = (size for other, size in enumerate(self.volume.spatial_shape) if other != axis)
+        return height, width
+
+    def slice_spacing_mm(self, axis: int) -> tuple[float, float]:
+        """Pixel spacing in mm along the rows and the columns axis of a slice across `axis`."""
+        first, second = (float(mm) for other, mm in enumerate(self._spacing_mm) if other != axis)
+        return first, second
+
+    def segment(
+        self, axis: int, index: int, prompt: SlicePrompt, *, previous: SlicePrediction | None = None
+    ) -> SlicePrediction:
+        """Answer `prompt` on slice `index` across `axis`; of several fields :func:`best_field` picks.
+
+        Parameters
+        ----------
+        axis, index : int
+        prompt : SlicePrompt
+            Everything said about the slice, not only what is new.
+        previous : SlicePrediction, optional
+            Answer on the same slice that `prompt` refines; its field is kept while it holds all points.
+
+        Raises
+        ------
+        PromptError
+            If nothing was asked, or the slice does not exist.
+        """
+        self._require(axis, index, prompt)
+        shape = self.slice_shape(axis)
+        answers: list[SlicePrediction] = []
+        with torch_threads(1):
+            for crop in self._fields(axis, prompt, previous):
+                before = None if previous is None else extract(_logit(previous.probability), crop)
+                decoded = self.model.decode(
+                    self.embedding(axis, index, crop), prompt_to_crop(prompt, crop), previous_logits=before
+                )
+                probability = _sigmoid(paste(decoded.logits[0], crop, shape, OUTSIDE_LOGIT))
+                answers.append(SlicePrediction(probability, float(decoded.quality[0]), crop, prompt, before))
+        if not answers:
+            raise PromptError(f"The model '{self.model.name}' found no field to look at for this prompt.")
+        return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]
+
+    def sample(
+        self, axis: int, index: int, prediction: SlicePrediction, *, samples: int, seed: int
+    ) -> NDArray[np.float32]:
+        """Ask what `prediction` was asked `samples` times with dropout, on the cached embedding.
+
+        Returns
+        -------
+        (samples, H, W) float32
+            Probabilities. Run t drops the same channels on every slice.
+        """
+        shape = self.slice_shape(axis)
+        crop = prediction.crop
+        if crop is None:
+            return np.zeros((samples, *shape), dtype=np.float32)
+        with torch_threads(1):
+            decoded = self.model.decode(
+                self.embedding(axis, index, crop),
+                prompt_to_crop(prediction.prompt, crop),
+                previous_logits=prediction.previous_logits,
+                samples=samples,
+                seed=seed,
+            )
+        return np.stack([_sigmoid(paste(logits, crop, shape, OUTSIDE_LOGIT)) for logits in decoded.logits])
+
+    def crop_image(self, axis: int, index: int, crop: Crop) -> NDArray[np.float32]:
+        """(size, size) normalised intensities of one field: what the model is shown."""
+        values = np.take(self.volume.array, index, axis=axis)
+        return extract(self.normalisation.apply(values), crop)
+
+    def _fields(self, axis: int, prompt: SlicePrompt, previous: SlicePrediction | None) -> tuple[Crop, ...]:
+        shape, pixel_mm = self.slice_shape(axis), self.slice_spacing_mm(axis)
+        if previous is None:
+            return self.model.crops(prompt, shape, pixel_mm)
+        if previous.crop is not None and (prompt.points is None or _holds(previous.crop, prompt.points)):
+            return (previous.crop,)
+        return self.model.crops(replace(prompt, box=None, mask=previous.probability), shape, pixel_mm)
+
+    def embedding(self, axis: int, index: int, crop: Crop) -> Any:
+        """Embedding of one field, from the cache where it is known."""
+        key = EmbeddingKey(
+            study_sha256=self.study_sha256,
+            normalisation=self.normalisation.key(),
+            axis=axis,
+            index=index,
+            crop=crop,
+            weights_sha256=self.model.weights_sha256,
+        )
+        return self._cache.get_or_encode(key, lambda: self.model.encode(self.crop_image(axis, index, crop)[None]))
+
+    def _require(self, axis: int, index: int, prompt: SlicePrompt) -> None:
+        count = self.volume.spatial_shape[axis]
+        if not 0 <= index < count:
+            raise PromptError(f"Expected a slice index from 0 to {count - 1} across axis {axis}, got {index}.")
+        if prompt.is_empty():
+            raise PromptError("Expected a box, a click, a scribble or a mask on the slice, got none.")
+
+
+def _holds(crop: Crop, points: NDArray[np.float64]) -> bool:
+    """Whether all points lie in the field, off its outermost twentieth."""
+    offset = np.abs(np.asarray(points) - np.asarray(crop.centre_rc)) / np.asarray(crop.side_rc)
+    return bool((offset <= 0.45).all())
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    bounded = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float32)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))), dtype=np.float32)

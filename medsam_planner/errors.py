@@ -1,0 +1,75 @@
+"""Every error of the system, in one small tree.
+
+::
+
+    MedsamPlannerError (Exception)
+    ├── PromptError (ValueError)
+    ├── GeometryError (ValueError)
+    ├── EmptyStructureError (ValueError)
+    ├── UncertaintyError (ValueError)        samples or probabilities from which no uncertainty can be computed
+    ├── ZeroVarianceError (RuntimeError)
+    ├── SaliencyError (ValueError)
+    ├── StudyError (ValueError)              files that are not one regular scalar volume
+    │   ├── AmbiguousSeriesError             several series: which one?
+    │   └── GantryTiltError                  a sheared stack: resample it?
+    ├── WeightsError (RuntimeError)          weights that are absent, damaged or of another model
+    ├── PlanningError (ValueError)           a plan asked for wrongly (that no line exists is an answer)
+    ├── ConfigError (ValueError)             a TOML or JSON file with a wrong or missing entry
+    ├── MissingDependencyError (ImportError) an optional package or system library; the message says what installs it
+    └── OperationCancelledError (RuntimeError)
+"""
+
+from __future__ import annotations
+
+from prompts.errors import GeometryError, MedsamPlannerError, PromptError
+from xai.errors import EmptyStructureError, SaliencyError, UncertaintyError, ZeroVarianceError
+
+__all__ = [
+    "AmbiguousSeriesError",
+    "ConfigError",
+    "EmptyStructureError",
+    "GantryTiltError",
+    "GeometryError",
+    "MedsamPlannerError",
+    "MissingDependencyError",
+    "OperationCancelledError",
+    "PlanningError",
+    "PromptError",
+    "SaliencyError",
+    "StudyError",
+    "UncertaintyError",
+    "WeightsError",
+    "ZeroVarianceError",
+]
+
+
+class StudyError(MedsamPlannerError, ValueError):
+    """Files that cannot be read as one regular scalar volume."""
+
+
+class AmbiguousSeriesError(StudyError):
+    """Several series where one was expected; the message lists them."""
+
+
+class GantryTiltError(StudyError):
+    """A stack whose slices are shifted sideways against their normal."""
+
+
+class WeightsError(MedsamPlannerError, RuntimeError):
+    """Weights that are absent, damaged, or of another model."""
+
+
+class PlanningError(MedsamPlannerError, ValueError):
+    """A plan asked for wrongly. That no safe line exists is an answer and not an error."""
+
+
+class ConfigError(MedsamPlannerError, ValueError):
+    """A configuration file with a wrong or missing entry."""
+
+
+class MissingDependencyError(MedsamPlannerError, ImportError):
+    """An optional package or a system library is absent."""
+
+
+class OperationCancelledError(MedsamPlannerError, RuntimeError):
+    """The person stopped the work."""

@@ -1,0 +1,50 @@
+"""Between voxel indices and LPS millimetres, and which way a volume lies in the patient.
+
+An affine here is 4 × 4, maps a voxel index (in array-axis order) to LPS mm, and voxel (0, 0, 0) is a centre. The part
+that prompts need as well stands in :mod:`prompts.affine` and is named here again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prompts.affine import axis_letters, index_from_lps, lps_from_index, require_affine
+
+__all__ = [
+    "acquisition_axis",
+    "axis_letters",
+    "index_from_lps",
+    "lps_from_index",
+    "require_affine",
+    "spacing_mm",
+    "voxel_diagonal_mm",
+]
+
+_ISOTROPY_TOLERANCE = 0.01
+"""Spacings within 1 % of each other count as equal: pixel spacings are often rounded to three digits."""
+
+
+def spacing_mm(affine: ArrayLike) -> NDArray[np.float64]:
+    """Distance in mm between voxel centres along each array axis, (3,)."""
+    spacing: NDArray[np.float64] = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
+    return spacing
+
+
+def voxel_diagonal_mm(affine: ArrayLike) -> float:
+    """Longest distance in mm between two corners of a voxel, exact for sheared grids too."""
+    columns = np.asarray(affine, dtype=np.float64)[:3, :3]
+    signs = np.array([(1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)], dtype=np.float64)
+    return float(np.linalg.norm(signs @ columns.T, axis=1).max())
+
+
+def acquisition_axis(affine: ArrayLike) -> int:
+    """Array axis along which the slices were stacked.
+
+    The axis of the coarsest spacing; on an isotropic grid, where nothing tells, the one nearest the patient's
+    head-foot direction.
+    """
+    spacing = spacing_mm(affine)
+    coarsest = spacing >= spacing.max() * (1 - _ISOTROPY_TOLERANCE)
+    directions = np.abs(np.asarray(affine, dtype=np.float64)[2, :3]) / spacing
+    return int(np.argmax(np.where(coarsest, directions + 1.0, 0.0)))

@@ -1,0 +1,84 @@
+"""Opening a zip of a study without trusting it.
+
+Members are written under numbers of our own, so no member name can reach outside the folder; sizes are counted while
+they are written, not believed from the archive's table.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from medsam_planner.errors import StudyError
+from medsam_planner.progress import Progress, track
+
+__all__ = ["MAX_ARCHIVE_BYTES", "unpack_archive"]
+
+MAX_ARCHIVE_BYTES = 8 * 1024**3
+"""More than any one CT or MR study unpacks to."""
+
+_MAX_MEMBERS = 100_000
+_CHUNK_BYTES = 1 << 20
+
+
+def unpack_archive(
+    path: Path, folder: Path, *, max_bytes: int = MAX_ARCHIVE_BYTES, progress: Progress | None = None
+) -> list[tuple[Path, str]]:
+    """Unpack the files of the zip at `path` into `folder`.
+
+    Returns
+    -------
+    list of (path, name)
+        Where each member was written, and its name in the archive.
+
+    Raises
+    ------
+    StudyError
+        If the archive is damaged, encrypted, larger than `max_bytes` unpacked, or names files outside itself.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) > _MAX_MEMBERS:
+                raise StudyError(f"Expected one study in {path.name}, found {len(members)} files.")
+            _refuse_unsafe(members, path)
+            return _write_members(archive, members, folder, max_bytes, progress)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        if isinstance(error, StudyError):
+            raise
+        raise StudyError(f"The archive {path.name} cannot be unpacked: {error}. It is truncated or damaged.") from error
+
+
+def _refuse_unsafe(members: list[zipfile.ZipInfo], path: Path) -> None:
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        if name.startswith("/") or ".." in PurePosixPath(name).parts or ":" in name.split("/")[0]:
+            raise StudyError(
+                f"The archive {path.name} names a file outside itself ('{member.filename}'); "
+                "no honest export does that, so nothing was unpacked."
+            )
+        if member.flag_bits & 0x1:
+            raise StudyError(f"'{member.filename}' in {path.name} is encrypted. Unpack it and name the folder.")
+
+
+def _write_members(
+    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, max_bytes: int, progress: Progress | None
+) -> list[tuple[Path, str]]:
+    written: list[tuple[Path, str]] = []
+    total = 0
+    for number, member in enumerate(track(members, "Unpacking", progress)):
+        # nibabel goes by the ending, everything else by the content.
+        ending = ".nii.gz" if member.filename.endswith(".gz") else ".nii" if member.filename.endswith(".nii") else ""
+        target = folder / f"{number:06d}{ending}"
+        with archive.open(member) as packed, target.open("xb") as out:
+            while chunk := packed.read(_CHUNK_BYTES):
+                total += len(chunk)
+                if total > max_bytes:
+                    raise StudyError(
+                        f"{archive.filename} unpacks to more than {max_bytes / 1024**3:.3g} GiB, no study does. "
+                        "Unpack it yourself and name the folder of one series."
+                    )
+                out.write(chunk)
+        written.append((target, member.filename))
+    return written

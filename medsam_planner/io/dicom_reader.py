@@ -1,0 +1,230 @@
+"""A series of DICOM files as one volume in LPS mm, or a refusal that says why.
+
+highdicom is the strict gate: :func:`highdicom.get_volume_from_series` for one slice per file,
+:meth:`highdicom.Image.get_volume` for many frames in one. It does not say which file is wrong, so the checks of
+:mod:`~medsam_planner.io.slice_stack` come first. Values are float32 whatever the files store: exact for every integer
+of 24 bits (CT and MR store at most 16), and free of the overflows of small integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.io.blank_uids import fill_blank_uids
+from medsam_planner.io.dicom_series import DicomSeries, modality_problem
+from medsam_planner.io.slice_stack import POSITION_TOLERANCE_MM, TILT_ADVICE, ProblemKind, SlicePlane, Stack
+from medsam_planner.io.study_files import READ_ERRORS, DicomFile, name_files, plain_copy, quiet_pydicom
+from medsam_planner.io.tilt import straighten
+from medsam_planner.progress import Progress, track
+from medsam_planner.volumes import StudySource, StudyVolume
+
+__all__ = ["read_dicom_series"]
+
+_VALUES_ONLY: dict[str, Any] = {
+    "apply_real_world_transform": False,
+    "apply_voi_transform": False,
+    "apply_presentation_lut": False,
+    "apply_palette_color_lut": False,
+    "apply_icc_profile": False,
+}
+"""Rescale to the modality's values and nothing else: windows and inverted displays (MONOCHROME1) are for screens."""
+
+
+def read_dicom_series(
+    series: DicomSeries,
+    *,
+    path: Path,
+    resample_tilt: bool = False,
+    modality: str | None = None,
+    progress: Progress | None = None,
+) -> StudyVolume:
+    """Read the pixels of `series`, rescaled (CT: to HU), float32.
+
+    Raises
+    ------
+    GantryTiltError
+        If the stack is sheared and `resample_tilt` is not set.
+    StudyError
+        If the files are anything else than one regular scalar volume.
+    """
+    _refuse_problems(series, modality, resample_tilt)
+    datasets = [_read_file(file) for file in track(series.files, "Decoding slices", progress)]
+    operations: list[dict[str, Any]] = []
+    filled = fill_blank_uids(datasets)
+    if filled is not None:
+        operations.append(filled)
+    _refuse_unscaled_ct(series, datasets, modality)
+    is_tilted = any(problem.kind is ProblemKind.TILT for problem in series.problems)
+    if is_tilted:
+        planes = [series.planes[index] for index in Stack.of(series.planes).order]
+        volume, operation = straighten(_stored_frames(datasets, series), planes, _frame_of_reference(datasets))
+        operations.append(operation)
+    else:
+        volume = _gated_volume(datasets, series)
+        _check_places(volume, series)
+    if not np.isfinite(volume.array).all():
+        raise StudyError(f"{_label(series)}: some values are not finite after rescaling; the rescale tags are damaged.")
+    source = StudySource(
+        path=path,
+        format="dicom",
+        modality=modality or series.modality,
+        series_instance_uid=str(datasets[0].SeriesInstanceUID),
+        series_description=series.description,
+        datasets=tuple(_without_pixels(datasets, series)),
+        operations=tuple(operations),
+        notes=series.notes,
+    )
+    return StudyVolume.from_volume(volume, source)
+
+
+def _label(series: DicomSeries) -> str:
+    name = f" '{series.description}'" if series.description else ""
+    return f"Series {series.number}{name} ({len(series.files)} files, {series.modality or 'no modality'})"
+
+
+def _refuse_problems(series: DicomSeries, modality: str | None, resample_tilt: bool) -> None:
+    texts = [problem.text for problem in series.problems]
+    kinds = {problem.kind for problem in series.problems}
+    wrong_modality = modality_problem(series, modality)
+    if wrong_modality is not None:
+        texts.append(wrong_modality)
+    elif kinds == {ProblemKind.TILT}:
+        if resample_tilt:
+            return
+        raise GantryTiltError(f"{_label(series)} is not a straight stack: {texts[0]} {TILT_ADVICE}")
+    if texts:
+        needs = (
+            " A tilted stack can be resampled only when its slices are equally spaced."
+            if ProblemKind.TILT in kinds
+            else ""
+        )
+        raise StudyError(f"{_label(series)} cannot be read as one volume: {' And: '.join(texts)}{needs}")
+
+
+def _read_file(file: DicomFile) -> pydicom.Dataset:
+    """Read and decode one file; the decoded pixels stay with the dataset."""
+    try:
+        with quiet_pydicom():
+            dataset = pydicom.dcmread(file.path, force=True)
+            if not dataset.get("PixelData"):
+                raise ValueError("it has no pixel data.")
+            _state_encoding(dataset)
+            _refuse_cut_stream(dataset)
+            dataset.pixel_array  # noqa: B018 - decodes now, while the file can still be named
+    except READ_ERRORS as error:
+        syntax = getattr(getattr(file.header, "file_meta", None), "TransferSyntaxUID", None)
+        encoding = f" (transfer syntax {syntax.name})" if syntax is not None else ""
+        raise StudyError(
+            f"The pixels of {file.name} cannot be decoded{encoding}: {str(error).rstrip('.')}. "
+            "The file is truncated, damaged or of an unsupported encoding; copy it again from its source."
+        ) from error
+    return dataset
+
+
+def _state_encoding(dataset: pydicom.Dataset) -> None:
+    """Files without a meta header have the encoding they were read with."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+
+
+def _refuse_cut_stream(dataset: pydicom.Dataset) -> None:
+    """Compressed pixels must end in a sequence delimiter: some decoders fill in the rest of a cut stream silently."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    found = sum(1 for _ in pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=frames))
+    if found != frames:
+        raise ValueError(f"{frames} frames expected, {found} found.")
+
+
+def _is_multi_frame(datasets: Sequence[pydicom.Dataset]) -> bool:
+    return "PerFrameFunctionalGroupsSequence" in datasets[0]
+
+
+def _gated_volume(datasets: list[pydicom.Dataset], series: DicomSeries) -> highdicom.Volume:
+    try:
+        if _is_multi_frame(datasets):
+            image = highdicom.Image.from_dataset(datasets[0], copy=False)
+            return image.get_volume(dtype=np.float32, **_VALUES_ONLY)
+        _unify_rounding(datasets)
+        return highdicom.get_volume_from_series(datasets, dtype=np.float32, **_VALUES_ONLY)
+    except READ_ERRORS as error:
+        raise StudyError(f"{_label(series)} is refused by highdicom's check of a regular volume: {error}") from error
+
+
+def _unify_rounding(datasets: Sequence[pydicom.Dataset]) -> None:
+    """Give all slices the first one's orientation and spacing: highdicom knows no rounding, the checks before it do."""
+    for dataset in datasets[1:]:
+        dataset.ImageOrientationPatient = datasets[0].ImageOrientationPatient
+        dataset.PixelSpacing = datasets[0].PixelSpacing
+
+
+def _stored_frames(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> NDArray[np.float32]:
+    """(K, rows, columns) rescaled slices in stacking order, without asking whether they form a volume."""
+    try:
+        if _is_multi_frame(datasets):
+            image = highdicom.Image.from_dataset(datasets[0], copy=True)
+            frames = image.get_frames(dtype=np.float32, **_VALUES_ONLY)
+        else:
+            slices = [highdicom.get_volume_from_series([d], dtype=np.float32, **_VALUES_ONLY) for d in datasets]
+            frames = np.concatenate([one.array for one in slices])
+    except READ_ERRORS as error:
+        raise StudyError(f"{_label(series)} is refused by highdicom: {error}") from error
+    return frames[Stack.of(series.planes).order]
+
+
+def _frame_of_reference(datasets: Sequence[pydicom.Dataset]) -> str:
+    return str(datasets[0].FrameOfReferenceUID)
+
+
+def _refuse_unscaled_ct(series: DicomSeries, datasets: Sequence[pydicom.Dataset], modality: str | None) -> None:
+    """CT without a rescale, or with one in some files only, is not in HU."""
+    unscaled = [file.name for file, dataset in zip(series.files, datasets, strict=True) if not _is_rescaled(dataset)]
+    if 0 < len(unscaled) < len(datasets):
+        raise StudyError(
+            f"{_label(series)}: {len(unscaled)} of {len(datasets)} files have no RescaleSlope and RescaleIntercept "
+            f"({name_files(unscaled)}), so their values cannot be compared with the others'."
+        )
+    if unscaled and series.modality == "CT" and modality is None:
+        raise StudyError(
+            f"{_label(series)}: a CT without RescaleSlope and RescaleIntercept ({name_files(unscaled)}) does not say "
+            "what its values mean. If they are Hounsfield units already, say so with modality='CT'."
+        )
+
+
+def _is_rescaled(dataset: pydicom.Dataset) -> bool:
+    if "ModalityLUTSequence" in dataset:
+        return True
+    if _is_multi_frame([dataset]):
+        groups = (*dataset.get("SharedFunctionalGroupsSequence", ()), dataset.PerFrameFunctionalGroupsSequence[0])
+        return any("PixelValueTransformationSequence" in group for group in groups)
+    return dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None
+
+
+def _check_places(volume: highdicom.Volume, series: DicomSeries) -> None:
+    """Every slice must be where the volume's affine puts it, to `POSITION_TOLERANCE_MM`."""
+    for k, index in enumerate(Stack.of(series.planes).order):
+        plane: SlicePlane = series.planes[index]
+        place = volume.affine[:3, 3] + k * volume.affine[:3, 0]
+        distance = float(np.linalg.norm(place - plane.position_lps_mm))
+        if distance > POSITION_TOLERANCE_MM:
+            raise StudyError(f"{_label(series)}: {plane.name} lies {distance:.2f} mm from its place in the volume.")
+
+
+def _without_pixels(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> list[pydicom.Dataset]:
+    """Headers in slice order, light enough to keep."""
+    order = range(len(datasets)) if _is_multi_frame(datasets) else Stack.of(series.planes).order
+    return [plain_copy(datasets[index], without_pixels=True) for index in order]

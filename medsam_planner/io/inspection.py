@@ -1,0 +1,180 @@
+"""What is in a folder, and whether it is a volume, without decoding a pixel of DICOM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels import get_decoder
+
+from medsam_planner.errors import StudyError
+from medsam_planner.geometry import axis_letters, spacing_mm
+from medsam_planner.io.dicom_series import DicomSeries, group_series, modality_problem
+from medsam_planner.io.loading import opened_study
+from medsam_planner.io.nifti import read_nifti
+from medsam_planner.io.slice_stack import TILT_ADVICE, ProblemKind, Stack
+from medsam_planner.io.study_files import StudyFiles
+from medsam_planner.progress import Progress
+
+__all__ = ["SeriesSummary", "StudySummary", "inspect_study"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesSummary:
+    """One series, or one NIfTI file."""
+
+    number: int
+    """What ``series=`` and ``--series`` take."""
+    modality: str
+    description: str
+    series_instance_uid: str
+    file_count: int
+    shape: tuple[int, ...]
+    """Slices, rows, columns for DICOM; array axes as stored for NIfTI."""
+    affine: NDArray[np.float64] | None = None
+    """Index to LPS mm, or None when there is no one grid."""
+    encoding: str = ""
+    """Transfer syntax, or ``"NIfTI"``."""
+    problems: tuple[str, ...] = ()
+    """Why it cannot be read; empty when nothing speaks against it."""
+    notes: tuple[str, ...] = ()
+    modality_is_inferred: bool = False
+
+    def as_text(self) -> str:
+        """A few lines for a person."""
+        guess = " (inferred from the values)" if self.modality_is_inferred else ""
+        lines = [
+            f"{self.number}: {self.modality or 'no modality'}{guess}, {self.file_count} file(s), "
+            f"{' × '.join(str(n) for n in self.shape)}, '{self.description}'",
+            f"   UID {self.series_instance_uid or '(blank)'}, {self.encoding}",
+        ]
+        if self.affine is not None:
+            spacing = " × ".join(f"{value:.4g}" for value in spacing_mm(self.affine))
+            letters = ", ".join(f"{low}→{high}" for low, high in axis_letters(self.affine))
+            origin = ", ".join(f"{value:.2f}" for value in self.affine[:3, 3])
+            lines.append(f"   spacing {spacing} mm, axes {letters}, first voxel at LPS ({origin}) mm")
+        lines += [f"   note: {note}" for note in self.notes]
+        lines += [f"   PROBLEM: {problem}" for problem in self.problems]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """Everything found under one path."""
+
+    path: Path
+    series: tuple[SeriesSummary, ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
+    """Name and reason of files that cannot be read at all."""
+    ignored_count_by_kind: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def readable(self) -> tuple[SeriesSummary, ...]:
+        """Series that nothing speaks against."""
+        return tuple(series for series in self.series if not series.problems)
+
+    def as_text(self) -> str:
+        """The whole table for a person."""
+        lines = [str(self.path), *(series.as_text() for series in self.series)]
+        lines += [f"DAMAGED: {name}: {reason}" for name, reason in self.damaged]
+        if self.ignored_count_by_kind:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.ignored_count_by_kind.items()))
+            lines.append(f"Files that hold no image: {kinds}.")
+        if not self.series:
+            lines.append("No image series found.")
+        elif len(self.readable) > 1:
+            how = "name the file itself" if self.readable[0].encoding == "NIfTI" else "name one with --series NUMBER"
+            lines.append(f"Several volumes can be read: {how}.")
+        return "\n".join(lines)
+
+
+def inspect_study(path: str | Path, *, progress: Progress | None = None) -> StudySummary:
+    """List the series under `path` with geometry and problems.
+
+    Raises
+    ------
+    StudyError
+        If `path` does not exist or is no kind of study at all.
+    """
+    place = Path(path)
+    with opened_study(place, progress=progress) as study:
+        dicom = [_summarise(series) for series in group_series(study.images)]
+        nifti = [_summarise_nifti(number, *file) for number, file in enumerate(study.niftis, start=len(dicom) + 1)]
+        return _summary(place, study, (*dicom, *nifti))
+
+
+def _summary(place: Path, study: StudyFiles, series: tuple[SeriesSummary, ...]) -> StudySummary:
+    return StudySummary(place, series, study.damaged, dict(study.ignored_count_by_kind))
+
+
+def _summarise(series: DicomSeries) -> SeriesSummary:
+    problems = [problem.text for problem in series.problems]
+    if [problem.kind for problem in series.problems] == [ProblemKind.TILT]:
+        problems[0] += f" {TILT_ADVICE}"
+    wrong_modality = modality_problem(series, None)
+    if wrong_modality is not None:
+        problems.append(wrong_modality)
+    syntax = getattr(series.files[0].header, "file_meta", pydicom.Dataset()).get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_compressed and not _can_decode(syntax):
+        problems.append(f"no installed decoder reads its encoding ({syntax.name}).")
+    return SeriesSummary(
+        number=series.number,
+        modality=series.modality,
+        description=series.description,
+        series_instance_uid=series.series_instance_uid,
+        file_count=len(series.files),
+        shape=series.shape,
+        affine=None if series.problems else _affine(series),
+        encoding=syntax.name if syntax is not None else "Implicit VR Little Endian",
+        problems=tuple(problems),
+        notes=series.notes,
+    )
+
+
+def _can_decode(syntax: pydicom.uid.UID) -> bool:
+    if not syntax.is_encapsulated:
+        return True
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _affine(series: DicomSeries) -> NDArray[np.float64]:
+    """The affine that reading the series will give."""
+    stack = Stack.of(series.planes)
+    first = series.planes[int(stack.order[0])]
+    geometry = highdicom.VolumeGeometry.from_attributes(
+        image_position=first.position_lps_mm,
+        image_orientation=first.orientation,
+        pixel_spacing=first.pixel_spacing_mm,
+        spacing_between_slices=float(stack.steps_mm.mean()),
+        number_of_frames=len(series.planes),
+        rows=first.shape[0],
+        columns=first.shape[1],
+        coordinate_system="PATIENT",
+    )
+    return geometry.affine
+
+
+def _summarise_nifti(number: int, file: Path, name: str) -> SeriesSummary:
+    try:
+        volume = read_nifti(file, name=name, path=file)
+    except StudyError as error:
+        return SeriesSummary(number, "", name, "", 1, (), encoding="NIfTI", problems=(str(error),))
+    source = volume.source
+    return SeriesSummary(
+        number=number,
+        modality=source.modality if source is not None else "",
+        description=name,
+        series_instance_uid="",
+        file_count=1,
+        shape=tuple(int(n) for n in volume.spatial_shape),
+        affine=volume.affine,
+        encoding="NIfTI",
+        modality_is_inferred=True,
+    )

@@ -1,0 +1,215 @@
+"""NIfTI in and out, with the turn between its RAS and our LPS at the door."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.io.slice_stack import MIN_SLICES
+from medsam_planner.io.tilt import straighten_array
+from medsam_planner.volumes import StudySource, StudyVolume
+
+__all__ = ["infer_modality", "read_nifti", "save_nifti"]
+
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_AFFINE_AGREEMENT_MM = 0.1
+"""How far sform and qform may put a corner apart: they are float32 and a quaternion of one and the same matrix."""
+_AIR_HU = -200.0
+"""Below this there is air in a CT; MR has no negative values beyond the ringing of an interpolation."""
+_SHEAR_TOLERANCE = 1e-4
+"""Cosine between axes that still counts as perpendicular (``highdicom.Volume`` demands it)."""
+
+_DAMAGE = (EOFError, OSError, ValueError, zlib.error)
+"""What reading damaged bytes raises."""
+
+
+def infer_modality(array: NDArray[np.float32]) -> str:
+    """``"CT"`` where the values reach well below zero as air in HU does, else ``"MR"``."""
+    return "CT" if float(array.min()) <= _AIR_HU else "MR"
+
+
+def read_nifti(
+    file: Path, *, name: str, path: Path, resample_tilt: bool = False, modality: str | None = None
+) -> StudyVolume:
+    """Read a .nii or .nii.gz file as float32 in LPS mm.
+
+    Parameters
+    ----------
+    file : Path
+        The file to open.
+    name : str
+        What to call it in messages.
+    path : Path
+        What to record as the study's path.
+
+    Raises
+    ------
+    GantryTiltError
+        If its axes are sheared and `resample_tilt` is not set.
+    StudyError
+        If it is not one scalar volume with a stated place in the patient.
+    """
+    image = _open(file, name)
+    _refuse_header(image, name)
+    array = _voxels(image, name)
+    _refuse_array(array, name)
+    affine = _RAS_FROM_LPS @ np.asarray(image.affine, dtype=np.float64)
+    operations: tuple[dict[str, Any], ...] = ()
+    if _is_sheared(affine):
+        if not resample_tilt:
+            raise GantryTiltError(
+                f"The axes of {name} are not perpendicular (a scan with gantry tilt, or a registration's shear): its "
+                "voxels are not boxes. Resample it to a straight grid with --resample-tilt (resample_tilt=True)."
+            )
+        array, affine, operation = _straighten(array, affine)
+        operations = (operation,)
+    volume = highdicom.Volume(array=array, affine=affine, coordinate_system="PATIENT")
+    source = StudySource(
+        path=path,
+        format="nifti",
+        modality=modality or infer_modality(array),
+        modality_is_inferred=modality is None,
+        operations=operations,
+    )
+    return StudyVolume.from_volume(volume, source)
+
+
+def _open(file: Path, name: str) -> Any:
+    import nibabel
+
+    try:
+        image = nibabel.load(file)
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *_DAMAGE) as error:
+        raise _damaged(name, error) from error
+    if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image is one too
+        raise StudyError(f"Expected a NIfTI file (.nii or .nii.gz), {name} is a {type(image).__name__}.")
+    return image
+
+
+def _voxels(image: Any, name: str) -> NDArray[np.float32]:
+    try:
+        array = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
+    return array.reshape(array.shape[:3])
+
+
+def _damaged(name: str, error: Exception) -> StudyError:
+    return StudyError(f"{name} cannot be read as NIfTI: {error}. It is truncated, damaged or misnamed; copy it again.")
+
+
+def _refuse_header(image: Any, name: str) -> None:
+    """Everything that can be wrong before the voxels are read."""
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        raise StudyError(
+            f"Expected one 3D volume, {name} has shape {shape}. Take one volume out of a series (for example with "
+            "nibabel's four_to_three) and name that file."
+        )
+    if min(shape[:3]) < MIN_SLICES:
+        raise StudyError(f"Expected at least {MIN_SLICES} voxels along each axis, {name} has shape {shape[:3]}.")
+    dtype = image.get_data_dtype()
+    if dtype.names is not None or dtype.kind not in "iufb":
+        raise StudyError(f"Expected one number per voxel, {name} holds {dtype} (colour or complex values).")
+    unit = image.header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise StudyError(f"Expected millimetres, {name} states its spacing in {unit}. Correct its xyzt_units.")
+    _refuse_affine(image, name)
+
+
+def _refuse_affine(image: Any, name: str) -> None:
+    (sform, sform_code), (qform, qform_code) = image.get_sform(coded=True), image.get_qform(coded=True)
+    if not sform_code and not qform_code:
+        raise StudyError(
+            f"{name} does not say where it lies in the patient (sform_code and qform_code are 0), so left and right "
+            "are unknown. Write the scanner's affine into it, or convert the DICOM again."
+        )
+    for what, code, matrix in (("sform", sform_code, sform), ("qform", qform_code, qform)):
+        if code and (not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9):
+            raise StudyError(f"The {what} of {name} is not an invertible affine: {np.round(matrix, 4).tolist()}.")
+    if sform_code and qform_code:
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]], indexing="ij")).reshape(3, -1).T
+        apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1).max()
+        if apart > _AFFINE_AGREEMENT_MM and not _is_sheared(sform):
+            raise StudyError(
+                f"The sform and the qform of {name} put its corners up to {apart:.2f} mm apart; which one is right is "
+                "not for a program to guess. Set both to the right affine, or set the code of the wrong one to 0."
+            )
+
+
+def _refuse_array(array: NDArray[np.float32], name: str) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(n) for n in np.argwhere(bad)[0])
+        raise StudyError(
+            f"{int(bad.sum())} voxels of {name} are NaN or infinite (the first at index {first}). "
+            "Replace them by a value that means background."
+        )
+    if float(array.min()) == float(array.max()):
+        raise StudyError(f"All voxels of {name} have the value {float(array.min()):g}; there is nothing to segment.")
+
+
+def _is_sheared(affine: NDArray[np.float64]) -> bool:
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(unit.T @ unit - np.eye(3)).max() > _SHEAR_TOLERANCE)
+
+
+def _straighten(
+    array: NDArray[np.float32], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], dict[str, Any]]:
+    """Straighten along the axis of the stack: the coarsest of those whose two other axes are perpendicular."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.abs((affine[:3, :3] / spacing).T @ (affine[:3, :3] / spacing))
+    within = np.array([cosines[1, 2], cosines[0, 2], cosines[0, 1]])
+    stacked = int(np.argmax(np.where(within <= max(_SHEAR_TOLERANCE, within.min()), spacing, 0.0)))
+    order = [stacked, *(axis for axis in range(3) if axis != stacked)]
+    result, straight, operation = straighten_array(np.transpose(array, order), affine[:, [*order, 3]])
+    back = np.argsort(order)
+    return np.transpose(result, back), straight[:, [*back, 3]], operation
+
+
+def save_nifti(volume: highdicom.Volume, path: str | Path) -> Path:
+    """Write `volume` as NIfTI on its own grid: same axes, same affine, nothing resampled.
+
+    Masks (bool) become uint8, floats float32, 64-bit integers int32. sform and qform are both the affine in RAS with
+    code 1 (scanner). The bytes depend on the volume alone (no time stamp, no file name).
+
+    Raises
+    ------
+    StudyError
+        If the name does not end in .nii or .nii.gz, or an integer does not fit 32 bits.
+    """
+    import nibabel
+
+    target = Path(path)
+    if not target.name.endswith((".nii", ".nii.gz")):
+        raise StudyError(f"Expected a file name that ends in .nii or .nii.gz, got '{target.name}'.")
+    array = volume.array
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    elif array.dtype.itemsize == 8:
+        if np.abs(array).max(initial=0) > np.iinfo(np.int32).max:
+            raise StudyError("Expected integers that fit 32 bits; programs that read NIfTI do not take longer ones.")
+        array = array.astype(np.int32)
+    affine = _RAS_FROM_LPS @ volume.affine
+    image = nibabel.Nifti1Image(array, affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"MedSAM Planner {version('medsam-planner')}, research use only".encode()
+    data = image.to_bytes()
+    if target.name.endswith(".gz"):
+        data = gzip.compress(data, compresslevel=6, mtime=0)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return target

@@ -1,0 +1,215 @@
+"""From many lines to a few worth showing: not dominated, apart from each other, and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.geometry import index_from_lps
+from medsam_planner.planning.candidates import Candidates
+from medsam_planner.planning.clearance import clearance_in
+from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.hit import structure_hit_probability
+from medsam_planner.planning.problem import PlanningProblem, Weights
+
+__all__ = ["Alternative", "ClearanceProfile", "describe", "distinct", "non_dominated", "soft_score"]
+
+_PROFILE_STEP_MM = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClearanceProfile:
+    """Room along the path, beyond margin, tool radius and tool error."""
+
+    distance_mm: NDArray[np.float64]
+    """(P,) evenly spaced places, from the entry."""
+    clearance_mm_by_structure: dict[str, NDArray[np.float64]]
+    """(P,) certified at each place; +inf along the free entry of a corridor."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternative:
+    """One straight path."""
+
+    entry_lps_mm: tuple[float, float, float]
+    target_lps_mm: tuple[float, float, float]
+    certified_clearance_mm: float
+    sampled_clearance_mm: float
+    limiting_structure: str
+    limiting_point_lps_mm: tuple[float, float, float]
+    clearance_mm_by_structure: dict[str, float]
+    """Certified."""
+    hit_probability: float
+    """The largest over the structures."""
+    hit_probability_interval: tuple[float, float]
+    hit_probability_by_structure: dict[str, float]
+    length_mm: float
+    entry_angle_deg: float
+    score: float
+    bone_density_hu: float | None
+    """Mean along the path; None where no CT was given."""
+    clearance_profile: ClearanceProfile
+    reason: str
+    """In plain words: why this one, and what limits it."""
+
+
+def soft_score(
+    certified_mm: NDArray[np.float64],
+    length_mm: NDArray[np.float64],
+    entry_angle_deg: NDArray[np.float64],
+    weights: Weights,
+    *,
+    longest_mm: float,
+    hit_probability: NDArray[np.float64] | float = 0.0,
+    bone_density_hu: NDArray[np.float64] | float = 0.0,
+) -> NDArray[np.float64]:
+    """Weighted mean of the soft terms, 1 at best."""
+    terms = (
+        (weights.clearance, np.clip(certified_mm / weights.clearance_scale_mm, 0, 1)),
+        (weights.length, 1 - np.clip(length_mm / longest_mm, 0, 1)),
+        (weights.angle, 1 - np.clip(entry_angle_deg / 90.0, 0, 1)),
+        (weights.hit_probability, 1 - np.asarray(hit_probability)),
+        (weights.bone_density, np.clip(np.asarray(bone_density_hu) / 1000.0, 0, 1)),
+    )
+    total = sum(weight for weight, _ in terms)
+    score = sum(weight * np.asarray(term, dtype=np.float64) for weight, term in terms)
+    return np.asarray(score / max(total, 1e-12), dtype=np.float64)
+
+
+def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of N points (N, M) no other point beats in one cost without being worse in another.
+
+    Equal points do not dominate each other.
+    """
+    kept = np.zeros(len(costs), dtype=bool)
+    order = np.lexsort(costs.T[::-1])  # ascending: a later point cannot dominate an earlier one
+    front = np.empty((0, costs.shape[1]))
+    for number in order.tolist():
+        point = costs[number]
+        if not ((front <= point).all(axis=1) & (front < point).any(axis=1)).any():
+            front = np.concatenate([front, point[None]])
+            kept[number] = True
+    return kept
+
+
+def distinct(
+    lines_lps_mm: NDArray[np.float64], score: NDArray[np.float64], *, separation_mm: float, count: int
+) -> list[int]:
+    """The best `count` lines of which no two have both ends closer than `separation_mm`, best first."""
+    kept: list[int] = []
+    for number in np.argsort(-score, kind="stable").tolist():
+        ends = lines_lps_mm[number]
+        if all(np.linalg.norm(lines_lps_mm[other] - ends, axis=1).max() >= separation_mm for other in kept):
+            kept.append(number)
+            if len(kept) == count:
+                break
+    return kept
+
+
+def describe(
+    problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates, numbers: Sequence[int]
+) -> tuple[Alternative, ...]:
+    """Measure everything about a few lines, and order them by score."""
+    lines = seen.lines_lps_mm[list(numbers)]
+    room = clearance_in(fields, lines, problem.tool, each_structure=True)
+    longest = float(seen.length_mm.max())
+    found = []
+    for row, number in enumerate(numbers):
+        line = lines[row]
+        hits = {
+            structure.name: structure_hit_probability(
+                line, structure, problem.tool, problem.settings.hit_draws, problem.settings.seed
+            )
+            for structure in problem.structures
+        }
+        worst = max(hits, key=lambda name: hits[name].probability) if hits else None
+        density = _bone_density_hu(problem, line)
+        score = soft_score(
+            room.certified_mm[row : row + 1],
+            seen.length_mm[number : number + 1],
+            seen.entry_angle_deg[number : number + 1],
+            problem.weights,
+            longest_mm=longest,
+            hit_probability=hits[worst].probability if worst else 0.0,
+            bone_density_hu=density or 0.0,
+        )
+        found.append(
+            Alternative(
+                entry_lps_mm=_point(line[0]),
+                target_lps_mm=_point(line[1]),
+                certified_clearance_mm=float(room.certified_mm[row]),
+                sampled_clearance_mm=float(room.sampled_mm[row]),
+                limiting_structure=str(room.limiting_structure[row]),
+                limiting_point_lps_mm=_point(room.limiting_point_lps_mm[row]),
+                clearance_mm_by_structure={
+                    name: float(minimum.certified_mm[row]) for name, minimum in room.by_structure.items()
+                },
+                hit_probability=hits[worst].probability if worst else 0.0,
+                hit_probability_interval=hits[worst].interval if worst else (0.0, 0.0),
+                hit_probability_by_structure={name: hit.probability for name, hit in hits.items()},
+                length_mm=float(seen.length_mm[number]),
+                entry_angle_deg=float(seen.entry_angle_deg[number]),
+                score=float(score[0]),
+                bone_density_hu=density,
+                clearance_profile=_profile(problem, fields, line),
+                reason="",
+            )
+        )
+    found.sort(key=lambda alternative: -alternative.score)
+    return tuple(_with_reason(alternative, found) for alternative in found)
+
+
+def _profile(problem: PlanningProblem, fields: Sequence[MarginField], line: NDArray[np.float64]) -> ClearanceProfile:
+    length = float(np.linalg.norm(line[1] - line[0]))
+    fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length / _PROFILE_STEP_MM)), 1) + 1)
+    points = line[0] + fraction[:, None] * (line[1] - line[0])
+    allowance = problem.tool.allowance_mm(fraction)
+    room = {}
+    for field in fields:
+        _, lower = field.read(field.index(points).T)
+        certified = lower - allowance - field.voxel_diagonal_mm
+        certified[fraction * length < field.free_entry_mm] = np.inf
+        room[field.name] = certified
+    return ClearanceProfile(fraction * length, room)
+
+
+def _bone_density_hu(problem: PlanningProblem, line: NDArray[np.float64]) -> float | None:
+    if problem.bone is None:
+        return None
+    from scipy.ndimage import map_coordinates
+
+    points = line[0] + np.linspace(0, 1, 200)[:, None] * (line[1] - line[0])
+    index = index_from_lps(problem.bone.affine, points)
+    return float(map_coordinates(problem.bone.array, index.T, order=1, mode="nearest").mean())
+
+
+def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -> Alternative:
+    from dataclasses import replace
+
+    strengths = []
+    if alternative.certified_clearance_mm >= max(other.certified_clearance_mm for other in all_of_them):
+        strengths.append("the most room")
+    if alternative.length_mm <= min(other.length_mm for other in all_of_them):
+        strengths.append("the shortest path")
+    if alternative.entry_angle_deg <= min(other.entry_angle_deg for other in all_of_them):
+        strengths.append("the steepest entry")
+    if alternative.hit_probability < min(
+        (other.hit_probability for other in all_of_them if other is not alternative), default=1.0
+    ):
+        strengths.append("the smallest hit probability")
+    why = f"Has {', '.join(strengths)}" if strengths else "A compromise between room, length and angle"
+    limit = (
+        f"limited by {alternative.limiting_structure}, which leaves {alternative.certified_clearance_mm:.1f} mm "
+        f"beyond its margin"
+        if alternative.limiting_structure
+        else "no structure limits it"
+    )
+    return replace(alternative, reason=f"{why}; {limit}.")
+
+
+def _point(position: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in position)
+    return x, y, z

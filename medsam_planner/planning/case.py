@@ -1,0 +1,253 @@
+"""A case file: what to plan, in TOML.
+
+::
+
+    title = "Needle to the lesion past the vessel"
+
+    [study]
+    path = "ct/"                       # relative to the case file
+
+    [tool]
+    radius_mm = 1.0                    # entry_error_mm, target_error_mm
+
+    [target]
+    point_lps_mm = [12.0, -30.5, 88.0] # or mask = "lesion.nii.gz", or structure = "lesion"
+    radius_mm = 2.0
+
+    [entry]
+    skin = true                        # or mask = "bone.nii.gz", or structure = "bone": its surface is entered
+    centre_lps_mm = [60.0, -80.0, 90.0]
+    radius_mm = 40.0
+
+    [[structures]]
+    name = "vessel"
+    role = "avoid"                     # or "inside"
+    mask = "run/vessel/mask.nii.gz"    # without it, the structure of that name in the prompt file
+    spread = "run/vessel/boundary_spread_mm.nii.gz"
+    base_margin_mm = 2.0
+    spread_factor = 2.0
+
+    [limits]
+    max_length_mm = 120
+    max_entry_angle_deg = 45
+
+Reading a case touches no image: it checks every entry, and that the files named are there.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medsam_planner.errors import ConfigError
+
+__all__ = [
+    "EntryTable",
+    "LimitsTable",
+    "PlanCase",
+    "SearchTable",
+    "StructureTable",
+    "StudyTable",
+    "TargetTable",
+    "ToolTable",
+    "WeightsTable",
+    "read_case",
+]
+
+Millimetres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Position = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+
+class StudyTable(_Table):
+    """Where the study lies. May be left out where the study is named on the command line."""
+
+    path: Path
+    series: str | None = None
+    resample_tilt: bool = False
+
+
+class ToolTable(_Table):
+    """The straight tool."""
+
+    radius_mm: Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
+    entry_error_mm: Millimetres = 1.5
+    target_error_mm: Millimetres = 2.9
+
+
+class TargetTable(_Table):
+    """What must be reached: a ball, the voxels of a mask, or a segmented structure."""
+
+    point_lps_mm: Position | None = None
+    radius_mm: Millimetres = 0.0
+    mask: Path | None = None
+    structure: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> TargetTable:
+        if sum(given is not None for given in (self.point_lps_mm, self.mask, self.structure)) != 1:
+            raise ValueError("expected exactly one of point_lps_mm, mask and structure")
+        return self
+
+
+class EntryTable(_Table):
+    """Where the tool may enter: the part of a surface inside a ball."""
+
+    skin: bool = False
+    mask: Path | None = None
+    structure: str | None = None
+    centre_lps_mm: Position | None = None
+    radius_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_surface(self) -> EntryTable:
+        if sum((self.skin, self.mask is not None, self.structure is not None)) != 1:
+            raise ValueError("expected exactly one of skin = true, mask and structure")
+        if (self.centre_lps_mm is None) != (self.radius_mm is None):
+            raise ValueError("expected centre_lps_mm and radius_mm together, or neither")
+        return self
+
+
+class StructureTable(_Table):
+    """A structure to avoid or to stay inside, and how wide its margin is."""
+
+    name: Annotated[str, Field(min_length=1)]
+    role: Literal["avoid", "inside"]
+    mask: Path | None = None
+    spread: Path | None = None
+    base_margin_mm: Millimetres = 1.0
+    spread_factor: Millimetres = 2.0
+    max_margin_mm: Millimetres = 10.0
+    free_entry_mm: Millimetres = 0.0
+
+    @model_validator(mode="after")
+    def _sensible(self) -> StructureTable:
+        if self.max_margin_mm < self.base_margin_mm:
+            raise ValueError(
+                f"expected max_margin_mm ({self.max_margin_mm}) to be at least base_margin_mm ({self.base_margin_mm})"
+            )
+        if self.role == "avoid" and self.free_entry_mm:
+            raise ValueError('free_entry_mm belongs to role = "inside"')
+        if self.spread is not None and self.mask is None:
+            raise ValueError("expected a mask beside the spread")
+        return self
+
+
+class LimitsTable(_Table):
+    """Hard limits; see :class:`medsam_planner.planning.problem.Limits`."""
+
+    max_length_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
+    min_length_mm: Millimetres = 0.0
+    max_entry_angle_deg: Annotated[float, Field(gt=0, le=180)] = 60.0
+    min_clearance_mm: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+
+class WeightsTable(_Table):
+    """Soft weights; see :class:`medsam_planner.planning.problem.Weights`."""
+
+    clearance: Millimetres = 1.0
+    length: Millimetres = 0.3
+    angle: Millimetres = 0.2
+    hit_probability: Millimetres = 0.5
+    bone_density: Millimetres = 0.0
+
+
+class SearchTable(_Table):
+    """Effort; see :class:`medsam_planner.planning.problem.SearchSettings`."""
+
+    candidates: Annotated[int, Field(ge=10, le=2_000_000)] = 20_000
+    alternatives: Annotated[int, Field(ge=1, le=20)] = 5
+    min_separation_mm: Millimetres = 6.0
+    hit_draws: Annotated[int, Field(ge=1, le=100_000)] = 300
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class PlanCase(_Table):
+    """A whole case; paths are absolute after :func:`read_case`."""
+
+    title: str = "Trajectory plan"
+    study: StudyTable | None = None
+    tool: ToolTable
+    target: TargetTable
+    entry: EntryTable
+    structures: Annotated[list[StructureTable], Field(min_length=1)]
+    limits: LimitsTable = LimitsTable()
+    weights: WeightsTable = WeightsTable()
+    search: SearchTable = SearchTable()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> PlanCase:
+        names = [structure.name for structure in self.structures]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected structures with different names, got {names}")
+        return self
+
+
+def read_case(path: Path) -> PlanCase:
+    """Read and check a case file.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or an entry is missing, unknown or wrong; the message names every one.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Expected a case file, {path} cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Expected TOML in {path}: {error}.") from error
+    try:
+        case = PlanCase.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_told(mistake) for mistake in error.errors())) from error
+    return _with_places(case, path)
+
+
+def _told(mistake: object) -> str:
+    """One mistake: the place in the file, what is wrong, what came."""
+    if not isinstance(mistake, dict):
+        return str(mistake)
+    place = ".".join(str(part) for part in mistake["loc"]) or "case"
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    if mistake["type"] in ("missing", "extra_forbidden"):
+        return f"{place}: {'is missing' if mistake['type'] == 'missing' else 'is no entry of a case file'}"
+    came = mistake.get("input")
+    got = f", got {came!r}" if not isinstance(came, dict | list) or len(str(came)) < 60 else ""
+    return f"{place}: {message[:1].lower()}{message[1:]}{got}"
+
+
+def _with_places(case: PlanCase, path: Path) -> PlanCase:
+    """Make the paths absolute, and refuse those that lead nowhere."""
+    folder = path.resolve().parent
+    absent: list[str] = []
+
+    def place(key: str, stated: Path | None) -> Path | None:
+        if stated is None:
+            return None
+        whole = stated if stated.is_absolute() else folder / stated
+        if not whole.exists():
+            absent.append(f"{key} = {whole}")
+        return whole
+
+    structures = [
+        structure.model_copy(
+            update={
+                "mask": place(f"structures[{structure.name}].mask", structure.mask),
+                "spread": place(f"structures[{structure.name}].spread", structure.spread),
+            }
+        )
+        for structure in case.structures
+    ]
+    study = case.study and case.study.model_copy(update={"path": place("study.path", case.study.path)})
+    target = case.target.model_copy(update={"mask": place("target.mask", case.target.mask)})
+    entry = case.entry.model_copy(update={"mask": place("entry.mask", case.entry.mask)})
+    if absent:
+        raise ConfigError(f"{path} names files that do not exist: {'; '.join(absent)}.")
+    return case.model_copy(update={"structures": structures, "study": study, "target": target, "entry": entry})

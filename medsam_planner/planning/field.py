@@ -1,0 +1,257 @@
+r"""The margin field of one structure: how much room is left at a place.
+
+.. math:: D(x) = \min_{z \in S} |x - z| - m(z)
+
+S is the set of the structure's voxel *centres* and m the margin of each. The margins are rounded up to a few levels,
+and each level takes one exact Euclidean distance transform. Inside the structure the distance to the nearest voxel
+outside is subtracted, so that D grows more negative the deeper a place lies.
+
+What the field says about the true structure
+--------------------------------------------
+Let the true structure T lie within the grid and have the mask as its voxelisation (a voxel belongs when its centre
+does), and let every point of T lie in a ball inside T whose diameter is the voxel diagonal d (T is not thinner than a
+voxel). Let F be the signed distance to T less the margin. Then ``F(x) >= D(x) − d`` for every x:
+
+- *x outside T, z its nearest point.* The ball of diameter d that touches the surface at z from inside contains a voxel
+  centre c, and ``|x − c| <= |x − z| + d``. So ``|x − z| >= min |x − c| − d``.
+- *x inside T at depth δ <= d/2.* The same ball contains a centre within ``d − δ`` of x.
+- *deeper.* A centre of T lies within d/2 of x, and every voxel centre outside T at least δ away.
+
+The union of the voxel boxes, the other common reading of a mask, satisfies it with d/2 to spare. A structure thinner
+than a voxel diagonal can slip between the centres; no computation on the mask can know of it.
+
+Between the nodes
+-----------------
+Trilinear interpolation of D overestimates it between the nodes, by at most a known amount. The weights w_i of the
+eight nodes x_i around x satisfy ``Σ w_i x_i = x`` and ``Σ w_i |x_i − x|² = v = Σ_axis t (1 − t) spacing²``, so for the
+nearest z ``Σ w_i |x_i − z|² = |x − z|² + v``. Let m0 be the smallest margin and ``p_i = max(D(x_i) + m0, 0)``, which is
+at most ``| |x_i − z| − (m(z) − m0) |``. It follows, where ``D(x) + m0 >= 0``, that
+
+.. math:: D(x) \ge \sqrt{\textstyle\sum w_i p_i^2 - v} - m_0,
+
+an equality where all eight nodes share their nearest z. The common bound, half a diagonal everywhere, would have to be
+added to d. Where ``D(x) + m0 >= 0`` is not certain, ``D(x) >= Σ w_i D(x_i) − sqrt(v)`` holds by the slope of 1. The
+depth inside the structure is interpolated as it is: it exceeds the ``δ − d/2`` that the proof above needs.
+
+Beyond the grid a structure to avoid has no voxels; with p the nearest point of the grid and e = \|x − p\| the field is
+at least ``sqrt(e² + (D(p) + m1)²) − m1`` for the largest margin m1. The complement of a corridor fills everything
+beyond the grid; there ``D(p) − e`` holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.planning.distance import distance_transform_mm
+from medsam_planner.planning.margins import margin_levels, surface_margins
+from medsam_planner.planning.region import IndexBox, distance_bound_mm, domain_of, surroundings, window
+from medsam_planner.planning.structures import StayInside, Structure, bool_array
+
+__all__ = ["MARGIN_LEVELS", "MarginField", "build_field"]
+
+MARGIN_LEVELS = 16
+"""Most distance transforms of one structure with a varying margin."""
+_LEVEL_STEP_DIAGONALS = 0.1
+"""Rounding a margin up by less than this part of a voxel diagonal is not worth a distance transform."""
+_VOXEL_LIMIT = 40_000_000
+"""Voxels in which one structure is looked at: about 700 MB at its peak."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarginField:
+    """D on the nodes of a box of voxels; see the module's text."""
+
+    name: str
+    values_mm: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    """Index in `values_mm` → LPS mm."""
+    spacing_mm: NDArray[np.float64]
+    smallest_margin_mm: float
+    largest_margin_mm: float
+    outside_is_structure: bool
+    """The field is that of a corridor's complement."""
+    free_entry_mm: float = 0.0
+
+    @property
+    def voxel_diagonal_mm(self) -> float:
+        """What the certified clearance gives up for the voxels."""
+        return float(np.linalg.norm(self.spacing_mm))
+
+    def index(self, position_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """LPS mm (..., 3) to fractional indices into `values_mm`."""
+        return index_from_lps(self.affine, position_lps_mm)
+
+    def read(self, position_index: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Interpolated value and lower bound of D.
+
+        Parameters
+        ----------
+        position_index : (3, P) float
+            Fractional indices, the axes first.
+
+        Returns
+        -------
+        value_mm, lower_mm : (P,) float64
+            ``lower_mm <= D`` and ``lower_mm <= value_mm``.
+        """
+        nodes = _Nodes(self.values_mm, position_index, self.spacing_mm)
+        least = self.smallest_margin_mm
+        value = nodes.mean(nodes.values)
+        above = [node + np.float32(least) for node in nodes.values]
+        touches = np.minimum.reduce(above) < 0
+        for node in above:
+            np.maximum(node, 0, out=node)
+        room = np.sqrt(np.maximum(nodes.mean([node * node for node in above]) - nodes.variance, 0.0))
+        if least < self.largest_margin_mm:
+            room = self._room_with_several_margins(room, value + least, touches, nodes.variance)
+        elif touches.any():
+            room -= nodes.mean(above) - (value + least)  # the depth of the nodes inside
+        lower = room - least
+        if nodes.excess_mm is not None:
+            value, lower = self._beyond(value, nodes.excess_mm), self._beyond(lower, nodes.excess_mm)
+        return value, lower
+
+    @staticmethod
+    def _room_with_several_margins(
+        room: NDArray[np.float64],
+        shifted: NDArray[np.float64],
+        touches: NDArray[np.bool_],
+        variance: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Within the reach of a margin wider than the smallest, depth and margin cannot be told apart at the nodes."""
+        deviation = np.sqrt(variance)
+        room = np.where(touches, np.sqrt(np.maximum(shifted * shifted - variance, 0.0)), room)
+        return np.where(shifted < deviation, shifted - deviation, room)
+
+    def _beyond(self, at_edge: NDArray[np.float64], excess_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.outside_is_structure:
+            return at_edge - excess_mm
+        base = at_edge + self.largest_margin_mm
+        return np.where(base >= 0, np.hypot(base, excess_mm), base + excess_mm) - self.largest_margin_mm
+
+
+def build_field(
+    structure: Structure, region_lps_mm: NDArray[np.float64], *, levels: int = MARGIN_LEVELS
+) -> MarginField:
+    """Compute the margin field of `structure` on the box of voxels around a set of points.
+
+    Parameters
+    ----------
+    structure : Avoid or StayInside
+    region_lps_mm : (P, 3) float
+        Every place to be asked lies in their bounding box on the structure's grid.
+    levels : int
+        Distance transforms at most.
+    """
+    mask = bool_array(structure.mask, structure.name)
+    is_corridor = isinstance(structure, StayInside)
+    affine = np.asarray(structure.mask.affine, dtype=np.float64)
+    spacing = spacing_mm(affine)
+    domain = domain_of(index_from_lps(affine, region_lps_mm), mask.shape)
+    inside = ~mask if is_corridor else mask
+    varies = isinstance(structure.margin_mm, highdicom.Volume)
+    bound = distance_bound_mm(inside, domain, spacing, outside=is_corridor)
+    widest = float(structure.margin_mm.array.max()) if varies else float(structure.margin_mm)  # type: ignore[union-attr, arg-type]
+    reach = bound + widest + 2 * float(np.linalg.norm(spacing))
+    box, is_cut = surroundings(inside, domain, reach, spacing, outside=is_corridor, voxel_limit=_VOXEL_LIMIT)
+    near = window(inside, box, outside=is_corridor)
+    depth = distance_transform_mm(near, spacing)
+    if varies:
+        margin = _margin_window(structure.margin_mm, box)  # type: ignore[arg-type]
+        values, smallest, largest = _varying(near, depth, margin, spacing, levels, widest, is_cut=is_cut)
+    else:
+        smallest = largest = widest
+        values = distance_transform_mm(~near, spacing, black_border=is_cut)
+        values -= np.float32(widest)
+    values -= depth
+    if box.shape != domain.shape:
+        values = values[domain.slices_in(box)].copy()
+    shifted = affine.copy()
+    shifted[:3, 3] = lps_from_index(affine, domain.low)
+    return MarginField(
+        name=structure.name,
+        values_mm=values,
+        affine=shifted,
+        spacing_mm=spacing,
+        smallest_margin_mm=smallest,
+        largest_margin_mm=largest,
+        outside_is_structure=is_corridor,
+        free_entry_mm=structure.free_entry_mm if isinstance(structure, StayInside) else 0.0,
+    )
+
+
+def _varying(
+    inside: NDArray[np.bool_],
+    depth: NDArray[np.float32],
+    margin: NDArray[np.float32],
+    spacing: NDArray[np.float64],
+    levels: int,
+    widest: float,
+    *,
+    is_cut: bool,
+) -> tuple[NDArray[np.float32], float, float]:
+    """Minimum over the levels; the whole structure has at least the smallest margin."""
+    voxels, margins = surface_margins(inside, depth, margin, spacing)
+    if is_cut:
+        margins = np.append(margins, np.float32(widest))
+        voxels = np.append(voxels, voxels[-1:]) if len(voxels) else voxels
+    if not len(voxels):
+        return distance_transform_mm(~inside, spacing, black_border=is_cut) - np.float32(widest), widest, widest
+    step = _LEVEL_STEP_DIAGONALS * float(np.linalg.norm(spacing))
+    level_mm, level_of = margin_levels(margins, step_mm=step, most=levels)
+    values = distance_transform_mm(~inside, spacing, black_border=is_cut) - level_mm[0]
+    for level in range(1, len(level_mm)):
+        free = np.ones(inside.shape, dtype=bool)
+        free.ravel()[voxels[level_of >= level]] = False
+        distance = distance_transform_mm(free, spacing, black_border=is_cut)
+        distance -= level_mm[level]
+        np.minimum(values, distance, out=values)
+    return values, float(level_mm[0]), float(level_mm[-1])
+
+
+def _margin_window(margin: highdicom.Volume, box: IndexBox) -> NDArray[np.float32]:
+    """Margins on the voxels of `box`; 0, which widens nothing, beyond the grid."""
+    result = np.zeros(box.shape, dtype=np.float32)
+    grid = IndexBox(np.zeros(3, dtype=np.int64), np.array(margin.array.shape, dtype=np.int64))
+    low, high = np.maximum(box.low, grid.low), np.minimum(box.high, grid.high)
+    if (low < high).all():
+        common = IndexBox(low, high)
+        result[common.slices_in(box)] = margin.array[common.slices_in(grid)]
+    return result
+
+
+class _Nodes:
+    """The eight nodes around each of P places."""
+
+    def __init__(
+        self, values: NDArray[np.float32], index: NDArray[np.float64], spacing_mm: NDArray[np.float64]
+    ) -> None:
+        shape = values.shape
+        last = np.array(shape, dtype=np.float64)[:, None] - 1
+        inside = np.clip(index, 0.0, last)
+        self.excess_mm: NDArray[np.float64] | None = None
+        """Distance of each place from the box; None when none lies beyond."""
+        if not np.array_equal(inside, index):
+            self.excess_mm = np.sqrt((((index - inside) * spacing_mm[:, None]) ** 2).sum(axis=0))
+        base = np.minimum(inside.astype(np.int32), np.maximum(last.astype(np.int32) - 1, 0))
+        self.part = (inside - base).astype(np.float32)
+        square = (spacing_mm**2).astype(np.float32)
+        self.variance = np.einsum("ap,a->p", self.part * (1 - self.part), square).astype(np.float64)
+        """Σ t (1 − t) spacing², mm²."""
+        flat = values.reshape(-1)
+        start = (base[0].astype(np.int64) * shape[1] + base[1]) * shape[2] + base[2]
+        step = [int(np.prod(shape[axis + 1 :])) if shape[axis] > 1 else 0 for axis in range(3)]
+        corners = np.indices((2, 2, 2)).reshape(3, 8).T @ step
+        self.values = [flat.take(start + corner) for corner in corners.tolist()]
+
+    def mean(self, values: list[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Trilinear mean of one number per node."""
+        for axis in (2, 1, 0):
+            pairs = zip(values[0::2], values[1::2], strict=True)
+            values = [low + (high - low) * self.part[axis] for low, high in pairs]
+        return values[0].astype(np.float64)

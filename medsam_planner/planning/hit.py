@@ -1,0 +1,248 @@
+r"""How likely the tool touches a structure, given that neither the segmentation nor the tool is certain.
+
+Voxels are not independent: :math:`1 - \prod (1 - p)` over the voxels on a path depends on the size of the voxels. Here
+whole masks are sampled, and whole displacements of the tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import highdicom
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.geometry import index_from_lps, lps_from_index, require_affine, spacing_mm
+from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.region import IndexBox, window
+from medsam_planner.planning.soft_surface import surface_distance_mm
+from medsam_planner.planning.structures import (
+    MaskRuns,
+    StayInside,
+    Structure,
+    bool_array,
+    mask_volumes,
+    require_right_angles,
+)
+from medsam_planner.planning.tool import Tool
+from medsam_planner.planning.walk import LineWalker
+from medsam_planner.progress import Progress, track
+
+__all__ = ["CONFIDENCE", "HitProbability", "clopper_pearson", "hit_probability", "structure_hit_probability"]
+
+CONFIDENCE = 0.95
+_FAR_DEVIATIONS = 5.0
+"""A displacement longer than this has a probability of 1.5e-5 in 3D; such hits are not looked for."""
+_PIECE_MM = 40.0
+"""Long lines are looked at in pieces, so that the voxels around a slanting line stay few."""
+_TOLERANCE_MM = 0.05
+_RIM_VOXELS = 4
+"""Voxels kept around those within reach: the blur of a surface sees three voxels far."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HitProbability:
+    """Probability that the tool touches a structure."""
+
+    probability: float
+    interval: tuple[float, float]
+    """Clopper–Pearson over the mask samples, at confidence `CONFIDENCE`. One mask says next to nothing about the
+    segmentation, and its interval is accordingly wide."""
+    per_sample: NDArray[np.float64]
+    """(T,) share of the displaced tools that touch each mask."""
+
+
+def hit_probability(
+    line_lps_mm: ArrayLike,
+    mask_samples: Sequence[highdicom.Volume] | MaskRuns | NDArray[np.bool_],
+    tool: Tool,
+    draws: int = 1000,
+    seed: int = 0,
+    *,
+    affine: ArrayLike | None = None,
+    progress: Progress | None = None,
+) -> HitProbability:
+    """Mean over mask samples and tool errors of [the displaced line comes within the tool's radius of the mask].
+
+    A displacement is one standard normal vector n, drawn afresh for every tool: the place at the fraction s of the path
+    moves by ``σ(s) n``, where σ runs linearly from the tool's entry error to its target error. With equal errors the
+    line moves in parallel. The surface of a mask is
+    estimated between its voxels (:mod:`medsam_planner.planning.soft_surface`).
+
+    Parameters
+    ----------
+    line_lps_mm : (2, 3) float
+        Entry and target.
+    mask_samples : sequence of highdicom.Volume, MaskRuns, or (T, K, J, I) bool with `affine`
+        T >= 1 masks from stochastic runs. An empty mask cannot be hit.
+    tool : Tool
+        Its errors are standard deviations along each axis.
+    draws : int
+        Displacements per mask.
+    seed : int
+    affine : (4, 4) float, optional
+        Index to LPS mm, when the samples are an array.
+
+    Raises
+    ------
+    PlanningError
+        If the line, the samples or the number of draws cannot be right.
+    """
+    return _probability(_line(line_lps_mm), _volumes(mask_samples, affine), tool, draws, seed, False, progress)
+
+
+def structure_hit_probability(
+    line_lps_mm: ArrayLike,
+    structure: Structure,
+    tool: Tool,
+    draws: int = 1000,
+    seed: int = 0,
+    *,
+    progress: Progress | None = None,
+) -> HitProbability:
+    """Probability of touching a structure to avoid, or of breaching a corridor after its free entry.
+
+    From the structure's mask samples; without any, from its one mask, so that only the tool's error counts.
+    """
+    line = _line(line_lps_mm)
+    samples = structure.mask_samples if len(structure.mask_samples) else (structure.mask,)
+    is_corridor = isinstance(structure, StayInside)
+    if isinstance(structure, StayInside):
+        length = float(np.linalg.norm(line[1] - line[0]))
+        free = min(structure.free_entry_mm / length, 1.0) if length else 0.0
+        fractions = np.array([[free], [1.0]])
+        sigma = tool.error_mm(fractions.ravel())
+        tool = Tool(tool.radius_mm, float(sigma[0]), float(sigma[1]))
+        line = line[0] + fractions * (line[1] - line[0])
+    return _probability(line, list_or_runs(samples), tool, draws, seed, is_corridor, progress)
+
+
+def clopper_pearson(successes: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Exact binomial interval, continued to a fractional number of successes through the beta distribution.
+
+    A mean of probabilities varies less over its samples than a mean of zeros and ones does, so the interval is not
+    too narrow. DOI 10.1093/biomet/26.4.404.
+    """
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes <= 0 else float(stats.beta.ppf(tail, successes, trials - successes + 1))
+    high = 1.0 if successes >= trials else float(stats.beta.ppf(1 - tail, successes + 1, trials - successes))
+    return low, high
+
+
+def list_or_runs(samples: Sequence[highdicom.Volume] | MaskRuns) -> tuple[int, Iterable[highdicom.Volume]]:
+    """How many masks, and each in turn."""
+    return len(samples), mask_volumes(samples)
+
+
+def _line(line_lps_mm: ArrayLike) -> NDArray[np.float64]:
+    line = np.asarray(line_lps_mm, dtype=np.float64)
+    if line.shape != (2, 3) or not np.isfinite(line).all():
+        raise PlanningError(f"Expected one line as two finite LPS positions (2, 3), got {line.tolist()}.")
+    return line
+
+
+def _volumes(
+    samples: Sequence[highdicom.Volume] | MaskRuns | NDArray[np.bool_], affine: ArrayLike | None
+) -> tuple[int, Iterable[highdicom.Volume]]:
+    if isinstance(samples, np.ndarray):
+        if affine is None or samples.ndim != 4 or samples.dtype != np.bool_:
+            raise PlanningError(
+                "Expected mask samples as volumes, or as a bool array (T, K, J, I) together with its affine; got an "
+                f"array of shape {samples.shape}, {samples.dtype}, affine={'given' if affine is not None else None}."
+            )
+        matrix = require_affine(affine)
+        return len(samples), (
+            highdicom.Volume(array=mask, affine=matrix, coordinate_system="PATIENT") for mask in samples
+        )
+    return list_or_runs(samples)
+
+
+def _probability(
+    line: NDArray[np.float64],
+    samples: tuple[int, Iterable[highdicom.Volume]],
+    tool: Tool,
+    draws: int,
+    seed: int,
+    complement: bool,
+    progress: Progress | None,
+) -> HitProbability:
+    count, masks = samples
+    if count < 1 or draws < 1:
+        raise PlanningError(f"Expected at least one mask sample and one draw, got {count} and {draws}.")
+    generator = np.random.default_rng(seed)
+    shares = np.zeros(count)
+    for run, mask in enumerate(track(masks, "hit probability", progress, total=count)):
+        shift = generator.standard_normal((draws, 1, 3))
+        moved = line + tool.error_mm([0.0, 1.0])[None, :, None] * shift
+        shares[run] = _touches(moved, line, mask, tool, complement).mean()
+    low, high = clopper_pearson(float(shares.sum()), count)
+    return HitProbability(float(shares.mean()), (low, high), shares)
+
+
+def _touches(
+    moved: NDArray[np.float64], line: NDArray[np.float64], mask: highdicom.Volume, tool: Tool, complement: bool
+) -> NDArray[np.bool_]:
+    """Which of the displaced lines (N, 2, 3) come within the radius of the mask or of its complement."""
+    inside = bool_array(mask, "mask sample")
+    affine = np.asarray(mask.affine, dtype=np.float64)
+    require_right_angles(affine, "mask sample")
+    spacing = spacing_mm(affine)
+    reach = tool.radius_mm + _FAR_DEVIATIONS * float(tool.error_mm([0.0, 1.0]).max()) + float(np.linalg.norm(spacing))
+    pieces = max(1, int(np.ceil(np.linalg.norm(line[1] - line[0]) / _PIECE_MM)))
+    touched = np.zeros(len(moved), dtype=bool)
+    still = Tool(0.0, 0.0, 0.0)
+    for piece in range(pieces):
+        ends = np.array([piece, piece + 1])[:, None] / pieces
+        nominal = line[0] + ends * (line[1] - line[0])
+        field = _distance_near(inside, affine, spacing, nominal, reach, tool.radius_mm, complement)
+        if field is None:
+            continue
+        left = np.flatnonzero(~touched)
+        start, step = moved[left, :1], moved[left, 1:] - moved[left, :1]
+        # Only whether the radius is reached matters. The interpolated distance decides: near a smooth surface it is
+        # nearly exact, where the lower bound would be too small by a part of a voxel.
+        ceiling = np.full(len(left), tool.radius_mm - field.voxel_diagonal_mm)
+        walker = LineWalker(field, start + ends * step, still, tolerance_mm=_TOLERANCE_MM)
+        found = walker.finish(ceiling_mm=ceiling, floor_mm=tool.radius_mm)
+        touched[left] = found.sampled_mm <= tool.radius_mm
+    return touched
+
+
+def _distance_near(
+    inside: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    line: NDArray[np.float64],
+    reach_mm: float,
+    radius_mm: float,
+    complement: bool,
+) -> MarginField | None:
+    """Distance to the mask's surface where it is within reach of a line, None where it is nowhere."""
+    ends = index_from_lps(affine, line)
+    grow = reach_mm / spacing
+    low = np.floor(ends.min(axis=0) - grow).astype(np.int64)
+    high = np.ceil(ends.max(axis=0) + grow).astype(np.int64) + 1
+    structure = ~inside if complement else inside
+    place = np.argwhere(window(structure, IndexBox(low, high), outside=complement)) + low
+    place = place[_segment_distance(place * spacing, ends * spacing) <= reach_mm]
+    if not len(place):
+        return None
+    rim = np.ceil(radius_mm / spacing).astype(np.int64) + _RIM_VOXELS
+    tight = IndexBox(place.min(axis=0) - rim, place.max(axis=0) + 1 + rim)
+    values, deepest = surface_distance_mm(window(structure, tight, outside=complement), spacing)
+    shifted = affine.copy()
+    shifted[:3, 3] = lps_from_index(affine, tight.low)
+    return MarginField("mask sample", values, shifted, spacing, 0.0, deepest, outside_is_structure=False)
+
+
+def _segment_distance(points: NDArray[np.integer | np.floating], segment: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of points (P, 3) to one segment (2, 3)."""
+    along = segment[1] - segment[0]
+    square = float(along @ along)
+    offset = points - segment[0]
+    fraction = np.clip(offset @ along / square, 0.0, 1.0) if square > 0 else np.zeros(len(points))
+    distance: NDArray[np.float64] = np.linalg.norm(offset - fraction[:, None] * along, axis=1)
+    return distance

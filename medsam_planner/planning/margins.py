@@ -1,0 +1,157 @@
+"""Safety margins: how wide they are, and how a field of them is read at a surface."""
+
+from __future__ import annotations
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.volumes import volume_like
+
+__all__ = ["margin_from_spread", "margin_levels", "masks_from_spread", "surface_margins"]
+
+
+def margin_from_spread(
+    boundary_spread_mm: highdicom.Volume | None, *, base_mm: float, factor: float, cap_mm: float
+) -> highdicom.Volume | float:
+    """Margin that widens where the segmentation is unsure: ``min(base + factor × spread, cap)``.
+
+    A rule of thumb without a guarantee.
+
+    Parameters
+    ----------
+    boundary_spread_mm : highdicom.Volume or None
+        Standard deviation of the signed distance to the surface, mm, >= 0; None where there were no runs.
+    base_mm : float
+        Margin where every run agrees.
+    factor : float
+        Millimetres of margin per millimetre of spread.
+    cap_mm : float
+        No margin is wider.
+
+    Returns
+    -------
+    highdicom.Volume or float
+        float32 mm on the same grid, read at the structure's surface; `base_mm` everywhere where no spread is known.
+
+    Raises
+    ------
+    PlanningError
+        If a parameter is negative, the cap is below the base, or the spread is negative or not finite.
+    """
+    if base_mm < 0 or factor < 0 or cap_mm < base_mm:
+        raise PlanningError(
+            f"Expected 0 <= base_mm <= cap_mm and factor >= 0, got base_mm={base_mm!r}, factor={factor!r}, "
+            f"cap_mm={cap_mm!r}."
+        )
+    if boundary_spread_mm is None:
+        return base_mm
+    spread = boundary_spread_mm.array
+    if not np.isfinite(spread).all() or spread.min() < 0:
+        raise PlanningError("Expected the boundary spread to be finite and >= 0 mm in every voxel.")
+    margin = np.minimum(np.float32(base_mm) + np.float32(factor) * spread.astype(np.float32), np.float32(cap_mm))
+    return volume_like(boundary_spread_mm, margin)
+
+
+def masks_from_spread(
+    mask: highdicom.Volume, boundary_spread_mm: highdicom.Volume, *, samples: int, seed: int
+) -> list[highdicom.Volume]:
+    """Draw masks whose surface shifts as a whole, by one standard normal number times the spread of each place.
+
+    For when the stochastic runs themselves were not kept. The shift is fully correlated along the surface: voxels that
+    vary independently would make a hit ever likelier the finer the grid is.
+
+    Parameters
+    ----------
+    mask : highdicom.Volume
+        bool.
+    boundary_spread_mm : highdicom.Volume
+        On the same grid.
+    samples : int
+        How many masks, >= 1.
+    seed : int
+        Of the draw.
+    """
+    import edt
+
+    if samples < 1:
+        raise PlanningError(f"Expected at least one sample, got {samples}.")
+    inside = mask.array > 0
+    affine = np.asarray(mask.affine)
+    spacing = tuple(float(s) for s in np.linalg.norm(affine[:3, :3], axis=0))
+    half = min(spacing) / 2
+    reach = 8 * float(boundary_spread_mm.array.max()) + 4 * max(spacing)
+    outward = np.minimum(edt.edt(~inside, anisotropy=spacing), reach)
+    inward = np.minimum(edt.edt(inside, anisotropy=spacing), reach)
+    signed = np.where(inside, half - inward, outward - half)
+    shifts = np.random.default_rng(seed).standard_normal(samples)
+    return [volume_like(mask, signed < np.float32(shift) * boundary_spread_mm.array) for shift in shifts]
+
+
+def surface_margins(
+    inside: NDArray[np.bool_],
+    depth_mm: NDArray[np.float32],
+    margin_mm: NDArray[np.float32],
+    spacing_mm: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Margin of each voxel near a structure's surface.
+
+    The surface runs between the outermost voxels of the structure and their neighbours outside, so the margin is read
+    on both. Each voxel within one diagonal of the surface gets the largest margin that is read within one diagonal
+    of it: whichever point of the true surface it stands for, its margin is not smaller than that point's.
+
+    Parameters
+    ----------
+    inside : (K, J, I) bool
+        The structure.
+    depth_mm : (K, J, I) float32
+        Distance of its voxels to the nearest voxel outside, 0 outside.
+    margin_mm : (K, J, I) float32
+        Margin volume on the same voxels.
+    spacing_mm : (3,) float
+
+    Returns
+    -------
+    voxels : (M,) int
+        Flat indices of the structure's voxels within one diagonal of its surface.
+    margins_mm : (M,) float32
+    """
+    cross = ndimage.generate_binary_structure(3, 1)
+    rim = ndimage.binary_dilation(inside, cross) & ~ndimage.binary_erosion(inside, cross, border_value=1)
+    read = np.where(rim, margin_mm, np.float32(0))
+    diagonal = float(np.linalg.norm(spacing_mm))
+    reach = np.rint(diagonal / spacing_mm).astype(int)
+    largest = ndimage.maximum_filter(read, size=tuple(2 * reach + 1), mode="constant", cval=0.0)
+    voxels = np.flatnonzero(inside & (depth_mm <= diagonal))
+    return voxels, largest.ravel()[voxels]
+
+
+def margin_levels(
+    margins_mm: NDArray[np.float32], *, step_mm: float, most: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Round margins *up* to a few levels.
+
+    Parameters
+    ----------
+    margins_mm : (M,) float32
+    step_mm : float
+        Distance between levels that is fine enough.
+    most : int
+        Levels at most, >= 2; where they do not suffice, the steps are larger.
+
+    Returns
+    -------
+    level_mm : (L,) float32
+        Ascending; the lowest is the smallest margin itself.
+    level_of : (M,) int
+        Level of each margin, never below it.
+    """
+    distinct = np.unique(margins_mm)
+    low, high = distinct[0], distinct[-1]
+    levels = min(max(int(np.ceil((high - low) / step_mm)) + 1, 2), most)
+    if len(distinct) > levels:
+        distinct = np.linspace(low, high, levels, dtype=np.float32)
+        distinct[0], distinct[-1] = low, high
+    return distinct, np.searchsorted(distinct, margins_mm)

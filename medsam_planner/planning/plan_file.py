@@ -1,0 +1,96 @@
+"""``plan.json``: the plan for other programs. Strict JSON; the same plan gives the same bytes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from medsam_planner.planning.alternatives import Alternative
+from medsam_planner.planning.problem import PlanningProblem
+from medsam_planner.planning.search import PlanResult
+
+__all__ = ["SCHEMA_VERSION", "plan_document"]
+
+SCHEMA_VERSION = 1
+
+
+def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
+    """The plan as plain JSON values; positions in LPS mm, best alternative first."""
+    limits, settings, tool = problem.limits, problem.settings, problem.tool
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "frame": "LPS",
+        "unit": "mm",
+        "feasible": plan.feasible,
+        "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
+        "relaxations": [
+            {
+                "constraint": relaxation.constraint,
+                "amount": relaxation.amount,
+                "unit": relaxation.unit,
+                "relaxed_to": relaxation.relaxed_to,
+                "witness_entry_lps_mm": _number_list(relaxation.witness_lps_mm[0]),
+                "witness_target_lps_mm": _number_list(relaxation.witness_lps_mm[1]),
+                "text": relaxation.text,
+            }
+            for relaxation in plan.relaxations
+        ],
+        "candidate_count": plan.candidate_count,
+        "feasible_count": plan.feasible_count,
+        "tool": {
+            "radius_mm": tool.radius_mm,
+            "entry_error_mm": tool.entry_error_mm,
+            "target_error_mm": tool.target_error_mm,
+        },
+        "limits": {
+            "max_length_mm": _finite(limits.max_length_mm),
+            "min_length_mm": limits.min_length_mm,
+            "max_entry_angle_deg": limits.max_entry_angle_deg,
+            "min_clearance_mm": _finite(limits.min_clearance_mm),
+        },
+        "structures": [
+            {"name": structure.name, "role": type(structure).__name__, "mask_samples": len(structure.mask_samples)}
+            for structure in problem.structures
+        ],
+        "seed": settings.seed,
+    }
+
+
+def _alternative(alternative: Alternative) -> dict[str, Any]:
+    profile = alternative.clearance_profile
+    return {
+        "entry_lps_mm": list(alternative.entry_lps_mm),
+        "target_lps_mm": list(alternative.target_lps_mm),
+        "certified_clearance_mm": _finite(alternative.certified_clearance_mm),
+        "sampled_clearance_mm": _finite(alternative.sampled_clearance_mm),
+        "limiting_structure": alternative.limiting_structure,
+        "limiting_point_lps_mm": list(alternative.limiting_point_lps_mm),
+        "clearance_mm_by_structure": {
+            name: _finite(room) for name, room in alternative.clearance_mm_by_structure.items()
+        },
+        "hit_probability": alternative.hit_probability,
+        "hit_probability_interval": list(alternative.hit_probability_interval),
+        "hit_probability_by_structure": alternative.hit_probability_by_structure,
+        "length_mm": alternative.length_mm,
+        "entry_angle_deg": alternative.entry_angle_deg,
+        "bone_density_hu": alternative.bone_density_hu,
+        "score": alternative.score,
+        "reason": alternative.reason,
+        "clearance_profile": {
+            "distance_mm": _number_list(profile.distance_mm),
+            "clearance_mm_by_structure": {
+                name: _number_list(room) for name, room in profile.clearance_mm_by_structure.items()
+            },
+        },
+    }
+
+
+def _number_list(values: np.ndarray) -> list[float | None]:
+    return [_finite(round(float(value), 4)) for value in values]
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity: what is unbounded is null."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,205 @@
+"""What is asked of the planner: where the tool may enter, what it must reach, and what no plan may break."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import highdicom
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.geometry import lps_from_index, spacing_mm
+from medsam_planner.planning.structures import Structure, bool_array
+from medsam_planner.planning.tool import Tool
+
+__all__ = [
+    "EntryRegion",
+    "Limits",
+    "PlanningProblem",
+    "SearchSettings",
+    "Weights",
+    "entry_region_on_surface",
+    "points_in_mask",
+    "points_in_sphere",
+]
+
+_NORMAL_SMOOTHING_MM = 3.0
+"""Width of the blur from which a surface normal is taken: skin and bone are smooth at this scale, voxels are not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EntryRegion:
+    """Places where the tool may enter.
+
+    Raises
+    ------
+    PlanningError
+        If there is no point, or the normals do not match the points.
+    """
+
+    points_lps_mm: NDArray[np.float64]
+    """(E, 3)"""
+    outward_normals_lps: NDArray[np.float64]
+    """(E, 3) unit vectors that point out of the body."""
+
+    def __post_init__(self) -> None:
+        points, normals = self.points_lps_mm, self.outward_normals_lps
+        if points.ndim != 2 or points.shape[1:] != (3,) or len(points) == 0 or normals.shape != points.shape:
+            raise PlanningError(
+                f"Expected entry points (E, 3), E >= 1, and one normal each, got {points.shape} and {normals.shape}. "
+                "Widen the entry region, or check that it touches the surface."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no plan may break.
+
+    Raises
+    ------
+    PlanningError
+        If a limit is not a number, or the shortest length exceeds the longest.
+    """
+
+    max_length_mm: float = math.inf
+    min_length_mm: float = 0.0
+    max_entry_angle_deg: float = 90.0
+    """Between the tool and the inward normal of the surface."""
+    min_clearance_mm: float = 0.0
+    """Certified room beyond margins, tool radius and tool error."""
+
+    def __post_init__(self) -> None:
+        values = (self.max_length_mm, self.min_length_mm, self.max_entry_angle_deg, self.min_clearance_mm)
+        if any(math.isnan(value) for value in values) or not 0 <= self.min_length_mm <= self.max_length_mm:
+            raise PlanningError(f"Expected 0 <= min_length_mm <= max_length_mm, all numbers, got {self}.")
+        if not 0 < self.max_entry_angle_deg <= 180:
+            raise PlanningError(f"Expected max_entry_angle_deg in (0, 180], got {self.max_entry_angle_deg}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How the soft terms are traded; each term lies between 0 (worst) and 1 (best) before it is weighted."""
+
+    clearance: float = 1.0
+    """1 at `clearance_scale_mm` and beyond: more room than that buys nothing."""
+    length: float = 0.3
+    angle: float = 0.2
+    hit_probability: float = 0.5
+    bone_density: float = 0.0
+    clearance_scale_mm: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How hard to look. Same settings and seed, same plan."""
+
+    candidates: int = 20_000
+    """Lines of the coarse round; the two finer rounds together look at about as many."""
+    alternatives: int = 5
+    min_separation_mm: float = 6.0
+    """Alternatives whose entries and whose targets both lie closer than this count as the same."""
+    hit_draws: int = 300
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanningProblem:
+    """Everything the search needs.
+
+    Raises
+    ------
+    PlanningError
+        If there is no target point.
+    """
+
+    structures: tuple[Structure, ...]
+    tool: Tool
+    entry: EntryRegion
+    targets_lps_mm: NDArray[np.float64]
+    """(G, 3)"""
+    limits: Limits = field(default_factory=Limits)
+    weights: Weights = field(default_factory=Weights)
+    settings: SearchSettings = field(default_factory=SearchSettings)
+    bone: highdicom.Volume | None = None
+    """CT in HU, for the bone density along the path; None where it does not matter."""
+
+    def __post_init__(self) -> None:
+        targets = self.targets_lps_mm
+        if targets.ndim != 2 or targets.shape[1:] != (3,) or len(targets) == 0:
+            raise PlanningError(f"Expected target points (G, 3) with G >= 1, got shape {targets.shape}.")
+
+
+def entry_region_on_surface(
+    mask: highdicom.Volume,
+    *,
+    centre_lps_mm: ArrayLike | None = None,
+    radius_mm: float | None = None,
+    within: highdicom.Volume | None = None,
+) -> EntryRegion:
+    """Surface voxels of a mask, with the normals of the smoothed surface.
+
+    Parameters
+    ----------
+    mask : highdicom.Volume
+        bool; the body, head or bone that is entered.
+    centre_lps_mm, radius_mm
+        Keep only the surface inside this sphere.
+    within : highdicom.Volume, optional
+        bool mask on the same grid; keep only the surface inside it.
+
+    Raises
+    ------
+    PlanningError
+        If no surface is left.
+    """
+    inside = bool_array(mask, "entry")
+    rim = inside & ~ndimage.binary_erosion(inside, border_value=1)
+    if within is not None:
+        rim &= bool_array(within, "entry region")
+    index = np.argwhere(rim)
+    points = lps_from_index(mask.affine, index)
+    if centre_lps_mm is not None and radius_mm is not None:
+        near = np.linalg.norm(points - np.asarray(centre_lps_mm, dtype=np.float64), axis=1) <= radius_mm
+        index, points = index[near], points[near]
+    if len(index) == 0:
+        raise PlanningError("Expected an entry region that touches the surface, none of the surface lies in it.")
+    return EntryRegion(points, _outward_normals(inside, mask.affine, index))
+
+
+def points_in_mask(mask: highdicom.Volume) -> NDArray[np.float64]:
+    """(G, 3) centres of a mask's voxels, LPS mm."""
+    return lps_from_index(mask.affine, np.argwhere(bool_array(mask, "target")))
+
+
+def points_in_sphere(centre_lps_mm: ArrayLike, radius_mm: float, *, count: int = 33) -> NDArray[np.float64]:
+    """(count, 3) evenly spread points of a ball, its centre first; only the centre where the radius is 0."""
+    centre = np.asarray(centre_lps_mm, dtype=np.float64)
+    if radius_mm <= 0 or count <= 1:
+        return centre[None]
+    # A Fibonacci lattice: golden-angle steps around the axis, equal volumes outward.
+    step = np.arange(1, count)
+    height = 1 - 2 * (step - 0.5) / (count - 1)
+    turn = step * np.pi * (3 - np.sqrt(5))
+    flat = np.sqrt(1 - height**2)
+    shell = radius_mm * (((step * 0.618034) % 1.0) ** (1 / 3))
+    offsets = shell[:, None] * np.stack([flat * np.cos(turn), flat * np.sin(turn), height], axis=1)
+    return np.concatenate([centre[None], centre + offsets])
+
+
+def _outward_normals(
+    inside: NDArray[np.bool_], affine: NDArray[np.float64], index: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Minus the gradient of the blurred mask, turned from index to LPS."""
+    spacing = spacing_mm(affine)
+    reach = np.ceil(4 * _NORMAL_SMOOTHING_MM / spacing).astype(int) + 2
+    low = np.maximum(index.min(axis=0) - reach, 0)
+    high = np.minimum(index.max(axis=0) + reach + 1, inside.shape)
+    box = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
+    blurred = ndimage.gaussian_filter(inside[box].astype(np.float32), _NORMAL_SMOOTHING_MM / spacing, mode="nearest")
+    at = tuple((index - low).T)
+    gradient = np.stack([part[at] for part in np.gradient(blurred)], axis=1).astype(np.float64)
+    normals = -gradient @ np.linalg.inv(np.asarray(affine, dtype=np.float64)[:3, :3])
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

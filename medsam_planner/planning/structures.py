@@ -1,0 +1,159 @@
+"""What a tool must avoid, and what it must stay inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import EmptyStructureError, GeometryError, PlanningError
+
+__all__ = ["Avoid", "MaskRuns", "StayInside", "Structure", "bool_array", "mask_volumes", "require_right_angles"]
+
+_RIGHT_ANGLE_TOLERANCE = 1e-4
+"""Cosine between two axes that still counts as perpendicular: 0.01 mm over 100 mm."""
+
+
+@runtime_checkable
+class MaskRuns(Protocol):
+    """Masks of several stochastic runs that are not kept as whole volumes."""
+
+    def __len__(self) -> int:
+        """How many runs."""
+
+    def volume(self, run: int) -> highdicom.Volume:
+        """Mask of one run, bool, on the whole grid."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Avoid:
+    """A risk structure the tool must keep away from.
+
+    Parameters
+    ----------
+    name : str
+        Called so in results.
+    mask : highdicom.Volume
+        bool, 3D, not empty. The voxels whose centre lies in the structure.
+    margin_mm : float or highdicom.Volume
+        Safety margin in mm, >= 0; a volume on the grid of `mask` is read at the structure's surface.
+    mask_samples : sequence of highdicom.Volume, or MaskRuns, optional
+        Masks of stochastic runs on the same grid, for the hit probability.
+
+    Raises
+    ------
+    EmptyStructureError
+        If the mask is empty: a distance to nothing is not a distance.
+    GeometryError
+        If a volume is not 3D, its axes are not perpendicular, or the margin lies on another grid.
+    PlanningError
+        If the mask is not bool, or a margin is negative or not finite.
+    """
+
+    name: str
+    mask: highdicom.Volume
+    margin_mm: float | highdicom.Volume = 0.0
+    mask_samples: Sequence[highdicom.Volume] | MaskRuns = ()
+
+    def __post_init__(self) -> None:
+        _check(self.name, self.mask, self.margin_mm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StayInside:
+    """A corridor the tool must not leave, such as the bone around a screw.
+
+    The complement of the mask is then what the tool avoids; beyond the edge of the volume everything counts as outside.
+
+    Parameters
+    ----------
+    name, mask, margin_mm, mask_samples
+        As in :class:`Avoid`; the margin narrows the corridor.
+    free_entry_mm : float
+        Length of path after the entry that need not be inside. A tool that enters through the corridor's own wall
+        crosses it there.
+    """
+
+    name: str
+    mask: highdicom.Volume
+    margin_mm: float | highdicom.Volume = 0.0
+    mask_samples: Sequence[highdicom.Volume] | MaskRuns = ()
+    free_entry_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.name, self.mask, self.margin_mm)
+        if not (math.isfinite(self.free_entry_mm) and self.free_entry_mm >= 0):
+            raise PlanningError(f"Expected free_entry_mm of '{self.name}' to be >= 0, got {self.free_entry_mm!r}.")
+
+
+Structure: TypeAlias = Avoid | StayInside
+
+
+def bool_array(volume: highdicom.Volume, name: str) -> NDArray[np.bool_]:
+    """The array of a mask, as bool.
+
+    Raises
+    ------
+    GeometryError
+        If it is not 3D.
+    PlanningError
+        If it holds anything but false and true (0 and 1).
+    """
+    if not isinstance(volume, highdicom.Volume):
+        raise PlanningError(f"Expected the mask of '{name}' as a highdicom.Volume, got {type(volume).__name__}.")
+    array = volume.array
+    if array.ndim != 3:
+        raise GeometryError(f"Expected a 3D mask for '{name}', got shape {array.shape}.")
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 1:
+        return array.astype(bool)
+    raise PlanningError(
+        f"Expected a bool mask for '{name}', got {array.dtype} values; say which voxels belong to it, for example "
+        "volume_like(volume, volume.array > 0.5)."
+    )
+
+
+def require_right_angles(affine: NDArray[np.float64], name: str) -> None:
+    """Refuse a sheared grid: its distance transform would be wrong."""
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosine = float(np.abs(unit.T @ unit - np.eye(3)).max())
+    if cosine > _RIGHT_ANGLE_TOLERANCE:
+        raise GeometryError(
+            f"Expected perpendicular voxel axes for '{name}', got a cosine of {cosine:.2g} between two of them "
+            "(gantry tilt or a registration's shear). Resample it to a straight grid first."
+        )
+
+
+def mask_volumes(samples: Sequence[highdicom.Volume] | MaskRuns) -> Iterator[highdicom.Volume]:
+    """Each run's mask in turn."""
+    for run in range(len(samples)):
+        yield samples.volume(run) if isinstance(samples, MaskRuns) else samples[run]
+
+
+def _check(name: str, mask: highdicom.Volume, margin_mm: float | highdicom.Volume) -> None:
+    if not isinstance(name, str) or not name:
+        raise PlanningError(f"Expected the structure's name as text, got {name!r}.")
+    inside = bool_array(mask, name)
+    require_right_angles(mask.affine, name)
+    if not inside.any():
+        raise EmptyStructureError(
+            f"The mask of '{name}' is empty: its surface is nowhere. Segment it, or leave it out."
+        )
+    if isinstance(margin_mm, highdicom.Volume):
+        if margin_mm.array.shape != inside.shape or not np.allclose(margin_mm.affine, mask.affine, atol=1e-3):
+            raise GeometryError(
+                f"Expected the margin of '{name}' on the grid of its mask {inside.shape}, got shape "
+                f"{margin_mm.array.shape} or another affine; resample it first."
+            )
+        if not np.isfinite(margin_mm.array).all() or margin_mm.array.min() < 0:
+            raise PlanningError(f"Expected margins of '{name}' to be finite and >= 0 mm in every voxel.")
+    elif isinstance(margin_mm, bool) or not isinstance(margin_mm, int | float | np.number):
+        raise PlanningError(f"Expected margin_mm of '{name}' as a number of mm or a volume, got {margin_mm!r}.")
+    elif not (math.isfinite(margin_mm) and margin_mm >= 0):
+        raise PlanningError(f"Expected margin_mm of '{name}' to be a number of mm >= 0, got {margin_mm!r}.")

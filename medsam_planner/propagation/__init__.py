@@ -1,0 +1,1 @@
+"""From prompted slices to a 3D mask."""

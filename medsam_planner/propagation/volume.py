@@ -1,0 +1,172 @@
+"""From anchors to a volume: fronts meet between two anchors, walk on beyond the last, and every visit is recorded.
+
+Nothing is done twice: a front remembers how far it came, so a new prompt costs only the slices between its neighbouring
+anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.geometry import spacing_mm
+from medsam_planner.progress import Progress
+from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors
+from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
+from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit
+
+__all__ = ["PropagatedVolume", "Propagator"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PropagatedVolume:
+    """Slice predictions that make the mask, across one axis."""
+
+    predictions: dict[int, SlicePrediction]
+    """By slice index; slices that are absent hold nothing."""
+    trace: PropagationTrace
+
+    def probability(self, shape: Sequence[int]) -> NDArray[np.float32]:
+        """(K, J, I) probabilities, 0 on slices without a prediction."""
+        volume = np.zeros(tuple(shape), dtype=np.float32)
+        across = np.moveaxis(volume, self.trace.axis, 0)
+        for index, prediction in self.predictions.items():
+            across[index] = prediction.probability
+        return volume
+
+
+@dataclass(slots=True, eq=False)
+class Propagator:
+    """Propagation of one structure across one axis of a study.
+
+    Keeps its anchors and fronts between calls; they depend only on what was said, never on when it was asked.
+    """
+
+    segmenter: SliceSegmenter
+    axis: int
+    rules: StopRules = field(default_factory=StopRules)
+    _anchor_memo: dict[str, dict[int, Anchor]] = field(default_factory=dict)
+    _fronts: dict[tuple[str, int, int], Front] = field(default_factory=dict)
+
+    def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
+        """Answer every prompt on its own slice, in log order."""
+        return fold_anchors(
+            events,
+            self._segment_slice,
+            lambda anchors, index: self._propagate(anchors, self._limits(events), None).predictions.get(index),
+            self._anchor_memo,
+            self.segmenter.slice_shape(self.axis),
+        )
+
+    def propagate(self, events: Sequence[SliceEvent], *, progress: Progress | None = None) -> PropagatedVolume:
+        """Carry the answers of all prompts through the volume."""
+        return self._propagate(self.anchors(events), self._limits(events), progress)
+
+    def _segment_slice(
+        self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None
+    ) -> SlicePrediction:
+        return self.segmenter.segment(self.axis, index, prompt, previous=previous)
+
+    def _limits(self, events: Sequence[SliceEvent]) -> SliceRange:
+        last = self.segmenter.volume.spatial_shape[self.axis] - 1
+        stated = [event.limits for event in events if event.limits is not None]
+        if not stated:
+            return SliceRange(0, last)
+        return SliceRange(min(limits.first for limits in stated), max(limits.last for limits in stated))
+
+    def _propagate(self, anchors: dict[int, Anchor], limits: SliceRange, progress: Progress | None) -> PropagatedVolume:
+        indices = sorted(anchors)
+        visits: list[Visit] = []
+        for below, above in self._gaps(indices):
+            visits.extend(self._fill(anchors, below, above, limits, progress))
+        predictions = {index: anchors[index].prediction for index in indices}
+        for visit in visits:
+            if visit.record.role is not SliceRole.REFUSED or visit.record.stop is StopReason.EMPTY:
+                predictions.setdefault(visit.record.index, visit.prediction)
+        records = [self._anchor_record(anchors[index]) for index in indices] + [visit.record for visit in visits]
+        ordered = tuple(sorted(records, key=lambda record: record.index))
+        return PropagatedVolume(predictions, PropagationTrace(self.axis, ordered))
+
+    @staticmethod
+    def _gaps(indices: list[int]) -> list[tuple[int | None, int | None]]:
+        if not indices:
+            return []
+        inner: Iterable[tuple[int | None, int | None]] = pairwise(indices)
+        return [(None, indices[0]), *inner, (indices[-1], None)]
+
+    def _fill(
+        self,
+        anchors: dict[int, Anchor],
+        below: int | None,
+        above: int | None,
+        limits: SliceRange,
+        progress: Progress | None,
+    ) -> list[Visit]:
+        """Visits strictly between two anchors, or beyond the outermost one."""
+        if below is None and above is not None:
+            return self._outward(self._front(anchors[above], -1), limits.first, progress)
+        if above is None and below is not None:
+            return self._outward(self._front(anchors[below], +1), limits.last, progress)
+        if below is None or above is None:
+            return []
+        middle = (below + above) // 2
+        if not anchors[above].prediction.mask().any():
+            middle = above - 1  # nothing comes from a slice that holds nothing
+        elif not anchors[below].prediction.mask().any():
+            middle = below
+        upward, downward = self._front(anchors[below], +1), self._front(anchors[above], -1)
+        up, down = upward.reach(middle, progress), downward.reach(middle + 1, progress)
+        # A front that stopped early leaves its share of the gap to the other one.
+        if _has_stopped(up) and not _has_stopped(down):
+            down = downward.reach(up[-1].record.index + 1, progress)
+        elif _has_stopped(down) and not _has_stopped(up):
+            up = upward.reach(down[-1].record.index - 1, progress)
+        return [*_ended(up, StopReason.MET), *_ended(down, StopReason.MET)]
+
+    def _outward(self, front: Front, last_index: int, progress: Progress | None) -> list[Visit]:
+        count = self.segmenter.volume.spatial_shape[self.axis]
+        at_end = last_index in (0, count - 1)
+        return _ended(front.reach(last_index, progress), StopReason.VOLUME_END if at_end else StopReason.RANGE_END)
+
+    def _front(self, anchor: Anchor, direction: int) -> Front:
+        key = (anchor.digest, anchor.index, direction)
+        if key not in self._fronts:
+            self._fronts[key] = Front(anchor, direction, self._segment_slice, self._grid(), self.rules)
+        return self._fronts[key]
+
+    def _grid(self) -> SliceGrid:
+        step = float(spacing_mm(self.segmenter.volume.affine)[self.axis])
+        return SliceGrid(self.segmenter.slice_spacing_mm(self.axis), step)
+
+    def _anchor_record(self, anchor: Anchor) -> SliceRecord:
+        return SliceRecord(
+            index=anchor.index,
+            role=SliceRole.ANCHOR,
+            source_index=None,
+            overlap=None,
+            area_mm2=self._grid().area_mm2(anchor.prediction.mask()),
+            centroid_drift_mm=None,
+            quality=anchor.prediction.quality,
+            entropy_bits=anchor.prediction.entropy_bits(),
+        )
+
+
+def _has_stopped(visits: list[Visit]) -> bool:
+    return bool(visits) and visits[-1].record.stop is not None
+
+
+def _ended(visits: list[Visit], reason: StopReason) -> list[Visit]:
+    """Say on the last visit why the walk ended there, where no rule had stopped it.
+
+    The slice keeps its mask: its role stays "propagated".
+    """
+    if not visits or _has_stopped(visits):
+        return visits
+    last = visits[-1]
+    return [*visits[:-1], Visit(replace(last.record, stop=reason), last.prediction)]

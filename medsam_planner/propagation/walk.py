@@ -1,0 +1,167 @@
+"""A front walks outward from one anchor: each slice is prompted by the mask of the slice before.
+
+The rules that end a walk are stated in mm and as ratios, so that they mean the same on thick and thin slices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.segmenter import SlicePrediction
+from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
+
+__all__ = ["Anchor", "Front", "SegmentSlice", "SliceGrid", "StopRules", "Visit", "carried_prompt"]
+
+
+class SegmentSlice(Protocol):
+    """Answers a prompt on slice `index`, refining `previous` where it is given."""
+
+    def __call__(self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
+        """One slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """When a front must not go on. ``benchmarks/box_to_volume.py`` measures what the limits do on real cases."""
+
+    min_overlap: float = 0.3
+    """Share of the new mask that lies on the one before. A shrinking mask keeps it at 1: structures taper off."""
+    max_growth_ratio: float = 1.6
+    """New over last area, per `reference_step_mm`: a leak, where the radius also grows by `max_growth_mm`."""
+    max_growth_mm: float = 1.5
+    """Growth of the radius of the disc of equal area, per `reference_step_mm`, that is never a leak."""
+    max_growth_from_anchor: float = 4.0
+    """Area over that of the prompted slice: leaks also creep."""
+    max_shrinkage_mm: float = 8.0
+    """Fall of the radius of the disc of equal area, per `reference_step_mm`: a structure lost."""
+    max_centroid_drift_mm: float = 12.0
+    """Shift of the mask's centre, per `reference_step_mm`."""
+    reference_step_mm: float = 3.0
+    """Slice distance for which the limits per step are meant; thicker slices may change more."""
+    min_quality: float = 0.4
+    """Predicted IoU."""
+    max_entropy_bits: float = 0.7
+    """Mean predictive entropy over the mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceGrid:
+    """Size of a pixel and distance between slices across the walked axis."""
+
+    pixel_mm: tuple[float, float]
+    step_mm: float
+
+    def area_mm2(self, mask: NDArray[np.bool_]) -> float:
+        """Area of a slice mask."""
+        return float(mask.sum()) * self.pixel_mm[0] * self.pixel_mm[1]
+
+    def centroid_mm(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(2,) centre of a non-empty slice mask, in mm along rows and columns."""
+        return np.array([positions.mean() for positions in np.nonzero(mask)]) * np.asarray(self.pixel_mm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchor:
+    """A slice the person prompted."""
+
+    index: int
+    prediction: SlicePrediction
+    digest: str
+    """Hash of everything said up to the last prompt on this slice; two equal digests mean equal predictions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Visit:
+    """A slice a front came to. A refused one keeps its prediction only when it is empty anyway."""
+
+    record: SliceRecord
+    prediction: SlicePrediction
+
+
+def carried_prompt(probability: NDArray[np.float32]) -> SlicePrompt:
+    """What a slice is asked on behalf of a non-empty neighbour (H, W): its shape, and the box around it."""
+    rows, columns = np.nonzero(probability > 0.5)
+    box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
+    return SlicePrompt(box=box, mask=probability)
+
+
+@dataclass(slots=True, eq=False)
+class Front:
+    """A walk in one direction that goes only as far as it is asked to, and remembers how far it came."""
+
+    anchor: Anchor
+    direction: int
+    segment_slice: SegmentSlice
+    grid: SliceGrid
+    rules: StopRules
+    _visits: list[Visit] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop rule has fired."""
+        return bool(self._visits) and self._visits[-1].record.stop is not None
+
+    def reach(self, last_index: int, progress: Progress | None = None) -> list[Visit]:
+        """Visits from the slice after the anchor to `last_index`, fewer if a rule stops the walk before."""
+        wanted = (last_index - self.anchor.index) * self.direction
+        if not self.anchor.prediction.mask().any():
+            return []
+        for _ in track(range(len(self._visits), wanted), "propagating", progress):
+            if self.stopped:
+                break
+            self._visits.append(self._visit(self.anchor.index + self.direction * (len(self._visits) + 1)))
+        return self._visits[: max(wanted, 0)]
+
+    def _visit(self, index: int) -> Visit:
+        previous = self._visits[-1].prediction if self._visits else self.anchor.prediction
+        prediction = self.segment_slice(index, carried_prompt(previous.probability))
+        mask, previous_mask = prediction.mask(), previous.mask()
+        area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
+        overlap = float((mask & previous_mask).sum()) / max(float(mask.sum()), 1.0)
+        drift: float | None = None
+        if mask.any():
+            drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
+        entropy = prediction.entropy_bits()
+        stop = self._stop(area, previous_area, overlap, drift, prediction.quality, entropy)
+        record = SliceRecord(
+            index=index,
+            role=SliceRole.REFUSED if stop else SliceRole.PROPAGATED,
+            source_index=index - self.direction,
+            overlap=overlap,
+            area_mm2=area,
+            centroid_drift_mm=drift,
+            quality=prediction.quality,
+            entropy_bits=entropy,
+            stop=stop,
+        )
+        return Visit(record, prediction)
+
+    def _stop(
+        self, area: float, previous_area: float, overlap: float, drift: float | None, quality: float, entropy: float
+    ) -> StopReason | None:
+        rules = self.rules
+        steps = max(self.grid.step_mm / rules.reference_step_mm, 1.0)
+        if area == 0.0 or drift is None:
+            return StopReason.EMPTY
+        if quality < rules.min_quality:
+            return StopReason.LOW_QUALITY
+        if overlap < rules.min_overlap:
+            return StopReason.LOW_OVERLAP
+        growth_mm = math.sqrt(area / math.pi) - math.sqrt(previous_area / math.pi)
+        leaps = area > previous_area * rules.max_growth_ratio**steps and growth_mm > rules.max_growth_mm * steps
+        anchor_area = self.grid.area_mm2(self.anchor.prediction.mask())
+        creeps = area > anchor_area * rules.max_growth_from_anchor and growth_mm > 0
+        if leaps or creeps or -growth_mm > rules.max_shrinkage_mm * steps:
+            return StopReason.AREA_JUMP
+        if drift > rules.max_centroid_drift_mm * steps:
+            return StopReason.CENTROID_JUMP
+        if entropy > rules.max_entropy_bits:
+            return StopReason.UNCERTAIN
+        return None

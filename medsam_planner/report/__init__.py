@@ -1,0 +1,8 @@
+"""One self-contained HTML file per plan."""
+
+from __future__ import annotations
+
+from medsam_planner.report.html import RESEARCH_USE_NOTICE, write_report
+from medsam_planner.report.model import RISK_NAME, PlanReport, StructureRole
+
+__all__ = ["RESEARCH_USE_NOTICE", "RISK_NAME", "PlanReport", "StructureRole", "write_report"]

@@ -1,0 +1,78 @@
+"""Figures about saliency maps in plain words, each beside what a map that knows nothing would score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medsam_planner.report.wording import number, percent, plain
+
+__all__ = ["FaithfulnessRow", "faithfulness_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaithfulnessRow:
+    """One figure."""
+
+    name: str
+    value: str
+    chance: str
+    reading: str
+    """What a good value looks like."""
+
+
+def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
+    """Say the figures of :func:`medsam_planner.saliency.explain`; figures it does not know are shown as they are.
+
+    An unknown figure's chance level is the entry of the same name that ends in ``_of_chance``, or the entry ``chance``
+    beside it in a nested mapping.
+    """
+    left = _flat(figures)
+    rows = []
+    chance, share = left.pop("overlap.chance", None), left.pop("overlap.top_share", None)
+    more = "above chance is better"
+    if "overlap.energy_inside" in left:
+        name = "share of the saliency inside the mask"
+        rows.append(FaithfulnessRow(name, _share(left.pop("overlap.energy_inside")), _share(chance), more))
+    if "overlap.top_inside" in left:
+        strongest = "most salient voxels" if share is None else f"most salient {percent(float(share))} of voxels"
+        name = f"share of the {strongest} inside the mask"
+        rows.append(FaithfulnessRow(name, _share(left.pop("overlap.top_inside")), _share(chance), more))
+    if "infidelity" in left:
+        name = "infidelity: share of the answer's change the map does not explain"
+        of_chance = _share(left.pop("infidelity_of_chance", None))
+        rows.append(FaithfulnessRow(name, _share(left.pop("infidelity")), of_chance, "below chance is better"))
+    for key, kind in (("randomisation_rank_correlation", "rank correlation"), ("randomisation_ssim", "SSIM")):
+        if key in left:
+            name = f"{kind} with the map of the same network with random weights"
+            reading = "near 0: the map depends on what was learned"
+            rows.append(FaithfulnessRow(name, number(float(left.pop(key)), 2), "1 if weights did not matter", reading))
+    if "slice_index" in left:
+        rows.append(FaithfulnessRow("slice the last checks were made on", plain(left.pop("slice_index")), "", ""))
+    return rows + _unknown(left)
+
+
+def _unknown(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
+    rows = []
+    for name, value in figures.items():
+        group = name.rpartition(".")[0]
+        if name.endswith(("_of_chance", ".chance")):
+            continue
+        chance = figures.get(f"{name}_of_chance", figures.get(f"{group}.chance") if group else None)
+        rows.append(FaithfulnessRow(name.replace("_", " "), plain(value), "" if chance is None else plain(chance), ""))
+    return rows
+
+
+def _share(value: Any) -> str:
+    return "–" if value is None else percent(float(value))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,150 @@
+"""Write one plan as one HTML file that needs nothing else: no network, no scripts, no other files."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from medsam_planner.geometry import axis_letters, spacing_mm
+from medsam_planner.progress import Progress, track
+from medsam_planner.report.cautions import find_cautions
+from medsam_planner.report.charts import ClearanceCurve, clearance_chart, trace_chart
+from medsam_planner.report.faithfulness import faithfulness_rows
+from medsam_planner.report.model import PlanReport, StructureRole
+from medsam_planner.report.pictures import colour_bar_uri
+from medsam_planner.report.planes import across_panels, lengthwise_panels, orthogonal_panels
+from medsam_planner.report.scene import Scene, build_scene
+from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, structure_rows, trace_rows
+from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
+from medsam_planner.report.wording import number, percent, place, plain, verdict
+
+__all__ = ["RESEARCH_USE_NOTICE", "render_html", "write_report"]
+
+RESEARCH_USE_NOTICE = "Research use only. Not a medical device."
+
+
+def write_report(report: PlanReport, path: FilePath | str, progress: Progress | None = None) -> FilePath:
+    """Write the report of one plan.
+
+    Parameters
+    ----------
+    report : PlanReport
+        What to report.
+    path : Path
+        The HTML file; its folder is made when absent. An existing file is replaced in one step, never left half
+        written.
+    progress : Progress, optional
+        Told of each stage.
+
+    Returns
+    -------
+    Path
+        The file written. The same report gives the same bytes.
+    """
+    destination = FilePath(path)
+    text = render_html(report, progress)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = destination.with_name(destination.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(destination)
+    return destination
+
+
+def render_html(report: PlanReport, progress: Progress | None = None) -> str:
+    """The report as one HTML text."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("medsam_planner.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, percent=percent, place=place, plain=plain, colour_bar=colour_bar_uri)
+    style = (FilePath(__file__).parent / "plan.css").read_text(encoding="utf-8")
+    return environment.get_template("plan.html").render(**_context(report, progress), style=style)
+
+
+def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
+    scene = build_scene(report)
+    orthogonal = orthogonal_panels(scene, progress)
+    lengthwise = lengthwise_panels(scene)
+    across = across_panels(scene, progress)
+    affine = report.study.affine
+    letters = axis_letters(affine)
+    traces = []
+    for name, result in track(list(report.segmentations.items()), "propagation charts", progress):
+        if result.trace.records:
+            chart = trace_chart(result.trace, letters[result.trace.axis])
+            traces.append((name, chart, stop_rows(result.trace), trace_rows(result.trace)))
+    return {
+        "report": report,
+        "notice": RESEARCH_USE_NOTICE,
+        "verdict": verdict(report),
+        "cautions": find_cautions(report, scene.path),
+        "scene": scene,
+        "orthogonal": orthogonal,
+        "lengthwise": lengthwise,
+        "across": across,
+        "views": views_3d(report, scene, progress),
+        "spread_scale": spread_scale(report),
+        "risk_scale": risk_scale(report),
+        "clearance_chart": _clearance(report, scene),
+        "structures": structure_rows(report, scene),
+        "best": report.plan.alternatives[0] if report.plan.alternatives else None,
+        "prompts": [
+            (name, prompt_rows(log, affine, tuple(report.study.spatial_shape))) for name, log in report.prompts.items()
+        ],
+        "traces": traces,
+        "faithfulness": [
+            (name, faithfulness_rows(result.faithfulness))
+            for name, result in report.segmentations.items()
+            if result.faithfulness
+        ],
+        "provenance": flat_rows(report.provenance),
+        "structure_provenance": [
+            (name, flat_rows(result.provenance)) for name, result in report.segmentations.items() if result.provenance
+        ],
+        "has_corridor": StructureRole.INSIDE in report.roles.values(),
+        "study_facts": [
+            *_source_facts(report),
+            ("grid", " × ".join(str(count) for count in report.study.spatial_shape) + " voxels"),
+            ("voxel", " × ".join(f"{step:.2f}" for step in spacing_mm(affine)) + " mm"),
+            ("axes run", ", ".join(f"{low} → {high}" for low, high in letters)),
+        ],
+    }
+
+
+def _source_facts(report: PlanReport) -> list[tuple[str, str]]:
+    source = report.study.source
+    if source is None:
+        return []
+    facts = [("modality", source.modality + (" (inferred)" if source.modality_is_inferred else ""))]
+    if source.series_description:
+        facts.append(("series", source.series_description))
+    return facts
+
+
+def _clearance(report: PlanReport, scene: Scene) -> str | None:
+    if scene.path is None or not report.plan.alternatives:
+        return None
+    best = report.plan.alternatives[0]
+    profile = best.clearance_profile
+    colour_by_name = {style.name: style.colour for style in scene.structures}
+    curves = [
+        ClearanceCurve(name, colour_by_name.get(name, "#808080"), profile.distance_mm, clearance)
+        for name, clearance in profile.clearance_mm_by_structure.items()
+        if np.isfinite(clearance).any()
+    ]
+    if not curves:
+        return None
+    limiting = scene.path.limiting_lps_mm
+    return clearance_chart(
+        curves,
+        certified_mm=best.certified_clearance_mm,
+        limiting_depth_mm=None if limiting is None else scene.path.depth_mm(limiting),
+        limiting=best.limiting_structure,
+    )

@@ -1,0 +1,98 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import highdicom
+
+from medsam_planner.errors import GeometryError
+from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.volumes import StudyVolume
+from prompts import PromptLog
+
+if TYPE_CHECKING:
+    from medsam_planner.mesh import Surface
+    from medsam_planner.planning.search import PlanResult
+    from medsam_planner.planning.tool import Tool
+
+__all__ = ["RISK_NAME", "PlanReport", "StructureRole"]
+
+
+RISK_NAME = "best_clearance_mm"
+"""Name of the values of :attr:`PlanReport.risk_surface`, mm: what ``planning.search.risk_map_mm`` finds."""
+
+
+class StructureRole(Enum):
+    """What the plan does with a structure."""
+
+    AVOID = "avoid"
+    INSIDE = "inside"
+    TARGET = "target"
+    ENTRY = "entry"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanReport:
+    """Everything one plan's report shows. Volumes share the study's grid; positions are LPS mm.
+
+    Raises
+    ------
+    GeometryError
+        If a mask or margin lies on another grid than the study.
+    """
+
+    title: str
+    study: StudyVolume
+    segmentations: Mapping[str, SegmentationResult]
+    """By structure."""
+    roles: Mapping[str, StructureRole]
+    """By structure, in the order of the legend."""
+    plan: PlanResult
+    tool: Tool
+    margins_mm: Mapping[str, highdicom.Volume | float] = field(default_factory=dict)
+    """By structure: safety margin belonging to each voxel of the structure, or one for all."""
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    risk_surface: Surface | None = None
+    """Where the tool may enter, with the best clearance from each vertex as the values :data:`RISK_NAME`."""
+    prompts: Mapping[str, PromptLog] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    masks: Mapping[str, highdicom.Volume] = field(default_factory=dict)
+    """Structures that came as masks and were not segmented here, such as a drawn no-go region."""
+    truth: Mapping[str, float] | None = None
+    """By structure: clearance of the best alternative from the true structure in mm, tool radius subtracted. For
+    phantoms, whose truth is known."""
+    display_window: tuple[float, float] | None = None
+    """Lowest and highest grey value; None chooses by modality."""
+    created: str | None = None
+    """When the plan was made, as it shall be printed. Never read from the clock: same plan, same bytes."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.study.spatial_shape)
+        named = [(name, result.mask) for name, result in self.segmentations.items()]
+        named += list(self.masks.items())
+        named += [(name, margin) for name, margin in self.margins_mm.items() if isinstance(margin, highdicom.Volume)]
+        if self.risk_surface is not None and RISK_NAME not in self.risk_surface.values:
+            raise GeometryError(
+                f"Expected the risk surface with the values '{RISK_NAME}', got {sorted(self.risk_surface.values)}; "
+                "add them with with_values()."
+            )
+        for name, volume in named:
+            if tuple(volume.spatial_shape) != shape:
+                raise GeometryError(
+                    f"Expected '{name}' on the study's grid {shape}, got {tuple(volume.spatial_shape)}; "
+                    "resample it first."
+                )
+
+    def mask(self, name: str) -> highdicom.Volume | None:
+        """The mask of a structure, or None when only a role or a surface is known."""
+        if name in self.segmentations:
+            return self.segmentations[name].mask
+        return self.masks.get(name)
+
+    def structures(self) -> tuple[str, ...]:
+        """Every named structure, those with a role first."""
+        return tuple(dict.fromkeys([*self.roles, *self.segmentations, *self.masks]))

@@ -1,0 +1,161 @@
+"""The rows of a report's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps
+from medsam_planner.propagation.trace import PropagationTrace, StopReason
+from medsam_planner.report.model import PlanReport
+from medsam_planner.report.scene import Scene
+from medsam_planner.report.wording import number, percent, place, plain
+from prompts import Box, Click, Prompt, PromptLog, box_extent
+
+__all__ = ["flat_rows", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
+
+_PLANES = {"LR": "sagittal", "AP": "coronal", "IS": "axial"}
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One prompt as shown."""
+
+    order: int
+    kind: str
+    sign: str
+    coordinates: str
+    slice: str
+
+
+@dataclass(frozen=True, slots=True)
+class StructureRow:
+    """One structure as shown; figures as text."""
+
+    name: str
+    colour: str
+    role: str
+    volume_ml: str
+    margin_mm: str
+    room_mm: str
+    hit: str
+    true_mm: str
+
+
+def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
+    """Each structure: what it is for, how large, how wide its margin, and how much room the best path leaves."""
+    best = report.plan.alternatives[0] if report.plan.alternatives else None
+    room = {} if best is None else best.clearance_mm_by_structure
+    hits = {} if best is None else best.hit_probability_by_structure
+    truth = report.truth or {}
+    rows = []
+    for style in scene.structures:
+        mask = report.mask(style.name)
+        volume_ml = None
+        if mask is not None:
+            voxel_mm3 = abs(float(np.linalg.det(np.asarray(mask.affine)[:3, :3])))
+            volume_ml = float(np.count_nonzero(mask.array)) * voxel_mm3 / 1000
+        margin = "–"
+        if style.widened is not None:
+            low, high = style.widened.margin_range_mm
+            margin = number(low) if high - low < 0.05 else f"{number(low)} to {number(high)}"
+        rows.append(
+            StructureRow(
+                name=style.name,
+                colour=style.colour,
+                role="" if style.role is None else style.role.value,
+                volume_ml=number(volume_ml),
+                margin_mm=margin,
+                room_mm=number(room.get(style.name)),
+                hit=percent(hits[style.name]) if style.name in hits else "–",
+                true_mm=number(truth.get(style.name)),
+            )
+        )
+    return rows
+
+
+def stop_rows(trace: PropagationTrace) -> list[str]:
+    """Where propagation stopped and why, in the order of the slices; how often two fronts met comes last."""
+    stops = [record for record in trace.records if record.stop is not None]
+    rows = [
+        f"slice {record.index}: {record.stop.value}" for record in stops if record.stop not in (None, StopReason.MET)
+    ]
+    met = sum(record.stop is StopReason.MET for record in stops)
+    return rows + ([f"{met} slices where a front met the one from the other prompted slice"] if met else [])
+
+
+def prompt_rows(log: PromptLog, affine: ArrayLike, shape: tuple[int, ...]) -> list[PromptRow]:
+    """Prompts in the order given, with LPS coordinates and the slice they lie on."""
+    matrix = np.asarray(affine, dtype=np.float64)
+    return [_prompt_row(order, prompt, matrix, shape) for order, prompt in enumerate(log.prompts, start=1)]
+
+
+def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: tuple[int, ...]) -> PromptRow:
+    if isinstance(prompt, Box):
+        extent = box_extent(prompt, affine, shape)
+        kind = "3D box" if extent.axis is None else "2D box"
+        coordinates = f"{place(prompt.corner_lps_mm)} to {place(prompt.opposite_lps_mm)}"
+        if extent.axis is None:
+            axis = acquisition_axis(affine)
+            first, last = extent.index_range[axis]
+            where = f"{_plane_name(affine, axis)} {first} to {last}"
+        else:
+            where = f"{_plane_name(affine, extent.axis)} {extent.low_index[extent.axis]}"
+        return PromptRow(order, kind, "structure", coordinates, where)
+    axis = acquisition_axis(affine)
+    sign = "structure" if prompt.positive else "background"
+    positions = np.atleast_2d(prompt.position_lps_mm if isinstance(prompt, Click) else prompt.positions_lps_mm)
+    slices = np.round(index_from_lps(affine, positions)[:, axis]).astype(int)
+    where = f"{_plane_name(affine, axis)} {slices.min()}" + (f" to {slices.max()}" if np.ptp(slices) else "")
+    if isinstance(prompt, Click):
+        return PromptRow(order, "click", sign, place(prompt.position_lps_mm), where)
+    coordinates = f"{len(positions)} points, {place(positions[0])} to {place(positions[-1])}"
+    return PromptRow(order, "scribble", sign, coordinates, where)
+
+
+def _plane_name(affine: NDArray[np.float64], axis: int) -> str:
+    pair = "".join(sorted(axis_letters(affine)[axis]))
+    return f"{_PLANES[pair]} slice"
+
+
+def trace_rows(trace: PropagationTrace) -> list[tuple[str, ...]]:
+    """Index, role, source, overlap, area, drift, quality, entropy and stop of each visit, as text."""
+    return [
+        (
+            str(record.index),
+            record.role.value,
+            "–" if record.source_index is None else str(record.source_index),
+            number(record.overlap, 2),
+            number(record.area_mm2, 0),
+            number(record.centroid_drift_mm, 1),
+            number(record.quality, 2),
+            number(record.entropy_bits, 2),
+            "" if record.stop is None else record.stop.value,
+        )
+        for record in trace.records
+    ]
+
+
+def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Flatten nested mappings, and lists of named mappings, to (name, text); names are joined by ``›``.
+
+    Entries without a value are left out.
+    """
+    return list(_flat(values, prefix))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        name = f"{prefix} › {key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+        elif isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+            for order, item in enumerate(value, start=1):
+                rest = {entry: item[entry] for entry in item if entry != "name"}
+                yield from _flat(rest, f"{name} › {item.get('name', order)}")
+        elif value is not None:
+            yield name, plain(value)

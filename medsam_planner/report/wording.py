@@ -1,0 +1,138 @@
+"""How positions, figures and the verdict are said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from medsam_planner.report.model import PlanReport, StructureRole
+
+if TYPE_CHECKING:
+    from medsam_planner.planning.alternatives import Alternative
+
+__all__ = ["Verdict", "number", "percent", "place", "plain", "verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer in plain words."""
+
+    kind: str
+    """``"feasible"``, ``"tight"`` or ``"infeasible"``: names the style."""
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def place(position_lps_mm: ArrayLike, *, axes: Sequence[int] = (0, 1, 2)) -> str:
+    """Say a position by the patient's letters: ``"R 12.3, A 4.0, S 88.1 mm"``, or only along some axes.
+
+    Letter and number are joined by a no-break space.
+    """
+    values = np.asarray(position_lps_mm, dtype=np.float64)
+    parts = []
+    for axis in axes:
+        positive, negative = ("LR", "PA", "SI")[axis]
+        value = round(float(values[axis]), 1)
+        parts.append(f"{positive if value >= 0 else negative}\N{NO-BREAK SPACE}{abs(value):.1f}")
+    return ", ".join(parts) + "\N{NO-BREAK SPACE}mm"
+
+
+def percent(share: float) -> str:
+    """A probability in percent with the digits that matter: ``"0 %"``, ``"<0.01 %"``, ``"0.42 %"``, ``"12.0 %"``."""
+    value = 100 * share
+    if value == 0:
+        return "0 %"
+    if 0 < value < 0.01:
+        return "<0.01 %"
+    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A figure with fixed digits and a true minus sign; a dash for none."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) != 0 else text.lstrip("-")
+
+
+def plain(value: Any) -> str:
+    """Any provenance value as one line of text."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str | int | Path):
+        return str(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return json.dumps({str(key): plain(item) for key, item in value.items()}, ensure_ascii=False)
+    if isinstance(value, Sequence):
+        return ", ".join(f"({plain(item)})" if isinstance(item, list | tuple) else plain(item) for item in value)
+    return str(value)
+
+
+def verdict(report: PlanReport) -> Verdict:
+    """Say whether a path exists, how much room it leaves, where it is tightest and how likely it touches."""
+    plan = report.plan
+    looked = f"{plan.candidate_count} lines were looked at, {plan.feasible_count} satisfy every constraint."
+    if plan.feasible and plan.alternatives:
+        about = (*_about(report, plan.alternatives[0]), looked)
+        return Verdict("feasible", "Feasible: a path satisfies every constraint", about)
+    sentences = [looked]
+    if plan.relaxations:
+        least = plan.relaxations[0]
+        entry, target = (place(end) for end in least.witness_lps_mm)
+        sentences.append(f"The least change that makes a path possible: {least.text}")
+        if least.constraint == "min_clearance_mm" and least.relaxed_to is not None and least.relaxed_to < 0:
+            sentences.append(f"The tool with its error would then reach {number(-least.relaxed_to)} mm into a margin.")
+        sentences.append(f"The line from {entry} to {target} would then do; it is drawn below and is not a plan.")
+    else:
+        sentences.append("Relaxing a single limit does not help: change the entry region, the target or the tool.")
+    return Verdict("infeasible", "Not feasible: no path satisfies every constraint", tuple(sentences))
+
+
+def _about(report: PlanReport, best: Alternative) -> list[str]:
+    tool = report.tool
+    taken = (
+        f"the tool's radius ({number(tool.radius_mm, 2)} mm) and placement error "
+        f"({number(tool.entry_error_mm)} mm at the entry, {number(tool.target_error_mm)} mm at the target)"
+    )
+    path = (
+        f"The path runs {number(best.length_mm)} mm from the entry at {place(best.entry_lps_mm)} "
+        f"to the target at {place(best.target_lps_mm)}."
+    )
+    if not best.limiting_structure:
+        return [path, "There is no structure to avoid or to stay inside, so nothing limits it."]
+    room = best.certified_clearance_mm
+    if room >= 0:
+        left = f"Beyond all margins, {taken}, a certified {number(room)} mm of room is left."
+    else:
+        left = f"With {taken}, it reaches up to {number(-room)} mm into a margin."
+    offset = np.asarray(best.limiting_point_lps_mm) - np.asarray(best.entry_lps_mm)
+    is_wall = report.roles.get(best.limiting_structure) is StructureRole.INSIDE
+    nearest = (
+        f"It is tightest at {'the wall of' if is_wall else 'the margin of'} {best.limiting_structure}, "
+        f"{number(float(np.linalg.norm(offset)))} mm along the path, at {place(best.limiting_point_lps_mm)}."
+    )
+    likeliest = max(best.hit_probability_by_structure, key=lambda name: best.hit_probability_by_structure[name])
+    deed = "leaves" if report.roles.get(likeliest) is StructureRole.INSIDE else "touches"
+    low, high = best.hit_probability_interval
+    hit = (
+        f"Estimated probability that the tool {deed} {likeliest}, the likeliest of all: "
+        f"{percent(best.hit_probability)} (95 % interval over the mask samples {percent(low)} to {percent(high)})."
+    )
+    return [path, f"{left} {nearest}", hit]

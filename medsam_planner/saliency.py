@@ -1,0 +1,148 @@
+"""Why here: the Grad-CAM volume of a mask, and whether it can be believed.
+
+Each slice of the mask is explained where it was decided: on its own field, with the prompt it was asked, for the logits
+summed inside the frozen mask. The faithfulness figures are measured on the slice with the largest section.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.protocol import Crop, SaliencyGraph
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.engine.threads import torch_threads
+from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
+from medsam_planner.errors import SaliencyError
+from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.structure import StructurePasses
+from xai.faithfulness import measure_infidelity, overlap_with_structure
+from xai.saliency import grad_cam, grad_cam_on_embedding, normalise_saliency
+from xai.weight_randomisation import run_weight_randomisation
+
+__all__ = ["explain"]
+
+_PERTURBATIONS = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ExplainedSlice:
+    """One slice of the mask in the pixels of the field it was decided on."""
+
+    index: int
+    prediction: SlicePrediction
+    crop: Crop
+    frozen: NDArray[np.bool_]
+    """(size, size)"""
+
+
+def explain(
+    segmenter: SliceSegmenter,
+    passes: StructurePasses,
+    mask: NDArray[np.bool_],
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Saliency of a mask across its main axis.
+
+    Parameters
+    ----------
+    segmenter : SliceSegmenter
+    passes : StructurePasses
+        How the mask was made.
+    mask : (K, J, I) bool
+        Not empty.
+    seed : int
+        Of the perturbations and of the weight randomisation.
+
+    Returns
+    -------
+    (K, J, I) float32
+        Scaled to [0, 1] over the whole volume; 0 outside the fields the model looked at.
+    dict
+        ``overlap`` (with its chance level), ``infidelity`` beside ``infidelity_of_chance`` (shares in [0, 1], smaller
+        is better), ``randomisation_rank_correlation`` (near 0 when the map depends on the weights).
+
+    Raises
+    ------
+    SaliencyError
+        If no slice of the mask has evidence.
+    """
+    axis = passes.axis
+    slices = _slices(passes, mask)
+    saliency = np.zeros(mask.shape, dtype=np.float32)
+    field = np.zeros(mask.shape, dtype=bool)
+    shape, side = segmenter.slice_shape(axis), segmenter.model.size
+    with torch_threads(1):
+        for part in track(slices, "Grad-CAM", progress):
+            cam = _cam(_graph(segmenter, axis, part), part.frozen, (side, side))[0]
+            np.moveaxis(saliency, axis, 0)[part.index] = paste(cam, part.crop, shape, 0.0)
+            seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
+            np.moveaxis(field, axis, 0)[part.index] = seen > 0.5
+        if not (saliency > 0).any():
+            raise SaliencyError("Grad-CAM found no positive evidence on any slice of the mask: the map would be blank.")
+        figures = _faithfulness(segmenter, axis, max(slices, key=lambda part: int(part.frozen.sum())), seed)
+    overlap = overlap_with_structure(saliency, mask, field=field | mask)
+    figures["overlap"] = {
+        "energy_inside": overlap.energy_inside,
+        "top_inside": overlap.top_inside,
+        "top_share": overlap.top_share,
+        "chance": overlap.chance,
+    }
+    return normalise_saliency(saliency), figures
+
+
+def _slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[_ExplainedSlice]:
+    across = np.moveaxis(mask, passes.axis, 0)
+    found = []
+    for index, prediction in sorted(passes.passes[passes.axis].predictions.items()):
+        if prediction.crop is None or not across[index].any():
+            continue
+        frozen = extract(across[index].astype(np.float32), prediction.crop) > 0.5
+        if frozen.any():
+            found.append(_ExplainedSlice(index, prediction, prediction.crop, frozen))
+    if not found:
+        raise SaliencyError("Expected at least one slice of the mask inside the field it was decided on, got none.")
+    return found
+
+
+def _graph(segmenter: SliceSegmenter, axis: int, part: _ExplainedSlice, *, weights: Any | None = None) -> SaliencyGraph:
+    return segmenter.model.saliency_graph(
+        segmenter.crop_image(axis, part.index, part.crop),
+        segmenter.embedding(axis, part.index, part.crop),
+        prompt_to_crop(part.prediction.prompt, part.crop),
+        previous_logits=part.prediction.previous_logits,
+        part=weights,
+    )
+
+
+def _cam(graph: SaliencyGraph, frozen: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
+    """(1, *size) Grad-CAM."""
+    if graph.layer is None:
+        return grad_cam_on_embedding(graph.forward, graph.inputs, frozen[None], size=size)
+    return grad_cam(graph.forward, graph.layer, graph.inputs, frozen[None], size=size)
+
+
+def _faithfulness(segmenter: SliceSegmenter, axis: int, part: _ExplainedSlice, seed: int) -> dict[str, Any]:
+    graph = _graph(segmenter, axis, part)
+    side = segmenter.model.size
+    on_inputs = _cam(graph, part.frozen, (int(graph.inputs.shape[-2]), int(graph.inputs.shape[-1])))
+    infidelity = measure_infidelity(
+        graph.forward, graph.inputs, on_inputs, part.frozen[None], seed=seed, perturbations=_PERTURBATIONS
+    )
+    randomised = run_weight_randomisation(
+        segmenter.model.explained_part,
+        lambda weights: _cam(_graph(segmenter, axis, part, weights=weights), part.frozen, (side, side)),
+        seed=seed,
+    )
+    return {
+        "slice_index": part.index,
+        "infidelity": float(infidelity.relative[0]),
+        "infidelity_of_chance": float(infidelity.relative_of_chance[0]),
+        "randomisation_rank_correlation": float(randomised.rank_correlation[-1]),
+        "randomisation_ssim": float(randomised.ssim[-1]),
+    }

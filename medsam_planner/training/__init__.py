@@ -1,0 +1,16 @@
+"""Training of the compact model: data engine, loop, evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medsam_planner.progress import Progress
+
+__all__ = ["train_from_file"]
+
+
+def train_from_file(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Path:
+    """Train as a TOML file says; see :func:`medsam_planner.training.loop.train_from_file`."""
+    from medsam_planner.training import loop
+
+    return loop.train_from_file(path, resume=resume, progress=progress)

@@ -1,0 +1,145 @@
+"""The training configuration: one TOML file, every value checked, relative paths taken from the file's folder."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from medsam_planner.errors import ConfigError
+
+__all__ = ["DataConfig", "TrainingConfig", "read_config"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Where samples come from. A share whose folder is absent falls to the procedural anatomy."""
+
+    root: Path | None = None
+    """Folder with ``cases/``, ``label_maps/`` and ``readers/``; without it training is on procedural anatomy alone."""
+    procedural_share: float = 0.4
+    label_map_share: float = 0.22
+    case_share: float = 0.38
+    rule_based_weight: float = 0.35
+    """Weight of rule-cut structures of a real image against 1 for its annotated ones."""
+    held_out: tuple[str, ...] = ()
+    """Patterns of case names that training never opens."""
+    procedural_side: int = 88
+    """Side of a procedural volume in voxels of 1 mm."""
+    procedural_pool: int = 40
+    """Procedural volumes alive at a time; one is replaced every `procedural_refresh` batches."""
+    procedural_refresh: int = 6
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """All that decides the weights."""
+
+    out: Path
+    """Folder of checkpoints, TensorBoard logs and the resulting weights."""
+    seed: int = 0
+    steps: int = 4000
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 150
+    ema_decay: float = 0.998
+    rounds: int = 2
+    """Answers per sample: the first prompt, then corrections."""
+    checkpoint_every: int = 200
+    threads: int = 1
+    device: str = "cpu"
+    bfloat16: bool = True
+    encoder_widths: tuple[int, ...] = (16, 32, 64, 128, 192)
+    decoder_widths: tuple[int, ...] = (16, 32, 64, 96, 160)
+    encoder_blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
+    size: int = 96
+    dropout: float = 0.15
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a training configuration.
+
+    Raises
+    ------
+    ConfigError
+        If the file is absent, is not TOML, or holds an unknown, missing or impossible entry.
+    """
+    if not path.is_file():
+        raise ConfigError(f"Expected a training configuration at {path}, found no file there.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    data = values.pop("data", {})
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a table [data], got {data!r}.")
+    config = TrainingConfig(
+        **_entries(values, TrainingConfig, path, ""), data=DataConfig(**_entries(data, DataConfig, path, "data."))
+    )
+    _check(config, path)
+    return config
+
+
+def _entries(values: dict[str, Any], kind: type, path: Path, prefix: str) -> dict[str, Any]:
+    known = {entry.name: entry for entry in fields(kind) if entry.name != "data"}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{path}: unknown entry {prefix}{name!r}; known are {', '.join(sorted(known))}.")
+    for name, entry in known.items():
+        if entry.default is MISSING and entry.default_factory is MISSING and name not in values:
+            raise ConfigError(f"{path}: the entry {prefix}{name!r} is missing.")
+    return {
+        name: _converted(value, str(known[name].type), f"{path}: {prefix}{name}", path.parent)
+        for name, value in values.items()
+    }
+
+
+def _converted(value: Any, kind: str, where: str, folder: Path) -> Any:
+    if kind.startswith("Path"):
+        if isinstance(value, str) and value:
+            return folder / Path(value).expanduser()
+        raise ConfigError(f"{where}: expected a path as text, got {value!r}.")
+    if kind == "bool":
+        accepted = isinstance(value, bool)
+    elif kind == "int":
+        accepted = isinstance(value, int) and not isinstance(value, bool)
+    elif kind == "float":
+        accepted = isinstance(value, int | float) and not isinstance(value, bool)
+    elif kind == "str":
+        accepted = isinstance(value, str)
+    else:
+        item = int if kind.startswith("tuple[int") else str
+        accepted = isinstance(value, list) and all(
+            isinstance(part, item) and not isinstance(part, bool) for part in value
+        )
+        value = tuple(value) if accepted else value
+    if not accepted:
+        raise ConfigError(f"{where}: expected a value of type {kind}, got {value!r}.")
+    return float(value) if kind == "float" else value
+
+
+def _check(config: TrainingConfig, path: Path) -> None:
+    positive = ("steps", "batch", "learning_rate", "rounds", "checkpoint_every", "threads", "size")
+    for name in positive:
+        if not getattr(config, name) > 0:
+            raise ConfigError(f"{path}: expected {name} > 0, got {getattr(config, name)}.")
+    if not 0 <= config.dropout < 1 or not 0 <= config.ema_decay < 1:
+        raise ConfigError(
+            f"{path}: expected dropout and ema_decay in [0, 1), got {config.dropout} and {config.ema_decay}."
+        )
+    widths = (config.encoder_widths, config.decoder_widths, config.encoder_blocks)
+    if len({len(part) for part in widths}) != 1 or len(config.encoder_widths) < 2:
+        raise ConfigError(
+            f"{path}: encoder_widths, decoder_widths and encoder_blocks must name the same number of scales."
+        )
+    if config.size % 2 ** (len(config.encoder_widths) - 1):
+        raise ConfigError(f"{path}: size {config.size} does not halve {len(config.encoder_widths) - 1} times.")
+    shares = (config.data.procedural_share, config.data.label_map_share, config.data.case_share)
+    if min(shares) < 0 or sum(shares) <= 0 or config.data.procedural_pool < 1 or config.data.procedural_refresh < 1:
+        raise ConfigError(f"{path}: data shares must not be negative and not all zero, pool and refresh at least 1.")
+    if config.data.workers < 0 or config.data.procedural_side < 32:
+        raise ConfigError(f"{path}: expected data.workers >= 0 and data.procedural_side >= 32, got {config.data}.")

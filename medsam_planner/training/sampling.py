@@ -1,0 +1,315 @@
+"""One training sample: a structure on a slice, the field a prompt would open, and the prompt.
+
+Everything is drawn from one generator, so a sample is a function of its seed and of the volumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medsam_planner.engine.compact import SMALLEST_FIELD_PX
+from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.training.anatomy import LabelVolume
+from medsam_planner.training.appearance import degrade, paint
+from medsam_planner.training.simulated_prompts import Asked, drifted, grown_box, inner_click, outer_click
+
+__all__ = ["Sample", "draw_sample"]
+
+SMALLEST_STRUCTURE_PX = 16
+"""Fewer pixels on the slice than this is not asked for."""
+LARGEST_WALK_MM = 5.0
+"""Distance between neighbouring slices in propagation that training covers."""
+CUT_SHARE = 0.25
+SHORTEST_SLAB_PX = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A field, what is true in it, and what was asked."""
+
+    image: NDArray[np.float32]
+    """(N, N) intensities in any unit."""
+    truth: NDArray[np.bool_]
+    """(N, N)"""
+    outside_px: float
+    """Area of the structure beyond the field, in model pixels."""
+    prompt: SlicePrompt
+    """In model pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plane:
+    """A slice of a volume and the neighbour a walk would come from."""
+
+    labels: NDArray[np.uint8]
+    image: NDArray[np.float32] | None
+    truth: NDArray[np.bool_]
+    neighbour: NDArray[np.bool_]
+    spacing_mm: NDArray[np.float64]
+
+
+def draw_sample(volumes: Sequence[LabelVolume], rng: np.random.Generator, size: int) -> Sample:
+    """Draw until a structure with enough pixels is met; `volumes` are weighted by their own weights."""
+    weights = np.array([volume.weight for volume in volumes])
+    weights /= weights.sum()
+    while True:
+        volume = volumes[int(rng.choice(len(volumes), p=weights))]
+        asked = Asked(str(rng.choice([kind.value for kind in Asked], p=[0.40, 0.28, 0.32])))
+        plane = _draw_plane(volume, asked, rng)
+        if plane is None:
+            continue
+        sample = _draw_field(_cut_short(plane, rng), asked, rng, size)
+        if sample is not None:
+            return sample
+
+
+def _draw_plane(volume: LabelVolume, asked: Asked, rng: np.random.Generator) -> _Plane | None:
+    structure = volume.structures[int(rng.integers(len(volume.structures)))]
+    boxes = [volume.extents[number] for number in structure if number in volume.extents]
+    axis = int(rng.integers(3))
+    first = min(box[axis].start for box in boxes)
+    last = max(box[axis].stop for box in boxes) - 1
+    step_mm = volume.spacing_mm[axis]
+    index = int(rng.integers(first, last + 1))
+    neighbour = index
+    if asked is Asked.MASK:
+        reach = max(int(LARGEST_WALK_MM / step_mm), 1)
+        direction = int(rng.choice([-1, 1]))
+        jump = int(rng.integers(1, reach + 1)) if reach > 1 and rng.random() < 0.3 else 1
+        if rng.random() < 0.1:
+            jump = 0
+        if rng.random() < 0.4:
+            # The end of the structure: the walk comes from its last slice, or stands on it.
+            edge = last if direction > 0 else first
+            neighbour = edge - direction * int(rng.integers(0, 3))
+            index = neighbour + direction * max(jump, 1)
+        else:
+            neighbour = index - direction * jump
+    count = volume.labels.shape[axis]
+    if not (0 <= index < count and 0 <= neighbour < count):
+        return None
+    table = np.zeros(256, dtype=bool)
+    table[list(structure)] = True
+    labels = np.take(volume.labels, index, axis=axis)
+    return _Plane(
+        labels=labels,
+        image=None if volume.image is None else np.take(volume.image, index, axis=axis),
+        truth=table[labels],
+        neighbour=table[np.take(volume.labels, neighbour, axis=axis)],
+        spacing_mm=np.array([step for other, step in enumerate(volume.spacing_mm) if other != axis]),
+    )
+
+
+def _cut_short(plane: _Plane, rng: np.random.Generator) -> _Plane:
+    """Now and then the slice ends within the structure, as it does across thin slabs of slices."""
+    filled = np.nonzero(plane.truth | plane.neighbour)
+    axis = int(rng.integers(2))
+    if rng.random() > CUT_SHARE or len(filled[0]) == 0:
+        return plane
+    low, high = int(filled[axis].min()), int(filled[axis].max()) + 1
+    start = int(rng.uniform(low, low + 0.5 * (high - low))) if rng.random() < 0.7 else 0
+    stop = int(rng.uniform(low + 0.6 * (high - low), high)) if rng.random() < 0.7 else plane.truth.shape[axis]
+    if stop - start < SHORTEST_SLAB_PX:
+        return plane
+    kept = (slice(start, stop), slice(None)) if axis == 0 else (slice(None), slice(start, stop))
+    return _Plane(
+        labels=plane.labels[kept],
+        image=None if plane.image is None else plane.image[kept],
+        truth=plane.truth[kept],
+        neighbour=plane.neighbour[kept],
+        spacing_mm=plane.spacing_mm,
+    )
+
+
+def _one_part(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """One connected part, drawn by area."""
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count < 2:
+        return mask
+    sizes = np.bincount(parts.ravel())[1:].astype(np.float64)
+    return np.asarray(parts == 1 + int(rng.choice(count, p=sizes / sizes.sum())))
+
+
+def _turn(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Rotation, sometimes with a flip, from model axes to slice axes."""
+    angle = 0.5 * np.pi * rng.integers(4)
+    if rng.random() < 0.4:
+        angle += rng.uniform(-0.6, 0.6)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return turn * np.array([1.0, rng.choice([-1.0, 1.0])])
+
+
+def _draw_field(plane: _Plane, asked: Asked, rng: np.random.Generator, size: int) -> Sample | None:
+    truth = plane.truth
+    seen = plane.neighbour if asked is Asked.MASK else truth
+    if np.count_nonzero(seen) < SMALLEST_STRUCTURE_PX:
+        return None
+    if asked is Asked.CLICK or (asked is Asked.BOX and rng.random() < 0.3):
+        seen = truth = _one_part(truth, rng)
+        if np.count_nonzero(seen) < SMALLEST_STRUCTURE_PX:
+            return None
+    spacing = plane.spacing_mm
+    turn = _turn(rng)
+    # Positions in mm along the model's own axes: rows of `turn` map back because it is orthogonal.
+    own_mm = (np.argwhere(seen) * spacing) @ turn
+    low, high = own_mm.min(0), own_mm.max(0)
+    pixel_mm = float(spacing.mean())
+    smallest_mm = SMALLEST_FIELD_PX * float(spacing.min())
+    box_mm = grown_box(low, high, rng, slice_mm=float((np.asarray(truth.shape) * spacing).mean()))
+    extent = float((box_mm[1] - box_mm[0]).max()) + pixel_mm
+    click_mm: NDArray[np.float64] | None = None
+    if asked is Asked.CLICK:
+        click_mm = (inner_click(seen, rng) * spacing) @ turn
+        centre = click_mm + rng.normal(0, 0.02, 2) * extent
+        side_mm = max(float((high - low).max()) + pixel_mm, smallest_mm / 3) * float(
+            np.exp(rng.uniform(np.log(0.45), np.log(6.0)))
+        )
+    else:
+        middle = (box_mm[0] + box_mm[1]) / 2 if asked is Asked.BOX else (low + high) / 2
+        centre = middle + rng.normal(0, 0.03, 2) * extent
+        side_mm = extent * rng.uniform(1.5, 2.4) if rng.random() < 0.5 else extent * rng.uniform(1.7, 1.95)
+    side_mm = max(side_mm, smallest_mm)
+    step_mm = side_mm / size
+    grid = _Grid.over(centre, turn, step_mm, size, spacing)
+    truth_share = grid.sample_mask(truth)
+    inside = truth_share > 0.5
+    native_area_px = np.count_nonzero(truth) * float(spacing.prod()) / step_mm**2
+    outside_px = max(native_area_px - float(truth_share.sum()), 0.0)
+    if asked is Asked.CLICK and np.count_nonzero(inside) < SMALLEST_STRUCTURE_PX:
+        return None
+    native_px = max(pixel_mm / step_mm, 0.7)
+    if plane.image is None:
+        image = degrade(paint(grid.shares(plane.labels), rng), rng, strength=1.0, native_px=native_px)
+    else:
+        image = degrade(grid.sample(plane.image), rng, strength=0.35, native_px=native_px)
+
+    prompt = SlicePrompt()
+    if asked is Asked.MASK:
+        mask = drifted(grid.sample_mask(plane.neighbour), rng, native_px=native_px)
+        box = _box_of(mask, rng, native_px) if rng.random() < 0.5 else None
+        prompt = SlicePrompt(box=box, mask=mask)
+        share_clicked = 0.15
+    elif asked is Asked.BOX:
+        prompt = SlicePrompt(box=np.concatenate(grid.to_model(box_mm)))
+        share_clicked = 0.2
+    else:
+        share_clicked = 0.0
+    prompt = _with_clicks(prompt, inside, rng, share_clicked, None if click_mm is None else grid.to_model(click_mm))
+    return Sample(image=image, truth=inside, outside_px=outside_px, prompt=prompt)
+
+
+def _box_of(mask: NDArray[np.float32], rng: np.random.Generator, native_px: float) -> NDArray[np.float64] | None:
+    """Box through the centres of the outermost slice pixels of a mask, a little off."""
+    rows, columns = np.nonzero(mask > 0.5)
+    if len(rows) == 0:
+        return None
+    box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
+    rim = max(native_px - 1, 0.0) / 2
+    return box + np.array([rim, rim, -rim, -rim]) + rng.normal(0, 0.6, 4)
+
+
+def _with_clicks(
+    prompt: SlicePrompt,
+    inside: NDArray[np.bool_],
+    rng: np.random.Generator,
+    share_clicked: float,
+    first: NDArray[np.float64] | None,
+) -> SlicePrompt:
+    """Add the click that opened the field, and now and then one more inside or outside."""
+    points: list[NDArray[np.float64]] = [] if first is None else [first]
+    labels = [True] * len(points)
+    more_inside, more_outside = (share_clicked, 0.5 * share_clicked) if first is None else (0.2, 0.15)
+    if inside.any() and rng.random() < more_inside:
+        points.append(inner_click(inside, rng))
+        labels.append(True)
+    if rng.random() < more_outside:
+        outer = outer_click(inside, rng)
+        if outer is not None:
+            points.append(outer)
+            labels.append(False)
+    if not points:
+        return prompt
+    return SlicePrompt(box=prompt.box, points=np.stack(points), labels=np.array(labels), mask=prompt.mask)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grid:
+    """Where the model's pixels lie on the slice, finely enough that shrinking does not alias."""
+
+    centre_mm: NDArray[np.float64]
+    step_mm: float
+    size: int
+    finer: int
+    corners: tuple[tuple[NDArray[np.intp], NDArray[np.intp]], ...]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def over(
+        cls,
+        centre_mm: NDArray[np.float64],
+        turn: NDArray[np.float64],
+        step_mm: float,
+        size: int,
+        spacing_mm: NDArray[np.float64],
+    ) -> _Grid:
+        """Grid of `size` model pixels of `step_mm` around a centre given along the model's own axes."""
+        finer = int(np.clip(np.ceil(step_mm / spacing_mm.min() - 0.2), 1, 4))
+        line = (np.arange(size * finer) - (size * finer - 1) / 2) * (step_mm / finer)
+        rows_mm = (line + centre_mm[0])[:, None]
+        columns_mm = (line + centre_mm[1])[None]
+        # Inverse of `own = slice_mm @ turn`: slice_mm = own @ turn.T.
+        rows = (rows_mm * turn[0, 0] + columns_mm * turn[0, 1]) / spacing_mm[0]
+        columns = (rows_mm * turn[1, 0] + columns_mm * turn[1, 1]) / spacing_mm[1]
+        first_row, first_column = np.floor(rows).astype(np.intp), np.floor(columns).astype(np.intp)
+        down, right = (rows - first_row).astype(np.float32), (columns - first_column).astype(np.float32)
+        corners = tuple((first_row + a, first_column + b) for a in (0, 1) for b in (0, 1))
+        weights = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
+        return cls(np.asarray(centre_mm), step_mm, size, finer, corners, weights)
+
+    def _picked(self, plane: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+        height, width = plane.shape
+        return [plane[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] for r, c in self.corners]
+
+    def _shrunk(self, fine: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.finer == 1:
+            return fine
+        shape = (*fine.shape[:-2], self.size, self.finer, self.size, self.finer)
+        return fine.reshape(shape).mean(axis=(-3, -1), dtype=np.float32)
+
+    def sample(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, N) linear samples of a slice whose edge repeats outwards."""
+        fine = np.zeros(self.weights.shape[1:], dtype=np.float32)
+        for weight, values in zip(self.weights, self._picked(plane), strict=True):
+            fine += weight * values.astype(np.float32)
+        return self._shrunk(fine)
+
+    def sample_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(N, N) linear samples of a mask that ends where the slice ends."""
+        height, width = mask.shape
+        (rows, columns), _, _, (rows_end, columns_end) = self.corners
+        on_slice = (rows_end >= 0) & (rows < height) & (columns_end >= 0) & (columns < width)
+        fine = np.zeros(self.weights.shape[1:], dtype=np.float32)
+        for weight, values in zip(self.weights, self._picked(mask), strict=True):
+            fine += weight * (values & on_slice)
+        return self._shrunk(fine)
+
+    def shares(self, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(L, N, N) share of every label that occurs in the field."""
+        picked = self._picked(labels)
+        present = np.flatnonzero(np.bincount(np.concatenate([p.ravel() for p in picked]), minlength=1))
+        layers = []
+        for number in present:
+            fine = np.zeros(self.weights.shape[1:], dtype=np.float32)
+            for weight, values in zip(self.weights, picked, strict=True):
+                fine += weight * (values == number)
+            layers.append(self._shrunk(fine))
+        return np.stack(layers)
+
+    def to_model(self, positions_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., 2) mm along the model's own axes → model pixels."""
+        return (positions_mm - self.centre_mm) / self.step_mm + (self.size - 1) / 2

@@ -1,0 +1,120 @@
+"""What people, and the walk from slice to slice, ask for: boxes, clicks, masks that are nearly right, corrections."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medsam_planner.training.anatomy import smooth_noise
+
+__all__ = ["Asked", "correction", "drifted", "grown_box", "inner_click", "outer_click"]
+
+
+class Asked(Enum):
+    """What opens the field."""
+
+    BOX = "box"
+    CLICK = "click"
+    MASK = "mask"
+
+
+def grown_box(
+    low: NDArray[np.float64], high: NDArray[np.float64], rng: np.random.Generator, *, slice_mm: float
+) -> NDArray[np.float64]:
+    """(2, 2) box around `low` … `high`: loose by 0–5/256 of the slice a side, tight, or a little off, in mm."""
+    extent = float((high - low).max())
+    style = rng.random()
+    if style < 0.4:
+        # Crops of cases are smaller than the slices they came from, so the imagined slice may be larger.
+        loose = np.minimum(rng.uniform(0, 5 / 256, 4) * max(slice_mm, rng.uniform(150, 450)), 0.4 * extent + 2)
+        pads = loose
+    elif style < 0.8:
+        pads = rng.normal(0, 0.01, 4) * extent
+    else:
+        pads = rng.uniform(-0.04, 0.15, 4) * extent
+    return np.stack([low - pads[:2], high + pads[2:]])
+
+
+def inner_click(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
+    """(2,) pixel inside `mask`, off-centre more often than not, seldom on the very edge."""
+    rows, columns = np.nonzero(mask)
+    window = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    depth = ndimage.distance_transform_edt(np.pad(mask[window], 1))[1:-1, 1:-1]
+    weights = (depth ** rng.uniform(0.5, 5.0)).ravel()
+    chosen = int(rng.choice(weights.size, p=weights / weights.sum()))
+    row, column = np.unravel_index(chosen, depth.shape)
+    return np.array([row + window[0].start, column + window[1].start], dtype=np.float64)
+
+
+def outer_click(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64] | None:
+    """(2,) pixel outside `mask`, mostly near it; None when the mask fills the field."""
+    distance = ndimage.distance_transform_edt(~mask)
+    allowed = distance > 1.5
+    if not allowed.any():
+        return None
+    weights = np.where(allowed, np.exp(-distance / rng.uniform(4, 20)), 0).ravel()
+    chosen = int(rng.choice(weights.size, p=weights / weights.sum()))
+    return np.array(np.unravel_index(chosen, mask.shape), dtype=np.float64)
+
+
+def drifted(mask: NDArray[np.float32], rng: np.random.Generator, *, native_px: float) -> NDArray[np.float32]:
+    """A neighbour's (N, N) mask as a model would have left it: grown, shrunk, shifted, nibbled, soft."""
+    side = mask.shape[0]
+    result = mask.astype(np.float32)
+    if rng.random() < 0.4:
+        return np.clip(result, 0, 1)
+    if rng.random() < 0.4:
+        width = float(np.sqrt(max(result.sum(), 1.0)))
+        shift = np.clip(rng.normal(0, 0.03, 2) * width, -4, 4)
+        result = ndimage.shift(result, shift, order=1, mode="constant")
+    if rng.random() < 0.75:
+        sigma = rng.uniform(0.6, 1.6) * max(min(native_px, 2.0), 0.7)
+        soft = ndimage.gaussian_filter(result, sigma)
+        wobble = rng.uniform(0, 0.15) * smooth_noise(rng, (side, side), rng.uniform(6, 40))
+        level = float(np.clip(0.5 + rng.normal(0, 0.10), 0.2, 0.8))
+        sharp = rng.choice([6.0, 12.0, 25.0])
+        candidate = 1 / (1 + np.exp(np.clip(-sharp * (soft + wobble * (soft > 0.02) - level), -30, 30)))
+        if (candidate > 0.5).sum() > 4:
+            result = candidate
+    if rng.random() < 0.08:
+        row, column = rng.uniform(0, side, 2)
+        radius = rng.uniform(4, 14)
+        rows, columns = np.ogrid[:side, :side]
+        hole = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+        bitten = np.where(hole, 1 - result if rng.random() < 0.3 else 0, result)
+        if (bitten > 0.5).sum() > 4:
+            result = bitten
+    return np.clip(result, 0, 1).astype(np.float32)
+
+
+def correction(
+    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], bool] | None:
+    """Click in the largest connected error, near its middle: where, and whether it is inside the truth.
+
+    None when the two agree. The middle is where the distance to the error's border is greatest; half of the clicks are
+    drawn beside it, as people's are.
+    """
+    best: tuple[int, NDArray[np.int32], int, bool] | None = None
+    for positive, wrong in ((True, truth & ~predicted), (False, predicted & ~truth)):
+        parts, count = ndimage.label(wrong)
+        if count == 0:
+            continue
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        largest = int(sizes.argmax())
+        if best is None or sizes[largest] > best[0]:
+            best = (int(sizes[largest]), parts, largest, positive)
+    if best is None:
+        return None
+    error = best[1] == best[2]
+    if rng.random() < 0.5:
+        return inner_click(error, rng), best[3]
+    rows, columns = np.nonzero(error)
+    window = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    depth = ndimage.distance_transform_edt(np.pad(error[window], 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return np.array([row + window[0].start, column + window[1].start], dtype=np.float64), best[3]

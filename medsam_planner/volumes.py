@@ -1,0 +1,92 @@
+"""The volume every stage works on, and where it came from.
+
+A volume is a :class:`highdicom.Volume`: array axes as loaded, affine to LPS mm. A study that was read from files is a
+:class:`StudyVolume`, the same with a :class:`StudySource`; masks and maps made from it are plain volumes on its grid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from medsam_planner.errors import GeometryError
+
+__all__ = ["StudySource", "StudyVolume", "array_sha256", "volume_like", "volume_sha256"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudySource:
+    """What a study's files said, kept for provenance and for writing DICOM that refers back to them."""
+
+    path: Path
+    format: str
+    """``"dicom"`` or ``"nifti"``."""
+    modality: str
+    """DICOM modality (``"CT"``, ``"MR"``); for NIfTI inferred from the values, and then `modality_is_inferred`."""
+    modality_is_inferred: bool = False
+    series_instance_uid: str | None = None
+    series_description: str = ""
+    datasets: tuple[pydicom.Dataset, ...] = field(default=(), repr=False)
+    """DICOM headers without pixels, in slice order."""
+    operations: tuple[dict[str, Any], ...] = ()
+    """Explicit changes since the files (tilt resampling, clipping, bias correction, ...), oldest first."""
+    notes: tuple[str, ...] = ()
+    """What was left aside while reading (localizers, files that hold no image), in words for a person."""
+
+
+class StudyVolume(highdicom.Volume):
+    """A volume read from files, with its :class:`StudySource` in ``.source``."""
+
+    source: StudySource | None = None
+
+    @classmethod
+    def from_volume(cls, volume: highdicom.Volume, source: StudySource | None) -> StudyVolume:
+        """Wrap `volume` (its array is shared, not copied)."""
+        study = cls(
+            array=volume.array,
+            affine=volume.affine,
+            coordinate_system=volume.coordinate_system,
+            frame_of_reference_uid=volume.frame_of_reference_uid,
+        )
+        study.source = source
+        return study
+
+
+def volume_like(reference: highdicom.Volume, array: NDArray[Any]) -> highdicom.Volume:
+    """Put `array` on the grid of `reference`.
+
+    Raises
+    ------
+    GeometryError
+        If the shapes differ.
+    """
+    if tuple(array.shape) != tuple(reference.spatial_shape):
+        raise GeometryError(f"Expected an array of shape {tuple(reference.spatial_shape)}, got {tuple(array.shape)}.")
+    return highdicom.Volume(
+        array=array,
+        affine=reference.affine,
+        coordinate_system=reference.coordinate_system,
+        frame_of_reference_uid=reference.frame_of_reference_uid,
+    )
+
+
+def array_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 of an array's shape, dtype and bytes, whatever its memory layout."""
+    digest = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def volume_sha256(volume: highdicom.Volume) -> str:
+    """SHA-256 of a volume's voxels (as float32) and affine (to 1e-6 mm)."""
+    affine = np.round(volume.affine, 6) + 0.0  # + 0.0 turns −0.0 into 0.0
+    digest = hashlib.sha256(array_sha256(volume.array.astype(np.float32, copy=False)).encode())
+    digest.update(affine.astype("<f8").tobytes())
+    return digest.hexdigest()

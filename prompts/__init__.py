@@ -1,0 +1,46 @@
+"""What the person said: clicks, boxes, scribbles, their ordered log and files, and a simulated annotator."""
+
+from __future__ import annotations
+
+from prompts.annotator import first_box, next_click
+from prompts.errors import GeometryError, MedsamPlannerError, PromptError
+from prompts.file import (
+    PromptFile,
+    Provenance,
+    parse_prompt_file,
+    read_prompt_file,
+    render_prompt_file,
+    write_prompt_file,
+)
+from prompts.geometry import BoxExtent, box_extent, click_index, scribble_indices
+from prompts.log import Clear, Entry, PromptLog
+from prompts.shapes import Box, Click, PositionLpsMm, Prompt, Scribble
+from prompts.validation import validate, validate_file
+
+__all__ = [
+    "Box",
+    "BoxExtent",
+    "Clear",
+    "Click",
+    "Entry",
+    "GeometryError",
+    "MedsamPlannerError",
+    "PositionLpsMm",
+    "Prompt",
+    "PromptError",
+    "PromptFile",
+    "PromptLog",
+    "Provenance",
+    "Scribble",
+    "box_extent",
+    "click_index",
+    "first_box",
+    "next_click",
+    "parse_prompt_file",
+    "read_prompt_file",
+    "render_prompt_file",
+    "scribble_indices",
+    "validate",
+    "validate_file",
+    "write_prompt_file",
+]

@@ -1,0 +1,101 @@
+"""Prompt files on disk: read strictly, written whole or not at all, equal values as equal bytes."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from prompts.errors import PromptError
+from prompts.json_text import parse_json, plain_json, render_json
+from prompts.record import PromptFile, Provenance
+from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
+from prompts.strict import Node
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "PromptFile",
+    "Provenance",
+    "parse_prompt_file",
+    "read_prompt_file",
+    "render_prompt_file",
+    "write_prompt_file",
+]
+
+_LARGEST_BYTES = 64 * 2**20
+"""Far more than a person can say; a larger file is something else and is not read into memory."""
+
+
+def read_prompt_file(path: str | os.PathLike[str]) -> PromptFile:
+    """Read a prompt file.
+
+    Raises
+    ------
+    PromptError
+        If it cannot be read, or anything in it is not as the schema says; the message names the place in the file, what
+        was expected and what came.
+    """
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > _LARGEST_BYTES:
+            raise PromptError(f"{file}: expected a prompt file, got {size / 2**20:.0f} MiB. Is this the right file?")
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise PromptError(f"{file}: expected a prompt file, got no such file.") from error
+    except IsADirectoryError as error:
+        raise PromptError(f"{file}: expected a prompt file, got a folder. Name the JSON file in it.") from error
+    except OSError as error:
+        raise PromptError(f"{file}: expected a readable prompt file, got: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{file}: expected JSON in UTF-8, got other bytes at position {error.start}. Is this the right file?"
+        ) from error
+    return parse_prompt_file(text, source=str(file))
+
+
+def write_prompt_file(path: str | os.PathLike[str], prompt_file: PromptFile) -> None:
+    """Write a prompt file, whole or not at all; equal values give equal bytes.
+
+    Raises
+    ------
+    PromptError
+        If `prompt_file` holds what could not be read back, or the place cannot be written.
+    """
+    text = render_prompt_file(prompt_file)
+    file = Path(path)
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    except OSError as error:
+        raise PromptError(f"{file}: expected a place to write the prompts to, got: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render_prompt_file(prompt_file: PromptFile) -> str:
+    """The text of `prompt_file`, as :func:`write_prompt_file` writes it.
+
+    Raises
+    ------
+    PromptError
+        If it holds what could not be read back, for example a seed that is no whole number.
+    """
+    document = plain_json(prompt_file_document(prompt_file), "prompt file")
+    prompt_file_from_node(Node(document, "prompt file"))  # never write what could not be read
+    return render_json(document) + "\n"
+
+
+def parse_prompt_file(text: str, *, source: str = "prompt file") -> PromptFile:
+    """Read the text of a prompt file; `source` is what a message calls it.
+
+    Raises
+    ------
+    PromptError
+        As :func:`read_prompt_file`.
+    """
+    return prompt_file_from_node(Node(parse_json(text, source), source))

@@ -1,0 +1,180 @@
+"""The ordered log of what a person said about one structure, with undo and redo over any number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from prompts.errors import PromptError
+from prompts.shapes import Box, Click, Prompt, Scribble
+
+__all__ = ["Clear", "Entry", "PromptLog"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """A step that takes off every prompt before it. It is a step like the others, so undo brings them all back."""
+
+
+Entry: TypeAlias = Prompt | Clear
+
+
+class PromptLog:
+    """Prompts of one structure in the order they were given.
+
+    Parameters
+    ----------
+    structure : str
+        Name of the structure; printable, without path separators, because files are named after it.
+
+    Raises
+    ------
+    PromptError
+        If the name cannot be used.
+    """
+
+    __slots__ = ("_applied", "_entries", "_structure")
+
+    def __init__(self, structure: str = "structure") -> None:
+        self._structure = _require_name(structure)
+        self._entries: list[Entry] = []
+        self._applied = 0
+
+    @classmethod
+    def from_history(cls, structure: str, history: Iterable[Entry], *, undone: int = 0) -> PromptLog:
+        """Rebuild a log whose last `undone` entries can be redone.
+
+        Raises
+        ------
+        PromptError
+            If an entry is no prompt, or `undone` is not between 0 and the number of entries.
+        """
+        log = cls(structure)
+        log._entries = [_require_entry(entry) for entry in history]
+        if not 0 <= undone <= len(log._entries):
+            raise PromptError(f"Expected between 0 and {len(log._entries)} undone entries, got {undone}.")
+        log._applied = len(log._entries) - undone
+        return log
+
+    @property
+    def structure(self) -> str:
+        """Name of the structure."""
+        return self._structure
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """What holds now: the entries not undone, since the last clear."""
+        standing: list[Prompt] = []
+        for entry in self._entries[: self._applied]:
+            if isinstance(entry, Clear):
+                standing.clear()
+            else:
+                standing.append(entry)
+        return tuple(standing)
+
+    @property
+    def history(self) -> tuple[Entry, ...]:
+        """Every entry in order; the last :attr:`undone` of them are undone and can be redone."""
+        return tuple(self._entries)
+
+    @property
+    def undone(self) -> int:
+        """How many entries at the end of :attr:`history` are undone."""
+        return len(self._entries) - self._applied
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return self._applied > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step to bring back."""
+        return self._applied < len(self._entries)
+
+    def add(self, prompt: Prompt) -> None:
+        """Append `prompt`; what was undone before can then no longer be redone.
+
+        Raises
+        ------
+        PromptError
+            If `prompt` is not a click, box or scribble.
+        """
+        if not isinstance(prompt, Click | Box | Scribble):
+            raise PromptError(f"Expected a Click, Box or Scribble, got {type(prompt).__name__}.")
+        self._append(prompt)
+
+    def clear(self) -> None:
+        """Take off every prompt, as one step that can be undone. On a log without prompts nothing happens."""
+        if self.prompts:
+            self._append(Clear())
+
+    def undo(self) -> Entry:
+        """Take the last step back and return it.
+
+        Raises
+        ------
+        PromptError
+            If there is none.
+        """
+        if not self.can_undo:
+            raise PromptError(f"Nothing to undo for {self._structure!r}: no step is left in its log.")
+        self._applied -= 1
+        return self._entries[self._applied]
+
+    def redo(self) -> Entry:
+        """Bring the last undone step back and return it.
+
+        Raises
+        ------
+        PromptError
+            If there is none.
+        """
+        if not self.can_redo:
+            raise PromptError(f"Nothing to redo for {self._structure!r}: no step was undone since the last prompt.")
+        self._applied += 1
+        return self._entries[self._applied - 1]
+
+    def __len__(self) -> int:
+        """Number of prompts that hold now."""
+        return len(self.prompts)
+
+    def __eq__(self, other: object) -> bool:
+        """Same structure, same entries, same number of them undone."""
+        if not isinstance(other, PromptLog):
+            return NotImplemented
+        return (self._structure, self._entries, self._applied) == (other._structure, other._entries, other._applied)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes, so it must not be a key
+
+    def __repr__(self) -> str:
+        """Structure, prompts and undone steps."""
+        return f"PromptLog({self._structure!r}, {len(self)} prompts, {self.undone} undone)"
+
+    def _append(self, entry: Entry) -> None:
+        del self._entries[self._applied :]
+        self._entries.append(entry)
+        self._applied += 1
+
+
+def _require_entry(entry: Entry) -> Entry:
+    if not isinstance(entry, Click | Box | Scribble | Clear):
+        raise PromptError(f"Expected a Click, Box, Scribble or Clear, got {type(entry).__name__}.")
+    return entry
+
+
+def _require_name(structure: str) -> str:
+    if (
+        not isinstance(structure, str)
+        or not structure
+        or structure != structure.strip()
+        or not structure.isprintable()
+        or structure.startswith(".")
+        or any(mark in structure for mark in '/\\:*?"<>|')
+    ):
+        raise PromptError(
+            "Expected a structure's name of printable characters that can also name a file "
+            f'(no / \\ : * ? " < > |, no space at its ends, no dot in front), got {structure!r}.'
+        )
+    return structure

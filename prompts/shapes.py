@@ -1,0 +1,143 @@
+"""What a person can say about one structure: a click, a box, a scribble, all in patient space (LPS mm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prompts.errors import PromptError
+
+__all__ = ["Box", "Click", "PositionLpsMm", "Prompt", "Scribble"]
+
+PositionLpsMm: TypeAlias = tuple[float, float, float]
+"""A place in the patient: mm towards the left, the back and the head."""
+
+_FARTHEST_MM = 1e5
+"""100 m: no scanner's frame of reference reaches farther, so a larger number is a mistake of unit or of type."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Click:
+    """A point that lies inside the structure, or outside it.
+
+    Parameters
+    ----------
+    position_lps_mm : (3,) float
+        LPS mm.
+    positive : bool
+        True: inside the structure.
+
+    Raises
+    ------
+    PromptError
+        If the position is not three finite numbers, or `positive` is not a bool.
+    """
+
+    position_lps_mm: PositionLpsMm
+    positive: bool
+
+    def __init__(self, position_lps_mm: ArrayLike, positive: bool = True) -> None:
+        object.__setattr__(self, "position_lps_mm", _position(position_lps_mm, "the click's position"))
+        object.__setattr__(self, "positive", _flag(positive, "click"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Box:
+    """A box around the structure, given by two opposite corners in any order.
+
+    The corners are the centres of the outermost voxels the person means (inclusive). The box's edges run along the
+    array axes of the volume it is laid on, so a box drawn on one slice of an oblique volume stays on that slice. One
+    slice thick it is a 2D box and says nothing about the other slices; thicker it bounds the structure in 3D.
+
+    Parameters
+    ----------
+    corner_lps_mm, opposite_lps_mm : (3,) float
+        LPS mm.
+
+    Raises
+    ------
+    PromptError
+        If a corner is not three finite numbers, or both are the same point.
+    """
+
+    corner_lps_mm: PositionLpsMm
+    opposite_lps_mm: PositionLpsMm
+
+    def __init__(self, corner_lps_mm: ArrayLike, opposite_lps_mm: ArrayLike) -> None:
+        corner = _position(corner_lps_mm, "the box's first corner")
+        opposite = _position(opposite_lps_mm, "the box's opposite corner")
+        if corner == opposite:
+            raise PromptError(
+                f"Expected two different corners of a box, got {corner} twice. To mark one point, use a click."
+            )
+        object.__setattr__(self, "corner_lps_mm", corner)
+        object.__setattr__(self, "opposite_lps_mm", opposite)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Scribble:
+    """A line drawn through the structure, or through what is not the structure.
+
+    Parameters
+    ----------
+    positions_lps_mm : (N, 3) float
+        Corners of the polyline in drawing order, N >= 1, LPS mm.
+    positive : bool
+        True: inside the structure.
+
+    Raises
+    ------
+    PromptError
+        If there is no position, one is not three finite numbers, or `positive` is not a bool.
+    """
+
+    positions_lps_mm: tuple[PositionLpsMm, ...]
+    positive: bool
+
+    def __init__(self, positions_lps_mm: ArrayLike, positive: bool = True) -> None:
+        positions = _numbers(positions_lps_mm, "the scribble's positions", "N positions of three numbers (LPS mm)")
+        if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0:
+            raise PromptError(
+                "Expected the scribble's positions as N >= 1 positions of three numbers (LPS mm), "
+                f"got an array of shape {positions.shape}."
+            )
+        object.__setattr__(self, "positions_lps_mm", tuple((x, y, z) for x, y, z in positions.tolist()))
+        object.__setattr__(self, "positive", _flag(positive, "scribble"))
+
+
+Prompt: TypeAlias = Click | Box | Scribble
+
+
+def _position(value: ArrayLike, what: str) -> PositionLpsMm:
+    position = _numbers(value, what, "three numbers (LPS mm)")
+    if position.shape != (3,):
+        raise PromptError(f"Expected {what} as three numbers (LPS mm), got an array of shape {position.shape}.")
+    x, y, z = position.tolist()
+    return x, y, z
+
+
+def _numbers(value: ArrayLike, what: str, expected: str) -> NDArray[np.float64]:
+    """Real finite numbers; text, truth values and ragged lists are refused rather than converted."""
+    try:
+        raw = np.asarray(value)
+    except ValueError as error:
+        raise PromptError(f"Expected {what} as {expected}, got rows of different lengths: {value!r}.") from error
+    if raw.dtype.kind not in "iuf" and raw.size > 0:
+        raise PromptError(f"Expected {what} as {expected}, got {value!r}.")
+    numbers = raw.astype(np.float64) + 0.0  # + 0.0: −0.0 and 0.0 are one place and must be one text in a file
+    if not np.isfinite(numbers).all():
+        raise PromptError(f"Expected {what} as {expected}, all finite, got {value!r}.")
+    if (np.abs(numbers) > _FARTHEST_MM).any():
+        raise PromptError(
+            f"Expected {what} within {_FARTHEST_MM:.0f} mm of the origin, got {value!r}. Positions are millimetres."
+        )
+    return numbers
+
+
+def _flag(value: bool, what: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise PromptError(f"Expected positive=True or positive=False for a {what}, got {value!r}.")
+    return bool(value)

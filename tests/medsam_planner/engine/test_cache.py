@@ -1,0 +1,192 @@
+"""The embedding cache: its bounds, its disk layer, and what it does with damaged files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
+from medsam_planner.engine.protocol import Crop
+
+CROP = Crop(centre_rc=(31.5, 20.25), side_rc=(64.0, 91.0), size=128)
+
+
+def key(index: int = 0, **changes: object) -> EmbeddingKey:
+    fields: dict[str, object] = {
+        "study_sha256": "ab" * 32,
+        "normalisation": "ct 400/40",
+        "axis": 0,
+        "index": index,
+        "crop": CROP,
+        "weights_sha256": "cd" * 32,
+    }
+    return EmbeddingKey(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_what_was_put_comes_back_and_is_counted() -> None:
+    cache = EmbeddingCache(10_000)
+    embedding = torch.arange(6.0)
+    assert cache.get(key()) is None
+    cache.put(key(), embedding)
+    assert torch.equal(cache.get(key()), embedding)
+    assert (cache.hits, cache.misses, len(cache), cache.held_bytes) == (1, 1, 1, 24)
+
+
+def test_every_part_of_the_key_separates_embeddings(tmp_path: Path) -> None:
+    others = [
+        key(index=1),
+        key(axis=1),
+        key(study_sha256="00" * 32),
+        key(normalisation="ct 1500/-600"),
+        key(weights_sha256="00" * 32),
+        key(crop=Crop((31.5, 20.26), (64.0, 91.0), 128)),
+        key(crop=Crop((31.5, 20.25), (64.0, 90.0), 128)),
+        key(crop=Crop((31.5, 20.25), (64.0, 91.0), 64)),
+    ]
+    cache = EmbeddingCache(10_000, tmp_path)
+    cache.put(key(), torch.zeros(3))
+    assert all(cache.get(other) is None for other in others)
+    assert len({other.digest() for other in [key(), *others]}) == 9
+
+
+@given(
+    st.integers(0, 400),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40), st.booleans()), max_size=60),
+)
+@settings(max_examples=80, deadline=None)
+def test_memory_never_exceeds_its_bound(max_bytes: int, operations: list[tuple[int, int, bool]]) -> None:
+    cache = EmbeddingCache(max_bytes)
+    for index, length, reads in operations:
+        if reads:
+            found = cache.get(key(index))
+            assert found is None or bool((found == index).all())
+        else:
+            cache.put(key(index), torch.full((length,), index, dtype=torch.float32))
+        assert cache.held_bytes <= max_bytes
+    assert cache.held_bytes == sum(t.numel() * 4 for t in (cache._held.values()))
+
+
+def test_the_least_recently_used_embedding_goes_first() -> None:
+    cache = EmbeddingCache(3 * 40)
+    for index in range(3):
+        cache.put(key(index), torch.zeros(10))
+    cache.get(key(0))
+    cache.put(key(3), torch.zeros(10))
+    assert [cache.get(key(index)) is not None for index in range(4)] == [True, False, True, True]
+
+
+def test_an_embedding_larger_than_the_bound_is_not_held() -> None:
+    cache = EmbeddingCache(39)
+    cache.put(key(), torch.zeros(10))
+    assert cache.get(key()) is None and cache.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        torch.arange(24, dtype=torch.float32).reshape(2, 3, 4).transpose(0, 2),
+        torch.arange(5, dtype=torch.bfloat16),
+        (torch.ones(2, 2), torch.arange(3), torch.zeros(1, dtype=torch.float16)),
+        (torch.ones(4),),
+    ],
+)
+def test_another_session_reads_from_the_folder_the_same_bits(tmp_path: Path, embedding: object) -> None:
+    EmbeddingCache(10_000, tmp_path / "new").put(key(), embedding)  # type: ignore[arg-type]
+    later = EmbeddingCache(10_000, tmp_path / "new")
+    found = later.get(key())
+    assert isinstance(found, tuple) == isinstance(embedding, tuple)
+    pairs = zip(found, embedding, strict=True) if isinstance(embedding, tuple) else [(found, embedding)]
+    for a, b in pairs:
+        assert torch.equal(a, b) and a.dtype == b.dtype
+        assert a.data_ptr() % 64 == 0, "kernels round differently on addresses that are not aligned"
+    assert later.hits == 1
+    (later_file,) = (tmp_path / "new").iterdir()
+    later_file.unlink()
+    assert later.get(key()) is not None, "once read it is held in memory"
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
+def test_a_damaged_file_is_ignored_and_rewritten(tmp_path: Path, damage: str) -> None:
+    EmbeddingCache(0, tmp_path).put(key(), torch.arange(100.0))
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    if damage == "truncate":
+        file.write_bytes(content[:-7])
+    elif damage == "flip":
+        content[-1] ^= 1
+        file.write_bytes(content)
+    else:
+        file.write_bytes(b"" if damage == "empty" else b"not tensors at all")
+    cache = EmbeddingCache(0, tmp_path)
+    assert cache.get(key()) is None
+    assert torch.equal(cache.get_or_encode(key(), lambda: torch.arange(100.0)), torch.arange(100.0))
+    assert torch.equal(EmbeddingCache(0, tmp_path).get(key()), torch.arange(100.0))
+
+
+def test_the_folder_keeps_within_its_bound_and_drops_the_oldest(tmp_path: Path) -> None:
+    cache = EmbeddingCache(0, tmp_path, max_folder_bytes=3_000)
+    for index in range(8):
+        cache.put(key(index), torch.zeros(200))
+    kept = [cache.get(key(index)) is not None for index in range(8)]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 3_000
+    assert kept == sorted(kept) and kept[-1] and not kept[0]
+
+
+def test_a_folder_that_cannot_be_written_costs_time_and_not_the_work(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    cache = EmbeddingCache(1_000, blocked)
+    assert torch.equal(cache.get_or_encode(key(), lambda: torch.ones(3)), torch.ones(3))
+    assert cache.get(key()) is not None
+
+
+def test_threads_that_ask_together_encode_once() -> None:
+    cache = EmbeddingCache(10_000)
+    started = threading.Barrier(8)
+    encodings: list[int] = []
+
+    def encode() -> torch.Tensor:
+        encodings.append(1)
+        threading.Event().wait(0.05)
+        return torch.ones(4)
+
+    def ask() -> None:
+        started.wait()
+        assert torch.equal(cache.get_or_encode(key(), encode), torch.ones(4))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(encodings) == 1 and cache.hits == 7 and cache.misses == 1
+
+
+def test_an_encoding_that_fails_is_tried_again() -> None:
+    cache = EmbeddingCache(1_000)
+
+    def fail() -> torch.Tensor:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        cache.get_or_encode(key(), fail)
+    assert torch.equal(cache.get_or_encode(key(), lambda: torch.ones(1)), torch.ones(1))
+
+
+def test_kept_embeddings_hold_no_graph_and_clear_forgets_memory_only(tmp_path: Path) -> None:
+    cache = EmbeddingCache(1_000, tmp_path)
+    cache.put(key(), torch.ones(3, requires_grad=True) * 2)
+    assert not cache.get(key()).requires_grad  # type: ignore[union-attr]
+    cache.clear()
+    assert len(cache) == 0 and cache.held_bytes == 0
+    assert cache.get(key()) is not None
+
+
+def test_negative_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 bytes or more"):
+        EmbeddingCache(-1)

@@ -1,0 +1,308 @@
+"""The compact model keeps the engine's promises with any weights, and the shipped weights segment."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medsam_planner.engine.compact import CompactModel
+from medsam_planner.engine.compact_inputs import normalise, prompt_maps
+from medsam_planner.engine.compact_weights import save_weights
+from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
+from medsam_planner.errors import GeometryError, PromptError, WeightsError
+
+SHIPPED = Path(__file__).resolve().parents[3] / "weights" / "compact.safetensors"
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory) -> Path:
+    """A network of a few thousand random weights, written as training writes it."""
+    import torch
+
+    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+
+    torch.manual_seed(0)
+    architecture = CompactArchitecture(
+        size=32, encoder_widths=(8, 16, 24), decoder_widths=(8, 16, 24), encoder_blocks=(0, 1, 1), dropout=0.2
+    )
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(CompactNetwork(architecture), path, trained_on=["nothing"], notes={"seed": "0"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_weights) -> CompactModel:
+    return CompactModel(tiny_weights)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> CompactModel:
+    return CompactModel(SHIPPED)
+
+
+def _box(*corners: float) -> SlicePrompt:
+    return SlicePrompt(box=np.array(corners, dtype=np.float64))
+
+
+def _answer(model: CompactModel, image: np.ndarray, prompt: SlicePrompt, spacing=(1.0, 1.0)) -> np.ndarray:
+    """Logits on the slice from the field that predicts the best quality."""
+    answers = []
+    for crop in model.crops(prompt, image.shape, spacing):
+        decoded = model.decode(model.encode(extract(image, crop)[None]), prompt_to_crop(prompt, crop))
+        answers.append((float(decoded.quality[0]), paste(decoded.logits[0], crop, image.shape)))
+    return max(answers, key=lambda answer: answer[0])[1]
+
+
+# -- intensities ------------------------------------------------------------------------------------------------------
+
+
+def test_scale_and_offset_of_the_intensities_change_nothing():
+    image = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
+    np.testing.assert_allclose(normalise(image * 812 - 1024), normalise(image), atol=1e-3)
+
+
+def test_any_increasing_map_keeps_the_ranks():
+    image = np.random.default_rng(1).random((1, 32, 32)).astype(np.float32)
+    np.testing.assert_array_equal(normalise(np.exp(3 * image))[:, 2], normalise(image)[:, 2])
+
+
+def test_equal_pixels_share_their_rank_and_a_flat_crop_is_zero():
+    image = np.zeros((1, 32, 32), dtype=np.float32)
+    np.testing.assert_array_equal(normalise(image), 0.0)
+    image[0, :16] = 1.0
+    ranks = normalise(image)[0, 2]
+    np.testing.assert_allclose(ranks[16:], -0.5)
+    np.testing.assert_allclose(ranks[:16], 0.5)
+
+
+# -- prompts ----------------------------------------------------------------------------------------------------------
+
+
+def test_prompt_maps_mark_box_clicks_mask_and_previous_answer_where_they_are():
+    mask = np.zeros((32, 32), dtype=np.float32)
+    mask[3, 4] = 1.0
+    prompt = SlicePrompt(
+        box=np.array([8.0, 8.0, 24.0, 16.0]),
+        points=np.array([[12.0, 10.0], [28.0, 2.0]]),
+        labels=np.array([True, False]),
+        mask=mask,
+    )
+    maps = prompt_maps(prompt, 32, np.full((32, 32), 40.0, dtype=np.float32))
+    assert maps[0, 16, 12] > 0.99
+    assert maps[0, 9, 9] < 0.5 < maps[1, 9, 9]
+    assert maps[1, 16, 25] < 0.01
+    assert np.unravel_index(maps[2].argmax(), (32, 32)) == (12, 10)
+    assert np.unravel_index(maps[3].argmax(), (32, 32)) == (28, 2)
+    np.testing.assert_array_equal(maps[4], mask)
+    np.testing.assert_allclose(maps[5:], 1.0)
+
+
+def test_a_prompt_of_nothing_has_empty_maps():
+    np.testing.assert_array_equal(prompt_maps(SlicePrompt(), 32), 0.0)
+
+
+def test_a_mask_of_the_slice_instead_of_the_field_is_refused():
+    with pytest.raises(GeometryError, match="32 x 32"):
+        prompt_maps(SlicePrompt(mask=np.zeros((40, 40), dtype=np.float32)), 32)
+
+
+# -- fields -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_box_opens_one_field_of_nine_fifths_its_longer_side_around_its_middle(tiny):
+    (crop,) = tiny.crops(_box(20, 30, 69, 49), (200, 200), (1.0, 1.0))
+    assert crop.centre_rc == (44.5, 39.5)
+    np.testing.assert_allclose(crop.side_rc, 1.8 * 50)
+    assert crop.size == 32
+
+
+def test_on_anisotropic_pixels_the_field_is_square_in_millimetres(tiny):
+    (crop,) = tiny.crops(_box(10, 30, 19, 49), (60, 200), (3.0, 1.0))
+    np.testing.assert_allclose(np.array(crop.side_rc) * (3.0, 1.0), 1.8 * 30)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 199, 199), (195, 195, 199, 199), (0, 90, 0, 90), (90, 5, 95, 190)])
+def test_the_field_holds_the_whole_box_wherever_it_lies(tiny, box):
+    for crop in tiny.crops(_box(*box), (200, 200), (1.0, 1.0)):
+        low = np.array(crop.centre_rc) - np.array(crop.side_rc) / 2
+        assert np.all(low <= box[:2])
+        assert np.all(low + crop.side_rc >= box[2:])
+
+
+def test_corners_in_any_order_open_the_same_field(tiny):
+    assert tiny.crops(_box(69, 30, 20, 49), (99, 99), (1.0, 1.0)) == tiny.crops(
+        _box(20, 49, 69, 30), (99, 99), (1.0, 1.0)
+    )
+
+
+def test_a_correction_outside_the_field_widens_it_until_it_holds_box_and_click(tiny):
+    prompt = SlicePrompt(
+        box=np.array([40.0, 40.0, 49.0, 49.0]), points=np.array([[45.0, 90.0]]), labels=np.array([True])
+    )
+    (crop,) = tiny.crops(prompt, (200, 200), (1.0, 1.0))
+    low = np.array(crop.centre_rc) - np.array(crop.side_rc) / 2
+    assert np.all(low < [40, 40])
+    assert np.all(low + crop.side_rc > [49, 90])
+
+
+def test_a_mask_opens_the_field_of_its_pixels_above_one_half(tiny):
+    mask = np.full((100, 100), 0.4, dtype=np.float32)
+    mask[20:70, 30:50] = 0.9
+    assert tiny.crops(SlicePrompt(mask=mask), (100, 100), (1.0, 1.0)) == tiny.crops(
+        _box(20, 30, 69, 49), (100, 100), (1.0, 1.0)
+    )
+
+
+def test_a_lone_click_opens_a_ladder_of_zooms_from_near_to_the_whole_slice(tiny):
+    prompt = SlicePrompt(points=np.array([[50.0, 60.0]]), labels=np.array([True]))
+    crops = tiny.crops(prompt, (300, 300), (1.0, 1.0))
+    sides = [crop.side_rc[0] for crop in crops]
+    assert len(crops) >= 4
+    assert sides == sorted(sides)
+    assert sides[0] <= 24
+    assert sides[-1] > 300 / 2
+    assert all(crop.centre_rc == (50.0, 60.0) for crop in crops)
+
+
+@pytest.mark.parametrize("prompt", [SlicePrompt(), SlicePrompt(mask=np.zeros((20, 20), dtype=np.float32))])
+def test_nothing_to_look_at_is_refused(tiny, prompt):
+    with pytest.raises(PromptError, match="box, a click or a mask"):
+        tiny.crops(prompt, (20, 20), (1.0, 1.0))
+
+
+# -- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_question_gives_the_same_bytes(tiny_weights):
+    image = np.random.default_rng(3).random((1, 32, 32)).astype(np.float32)
+    prompt = _box(8, 8, 20, 22)
+    answers = []
+    for _ in range(2):
+        model = CompactModel(tiny_weights)
+        answers.append(model.decode(model.encode(image), prompt, samples=3, seed=5).logits.tobytes())
+        answers.append(model.decode(model.encode(image), prompt).logits.tobytes())
+    assert answers[0] == answers[2]
+    assert answers[1] == answers[3]
+
+
+def test_samples_differ_by_dropped_channels_and_repeat_with_their_seed(tiny):
+    embedding = tiny.encode(np.random.default_rng(4).random((1, 32, 32)).astype(np.float32))
+    prompt = _box(8, 8, 20, 22)
+    first = tiny.decode(embedding, prompt, samples=4, seed=1)
+    assert first.logits.shape == (4, 32, 32)
+    assert first.quality.shape == (4,)
+    assert np.all(first.logits.std(axis=0).max() > 0)
+    np.testing.assert_array_equal(first.logits, tiny.decode(embedding, prompt, samples=4, seed=1).logits)
+    assert not np.array_equal(first.logits, tiny.decode(embedding, prompt, samples=4, seed=2).logits)
+
+
+def test_one_seed_drops_the_same_channels_on_every_slice(tiny):
+    import torch
+
+    alive, silent = [], []
+
+    def keep(_module, inputs, output):
+        alive.append((inputs[0] != 0).flatten(2).any(2))
+        silent.append((output == 0).flatten(2).all(2))
+
+    images = np.random.default_rng(5).random((2, 32, 32)).astype(np.float32)
+    with tiny.network.decoder.dropouts[1].register_forward_hook(keep):
+        for image in images:
+            tiny.decode(tiny.encode(image[None]), _box(8, 8, 20, 22), samples=6, seed=9)
+    both_alive = alive[0] & alive[1]
+    assert torch.equal(silent[0][both_alive], silent[1][both_alive])
+    assert 0 < silent[0][both_alive].float().mean() < 0.6
+
+
+def test_a_certain_answer_leaves_neither_dropout_nor_the_random_state_changed(tiny):
+    import torch
+
+    state = torch.random.get_rng_state()
+    embedding = tiny.encode(np.random.default_rng(6).random((1, 32, 32)).astype(np.float32))
+    tiny.decode(embedding, _box(8, 8, 20, 22), samples=2, seed=3)
+    certain = tiny.decode(embedding, _box(8, 8, 20, 22))
+    assert certain.logits.shape == (1, 32, 32)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert not any(module.training for module in tiny.network.modules())
+
+
+def test_crops_of_another_size_and_a_negative_number_of_samples_are_refused(tiny):
+    with pytest.raises(GeometryError, match="32, 32"):
+        tiny.encode(np.zeros((1, 40, 40), dtype=np.float32))
+    with pytest.raises(PromptError, match="0 samples"):
+        tiny.decode(tiny.encode(np.zeros((1, 32, 32), dtype=np.float32)), _box(1, 1, 5, 5), samples=-1)
+
+
+# -- weights ----------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_are_absent_broken_or_of_another_format_are_refused(tmp_path, tiny_weights):
+    from safetensors.numpy import save_file
+
+    with pytest.raises(WeightsError, match="found nothing"):
+        CompactModel(tmp_path / "none.safetensors")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(tiny_weights.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="no readable safetensors"):
+        CompactModel(broken)
+    save_file(
+        {"x": np.zeros(3, dtype=np.float32)},
+        tmp_path / "other.safetensors",
+        metadata={"medsam_planner": '{"format": "other"}'},
+    )
+    with pytest.raises(WeightsError, match="other"):
+        CompactModel(tmp_path / "other.safetensors")
+
+
+def test_weights_that_do_not_fit_their_architecture_are_refused(tmp_path, tiny_weights):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    with safe_open(tiny_weights, framework="numpy") as handle:
+        metadata = {key: value.replace("24", "32") for key, value in handle.metadata().items()}
+    save_file(load_file(tiny_weights), tmp_path / "wrong.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match="does not fit"):
+        CompactModel(tmp_path / "wrong.safetensors")
+
+
+def test_the_shipped_weights_are_small_say_what_they_saw_and_answer_in_interactive_time(shipped):
+    assert SHIPPED.stat().st_size < 20e6
+    assert "procedural anatomy" in shipped.metadata["trained_on"]
+    assert "skull" not in shipped.metadata["trained_on"]
+    image = np.random.default_rng(7).random((1, shipped.size, shipped.size)).astype(np.float32)
+    shipped.decode(shipped.encode(image), _box(30, 30, 60, 60))
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        shipped.decode(shipped.encode(image), _box(30, 30, 60, 60))
+        seconds.append(time.perf_counter() - start)
+    # Some 20 ms on one idle core; the bound leaves room for a busy machine.
+    assert min(seconds) < 0.2
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.4, 0.8)])
+def test_the_shipped_weights_find_a_bright_disc_from_a_loose_box_and_from_one_click(shipped, spacing):
+    rows, columns = np.mgrid[:120, :160].astype(np.float64)
+    disc = np.hypot((rows - 60) * spacing[0], (columns - 80) * spacing[1]) < 22
+    image = 0.3 + 0.3 * disc + 0.05 * np.random.default_rng(8).standard_normal(disc.shape)
+    half = np.array([22 / spacing[0], 22 / spacing[1]])
+    box = np.concatenate([[60, 80] - half - 2, [60, 80] + half + 3])
+    for prompt in (_box(*box), SlicePrompt(points=np.array([[57.0, 84.0]]), labels=np.array([True]))):
+        found = _answer(shipped, image.astype(np.float32), prompt, spacing) > 0
+        assert 2 * (found & disc).sum() / (found.sum() + disc.sum()) > 0.9
+
+
+def test_the_shipped_weights_beat_the_inscribed_ellipse_on_organs_never_trained_on(shipped, shared_data):
+    from medsam_planner.training.evaluation import evaluate
+
+    folder = shared_data / "cases" / "ct_trunk_totalseg_siemens"
+    scores = [score for score in islice(evaluate(shipped, [folder]), 30) if "slab" not in score.group]
+    assert len(scores) >= 8
+    for kind in ("exact", "loose"):
+        found, ellipse = (np.mean([s.dice[f"{name}_{kind}"] for s in scores]) for name in ("box", "ellipse"))
+        assert found > ellipse

@@ -1,0 +1,63 @@
+"""A training file is read as written, or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import medsam_planner.training
+from medsam_planner.errors import ConfigError
+from medsam_planner.training.config import read_config
+
+
+def _written(folder: Path, text: str) -> Path:
+    path = folder / "train.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_values_are_taken_and_paths_count_from_the_file(tmp_path):
+    config = read_config(
+        _written(tmp_path, 'out = "run"\nsteps = 12\nlearning_rate = 1\n[data]\nroot = "../cases"\nheld_out = ["a*"]\n')
+    )
+    assert config.out == tmp_path / "run"
+    assert config.steps == 12
+    assert config.learning_rate == 1.0
+    assert config.data.root == tmp_path / "../cases"
+    assert config.data.held_out == ("a*",)
+
+
+def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_acceptance_case_out():
+    config = read_config(Path(medsam_planner.training.__file__).with_name("compact.toml"))
+    assert "ct_trunk_totalseg_siemens" in config.data.held_out
+    assert "ct_skull_invesalius" in config.data.held_out
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("steps = 3", "'out' is missing"),
+        ('out = "x"\nstep = 3', "unknown entry 'step'"),
+        ('out = "x"\nsteps = "many"', "steps: expected a value of type int"),
+        ('out = "x"\nsteps = true', "steps: expected a value of type int"),
+        ('out = "x"\nsteps = 0', "expected steps > 0"),
+        ("out = 3", "expected a path"),
+        ('out = "x"\nsize = 50', "does not halve"),
+        ('out = "x"\ndropout = 1.0', "dropout"),
+        ('out = "x"\nencoder_widths = [8, 16]', "same number of scales"),
+        ('out = "x"\ndata = 3', r"table \[data\]"),
+        ('out = "x"\n[data]\nshare = 1', "unknown entry data.'share'"),
+        ('out = "x"\n[data]\nprocedural_share = -1.0', "shares must not be negative"),
+        ('out = "x"\n[data]\nworkers = -1', "data.workers"),
+        ('out = "x', "not valid TOML"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_name(tmp_path, text, named):
+    with pytest.raises(ConfigError, match=named):
+        read_config(_written(tmp_path, text))
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no file there"):
+        read_config(tmp_path / "none.toml")

@@ -1,0 +1,103 @@
+"""Training learns, repeats itself, resumes where it stopped, and stops when asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medsam_planner.engine.compact import CompactModel
+from medsam_planner.errors import ConfigError, OperationCancelledError
+from medsam_planner.training import train_from_file
+from medsam_planner.training.config import DataConfig, TrainingConfig
+from medsam_planner.training.loop import train
+
+
+@pytest.fixture
+def short(tmp_path) -> TrainingConfig:
+    """Four steps of a tiny network on procedural anatomy, in this process."""
+    return TrainingConfig(
+        out=tmp_path / "run",
+        steps=4,
+        batch=4,
+        size=32,
+        warmup_steps=2,
+        checkpoint_every=2,
+        bfloat16=False,
+        encoder_widths=(8, 16),
+        decoder_widths=(8, 16),
+        encoder_blocks=(0, 1),
+        data=DataConfig(procedural_pool=1, procedural_refresh=100, procedural_side=36, workers=0),
+    )
+
+
+class _StopAfter:
+    """A watcher that wants to stop after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.seen: list[int] = []
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        self.seen.append(done)
+
+    @property
+    def is_cancelled(self) -> bool:
+        return len(self.seen) >= self.steps
+
+
+def test_two_runs_of_one_seed_write_the_same_bytes_and_another_seed_does_not(short, tmp_path):
+    first = train(short).read_bytes()
+    again = train(replace(short, out=tmp_path / "again")).read_bytes()
+    other = train(replace(short, out=tmp_path / "other", seed=1)).read_bytes()
+    assert first == again
+    assert first != other
+
+
+def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_as_one_in_one_go(short, tmp_path):
+    whole = train(replace(short, out=tmp_path / "whole")).read_bytes()
+    watcher = _StopAfter(3)
+    with pytest.raises(OperationCancelledError, match="after step 3"):
+        train(short, progress=watcher)
+    assert watcher.seen == [1, 2, 3]
+    assert train(short, resume=True).read_bytes() == whole
+
+
+def test_a_run_is_not_overwritten_unasked(short):
+    train(short)
+    with pytest.raises(ConfigError, match="Resume it"):
+        train(short)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(short):
+    train(short)
+    with pytest.raises(ConfigError, match="another architecture"):
+        train(replace(short, encoder_widths=(8, 24)), resume=True)
+
+
+def test_a_file_trains_weights_that_load_and_name_their_data(short, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        'out = "filed"\nsteps = 2\nbatch = 2\nsize = 32\nbfloat16 = false\nencoder_widths = [8, 16]\n'
+        "decoder_widths = [8, 16]\nencoder_blocks = [0, 1]\n"
+        '[data]\nroot = "absent"\nprocedural_pool = 1\nprocedural_side = 36\nworkers = 1\n'
+    )
+    model = CompactModel(train_from_file(path))
+    assert model.size == 32
+    assert model.metadata["trained_on"] == '["procedural anatomy"]'
+    assert list((tmp_path / "filed" / "tensorboard").iterdir())
+
+
+@pytest.mark.slow
+def test_a_minute_of_training_beats_guessing(short):
+    config = replace(short, steps=150, batch=16, checkpoint_every=50, learning_rate=4e-3, ema_decay=0.9)
+    seen: list[str] = []
+
+    class Listener(_StopAfter):
+        def update(self, stage: str, done: int, total: int) -> None:
+            seen.append(stage)
+
+    train(config, progress=Listener(10**9))
+    iou = [float(stage.split("iou_0 ")[1].split()[0]) for stage in seen]
+    assert np.nanmean(iou[-20:]) > np.nanmean(iou[:10]) + 0.1

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prompts import Box, Clear, Click, PromptError, PromptLog, Scribble
+
+A, B, C = Click((0, 0, 0)), Click((1, 0, 0), positive=False), Box((0, 0, 0), (5, 5, 0))
+
+steps = st.lists(
+    st.one_of(st.integers(0, 99).map(lambda x: Click((x, 0, 0))), st.sampled_from(["undo", "redo", "clear"])),
+    max_size=40,
+)
+
+
+def play(log, moves):
+    for move in moves:
+        if move == "undo":
+            if log.can_undo:
+                log.undo()
+        elif move == "redo":
+            if log.can_redo:
+                log.redo()
+        elif move == "clear":
+            log.clear()
+        else:
+            log.add(move)
+    return log
+
+
+def test_prompts_stand_in_the_order_they_were_given():
+    assert play(PromptLog(), [A, C, B]).prompts == (A, C, B)
+
+
+def test_undo_takes_back_any_number_of_steps_and_redo_brings_them_back():
+    log = play(PromptLog("liver"), [A, B, C])
+    assert [log.undo(), log.undo(), log.undo()] == [C, B, A]
+    assert log.prompts == () and not log.can_undo and log.undone == 3
+    assert [log.redo(), log.redo(), log.redo()] == [A, B, C]
+    assert log.prompts == (A, B, C) and not log.can_redo
+
+
+def test_a_prompt_after_an_undo_drops_what_could_be_redone():
+    log = play(PromptLog(), [A, B, "undo", "undo", C])
+    assert log.prompts == (C,)
+    assert log.history == (C,)
+    assert not log.can_redo
+
+
+def test_clearing_is_one_step_that_undo_takes_back_whole():
+    log = play(PromptLog(), [A, B, "clear", C])
+    assert log.prompts == (C,)
+    assert log.history == (A, B, Clear(), C)
+    log.undo()
+    assert log.prompts == ()
+    assert log.undo() == Clear()
+    assert log.prompts == (A, B)
+
+
+def test_clearing_nothing_is_no_step():
+    log = play(PromptLog(), ["clear", A, "undo", "clear"])
+    assert log.can_redo and not log.can_undo
+    assert log.redo() == A
+
+
+def test_there_is_an_end_to_undo_and_redo():
+    log = PromptLog("liver")
+    with pytest.raises(PromptError, match="Nothing to undo for 'liver'"):
+        log.undo()
+    with pytest.raises(PromptError, match="Nothing to redo for 'liver'"):
+        log.redo()
+
+
+@settings(derandomize=True, deadline=None)
+@given(moves=steps)
+def test_the_log_agrees_with_a_stack_of_snapshots(moves):
+    log, snapshots, now = PromptLog(), [()], 0
+    for move in moves:
+        play(log, [move])
+        if move == "undo":
+            now = max(now - 1, 0)
+        elif move == "redo":
+            now = min(now + 1, len(snapshots) - 1)
+        elif move != "clear" or snapshots[now]:
+            snapshots = [*snapshots[: now + 1], () if move == "clear" else (*snapshots[now], move)]
+            now += 1
+        assert log.prompts == snapshots[now]
+        assert (log.can_undo, log.can_redo) == (now > 0, now < len(snapshots) - 1)
+
+
+@settings(derandomize=True, deadline=None)
+@given(moves=steps, data=st.data())
+def test_undoing_n_steps_and_redoing_them_changes_nothing(moves, data):
+    log = play(PromptLog(), moves)
+    before = (log.history, log.undone, log.prompts)
+    n = data.draw(st.integers(0, len(log.history) - log.undone))
+    undone = [log.undo() for _ in range(n)]
+    assert [log.redo() for _ in range(n)] == undone[::-1]
+    assert (log.history, log.undone, log.prompts) == before
+
+
+@settings(derandomize=True, deadline=None)
+@given(moves=steps)
+def test_a_log_is_rebuilt_from_its_history(moves):
+    log = play(PromptLog("liver"), moves)
+    rebuilt = PromptLog.from_history("liver", log.history, undone=log.undone)
+    assert rebuilt == log
+    assert rebuilt.prompts == log.prompts
+    assert play(rebuilt, ["redo"] * 50) == play(log, ["redo"] * 50)
+
+
+def test_logs_are_equal_when_structure_entries_and_undone_are():
+    log = play(PromptLog("liver"), [A, B])
+    assert log == play(PromptLog("liver"), [A, B])
+    assert log != play(PromptLog("spleen"), [A, B])
+    assert log != play(PromptLog("liver"), [A, B, "undo"])
+    assert log != play(PromptLog("liver"), [A])
+    assert log != (A, B)
+    with pytest.raises(TypeError):
+        hash(log)
+
+
+def test_what_was_read_from_a_log_does_not_follow_it():
+    log = play(PromptLog(), [A])
+    prompts, history = log.prompts, log.history
+    log.add(B)
+    assert prompts == (A,) and history == (A,)
+
+
+@pytest.mark.parametrize("name", ["", " liver", "liver ", "../liver", "a/b", "a\\b", ".hidden", "a\nb", "a:b", None, 3])
+def test_a_name_that_could_not_name_a_file_is_refused(name):
+    with pytest.raises(PromptError, match="structure's name"):
+        PromptLog(name)
+
+
+@pytest.mark.parametrize("name", ["liver", "left kidney", "Milz (Größe)", "肝臓", "vertebra_L5", "GTV-1.2"])
+def test_names_of_any_language_are_kept(name):
+    assert PromptLog(name).structure == name
+
+
+@pytest.mark.parametrize("entry", [(0, 0, 0), None, "click", Clear()])
+def test_only_prompts_can_be_added(entry):
+    with pytest.raises(PromptError, match="Expected a Click, Box or Scribble"):
+        PromptLog().add(entry)
+
+
+def test_a_history_of_other_things_or_of_fewer_entries_than_undone_is_refused():
+    with pytest.raises(PromptError, match="Expected a Click, Box, Scribble or Clear, got str"):
+        PromptLog.from_history("liver", [A, "undo"])
+    for undone in (-1, 2):
+        with pytest.raises(PromptError, match="between 0 and 1 undone entries"):
+            PromptLog.from_history("liver", [A], undone=undone)
+
+
+def test_a_log_tells_what_it_holds():
+    log = play(PromptLog("liver"), [A, Scribble([(0, 0, 0)]), "undo"])
+    assert repr(log) == "PromptLog('liver', 1 prompts, 1 undone)"
+    assert len(log) == 1

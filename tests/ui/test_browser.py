@@ -1,0 +1,293 @@
+"""The page in a real browser: what a person does, from the path of a study to the opened report."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
+from ui.settings import Settings
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE_MS = 120_000
+ACROSS_MM, DOWN_MM = SHAPE[2] * 1.5, SHAPE[1] * 1.5
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """Debian's Chromium, or Chrome."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name)
+        if found:
+            return found
+    pytest.skip("needs Chromium (apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start the workbench on a free port; gives its address."""
+    import uvicorn
+
+    from ui.app import build_app
+
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**changes: Any) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = Settings(
+            **{"out": tmp_path_factory.mktemp("runs"), "model": model, "roots": (study_path.parent,), **changes}
+        )
+        server = uvicorn.Server(uvicorn.Config(build_app(settings), host="127.0.0.1", port=port, log_level="warning"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        until = time.monotonic() + 60
+        while not server.started and time.monotonic() < until:
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{port}/"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(10)
+
+
+@dataclass
+class Bench:
+    """The open page, and what it asked for and complained of."""
+
+    page: Any
+    address: str
+    foreign: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
+        )
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def on_canvas(self, right_mm: float, down_mm: float) -> tuple[float, float]:
+        """Browser position of a place on the axial slice, in mm from its middle."""
+        bounds = self.page.locator("#viewer canvas").bounding_box()
+        scale = min((bounds["width"] - 56) / ACROSS_MM, (bounds["height"] - 40) / DOWN_MM)
+        return (
+            bounds["x"] + bounds["width"] / 2 + right_mm * scale,
+            bounds["y"] + bounds["height"] / 2 + down_mm * scale,
+        )
+
+    def drag(self, first_mm: tuple[float, float], last_mm: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.on_canvas(*first_mm))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.on_canvas(*last_mm), steps=6)
+        self.page.mouse.up()
+
+    def says(self, words: str) -> None:
+        self.page.wait_for_function(
+            "words => document.querySelector('#notice')?.textContent.includes(words)", arg=words, timeout=PATIENCE_MS
+        )
+
+    def is_open(self) -> None:
+        self.page.wait_for_function(
+            "document.querySelector('[data-text=slice]')?.textContent.includes(' of ')", timeout=PATIENCE_MS
+        )
+
+    def settled(self) -> None:
+        """No answer and no picture is on its way."""
+        self.page.wait_for_function(
+            """() => document.querySelector('.mv-busy').hidden
+                     && document.querySelector('[data-state]')?.dataset.state === 'ready'""",
+            timeout=PATIENCE_MS,
+        )
+        self.page.wait_for_timeout(150)
+
+    def count(self, colour: tuple[int, int, int], reach: int = 40) -> int:
+        """Pixels of the canvas near a colour."""
+        return self.page.evaluate(
+            """([r, g, b, reach]) => {
+              const canvas = document.querySelector('#viewer canvas');
+              const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+              let count = 0;
+              for (let n = 0; n < data.length; n += 4)
+                if (Math.abs(data[n] - r) + Math.abs(data[n + 1] - g) + Math.abs(data[n + 2] - b) < reach) count++;
+              return count;
+            }""",
+            [*colour, reach],
+        )
+
+
+@pytest.fixture
+def open_bench(chromium: str) -> Iterator[Callable[[str], Bench]]:
+    """Open pages in browsers of their own; closed afterwards."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+
+        def start(address: str) -> Bench:
+            page = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True).new_page()
+            bench = Bench(page, address)
+            bench.watch()
+            page.goto(address)
+            page.wait_for_selector("#viewer canvas", timeout=PATIENCE_MS)
+            return bench
+
+        yield start
+        browser.close()
+
+
+YELLOW = (240, 228, 66)  # the first structure's colour
+RED = (214, 58, 58)  # a negative click
+LESION_MM = (float(LESION_LPS_MM[0]), float(LESION_LPS_MM[1]))
+VESSEL_MM = (-62.0, -24.0)
+PATH = (125, 255, 154)  # the tool
+
+
+def test_a_person_segments_corrects_and_reads_the_maps(
+    serve: Callable[..., str], open_bench: Callable[[str], Bench], study_path: Path
+) -> None:
+    bench = open_bench(serve())
+    page = bench.page
+    assert "Research use only" in page.locator("#head").inner_text()
+    page.locator("#path textarea, #path input").first.fill(str(study_path.with_name("absent.nii.gz")))
+    page.locator("#open").click()
+    bench.says("Nothing is at")
+    page.locator("#path textarea, #path input").first.fill(str(study_path))
+    page.locator("#open").click()
+    bench.is_open()
+    bench.says("Draw a box")
+    bench.settled()
+    before = bench.count(YELLOW)
+
+    reach = LESION_RADIUS_MM + 3
+    bench.drag((LESION_MM[0] - reach, LESION_MM[1] - reach), (LESION_MM[0] + reach, LESION_MM[1] + reach))
+    bench.says("dashed outline")
+    bench.settled()
+    assert bench.count(YELLOW) > before + 100  # the outline of the preview
+
+    page.mouse.click(*bench.on_canvas(LESION_MM[0] - 30, LESION_MM[1]), button="right")
+    page.wait_for_function("!document.querySelector('#undo').disabled")
+    bench.page.wait_for_function("document.querySelector('.mv-busy').hidden", timeout=PATIENCE_MS)
+    bench.settled()
+    assert bench.count(RED) > 30
+    page.locator("#undo").click()
+    page.wait_for_function("!document.querySelector('#redo').disabled", timeout=PATIENCE_MS)
+    bench.settled()
+    assert bench.count(RED) < 10
+
+    page.locator("#samples input[type=number]").fill("4")
+    page.locator("#samples input[type=number]").press("Enter")
+    page.locator("#run").click()
+    page.wait_for_function("document.querySelector('#result')?.textContent.includes(' ml')", timeout=3 * PATIENCE_MS)
+    assert "stopped at slice" in page.locator("#result").inner_text()
+    bench.settled()
+    for overlay in ("fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"):
+        picture = page.locator("#viewer canvas").screenshot()
+        page.locator("[data-control=overlay]").select_option(overlay)
+        bench.settled()
+        assert page.locator("#viewer canvas").screenshot() != picture, overlay
+    for plane in ("coronal", "sagittal", "axial"):
+        page.locator(f"[data-plane={plane}]").click()
+        bench.settled()
+        assert (
+            page.locator("[data-text=slice]")
+            .inner_text()
+            .endswith({"axial": "40"}.get(plane, "8" if plane == "coronal" else "0"))
+        )
+    page.locator("#viewer canvas").focus()
+    shown = page.locator("[data-text=slice]").inner_text()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("[data-text=slice]").inner_text() != shown
+    bench.settled()
+    assert bench.foreign == []
+    assert bench.complaints == []
+
+
+def test_two_people_do_not_see_each_others_prompts(
+    serve: Callable[..., str], open_bench: Callable[[str], Bench], study_path: Path
+) -> None:
+    address = serve(study=study_path)
+    one, other = open_bench(address), open_bench(address)
+    for bench in (one, other):
+        bench.is_open()
+        bench.says("Draw a box")
+    one.page.mouse.click(*one.on_canvas(*LESION_MM), button="right")
+    one.says("where the structure is not")
+    one.settled()
+    assert one.count(RED) > 30
+    assert other.count(RED) < 10
+    assert other.page.locator("#undo").is_disabled()
+
+
+def test_a_plan_is_found_and_its_report_opened(
+    serve: Callable[..., str], open_bench: Callable[[str], Bench], study_path: Path, tmp_path: Path
+) -> None:
+    bench = open_bench(serve(study=study_path))
+    page = bench.page
+    bench.is_open()
+    bench.says("Draw a box")
+    page.locator("#new-name input, #new-name textarea").first.fill("vessel")
+    page.keyboard.press("Enter")
+    bench.says("Now prompting")
+    bench.settled()
+    x, y = VESSEL_MM
+    bench.drag((x - 8, y - 8), (x + 8, y + 8))
+    bench.says("dashed outline")
+    page.locator("#samples input[type=number]").fill("2")
+    page.locator("#samples input[type=number]").press("Enter")
+    page.locator("#saliency input").uncheck()
+    page.locator("#run").click()
+    bench.says(" ml")
+    page.locator("#role label", has_text="avoid").click()
+    page.wait_for_function("document.querySelector('#structures').textContent.includes('avoid')", timeout=PATIENCE_MS)
+
+    page.get_by_role("tab", name="Plan").click()
+    page.locator("[data-tool=target]").click()
+    page.mouse.click(*bench.on_canvas(*LESION_MM))
+    bench.says("Target set")
+    bench.settled()
+    page.mouse.click(*bench.on_canvas(-105, -4))  # the page has turned to "Set entry" by itself
+    bench.says("Entry set")
+    page.locator("#find").click()
+    bench.says("path(s) found")
+    bench.settled()
+    assert "vessel" in page.locator("#alternatives").inner_text()
+    assert bench.count(PATH, reach=120) > 50
+    with page.context.expect_page() as opened:
+        page.locator("#links a", has_text="Open the report").click()
+    report = opened.value
+    report.wait_for_load_state()
+    assert "Research use only" in report.inner_text("body")
+    assert "Feasible" in report.inner_text("body")
+    page.locator("#export").click()
+    page.wait_for_selector("#links a:has-text('Download')", timeout=PATIENCE_MS)
+    with page.expect_download() as download:
+        page.locator("#links a", has_text="Download").click()
+    download.value.save_as(tmp_path / "run.zip")
+    assert (tmp_path / "run.zip").read_bytes().startswith(b"PK")
+    assert bench.foreign == []
+    assert bench.complaints == []

@@ -1,0 +1,258 @@
+"""What each button does, without a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medsam_planner.errors import MedsamPlannerError, StudyError
+from prompts import Box, Click, read_prompt_file
+from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
+from ui import handlers
+from ui.display import Plane
+from ui.registry import Registry
+from ui.scene import slice_view
+from ui.settings import Settings
+from ui.viewer import ViewRequest
+from ui.workbench import Workbench
+
+Make = Callable[[], Workbench]
+
+
+def lesion_box(workbench: Workbench, plane: Plane = Plane.AXIAL) -> dict[str, Any]:
+    """The browser's message for a box around the lesion on its middle slice."""
+    x, y, z = LESION_LPS_MM.tolist()
+    index = workbench.slice_of(plane, (x, y, z))
+    display = workbench.displays[plane]
+    column, row, _ = display.screen_from_lps(LESION_LPS_MM)
+    across, down = (LESION_RADIUS_MM + 3) / np.array(display.pixel_mm)
+    return {
+        "kind": "box",
+        "plane": plane.value,
+        "index": index,
+        "first": [column - across, row - down],
+        "last": [column + across, row + down],
+    }
+
+
+def test_a_wrong_path_is_said_in_words_and_keeps_what_is_open(make_workbench: Make, study_path: Path) -> None:
+    workbench = make_workbench()
+    shown = handlers.open_study(workbench, str(study_path.parent / "nowhere.nii"))
+    assert "Nothing is at" in shown.notice
+    assert "mv-error" in shown.notice
+    assert shown.names == ("structure 1",)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "", "  "])
+def test_paths_outside_the_allowed_folders_are_refused(settings: Settings, path: str) -> None:
+    shown = handlers.open_study(Workbench(settings), path)
+    assert "mv-error" in shown.notice
+    assert not shown.scene["is_open"]
+
+
+def test_a_link_does_not_lead_out_of_the_allowed_folders(settings: Settings, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to("/etc")
+    with pytest.raises(StudyError, match="lies elsewhere"):
+        replace(settings, roots=(root,)).allowed(str(root / "link" / "passwd"))
+
+
+def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
+    settings: Settings, study_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name in ("first.nii.gz", "second.nii.gz"):
+        (folder / name).write_bytes(study_path.read_bytes())
+    workbench = Workbench(replace(settings, roots=(tmp_path,)))
+    asked = handlers.open_study(workbench, str(folder))
+    assert asked.series is not None
+    assert [label.split(", ")[-1] for label, _ in asked.series] == ["first.nii.gz", "second.nii.gz"]
+    assert workbench.study is None
+    opened = handlers.open_study(workbench, str(folder), series=asked.series[1][1])
+    assert opened.scene["is_open"]
+    assert opened.series is None
+
+
+def test_a_dragged_box_lands_on_the_voxels_under_it(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    message = {"kind": "box", "plane": "axial", "index": 20, "first": [90.4, 49.6], "last": [60.2, 80.1]}
+    handlers.on_viewer(workbench, message)
+    (box,) = workbench.log.prompts
+    assert isinstance(box, Box)
+    display = workbench.displays[Plane.AXIAL]
+    np.testing.assert_allclose(
+        sorted([box.corner_lps_mm, box.opposite_lps_mm]),
+        sorted([tuple(display.lps_at(20, 60, 80)), tuple(display.lps_at(20, 90, 50))]),
+    )
+
+
+def test_a_box_gives_a_preview_on_its_slice(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    message = lesion_box(workbench)
+    shown = handlers.on_viewer(workbench, message)
+    assert shown.can_undo
+    assert shown.can_run
+    axis = workbench.displays[Plane.AXIAL].axis
+    assert list(workbench.structure.previews) == [axis]
+    assert list(workbench.structure.previews[axis]) == [message["index"]]
+    document = slice_view(workbench, Plane.AXIAL, ViewRequest(message["index"], -160, 240))
+    assert [drawn["kind"] for drawn in document["prompts"]] == ["box"]
+
+
+def test_undo_and_redo_go_back_and_forth_over_several_steps(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, lesion_box(workbench))
+    for kind in ("negative", "positive"):
+        handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
+    assert [type(prompt) for prompt in workbench.log.prompts] == [Box, Click, Click]
+    handlers.step_back(workbench)
+    shown = handlers.step_back(workbench)
+    assert len(workbench.log.prompts) == 1
+    assert shown.can_redo
+    shown = handlers.step_forward(workbench)
+    (_, click) = workbench.log.prompts
+    assert isinstance(click, Click)
+    assert not click.positive
+    assert not handlers.clear(workbench).can_run
+    assert len(workbench.log.prompts) == 0
+    handlers.on_viewer(workbench, {"kind": "undo", "plane": "axial", "index": 0})
+    assert len(workbench.log.prompts) == 2
+
+
+def test_undo_without_a_step_says_so(make_workbench: Make) -> None:
+    assert "Nothing to undo" in handlers.step_back(make_workbench()).notice
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"kind": "box", "plane": "diagonal", "index": 0},
+        {"kind": "explode", "plane": "axial", "index": 0},
+        {"kind": "positive", "plane": "axial", "index": 0, "first": [1]},
+        {"kind": "positive", "plane": "axial", "index": 0, "first": [-4, 3]},
+        {"kind": "positive", "plane": "axial", "index": 4000, "first": [4, 3]},
+        {"kind": "positive", "plane": "axial", "index": 4, "first": ["nan", 3]},
+        {"kind": "box", "plane": "axial", "index": 4, "first": [3, 3], "last": [3.2, 9]},
+    ],
+)
+def test_a_message_that_makes_no_sense_changes_nothing(make_workbench: Make, message: dict[str, Any]) -> None:
+    workbench = make_workbench()
+    assert "mv-error" in handlers.on_viewer(workbench, message).notice
+    assert workbench.log.history == ()
+
+
+def test_only_negative_clicks_ask_for_more_and_are_no_error(make_workbench: Make) -> None:
+    shown = handlers.on_viewer(make_workbench(), {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
+    assert "Now draw a box" in shown.notice
+    assert "mv-error" not in shown.notice
+
+
+def test_the_first_real_name_takes_the_place_of_the_unused_one(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    assert handlers.begin_structure(workbench, "lesion").names == ("lesion",)
+    assert handlers.begin_structure(workbench, "vessel").names == ("lesion", "vessel")
+    assert "already" in handlers.begin_structure(workbench, "vessel").notice
+    assert "mv-error" in handlers.begin_structure(workbench, "a/b").notice
+    assert handlers.choose_structure(workbench, "lesion").active == "lesion"
+    assert handlers.choose_role(workbench, "avoid").role == "avoid"
+    assert "mv-error" in handlers.choose_role(workbench, "destroy").notice
+
+
+def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, lesion_box(workbench))
+    seen: list[str] = []
+
+    class Watch:
+        is_cancelled = False
+
+        def update(self, stage: str, done: int, total: int) -> None:
+            seen.append(stage)
+
+    shown = handlers.run_to_3d(workbench, 2, saliency=True, triplanar=False, progress=Watch())
+    assert "mv-done" in shown.notice
+    assert " ml" in shown.result
+    assert "stopped at slice" in shown.result
+    assert len(set(seen)) >= 2
+    keys = [key for key, _ in shown.scene["overlays"]]
+    assert keys == ["outline", "fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"]
+    for key in keys[2:]:
+        document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, -160, 240, key))
+        assert document["bar"]["unit"]
+    undone = handlers.step_back(workbench)
+    assert "prompts changed since" in undone.structures
+
+
+def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, lesion_box(workbench))
+
+    class Stop:
+        is_cancelled = True
+
+        def update(self, stage: str, done: int, total: int) -> None:
+            return None
+
+    shown = handlers.run_to_3d(workbench, 0, saliency=False, triplanar=False, progress=Stop())
+    assert "Stopped" in shown.notice
+    assert workbench.structure.result is None
+    assert len(workbench.log.prompts) == 1
+
+
+def test_prompts_are_saved_as_they_come_and_taken_over_by_another_page(make_workbench: Make) -> None:
+    first = make_workbench()
+    handlers.begin_structure(first, "lesion")
+    handlers.on_viewer(first, lesion_box(first))
+    handlers.on_viewer(first, {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
+    handlers.step_back(first)
+    saved = first.run_folder() / "prompts.json"
+    assert read_prompt_file(saved).log("lesion") == first.log
+    second = make_workbench()
+    shown = handlers.resume(second, saved)
+    assert shown.names == ("lesion",)
+    assert second.log == first.log
+    assert shown.can_redo
+    assert second.structure.previews
+    assert "mv-error" in handlers.resume(second, saved.with_name("absent.json")).notice
+
+
+def test_two_pages_share_nothing(settings: Settings, study_path: Path) -> None:
+    registry = Registry(replace(settings, study=study_path))
+    one, other = registry.begin("page 1"), registry.begin("page 2")
+    handlers.open_study(one, str(study_path))
+    assert one.token != other.token
+    assert other.study is None
+    registry.close("page 1")
+    assert registry.find(other.token) is other
+    with pytest.raises(MedsamPlannerError, match="Reload"):
+        registry.find(one.token)
+    assert one.is_cancelled
+
+
+def test_a_second_change_waits_its_turn_and_says_so(make_workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    workbench = make_workbench()
+    monkeypatch.setattr("ui.workbench.PATIENCE_S", 0.05)
+    begun, done = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with workbench.changing():
+            begun.set()
+            done.wait(10)
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    begun.wait(10)
+    try:
+        assert "still running" in handlers.step_back(workbench).notice
+    finally:
+        done.set()
+        worker.join()

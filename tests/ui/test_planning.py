@@ -1,0 +1,184 @@
+"""A plan from the workbench: what is missing is said, what was found is written, what is outdated is forgotten."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from medsam_planner.geometry import lps_from_index
+from medsam_planner.propagation.trace import PropagationTrace
+from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.volumes import volume_like
+from prompts import Click
+from tests.ui.phantom import LESION_LPS_MM
+from ui import handlers, plan_handlers
+from ui.planning import body_mask, inputs_of, margin_of
+from ui.review import results_folder
+from ui.wishes import PlanWishes
+from ui.workbench import Workbench
+
+Make = Callable[[], Workbench]
+NUMBERS = {"target_radius_mm": 2.0, "entry_radius_mm": 15.0, "tool_radius_mm": 1.0, "base_margin_mm": 2.0}
+SKIN_LPS_MM = (-106.0, -4.0, 0.0)
+
+
+def places(volume: highdicom.Volume) -> NDArray[np.float64]:
+    index = np.stack(np.meshgrid(*map(np.arange, volume.spatial_shape), indexing="ij"), axis=-1)
+    return lps_from_index(volume.affine, index)
+
+
+def with_vessel(workbench: Workbench) -> Workbench:
+    """The phantom's vessel as if it had been run to 3D, to be avoided; the true cylinder of radius 5 mm."""
+    handlers.begin_structure(workbench, "vessel")
+    study = workbench.require_session().volume
+    x, y, z = np.moveaxis(places(study), -1, 0)
+    distance = np.hypot(x + 62, y + 24 - 0.15 * z)
+    session = workbench.require_session()
+    session.log("vessel").add(Click((-62.0, -24.0, 0.0)))
+    workbench.structure.result = SegmentationResult(
+        structure="vessel",
+        mask=volume_like(study, distance < 5),
+        probability=volume_like(study, (1 / (1 + np.exp(2 * (distance - 5)))).astype(np.float32)),
+        trace=PropagationTrace(0, ()),
+        boundary_spread_mm=volume_like(study, np.full(distance.shape, 0.5, dtype=np.float32)),
+        provenance=dict.fromkeys(
+            ("image_sha256", "modality", "window", "model", "weights_sha256", "seed", "samples", "study")
+        )
+        | {"mask_sha256": "0", "versions": {}, "triplanar": False, "saliency": False, "rules": {}}
+        | {"normalisation": {}, "operations": []},
+    )
+    handlers.choose_role(workbench, "avoid")
+    return workbench
+
+
+def aimed(workbench: Workbench) -> Workbench:
+    x, y, z = LESION_LPS_MM.tolist()
+    workbench.set_end(target=(x, y, z), entry=SKIN_LPS_MM)
+    return workbench
+
+
+def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    assert "target is missing" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    workbench.set_end(target=(-30.0, -10.0, 0.0))
+    assert "entry is missing" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    workbench.set_end(entry=SKIN_LPS_MM)
+    assert "nothing to avoid" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    handlers.choose_role(workbench, "avoid")
+    assert "Run it to 3D first" in plan_handlers.find_paths(workbench, NUMBERS).notice
+
+
+def test_a_mask_whose_prompts_changed_is_not_planned_on(make_workbench: Make) -> None:
+    workbench = aimed(with_vessel(make_workbench()))
+    workbench.structure.is_stale = True
+    assert "changed since its 3D run" in plan_handlers.find_paths(workbench, NUMBERS).notice
+
+
+@pytest.mark.parametrize("value", [None, -1.0, math.nan, "2", True])
+def test_a_field_that_holds_no_length_is_refused(make_workbench: Make, value: object) -> None:
+    workbench = aimed(with_vessel(make_workbench()))
+    shown = plan_handlers.find_paths(workbench, {**NUMBERS, "tool_radius_mm": value})
+    assert "at least 0 for tool radius mm" in shown.notice
+
+
+def test_an_entry_far_from_the_skin_is_refused(make_workbench: Make) -> None:
+    workbench = with_vessel(make_workbench())
+    workbench.set_end(target=(-30.0, -10.0, 0.0), entry=(-30.0, -10.0, 0.0))
+    assert "No surface of the skin lies within 15 mm" in plan_handlers.find_paths(workbench, NUMBERS).notice
+
+
+def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> None:
+    """2 + 2 × 0.5 = 3 mm everywhere; capped at 2.5; 2 mm where there were no runs."""
+    result = with_vessel(make_workbench()).structure.result
+    assert result is not None
+    wishes = PlanWishes(base_margin_mm=2.0, margin_factor=2.0, margin_cap_mm=8.0)
+    margin = margin_of(result, wishes)
+    assert isinstance(margin, highdicom.Volume)
+    assert np.unique(margin.array).tolist() == [3.0]
+    capped = margin_of(result, replace(wishes, margin_cap_mm=2.5))
+    assert isinstance(capped, highdicom.Volume)
+    assert np.unique(capped.array).tolist() == [2.5]
+    assert margin_of(replace(result, boundary_spread_mm=None), wishes) == 2.0
+
+
+def test_the_body_of_the_phantom_is_its_ellipse(make_workbench: Make) -> None:
+    study = make_workbench().study
+    assert study is not None
+    x, y, _ = np.moveaxis(places(study), -1, 0)
+    truth = (x / 108) ** 2 + (y / 84) ** 2 < 1
+    body = body_mask(study).array
+    assert np.count_nonzero(body != truth) < 0.01 * np.count_nonzero(truth)
+
+
+def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> None:
+    workbench = with_vessel(make_workbench())
+    handlers.choose_role(workbench, "inside")
+    workbench.set_end(target=(-62.0, -24.0, 0.0), entry=(-62.0, -19.0, 0.0))
+    inputs = inputs_of(workbench)
+    distance = np.hypot(
+        inputs.problem.entry.points_lps_mm[:, 0] + 62,
+        inputs.problem.entry.points_lps_mm[:, 1] + 24 - 0.15 * inputs.problem.entry.points_lps_mm[:, 2],
+    )
+    assert ((distance > 2.5) & (distance < 5)).all()
+    assert "skin" not in inputs.masks
+
+
+def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(make_workbench: Make) -> None:
+    workbench = aimed(with_vessel(make_workbench()))
+    shown = plan_handlers.find_paths(workbench, NUMBERS)
+    assert "mv-done" in shown.notice, shown.notice
+    assert workbench.plan is not None
+    assert workbench.plan.feasible
+    assert 'id="alternatives"' in shown.answer
+    assert "report.html" in shown.links
+    assert len(shown.alternatives) == len(workbench.plan.alternatives)
+    best = workbench.plan.alternatives[0]
+    written = json.loads((results_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
+    assert written["alternatives"][0]["certified_clearance_mm"] == pytest.approx(best.certified_clearance_mm)
+    line = np.array([best.entry_lps_mm, best.target_lps_mm])
+    np.testing.assert_array_equal(workbench.chosen_line_lps_mm, line)
+    # The way in goes past the vessel by at least what was certified: margin 3 mm, tool 1 mm, its error 1.5 mm or more.
+    along = line[0] + np.linspace(0, 1, 400)[:, None] * (line[1] - line[0])
+    gap = np.hypot(along[:, 0] + 62, along[:, 1] + 24 - 0.15 * along[:, 2]).min() - 5
+    assert gap > best.certified_clearance_mm + 3 + 1 + 1.5 - 1.5  # half a voxel diagonal of the mask's staircase
+    assert shown.scene["go_to"]["axial"] == workbench.slice_of(next(iter(workbench.displays)), best.target_lps_mm)
+
+    packed = plan_handlers.pack(workbench)
+    assert "run.zip" in packed.links
+    with zipfile.ZipFile(results_folder(workbench).with_suffix(".zip")) as archive:
+        assert {"plan.json", "report.html", "prompts.json", "mask.nii.gz"} <= set(archive.namelist())
+    if len(shown.alternatives) > 1:
+        assert plan_handlers.choose_alternative(workbench, 1).chosen == 1
+    assert "mv-error" in plan_handlers.choose_alternative(workbench, 99).notice
+
+    workbench.structure.is_stale = True
+    assert "Prompts changed since this plan" in handlers.screen(workbench).answer
+    workbench.structure.is_stale = False
+    after = handlers.choose_role(workbench, "ignore")
+    assert workbench.plan is None
+    assert after.alternatives == ()
+    assert after.links == ""
+
+
+def test_nothing_to_pack_is_said(make_workbench: Make) -> None:
+    assert "Nothing was run to 3D" in plan_handlers.pack(make_workbench()).notice
+
+
+def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
+    workbench = aimed(with_vessel(make_workbench()))
+    shown = plan_handlers.find_paths(workbench, {**NUMBERS, "max_length_mm": 20.0})
+    assert workbench.plan is not None
+    assert not workbench.plan.feasible
+    assert "No path keeps every limit" in shown.answer
+    assert "max_length_mm" in shown.answer
+    assert shown.alternatives == ()
+    assert Path(results_folder(workbench) / "report.html").is_file()

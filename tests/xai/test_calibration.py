@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import CalibrationErrorMetric
+
+import xai.calibration
+from prompts.errors import GeometryError
+from xai.calibration import fit_temperature, measure_reliability, scale_temperature, surface_band
+from xai.errors import EmptyStructureError, UncertaintyError
+from xai.surface import signed_distance_mm
+
+EIGHT_OF_TEN = np.array([1] * 8 + [0] * 2, dtype=bool)
+
+
+def test_eight_of_ten_at_probability_0_8_is_calibrated() -> None:
+    diagram = measure_reliability(np.full(10, 0.8), EIGHT_OF_TEN)
+    assert diagram.expected_calibration_error == pytest.approx(0.0, abs=1e-6)
+    assert diagram.count.sum() == 10
+
+
+def test_two_bins_by_hand() -> None:
+    probability = np.array([0.95] * 10 + [0.35] * 30)
+    truth = np.concatenate([[True] * 5 + [False] * 5, [True] * 12 + [False] * 18])
+    diagram = measure_reliability(probability, truth, bins=10)
+    assert diagram.count[9] == 10
+    assert diagram.count[3] == 30
+    assert diagram.expected_calibration_error == pytest.approx((10 * 0.45 + 30 * 0.05) / 40, abs=1e-6)
+    assert diagram.maximum_calibration_error == pytest.approx(0.45, abs=1e-6)
+    assert np.isnan(diagram.confidence[0])
+    assert diagram.edges[-1] == 1.0
+
+
+def test_the_error_agrees_with_monais_metric() -> None:
+    generator = np.random.default_rng(0)
+    probability = generator.random((1, 1, 20, 21, 22)).astype(np.float32)
+    truth = generator.random(probability.shape) < probability**2
+    metric = CalibrationErrorMetric(num_bins=15)
+    metric(torch.from_numpy(probability), torch.from_numpy(truth.astype(np.float32)))
+    ours = measure_reliability(probability, truth).expected_calibration_error
+    assert ours == pytest.approx(float(metric.aggregate()), abs=1e-6)
+    assert ours > 0.1
+
+
+def test_binning_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    probability = generator.random(1000)
+    truth = generator.random(1000) < 0.4
+    whole = measure_reliability(probability, truth)
+    monkeypatch.setattr(xai.calibration, "_CHUNK", 64)
+    pieces = measure_reliability(probability, truth)
+    np.testing.assert_array_equal(pieces.count, whole.count)
+    np.testing.assert_allclose(pieces.frequency, whole.frequency, atol=1e-6)
+
+
+def test_background_hides_an_overconfident_surface_and_the_band_shows_it() -> None:
+    distance = np.linalg.norm(np.stack(np.indices((40, 40, 40)), axis=-1) - 19.5, axis=-1)
+    truth = distance < 8
+    probability = np.where(distance < 10, 0.99, 0.0)  # two voxels too large and sure of it
+    band = surface_band(truth, (1.0, 1.0, 1.0), band_mm=3.0)
+    near = measure_reliability(probability, truth, within=band).expected_calibration_error
+    everywhere = measure_reliability(probability, truth).expected_calibration_error
+    assert near > 0.25
+    assert everywhere < near / 5
+
+
+def test_the_band_holds_what_is_near_the_surface_in_mm() -> None:
+    mask = np.indices((20, 12, 12))[0] < 10
+    band = surface_band(mask, (2.5, 0.7, 0.9), band_mm=5.0)
+    assert list(np.flatnonzero(band[:, 0, 0])) == [7, 8, 9, 10, 11]  # the outermost layer is 9; 5 mm are two layers
+    np.testing.assert_array_equal(band, np.abs(signed_distance_mm(mask, (2.5, 0.7, 0.9))) <= 5.0)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_logits_that_are_k_times_too_large_need_temperature_k(factor: float) -> None:
+    # three of four true where the honest logit is ln 3, one of four where it is −ln 3
+    honest = np.repeat([np.log(3), -np.log(3)], 400)
+    truth = np.concatenate([np.arange(400) % 4 < 3, np.arange(400) % 4 == 0])
+    assert fit_temperature(factor * honest, truth) == pytest.approx(factor, rel=1e-6)
+
+
+def test_the_fitted_temperature_mends_the_calibration_error() -> None:
+    generator = np.random.default_rng(3)
+    honest = generator.normal(0, 2, 20000)
+    truth = generator.random(20000) < 1 / (1 + np.exp(-honest))
+    overconfident = 1 / (1 + np.exp(-3 * honest))
+    mended = scale_temperature(overconfident, fit_temperature(3 * honest, truth))
+    assert measure_reliability(overconfident, truth).expected_calibration_error > 0.05
+    assert measure_reliability(mended, truth).expected_calibration_error < 0.02
+
+
+def test_scaling_keeps_the_side_of_one_half_and_undoes_itself() -> None:
+    probability = np.array([0.0, 1e-4, 0.3, 0.5, 0.8, 1.0])
+    scaled = scale_temperature(probability, 2.0)
+    np.testing.assert_array_equal(scaled > 0.5, probability > 0.5)
+    np.testing.assert_allclose(scale_temperature(scaled, 0.5)[1:-1], probability[1:-1], atol=1e-6)
+    assert scale_temperature([0.9], 2.0)[0] == pytest.approx(0.75)  # logit ln 9 halves to ln 3
+
+
+def test_temperatures_that_do_not_exist_are_refused() -> None:
+    truth = np.array([True, True, False, False])
+    with pytest.raises(UncertaintyError, match="perfectly"):
+        fit_temperature([2.0, 1.0, -1.0, -3.0], truth)
+    with pytest.raises(UncertaintyError, match="opposite"):
+        fit_temperature([-2.0, 1.0, 1.0, 3.0], truth)
+    with pytest.raises(UncertaintyError, match="finite"):
+        fit_temperature([np.inf, 1.0, 1.0, -3.0], truth)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_impossible_temperatures_are_refused(temperature: float) -> None:
+    with pytest.raises(UncertaintyError, match="temperature"):
+        scale_temperature([0.4], temperature)
+
+
+def test_logits_other_shapes_and_empty_bands_are_refused() -> None:
+    truth = np.array([True, False])
+    with pytest.raises(UncertaintyError, match="probabilities"):
+        measure_reliability([3.0, 0.1], truth)
+    with pytest.raises(UncertaintyError, match="probabilities"):
+        scale_temperature([3.0, 0.1], 1.0)
+    with pytest.raises(UncertaintyError, match="bin"):
+        measure_reliability([0.3, 0.1], truth, bins=0)
+    with pytest.raises(GeometryError, match="one shape"):
+        measure_reliability([0.3], truth)
+    with pytest.raises(EmptyStructureError, match="widen the band"):
+        measure_reliability([0.3, 0.1], truth, within=[False, False])
+    with pytest.raises(UncertaintyError, match="band_mm"):
+        surface_band(np.eye(3, dtype=bool), (1.0, 1.0), band_mm=-1.0)

@@ -1,0 +1,185 @@
+"""How a slice lies on the screen: which way up, which side left, how many millimetres a pixel, and back to the patient.
+
+The radiological convention: one looks at an axial slice from the feet and at a coronal one from the front, so the
+patient's right is on the left of the screen; on a sagittal slice the face looks left. The three planes are the three
+array axes of the volume, named after the anatomical plane each is nearest to; nothing is resampled.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import highdicom
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for, volume_modality
+
+__all__ = ["Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
+
+_VISIBLE_SHARE = 0.3
+"""Direction cosine from which a side letter is written: 17° off an axis; below it the slant cannot be seen."""
+
+
+class Plane(Enum):
+    """The anatomical plane a slice is nearest to."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
+_NORMAL = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}
+"""LPS axis across each plane."""
+_SCREEN_LPS = {
+    Plane.AXIAL: ((1, 0, 0), (0, 1, 0)),
+    Plane.CORONAL: ((1, 0, 0), (0, 0, -1)),
+    Plane.SAGITTAL: ((0, 1, 0), (0, 0, -1)),
+}
+"""Patient direction rightwards and downwards on the screen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceDisplay:
+    """One plane of one volume on the screen.
+
+    Screen positions are (column, row) in voxels of the slice, fractional, 0 at the centre of the first pixel.
+    """
+
+    plane: Plane
+    affine: NDArray[np.float64]
+    """Index → LPS mm."""
+    shape: tuple[int, int, int]
+    axis: int
+    """Array axis across the slices."""
+    across: int
+    """Array axis that runs along the rows of the screen."""
+    down: int
+    """Array axis that runs along the columns of the screen."""
+    flip_across: bool
+    """Whether the index falls rightwards."""
+    flip_down: bool
+    """Whether the index falls downwards."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the picture."""
+        return self.shape[self.across], self.shape[self.down]
+
+    @property
+    def slice_count(self) -> int:
+        """How many slices there are across the plane."""
+        return self.shape[self.axis]
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Width and height of a pixel."""
+        spacing = spacing_mm(self.affine)
+        return float(spacing[self.across]), float(spacing[self.down])
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """What lies at the ``left``, ``right``, ``top`` and ``bottom`` of the screen."""
+        right, down = self.lps_steps
+        return {
+            "left": side_letters(-right),
+            "right": side_letters(right),
+            "top": side_letters(-down),
+            "bottom": side_letters(down),
+        }
+
+    @property
+    def lps_steps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """LPS mm from a pixel to the next one rightwards, and to the next one downwards."""
+        right = self.affine[:3, self.across] * (-1 if self.flip_across else 1)
+        down = self.affine[:3, self.down] * (-1 if self.flip_down else 1)
+        return right, down
+
+    def index_at(self, slice_index: int, column: float, row: float) -> NDArray[np.float64]:
+        """Fractional voxel index (3,) at a screen position."""
+        index = np.empty(3)
+        index[self.axis] = slice_index
+        index[self.across] = self.size[0] - 1 - column if self.flip_across else column
+        index[self.down] = self.size[1] - 1 - row if self.flip_down else row
+        return index
+
+    def lps_at(self, slice_index: int, column: float, row: float) -> NDArray[np.float64]:
+        """LPS mm (3,) at a screen position."""
+        return lps_from_index(self.affine, self.index_at(slice_index, column, row))
+
+    def screen_from_index(self, index: ArrayLike) -> NDArray[np.float64]:
+        """Voxel indices (..., 3) to (column, row, slice), all fractional."""
+        found = np.asarray(index, dtype=np.float64)
+        column, row = found[..., self.across], found[..., self.down]
+        column = self.size[0] - 1 - column if self.flip_across else column
+        row = self.size[1] - 1 - row if self.flip_down else row
+        return np.stack([column, row, found[..., self.axis]], axis=-1)
+
+    def screen_from_lps(self, position_lps_mm: ArrayLike) -> NDArray[np.float64]:
+        """LPS mm (..., 3) to (column, row, slice), all fractional."""
+        return self.screen_from_index(index_from_lps(self.affine, position_lps_mm))
+
+    def picture(self, array: NDArray[Any], slice_index: int) -> NDArray[Any]:
+        """The slice of a (K, J, I) array as (rows, columns) of the screen; a view, not a copy."""
+        return self.upright(np.take(array, slice_index, axis=self.axis))
+
+    def upright(self, section: NDArray[Any]) -> NDArray[Any]:
+        """Turn a section, whose axes are the two other array axes in their order, as it is shown."""
+        picture = section if self.down < self.across else section.T
+        picture = picture[:, ::-1] if self.flip_across else picture
+        return picture[::-1] if self.flip_down else picture
+
+
+def display_for(volume: highdicom.Volume, plane: Plane) -> SliceDisplay:
+    """How `plane` of `volume` is shown.
+
+    Each array axis is given to one patient direction, all three together so that the sum of the direction cosines is
+    largest; one axis at a time could give two to the same direction on a grid turned by 45°.
+    """
+    affine = np.asarray(volume.affine, dtype=np.float64)
+    k, j, i = (int(size) for size in volume.spatial_shape)
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    axis_of_direction = max(
+        itertools.permutations(range(3)),
+        key=lambda axes: sum(abs(cosines[direction, axis]) for direction, axis in enumerate(axes)),
+    )
+    right_lps, down_lps = (np.array(direction) for direction in _SCREEN_LPS[plane])
+    across = axis_of_direction[int(np.flatnonzero(right_lps)[0])]
+    down = axis_of_direction[int(np.flatnonzero(down_lps)[0])]
+    return SliceDisplay(
+        plane=plane,
+        affine=affine,
+        shape=(k, j, i),
+        axis=axis_of_direction[_NORMAL[plane]],
+        across=across,
+        down=down,
+        flip_across=bool(cosines[:, across] @ right_lps < 0),
+        flip_down=bool(cosines[:, down] @ down_lps < 0),
+    )
+
+
+def side_letters(direction_lps: ArrayLike) -> str:
+    """Name a direction by the patient's sides, the strongest first: ``"L"``, or ``"LP"`` on an oblique slice."""
+    direction = np.asarray(direction_lps, dtype=np.float64)
+    shares = direction / np.linalg.norm(direction)
+    strongest = sorted(range(3), key=lambda axis: -abs(shares[axis]))
+    letters = [
+        ("LR", "PA", "SI")[axis][int(shares[axis] < 0)] for axis in strongest if abs(shares[axis]) > _VISIBLE_SHARE
+    ]
+    return "".join(letters)
+
+
+def display_windows(study: highdicom.Volume) -> dict[str, dict[str, float]]:
+    """Window presets by name, the one to begin with first: Hounsfield windows for CT, the values' own range else."""
+    if volume_modality(study) == "CT":
+        return {name: {"centre": window.centre, "width": window.width} for name, window in CT_WINDOWS.items()}
+    chosen = normalisation_for(study, None, "full")
+    low, high = float(study.array.min()), float(study.array.max())
+    return {
+        "image": {"centre": (chosen.low + chosen.high) / 2, "width": chosen.high - chosen.low},
+        "full": {"centre": (low + high) / 2, "width": max(high - low, 1e-6)},
+    }

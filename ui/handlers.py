@@ -1,0 +1,287 @@
+"""What each button does, free of Gradio: a workbench and values in, a screen out. Errors become a line on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from medsam_planner.errors import (
+    AmbiguousSeriesError,
+    GantryTiltError,
+    MedsamPlannerError,
+    OperationCancelledError,
+    PromptError,
+)
+from medsam_planner.io import inspect_study
+from medsam_planner.progress import Progress
+from ui import facts, wording
+from ui.display import Plane
+from ui.scene import scene
+from ui.settings import upload_root
+from ui.workbench import Workbench
+
+__all__ = [
+    "Screen",
+    "ViewerAction",
+    "begin_structure",
+    "choose_role",
+    "choose_structure",
+    "clear",
+    "on_viewer",
+    "open_study",
+    "resume",
+    "run_to_3d",
+    "screen",
+    "step_back",
+    "step_forward",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Everything a page shows after an action."""
+
+    scene: dict[str, Any]
+    notice: str
+    study: str
+    structures: str
+    result: str
+    names: tuple[str, ...] = ()
+    active: str = ""
+    role: str = "ignore"
+    can_undo: bool = False
+    can_redo: bool = False
+    can_clear: bool = False
+    can_run: bool = False
+    has_result: bool = False
+    series: tuple[tuple[str, str], ...] | None = None
+    """Label and value of the series to choose from; None when there is nothing to choose."""
+    offers_straightening: bool = False
+    """Whether the study has a gantry tilt that may be resampled."""
+    tab: str | None = None
+    """Tab to turn to; None stays."""
+    answer: str = wording.NO_PLAN
+    alternatives: tuple[tuple[str, int], ...] = ()
+    """Label and number of each alternative of the plan."""
+    chosen: int = 0
+    links: str = ""
+
+
+def screen(workbench: Workbench, notice: str = "", **scene_options: Any) -> Screen:
+    """The page as it stands."""
+    shown = Screen(
+        scene=scene(workbench, **scene_options),
+        notice=notice,
+        study=facts.study_html(workbench.study),
+        structures=facts.structures_html(tuple(workbench.structures.values()), workbench.active),
+        result=facts.result_html(workbench.structures.get(workbench.active)),
+    )
+    if workbench.study is None:
+        return shown
+    log, structure = workbench.log, workbench.structure
+    return replace(
+        shown,
+        names=tuple(workbench.structures),
+        active=workbench.active,
+        role=structure.role,
+        can_undo=log.can_undo,
+        can_redo=log.can_redo,
+        can_clear=bool(log.prompts),
+        can_run=bool(log.prompts),
+        has_result=any(one.result is not None for one in workbench.structures.values()),
+        **_plan_parts(workbench),
+    )
+
+
+def _plan_parts(workbench: Workbench) -> dict[str, Any]:
+    plan = workbench.plan
+    links = facts.links_html(workbench.token, has_report=workbench.has_report, has_archive=workbench.has_archive)
+    if plan is None:
+        return {"links": links}
+    is_outdated = any(one.is_stale for one in workbench.structures.values() if one.role != "ignore")
+    return {
+        "answer": facts.plan_html(plan, workbench.chosen, is_outdated=is_outdated),
+        "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
+        "chosen": workbench.chosen,
+        "links": links,
+    }
+
+
+def attempt(workbench: Workbench, change: Callable[[], str | None], *, said: str = "", **scene_options: Any) -> Screen:
+    """Make one change and show the page; an error of the software is said in words, and nothing is lost.
+
+    `change` may return what to tell the person in place of `said`.
+    """
+    try:
+        with workbench.changing():
+            said = change() or said
+    except OperationCancelledError:
+        return screen(workbench, wording.notice("info", "Stopped. Nothing was changed."))
+    except MedsamPlannerError as error:
+        return screen(workbench, wording.notice("error", str(error)))
+    return screen(workbench, wording.notice("done", said), **scene_options)
+
+
+def open_study(
+    workbench: Workbench,
+    path_text: str,
+    *,
+    series: str | None = None,
+    resample_tilt: bool = False,
+    progress: Progress | None = None,
+) -> Screen:
+    """Open a study by path; where it holds several series, list them and open none."""
+
+    def change() -> str:
+        is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
+        path = workbench.settings.allowed(series if series and is_file else path_text, uploads=(upload_root(),))
+        workbench.open(path, series=None if is_file else series, resample_tilt=resample_tilt, progress=progress)
+        return f"Opened {path.name}. {wording.OPENED}"
+
+    try:
+        with workbench.changing():
+            said = change()
+    except AmbiguousSeriesError:
+        return _ask_which(workbench, Path(path_text.strip()).expanduser(), progress)
+    except GantryTiltError as error:
+        return replace(screen(workbench, wording.notice("error", str(error))), offers_straightening=True)
+    except MedsamPlannerError as error:
+        path = Path(path_text.strip()).expanduser()
+        if "NIfTI files" in str(error) and path.is_dir():
+            return _ask_which(workbench, path, progress)
+        return screen(workbench, wording.notice("error", str(error)))
+    return replace(screen(workbench, wording.notice("done", said)), tab="segment")
+
+
+def _ask_which(workbench: Workbench, path: Path, progress: Progress | None) -> Screen:
+    found = inspect_study(path, progress=progress)
+    choices = []
+    for one in found.readable:
+        size = " × ".join(str(count) for count in one.shape)
+        value = str(path / one.description) if one.encoding == "NIfTI" else str(one.number)
+        choices.append((f"{one.number}: {one.modality}, {size}, {one.description}", value))
+    unreadable = len(found.series) - len(found.readable)
+    rest = f" ({unreadable} more cannot be read as a volume.)" if unreadable else ""
+    said = f"This study holds {len(choices)} series. Choose one below.{rest}"
+    return replace(screen(workbench, wording.notice("info", said)), series=tuple(choices))
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerAction:
+    """What the person did on the canvas; positions are (column, row) of the slice."""
+
+    kind: str
+    plane: Plane
+    slice_index: int
+    first: tuple[float, float] = (0.0, 0.0)
+    last: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def from_browser(cls, payload: Mapping[str, Any]) -> ViewerAction:
+        """Read the event's payload, which comes from outside and is checked.
+
+        Raises
+        ------
+        PromptError
+            If it is not one of ours.
+        """
+        try:
+            return cls(
+                kind=str(payload["kind"]),
+                plane=Plane(payload["plane"]),
+                slice_index=int(payload["index"]),
+                first=_pair(payload.get("first", (0.0, 0.0))),
+                last=_pair(payload.get("last", (0.0, 0.0))),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PromptError(f"The page sent an action that is not understood: {error}. Reload the page.") from error
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    column, row = value
+    return float(column), float(row)
+
+
+def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
+    """Carry out what was done on the canvas."""
+
+    def change() -> str:
+        action = ViewerAction.from_browser(payload)
+        where = (action.plane, action.slice_index)
+        if action.kind == "box":
+            workbench.draw_box(*where, action.first, action.last)
+        elif action.kind in ("positive", "negative"):
+            workbench.click(*where, *action.first, positive=action.kind == "positive")
+        elif action.kind == "undo":
+            workbench.undo()
+        elif action.kind == "redo":
+            workbench.redo()
+        elif action.kind == "target":
+            workbench.set_end(target=workbench.position(*where, *action.first))
+            return wording.TARGET_SET
+        elif action.kind == "entry":
+            workbench.set_end(entry=workbench.position(*where, *action.first))
+            return wording.ENTRY_SET
+        else:
+            raise PromptError(f"The page sent an unknown action {action.kind!r}. Reload the page.")
+        return wording.after_prompt(workbench.structure, workbench.log)
+
+    needs_entry = payload.get("kind") == "target" and workbench.wishes.entry_lps_mm is None
+    return attempt(workbench, change, tool="entry" if needs_entry else None)
+
+
+def step_back(workbench: Workbench) -> Screen:
+    """Undo."""
+    return attempt(workbench, workbench.undo)
+
+
+def step_forward(workbench: Workbench) -> Screen:
+    """Redo."""
+    return attempt(workbench, workbench.redo)
+
+
+def clear(workbench: Workbench) -> Screen:
+    """Take all prompts of the active structure off."""
+    return attempt(workbench, workbench.clear, said="All prompts taken off. Undo brings them back.")
+
+
+def begin_structure(workbench: Workbench, name: str) -> Screen:
+    """Begin a structure and work on it."""
+    return attempt(workbench, partial(workbench.begin, name), said=f"Now prompting ‘{name.strip()}’.")
+
+
+def choose_structure(workbench: Workbench, name: str) -> Screen:
+    """Work on another structure."""
+    return attempt(workbench, partial(workbench.choose, name))
+
+
+def choose_role(workbench: Workbench, role: str) -> Screen:
+    """Say what the plan does with the active structure."""
+    return attempt(workbench, partial(workbench.set_role, role))
+
+
+def run_to_3d(
+    workbench: Workbench, samples: int, *, saliency: bool, triplanar: bool, progress: Progress | None = None
+) -> Screen:
+    """Segment the active structure in 3D."""
+
+    def change() -> str:
+        workbench.is_cancelled = False
+        workbench.segment(samples=samples, saliency=saliency, triplanar=triplanar, progress=progress)
+        structure = workbench.structure
+        return f"‘{structure.name}’ has {structure.volume_ml:.2f} ml. Scroll through it, and look at its uncertainty."
+
+    return attempt(workbench, change)
+
+
+def resume(workbench: Workbench, path: Path) -> Screen:
+    """Take over the prompts of a saved file."""
+
+    def change() -> str:
+        workbench.resume(path)
+        return f"Took over the prompts of {len(workbench.structures)} structure(s) from {path.name}."
+
+    return attempt(workbench, change)

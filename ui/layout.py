@@ -1,0 +1,187 @@
+"""The page: what stands where. What each part does is told in :mod:`ui.wiring`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ui import facts, wording
+from ui.handlers import Screen
+from ui.plan_panel import PlanPanel
+from ui.structure import ROLES
+
+__all__ = ["CSS", "Parts", "build_parts", "notice_only", "updates"]
+
+_HERE = Path(__file__).parent
+CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
+_SHOWN = (
+    "viewer",
+    "notice",
+    "study",
+    "series",
+    "straighten",
+    "names",
+    "role",
+    "undo",
+    "redo",
+    "clear",
+    "run",
+    "structures",
+    "result",
+    "tabs",
+)
+"""Parts of a screen, in the order of :func:`updates`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Every component a person sees or a handler reads."""
+
+    token: gr.State
+    """Of the page's workbench; kept on the server."""
+    notice: gr.HTML
+    viewer: gr.HTML
+    path: gr.Textbox
+    open: gr.Button
+    upload: gr.UploadButton
+    series: gr.Radio
+    straighten: gr.Checkbox
+    study: gr.HTML
+    resume: gr.UploadButton
+    names: gr.Dropdown
+    new_name: gr.Textbox
+    undo: gr.Button
+    redo: gr.Button
+    clear: gr.Button
+    samples: gr.Slider
+    saliency: gr.Checkbox
+    triplanar: gr.Checkbox
+    run: gr.Button
+    stop: gr.Button
+    role: gr.Radio
+    structures: gr.HTML
+    result: gr.HTML
+    tabs: gr.Tabs
+    plan: PlanPanel
+
+    def shown(self) -> list[Any]:
+        """The components of :func:`updates`, in its order."""
+        return [*(getattr(self, name) for name in _SHOWN), self.plan.answer, self.plan.choice, self.plan.links]
+
+
+def updates(screen: Screen) -> list[Any]:
+    """A screen as values of :meth:`Parts.shown`."""
+    is_open = bool(screen.names)
+    return [
+        screen.scene,
+        screen.notice,
+        screen.study,
+        gr.update(choices=list(screen.series or ()), value=None, visible=screen.series is not None),
+        gr.update(visible=screen.offers_straightening, value=False),
+        gr.update(choices=list(screen.names), value=screen.active or None, interactive=is_open),
+        gr.update(value=screen.role, interactive=is_open),
+        gr.update(interactive=screen.can_undo),
+        gr.update(interactive=screen.can_redo),
+        gr.update(interactive=screen.can_clear),
+        gr.update(interactive=screen.can_run),
+        screen.structures,
+        screen.result,
+        gr.skip() if screen.tab is None else gr.update(selected=screen.tab),
+        screen.answer,
+        gr.update(choices=list(screen.alternatives), value=screen.chosen, visible=bool(screen.alternatives)),
+        screen.links,
+    ]
+
+
+def notice_only(text: str) -> list[Any]:
+    """Say something and leave the rest of :meth:`Parts.shown` as it is."""
+    return [text if name == "notice" else gr.skip() for name in (*_SHOWN, "answer", "choice", "links")]
+
+
+def build_parts() -> Parts:
+    """Lay the page out; call inside ``gr.Blocks``."""
+    token = gr.State("")
+    head = f'<h1>{wording.TITLE}</h1><span class="mv-research">{wording.RESEARCH_USE}</span>'
+    gr.HTML(f'<div class="mv-head">{head}</div>', elem_id="head", apply_default_css=False)
+    notice = gr.HTML(wording.notice("info", wording.NO_STUDY), elem_id="notice", apply_default_css=False)
+    with gr.Row():
+        with gr.Column(scale=7, min_width=560):
+            viewer = gr.HTML(
+                value=None,
+                html_template=(_HERE / "viewer.html").read_text(encoding="utf-8"),
+                js_on_load=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+                apply_default_css=False,
+                elem_id="viewer",
+            )
+            gr.HTML(f'<div class="mv-hint">{wording.HINT}</div>', apply_default_css=False)
+        with gr.Column(scale=4, min_width=380), gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Study", id="study"):
+                study = _study_tab()
+            with gr.Tab("Segment", id="segment"):
+                segment = _segment_tab()
+            with gr.Tab("Plan", id="plan"):
+                plan = PlanPanel.build()
+    return Parts(token=token, notice=notice, viewer=viewer, tabs=tabs, plan=plan, **study, **segment)
+
+
+def _study_tab() -> dict[str, Any]:
+    path = gr.Textbox(
+        label="Path of a study", placeholder="DICOM folder, zip, DICOM file or NIfTI", max_lines=1, elem_id="path"
+    )
+    with gr.Row():
+        open_button = gr.Button("Open", variant="primary", elem_id="open")
+        upload = gr.UploadButton("Upload zip or NIfTI", size="lg", elem_id="upload")
+    series = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
+    straighten = gr.Checkbox(label="Straighten the gantry tilt (resamples the study)", visible=False)
+    study = gr.HTML(facts.study_html(None), elem_id="study-facts", apply_default_css=False)
+    resume = gr.UploadButton("Resume from prompts.json", file_types=[".json"], size="sm", elem_id="resume")
+    return {
+        "path": path,
+        "open": open_button,
+        "upload": upload,
+        "series": series,
+        "straighten": straighten,
+        "study": study,
+        "resume": resume,
+    }
+
+
+def _segment_tab() -> dict[str, Any]:
+    with gr.Row():
+        names = gr.Dropdown(label="Structure", choices=[], interactive=False, elem_id="names")
+        new_name = gr.Textbox(label="New structure", placeholder="name, then Enter", elem_id="new-name")
+    with gr.Row():
+        undo = gr.Button("Undo", size="sm", interactive=False, min_width=60, elem_id="undo")
+        redo = gr.Button("Redo", size="sm", interactive=False, min_width=60, elem_id="redo")
+        clear = gr.Button("Clear", size="sm", interactive=False, min_width=60, elem_id="clear")
+    samples = gr.Slider(0, 32, value=16, step=2, label="Runs for the uncertainty (0: none)", elem_id="samples")
+    with gr.Row():
+        saliency = gr.Checkbox(label="Saliency", value=True, min_width=100, elem_id="saliency")
+        triplanar = gr.Checkbox(label="Along all three planes", value=False, min_width=160)
+    with gr.Row():
+        run = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")
+        stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
+    result = gr.HTML(facts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
+    roles = [(wording.ROLE_LABELS[value], value) for value in ROLES]
+    role = gr.Radio(
+        label="This structure in the plan", choices=roles, value="ignore", interactive=False, elem_id="role"
+    )
+    structures = gr.HTML(facts.structures_html((), ""), elem_id="structures", apply_default_css=False)
+    return {
+        "names": names,
+        "new_name": new_name,
+        "undo": undo,
+        "redo": redo,
+        "clear": clear,
+        "samples": samples,
+        "saliency": saliency,
+        "triplanar": triplanar,
+        "run": run,
+        "stop": stop,
+        "role": role,
+        "structures": structures,
+        "result": result,
+    }

@@ -1,0 +1,45 @@
+"""What the buttons of a plan do, free of Gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medsam_planner.progress import Progress
+from ui import review, wording
+from ui.handlers import Screen, attempt
+from ui.workbench import Workbench
+
+__all__ = ["choose_alternative", "find_paths", "pack"]
+
+
+def find_paths(workbench: Workbench, numbers: Mapping[str, Any], *, progress: Progress | None = None) -> Screen:
+    """Search for paths and write the report."""
+
+    def change() -> str:
+        workbench.is_cancelled = False
+        workbench.wishes = workbench.wishes.with_numbers(numbers)
+        review.find_paths(workbench, progress=progress)
+        return wording.after_plan(workbench.plan)
+
+    return attempt(workbench, change, shows_path=True)
+
+
+def choose_alternative(workbench: Workbench, number: int) -> Screen:
+    """Draw another alternative."""
+
+    def change() -> None:
+        workbench.choose_alternative(number)
+
+    return attempt(workbench, change, shows_path=True)
+
+
+def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
+    """Write the results and pack them for download."""
+
+    def change() -> str:
+        workbench.is_cancelled = False
+        review.pack(workbench, progress=progress)
+        return f"Packed. The same files lie in {review.results_folder(workbench)}."
+
+    return attempt(workbench, change)

@@ -1,0 +1,49 @@
+"""The part of the page on which a plan is asked for and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ui import wording
+from ui.wishes import PlanWishes
+
+__all__ = ["PlanPanel"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPanel:
+    """Its components."""
+
+    numbers: dict[str, gr.Number]
+    """By field of :class:`ui.wishes.PlanWishes`."""
+    find: gr.Button
+    stop: gr.Button
+    choice: gr.Radio
+    """Which alternative is drawn."""
+    answer: gr.HTML
+    export: gr.Button
+    links: gr.HTML
+
+    @classmethod
+    def build(cls) -> PlanPanel:
+        """Lay the panel out; call inside ``gr.Blocks``."""
+        gr.HTML(f'<div class="mv-hint">{wording.PLAN_STEPS}</div>', apply_default_css=False)
+        numbers = {}
+        rows = list(wording.WISH_LABELS.items())
+        for start in range(0, len(rows), 3):
+            with gr.Row():
+                for name, label in rows[start : start + 3]:
+                    value = getattr(PlanWishes(), name)
+                    numbers[name] = gr.Number(
+                        value, label=label, minimum=0, min_width=90, elem_id=name.replace("_", "-")
+                    )
+        with gr.Row():
+            find = gr.Button("Find paths", variant="primary", scale=3, elem_id="find")
+            stop = gr.Button("Stop", variant="stop", scale=1, min_width=80)
+        links = gr.HTML("", elem_id="links", min_height=24, apply_default_css=False)
+        answer = gr.HTML(wording.NO_PLAN, elem_id="plan-answer", min_height=96, apply_default_css=False)
+        choice = gr.Radio(label="Show alternative", choices=[], visible=False, elem_id="alternative")
+        export = gr.Button("Prepare download of everything", size="sm", elem_id="export")
+        return cls(numbers=numbers, find=find, stop=stop, choice=choice, answer=answer, export=export, links=links)

@@ -1,0 +1,166 @@
+"""From the workbench to the planner: what was asked for becomes a problem, or a sentence about what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import highdicom
+import numpy as np
+from scipy import ndimage
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.io.intensity import volume_modality
+from medsam_planner.plan_review import PlanInputs, skin_mask
+from medsam_planner.planning.margins import margin_from_spread
+from medsam_planner.planning.problem import (
+    EntryRegion,
+    Limits,
+    PlanningProblem,
+    SearchSettings,
+    entry_region_on_surface,
+    points_in_sphere,
+)
+from medsam_planner.planning.structures import Avoid, StayInside
+from medsam_planner.planning.structures import Structure as PlannedStructure
+from medsam_planner.planning.tool import Tool
+from medsam_planner.report import StructureRole
+from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.volumes import StudyVolume, volume_like
+from prompts import PositionLpsMm
+from ui.structure import Structure
+from ui.wishes import PlanWishes
+from ui.workbench import Workbench
+
+__all__ = ["Ready", "body_mask", "inputs_of", "margin_of", "require_ready"]
+
+_TISSUE_SHARE = 0.15
+"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
+_REPORT_ROLES = {"avoid": StructureRole.AVOID, "inside": StructureRole.INSIDE}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """Nothing is missing for a plan."""
+
+    structures: tuple[Structure, ...]
+    """Those that take part, each with a 3D result of its present prompts."""
+    target_lps_mm: PositionLpsMm
+    entry_lps_mm: PositionLpsMm
+
+
+def require_ready(workbench: Workbench) -> Ready:
+    """What takes part in the plan.
+
+    Raises
+    ------
+    PlanningError
+        If the target or the entry is not set, or a structure has no 3D result of its present prompts.
+    """
+    workbench.require_session()
+    wishes = workbench.wishes
+    if wishes.target_lps_mm is None:
+        raise PlanningError("The target is missing. Press “Set target” above the picture, then click on it.")
+    if wishes.entry_lps_mm is None:
+        raise PlanningError("The entry is missing. Press “Set entry” above the picture, then click on the surface.")
+    taking_part = tuple(one for one in workbench.structures.values() if one.role != "ignore")
+    if not taking_part:
+        raise PlanningError("There is nothing to avoid or to stay inside. Choose the role of a structure.")
+    for one in taking_part:
+        if one.result is None:
+            raise PlanningError(f"‘{one.name}’ takes part in the plan. Run it to 3D first, or set its role to ignore.")
+        if one.is_stale:
+            raise PlanningError(f"The prompts of ‘{one.name}’ changed since its 3D run. Run it again, or undo.")
+    return Ready(taking_part, wishes.target_lps_mm, wishes.entry_lps_mm)
+
+
+def inputs_of(workbench: Workbench) -> PlanInputs:
+    """The planner's problem and what its report shows around it.
+
+    Raises
+    ------
+    PlanningError, EmptyStructureError
+        If something is missing, or the entry region does not touch the surface that is entered.
+    """
+    ready = require_ready(workbench)
+    wishes, session = workbench.wishes, workbench.require_session()
+    study = workbench.study
+    if study is None:
+        raise PlanningError("Open a study first.")
+    roles = {one.name: _REPORT_ROLES[one.role] for one in ready.structures}
+    masks = {}
+    corridor = next((one.result for one in ready.structures if one.role == "inside"), None)
+    if corridor is not None:
+        entered, name = corridor.mask, f"‘{corridor.structure}’"
+    else:
+        entered, name = body_mask(study), "the skin"
+        masks["skin"], roles["skin"] = entered, StructureRole.ENTRY
+    problem = PlanningProblem(
+        structures=tuple(_planned(one, wishes) for one in ready.structures),
+        tool=Tool(radius_mm=wishes.tool_radius_mm),
+        entry=_entry(entered, name, ready.entry_lps_mm, wishes.entry_radius_mm),
+        targets_lps_mm=points_in_sphere(ready.target_lps_mm, wishes.target_radius_mm),
+        limits=Limits(max_length_mm=wishes.max_length_mm, max_entry_angle_deg=wishes.max_angle_deg),
+        settings=SearchSettings(seed=workbench.settings.seed),
+    )
+    results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
+    shown = {name: result for name, result in results.items() if result.mask.array.any()}
+    return PlanInputs(
+        title=f"Paths in {study.source.path.name}" if study.source else "Paths",
+        study=study,
+        problem=problem,
+        segmentations=shown,
+        prompts={name: session.log(name) for name in shown},
+        surfaces={},
+        roles=roles,
+        masks=masks,
+        provenance={"wishes": asdict(wishes), "seed": workbench.settings.seed},
+    )
+
+
+def margin_of(result: SegmentationResult, wishes: PlanWishes) -> highdicom.Volume | float:
+    """Safety margin in mm: wider where the runs disagree, one number where there were no runs."""
+    return margin_from_spread(
+        result.boundary_spread_mm,
+        base_mm=wishes.base_margin_mm,
+        factor=wishes.margin_factor,
+        cap_mm=max(wishes.margin_cap_mm, wishes.base_margin_mm),
+    )
+
+
+def body_mask(study: StudyVolume) -> highdicom.Volume:
+    """The patient without the air around; of a CT by its HU, else by the brightness that air does not reach.
+
+    Raises
+    ------
+    PlanningError
+        If there is none.
+    """
+    if volume_modality(study) == "CT":
+        return skin_mask(study)
+    values = study.array
+    bright = ndimage.binary_opening(values > _TISSUE_SHARE * float(np.percentile(values, 99)))
+    parts, count = ndimage.label(bright)
+    if not count:
+        raise PlanningError("No body was found in the study, so there is no skin to enter through.")
+    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return volume_like(study, np.stack([ndimage.binary_fill_holes(section) for section in body]))
+
+
+def _planned(structure: Structure, wishes: PlanWishes) -> PlannedStructure:
+    result = structure.result
+    if result is None:
+        raise PlanningError(f"Run ‘{structure.name}’ to 3D first.")
+    margin, samples = margin_of(result, wishes), result.mask_samples or ()
+    if structure.role == "inside":
+        return StayInside(structure.name, result.mask, margin, samples, free_entry_mm=wishes.free_entry_mm)
+    return Avoid(structure.name, result.mask, margin, samples)
+
+
+def _entry(entered: highdicom.Volume, name: str, centre_lps_mm: PositionLpsMm, radius_mm: float) -> EntryRegion:
+    """The surface near the clicked place."""
+    try:
+        return entry_region_on_surface(entered, centre_lps_mm=centre_lps_mm, radius_mm=radius_mm)
+    except PlanningError as error:
+        raise PlanningError(
+            f"No surface of {name} lies within {radius_mm:g} mm of the entry. Set it nearer, or widen its radius."
+        ) from error

@@ -1,0 +1,75 @@
+"""Find the paths, write the run's folder with its report, pack it for download."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.mesh import Surface
+from medsam_planner.pipeline import surfaces_of
+from medsam_planner.plan_review import review_plan
+from medsam_planner.progress import Progress
+from medsam_planner.run_folder import open_run_folder, write_segmentations
+from ui.planning import inputs_of
+from ui.workbench import Workbench
+
+__all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"]
+
+
+def results_folder(workbench: Workbench) -> Path:
+    """Where the results lie; replaced whole each time they are written."""
+    return workbench.run_folder() / "run"
+
+
+def report_path(workbench: Workbench) -> Path:
+    """Of the last plan."""
+    return results_folder(workbench) / "report.html"
+
+
+def archive_path(workbench: Workbench) -> Path:
+    """Of the last download."""
+    return workbench.run_folder() / "run.zip"
+
+
+def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> None:
+    """Plan, and write the run's folder with ``plan.json`` and ``report.html``.
+
+    Raises
+    ------
+    PlanningError, EmptyStructureError
+        If the plan is asked for wrongly. That no path exists is an answer.
+    """
+    inputs = inputs_of(workbench)
+    surfaces = write_results(workbench, progress=progress)
+    reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
+    workbench.plan, workbench.chosen = reviewed.plan, 0
+    workbench.has_report, workbench.has_archive = True, False
+
+
+def write_results(workbench: Workbench, *, progress: Progress | None = None) -> dict[str, Surface]:
+    """Write masks, maps, meshes and prompts of every structure that was run to 3D; gives the meshes.
+
+    An older plan in the folder goes with it: it may not be of these masks.
+    """
+    results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
+    if not results:
+        raise PlanningError("Nothing was run to 3D yet, so there is nothing to write.")
+    surfaces = surfaces_of(results, progress=progress)
+    folder = results_folder(workbench)
+    workbench.has_report = workbench.has_archive = False
+    shutil.rmtree(folder, ignore_errors=True)
+    session = workbench.require_session()
+    write_segmentations(open_run_folder(folder), results, session.logs, study=session.volume, surfaces=surfaces)
+    return surfaces
+
+
+def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
+    """The results as a zip; they are written first where no plan wrote them."""
+    if not workbench.has_report:
+        write_results(workbench, progress=progress)
+    path = archive_path(workbench)
+    shutil.make_archive(str(path.with_suffix("")), "zip", results_folder(workbench))
+    workbench.has_archive = True
+    return path

@@ -1,0 +1,462 @@
+// The slice canvas. Python sends a scene as props.value; pictures are fetched from the views route, one JSON each.
+// What the person does goes back as the event 'viewer_action'.
+const root = element;
+const canvas = root.querySelector('canvas');
+const pen = canvas.getContext('2d');
+const control = (name) => root.querySelector('[data-control="' + name + '"]');
+const text = (name) => root.querySelector('[data-text="' + name + '"]');
+
+const CLICK_PX = 4;           // a shorter drag is a click
+const CACHED_VIEWS = 60;
+const GREY_TEXT = '#e8edf2';
+
+let scene = null;             // what Python last said
+let plane = 'axial';
+let indexOf = {};             // slice by plane
+let view = null;              // the view on the screen, with decoded pictures
+let tool = 'prompt';
+let zoom = 1, shift = [0, 0]; // of the whole-slice fit; shift in CSS pixels
+let drag = null;
+let study = null;             // to notice another study
+let fetching = false, wanted = null, busySince = 0;
+const cache = new Map();
+
+// ---- fetching ----------------------------------------------------------------------------------------------------
+function address(index) {
+  const query = new URLSearchParams({
+    plane: plane, index: index, overlay: control('overlay').value || 'outline',
+    centre: control('centre').value || 0, width: control('width').value || 1, version: scene.version,
+  });
+  return scene.views + '?' + query;
+}
+
+async function fetched(url) {
+  if (cache.has(url)) return cache.get(url);
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error('view ' + answer.status);
+  const found = await answer.json();
+  found.picture = await decoded(found.image);
+  found.layer = found.overlay ? await decoded(found.overlay) : null;
+  delete found.image;
+  delete found.overlay;
+  cache.set(url, found);
+  if (cache.size > CACHED_VIEWS) cache.delete(cache.keys().next().value);
+  return found;
+}
+
+async function decoded(uri) {
+  const image = new Image();
+  image.src = uri;
+  await image.decode();
+  return image;
+}
+
+// At most one request is under way; while it is, only the newest wish is kept, so scrolling never queues up.
+async function refresh() {
+  if (!scene || !scene.is_open) { view = null; draw(); return; }
+  wanted = address(indexOf[plane]);
+  if (fetching) return;
+  fetching = true;
+  root.dataset.state = 'loading';
+  try {
+    while (wanted) {
+      const url = wanted;
+      wanted = null;
+      const before = view;
+      try {
+        view = await fetched(url);
+        draw();
+        if (before && before.plane === view.plane && before.index !== view.index && !wanted) {
+          const ahead = view.index + Math.sign(view.index - before.index);
+          if (ahead >= 0 && ahead < view.count) await fetched(address(ahead));
+        }
+      } catch (problem) {
+        text('cursor').textContent = 'The picture could not be loaded (' + problem.message + '). Reload the page.';
+      }
+    }
+  } finally {
+    fetching = false;
+    root.dataset.state = 'ready';
+  }
+}
+
+// ---- between screen and slice ------------------------------------------------------------------------------------
+function layout() {
+  const width = canvas.clientWidth, height = canvas.clientHeight;
+  const wide = view.size[0] * view.pixel_mm[0], high = view.size[1] * view.pixel_mm[1];
+  const perMm = Math.min((width - 56) / wide, (height - 40) / high) * zoom;  // the margin holds the letters
+  return {
+    width, height, perMm, sx: perMm * view.pixel_mm[0], sy: perMm * view.pixel_mm[1],
+    x0: (width - wide * perMm) / 2 + shift[0], y0: (height - high * perMm) / 2 + shift[1],
+  };
+}
+const toScreen = (at, c, r) => [at.x0 + (c + 0.5) * at.sx, at.y0 + (r + 0.5) * at.sy];
+const toSlice = (at, x, y) => [(x - at.x0) / at.sx - 0.5, (y - at.y0) / at.sy - 0.5];
+
+// ---- drawing -----------------------------------------------------------------------------------------------------
+function draw() {
+  const ratio = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth, height = canvas.clientHeight;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.fillStyle = '#000';
+  pen.fillRect(0, 0, width, height);
+  if (!view) {
+    write(scene ? scene.empty_text : '', width / 2, height / 2, { align: 'center', size: 16 });
+    text('slice').textContent = 'no study';
+    return;
+  }
+  const at = layout();
+  const opacity = Number(control('opacity').value) / 100;
+  const box = [at.x0, at.y0, view.size[0] * at.sx, view.size[1] * at.sy];
+  pen.imageSmoothingEnabled = true;
+  pen.imageSmoothingQuality = 'high';
+  pen.drawImage(view.picture, ...box);
+  if (view.layer) {
+    pen.globalAlpha = opacity;
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(view.layer, ...box);
+    pen.globalAlpha = 1;
+  }
+  view.outlines.forEach((outline) => drawOutline(at, outline));
+  view.prompts.forEach((prompt) => drawPrompt(at, prompt));
+  view.marks.forEach((mark) => drawMark(at, mark));
+  if (drag && drag.kind === 'box') {
+    pen.strokeStyle = '#ffffff';
+    pen.setLineDash([5, 4]);
+    pen.lineWidth = 1.5;
+    pen.strokeRect(drag.x, drag.y, drag.nowX - drag.x, drag.nowY - drag.y);
+    pen.setLineDash([]);
+  }
+  drawLetters(at);
+  drawScale(at);
+  if (view.bar) drawBar(at, view.bar);
+  drawLegend();
+}
+
+function write(words, x, y, { align = 'left', size = 13, colour = GREY_TEXT, weight = '600' } = {}) {
+  pen.font = weight + ' ' + size + 'px system-ui, sans-serif';
+  pen.textAlign = align;
+  pen.textBaseline = 'middle';
+  pen.lineWidth = 3;
+  pen.strokeStyle = 'rgba(0,0,0,0.85)';
+  pen.strokeText(words, x, y);
+  pen.fillStyle = colour;
+  pen.fillText(words, x, y);
+}
+
+function drawOutline(at, outline) {
+  const trace = () => {
+    pen.beginPath();
+    outline.lines.forEach((line) => line.forEach(([c, r], n) => {
+      const [x, y] = toScreen(at, c, r);
+      if (n) pen.lineTo(x, y); else pen.moveTo(x, y);
+    }));
+  };
+  pen.setLineDash(outline.preview ? [6, 3] : []);
+  trace();
+  pen.strokeStyle = 'rgba(0,0,0,0.6)';
+  pen.lineWidth = outline.active ? 4 : 3;
+  pen.stroke();
+  pen.strokeStyle = outline.colour;
+  pen.globalAlpha = outline.stale ? 0.55 : 1;
+  pen.lineWidth = outline.active ? 2 : 1.4;
+  pen.stroke();
+  pen.globalAlpha = 1;
+  pen.setLineDash([]);
+}
+
+function drawPrompt(at, prompt) {
+  pen.globalAlpha = prompt.faint ? 0.3 : 1;
+  if (prompt.kind === 'box') {
+    const [x, y] = toScreen(at, prompt.rectangle[0], prompt.rectangle[1]);
+    const [x2, y2] = toScreen(at, prompt.rectangle[2], prompt.rectangle[3]);
+    pen.strokeStyle = '#ffffff';
+    pen.lineWidth = 1.2;
+    pen.setLineDash([4, 3]);
+    pen.strokeRect(x, y, x2 - x, y2 - y);
+    pen.setLineDash([]);
+  } else if (prompt.kind === 'scribble') {
+    pen.strokeStyle = prompt.positive ? '#3ddc84' : '#ff5252';
+    pen.lineWidth = 3;
+    pen.beginPath();
+    prompt.points.forEach(([c, r], n) => {
+      const [x, y] = toScreen(at, c, r);
+      if (n) pen.lineTo(x, y); else pen.moveTo(x, y);
+    });
+    pen.stroke();
+  } else {
+    const [x, y] = toScreen(at, ...prompt.points[0]);
+    pen.beginPath();
+    pen.arc(x, y, 7, 0, 2 * Math.PI);
+    pen.fillStyle = prompt.positive ? '#1e9e57' : '#d63a3a';
+    pen.fill();
+    pen.strokeStyle = '#ffffff';
+    pen.lineWidth = 1.5;
+    pen.stroke();
+    pen.beginPath();  // the sign tells them apart without colour
+    pen.moveTo(x - 4, y);
+    pen.lineTo(x + 4, y);
+    if (prompt.positive) { pen.moveTo(x, y - 4); pen.lineTo(x, y + 4); }
+    pen.lineWidth = 2;
+    pen.stroke();
+  }
+  pen.globalAlpha = 1;
+}
+
+const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
+
+function drawMark(at, mark) {
+  pen.strokeStyle = MARK_COLOUR[mark.kind];
+  pen.fillStyle = MARK_COLOUR[mark.kind];
+  if (mark.kind === 'path') {
+    const [x1, y1] = toScreen(at, ...mark.points[0]);
+    const [x2, y2] = toScreen(at, ...mark.points[1]);
+    pen.lineWidth = 1.6;
+    pen.setLineDash([6, 4]);
+    stroke(x1, y1, x2, y2);
+    pen.setLineDash([]);
+    if (mark.inside) {
+      const along = (f) => [x1 + f * (x2 - x1), y1 + f * (y2 - y1)];
+      pen.globalAlpha = 0.75;
+      pen.lineWidth = Math.max(2 * mark.radius_mm * at.perMm, 3);
+      stroke(...along(mark.inside[0]), ...along(mark.inside[1]));
+      pen.globalAlpha = 1;
+    }
+    return;
+  }
+  if (mark.hidden) return;
+  const [x, y] = toScreen(at, ...mark.points[0]);
+  pen.globalAlpha = mark.faint ? 0.45 : 1;
+  pen.lineWidth = 1.6;
+  if (mark.radius_mm > 0) {
+    pen.beginPath();
+    pen.arc(x, y, mark.radius_mm * at.perMm, 0, 2 * Math.PI);
+    pen.stroke();
+  }
+  stroke(x - 9, y, x + 9, y);
+  stroke(x, y - 9, x, y + 9);
+  write(mark.label, x + 11, y - 11, { size: 12, colour: MARK_COLOUR[mark.kind] });
+  pen.globalAlpha = 1;
+}
+
+function stroke(x1, y1, x2, y2) {
+  pen.beginPath();
+  pen.moveTo(x1, y1);
+  pen.lineTo(x2, y2);
+  pen.stroke();
+}
+
+function drawLetters(at) {
+  const letters = view.letters;
+  write(letters.left, 14, at.height / 2, { align: 'center', size: 16 });
+  write(letters.right, at.width - 14, at.height / 2, { align: 'center', size: 16 });
+  write(letters.top, at.width / 2, 12, { align: 'center', size: 16 });
+  write(letters.bottom, at.width / 2, at.height - 12, { align: 'center', size: 16 });
+}
+
+function drawScale(at) {
+  const lengths = [1, 2, 5, 10, 20, 50, 100, 200];
+  const mm = lengths.find((length) => length * at.perMm >= 70) || 200;
+  const x = 14, y = at.height - 14, end = x + mm * at.perMm;
+  pen.strokeStyle = GREY_TEXT;
+  pen.lineWidth = 2;
+  stroke(x, y, end, y);
+  stroke(x, y - 5, x, y + 1);
+  stroke(end, y - 5, end, y + 1);
+  write(mm + ' mm', x, y - 14, { size: 12 });
+}
+
+function drawBar(at, bar) {
+  const high = Math.min(180, at.height * 0.4), x = at.width - 30, y = 40;
+  const shade = pen.createLinearGradient(0, y + high, 0, y);
+  bar.stops.forEach((colour, n) => shade.addColorStop(n / (bar.stops.length - 1), colour));
+  pen.fillStyle = shade;
+  pen.fillRect(x, y, 14, high);
+  pen.strokeStyle = '#888';
+  pen.lineWidth = 1;
+  pen.strokeRect(x, y, 14, high);
+  [0, 0.5, 1].forEach((f) => {
+    const value = bar.low + f * (bar.high - bar.low);
+    write(value.toFixed(bar.high - bar.low >= 10 ? 0 : 2), x - 6, y + high * (1 - f), { align: 'right', size: 11 });
+  });
+  write(bar.label + ' (' + bar.unit + ')', at.width - 14, y - 18, { align: 'right', size: 12 });
+}
+
+function drawLegend() {
+  if (!scene) return;
+  scene.legend.forEach((entry, n) => {
+    pen.fillStyle = entry.colour;
+    pen.fillRect(12, 14 + 18 * n, 11, 11);
+    write(entry.name, 29, 20 + 18 * n, { size: 12, weight: entry.active ? '700' : '400' });
+  });
+}
+
+// ---- what the person does ----------------------------------------------------------------------------------------
+function act(payload) {
+  if (!view) return;
+  busySince = Date.now();
+  root.querySelector('.mv-busy').hidden = false;
+  trigger('viewer_action', { ...payload, plane: view.plane, index: view.index });
+}
+
+function place(event) {
+  const bounds = canvas.getBoundingClientRect();
+  return [event.clientX - bounds.left, event.clientY - bounds.top];
+}
+
+canvas.addEventListener('contextmenu', (event) => event.preventDefault());
+canvas.addEventListener('pointerdown', (event) => {
+  if (!view) return;
+  canvas.focus({ preventScroll: true });
+  canvas.setPointerCapture(event.pointerId);
+  const [x, y] = place(event);
+  const kind = event.button === 1 ? 'move' : event.button === 2 || event.shiftKey ? 'negative' : 'press';
+  drag = { kind, x, y, nowX: x, nowY: y, shift: [...shift] };
+  event.preventDefault();
+});
+canvas.addEventListener('pointermove', (event) => {
+  if (!view) return;
+  const [x, y] = place(event);
+  showCursor(x, y);
+  if (!drag) return;
+  drag.nowX = x;
+  drag.nowY = y;
+  const far = Math.hypot(x - drag.x, y - drag.y) > CLICK_PX;
+  if (drag.kind === 'press' && far && tool === 'prompt') drag.kind = 'box';
+  if (drag.kind === 'move') shift = [drag.shift[0] + x - drag.x, drag.shift[1] + y - drag.y];
+  draw();
+});
+canvas.addEventListener('pointerup', () => {
+  if (!view || !drag) return;
+  const done = drag, at = layout();
+  drag = null;
+  const first = toSlice(at, done.x, done.y), last = toSlice(at, done.nowX, done.nowY);
+  if (done.kind === 'box') act({ kind: 'box', first, last });
+  else if (done.kind === 'press') act({ kind: tool === 'prompt' ? 'positive' : tool, first });
+  else if (done.kind === 'negative' && tool === 'prompt') act({ kind: 'negative', first });
+  draw();
+});
+canvas.addEventListener('pointercancel', () => { drag = null; draw(); });
+canvas.addEventListener('wheel', (event) => {
+  if (!view) return;
+  event.preventDefault();
+  if (event.ctrlKey) {
+    const [x, y] = place(event), before = toSlice(layout(), x, y);
+    zoom = Math.min(Math.max(zoom * Math.exp(-event.deltaY / 300), 1), 20);
+    const [nowX, nowY] = toScreen(layout(), ...before);
+    shift = zoom === 1 ? [0, 0] : [shift[0] + x - nowX, shift[1] + y - nowY];
+    draw();
+  } else step(Math.sign(event.deltaY));
+}, { passive: false });
+canvas.addEventListener('keydown', (event) => {
+  const steps = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
+  if (event.key in steps) step(steps[event.key]);
+  else if (event.ctrlKey && event.key.toLowerCase() === 'z') act({ kind: event.shiftKey ? 'redo' : 'undo' });
+  else if (event.ctrlKey && event.key.toLowerCase() === 'y') act({ kind: 'redo' });
+  else return;
+  event.preventDefault();
+});
+
+function showCursor(x, y) {
+  const [c, r] = toSlice(layout(), x, y);
+  const mm = [0, 1, 2].map((n) => view.origin_lps_mm[n] + c * view.right_lps_mm[n] + r * view.down_lps_mm[n]);
+  const sides = mm.map((value, n) => ['RL', 'AP', 'IS'][n][value >= 0 ? 1 : 0] + ' ' + Math.abs(value).toFixed(1));
+  text('cursor').textContent = sides.join('  ') + ' mm';
+}
+
+function step(by) {
+  if (!scene || !scene.is_open) return;
+  const count = scene.planes[plane].count;
+  indexOf[plane] = Math.min(Math.max(indexOf[plane] + by, 0), count - 1);
+  showSlice();
+  refresh();
+}
+
+function showSlice() {
+  if (!scene || !scene.is_open) return;
+  const slider = control('slice');
+  slider.max = scene.planes[plane].count - 1;
+  slider.value = indexOf[plane];
+  text('slice').textContent = 'slice ' + (indexOf[plane] + 1) + ' of ' + scene.planes[plane].count;
+}
+
+function press(attribute, value) {
+  root.querySelectorAll('[data-' + attribute + ']').forEach((button) => {
+    button.classList.toggle('mv-on', button.dataset[attribute] === value);
+    button.setAttribute('aria-pressed', String(button.dataset[attribute] === value));
+  });
+}
+
+root.querySelectorAll('[data-plane]').forEach((button) => button.addEventListener('click', () => {
+  plane = button.dataset.plane;
+  zoom = 1;
+  shift = [0, 0];
+  press('plane', plane);
+  showSlice();
+  refresh();
+}));
+root.querySelectorAll('[data-tool]').forEach((button) => button.addEventListener('click', () => {
+  tool = button.dataset.tool;
+  press('tool', tool);
+}));
+root.querySelectorAll('[data-step]').forEach((button) =>
+  button.addEventListener('click', () => step(Number(button.dataset.step))));
+control('slice').addEventListener('input', (event) => {
+  indexOf[plane] = Number(event.target.value);
+  showSlice();
+  refresh();
+});
+control('window').addEventListener('change', (event) => {
+  const chosen = scene && scene.windows[event.target.value];
+  if (!chosen) return;
+  control('centre').value = chosen.centre;
+  control('width').value = chosen.width;
+  refresh();
+});
+['centre', 'width'].forEach((name) => control(name).addEventListener('change', () => {
+  control('window').value = 'own';
+  refresh();
+}));
+control('overlay').addEventListener('change', refresh);
+control('opacity').addEventListener('input', draw);
+control('fit').addEventListener('click', () => { zoom = 1; shift = [0, 0]; draw(); });
+
+// ---- what Python says --------------------------------------------------------------------------------------------
+function fill(select, entries, chosen) {
+  select.replaceChildren(...entries.map(([value, words]) => new Option(words, value)));
+  select.value = entries.some(([value]) => value === chosen) ? chosen : entries[0][0];
+}
+
+function accept() {
+  scene = props.value;
+  root.querySelector('.mv-busy').hidden = true;
+  if (!scene) return;
+  if (scene.is_open && study !== scene.study) {
+    study = scene.study;
+    cache.clear();
+    view = null;
+    zoom = 1;
+    shift = [0, 0];
+    indexOf = {};
+    Object.entries(scene.planes).forEach(([name, known]) => { indexOf[name] = Math.floor(known.count / 2); });
+    plane = scene.first_plane;
+    press('plane', plane);
+    const presets = Object.keys(scene.windows).map((name) => [name, name]);
+    fill(control('window'), [...presets, ['own', 'own']], presets[0][0]);
+    control('centre').value = scene.windows[presets[0][0]].centre;
+    control('width').value = scene.windows[presets[0][0]].width;
+  }
+  if (scene.is_open) fill(control('overlay'), scene.overlays, control('overlay').value);
+  if (scene.go_to) Object.assign(indexOf, scene.go_to);
+  if (scene.tool) { tool = scene.tool; press('tool', tool); }
+  showSlice();
+  refresh();
+}
+
+watch('value', accept);
+new ResizeObserver(draw).observe(canvas);
+accept();

@@ -1,0 +1,170 @@
+"""Which part of the page calls which handler. Every function here finds the page's workbench and passes values on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from medsam_planner.errors import MedsamPlannerError
+from ui import handlers, plan_handlers, wording
+from ui.handlers import Screen
+from ui.layout import Parts, build_parts, notice_only, updates
+from ui.registry import Registry
+from ui.watching import WatchedByPage
+from ui.workbench import Workbench
+
+__all__ = ["build_page"]
+
+_QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+_LONG: dict[str, Any] = {"show_progress": "full", "api_visibility": "private", "concurrency_limit": 2}
+"""Two pages may compute at once; a third waits in the queue."""
+
+
+def build_page(registry: Registry) -> gr.Blocks:
+    """The whole page on the workbenches of `registry`."""
+    with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as page:
+        parts = build_parts()
+        _wire_page(page, registry, parts)
+        _wire_study(registry, parts)
+        _wire_segment(registry, parts)
+        _wire_plan(registry, parts)
+    return page
+
+
+def on_workbench(registry: Registry, act: Callable[..., Screen]) -> Callable[..., list[Any]]:
+    """A Gradio handler that takes the token and values, and gives the updates of the screen."""
+
+    def handler(token: str, *values: Any) -> list[Any]:
+        try:
+            return updates(act(registry.find(token), *values))
+        except MedsamPlannerError as error:  # the page's workbench is gone
+            return notice_only(wording.notice("error", str(error)))
+
+    return handler
+
+
+def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
+    def begin(request: gr.Request) -> list[Any]:
+        workbench = registry.begin(str(request.session_hash))
+        welcome = handlers.screen(workbench, wording.notice("info", wording.NO_STUDY))
+        return [workbench.token, str(registry.settings.study or ""), *updates(welcome)]
+
+    def open_first(token: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
+        if registry.settings.study is None:
+            return [gr.skip()] * len(parts.shown())
+        workbench = registry.find(token)
+        watched = WatchedByPage(workbench, progress)
+        return updates(handlers.open_study(workbench, str(registry.settings.study), progress=watched))
+
+    def end(request: gr.Request) -> None:
+        registry.close(str(request.session_hash))
+
+    page.load(begin, None, [parts.token, parts.path, *parts.shown()], **_QUICK).then(
+        open_first, [parts.token], parts.shown(), show_progress_on=parts.notice, **_LONG
+    )
+    page.unload(end)
+
+
+def _wire_study(registry: Registry, parts: Parts) -> None:
+    def open_path(token: str, path: str, straighten: bool, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        return opened(token, path, None, straighten, progress)
+
+    def open_series(token: str, path: str, series: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        return opened(token, path, series, False, progress)
+
+    def open_upload(token: str, file: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        return [file, *opened(token, file, None, False, progress)]
+
+    def opened(token: str, path: str, series: str | None, straighten: bool, bar: gr.Progress) -> list[Any]:
+        def act(workbench: Workbench) -> Screen:
+            watched = WatchedByPage(workbench, bar)
+            workbench.is_cancelled = False
+            return handlers.open_study(workbench, path, series=series, resample_tilt=straighten, progress=watched)
+
+        return on_workbench(registry, act)(token)
+
+    long: dict[str, Any] = {**_LONG, "show_progress_on": parts.notice}
+    shown = parts.shown()
+    gr.on([parts.open.click, parts.path.submit], open_path, [parts.token, parts.path, parts.straighten], shown, **long)
+    parts.series.input(open_series, [parts.token, parts.path, parts.series], shown, **long)
+    parts.upload.upload(open_upload, [parts.token, parts.upload], [parts.path, *shown], **long)
+
+    def resume(workbench: Workbench, file: str) -> Screen:
+        return handlers.resume(workbench, Path(file))
+
+    parts.resume.upload(on_workbench(registry, resume), [parts.token, parts.resume], shown, **long)
+
+
+def _wire_segment(registry: Registry, parts: Parts) -> None:
+    shown = parts.shown()
+
+    def on_viewer(token: str, event: gr.EventData) -> list[Any]:
+        return on_workbench(registry, lambda workbench: handlers.on_viewer(workbench, event._data))(token)
+
+    parts.viewer.viewer_action(on_viewer, [parts.token], shown, trigger_mode="multiple", **_QUICK)
+    for button, act in (
+        (parts.undo, handlers.step_back),
+        (parts.redo, handlers.step_forward),
+        (parts.clear, handlers.clear),
+    ):
+        button.click(on_workbench(registry, act), [parts.token], shown, trigger_mode="multiple", **_QUICK)
+
+    def begin_structure(token: str, name: str) -> list[Any]:
+        return ["", *on_workbench(registry, lambda workbench: handlers.begin_structure(workbench, name))(token)]
+
+    parts.new_name.submit(begin_structure, [parts.token, parts.new_name], [parts.new_name, *shown], **_QUICK)
+    for chooser, choose in ((parts.names, handlers.choose_structure), (parts.role, handlers.choose_role)):
+        chooser.input(on_workbench(registry, choose), [parts.token, chooser], shown, **_QUICK)
+
+    def run(
+        token: str,
+        samples: float,
+        saliency: bool,
+        triplanar: bool,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        def act(workbench: Workbench) -> Screen:
+            watched = WatchedByPage(workbench, progress)
+            return handlers.run_to_3d(workbench, int(samples), saliency=saliency, triplanar=triplanar, progress=watched)
+
+        return on_workbench(registry, act)(token)
+
+    inputs = [parts.token, parts.samples, parts.saliency, parts.triplanar]
+    parts.run.click(run, inputs, shown, show_progress_on=parts.result, **_LONG)
+
+    def stop(token: str) -> str:
+        try:
+            registry.find(token).is_cancelled = True
+        except MedsamPlannerError as error:
+            return wording.notice("error", str(error))
+        return wording.notice("info", wording.STOPPING)
+
+    for button in (parts.stop, parts.plan.stop):
+        button.click(stop, [parts.token], parts.notice, **_QUICK)
+
+
+def _wire_plan(registry: Registry, parts: Parts) -> None:
+    panel, shown = parts.plan, parts.shown()
+    names = tuple(panel.numbers)
+
+    def find(token: str, progress: gr.Progress = gr.Progress(), *numbers: float) -> list[Any]:  # noqa: B008
+        def act(workbench: Workbench) -> Screen:
+            watched = WatchedByPage(workbench, progress)
+            return plan_handlers.find_paths(workbench, dict(zip(names, numbers, strict=True)), progress=watched)
+
+        return on_workbench(registry, act)(token)
+
+    def pack(token: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        def act(workbench: Workbench) -> Screen:
+            return plan_handlers.pack(workbench, progress=WatchedByPage(workbench, progress))
+
+        return on_workbench(registry, act)(token)
+
+    long: dict[str, Any] = {**_LONG, "show_progress_on": panel.answer}
+    panel.find.click(find, [parts.token, *panel.numbers.values()], shown, **long)
+    panel.export.click(pack, [parts.token], shown, **long)
+    choose = on_workbench(registry, plan_handlers.choose_alternative)
+    panel.choice.input(choose, [parts.token, panel.choice], shown, **_QUICK)

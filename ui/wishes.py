@@ -1,0 +1,46 @@
+"""The plan as the person asks for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medsam_planner.errors import PlanningError
+from prompts import PositionLpsMm
+
+__all__ = ["PlanWishes"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWishes:
+    """What the tool must do; positions in LPS mm."""
+
+    target_lps_mm: PositionLpsMm | None = None
+    target_radius_mm: float = 2.0
+    entry_lps_mm: PositionLpsMm | None = None
+    entry_radius_mm: float = 15.0
+    tool_radius_mm: float = 1.0
+    base_margin_mm: float = 2.0
+    margin_factor: float = 2.0
+    margin_cap_mm: float = 8.0
+    max_length_mm: float = 150.0
+    max_angle_deg: float = 60.0
+    free_entry_mm: float = 8.0
+    """Path after the entry that need not lie inside a corridor."""
+
+    def with_numbers(self, numbers: Mapping[str, Any]) -> PlanWishes:
+        """The same with what was typed.
+
+        Raises
+        ------
+        PlanningError
+            If a number is missing, negative or not finite.
+        """
+        typed: dict[str, Any] = {}
+        for name, value in numbers.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+                raise PlanningError(f"Expected a number of at least 0 for {name.replace('_', ' ')}, got {value!r}.")
+            typed[name] = float(value)
+        return replace(self, **typed)

@@ -1,0 +1,94 @@
+"""Every word the workbench says, and how figures are said."""
+
+from __future__ import annotations
+
+import html
+
+from medsam_planner.planning.search import PlanResult
+from prompts import PromptLog
+from ui.structure import Structure
+
+__all__ = ["after_plan", "after_prompt", "notice", "side_name"]
+
+TITLE = "MedSAM Planner"
+RESEARCH_USE = "Research use only. Not a medical device."
+NO_STUDY = "No study is open. Type the path of a study, or upload one."
+NO_STRUCTURE = "Open a study to begin."
+NO_RESULT = "Not run to 3D yet. Draw a box around the structure on one slice, then press “Run to 3D”."
+HINT = (
+    "Drag: box · click: inside · right-click or Shift-click: outside · wheel or arrow keys: slices · "
+    "Ctrl + wheel: zoom · middle drag: move"
+)
+OPENED = "Draw a box around a structure on one slice."
+TARGET_SET = "Target set. Now set the entry."
+ENTRY_SET = "Entry set. Choose what to avoid, then press “Find paths”."
+STOPPING = "Stopping at the next step …"
+NO_WAY = "No single limit makes a path possible. Move the entry or the target, or avoid less."
+ROOM_IS = (
+    "Room: certified distance beyond the margin, the tool’s radius and its error. "
+    "Hit: chance that the tool touches a structure, with its 95 % interval."
+)
+OUTDATED = "Prompts changed since this plan was made. Run the structure to 3D and plan again."
+NO_PLAN = "<p>No plan yet.</p>"
+PLAN_STEPS = (
+    "1. Run the structures to 3D and say under “Segment” what to avoid. 2. “Set target” and “Set entry” on the slices. "
+    "3. Find paths."
+)
+WISH_LABELS = {
+    "target_radius_mm": "target radius (mm)",
+    "entry_radius_mm": "entry radius (mm)",
+    "tool_radius_mm": "tool radius (mm)",
+    "base_margin_mm": "margin (mm)",
+    "margin_factor": "+ factor × spread",
+    "margin_cap_mm": "margin at most (mm)",
+    "max_length_mm": "longest path (mm)",
+    "max_angle_deg": "off the normal (°)",
+    "free_entry_mm": "free at entry (mm)",
+}
+ROLE_LABELS = {"ignore": "ignore", "avoid": "avoid", "inside": "stay inside"}
+_SIDE_NAMES = {
+    "L": "left",
+    "R": "right",
+    "P": "back",
+    "A": "front",
+    "S": "head",
+    "I": "feet",
+}
+
+
+def notice(kind: str, text: str) -> str:
+    """A line above the picture: ``kind`` is ``"info"``, ``"done"`` or ``"error"``.
+
+    Without text it is an empty line and not nothing, so that the picture does not jump under the person's hand.
+    """
+    if not text:
+        return '<div class="mv-notice mv-quiet">&nbsp;</div>'
+    role = "alert" if kind == "error" else "status"
+    return f'<div class="mv-notice mv-{kind}" role="{role}">{html.escape(text)}</div>'
+
+
+def side_name(letter: str) -> str:
+    """``"S"`` → ``"head"``."""
+    return _SIDE_NAMES[letter]
+
+
+def after_prompt(structure: Structure, log: PromptLog) -> str:
+    """What to say when the prompts changed."""
+    if not log.prompts:
+        return "No prompts are left. Draw a box around the structure."
+    if not structure.previews:
+        return "That says where the structure is not. Now draw a box, or click inside it."
+    if not any((found > 0.5).any() for slices in structure.previews.values() for found in slices.values()):
+        return "The model found nothing there. Try a box closer around the structure."
+    return "The dashed outline is the answer on this slice. Correct it with clicks, or press “Run to 3D”."
+
+
+def after_plan(plan: PlanResult | None) -> str:
+    """What to say when the planner has answered."""
+    if plan is None or not plan.feasible:
+        return "No path keeps every limit. See below what to relax; the report shows why."
+    best = plan.alternatives[0]
+    room = f"{best.certified_clearance_mm:.1f} mm of room"
+    return (
+        f"{len(plan.alternatives)} path(s) found; the best has {room} beyond all margins. Open the report to review it."
+    )

@@ -1,0 +1,1 @@
+"""How sure, and why: dropout sampling, uncertainty maps, saliency and its faithfulness checks."""

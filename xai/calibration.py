@@ -1,0 +1,215 @@
+"""Whether a probability of 0.8 is right eight times in ten near the surface, and the temperature that mends it.
+
+Calibration is looked at in a band around the true surface only: over a whole volume millions of background voxels at
+probability 0 make every model look perfect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prompts.errors import GeometryError
+from xai.errors import EmptyStructureError, UncertaintyError
+from xai.surface import signed_distance_mm
+
+__all__ = [
+    "ReliabilityDiagram",
+    "fit_temperature",
+    "measure_reliability",
+    "scale_temperature",
+    "surface_band",
+]
+
+_CHUNK = 1 << 22
+"""Values binned at a time: MONAI counts in float32, which is exact up to 2^24."""
+_LARGEST_LOGIT = 15.0
+"""Probabilities of exactly 0 and 1 count as sigmoid(−15) and sigmoid(15), 3e-7 away: about float32's step at 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReliabilityDiagram:
+    """Predicted probability against observed frequency, bin by bin."""
+
+    edges: NDArray[np.float64]
+    """(N + 1,) bounds of the bins over [0, 1]."""
+    confidence: NDArray[np.float64]
+    """(N,) mean predicted probability of the structure; NaN in an empty bin."""
+    frequency: NDArray[np.float64]
+    """(N,) share of voxels that are the structure; NaN in an empty bin."""
+    count: NDArray[np.int64]
+    """(N,) voxels."""
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """Gap between confidence and frequency, averaged over voxels (ECE)."""
+        filled = self.count > 0
+        gaps = np.abs(self.confidence - self.frequency)[filled]
+        return float(np.average(gaps, weights=self.count[filled]))
+
+    @property
+    def maximum_calibration_error(self) -> float:
+        """Largest gap of any filled bin (MCE)."""
+        return float(np.nanmax(np.abs(self.confidence - self.frequency)))
+
+
+def surface_band(
+    mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating], *, band_mm: float
+) -> NDArray[np.bool_]:
+    """Voxels whose centre lies within `band_mm` of the mask's outermost voxels, inside or outside.
+
+    Parameters
+    ----------
+    mask : (K, J, I) bool
+        Usually the true structure.
+    spacing_mm : (3,) float
+        Distance between voxel centres along k, j, i.
+
+    Raises
+    ------
+    EmptyStructureError
+        If the mask shows no surface.
+    UncertaintyError
+        If the band is negative.
+    """
+    if not band_mm >= 0:
+        raise UncertaintyError(f"Expected band_mm >= 0, got {band_mm}.")
+    return np.asarray(np.abs(signed_distance_mm(mask, spacing_mm)) <= band_mm)
+
+
+def measure_reliability(
+    probability: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None, bins: int = 15
+) -> ReliabilityDiagram:
+    """Compare predicted probabilities with the truth.
+
+    Parameters
+    ----------
+    probability : (...) float in [0, 1]
+    truth : (...) bool
+    within : (...) bool, optional
+        Where to look: :func:`surface_band` of the truth.
+    bins
+        Bins of equal width over [0, 1]; 15 as in [1]_.
+
+    Raises
+    ------
+    UncertaintyError
+        If a probability lies outside [0, 1].
+    GeometryError
+        If shapes differ.
+    EmptyStructureError
+        If no voxel is left to look at.
+
+    References
+    ----------
+    .. [1] Guo et al., On calibration of modern neural networks, ICML 2017, arXiv 1706.04599.
+    """
+    import torch
+    from monai.metrics.calibration import calibration_binning
+
+    if bins < 1:
+        raise UncertaintyError(f"Expected at least one bin, got {bins}.")
+    p, y = _paired(probability, truth, within)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise UncertaintyError(f"Expected probabilities in [0, 1], got values from {p.min()} to {p.max()}.")
+    sums = np.zeros((3, bins))
+    for start in range(0, p.size, _CHUNK):
+        piece = slice(start, start + _CHUNK)
+        predicted = torch.from_numpy(p[piece].astype(np.float32))[None, None]
+        observed = torch.from_numpy(y[piece].astype(np.float32))[None, None]
+        confidence, frequency, count = (
+            t[0, 0].double().numpy() for t in calibration_binning(predicted, observed, num_bins=bins)
+        )
+        sums += np.stack([np.nan_to_num(confidence) * count, np.nan_to_num(frequency) * count, count])
+    count = sums[2]
+    with np.errstate(invalid="ignore"):
+        confidence, frequency = sums[:2] / np.where(count > 0, count, np.nan)
+    return ReliabilityDiagram(np.linspace(0.0, 1.0, bins + 1), confidence, frequency, count.astype(np.int64))
+
+
+def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None) -> float:
+    """Temperature by which logits should be divided: the likeliest one for these voxels.
+
+    The log-likelihood is concave in 1/T, so the root of its slope is the only optimum. Fit on other patients than the
+    ones it is reported on.
+
+    Parameters
+    ----------
+    logits : (...) float
+    truth : (...) bool
+    within : (...) bool, optional
+        Where to look: :func:`surface_band` of the truth.
+
+    Returns
+    -------
+    float > 0
+        Above 1 where the model is too sure of itself, below 1 where it is not sure enough.
+
+    Raises
+    ------
+    UncertaintyError
+        If no positive, finite temperature is best: the logits separate the truth perfectly, or point away from it.
+    GeometryError
+        If shapes differ.
+    EmptyStructureError
+        If no voxel is left to look at.
+
+    References
+    ----------
+    .. [1] Guo et al., On calibration of modern neural networks, ICML 2017, arXiv 1706.04599, §4.2.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    z, y = _paired(logits, truth, within)
+    z = z.astype(np.float64)
+    if not np.isfinite(z).all():
+        raise UncertaintyError("Expected finite logits, got NaN or infinity.")
+
+    def slope(inverse: float) -> float:
+        return float(np.mean((expit(inverse * z) - y) * z))
+
+    if slope(0.0) >= 0:
+        raise UncertaintyError("The logits say nothing about the truth, or its opposite: no temperature mends that.")
+    if np.where(y, z > 0, z < 0).all():
+        raise UncertaintyError(
+            "The logits separate the truth perfectly here, so the best temperature is 0: widen the band or add cases."
+        )
+    high = 1.0
+    while slope(high) < 0:
+        high *= 2.0
+    return 1.0 / float(brentq(slope, 0.0, high, xtol=1e-12))
+
+
+def scale_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.float32]:
+    """Probabilities after dividing their logits by `temperature`; which side of one half they lie on stays.
+
+    Raises
+    ------
+    UncertaintyError
+        If a probability lies outside [0, 1] or the temperature is not positive and finite.
+    """
+    from scipy.special import expit, logit
+
+    p = np.asarray(probability, dtype=np.float64)
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise UncertaintyError(f"Expected a positive, finite temperature, got {temperature}.")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise UncertaintyError("Expected probabilities in [0, 1]: apply a sigmoid to logits.")
+    logits = np.clip(logit(p), -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return np.asarray(expit(logits / temperature), dtype=np.float32)
+
+
+def _paired(
+    values: ArrayLike, truth: ArrayLike, within: ArrayLike | None
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    v, y = np.asarray(values), np.asarray(truth, dtype=bool)
+    where = np.ones(v.shape, dtype=bool) if within is None else np.asarray(within, dtype=bool)
+    if not v.shape == y.shape == where.shape:
+        raise GeometryError(f"Expected arrays of one shape, got {v.shape}, {y.shape} and {where.shape}.")
+    if not where.any():
+        raise EmptyStructureError("No voxel lies where calibration should be measured: widen the band.")
+    return v[where], y[where]

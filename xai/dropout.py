@@ -1,0 +1,242 @@
+"""Monte-Carlo dropout: which layers drop, how to add some to a network without, and runs that can be repeated.
+
+SAM, MedSAM and LiteMedSAM carry no active dropout, so sampling them as they come gives the same answer every time.
+:func:`insert_dropout` adds it after chosen layers through hooks: no parameter is added, and weights load before or
+after. :func:`active_dropout` then turns dropout, and nothing else, on.
+
+The masks do not come from torch's random state. Run `t` of layer `l` under seed `s` keeps the same entries on every
+call, in every batch and on every device, so that run `t` of all slices is one coherent structure and the first eight
+of sixteen runs are the same as eight runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xai.errors import UncertaintyError, ZeroVarianceError
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
+
+__all__ = [
+    "SAM_MASK_DECODER_LAYERS",
+    "InsertedDropout",
+    "active_dropout",
+    "dropout_modules",
+    "insert_dropout",
+    "require_variance",
+]
+
+SAM_MASK_DECODER_LAYERS = ("*.out_proj", "*.mlp.lin2", "upscale_conv1")
+"""Where SAM's mask decoder drops: after each attention and each MLP, before the residual sum (the places of the
+original transformer, arXiv 1706.03762 §5.4), and in the features that are upscaled to the mask."""
+
+_CHILD = "inserted_dropout"
+_AXIS = "channel_axis"
+_ADVICE = (
+    "Insert dropout first (xai.dropout.insert_dropout; SAM, MedSAM and LiteMedSAM have none of their own) and run the "
+    "samples inside xai.dropout.active_dropout."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InsertedDropout:
+    """Dropout added to a network: after which layers, and at which rate."""
+
+    layers: tuple[str, ...]
+    rate: float
+    _parents: tuple[Any, ...]
+    _handles: tuple[Any, ...]
+
+    def remove(self) -> None:
+        """Take it out again; the network is as it was."""
+        for parent, handle in zip(self._parents, self._handles, strict=True):
+            handle.remove()
+            if hasattr(parent, _CHILD):
+                delattr(parent, _CHILD)
+
+
+def dropout_modules(network: Module) -> dict[str, Module]:
+    """Dropout layers of `network` that can drop anything (rate strictly between 0 and 1), by name.
+
+    Knows ``torch.nn.Dropout``, ``Dropout1d``, ``Dropout2d``, ``Dropout3d`` and what :func:`insert_dropout` added.
+    Functional dropout inside a layer's ``forward`` (as in ``torch.nn.MultiheadAttention``) cannot be seen or activated.
+    """
+    from torch import nn
+
+    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+    return {
+        name: module for name, module in network.named_modules() if isinstance(module, kinds) and 0.0 < module.p < 1.0
+    }
+
+
+def insert_dropout(
+    network_part: Module, rate: float, *, layers: Sequence[str] = SAM_MASK_DECODER_LAYERS
+) -> InsertedDropout:
+    """Add channel dropout after layers of a network that has none.
+
+    Whole channels are dropped, as in ``Dropout2d``: an output channel of a convolution, a feature of a linear layer for
+    all tokens alike. A mask therefore does not depend on the number of prompts or tokens.
+
+    Parameters
+    ----------
+    network_part : torch.nn.Module
+        For instance ``sam.mask_decoder``. Its ``state_dict`` keeps its keys.
+    rate : float
+        Share of dropped channels, strictly between 0 and 1.
+    layers
+        Patterns (``fnmatch``) of names of linear or convolution layers inside `network_part`.
+
+    Raises
+    ------
+    UncertaintyError
+        If the rate is out of range, a pattern fits no layer, a layer has no known channel axis, or has dropout already.
+
+    References
+    ----------
+    .. [1] Gal, Ghahramani, Dropout as a Bayesian approximation, ICML 2016, arXiv 1506.02142.
+    .. [2] Tompson et al., Efficient object localization using convolutional networks (channel dropout), CVPR 2015,
+       doi:10.1109/CVPR.2015.7298664.
+    """
+    from torch import nn
+
+    if not 0.0 < rate < 1.0:
+        raise UncertaintyError(f"Expected a dropout rate strictly between 0 and 1, got {rate}.")
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    by_name = dict(network_part.named_modules())
+    chosen: list[str] = []
+    for pattern in layers:
+        fitting = [name for name in by_name if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise UncertaintyError(f"No layer of {type(network_part).__name__} fits {pattern!r}; give names it has.")
+        chosen.extend(name for name in fitting if name not in chosen)
+    for name in chosen:
+        if not isinstance(by_name[name], (nn.Linear, *convolutions)):
+            kind = type(by_name[name]).__name__
+            raise UncertaintyError(f"Expected linear or convolution layers, {name!r} is a {kind}: name a layer inside.")
+        if hasattr(by_name[name], _CHILD):
+            raise UncertaintyError(f"Layer {name!r} has inserted dropout already; remove that first.")
+
+    handles = []
+    for name in chosen:
+        layer = by_name[name]
+        drop = nn.Dropout(rate).train(layer.training)
+        setattr(drop, _AXIS, 1 if isinstance(layer, convolutions) else -1)
+        layer.add_module(_CHILD, drop)
+        handles.append(layer.register_forward_hook(_drop_output))
+    return InsertedDropout(tuple(chosen), float(rate), tuple(by_name[name] for name in chosen), tuple(handles))
+
+
+@contextmanager
+def active_dropout(network: Module, seed: int, *, first_run: int = 0, runs: int | None = None) -> Iterator[None]:
+    """Inside, dropout is on and everything else (batch norm, ...) is in evaluation mode.
+
+    Entry `b` of the batch axis (axis 0) is run ``first_run + b``. With `runs`, a batch of ``n · runs`` holds n inputs
+    one after the other, each with all its runs. The same layer drops the same entries however often it is called.
+    Afterwards every train/eval flag is as it was; torch's random state is never touched. The hooks sit on the network
+    while inside, so two threads must not share it at that moment.
+
+    Channel dropout (inserted, ``Dropout2d``, ...) drops the same channels whatever the size of the input; plain
+    ``Dropout`` drops single entries, the same ones only for inputs of the same size.
+
+    Raises
+    ------
+    ZeroVarianceError
+        If there is no dropout to activate.
+    UncertaintyError
+        If `seed`, `first_run` or `runs` cannot be right, or a batch is not a multiple of `runs`.
+    """
+    drops = dropout_modules(network)
+    if not drops:
+        raise ZeroVarianceError(f"Expected active dropout in {type(network).__name__}, found none. {_ADVICE}")
+    if seed < 0 or first_run < 0 or (runs is not None and runs < 1):
+        raise UncertaintyError(f"Expected seed >= 0, first_run >= 0, runs >= 1; got {seed}, {first_run}, {runs}.")
+    was_training = {module: module.training for module in network.modules()}
+    handles = []
+    try:
+        network.eval()
+        for index, drop in enumerate(drops.values()):
+            mask = _RunMask(seed=int(seed), layer=index, first_run=int(first_run), runs=runs)
+            handles.append(drop.register_forward_hook(mask))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in was_training.items():
+            module.training = training
+
+
+def require_variance(samples: ArrayLike) -> None:
+    """Refuse stochastic runs that do not differ anywhere.
+
+    Parameters
+    ----------
+    samples : (T, ...) float
+        Logits or probabilities of T runs, before any thresholding.
+
+    Raises
+    ------
+    ZeroVarianceError
+        If there are fewer than two runs, or all are equal to the last bit.
+    UncertaintyError
+        If a value is not finite.
+    """
+    runs = np.asarray(samples)
+    if runs.ndim < 1 or runs.shape[0] < 2:
+        raise ZeroVarianceError(f"Expected at least 2 stochastic runs along axis 0, got shape {runs.shape}.")
+    if not np.isfinite(runs).all():
+        raise UncertaintyError("Expected finite samples, got NaN or infinity; a lower dropout rate may help.")
+    if all(np.array_equal(run, runs[0]) for run in runs[1:]):
+        raise ZeroVarianceError(f"All {runs.shape[0]} stochastic runs are equal: dropout was not active. {_ADVICE}")
+
+
+def _drop_output(layer: Module, arguments: tuple[Any, ...], output: torch.Tensor) -> Any:
+    return getattr(layer, _CHILD)(output)
+
+
+@dataclass(frozen=True, slots=True)
+class _RunMask:
+    """Hook on a dropout layer in evaluation mode, where it passes its input on: drops by seed, layer and run."""
+
+    seed: int
+    layer: int
+    first_run: int
+    runs: int | None
+
+    def __call__(self, drop: Module, arguments: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        batch = output.shape[0]
+        runs = batch if self.runs is None else self.runs
+        if batch % runs:
+            raise UncertaintyError(f"Expected a batch that is a multiple of {runs} runs, got {batch}.")
+        shape = _mask_shape(drop, tuple(output.shape))
+        rate = float(drop.p)  # type: ignore[arg-type]
+        kept = np.stack([self._kept(self.first_run + run, shape, rate) for run in range(runs)])
+        scaled = torch.from_numpy(np.tile(kept, (batch // runs, *[1] * len(shape)))).to(output)
+        return output * scaled.div_(1.0 - rate)
+
+    def _kept(self, run: int, shape: tuple[int, ...], rate: float) -> NDArray[np.float32]:
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.layer, run))))
+        return (generator.random(shape, dtype=np.float32) >= rate).astype(np.float32)
+
+
+def _mask_shape(drop: Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of one run's mask, which broadcasts over everything but what the layer drops independently."""
+    from torch import nn
+
+    axis = getattr(drop, _AXIS, None)
+    if axis is None:
+        if isinstance(drop, nn.Dropout):
+            return shape[1:]
+        axis = 1
+    axis %= len(shape)
+    return tuple(size if position == axis else 1 for position, size in enumerate(shape))[1:]

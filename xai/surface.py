@@ -1,0 +1,156 @@
+"""Signed distance to the surface of a mask, and how far the surfaces of stochastic runs lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prompts.errors import GeometryError
+from xai.errors import EmptyStructureError, UncertaintyError
+
+__all__ = ["boundary_spread_mm", "signed_distance_mm"]
+
+
+def signed_distance_mm(mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float32]:
+    """Exact distance to the centres of the outermost voxels of a mask, negative inside.
+
+    Distances to voxel centres of one layer, not to the nearest voxel of the other class: that one jumps by a voxel
+    across the surface, this one passes through zero. Where the mask meets the border of the array it is taken to go on.
+
+    Parameters
+    ----------
+    mask : (K, J, I) bool
+    spacing_mm : (3,) float
+        Distance between voxel centres along k, j, i. The grid must be orthogonal.
+
+    Returns
+    -------
+    (K, J, I) float32, mm
+
+    Raises
+    ------
+    EmptyStructureError
+        If the mask is empty, or fills the whole array and so shows no surface.
+    GeometryError
+        If shape and spacing do not fit.
+    """
+    inside = np.asarray(mask, dtype=bool)
+    spacing = _require_spacing(spacing_mm, inside.ndim)
+    return _signed_distance(inside, spacing)
+
+
+def boundary_spread_mm(
+    masks: Iterable[ArrayLike],
+    spacing_mm: Sequence[float] | NDArray[np.floating],
+    *,
+    band_mm: float | None = None,
+    outside: float = np.nan,
+) -> NDArray[np.float32]:
+    """Spread of the surface across stochastic runs.
+
+    Parameters
+    ----------
+    masks : (T, K, J, I) bool
+        Masks of T >= 2 runs on one grid; an array or any iterable of (K, J, I) masks.
+    spacing_mm : (3,) float
+        Distance between voxel centres along k, j, i. The grid must be orthogonal.
+    band_mm
+        Compute only in the box that holds all runs and this much around; much faster for small structures and still
+        exact there. None computes everywhere.
+    outside
+        Value beyond that box, where nothing was computed.
+
+    Returns
+    -------
+    (K, J, I) float32
+        Standard deviation (over the T runs, not T − 1) of the signed distance to the surface, in mm. Two parallel
+        planes 2d apart give d everywhere.
+
+    Raises
+    ------
+    EmptyStructureError
+        If a run is empty: its surface is nowhere.
+    UncertaintyError
+        If there are fewer than two runs, or the band is negative.
+    GeometryError
+        If shapes or spacing do not fit.
+    """
+    if band_mm is not None and not band_mm >= 0:
+        raise UncertaintyError(f"Expected band_mm >= 0 or None, got {band_mm}.")
+    crops = [_Crop.of(mask, number) for number, mask in enumerate(masks)]
+    if len(crops) < 2:
+        raise UncertaintyError(f"Expected at least 2 runs, got {len(crops)}: a spread needs a second opinion.")
+    shape = crops[0].shape
+    if any(crop.shape != shape for crop in crops):
+        raise GeometryError(f"Expected runs on one grid, got shapes {sorted({crop.shape for crop in crops})}.")
+    spacing = _require_spacing(spacing_mm, len(shape))
+
+    low, high = np.zeros(len(shape), dtype=int), np.array(shape)
+    if band_mm is not None:
+        margin = (
+            np.ceil(band_mm / spacing).astype(int) + 1
+        )  # one more, so that the outermost voxels see their neighbour
+        low = np.maximum(np.min([crop.low for crop in crops], axis=0) - margin, 0)
+        high = np.minimum(np.max([crop.high for crop in crops], axis=0) + margin, shape)
+    mean = np.zeros(tuple(high - low), dtype=np.float32)
+    squares = np.zeros_like(mean)
+    for count, crop in enumerate(crops, start=1):  # Welford: one pass, no cancellation
+        distance = _signed_distance(crop.within(low, high), spacing)
+        change = distance - mean
+        mean += change / count
+        squares += change * (distance - mean)
+    spread = np.full(shape, outside, dtype=np.float32)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    spread[box] = np.sqrt(np.maximum(squares, 0.0) / len(crops))
+    return spread
+
+
+class _Crop:
+    """The smallest box of a mask that holds all of it, so that many runs fit in memory."""
+
+    __slots__ = ("high", "inside", "low", "shape")
+
+    def __init__(
+        self, shape: tuple[int, ...], low: NDArray[np.int_], high: NDArray[np.int_], inside: NDArray[np.bool_]
+    ) -> None:
+        self.shape, self.low, self.high, self.inside = shape, low, high, inside
+
+    @classmethod
+    def of(cls, mask: ArrayLike, number: int) -> _Crop:
+        whole = np.asarray(mask, dtype=bool)
+        if not whole.any():
+            raise EmptyStructureError(
+                f"Run {number} is empty, so its surface is nowhere: lower the dropout rate or add a prompt."
+            )
+        axes = range(whole.ndim)
+        filled = [np.flatnonzero(whole.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
+        low, high = np.array([f[0] for f in filled]), np.array([f[-1] + 1 for f in filled])
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        return cls(whole.shape, low, high, whole[box].copy())
+
+    def within(self, low: NDArray[np.int_], high: NDArray[np.int_]) -> NDArray[np.bool_]:
+        whole = np.zeros(tuple(high - low), dtype=bool)
+        whole[tuple(slice(a, b) for a, b in zip(self.low - low, self.high - low, strict=True))] = self.inside
+        return whole
+
+
+def _signed_distance(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
+    import edt
+    from scipy.ndimage import binary_erosion
+
+    if not inside.any():
+        raise EmptyStructureError("Expected a structure, got an empty mask: its surface is nowhere.")
+    surface = inside & ~binary_erosion(inside, border_value=1)
+    if not surface.any():
+        raise EmptyStructureError("The mask fills the whole array: its surface is outside the field of view.")
+    distance: NDArray[np.float32] = edt.edt(~surface, anisotropy=tuple(map(float, spacing)), parallel=0)
+    return np.where(inside, -distance, distance)
+
+
+def _require_spacing(spacing_mm: Sequence[float] | NDArray[np.floating], ndim: int) -> NDArray[np.float64]:
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    if spacing.shape != (ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise GeometryError(f"Expected {ndim} positive spacings in mm, one per array axis, got {spacing.tolist()}.")
+    return spacing
