@@ -67,6 +67,10 @@ class Parts:
     tabs: gr.Tabs
     plan: PlanPanel
 
+    def doors(self) -> list[Any]:
+        """What lets a study in. Shut until the page has its workbench: a click before that would find none."""
+        return [self.open, self.upload, self.resume]
+
     def shown(self) -> list[Any]:
         """The components of :func:`updates`, in its order."""
         return [*(getattr(self, name) for name in _SHOWN), self.plan.answer, self.plan.choice, self.plan.links]
@@ -129,15 +133,21 @@ def build_parts() -> Parts:
 
 def _study_tab() -> dict[str, Any]:
     path = gr.Textbox(
-        label="Path of a study", placeholder="DICOM folder, zip, DICOM file or NIfTI", max_lines=1, elem_id="path"
+        label="Path of a study",
+        placeholder="DICOM folder, zip, DICOM file or NIfTI",
+        max_lines=1,
+        interactive=False,
+        elem_id="path",
     )
     with gr.Row():
-        open_button = gr.Button("Open", variant="primary", elem_id="open")
-        upload = gr.UploadButton("Upload zip or NIfTI", size="lg", elem_id="upload")
+        open_button = gr.Button("Open", variant="primary", interactive=False, elem_id="open")
+        upload = gr.UploadButton("Upload zip or NIfTI", size="lg", interactive=False, elem_id="upload")
     series = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
     straighten = gr.Checkbox(label="Straighten the gantry tilt (resamples the study)", visible=False)
     study = gr.HTML(facts.study_html(None), elem_id="study-facts", apply_default_css=False)
-    resume = gr.UploadButton("Resume from prompts.json", file_types=[".json"], size="sm", elem_id="resume")
+    resume = gr.UploadButton(
+        "Resume from prompts.json", file_types=[".json"], size="sm", interactive=False, elem_id="resume"
+    )
     return {
         "path": path,
         "open": open_button,

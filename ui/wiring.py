@@ -50,7 +50,8 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
     def begin(request: gr.Request) -> list[Any]:
         workbench = registry.begin(str(request.session_hash))
         welcome = handlers.screen(workbench, wording.notice("info", wording.NO_STUDY))
-        return [workbench.token, str(registry.settings.study or ""), *updates(welcome)]
+        path = gr.update(value=str(registry.settings.study or ""), interactive=True)
+        return [workbench.token, path, *[gr.update(interactive=True)] * len(parts.doors()), *updates(welcome)]
 
     def open_first(token: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
         if registry.settings.study is None:
@@ -62,7 +63,7 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
     def end(request: gr.Request) -> None:
         registry.close(str(request.session_hash))
 
-    page.load(begin, None, [parts.token, parts.path, *parts.shown()], **_QUICK).then(
+    page.load(begin, None, [parts.token, parts.path, *parts.doors(), *parts.shown()], **_QUICK).then(
         open_first, [parts.token], parts.shown(), show_progress_on=parts.notice, **_LONG
     )
     page.unload(end)
