@@ -7,6 +7,7 @@
     ├── GeometryError (ValueError)
     ├── EmptyStructureError (ValueError)
     ├── UncertaintyError (ValueError)        samples or probabilities from which no uncertainty can be computed
+    │   └── TooFewPatientsError              a confidence that so few calibration patients cannot give
     ├── ZeroVarianceError (RuntimeError)
     ├── SaliencyError (ValueError)
     ├── StudyError (ValueError)              files that are not one regular scalar volume
@@ -22,7 +23,7 @@
 from __future__ import annotations
 
 from prompts.errors import GeometryError, MedsamPlannerError, PromptError
-from xai.errors import EmptyStructureError, SaliencyError, UncertaintyError, ZeroVarianceError
+from xai.errors import EmptyStructureError, SaliencyError, TooFewPatientsError, UncertaintyError, ZeroVarianceError
 
 __all__ = [
     "AmbiguousSeriesError",
@@ -37,6 +38,7 @@ __all__ = [
     "PromptError",
     "SaliencyError",
     "StudyError",
+    "TooFewPatientsError",
     "UncertaintyError",
     "WeightsError",
     "ZeroVarianceError",

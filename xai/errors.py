@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prompts.errors import MedsamPlannerError
 
-__all__ = ["EmptyStructureError", "SaliencyError", "UncertaintyError", "ZeroVarianceError"]
+__all__ = ["EmptyStructureError", "SaliencyError", "TooFewPatientsError", "UncertaintyError", "ZeroVarianceError"]
 
 
 class EmptyStructureError(MedsamPlannerError, ValueError):
@@ -13,6 +13,10 @@ class EmptyStructureError(MedsamPlannerError, ValueError):
 
 class UncertaintyError(MedsamPlannerError, ValueError):
     """Samples, probabilities or settings from which no uncertainty or calibration can be computed."""
+
+
+class TooFewPatientsError(UncertaintyError):
+    """Fewer calibration patients than the confidence asked for needs; the message says how many it needs."""
 
 
 class ZeroVarianceError(MedsamPlannerError, RuntimeError):
