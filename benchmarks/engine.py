@@ -81,7 +81,7 @@ def measure(variant: str) -> Figures:
     from medsam_planner.engine.medsam import MedSam
     from medsam_planner.engine.protocol import PromptableModel, SlicePrompt
     from medsam_planner.engine.registry import load_model
-    from medsam_planner.engine.threads import torch_threads
+    from medsam_planner.engine.threads import compute_threads
     from medsam_planner.engine.zoom import extract, prompt_to_crop
     from medsam_planner.errors import WeightsError
 
@@ -103,7 +103,7 @@ def measure(variant: str) -> Figures:
     (crop,) = model.crops(prompt, image.shape, SPACING_MM)
     field, asked = extract(image, crop)[None], prompt_to_crop(prompt, crop)
     loaded_mib = peak_mib()
-    with torch_threads(1):  # as the slice segmenter does; MedSAM's encoder takes more for itself
+    with compute_threads(1):  # as the slice segmenter does; MedSAM's encoder takes more for itself
         if repeats > 1:
             model.encode(field)
         start = perf_counter()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, SaliencyGraph
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
-from medsam_planner.engine.threads import torch_threads
+from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
 from medsam_planner.errors import SaliencyError
 from medsam_planner.progress import Progress, track
@@ -77,7 +77,7 @@ def explain(
     saliency = np.zeros(mask.shape, dtype=np.float32)
     field = np.zeros(mask.shape, dtype=bool)
     shape, side = segmenter.slice_shape(axis), segmenter.model.size
-    with torch_threads(1):
+    with compute_threads(1):
         for part in track(slices, "Grad-CAM", progress):
             cam = _cam(_graph(segmenter, axis, part), part.frozen, (side, side))[0]
             np.moveaxis(saliency, axis, 0)[part.index] = paste(cam, part.crop, shape, 0.0)

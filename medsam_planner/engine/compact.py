@@ -96,7 +96,7 @@ class CompactModel:
             return logits
 
         inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
-        return SaliencyGraph(inputs, forward, network.encoder.stages[2])
+        return SaliencyGraph(inputs, forward, network.encoder.stages[1])
 
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
         """Fields worth looking at, square in mm.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.errors import GeometryError
 
-__all__ = ["click_spot", "normalise", "prompt_maps"]
+__all__ = ["click_spot", "normalise", "percentile_stretched", "prompt_maps"]
 
 
 def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -30,11 +30,9 @@ def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
     result = np.zeros((batch, 3, side, side), dtype=np.float32)
     for index, image in enumerate(np.asarray(images, dtype=np.float32)):
         ordered = np.sort(image, axis=None)
-        low, high = ordered[int(0.01 * (ordered.size - 1))], ordered[int(0.99 * (ordered.size - 1))]
         if ordered[-1] - ordered[0] < 1e-6:
             continue
-        span = max(float(high - low), 1e-6)
-        result[index, 0] = np.clip((image - low) * (2 / span) - 1, -1.5, 1.5)
+        result[index, 0], span = _stretched(image, ordered)
         central = np.sort(image[quarter : side - quarter, quarter : side - quarter], axis=None)
         dark, bright = central[int(0.05 * (central.size - 1))], central[int(0.95 * (central.size - 1))]
         contrast = max(float(bright - dark), 0.02 * span)
@@ -43,6 +41,20 @@ def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
         right = np.searchsorted(ordered, image, side="right")
         result[index, 2] = (left + right) * (1.0 / ordered.size) - 1
     return result
+
+
+def percentile_stretched(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, N) intensities between the crop's 1st and 99th percentiles as [-1, 1], at most 1.5 off; 0 for a flat crop."""
+    ordered = np.sort(image, axis=None)
+    if ordered[-1] - ordered[0] < 1e-6:
+        return np.zeros_like(image, dtype=np.float32)
+    return _stretched(image, ordered)[0]
+
+
+def _stretched(image: NDArray[np.float32], ordered: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    low, high = ordered[int(0.01 * (ordered.size - 1))], ordered[int(0.99 * (ordered.size - 1))]
+    span = max(float(high - low), 1e-6)
+    return np.clip((image - low) * (2 / span) - 1, -1.5, 1.5).astype(np.float32), span
 
 
 def click_spot(position: NDArray[np.float64], size: int) -> NDArray[np.float32]:
@@ -60,7 +72,7 @@ def prompt_maps(
     Parameters
     ----------
     prompt : SlicePrompt
-        In model pixels; its mask, if any, is (size, size).
+        In model pixels; its mask and example, if any, are (size, size).
     size : int
         Side of the model's input in pixels.
     previous_logits : (size, size) float32, optional
@@ -68,11 +80,12 @@ def prompt_maps(
 
     Returns
     -------
-    (8, size, size) float32
+    (9, size, size) float32
         Soft ellipse of the box, soft inside of the box, positive clicks, negative clicks, mask probability, whether
-        there is a mask, previous answer in [-1, 1], whether there is one.
+        there is a mask, previous answer in [-1, 1], whether there is one, the example's intensity in [0.25, 1.75] (0
+        where there is none).
     """
-    maps = np.zeros((8, size, size), dtype=np.float32)
+    maps = np.zeros((9, size, size), dtype=np.float32)
     axis = np.arange(size, dtype=np.float32)
     if prompt.box is not None:
         centre = (prompt.box[:2] + prompt.box[2:]) / 2
@@ -92,6 +105,10 @@ def prompt_maps(
             raise GeometryError(f"Expected a mask of {size} x {size} model pixels, got shape {prompt.mask.shape}.")
         maps[4] = prompt.mask
         maps[5] = 1
+    if prompt.example is not None:
+        if prompt.example.shape != (size, size):
+            raise GeometryError(f"Expected an example of {size} x {size} model pixels, got {prompt.example.shape}.")
+        maps[8] = 1 + 0.5 * percentile_stretched(prompt.example)
     if previous_logits is not None:
         maps[6] = np.tanh(np.asarray(previous_logits, dtype=np.float32) / 4)
         maps[7] = 1

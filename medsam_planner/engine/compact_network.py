@@ -1,8 +1,10 @@
 """The compact promptable network: an image encoder without prompts, a decoder that is mostly prompts.
 
-The encoder sees the normalised crop only, so its pyramid can be cached. The decoder builds a pyramid of the prompt
-maps, adds it to the encoder's at every scale, and returns a mask and a predicted IoU. Channel dropout sits in the
-decoder alone (Gal and Ghahramani 2016, arXiv 1506.02142; whole channels as in Tompson et al. 2015,
+The encoder sees the normalised crop only, so its pyramid can be cached. The decoder is a U-net of its own: prompt maps
+go down and meet the image's features at every scale, the answer comes up. Both work at half the input's resolution and
+below; pixels are folded into channels at the door and unfolded in the answer (Shi et al. 2016,
+doi 10.1109/CVPR.2016.207), because on a CPU it is the full-resolution maps that cost time. Channel dropout sits in the
+decoder's way up alone (Gal and Ghahramani 2016, arXiv 1506.02142; whole channels as in Tompson et al. 2015,
 doi 10.1109/CVPR.2015.7298664).
 """
 
@@ -18,8 +20,10 @@ __all__ = ["IMAGE_CHANNELS", "PROMPT_CHANNELS", "CompactArchitecture", "CompactN
 
 IMAGE_CHANNELS = 3
 """Percentile-stretched, centre-stretched and rank-equalised intensity (see ``compact_inputs.normalise``)."""
-PROMPT_CHANNELS = 8
+PROMPT_CHANNELS = 9
 """See ``compact_inputs.prompt_maps``."""
+_FOLD = 2
+"""Side of the square of pixels that becomes channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,11 @@ class CompactArchitecture:
     """What must be known to rebuild the network before its weights are read."""
 
     size: int = 96
-    """Side of the input in pixels; a multiple of 2 ** (levels - 1)."""
-    encoder_widths: tuple[int, ...] = (16, 32, 64, 128, 192)
-    decoder_widths: tuple[int, ...] = (16, 32, 64, 96, 160)
-    encoder_blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
+    """Side of the input in pixels; a multiple of 2 ** scales."""
+    encoder_widths: tuple[int, ...] = (16, 64, 128, 256)
+    """Channels at a half, a quarter, … of the input's resolution."""
+    decoder_widths: tuple[int, ...] = (24, 64, 128, 192)
+    encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)
     """Residual blocks at each encoder scale, the finest first."""
     dropout: float = 0.15
     """Share of decoder channels dropped in training and in stochastic runs."""
@@ -40,19 +45,15 @@ class CompactArchitecture:
         return asdict(self)
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels)
-
-
 class _Residual(nn.Module):
     """Two 3 × 3 convolutions around the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.first_norm = _norm(channels)
+        self.first_norm = nn.BatchNorm2d(channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.second_norm = _norm(channels)
+        self.second_norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,10 +67,19 @@ class _Step(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
-        self.norm = _norm(channels_out)
+        self.norm = nn.BatchNorm2d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.norm(self.convolution(x)))
+
+
+def _steps(channels: int, widths: tuple[int, ...]) -> nn.ModuleList:
+    """One step into each scale; the first takes `channels` folded maps."""
+    previous = (channels * _FOLD**2, *widths[:-1])
+    return nn.ModuleList(
+        _Step(channels_in, width, 1 if scale == 0 else 2)
+        for scale, (channels_in, width) in enumerate(zip(previous, widths, strict=True))
+    )
 
 
 class Encoder(nn.Module):
@@ -78,13 +88,11 @@ class Encoder(nn.Module):
     def __init__(self, architecture: CompactArchitecture) -> None:
         super().__init__()
         widths = architecture.encoder_widths
-        previous = (IMAGE_CHANNELS, *widths[:-1])
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                _Step(channels_in, width, 1 if scale == 0 else 2),
-                *(_Residual(width) for _ in range(architecture.encoder_blocks[scale])),
+            nn.Sequential(step, *(_Residual(width) for _ in range(blocks)))
+            for step, width, blocks in zip(
+                _steps(IMAGE_CHANNELS, widths), widths, architecture.encoder_blocks, strict=True
             )
-            for scale, (channels_in, width) in enumerate(zip(previous, widths, strict=True))
         )
         self.necks = nn.ModuleList(
             nn.Conv2d(width, out, 1) for width, out in zip(widths, architecture.decoder_widths, strict=True)
@@ -92,7 +100,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         pyramid = []
-        x = images
+        x = functional.pixel_unshuffle(images, _FOLD)
         for stage, neck in zip(self.stages, self.necks, strict=True):
             x = stage(x)
             pyramid.append(neck(x))
@@ -100,42 +108,37 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Image pyramid and (B, 8, N, N) prompt maps → (B, N, N) logits and (B,) predicted-IoU logits."""
+    """Image pyramid and (B, 9, N, N) prompt maps → (B, N, N) logits and (B,) predicted-IoU logits."""
 
     def __init__(self, architecture: CompactArchitecture) -> None:
         super().__init__()
         widths = architecture.decoder_widths
-        previous = (PROMPT_CHANNELS, *widths[:-1])
-        self.prompt_steps = nn.ModuleList(
-            _Step(channels_in, width, 1 if scale == 0 else 2)
-            for scale, (channels_in, width) in enumerate(zip(previous, widths, strict=True))
-        )
+        self.prompt_steps = _steps(PROMPT_CHANNELS, widths)
+        # At the finest scale prompt and image are only added: maps of that size cost most and say least.
+        self.meetings = nn.ModuleList(nn.ReLU() if scale == 0 else _Residual(n) for scale, n in enumerate(widths))
         self.fusions = nn.ModuleList(_Residual(width) for width in widths)
         self.dropouts = nn.ModuleList(nn.Dropout2d(architecture.dropout) for _ in widths)
         self.ascents = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1))
-        self.mask_head = nn.Conv2d(widths[0], 1, 1)
+        self.mask_head = nn.Conv2d(widths[0], _FOLD**2, 1)
         self.quality_head = nn.Sequential(
             nn.Linear(widths[-1] + widths[1] + widths[0] + 2, 96), nn.ReLU(), nn.Linear(96, 1)
         )
 
     def forward(self, pyramid: list[Tensor], prompts: Tensor) -> tuple[Tensor, Tensor]:
-        asked = []
-        x = prompts
-        for step in self.prompt_steps:
-            x = step(x)
-            asked.append(x)
+        met = []
+        x = functional.pixel_unshuffle(prompts, _FOLD)
+        for step, image, meeting in zip(self.prompt_steps, pyramid, self.meetings, strict=True):
+            x = meeting(step(x) + image)
+            met.append(x)
         summaries: dict[int, Tensor] = {}
-        ascending: Tensor | None = None
         for scale in reversed(range(len(pyramid))):
-            fused = pyramid[scale] + asked[scale]
-            if ascending is not None:
-                ascending = self.ascents[scale](ascending)
-                fused = fused + functional.interpolate(
-                    ascending, scale_factor=2.0, mode="bilinear", align_corners=False
+            if scale + 1 < len(pyramid):
+                x = met[scale] + functional.interpolate(
+                    self.ascents[scale](x), scale_factor=2.0, mode="bilinear", align_corners=False
                 )
-            ascending = self.dropouts[scale](self.fusions[scale](fused))
-            summaries[scale] = ascending
-        logits = self.mask_head(ascending).float()
+            x = self.dropouts[scale](self.fusions[scale](x))
+            summaries[scale] = x
+        logits = functional.pixel_shuffle(self.mask_head(x).float(), _FOLD)
         quality = self.quality_head(self._summary(summaries, logits).to(logits.dtype))
         return logits[:, 0], quality[:, 0]
 
@@ -143,15 +146,15 @@ class Decoder(nn.Module):
     def _summary(maps: dict[int, Tensor], logits: Tensor) -> Tensor:
         """Features inside the proposed mask and how sure and how large it is."""
         inside = torch.sigmoid(logits.detach())
-        half = functional.avg_pool2d(inside, 2)
+        half, quarter = functional.avg_pool2d(inside, 2), functional.avg_pool2d(inside, 4)
         finest, middle, coarsest = maps[0].float(), maps[1].float(), maps[max(maps)].float()
         area = inside.mean((2, 3))
         contrast = (inside * (1 - inside)).mean((2, 3)) / (area + 1e-3)
         return torch.cat(
             [
                 coarsest.mean((2, 3)),
-                (middle * half).sum((2, 3)) / (half.sum((2, 3)) + 1.0),
-                (finest * inside).sum((2, 3)) / (inside.sum((2, 3)) + 1.0),
+                (middle * quarter).sum((2, 3)) / (quarter.sum((2, 3)) + 1.0),
+                (finest * half).sum((2, 3)) / (half.sum((2, 3)) + 1.0),
                 area,
                 contrast,
             ],
@@ -169,7 +172,7 @@ class CompactNetwork(nn.Module):
         self.decoder = Decoder(architecture)
 
     def forward(self, images: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, N, N) and (B, 8, N, N) → (B, N, N) mask logits, (B,) logits of the predicted IoU."""
+        """(B, 3, N, N) and (B, 9, N, N) → (B, N, N) mask logits, (B,) logits of the predicted IoU."""
         return self.decoder(self.encoder(images), prompts)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "read_weights", "save_weights"]
 
-FORMAT = "medsam-planner-compact-1"
+FORMAT = "medsam-planner-compact-2"
 """Name of the layout of weights and prompt channels; a file of another layout is refused."""
 METADATA_KEY = "medsam_planner"
 """Entry of the safetensors metadata that holds all of ours, as JSON."""

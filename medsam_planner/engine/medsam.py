@@ -23,7 +23,7 @@ from medsam_planner.engine.medsam_network import network_input, random_network
 from medsam_planner.engine.medsam_weights import network_from, weights_file
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
 from medsam_planner.engine.registry import file_sha256
-from medsam_planner.engine.threads import torch_threads
+from medsam_planner.engine.threads import compute_threads
 from medsam_planner.errors import GeometryError, PromptError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class MedSam:
             raise GeometryError(f"Expected images of shape (B, {self.size}, {self.size}), got {images.shape}.")
         bf16 = self.encode_precision == "bfloat16"
         with (
-            torch_threads(self._encode_threads),
+            compute_threads(self._encode_threads),
             torch.no_grad(),
             torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext(),
         ):
@@ -194,7 +194,7 @@ class MedSam:
             raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
         if embedding.ndim != 4 or embedding.shape[0] != 1:
             raise GeometryError(f"Expected the embedding of one slice, got shape {tuple(embedding.shape)}.")
-        with torch_threads(1), torch.no_grad():
+        with compute_threads(1), torch.no_grad():
             sparse, dense = self._embed_prompt(prompt, previous_logits)
             if samples == 0:
                 parts = [self._decode(embedding, sparse, dense)]

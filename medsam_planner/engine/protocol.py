@@ -28,6 +28,9 @@ class SlicePrompt:
     """(N,) True where the point is inside the structure."""
     mask: NDArray[np.float32] | None = None
     """(H, W) probability carried over from a neighbouring slice or an earlier round, or None."""
+    example: NDArray[np.float32] | None = None
+    """(H, W) intensities of the slice that `mask` was drawn on, scaled as the slice asked about is, or None: with the
+    mask it shows what the structure looks like."""
 
     def is_empty(self) -> bool:
         """Whether nothing at all was asked."""

@@ -5,6 +5,7 @@ The work on one slice is deterministic: the same volume, weights, prompt and see
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
-from medsam_planner.engine.threads import torch_threads
+from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
@@ -23,6 +24,7 @@ from medsam_planner.volumes import volume_sha256
 
 __all__ = ["SlicePrediction", "SliceSegmenter"]
 
+_IMAGES_KEPT = 8
 OUTSIDE_LOGIT = -20.0
 """Logit written where the model did not look: a probability of 2e-9."""
 
@@ -80,6 +82,7 @@ class SliceSegmenter:
         self.normalisation = normalisation
         self.study_sha256 = volume_sha256(volume)
         self._cache = cache
+        self._images: OrderedDict[tuple[int, int], NDArray[np.float32]] = OrderedDict()
         self._spacing_mm = spacing_mm(volume.affine)
 
     def slice_shape(self, axis: int) -> tuple[int, int]:
@@ -113,7 +116,7 @@ class SliceSegmenter:
         self._require(axis, index, prompt)
         shape = self.slice_shape(axis)
         answers: list[SlicePrediction] = []
-        with torch_threads(1):
+        with compute_threads(1):
             for crop in self._fields(axis, prompt, previous):
                 before = None if previous is None else extract(_logit(previous.probability), crop)
                 decoded = self.model.decode(
@@ -139,7 +142,7 @@ class SliceSegmenter:
         crop = prediction.crop
         if crop is None:
             return np.zeros((samples, *shape), dtype=np.float32)
-        with torch_threads(1):
+        with compute_threads(1):
             decoded = self.model.decode(
                 self.embedding(axis, index, crop),
                 prompt_to_crop(prediction.prompt, crop),
@@ -149,10 +152,19 @@ class SliceSegmenter:
             )
         return np.stack([_sigmoid(paste(logits, crop, shape, OUTSIDE_LOGIT)) for logits in decoded.logits])
 
+    def image(self, axis: int, index: int) -> NDArray[np.float32]:
+        """(H, W) normalised intensities of one slice; the last few are kept, as neighbours are asked for in turn."""
+        if (axis, index) not in self._images:
+            # A view: numpy.take would first copy a volume that is not C-contiguous.
+            values = np.moveaxis(self.volume.array, axis, 0)[index]
+            self._images[axis, index] = self.normalisation.apply(values)
+            if len(self._images) > _IMAGES_KEPT:
+                self._images.popitem(last=False)
+        return self._images[axis, index]
+
     def crop_image(self, axis: int, index: int, crop: Crop) -> NDArray[np.float32]:
         """(size, size) normalised intensities of one field: what the model is shown."""
-        values = np.take(self.volume.array, index, axis=axis)
-        return extract(self.normalisation.apply(values), crop)
+        return extract(self.image(axis, index), crop)
 
     def _fields(self, axis: int, prompt: SlicePrompt, previous: SlicePrediction | None) -> tuple[Crop, ...]:
         shape, pixel_mm = self.slice_shape(axis), self.slice_spacing_mm(axis)

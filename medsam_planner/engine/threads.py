@@ -1,16 +1,31 @@
-"""How many threads torch may use for a piece of work."""
+"""How many threads torch and the linear algebra of numpy may use for a piece of work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
 
-__all__ = ["torch_threads"]
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+__all__ = ["compute_threads"]
+
+
+@cache
+def _loaded_libraries() -> ThreadpoolController:
+    """Looking through the process's libraries takes milliseconds, a slice hardly more."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run torch's operators on `count` threads inside, and on as many as before afterwards.
+def compute_threads(count: int) -> Iterator[None]:
+    """Run torch and numpy's BLAS on `count` threads inside, and on as many as before afterwards.
+
+    On small fields a second thread costs more than it brings, most of all where other work runs beside.
 
     The setting belongs to the process: concurrent work in other threads sees it too.
     """
@@ -19,6 +34,7 @@ def torch_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with _loaded_libraries().limit(limits=count, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -183,8 +183,9 @@ def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -
 
 
 def prompt_to_crop(prompt: SlicePrompt, crop: Crop) -> SlicePrompt:
-    """The same prompt in model pixels: box and points mapped, the mask resampled to (size, size)."""
+    """The same prompt in model pixels: box and points mapped, mask and example resampled to (size, size)."""
     box = None if prompt.box is None else slice_to_crop(np.reshape(prompt.box, (2, 2)), crop).reshape(4)
     points = None if prompt.points is None else slice_to_crop(np.reshape(prompt.points, (-1, 2)), crop)
     mask = None if prompt.mask is None else extract(prompt.mask, crop)
-    return SlicePrompt(box=box, points=points, labels=prompt.labels, mask=mask)
+    example = None if prompt.example is None else extract(prompt.example, crop)
+    return SlicePrompt(box=box, points=points, labels=prompt.labels, mask=mask, example=example)

@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike
 
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
-from medsam_planner.propagation.walk import Anchor, SegmentSlice
+from medsam_planner.propagation.walk import Anchor, SlicesAcross
 from prompts import Box, Click, Scribble
 from prompts.geometry import box_extent, click_index, scribble_indices
 
 __all__ = ["SliceEvent", "SliceRange", "fold_anchors", "slice_events"]
 
+_CONTINUATION = 0.5
+"""A click continues a cross-section when it lies within its box, grown by this share of its size on each side."""
 _SCRIBBLE_POINTS_PER_SLICE = 6
 """A scribble is thinned to this many clicks on each slice it crosses: more say nothing new to the decoder."""
 
@@ -80,8 +82,8 @@ def slice_events(
 
 def fold_anchors(
     events: Sequence[SliceEvent],
-    segment_slice: SegmentSlice,
-    propagated: Callable[[dict[int, Anchor], int], SlicePrediction | None],
+    slices: SlicesAcross,
+    propagated: Callable[[dict[int, Anchor]], dict[int, SlicePrediction]],
     memo: dict[str, dict[int, Anchor]],
     slice_shape: tuple[int, int],
 ) -> dict[int, Anchor]:
@@ -90,10 +92,10 @@ def fold_anchors(
     Parameters
     ----------
     events : sequence of SliceEvent
-    segment_slice : callable
+    slices : SlicesAcross
         Answers a prompt on a slice, given what is refined.
     propagated : callable
-        What the anchors so far put on a slice, or None where they put nothing.
+        What the anchors so far put on which slice.
     memo : dict
         Anchors by the digest of the events that made them; kept by the caller, so that a longer log or an undo costs
         only what is new.
@@ -109,17 +111,18 @@ def fold_anchors(
         digest.update(repr(event).encode())
         key = digest.hexdigest()
         if key not in memo:
-            known = anchors[event.index].prediction if event.index in anchors else propagated(anchors, event.index)
-            prediction = _answer(event, known, segment_slice, slice_shape)
+            found = propagated(anchors) if anchors else {}
+            prediction = _answer(event, found, slices, slice_shape)
             memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key)}
         anchors = memo[key]
     return anchors
 
 
 def _answer(
-    event: SliceEvent, known: SlicePrediction | None, segment_slice: SegmentSlice, slice_shape: tuple[int, int]
+    event: SliceEvent, found: dict[int, SlicePrediction], slices: SlicesAcross, slice_shape: tuple[int, int]
 ) -> SlicePrediction:
-    """Refine what is known of the slice, or begin afresh where nothing is, or where a new box says so."""
+    """Refine what is known of the slice; where nothing is, take the nearest cross-section along, or begin afresh."""
+    known = found.get(event.index)
     points = [] if known is None or known.prompt.points is None else [known.prompt.points]
     labels = [] if known is None or known.prompt.labels is None else [known.prompt.labels]
     if event.points:
@@ -129,13 +132,34 @@ def _answer(
         points=np.concatenate(points) if points else None, labels=np.concatenate(labels) if labels else None
     )
     if event.box is not None:
-        return segment_slice(event.index, replace(said, box=np.array(event.box)))
+        return slices.segment(event.index, replace(said, box=np.array(event.box)))
     if known is not None and known.mask().any():
-        refined = replace(said, box=known.prompt.box, mask=known.prompt.mask)
-        return segment_slice(event.index, refined, known)
+        refined = replace(said, box=known.prompt.box, mask=known.prompt.mask, example=known.prompt.example)
+        return slices.segment(event.index, refined, known)
     if known is not None and known.prompt.mask is None:
         said = replace(said, box=known.prompt.box)  # the person's own box, though its answer was empty
     if said.box is None and (said.labels is None or not said.labels.any()):
         # Only "not here" was said on a slice that holds nothing: the answer is nothing, and no front may cross it.
         return SlicePrediction(np.zeros(slice_shape, dtype=np.float32), 1.0, None, said)
-    return segment_slice(event.index, said)
+    near = None if said.box is not None else _nearest_section(event, found)
+    if near is not None:
+        said = replace(said, mask=found[near].probability, example=slices.image(near))
+    return slices.segment(event.index, said)
+
+
+def _nearest_section(event: SliceEvent, found: dict[int, SlicePrediction]) -> int | None:
+    """Slice of the nearest mask that the clicked structure can be the continuation of, or None.
+
+    A click where propagation had ended mostly says that the structure goes on: the shape of its nearest cross-section
+    tells the model how much to look at, which a lone click cannot.
+    """
+    filled = [index for index, prediction in found.items() if prediction.mask().any()]
+    if not filled:
+        return None
+    near = min(filled, key=lambda index: (abs(index - event.index), index))
+    mask = found[near].mask()
+    occupied = np.argwhere(mask)
+    low, high = occupied.min(0), occupied.max(0)
+    reach = _CONTINUATION * (high - low + 1)
+    inside = np.array(event.points)[np.array(event.labels)]
+    return near if bool(np.all((inside >= low - reach) & (inside <= high + reach))) else None

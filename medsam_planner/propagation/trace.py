@@ -30,6 +30,7 @@ class StopReason(Enum):
     UNCERTAIN = "the answer was too uncertain"
     RANGE_END = "the end of the requested range"
     VOLUME_END = "the end of the volume"
+    NOT_HERE = "it ends before a slice on which the person said there is nothing"
     MET = "met the front from the other anchor"
 
 

@@ -21,7 +21,11 @@ from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anch
 from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit
 
-__all__ = ["PropagatedVolume", "Propagator"]
+__all__ = ["PropagatedVolume", "Propagator", "cut_at_end"]
+
+
+_MIDDLE_WEIGHT = 0.05
+"""Pull of the middle against the deviations of the predicted IoU, per slice and unit of doubt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +45,22 @@ class PropagatedVolume:
         return volume
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _SlicesAcross:
+    """A segmenter held to one axis."""
+
+    segmenter: SliceSegmenter
+    axis: int
+
+    def segment(self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
+        """Answer a prompt on one slice."""
+        return self.segmenter.segment(self.axis, index, prompt, previous=previous)
+
+    def image(self, index: int) -> NDArray[np.float32]:
+        """(H, W) intensities of one slice."""
+        return self.segmenter.image(self.axis, index)
+
+
 @dataclass(slots=True, eq=False)
 class Propagator:
     """Propagation of one structure across one axis of a study.
@@ -58,8 +78,8 @@ class Propagator:
         """Answer every prompt on its own slice, in log order."""
         return fold_anchors(
             events,
-            self._segment_slice,
-            lambda anchors, index: self._propagate(anchors, self._limits(events), None).predictions.get(index),
+            self._slices,
+            lambda anchors: self._propagate(anchors, self._limits(events), None).predictions,
             self._anchor_memo,
             self.segmenter.slice_shape(self.axis),
         )
@@ -68,10 +88,9 @@ class Propagator:
         """Carry the answers of all prompts through the volume."""
         return self._propagate(self.anchors(events), self._limits(events), progress)
 
-    def _segment_slice(
-        self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None
-    ) -> SlicePrediction:
-        return self.segmenter.segment(self.axis, index, prompt, previous=previous)
+    @property
+    def _slices(self) -> _SlicesAcross:
+        return _SlicesAcross(self.segmenter, self.axis)
 
     def _limits(self, events: Sequence[SliceEvent]) -> SliceRange:
         last = self.segmenter.volume.spatial_shape[self.axis] - 1
@@ -115,12 +134,12 @@ class Propagator:
             return self._outward(self._front(anchors[below], +1), limits.last, progress)
         if below is None or above is None:
             return []
-        middle = (below + above) // 2
-        if not anchors[above].prediction.mask().any():
-            middle = above - 1  # nothing comes from a slice that holds nothing
-        elif not anchors[below].prediction.mask().any():
-            middle = below
         upward, downward = self._front(anchors[below], +1), self._front(anchors[above], -1)
+        if not anchors[above].prediction.mask().any():
+            return cut_at_end(upward.reach(above - 1, progress))
+        if not anchors[below].prediction.mask().any():
+            return cut_at_end(downward.reach(below + 1, progress))
+        middle = (below + above) // 2
         up, down = upward.reach(middle, progress), downward.reach(middle + 1, progress)
         # A front that stopped early leaves its share of the gap to the other one.
         if _has_stopped(up) and not _has_stopped(down):
@@ -137,7 +156,7 @@ class Propagator:
     def _front(self, anchor: Anchor, direction: int) -> Front:
         key = (anchor.digest, anchor.index, direction)
         if key not in self._fronts:
-            self._fronts[key] = Front(anchor, direction, self._segment_slice, self._grid(), self.rules)
+            self._fronts[key] = Front(anchor, direction, self._slices, self._grid(), self.rules)
         return self._fronts[key]
 
     def _grid(self) -> SliceGrid:
@@ -159,6 +178,30 @@ class Propagator:
 
 def _has_stopped(visits: list[Visit]) -> bool:
     return bool(visits) and visits[-1].record.stop is not None
+
+
+def cut_at_end(visits: list[Visit]) -> list[Visit]:
+    """End a walk towards a slice on which the person said there is nothing, where the model came to doubt most.
+
+    The structure ends somewhere on the way. Of all places the one is taken that parts the qualities best into high ones
+    before and low ones behind (the largest cumulative sum of deviations from their mean; Page 1954,
+    doi 10.1093/biomet/41.1-2.100), drawn to the middle the more, the less the model trusted itself on the way. A walk
+    without any doubt is kept whole.
+    """
+    if not visits:
+        return visits
+    qualities = np.array([0.0 if visit.record.stop else visit.record.quality for visit in visits])
+    count = len(visits)
+    kept = np.arange(count + 1)
+    gained = np.concatenate([[0.0], np.cumsum(qualities - qualities.mean())])
+    doubt = _MIDDLE_WEIGHT * (1 - float(qualities.mean()))
+    scores = gained - doubt * count * (2 * kept / count - 1) ** 2
+    cut = int(np.flatnonzero(scores >= scores.max() - 1e-9)[-1])
+    refused = [
+        Visit(replace(visit.record, role=SliceRole.REFUSED, stop=StopReason.NOT_HERE), visit.prediction)
+        for visit in visits[cut:]
+    ]
+    return [*visits[:cut], *refused]
 
 
 def _ended(visits: list[Visit], reason: StopReason) -> list[Visit]:

@@ -17,14 +17,17 @@ from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
 
-__all__ = ["Anchor", "Front", "SegmentSlice", "SliceGrid", "StopRules", "Visit", "carried_prompt"]
+__all__ = ["Anchor", "Front", "SliceGrid", "SlicesAcross", "StopRules", "Visit", "carried_prompt"]
 
 
-class SegmentSlice(Protocol):
-    """Answers a prompt on slice `index`, refining `previous` where it is given."""
+class SlicesAcross(Protocol):
+    """The slices across one axis of a study, under one model."""
 
-    def __call__(self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
-        """One slice."""
+    def segment(self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
+        """Answer a prompt on slice `index`, refining `previous` where it is given."""
+
+    def image(self, index: int) -> NDArray[np.float32]:
+        """(H, W) intensities of slice `index` as the model is shown them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,17 @@ class Visit:
     prediction: SlicePrediction
 
 
-def carried_prompt(probability: NDArray[np.float32]) -> SlicePrompt:
-    """What a slice is asked on behalf of a non-empty neighbour (H, W): its shape, and the box around it."""
+def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
+    """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
+
+    Parameters
+    ----------
+    probability, image : (H, W) float32
+        Of the neighbour; intensities as the model is shown them.
+    """
     rows, columns = np.nonzero(probability > 0.5)
     box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
-    return SlicePrompt(box=box, mask=probability)
+    return SlicePrompt(box=box, mask=probability, example=image)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +107,7 @@ class Front:
 
     anchor: Anchor
     direction: int
-    segment_slice: SegmentSlice
+    slices: SlicesAcross
     grid: SliceGrid
     rules: StopRules
     _visits: list[Visit] = field(default_factory=list)
@@ -121,7 +130,8 @@ class Front:
 
     def _visit(self, index: int) -> Visit:
         previous = self._visits[-1].prediction if self._visits else self.anchor.prediction
-        prediction = self.segment_slice(index, carried_prompt(previous.probability))
+        carried = carried_prompt(previous.probability, self.slices.image(index - self.direction))
+        prediction = self.slices.segment(index, carried)
         mask, previous_mask = prediction.mask(), previous.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
         overlap = float((mask & previous_mask).sum()) / max(float(mask.sum()), 1.0)

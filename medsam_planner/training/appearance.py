@@ -22,17 +22,17 @@ def paint(shares: Array, rng: np.random.Generator) -> Array:
 
     Parameters
     ----------
-    shares : (L, N, N) float32
-        How much of each pixel every label holds; sums to one over labels.
+    shares : (L, S, N, N) float32
+        How much of each pixel every label holds on S slices of one scan; sums to one over labels.
     rng : numpy.random.Generator
         Source of all chance.
 
     Returns
     -------
-    (N, N) float32
+    (S, N, N) float32
         Intensities of arbitrary unit, roughly in [0, 1].
     """
-    count, side = shares.shape[0], shares.shape[-1]
+    count, slices, side = shares.shape[0], shares.shape[1], shares.shape[-1]
     style = rng.random()
     means: NDArray[np.float64]
     if style < 0.55:
@@ -52,7 +52,8 @@ def paint(shares: Array, rng: np.random.Generator) -> Array:
     for _ in range(int(rng.integers(1, 4))):
         wavelength = float(np.exp(rng.uniform(np.log(2.5), np.log(side * 0.6))))
         amplitudes = np.abs(rng.normal(0, rng.choice([0.01, 0.03, 0.05]), count)).astype(np.float32)
-        image += np.tensordot(amplitudes, shares, axes=1) * smooth_noise(rng, (side, side), wavelength)
+        texture = np.stack([smooth_noise(rng, (side, side), wavelength) for _ in range(slices)])
+        image += np.tensordot(amplitudes, shares, axes=1) * texture
     return image
 
 
@@ -72,8 +73,8 @@ def degrade(image: Array, rng: np.random.Generator, *, strength: float, native_p
 
     Parameters
     ----------
-    image : (N, N) float32
-        Field on model pixels.
+    image : (S, N, N) float32
+        Field on model pixels, on S slices of one scan: they share everything but the noise.
     rng : numpy.random.Generator
         Source of all chance.
     strength : float
@@ -81,14 +82,14 @@ def degrade(image: Array, rng: np.random.Generator, *, strength: float, native_p
     native_px : float
         Model pixels that one pixel of the imagined scanner spans: the scale of its blur and noise.
     """
-    side = image.shape[0]
+    side = image.shape[-1]
     spread = float(np.percentile(image, 98) - np.percentile(image, 2)) + 1e-6
     low = float(np.percentile(image, 2))
     result = (image - low) / spread
     if rng.random() < 0.7 * strength:
         sigma = native_px * rng.uniform(0.2, 0.8)
         sigmas = (sigma, sigma * rng.uniform(1, 3)) if rng.random() < 0.3 else (sigma, sigma)
-        result = ndimage.gaussian_filter(result, sigmas if rng.random() < 0.5 else sigmas[::-1], truncate=2.5)
+        result = ndimage.gaussian_filter(result, (0, *(sigmas if rng.random() < 0.5 else sigmas[::-1])), truncate=2.5)
     if rng.random() < 0.5 * strength + 0.1:
         field = smooth_noise(rng, (side, side), side * rng.uniform(0.7, 2.0))
         result = result * np.exp(np.clip(rng.uniform(0.05, 0.35) * field, -1, 1))
@@ -96,9 +97,10 @@ def degrade(image: Array, rng: np.random.Generator, *, strength: float, native_p
         result = result + rng.uniform(0.03, 0.15) * _streaks(rng, side)
     if rng.random() < 0.8 * strength + 0.1:
         amount = float(rng.choice([0.01, 0.03, 0.06, 0.12], p=[0.4, 0.38, 0.18, 0.04])) * (0.4 + 0.6 * strength)
-        noise = rng.standard_normal((side, side)).astype(np.float32)
+        noise = rng.standard_normal(image.shape).astype(np.float32)
         if rng.random() < 0.75:
-            noise = ndimage.gaussian_filter(noise, max(0.5 * native_px, 0.4), truncate=2.5)
+            grain = max(0.5 * native_px, 0.4)
+            noise = ndimage.gaussian_filter(noise, (0, grain, grain), truncate=2.5)
             noise /= noise.std() + 1e-6
         result = np.abs(result + amount * noise) if rng.random() < 0.2 else result + amount * noise
     if rng.random() < 0.4:

@@ -41,7 +41,7 @@ class Batch:
     images: NDArray[np.float16]
     """(B, 3, N, N) normalised."""
     prompts: NDArray[np.float16]
-    """(B, 8, N, N) maps of the first prompts."""
+    """(B, 9, N, N) maps of the first prompts."""
     truth: NDArray[np.bool_]
     """(B, N, N)"""
     outside_px: NDArray[np.float32]
@@ -94,6 +94,7 @@ class SampleFactory:
         """(seed, index) → samples."""
         config, data = self._config, self._config.data
         rng = np.random.default_rng([config.seed, 2, index])
+        size = config.coarse_size if index < config.coarse_steps else config.size
         kinds = [
             (self._procedural_pool(index) if data.procedural_share > 0 else [], data.procedural_share),
             (self._maps, data.label_map_share),
@@ -105,9 +106,9 @@ class SampleFactory:
         shares = np.array([share for _, share in kinds])
         images, maps, truth, outside = [], [], [], []
         for kind in rng.choice(len(kinds), config.batch, p=shares / shares.sum()):
-            sample = draw_sample(kinds[int(kind)][0], rng, config.size)
+            sample = draw_sample(kinds[int(kind)][0], rng, size)
             images.append(sample.image)
-            maps.append(prompt_maps(sample.prompt, config.size))
+            maps.append(prompt_maps(sample.prompt, size))
             truth.append(sample.truth)
             outside.append(sample.outside_px)
         return Batch(

@@ -41,6 +41,8 @@ class TrainingConfig:
     """Folder of checkpoints, TensorBoard logs and the resulting weights."""
     seed: int = 0
     steps: int = 4000
+    start_from: Path | None = None
+    """Weights to go on from, for fine-tuning; None starts afresh."""
     batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -52,10 +54,13 @@ class TrainingConfig:
     threads: int = 1
     device: str = "cpu"
     bfloat16: bool = True
-    encoder_widths: tuple[int, ...] = (16, 32, 64, 128, 192)
-    decoder_widths: tuple[int, ...] = (16, 32, 64, 96, 160)
-    encoder_blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
+    encoder_widths: tuple[int, ...] = (16, 64, 128, 256)
+    decoder_widths: tuple[int, ...] = (24, 64, 128, 192)
+    encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)
     size: int = 96
+    coarse_size: int = 64
+    coarse_steps: int = 0
+    """First steps are taken at `coarse_size` pixels: shapes are learnt there at half the cost."""
     dropout: float = 0.15
     data: DataConfig = field(default_factory=DataConfig)
 
@@ -123,10 +128,12 @@ def _converted(value: Any, kind: str, where: str, folder: Path) -> Any:
 
 
 def _check(config: TrainingConfig, path: Path) -> None:
-    positive = ("steps", "batch", "learning_rate", "rounds", "checkpoint_every", "threads", "size")
+    positive = ("steps", "batch", "learning_rate", "rounds", "checkpoint_every", "threads", "size", "coarse_size")
     for name in positive:
         if not getattr(config, name) > 0:
             raise ConfigError(f"{path}: expected {name} > 0, got {getattr(config, name)}.")
+    if config.coarse_steps < 0:
+        raise ConfigError(f"{path}: expected coarse_steps >= 0, got {config.coarse_steps}.")
     if not 0 <= config.dropout < 1 or not 0 <= config.ema_decay < 1:
         raise ConfigError(
             f"{path}: expected dropout and ema_decay in [0, 1), got {config.dropout} and {config.ema_decay}."
@@ -136,8 +143,9 @@ def _check(config: TrainingConfig, path: Path) -> None:
         raise ConfigError(
             f"{path}: encoder_widths, decoder_widths and encoder_blocks must name the same number of scales."
         )
-    if config.size % 2 ** (len(config.encoder_widths) - 1):
-        raise ConfigError(f"{path}: size {config.size} does not halve {len(config.encoder_widths) - 1} times.")
+    for size in (config.size, config.coarse_size):
+        if size % 2 ** len(config.encoder_widths):
+            raise ConfigError(f"{path}: size {size} does not halve {len(config.encoder_widths)} times.")
     shares = (config.data.procedural_share, config.data.label_map_share, config.data.case_share)
     if min(shares) < 0 or sum(shares) <= 0 or config.data.procedural_pool < 1 or config.data.procedural_refresh < 1:
         raise ConfigError(f"{path}: data shares must not be negative and not all zero, pool and refresh at least 1.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from medsam_planner.engine.compact_inputs import click_spot
 from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork, channels_last
-from medsam_planner.engine.compact_weights import save_weights
+from medsam_planner.engine.compact_weights import read_weights, save_weights
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.progress import Progress
 from medsam_planner.training.batches import Batch, batches
@@ -27,6 +28,8 @@ from medsam_planner.training.sources import trained_on
 __all__ = ["train", "train_from_file"]
 
 CHECKPOINT = "checkpoint.pt"
+AVERAGE_EVERY = 4
+"""Steps between two updates of the averaged weights, whose decay is stated per step."""
 KEEP_PREVIOUS_ANSWER = 0.8
 """Share of corrections that come with the last answer; the rest learn to do without."""
 
@@ -100,6 +103,16 @@ def _stage(values: dict[str, float]) -> str:
     return "train " + " ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
+def _known(path: Path, architecture: CompactArchitecture) -> CompactNetwork:
+    network, _, _ = read_weights(path)
+    if replace(network.architecture, dropout=architecture.dropout) != architecture:
+        raise ConfigError(f"{path} holds another architecture, {network.architecture}; expected {architecture}.")
+    network.architecture = architecture
+    for dropout in network.decoder.dropouts:
+        dropout.p = architecture.dropout
+    return network
+
+
 class _Run:
     """Everything that changes while training."""
 
@@ -113,7 +126,8 @@ class _Run:
             encoder_blocks=config.encoder_blocks,
             dropout=config.dropout,
         )
-        self.network = channels_last(CompactNetwork(architecture).to(self.device))
+        network = CompactNetwork(architecture) if config.start_from is None else _known(config.start_from, architecture)
+        self.network = channels_last(network.to(self.device))
         self.averaged = copy.deepcopy(self.network).eval()
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -167,7 +181,9 @@ class _Run:
         return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(along, 1.0))))
 
     def _average(self) -> None:
-        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20))
+        if self.step % AVERAGE_EVERY and self.step < self.config.steps:
+            return
+        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20)) ** AVERAGE_EVERY
         with torch.no_grad():
             for kept, new in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
                 if kept.is_floating_point():

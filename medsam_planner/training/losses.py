@@ -9,6 +9,8 @@ from torch.nn import functional
 __all__ = ["intersection_over_union", "loss"]
 
 QUALITY_WEIGHT = 0.3
+USUAL_SHARE = 0.02
+"""Of the field, that a small structure takes."""
 
 
 def intersection_over_union(logits: Tensor, truth: Tensor, outside_px: Tensor) -> Tensor:
@@ -23,7 +25,7 @@ def intersection_over_union(logits: Tensor, truth: Tensor, outside_px: Tensor) -
 
 
 def loss(logits: Tensor, quality: Tensor, truth: Tensor, outside_px: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy + soft Dice + predicted IoU.
+    """Cross-entropy + soft Dice (the area claimed, where there is nothing) + predicted IoU.
 
     Parameters
     ----------
@@ -47,8 +49,11 @@ def loss(logits: Tensor, quality: Tensor, truth: Tensor, outside_px: Tensor) -> 
     overlap = 2 * (probability * target).sum((1, 2))
     dice = 1 - (overlap + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)
     present = truth.flatten(1).any(1)
-    # Dice says nothing about an empty truth beyond the cross-entropy, and its gradient there is wild.
-    dice_mean = (dice * present).sum() / present.sum().clamp_min(1)
+    # Dice of an empty truth saturates. What is claimed there counts by its share of a claim of usual size instead, so that
+    # "not here" weighs as much as a structure missed.
+    claimed = probability.sum((1, 2))
+    usual = USUAL_SHARE * target[0].numel()
+    dice_mean = torch.where(present, dice, claimed / (claimed.detach() + usual)).mean()
     iou = intersection_over_union(logits.detach(), truth, outside_px)
     honesty = functional.binary_cross_entropy_with_logits(quality, iou)
     total = 2 * entropy + dice_mean + QUALITY_WEIGHT * honesty

@@ -25,6 +25,8 @@ SMALLEST_STRUCTURE_PX = 16
 LARGEST_WALK_MM = 5.0
 """Distance between neighbouring slices in propagation that training covers."""
 CUT_SHARE = 0.25
+EXAMPLE_SHARE = 0.85
+"""Masks that come with the image they were drawn on; the rest come without, as from a resampled or edited mask."""
 SHORTEST_SLAB_PX = 8
 
 
@@ -50,6 +52,8 @@ class _Plane:
     image: NDArray[np.float32] | None
     truth: NDArray[np.bool_]
     neighbour: NDArray[np.bool_]
+    neighbour_labels: NDArray[np.uint8]
+    neighbour_image: NDArray[np.float32] | None
     spacing_mm: NDArray[np.float64]
 
 
@@ -59,7 +63,7 @@ def draw_sample(volumes: Sequence[LabelVolume], rng: np.random.Generator, size: 
     weights /= weights.sum()
     while True:
         volume = volumes[int(rng.choice(len(volumes), p=weights))]
-        asked = Asked(str(rng.choice([kind.value for kind in Asked], p=[0.40, 0.28, 0.32])))
+        asked = Asked(str(rng.choice([kind.value for kind in Asked], p=[0.36, 0.26, 0.38])))
         plane = _draw_plane(volume, asked, rng)
         if plane is None:
             continue
@@ -83,10 +87,10 @@ def _draw_plane(volume: LabelVolume, asked: Asked, rng: np.random.Generator) -> 
         jump = int(rng.integers(1, reach + 1)) if reach > 1 and rng.random() < 0.3 else 1
         if rng.random() < 0.1:
             jump = 0
-        if rng.random() < 0.4:
+        if rng.random() < 0.5:
             # The end of the structure: the walk comes from its last slice, or stands on it.
             edge = last if direction > 0 else first
-            neighbour = edge - direction * int(rng.integers(0, 3))
+            neighbour = edge - direction * int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2]))
             index = neighbour + direction * max(jump, 1)
         else:
             neighbour = index - direction * jump
@@ -95,12 +99,14 @@ def _draw_plane(volume: LabelVolume, asked: Asked, rng: np.random.Generator) -> 
         return None
     table = np.zeros(256, dtype=bool)
     table[list(structure)] = True
-    labels = np.take(volume.labels, index, axis=axis)
+    labels, beside = (np.take(volume.labels, number, axis=axis) for number in (index, neighbour))
     return _Plane(
         labels=labels,
         image=None if volume.image is None else np.take(volume.image, index, axis=axis),
         truth=table[labels],
-        neighbour=table[np.take(volume.labels, neighbour, axis=axis)],
+        neighbour=table[beside],
+        neighbour_labels=beside,
+        neighbour_image=None if volume.image is None else np.take(volume.image, neighbour, axis=axis),
         spacing_mm=np.array([step for other, step in enumerate(volume.spacing_mm) if other != axis]),
     )
 
@@ -122,6 +128,8 @@ def _cut_short(plane: _Plane, rng: np.random.Generator) -> _Plane:
         image=None if plane.image is None else plane.image[kept],
         truth=plane.truth[kept],
         neighbour=plane.neighbour[kept],
+        neighbour_labels=plane.neighbour_labels[kept],
+        neighbour_image=None if plane.neighbour_image is None else plane.neighbour_image[kept],
         spacing_mm=plane.spacing_mm,
     )
 
@@ -183,16 +191,13 @@ def _draw_field(plane: _Plane, asked: Asked, rng: np.random.Generator, size: int
     if asked is Asked.CLICK and np.count_nonzero(inside) < SMALLEST_STRUCTURE_PX:
         return None
     native_px = max(pixel_mm / step_mm, 0.7)
-    if plane.image is None:
-        image = degrade(paint(grid.shares(plane.labels), rng), rng, strength=1.0, native_px=native_px)
-    else:
-        image = degrade(grid.sample(plane.image), rng, strength=0.35, native_px=native_px)
+    image, example = _images(plane, grid, rng, native_px, with_example=asked is Asked.MASK)
 
     prompt = SlicePrompt()
     if asked is Asked.MASK:
         mask = drifted(grid.sample_mask(plane.neighbour), rng, native_px=native_px)
         box = _box_of(mask, rng, native_px) if rng.random() < 0.5 else None
-        prompt = SlicePrompt(box=box, mask=mask)
+        prompt = SlicePrompt(box=box, mask=mask, example=example)
         share_clicked = 0.15
     elif asked is Asked.BOX:
         prompt = SlicePrompt(box=np.concatenate(grid.to_model(box_mm)))
@@ -201,6 +206,21 @@ def _draw_field(plane: _Plane, asked: Asked, rng: np.random.Generator, size: int
         share_clicked = 0.0
     prompt = _with_clicks(prompt, inside, rng, share_clicked, None if click_mm is None else grid.to_model(click_mm))
     return Sample(image=image, truth=inside, outside_px=outside_px, prompt=prompt)
+
+
+def _images(
+    plane: _Plane, grid: _Grid, rng: np.random.Generator, native_px: float, *, with_example: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """The field, and the same field of the neighbour, as one scanner would have shown both."""
+    with_example = with_example and rng.random() < EXAMPLE_SHARE
+    if plane.image is None or plane.neighbour_image is None:
+        planes = (plane.labels, plane.neighbour_labels)[: 1 + with_example]
+        drawn, strength = paint(grid.shares(planes), rng), 1.0
+    else:
+        shown = (plane.image, plane.neighbour_image)[: 1 + with_example]
+        drawn, strength = np.stack([grid.sample(part) for part in shown]), 0.35
+    images = degrade(drawn, rng, strength=strength, native_px=native_px)
+    return images[0], images[1] if with_example else None
 
 
 def _box_of(mask: NDArray[np.float32], rng: np.random.Generator, native_px: float) -> NDArray[np.float64] | None:
@@ -234,7 +254,7 @@ def _with_clicks(
             labels.append(False)
     if not points:
         return prompt
-    return SlicePrompt(box=prompt.box, points=np.stack(points), labels=np.array(labels), mask=prompt.mask)
+    return SlicePrompt(box=prompt.box, points=np.stack(points), labels=np.array(labels), mask=prompt.mask, example=prompt.example)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -298,17 +318,18 @@ class _Grid:
             fine += weight * (values & on_slice)
         return self._shrunk(fine)
 
-    def shares(self, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(L, N, N) share of every label that occurs in the field."""
-        picked = self._picked(labels)
-        present = np.flatnonzero(np.bincount(np.concatenate([p.ravel() for p in picked]), minlength=1))
-        layers = []
-        for number in present:
-            fine = np.zeros(self.weights.shape[1:], dtype=np.float32)
-            for weight, values in zip(self.weights, picked, strict=True):
-                fine += weight * (values == number)
-            layers.append(self._shrunk(fine))
-        return np.stack(layers)
+    def shares(self, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(L, S, N, N) share of every label that occurs in the field on any of S slices."""
+        picked = [self._picked(labels) for labels in planes]
+        present = np.flatnonzero(np.bincount(np.concatenate([p.ravel() for part in picked for p in part])))
+        result = np.zeros((len(present), len(planes), self.size, self.size), dtype=np.float32)
+        for layer, number in enumerate(present):
+            for plane, corners in enumerate(picked):
+                fine = np.zeros(self.weights.shape[1:], dtype=np.float32)
+                for weight, values in zip(self.weights, corners, strict=True):
+                    fine += weight * (values == number)
+                result[layer, plane] = self._shrunk(fine)
+        return result
 
     def to_model(self, positions_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., 2) mm along the model's own axes → model pixels."""

@@ -27,10 +27,11 @@ def grown_box(
     """(2, 2) box around `low` … `high`: loose by 0–5/256 of the slice a side, tight, or a little off, in mm."""
     extent = float((high - low).max())
     style = rng.random()
-    if style < 0.4:
+    if style < 0.5:
+        # By one amount on all sides, as the challenge's annotator does, or by one amount each.
+        share = np.full(4, rng.integers(0, 6) / 256) if rng.random() < 0.6 else rng.uniform(0, 5 / 256, 4)
         # Crops of cases are smaller than the slices they came from, so the imagined slice may be larger.
-        loose = np.minimum(rng.uniform(0, 5 / 256, 4) * max(slice_mm, rng.uniform(150, 450)), 0.4 * extent + 2)
-        pads = loose
+        pads = np.minimum(share * max(slice_mm, rng.uniform(100, 450)), 0.8 * extent + 2)
     elif style < 0.8:
         pads = rng.normal(0, 0.01, 4) * extent
     else:

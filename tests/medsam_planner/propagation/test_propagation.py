@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from medsam_planner.engine.cache import EmbeddingCache
-from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.propagation.structure import StructureTracker
-from medsam_planner.propagation.trace import SliceRole, StopReason
-from medsam_planner.propagation.walk import StopRules
+from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
+from medsam_planner.propagation.volume import cut_at_end
+from medsam_planner.propagation.walk import StopRules, Visit
 from prompts import Box, Click, Scribble
 from tests.medsam_planner.propagation.threshold_model import ThresholdModel
 
@@ -195,7 +197,8 @@ def test_a_negative_click_where_a_mask_leaked_takes_the_leak_away(plain_affine):
 
 
 def test_saying_not_here_on_an_empty_slice_bars_the_way(plain_affine):
-    tracker, _ = tracker_of(COLUMN, plain_affine)
+    tracker, model = tracker_of(COLUMN, plain_affine)
+    model.quality = 1.0  # a model in doubt gives up slices on the way, see below
     barred = [click_at(plain_affine, (30, 2, 2), positive=False), box_around(COLUMN, plain_affine, 20)]
     made = tracker.run(barred)
     assert not (made.probability[30:] > 0.5).any()
@@ -262,3 +265,41 @@ def test_prompts_that_never_say_where_it_is_are_refused(plain_affine):
 
 def test_rules_are_values():
     assert replace(StopRules(), min_overlap=0.5) == StopRules(min_overlap=0.5)
+
+
+def _visits(qualities):
+    empty = SlicePrediction(np.zeros((4, 4), np.float32), 0.0, None, SlicePrompt())
+    return [
+        Visit(SliceRecord(index, SliceRole.PROPAGATED, index - 1, 1.0, 9.0, 0.0, quality, 0.1), empty)
+        for index, quality in enumerate(qualities)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("qualities", "kept"),
+    [
+        ([0.9, 0.9, 0.9, 0.5, 0.5, 0.5], 3),
+        ([0.9, 0.5, 0.5, 0.5, 0.5, 0.5], 1),
+        ([0.9, 0.9, 0.9, 0.9, 0.9, 0.5], 5),
+        ([0.7, 0.7, 0.7, 0.7], 2),
+        ([1.0, 1.0, 1.0, 1.0], 4),
+        ([], 0),
+    ],
+)
+def test_a_walk_towards_nothing_ends_where_the_model_came_to_doubt(qualities, kept):
+    cut = cut_at_end(_visits(qualities))
+    assert [visit.record.role for visit in cut].count(SliceRole.PROPAGATED) == kept
+    assert all(visit.record.stop is StopReason.NOT_HERE for visit in cut[kept:])
+
+
+def test_a_click_beyond_the_reach_of_a_walk_takes_the_nearest_cross_section_along(plain_affine):
+    solid = COLUMN.copy()
+    solid[26:29] = False  # a gap that stops the walk
+    tracker, _ = tracker_of(solid, plain_affine)
+    box = box_around(solid, plain_affine, 20)
+    far = click_at(plain_affine, (32, 18, 18))
+    anchors = tracker.anchors([box, far])[0]
+    assert anchors[32].prediction.prompt.mask is not None
+    assert np.array_equal(anchors[32].prediction.mask(), solid[32])
+    aside = click_at(plain_affine, (32, 1, 1))
+    assert tracker.anchors([box, aside])[0][32].prediction.prompt.mask is None
