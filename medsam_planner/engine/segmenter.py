@@ -129,16 +129,23 @@ class SliceSegmenter:
         return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]
 
     def sample(
-        self, axis: int, index: int, prediction: SlicePrediction, *, samples: int, seed: int
+        self,
+        axis: int,
+        index: int,
+        prediction: SlicePrediction,
+        window: tuple[slice, slice],
+        *,
+        samples: int,
+        seed: int,
     ) -> NDArray[np.float32]:
         """Ask what `prediction` was asked `samples` times with dropout, on the cached embedding.
 
         Returns
         -------
-        (samples, H, W) float32
-            Probabilities. Run t drops the same channels on every slice.
+        (samples, h, w) float32
+            Probabilities in the pixels of `window`. Run t drops the same channels on every slice.
         """
-        shape = self.slice_shape(axis)
+        shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
         crop = prediction.crop
         if crop is None:
             return np.zeros((samples, *shape), dtype=np.float32)
@@ -150,7 +157,9 @@ class SliceSegmenter:
                 samples=samples,
                 seed=seed,
             )
-        return np.stack([_sigmoid(paste(logits, crop, shape, OUTSIDE_LOGIT)) for logits in decoded.logits])
+        row, column = crop.centre_rc
+        seen = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
+        return _sigmoid(paste(decoded.logits, seen, shape, OUTSIDE_LOGIT))
 
     def image(self, axis: int, index: int) -> NDArray[np.float32]:
         """(H, W) normalised intensities of one slice; the last few are kept, as neighbours are asked for in turn."""

@@ -59,10 +59,12 @@ def sample_probabilities(
     for axis, propagated in passes.items():
         runs = np.zeros((samples, *shape), dtype=np.float16)
         across = np.moveaxis(runs, axis + 1, 1)
-        in_plane = tuple(part for other, part in enumerate(box) if other != axis)
+        rows, columns = (part for other, part in enumerate(box) if other != axis)
         inside = [index for index in propagated.predictions if box[axis].start <= index < box[axis].stop]
         for index in track(sorted(inside), f"dropout runs across axis {axis}", progress):
-            answers = segmenter.sample(axis, index, propagated.predictions[index], samples=samples, seed=seed)
-            across[:, index - box[axis].start] = answers[(slice(None), *in_plane)]
+            prediction = propagated.predictions[index]
+            across[:, index - box[axis].start] = segmenter.sample(
+                axis, index, prediction, (rows, columns), samples=samples, seed=seed
+            )
         by_axis[axis] = runs
     return fuse_probabilities(by_axis, anchors, first_index=[part.start for part in box])
