@@ -72,7 +72,7 @@ class Propagator:
     axis: int
     rules: StopRules = field(default_factory=StopRules)
     _anchor_memo: dict[str, dict[int, Anchor]] = field(default_factory=dict)
-    _fronts: dict[tuple[str, int, int], Front] = field(default_factory=dict)
+    _fronts: dict[tuple[str, int, int, bool], Front] = field(default_factory=dict)
 
     def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
         """Answer every prompt on its own slice, in log order."""
@@ -134,7 +134,9 @@ class Propagator:
             return self._outward(self._front(anchors[below], +1), limits.last, progress)
         if below is None or above is None:
             return []
-        upward, downward = self._front(anchors[below], +1), self._front(anchors[above], -1)
+        upward, downward = (
+            self._front(anchors[start], direction, is_between=True) for start, direction in ((below, +1), (above, -1))
+        )
         if not anchors[above].prediction.mask().any():
             return cut_at_end(upward.reach(above - 1, progress))
         if not anchors[below].prediction.mask().any():
@@ -153,10 +155,11 @@ class Propagator:
         at_end = last_index in (0, count - 1)
         return _ended(front.reach(last_index, progress), StopReason.VOLUME_END if at_end else StopReason.RANGE_END)
 
-    def _front(self, anchor: Anchor, direction: int) -> Front:
-        key = (anchor.digest, anchor.index, direction)
+    def _front(self, anchor: Anchor, direction: int, *, is_between: bool = False) -> Front:
+        key = (anchor.digest, anchor.index, direction, is_between)
         if key not in self._fronts:
-            self._fronts[key] = Front(anchor, direction, self._slices, self._grid(), self.rules)
+            rules = self.rules.between_anchors() if is_between else self.rules
+            self._fronts[key] = Front(anchor, direction, self._slices, self._grid(), rules)
         return self._fronts[key]
 
     def _grid(self) -> SliceGrid:

@@ -6,7 +6,7 @@ The rules that end a walk are stated in mm and as ratios, so that they mean the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,9 @@ class SlicesAcross(Protocol):
 
     def image(self, index: int) -> NDArray[np.float32]:
         """(H, W) intensities of slice `index` as the model is shown them."""
+
+
+_LEAST_QUALITY = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,14 @@ class StopRules:
     """Predicted IoU."""
     max_entropy_bits: float = 0.7
     """Mean predictive entropy over the mask."""
+    max_doubt_mm: float = 0.6
+    """Sum over the walk of ``step_mm × −ln(quality / best quality so far)``. A structure seldom ends in one slice that the
+    model rejects; mostly its predicted IoU sags from there on, so what it lacks is added up. Not applied between two
+    prompted slices that both hold the structure."""
+
+    def between_anchors(self) -> StopRules:
+        """The rules where the person has said that the structure goes on, or where it ends."""
+        return replace(self, max_doubt_mm=math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,8 @@ class Front:
     grid: SliceGrid
     rules: StopRules
     _visits: list[Visit] = field(default_factory=list)
+    _best_quality: float = 0.0
+    _doubt_mm: float = 0.0
 
     @property
     def stopped(self) -> bool:
@@ -139,6 +152,9 @@ class Front:
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
         entropy = prediction.entropy_bits()
+        best = max(self._best_quality, self.anchor.prediction.quality, prediction.quality, _LEAST_QUALITY)
+        self._best_quality = best
+        self._doubt_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
         stop = self._stop(area, previous_area, overlap, drift, prediction.quality, entropy)
         record = SliceRecord(
             index=index,
@@ -162,6 +178,8 @@ class Front:
             return StopReason.EMPTY
         if quality < rules.min_quality:
             return StopReason.LOW_QUALITY
+        if self._doubt_mm > rules.max_doubt_mm:
+            return StopReason.DOUBT
         if overlap < rules.min_overlap:
             return StopReason.LOW_OVERLAP
         growth_mm = math.sqrt(area / math.pi) - math.sqrt(previous_area / math.pi)
