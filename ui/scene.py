@@ -13,7 +13,7 @@ from ui.viewer import Layers, Mark, Outline, OverlayMap, ViewRequest, view
 from ui.wording import NO_STUDY
 from ui.workbench import Workbench
 
-__all__ = ["layers", "scene", "slice_view"]
+__all__ = ["closed_scene", "layers", "scene", "slice_view"]
 
 
 def scene(workbench: Workbench, *, shows_path: bool = False, tool: str | None = None) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def scene(workbench: Workbench, *, shows_path: bool = False, tool: str | None = 
     """
     workbench.version += 1
     if workbench.study is None:
-        return {"is_open": False, "version": workbench.version, "empty_text": NO_STUDY, "legend": []}
+        return closed_scene(NO_STUDY, version=workbench.version)
     return {
         "is_open": True,
         "version": workbench.version,
@@ -50,6 +50,11 @@ def scene(workbench: Workbench, *, shows_path: bool = False, tool: str | None = 
         "tool": tool,
         "empty_text": "",
     }
+
+
+def closed_scene(told: str, *, version: int = 0) -> dict[str, Any]:
+    """A canvas without a slice, and what it says in its place."""
+    return {"is_open": False, "version": version, "empty_text": told, "legend": []}
 
 
 def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict[str, Any]:
