@@ -10,7 +10,7 @@ from scipy import ndimage
 from medsam_planner.errors import PlanningError
 from medsam_planner.volumes import volume_like
 
-__all__ = ["margin_from_spread", "margin_levels", "masks_from_spread", "surface_margins"]
+__all__ = ["margin_from_scale", "margin_from_spread", "margin_levels", "masks_from_spread", "surface_margins"]
 
 
 def margin_from_spread(
@@ -53,6 +53,36 @@ def margin_from_spread(
         raise PlanningError("Expected the boundary spread to be finite and >= 0 mm in every voxel.")
     margin = np.minimum(np.float32(base_mm) + np.float32(factor) * spread.astype(np.float32), np.float32(cap_mm))
     return volume_like(boundary_spread_mm, margin)
+
+
+def margin_from_scale(mask: highdicom.Volume, u: NDArray[np.float32], *, quantile: float) -> highdicom.Volume:
+    """Conformal margin ``q × u(z)``: with a calibrated q the structure so widened holds the true one.
+
+    Parameters
+    ----------
+    mask : highdicom.Volume
+        The structure; gives the grid.
+    u : (K, J, I) float32
+        Scale of the margin, > 0; see :mod:`xai.margin_scale`.
+    quantile : float
+        mm per unit of u, finite and >= 0; see :func:`xai.conformal.conformal_quantile`.
+
+    Returns
+    -------
+    highdicom.Volume
+        float32 mm, rounded up, so that a float32 margin is never below the exact one.
+
+    Raises
+    ------
+    PlanningError
+        If u is not positive and finite, or the quantile is not finite.
+    """
+    if not (np.isfinite(quantile) and quantile >= 0):
+        raise PlanningError(f"Expected a finite quantile >= 0, got {quantile!r}.")
+    if not np.isfinite(u).all() or u.min() <= 0:
+        raise PlanningError("Expected u > 0 and finite in every voxel.")
+    exact = quantile * u.astype(np.float64)
+    return volume_like(mask, np.nextafter(exact.astype(np.float32), np.float32(np.inf)))
 
 
 def masks_from_spread(
