@@ -433,6 +433,7 @@ function fill(select, entries, chosen) {
 function accept() {
   scene = props.value;
   root.querySelector('.mv-busy').hidden = true;
+  root.querySelectorAll('.mv-bar, .mv-foot').forEach((bar) => { bar.inert = !(scene && scene.is_open); });
   if (!scene) return;
   if (scene.is_open && study !== scene.study) {
     study = scene.study;
