@@ -14,7 +14,7 @@ from medsam_planner.calibration.policy import departures
 from medsam_planner.calibration.record import Calibration
 from medsam_planner.calibration.segmented import scanner_of
 from medsam_planner.errors import ConfigError
-from medsam_planner.planning.margins import margin_from_scale
+from medsam_planner.planning.margins import MarginStatement, margin_from_scale
 from medsam_planner.volumes import StudyVolume, array_sha256
 from prompts import PromptLog
 
@@ -60,23 +60,27 @@ class CalibratedMargin:
             return f"{said} This promise does NOT apply here: {'; '.join(self.voids)}."
         return said
 
-    def as_entry(self) -> dict[str, Any]:
-        """For plan.json."""
-        return {
-            "rule": "conformal",
-            "confidence": 1 - self.alpha,
-            "alpha": self.alpha,
-            "calibration_patients": self.patients,
-            "quantile": self.quantile,
-            "inner": self.inner,
-            "smallest_mm": self.width_mm[0],
-            "mean_mm": self.width_mm[1],
-            "largest_mm": self.width_mm[2],
-            "guarantee_applies": self.applies,
-            "guarantee_voided_by": list(self.voids),
-            "not_checked": list(self.notes),
-            "explanation": self.in_words(),
-        }
+    def statement(self) -> MarginStatement:
+        """For the plan and its report."""
+        low, mean, high = self.width_mm
+        return MarginStatement(
+            structure=self.structure,
+            explanation=self.in_words(),
+            is_promised=self.applies,
+            voids=self.voids,
+            facts={
+                "rule": "conformal",
+                "confidence": 1 - self.alpha,
+                "alpha": self.alpha,
+                "calibration_patients": self.patients,
+                "quantile": self.quantile,
+                "inner": self.inner,
+                "smallest_mm": low,
+                "mean_mm": mean,
+                "largest_mm": high,
+                "not_checked": list(self.notes),
+            },
+        )
 
 
 def calibrated_margin(

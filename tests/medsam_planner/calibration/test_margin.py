@@ -57,7 +57,8 @@ def test_the_margin_is_q_times_u_and_says_so(known):
     assert (made.margin_mm.array >= np.float64(2.6) * u.astype(np.float64)).all()
     assert "10 patients" in made.in_words()
     assert "80 % confidence" in made.in_words()
-    assert made.as_entry()["guarantee_applies"]
+    assert made.statement().as_entry()["guarantee_applies"]
+    assert made.statement().as_entry()["confidence"] == 0.8
 
 
 def test_the_planner_and_the_score_widen_alike(known):
@@ -116,7 +117,7 @@ def test_where_the_promise_does_not_apply_the_margin_says_why(known, change, rea
     assert not made.applies
     assert any(reason in void for void in made.voids)
     assert "does NOT apply" in made.in_words()
-    assert reason in str(made.as_entry()["guarantee_voided_by"])
+    assert reason in str(made.statement().as_entry()["guarantee_voided_by"])
 
 
 def test_a_second_prompt_leaves_the_policy(known, segmented):
