@@ -1,6 +1,7 @@
 # make demo    set up, then run both demonstrations and print where their reports lie
 # make test    set up, then run the tests
 # make check   lint, formatting, types, import contracts
+# make guarantees   measure the statistical and geometric promises
 # make bench   print the benchmark tables
 # make test-slow   statistical, training and whole-demo checks
 
@@ -12,7 +13,7 @@ OUT ?= out
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench setup
+.PHONY: help demo test test-slow guarantees check bench setup
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,10 +33,13 @@ demo: $(READY)
 	$(BIN)/medsam-planner demo brain-biopsy --out $(OUT)/brain-biopsy
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow and not guarantee"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
+
+guarantees: $(READY)
+	$(BIN)/python -m pytest -q -s -m guarantee
 
 check: $(READY)
 	$(BIN)/ruff check .

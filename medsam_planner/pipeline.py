@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from medsam_planner.errors import PromptError
+import highdicom
+
+from medsam_planner.errors import AmbiguousSeriesError, PromptError
 from medsam_planner.io import load_volume
+from medsam_planner.io.corrections import clip_outliers, correct_bias_field, corrected_again
+from medsam_planner.io.intensity import volume_modality
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
 from medsam_planner.progress import Progress
 from medsam_planner.run_folder import open_run_folder, write_segmentations
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.session import Session
 from medsam_planner.volumes import StudyVolume
-from prompts import PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts import PromptFile, PromptLog, Provenance, read_prompt_file, validate_file
 
 __all__ = [
+    "ReadingOptions",
     "SegmentationOptions",
     "Segmented",
+    "read_study",
     "replay_log",
     "segment_logs",
     "segment_prompt_file",
@@ -40,6 +47,19 @@ class SegmentationOptions:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ReadingOptions:
+    """How to read a study; what it changes is recorded among the study's operations."""
+
+    series: str | None = None
+    resample_tilt: bool = False
+    modality: str | None = None
+    clip_outliers: bool = False
+    """Clip metal, padding and spikes to what tissue has."""
+    correct_bias_field: bool = False
+    """N4, for MR; after the clipping."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
     """A study with its segmented structures."""
@@ -51,20 +71,42 @@ class Segmented:
     """Coloured by uncertainty; structures that came out empty are absent."""
 
 
+def read_study(path: Path, reading: ReadingOptions, *, progress: Progress | None = None) -> StudyVolume:
+    """Read a study and correct its intensities as asked.
+
+    Raises
+    ------
+    StudyError
+        If it is not one regular scalar volume, or a correction does not fit its modality.
+    """
+    study: highdicom.Volume = load_volume(
+        path,
+        series=reading.series,
+        resample_tilt=reading.resample_tilt,
+        modality=reading.modality,
+        progress=progress,
+    )
+    if reading.clip_outliers:
+        # N4 takes a logarithm; an MR has no values below 0 but the ringing of an interpolation.
+        is_mr = volume_modality(study) == "MR" and reading.correct_bias_field
+        study = clip_outliers(study, low=0.0 if is_mr else None)
+    if reading.correct_bias_field:
+        study = correct_bias_field(study, progress=progress)
+    return _as_study(study)
+
+
 def segment_prompt_file(
     study_path: Path,
     prompts_path: Path,
     out: Path,
     options: SegmentationOptions,
     *,
-    series: str | None = None,
-    resample_tilt: bool = False,
-    modality: str | None = None,
+    reading: ReadingOptions | None = None,
     progress: Progress | None = None,
 ) -> Segmented:
     """Segment every structure of a prompt file and write the run's folder."""
     prompt_file = read_prompt_file(prompts_path)
-    study = load_volume(study_path, series=series, resample_tilt=resample_tilt, modality=modality, progress=progress)
+    study = read_study(study_path, reading or ReadingOptions(), progress=progress)
     validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     folder = open_run_folder(out)
     segmented = segment_logs(study, prompt_file.logs, options, progress=progress)
@@ -146,7 +188,7 @@ def replay_log(
         )
     if place is None:
         raise PromptError(f"{log_path} does not say where its study lies: name it with --study.")
-    study = load_volume(place, resample_tilt=_straightened(recorded.settings), progress=progress)
+    study = _read_again(place, recorded, progress)
     validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     options = SegmentationOptions(
         model=recorded.model,
@@ -174,6 +216,24 @@ def replay_log(
     return prompt_file, session_results, same
 
 
-def _straightened(settings: Mapping[str, object]) -> bool:
-    operations = settings.get("operations")
-    return isinstance(operations, list) and any("tilt" in str(entry) for entry in operations)
+def _read_again(place: Path, recorded: Provenance, progress: Progress | None) -> StudyVolume:
+    """The study as it was read then: the same series, straightened and corrected in the same way."""
+    stated = recorded.settings.get("operations")
+    operations = [one for one in stated if isinstance(one, Mapping)] if isinstance(stated, list) else []
+    options: dict[str, Any] = {
+        "resample_tilt": any("tilt" in str(one.get("name")) for one in operations),
+        "modality": recorded.modality if recorded.modality in ("CT", "MR") else None,
+        "progress": progress,
+    }
+    try:
+        study = load_volume(place, **options)
+    except AmbiguousSeriesError:
+        series = recorded.settings.get("series")
+        if series is None:
+            raise
+        study = load_volume(place, series=str(series), **options)
+    return _as_study(corrected_again(study, operations, progress=progress))
+
+
+def _as_study(volume: highdicom.Volume) -> StudyVolume:
+    return volume if isinstance(volume, StudyVolume) else StudyVolume.from_volume(volume, None)

@@ -6,18 +6,19 @@ at each structure's surface.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import highdicom
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from medsam_planner.errors import ConfigError, StudyError
-from medsam_planner.geometry import voxel_diagonal_mm
+from medsam_planner.geometry import index_from_lps, voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.resampling import resample_like
 from medsam_planner.mesh import Surface, surface_from_probability
@@ -46,7 +47,16 @@ from medsam_planner.versions import versions
 from medsam_planner.volumes import StudyVolume, volume_like
 from prompts import PromptLog
 
-__all__ = ["PlanInputs", "ReviewedPlan", "review_case", "review_plan", "review_segmented_case", "skin_mask"]
+__all__ = [
+    "PlanInputs",
+    "ReviewedPlan",
+    "ball_inside_study",
+    "check_case",
+    "review_case",
+    "review_plan",
+    "review_segmented_case",
+    "skin_mask",
+]
 
 _SAMPLES_FROM_SPREAD = 16
 _AIR_BELOW_HU = -300.0
@@ -113,6 +123,30 @@ def review_segmented_case(
     return review_plan(inputs, open_run_folder(out), progress=progress)
 
 
+def check_case(case_path: Path, prompted: Collection[str]) -> None:
+    """Find the mistakes of a case file before anything long is done for it.
+
+    Parameters
+    ----------
+    prompted : collection of str
+        Structures that will be segmented.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`review_segmented_case`.
+    """
+    case = read_case(case_path)
+    known = set(prompted)
+    for table in case.structures:
+        if table.mask is None and table.name not in known:
+            raise _unknown_structure(table.name, prompted)
+    known |= {table.name for table in case.structures} | ({"skin"} if case.entry.skin else set())
+    for place, name in (("target", case.target.structure), ("entry", case.entry.structure)):
+        if name is not None and name not in known:
+            raise _unknown_end(place, name, known)
+
+
 def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None = None) -> ReviewedPlan:
     """Search, then write ``plan.json`` and ``report.html``."""
     plan = search(inputs.problem, progress=progress)
@@ -160,6 +194,29 @@ def skin_mask(study: StudyVolume) -> highdicom.Volume:
     body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     filled = np.stack([ndimage.binary_fill_holes(section) for section in body])
     return volume_like(study, filled)
+
+
+def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
+    """(G, 3) points of a ball, its centre first, without those beyond the volume: nothing is known of what lies there.
+
+    Raises
+    ------
+    ConfigError
+        If the centre itself lies beyond the volume.
+    """
+    points = points_in_sphere(centre_lps_mm, radius_mm)
+    index = index_from_lps(study.affine, points)
+    inside = ((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5)).all(axis=1)
+    if not inside[0]:
+        ends = index_from_lps(np.linalg.inv(study.affine), [[-0.5] * 3, np.array(study.spatial_shape) - 0.5])
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        extent = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+        came = ", ".join(f"{value:.1f}" for value in np.asarray(centre_lps_mm, dtype=np.float64))
+        raise ConfigError(
+            f"target.point_lps_mm: expected a place inside the study ({extent} LPS mm), got ({came}). "
+            "Check that it is in LPS (from RAS, change the sign of the first two numbers) and of this study."
+        )
+    return points[inside]
 
 
 def _risk_surface(entry_mask: highdicom.Volume, problem: PlanningProblem, progress: Progress | None) -> Surface:
@@ -235,10 +292,7 @@ def _structure(
         result = results[table.name]
         mask, spread, samples = result.mask, result.boundary_spread_mm, result.mask_samples or ()
     else:
-        raise ConfigError(
-            f"structures[{table.name}]: expected a mask, or prompts of that name; "
-            f"the prompted structures are {list(results) or 'none'}."
-        )
+        raise _unknown_structure(table.name, results)
     margin = margin_from_spread(
         spread, base_mm=table.base_margin_mm, factor=table.spread_factor, cap_mm=table.max_margin_mm
     )
@@ -269,7 +323,7 @@ def _targets(
     roles: dict[str, StructureRole],
 ) -> np.ndarray:
     if table.point_lps_mm is not None:
-        return points_in_sphere(table.point_lps_mm, table.radius_mm)
+        return ball_inside_study(study, table.point_lps_mm, table.radius_mm)
     return points_in_mask(
         _named_mask("target", table.mask, table.structure, study, results, masks, roles, StructureRole.TARGET)
     )
@@ -294,15 +348,35 @@ def _named_mask(
     if structure is not None and structure in results:
         roles.setdefault(structure, role)
         return results[structure].mask
-    raise ConfigError(
-        f"{name}.structure: expected one of {sorted({*results, *masks})}, got {structure!r}. "
-        "Give it prompts, or name a mask."
+    raise _unknown_end(name, structure, {*results, *masks})
+
+
+def _unknown_structure(name: str, prompted: Collection[str]) -> ConfigError:
+    return ConfigError(
+        f"structures[{name}]: expected a mask, or prompts of that name; "
+        f"the prompted structures are {list(prompted) or 'none'}."
+    )
+
+
+def _unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigError:
+    return ConfigError(
+        f"{place}.structure: expected one of {sorted(known)}, got {name!r}. Give it prompts, or name a mask."
     )
 
 
 def _read_mask(path: Path, study: StudyVolume) -> highdicom.Volume:
     volume = load_volume(path)
-    return volume_like(study, _on_grid(volume, study, order=0).array > 0.5)
+    values = np.unique(volume.array)
+    if len(values) > 2 or values[0] != 0:
+        listed = ", ".join(f"{value:g}" for value in values[:4]) + (" ..." if len(values) > 4 else "")
+        raise ConfigError(
+            f"Expected a mask of 0 and one other value in {path}, got {len(values)} values ({listed}): an image, a map "
+            "or several labels in one file. Write the structure's own mask."
+        )
+    mask = volume_like(study, _on_grid(volume, study, order=0).array > 0)
+    if not mask.array.any():
+        raise ConfigError(f"Expected a mask that lies in the study, {path} does not: its voxels are elsewhere.")
+    return mask
 
 
 def _on_grid(volume: highdicom.Volume, study: StudyVolume, *, order: int) -> highdicom.Volume:

@@ -103,6 +103,7 @@ def prompt_record(
     first = next(iter(results.values())).provenance
     shared = ("triplanar", "saliency", "rules", "normalisation", "study", "operations")
     settings = {key: first[key] for key in shared}
+    settings["series"] = _series_uid(study)
     settings["mask_sha256"] = {name: result.provenance["mask_sha256"] for name, result in results.items()}
     provenance = Provenance(
         image_sha256=first["image_sha256"],
@@ -119,6 +120,16 @@ def prompt_record(
         settings=settings,
     )
     return PromptFile(logs=tuple(logs[name] for name in results), provenance=provenance)
+
+
+def _series_uid(study: highdicom.Volume) -> str | None:
+    """What finds the series again among others; None where its files state none, or are NIfTI."""
+    source = study.source if isinstance(study, StudyVolume) else None
+    if source is None or any(
+        "SeriesInstanceUID" in one.get("filled_count_by_keyword", ()) for one in source.operations
+    ):
+        return None
+    return source.series_instance_uid
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -23,13 +23,13 @@ from xai.faithfulness import measure_infidelity, overlap_with_structure
 from xai.saliency import grad_cam, grad_cam_on_embedding, normalise_saliency
 from xai.weight_randomisation import run_weight_randomisation
 
-__all__ = ["explain"]
+__all__ = ["ExplainedSlice", "cam_of", "explain", "explained_slices", "graph_of"]
 
 _PERTURBATIONS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _ExplainedSlice:
+class ExplainedSlice:
     """One slice of the mask in the pixels of the field it was decided on."""
 
     index: int
@@ -73,13 +73,13 @@ def explain(
         If no slice of the mask has evidence.
     """
     axis = passes.axis
-    slices = _slices(passes, mask)
+    slices = explained_slices(passes, mask)
     saliency = np.zeros(mask.shape, dtype=np.float32)
     field = np.zeros(mask.shape, dtype=bool)
     shape, side = segmenter.slice_shape(axis), segmenter.model.size
     with compute_threads(1):
         for part in track(slices, "Grad-CAM", progress):
-            cam = _cam(_graph(segmenter, axis, part), part.frozen, (side, side))[0]
+            cam = cam_of(graph_of(segmenter, axis, part), part.frozen, (side, side))[0]
             np.moveaxis(saliency, axis, 0)[part.index] = paste(cam, part.crop, shape, 0.0)
             seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
             np.moveaxis(field, axis, 0)[part.index] = seen > 0.5
@@ -96,7 +96,8 @@ def explain(
     return normalise_saliency(saliency), figures
 
 
-def _slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[_ExplainedSlice]:
+def explained_slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
+    """The slices of a mask that were decided across its main axis, each in the pixels of its field."""
     across = np.moveaxis(mask, passes.axis, 0)
     found = []
     for index, prediction in sorted(passes.passes[passes.axis].predictions.items()):
@@ -104,13 +105,16 @@ def _slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[_Explained
             continue
         frozen = extract(across[index].astype(np.float32), prediction.crop) > 0.5
         if frozen.any():
-            found.append(_ExplainedSlice(index, prediction, prediction.crop, frozen))
+            found.append(ExplainedSlice(index, prediction, prediction.crop, frozen))
     if not found:
         raise SaliencyError("Expected at least one slice of the mask inside the field it was decided on, got none.")
     return found
 
 
-def _graph(segmenter: SliceSegmenter, axis: int, part: _ExplainedSlice, *, weights: Any | None = None) -> SaliencyGraph:
+def graph_of(
+    segmenter: SliceSegmenter, axis: int, part: ExplainedSlice, *, weights: Any | None = None
+) -> SaliencyGraph:
+    """The path from what the model was shown on a slice to its answer there; `weights` replaces the explained part."""
     return segmenter.model.saliency_graph(
         segmenter.crop_image(axis, part.index, part.crop),
         segmenter.embedding(axis, part.index, part.crop),
@@ -120,23 +124,23 @@ def _graph(segmenter: SliceSegmenter, axis: int, part: _ExplainedSlice, *, weigh
     )
 
 
-def _cam(graph: SaliencyGraph, frozen: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
+def cam_of(graph: SaliencyGraph, frozen: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
     """(1, *size) Grad-CAM."""
     if graph.layer is None:
         return grad_cam_on_embedding(graph.forward, graph.inputs, frozen[None], size=size)
     return grad_cam(graph.forward, graph.layer, graph.inputs, frozen[None], size=size)
 
 
-def _faithfulness(segmenter: SliceSegmenter, axis: int, part: _ExplainedSlice, seed: int) -> dict[str, Any]:
-    graph = _graph(segmenter, axis, part)
+def _faithfulness(segmenter: SliceSegmenter, axis: int, part: ExplainedSlice, seed: int) -> dict[str, Any]:
+    graph = graph_of(segmenter, axis, part)
     side = segmenter.model.size
-    on_inputs = _cam(graph, part.frozen, (int(graph.inputs.shape[-2]), int(graph.inputs.shape[-1])))
+    on_inputs = cam_of(graph, part.frozen, (int(graph.inputs.shape[-2]), int(graph.inputs.shape[-1])))
     infidelity = measure_infidelity(
         graph.forward, graph.inputs, on_inputs, part.frozen[None], seed=seed, perturbations=_PERTURBATIONS
     )
     randomised = run_weight_randomisation(
         segmenter.model.explained_part,
-        lambda weights: _cam(_graph(segmenter, axis, part, weights=weights), part.frozen, (side, side)),
+        lambda weights: cam_of(graph_of(segmenter, axis, part, weights=weights), part.frozen, (side, side)),
         seed=seed,
     )
     return {

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import highdicom
 import numpy as np
+from numpy.typing import ArrayLike
 
 from medsam_planner.engine.cache import EmbeddingCache
 from medsam_planner.engine.registry import load_model
@@ -26,6 +27,9 @@ from medsam_planner.segmentation import MaskSamples, SegmentationResult
 from medsam_planner.versions import versions
 from medsam_planner.volumes import StudyVolume, array_sha256, volume_like
 from prompts import Prompt, PromptLog, validate
+
+if TYPE_CHECKING:
+    from medsam_planner.why_here import WhyHere
 
 __all__ = ["Session"]
 
@@ -181,6 +185,45 @@ class Session:
             trace=passes.passes[passes.axis].trace,
             provenance=self._provenance(structure, mask, samples=samples, saliency=saliency, triplanar=triplanar),
             **maps,
+        )
+
+    def why_here(
+        self,
+        position_lps_mm: ArrayLike,
+        *,
+        structure: str = DEFAULT_STRUCTURE,
+        triplanar: bool = False,
+        progress: Progress | None = None,
+    ) -> WhyHere:
+        """Why the surface of a structure lies where it does, at its place nearest to a position.
+
+        Parameters
+        ----------
+        position_lps_mm : (3,) float
+            For instance the tightest place of a plan.
+        structure : str
+        triplanar : bool
+            As the structure was segmented.
+        progress : Progress, optional
+
+        Raises
+        ------
+        PromptError
+            If nothing says where the structure is.
+        SaliencyError
+            If its mask is empty or the model did not decide any slice of it.
+        """
+        from medsam_planner.why_here import explain_here
+
+        passes = self._tracker(structure).run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
+        return explain_here(
+            self._segmenter,
+            passes,
+            passes.probability > 0.5,
+            position_lps_mm,
+            structure=structure,
+            seed=self.seed,
+            progress=progress,
         )
 
     def _tracker(self, structure: str) -> StructureTracker:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.propagation.trace import PropagationTrace, SliceRole, StopReason
-from medsam_planner.report.wording import percent
+from medsam_planner.report.wording import percent, slice_number
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from ui.structure import Structure
@@ -110,7 +110,7 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
     if not anchors:
         return []
     filled = [record for record in trace.records if record.role is not SliceRole.REFUSED and record.area_mm2 > 0]
-    prompted = ", ".join(str(index + 1) for index in anchors)
+    prompted = ", ".join(str(slice_number(index)) for index in anchors)
     sentences = [f"{len({record.index for record in filled})} slices, grown from slice {prompted}."]
     for record in trace.records:
         if record.stop is None or record.stop is StopReason.MET:
@@ -121,7 +121,7 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
             where = f"Towards the {side_name(letters[1])}"
         else:
             where = "Between two prompted slices"
-        sentences.append(f"{where} it stopped at slice {record.index + 1}: {record.stop.value}.")
+        sentences.append(f"{where} it stopped at slice {slice_number(record.index)}: {record.stop.value}.")
     return sentences
 
 

@@ -147,7 +147,9 @@ def open_study(
     except AmbiguousSeriesError:
         return _ask_which(workbench, Path(path_text.strip()).expanduser(), progress)
     except GantryTiltError as error:
-        return replace(screen(workbench, wording.notice("error", str(error))), offers_straightening=True)
+        return replace(
+            screen(workbench, wording.notice("error", f"{error} {wording.TILTED}")), offers_straightening=True
+        )
     except MedsamPlannerError as error:
         path = Path(path_text.strip()).expanduser()
         if "NIfTI files" in str(error) and path.is_dir():
@@ -274,7 +276,7 @@ def run_to_3d(
         structure = workbench.structure
         return f"‘{structure.name}’ has {structure.volume_ml:.2f} ml. Scroll through it, and look at its uncertainty."
 
-    return attempt(workbench, change)
+    return attempt(workbench, change, shows_structure=True)
 
 
 def resume(workbench: Workbench, path: Path) -> Screen:

@@ -11,9 +11,10 @@ import gradio as gr
 from ui import facts, wording
 from ui.handlers import Screen
 from ui.plan_panel import PlanPanel
+from ui.scene import closed_scene
 from ui.structure import ROLES
 
-__all__ = ["CSS", "Parts", "build_parts", "notice_only", "updates"]
+__all__ = ["CSS", "Parts", "build_parts", "gone", "updates"]
 
 _HERE = Path(__file__).parent
 CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
@@ -100,9 +101,10 @@ def updates(screen: Screen) -> list[Any]:
     ]
 
 
-def notice_only(text: str) -> list[Any]:
-    """Say something and leave the rest of :meth:`Parts.shown` as it is."""
-    return [text if name == "notice" else gr.skip() for name in (*_SHOWN, "answer", "choice", "links")]
+def gone(told: str) -> list[Any]:
+    """Say why the page has no workbench (any more), and show no slice: none of it could be scrolled or corrected."""
+    values = {"notice": wording.notice("error", told), "viewer": closed_scene(told)}
+    return [values.get(name, gr.skip()) for name in (*_SHOWN, "answer", "choice", "links")]
 
 
 def build_parts() -> Parts:

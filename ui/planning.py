@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.io.intensity import volume_modality
-from medsam_planner.plan_review import PlanInputs, skin_mask
+from medsam_planner.plan_review import PlanInputs, ball_inside_study, skin_mask
 from medsam_planner.planning.margins import margin_from_spread
 from medsam_planner.planning.problem import (
     EntryRegion,
@@ -18,7 +18,6 @@ from medsam_planner.planning.problem import (
     PlanningProblem,
     SearchSettings,
     entry_region_on_surface,
-    points_in_sphere,
 )
 from medsam_planner.planning.structures import Avoid, StayInside
 from medsam_planner.planning.structures import Structure as PlannedStructure
@@ -98,7 +97,7 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
         structures=tuple(_planned(one, wishes) for one in ready.structures),
         tool=Tool(radius_mm=wishes.tool_radius_mm),
         entry=_entry(entered, name, ready.entry_lps_mm, wishes.entry_radius_mm),
-        targets_lps_mm=points_in_sphere(ready.target_lps_mm, wishes.target_radius_mm),
+        targets_lps_mm=ball_inside_study(study, ready.target_lps_mm, wishes.target_radius_mm),
         limits=Limits(max_length_mm=wishes.max_length_mm, max_entry_angle_deg=wishes.max_angle_deg),
         settings=SearchSettings(seed=workbench.settings.seed),
     )

@@ -40,8 +40,10 @@ class Registry:
         Raises
         ------
         MedsamPlannerError
-            If it was closed.
+            If it was closed, or is not begun yet.
         """
+        if not token:
+            raise MedsamPlannerError("The page is still being opened. Try again in a moment.")
         with self._lock:
             if token not in self._by_token:
                 raise MedsamPlannerError("This page's work was closed on the server. Reload the page.")

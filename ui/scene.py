@@ -13,10 +13,12 @@ from ui.viewer import Layers, Mark, Outline, OverlayMap, ViewRequest, view
 from ui.wording import NO_STUDY
 from ui.workbench import Workbench
 
-__all__ = ["layers", "scene", "slice_view"]
+__all__ = ["closed_scene", "layers", "scene", "slice_view"]
 
 
-def scene(workbench: Workbench, *, shows_path: bool = False, tool: str | None = None) -> dict[str, Any]:
+def scene(
+    workbench: Workbench, *, shows_path: bool = False, shows_structure: bool = False, tool: str | None = None
+) -> dict[str, Any]:
     """What the canvas must know between two actions; pictures are asked for slice by slice.
 
     Parameters
@@ -24,12 +26,14 @@ def scene(workbench: Workbench, *, shows_path: bool = False, tool: str | None = 
     workbench : Workbench
     shows_path : bool
         Go to the slices through the target of the drawn path, where there is one.
+    shows_structure : bool
+        In the planes it was not prompted on, go to the slices through the middle of the active structure.
     tool : str, optional
         What a click does from now on.
     """
     workbench.version += 1
     if workbench.study is None:
-        return {"is_open": False, "version": workbench.version, "empty_text": NO_STUDY, "legend": []}
+        return closed_scene(NO_STUDY, version=workbench.version)
     return {
         "is_open": True,
         "version": workbench.version,
@@ -46,10 +50,15 @@ def scene(workbench: Workbench, *, shows_path: bool = False, tool: str | None = 
             {"name": one.name, "colour": one.colour, "active": one.name == workbench.active}
             for one in workbench.structures.values()
         ],
-        "go_to": _target_slices(workbench) if shows_path else None,
+        "go_to": _target_slices(workbench) if shows_path else _middle_slices(workbench) if shows_structure else None,
         "tool": tool,
         "empty_text": "",
     }
+
+
+def closed_scene(told: str, *, version: int = 0) -> dict[str, Any]:
+    """A canvas without a slice, and what it says in its place."""
+    return {"is_open": False, "version": version, "empty_text": told, "legend": []}
 
 
 def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict[str, Any]:
@@ -113,6 +122,20 @@ def _first_plane(workbench: Workbench) -> Plane:
     """The plane that was acquired, so that a person first sees sharp slices."""
     axis = acquisition_axis(workbench.require_session().volume.affine)
     return next(plane for plane, display in workbench.displays.items() if display.axis == axis)
+
+
+def _middle_slices(workbench: Workbench) -> dict[str, int] | None:
+    """By plane, but for the one the structure grew along, its middle slice; None for an empty structure."""
+    result = workbench.structure.result
+    if result is None or not result.mask.array.any():
+        return None
+    inside = result.mask.array
+    middles = [int(np.median(np.flatnonzero(inside.any(axis=others)))) for others in ((1, 2), (0, 2), (0, 1))]
+    return {
+        plane.value: middles[display.axis]
+        for plane, display in workbench.displays.items()
+        if display.axis != result.trace.axis
+    }
 
 
 def _target_slices(workbench: Workbench) -> dict[str, int] | None:

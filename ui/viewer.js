@@ -18,7 +18,7 @@ let tool = 'prompt';
 let zoom = 1, shift = [0, 0]; // of the whole-slice fit; shift in CSS pixels
 let drag = null;
 let study = null;             // to notice another study
-let fetching = false, wanted = null, busySince = 0;
+let fetching = false, wanted = null;
 const cache = new Map();
 
 // ---- fetching ----------------------------------------------------------------------------------------------------
@@ -298,7 +298,6 @@ function drawLegend() {
 // ---- what the person does ----------------------------------------------------------------------------------------
 function act(payload) {
   if (!view) return;
-  busySince = Date.now();
   root.querySelector('.mv-busy').hidden = false;
   trigger('viewer_action', { ...payload, plane: view.plane, index: view.index });
 }
@@ -434,6 +433,7 @@ function fill(select, entries, chosen) {
 function accept() {
   scene = props.value;
   root.querySelector('.mv-busy').hidden = true;
+  root.querySelectorAll('.mv-bar, .mv-foot').forEach((bar) => { bar.inert = !(scene && scene.is_open); });
   if (!scene) return;
   if (scene.is_open && study !== scene.study) {
     study = scene.study;
@@ -455,6 +455,7 @@ function accept() {
   if (scene.tool) { tool = scene.tool; press('tool', tool); }
   showSlice();
   refresh();
+  root.dataset.version = scene.version;  // what is shown belongs to this answer of Python
 }
 
 watch('value', accept);

@@ -11,7 +11,7 @@ import gradio as gr
 from medsam_planner.errors import MedsamPlannerError
 from ui import handlers, plan_handlers, wording
 from ui.handlers import Screen
-from ui.layout import Parts, build_parts, notice_only, updates
+from ui.layout import Parts, build_parts, gone, updates
 from ui.registry import Registry
 from ui.watching import WatchedByPage
 from ui.workbench import Workbench
@@ -41,7 +41,7 @@ def on_workbench(registry: Registry, act: Callable[..., Screen]) -> Callable[...
         try:
             return updates(act(registry.find(token), *values))
         except MedsamPlannerError as error:  # the page's workbench is gone
-            return notice_only(wording.notice("error", str(error)))
+            return gone(str(error))
 
     return handler
 

@@ -20,6 +20,7 @@ HINT = (
     "Ctrl + wheel: zoom · middle drag: move"
 )
 OPENED = "Draw a box around a structure on one slice."
+TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Open” again."
 TARGET_SET = "Target set. Now set the entry."
 ENTRY_SET = "Entry set. Choose what to avoid, then press “Find paths”."
 STOPPING = "Stopping at the next step …"

@@ -18,6 +18,7 @@ from xai.surface import signed_distance_mm
 
 __all__ = [
     "ReliabilityDiagram",
+    "brier_score",
     "fit_temperature",
     "measure_reliability",
     "scale_temperature",
@@ -49,6 +50,11 @@ class ReliabilityDiagram:
         filled = self.count > 0
         gaps = np.abs(self.confidence - self.frequency)[filled]
         return float(np.average(gaps, weights=self.count[filled]))
+
+    @property
+    def average_calibration_error(self) -> float:
+        """Gap between confidence and frequency, averaged over filled bins (ACE): bins with few voxels count as much."""
+        return float(np.nanmean(np.abs(self.confidence - self.frequency)))
 
     @property
     def maximum_calibration_error(self) -> float:
@@ -128,6 +134,29 @@ def measure_reliability(
     with np.errstate(invalid="ignore"):
         confidence, frequency = sums[:2] / np.where(count > 0, count, np.nan)
     return ReliabilityDiagram(np.linspace(0.0, 1.0, bins + 1), confidence, frequency, count.astype(np.int64))
+
+
+def brier_score(probability: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None) -> float:
+    """Mean squared difference of probability and truth: 0 is perfect, 0.25 what saying one half everywhere earns.
+
+    Raises
+    ------
+    UncertaintyError
+        If a probability lies outside [0, 1].
+    GeometryError
+        If shapes differ.
+    EmptyStructureError
+        If no voxel is left to look at.
+
+    References
+    ----------
+    .. [1] Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950,
+       doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+    """
+    p, y = _paired(probability, truth, within)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise UncertaintyError(f"Expected probabilities in [0, 1], got values from {p.min()} to {p.max()}.")
+    return float(np.mean(np.square(p.astype(np.float64) - y)))
 
 
 def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None) -> float:

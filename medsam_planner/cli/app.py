@@ -9,7 +9,19 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from medsam_planner.cli import demo, doctor, inspect, plan, replay, run_case, segment, train, weights
+from medsam_planner.cli import (
+    calibrate,
+    demo,
+    doctor,
+    evaluate,
+    inspect,
+    plan,
+    replay,
+    run_case,
+    segment,
+    train,
+    weights,
+)
 from medsam_planner.errors import MedsamPlannerError
 
 __all__ = ["app", "run"]
@@ -29,8 +41,10 @@ app.command()(segment.segment)
 app.command()(plan.plan)
 app.command("run")(run_case.run_case)
 app.command()(replay.replay)
+app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command()(train.train)
+app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(weights.app, name="weights")
 

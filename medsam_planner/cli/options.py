@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Modality", "Model", "Out", "ResampleTilt", "Samples", "Seed", "Series", "Window"]
+__all__ = [
+    "ClipOutliers",
+    "CorrectBiasField",
+    "Modality",
+    "Model",
+    "Out",
+    "ResampleTilt",
+    "Samples",
+    "Seed",
+    "Series",
+    "Window",
+]
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
@@ -19,3 +30,5 @@ ResampleTilt = Annotated[bool, typer.Option("--resample-tilt", help="Straighten 
 Window = Annotated[
     str | None, typer.Option(help="CT window: soft-tissue, lung, brain, bone, full, or CENTRE,WIDTH in HU.")
 ]
+ClipOutliers = Annotated[bool, typer.Option("--clip-outliers", help="Clip metal, padding and spikes to tissue values.")]
+CorrectBiasField = Annotated[bool, typer.Option("--correct-bias-field", help="Even out an MR's coil shading (N4).")]

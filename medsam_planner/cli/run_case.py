@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Modality, Model, Out, ResampleTilt, Samples, Seed, Series, Window
+from medsam_planner.cli.options import (
+    ClipOutliers,
+    CorrectBiasField,
+    Modality,
+    Model,
+    Out,
+    ResampleTilt,
+    Samples,
+    Seed,
+    Series,
+    Window,
+)
 
 __all__ = ["run_case"]
 
@@ -24,23 +35,25 @@ def run_case(
     series: Series = None,
     resample_tilt: ResampleTilt = False,
     modality: Modality = None,
+    clip_outliers: ClipOutliers = False,
+    correct_bias_field: CorrectBiasField = False,
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
     from medsam_planner.cli.console import tell_plan, watched
-    from medsam_planner.pipeline import SegmentationOptions, segment_prompt_file
-    from medsam_planner.plan_review import review_segmented_case
+    from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, segment_prompt_file
+    from medsam_planner.plan_review import check_case, review_segmented_case
+    from prompts import read_prompt_file
 
     options = SegmentationOptions(model=model, samples=samples, window=window, seed=seed)
+    reading = ReadingOptions(
+        series=series,
+        resample_tilt=resample_tilt,
+        modality=modality,
+        clip_outliers=clip_outliers,
+        correct_bias_field=correct_bias_field,
+    )
+    check_case(case, [log.structure for log in read_prompt_file(prompts).logs])
     with watched() as progress:
-        segmented = segment_prompt_file(
-            study,
-            prompts,
-            out,
-            options,
-            series=series,
-            resample_tilt=resample_tilt,
-            modality=modality,
-            progress=progress,
-        )
+        segmented = segment_prompt_file(study, prompts, out, options, reading=reading, progress=progress)
         reviewed = review_segmented_case(case, segmented, out, progress=progress)
     raise typer.Exit(tell_plan(reviewed))

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Modality, Model, Out, ResampleTilt, Samples, Seed, Series, Window
+from medsam_planner.cli.options import (
+    ClipOutliers,
+    CorrectBiasField,
+    Modality,
+    Model,
+    Out,
+    ResampleTilt,
+    Samples,
+    Seed,
+    Series,
+    Window,
+)
 
 __all__ = ["segment"]
 
@@ -25,25 +36,25 @@ def segment(
     series: Series = None,
     resample_tilt: ResampleTilt = False,
     modality: Modality = None,
+    clip_outliers: ClipOutliers = False,
+    correct_bias_field: CorrectBiasField = False,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
     from medsam_planner.cli.console import say, watched
-    from medsam_planner.pipeline import SegmentationOptions, segment_prompt_file
+    from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, segment_prompt_file
 
     options = SegmentationOptions(
         model=model, samples=samples, saliency=saliency, triplanar=triplanar, window=window, seed=seed
     )
+    reading = ReadingOptions(
+        series=series,
+        resample_tilt=resample_tilt,
+        modality=modality,
+        clip_outliers=clip_outliers,
+        correct_bias_field=correct_bias_field,
+    )
     with watched() as progress:
-        segmented = segment_prompt_file(
-            study,
-            prompts,
-            out,
-            options,
-            series=series,
-            resample_tilt=resample_tilt,
-            modality=modality,
-            progress=progress,
-        )
+        segmented = segment_prompt_file(study, prompts, out, options, reading=reading, progress=progress)
     for structure, result in segmented.results.items():
         volume_ml = float(result.mask.array.sum()) * segmented.study.voxel_volume / 1000.0
         say(f"{structure}: {volume_ml:.2f} ml")

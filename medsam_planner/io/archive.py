@@ -47,7 +47,9 @@ def unpack_archive(
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         if isinstance(error, StudyError):
             raise
-        raise StudyError(f"The archive {path.name} cannot be unpacked: {error}. It is truncated or damaged.") from error
+        raise StudyError(
+            f"The archive {path.name} cannot be unpacked: {error}. It is truncated or damaged; copy it again."
+        ) from error
 
 
 def _refuse_unsafe(members: list[zipfile.ZipInfo], path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from medsam_planner.io.intensity import volume_modality
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudySource, StudyVolume
 
-__all__ = ["CT_RANGE_HU", "clip_outliers", "correct_bias_field", "with_operation"]
+__all__ = ["CT_RANGE_HU", "clip_outliers", "correct_bias_field", "corrected_again", "with_operation"]
 
 CT_RANGE_HU = (-1024.0, 3071.0)
 """What 12 bits hold: air to dense bone. Above it is metal and its streaks, below it the padding outside the scan."""
@@ -97,7 +97,7 @@ def correct_bias_field(
     if float(array.min()) < 0:
         raise StudyError(
             f"N4 works on the logarithm and needs values from 0 up, got a minimum of {float(array.min()):g}. "
-            "Clip them first (clip_outliers with low=0)."
+            "Clip them first: --clip-outliers (clip_outliers with low=0)."
         )
     spacing = spacing_mm(volume.affine)
     factors = [
@@ -122,6 +122,27 @@ def correct_bias_field(
         "field_max": float(field.max()),
     }
     return with_operation(volume, volume.with_array(corrected), operation)
+
+
+def corrected_again(
+    volume: highdicom.Volume, operations: Iterable[Mapping[str, Any]], *, progress: Progress | None = None
+) -> highdicom.Volume:
+    """Apply the corrections that `operations` of an earlier reading record, in their order and with their figures.
+
+    Raises
+    ------
+    StudyError
+        If a record is damaged, or a correction cannot be applied to this volume.
+    """
+    for operation in operations:
+        try:
+            if operation["name"] == "clip_outliers":
+                volume = clip_outliers(volume, low=float(operation["low"]), high=float(operation["high"]))
+            elif operation["name"] == "correct_bias_field":
+                volume = correct_bias_field(volume, iterations=int(operation["iterations"][0]), progress=progress)
+        except (KeyError, IndexError, TypeError) as error:
+            raise StudyError(f"Expected a recorded correction with its figures, got {dict(operation)}.") from error
+    return volume
 
 
 @contextmanager

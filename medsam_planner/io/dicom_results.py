@@ -9,26 +9,20 @@ that reading the study made up (see :mod:`medsam_planner.io.blank_uids`).
 from __future__ import annotations
 
 import datetime
-import warnings
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import highdicom
 import numpy as np
-import pydicom
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
 from medsam_planner.errors import EmptyStructureError, GeometryError, StudyError
-from medsam_planner.io.blank_uids import content_uid
-from medsam_planner.io.study_files import plain_copy
+from medsam_planner.io.dicom_objects import instance_identity, made, source_headers, write_object
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
 __all__ = ["save_dicom_seg", "save_parametric_map"]
 
-_MANUFACTURER = "MedSAM Planner"
 _SEG_SERIES_NUMBER = 9001
 _MAP_SERIES_NUMBER = 9002
 _LONGEST_LABEL = 64
@@ -79,7 +73,7 @@ def save_dicom_seg(
     EmptyStructureError
         If the mask has no voxel.
     """
-    headers = _source_headers(study)
+    headers = source_headers(study)
     _require_same_frame(mask, study)
     if mask.array.dtype != np.bool_:
         raise GeometryError(f"Expected a mask of bool, got {mask.array.dtype}.")
@@ -97,7 +91,7 @@ def save_dicom_seg(
             name=algorithm_name, version=version("medsam-planner"), family=codes.DCM.ArtificialIntelligence
         ),
     )
-    segmentation = _made(
+    segmentation = made(
         highdicom.seg.Segmentation,
         source_images=headers,
         pixel_array=_as_plain(mask, mask.array.astype(np.uint8)),
@@ -107,9 +101,9 @@ def save_dicom_seg(
         content_label="SEGMENTATION",
         content_description=label,
         series_description=label,
-        **_instance(mask, study, f"seg/{label}/{algorithm_name}", _SEG_SERIES_NUMBER, created),
+        **instance_identity(study, f"seg/{label}/{algorithm_name}", volume_sha256(mask), _SEG_SERIES_NUMBER, created),
     )
-    return _write(segmentation, path)
+    return write_object(segmentation, path)
 
 
 def save_parametric_map(
@@ -141,7 +135,7 @@ def save_parametric_map(
     GeometryError
         If the map is of another frame of reference.
     """
-    headers = _source_headers(study)
+    headers = source_headers(study)
     _require_same_frame(values, study)
     if quantity not in _QUANTITY_MEANINGS or unit not in _UNITS:
         raise StudyError(
@@ -162,7 +156,7 @@ def save_parametric_map(
         quantity_definition=CodedConcept(quantity[:16], "99MEDSAMPLANNER", _QUANTITY_MEANINGS[quantity]),
     )
     window = highdicom.VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-6))
-    parametric_map = _made(
+    parametric_map = made(
         highdicom.pm.ParametricMap,
         source_images=headers,
         pixel_array=_as_plain(values, array),
@@ -172,59 +166,9 @@ def save_parametric_map(
         content_label=quantity[:16].rstrip("_ ").upper(),
         content_description=_QUANTITY_MEANINGS[quantity],
         series_description=quantity.replace("_", " "),
-        **_instance(values, study, f"map/{quantity}", _MAP_SERIES_NUMBER, created),
+        **instance_identity(study, f"map/{quantity}", volume_sha256(values), _MAP_SERIES_NUMBER, created),
     )
-    return _write(parametric_map, path)
-
-
-def _made(kind: Callable[..., pydicom.Dataset], **options: Any) -> pydicom.Dataset:
-    """Construct an object without highdicom's remarks on how the source spells the patient's name."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name")
-        return kind(**options)
-
-
-def _source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
-    """Headers of the source with the empty attributes that objects must copy but old files leave out."""
-    source = study.source
-    if source is None or source.format != "dicom" or not source.datasets:
-        came = "a volume without a source" if source is None else f"one read from {source.format}"
-        raise StudyError(
-            f"A DICOM object refers to the DICOM study it was made from, got {came}. Save it with save_nifti instead."
-        )
-    headers = []
-    for dataset in source.datasets:
-        header = plain_copy(dataset)
-        for keyword in [
-            "PatientID",
-            "PatientName",
-            "PatientBirthDate",
-            "PatientSex",
-            "AccessionNumber",
-            "StudyID",
-            "StudyDate",
-            "StudyTime",
-            "ReferringPhysicianName",
-        ]:
-            if keyword not in header:
-                setattr(header, keyword, "")
-        _complete_geometry(header, study)
-        headers.append(header)
-    return headers
-
-
-def _complete_geometry(header: pydicom.Dataset, study: StudyVolume) -> None:
-    """Put geometry where highdicom looks for it; the new object's own comes from its grid, not from here."""
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        if not header.get("SliceThickness"):
-            header.SliceThickness = float(study.spacing[0])
-        return
-    first = header.PerFrameFunctionalGroupsSequence[0]
-    shared = plain_copy((header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0])
-    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
-        if keyword not in shared:
-            setattr(shared, keyword, first[keyword].value)
-    header.SharedFunctionalGroupsSequence = [shared]
+    return write_object(parametric_map, path)
 
 
 def _require_same_frame(volume: highdicom.Volume, study: StudyVolume) -> None:
@@ -242,41 +186,3 @@ def _as_plain(volume: highdicom.Volume, array: np.ndarray) -> highdicom.Volume:
         coordinate_system=volume.coordinate_system,
         frame_of_reference_uid=volume.frame_of_reference_uid,
     )
-
-
-def _instance(
-    volume: highdicom.Volume, study: StudyVolume, what: str, series_number: int, created: datetime.datetime | None
-) -> dict[str, Any]:
-    """Identity, time and maker of a new object."""
-    moment = created if created is not None else datetime.datetime.now()
-    series_uid = study.source.series_instance_uid if study.source is not None else ""
-    identity = (str(series_uid), what, volume_sha256(volume), moment.isoformat())
-    return {
-        "series_instance_uid": content_uid("series", *identity),
-        "series_number": series_number,
-        "sop_instance_uid": content_uid("instance", *identity),
-        "instance_number": 1,
-        "manufacturer": _MANUFACTURER,
-        "manufacturer_model_name": _MANUFACTURER,
-        "software_versions": version("medsam-planner"),
-        "device_serial_number": "1",
-        "content_date": moment.date(),
-        "content_time": moment.time(),
-        "series_date": moment.date(),
-        "series_time": moment.time(),
-        "specific_character_set": "ISO_IR 192",
-    }
-
-
-def _write(dataset: pydicom.Dataset, path: str | Path) -> Path:
-    # highdicom takes the wall clock and a random UID here; the content's own keep equal objects equal.
-    dataset.InstanceCreationDate = dataset.ContentDate
-    dataset.InstanceCreationTime = dataset.ContentTime
-    for item in dataset.get("ContributingEquipmentSequence") or ():
-        item.ContributionDateTime = f"{dataset.ContentDate}{dataset.ContentTime}"
-    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
-        item.DimensionOrganizationUID = content_uid("dimensions", dataset.SOPInstanceUID)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(target, enforce_file_format=True)
-    return target

@@ -118,7 +118,10 @@ def _refuse_header(image: Any, name: str) -> None:
         raise StudyError(f"Expected at least {MIN_SLICES} voxels along each axis, {name} has shape {shape[:3]}.")
     dtype = image.get_data_dtype()
     if dtype.names is not None or dtype.kind not in "iufb":
-        raise StudyError(f"Expected one number per voxel, {name} holds {dtype} (colour or complex values).")
+        raise StudyError(
+            f"Expected one number per voxel, {name} holds {dtype} (colour or complex values). "
+            "Write the scan itself, or the magnitude, as one number per voxel."
+        )
     unit = image.header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise StudyError(f"Expected millimetres, {name} states its spacing in {unit}. Correct its xyzt_units.")
@@ -134,7 +137,10 @@ def _refuse_affine(image: Any, name: str) -> None:
         )
     for what, code, matrix in (("sform", sform_code, sform), ("qform", qform_code, qform)):
         if code and (not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9):
-            raise StudyError(f"The {what} of {name} is not an invertible affine: {np.round(matrix, 4).tolist()}.")
+            raise StudyError(
+                f"The {what} of {name} is not an invertible affine: {np.round(matrix, 4).tolist()}. "
+                "Write the scanner's affine into it, or convert the DICOM again."
+            )
     if sform_code and qform_code:
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]], indexing="ij")).reshape(3, -1).T
         apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1).max()

@@ -61,6 +61,9 @@ READ_ERRORS = (
 )
 """What pydicom and its decoders raise on damaged bytes."""
 
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Who names a file so means DICOM: another content is a slice that was lost, not a file that does not belong."""
+
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
@@ -177,6 +180,9 @@ def scan_files(files: Iterable[tuple[Path, str]], *, progress: Progress | None =
         if kind == "nifti":
             niftis.append((path, name))
             continue
+        if kind != "dicom" and _is_named_dicom(name):
+            damaged.append((name, "by its content it is no DICOM file"))
+            continue
         if kind != "dicom":
             ignored["not DICOM"] += 1
             continue
@@ -194,6 +200,12 @@ def scan_files(files: Iterable[tuple[Path, str]], *, progress: Progress | None =
         else:
             images.append(DicomFile(path, name, header))
     return StudyFiles(tuple(images), tuple(niftis), tuple(damaged), dict(ignored))
+
+
+def _is_named_dicom(name: str) -> bool:
+    """Also says no to the ``._`` companions that macOS writes beside files, with their names."""
+    file = name.rsplit("/", 1)[-1].lower()
+    return file.endswith(_DICOM_SUFFIXES) and not file.startswith("._")
 
 
 def _non_image_kind(header: pydicom.Dataset) -> str | None:

@@ -9,9 +9,6 @@ import highdicom
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from medsam_planner.errors import EmptyStructureError, GeometryError
 from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
@@ -19,6 +16,7 @@ from medsam_planner.mesh.check import require_closed
 from medsam_planner.mesh.decimation import decimate
 from medsam_planner.mesh.smoothing import smooth_taubin
 from medsam_planner.mesh.triangles import Surface, signed_volume_mm3
+from medsam_planner.mesh.welding import weld, without_short_edges
 from medsam_planner.progress import Progress, track
 
 __all__ = ["Surface", "surface_from_probability"]
@@ -27,6 +25,8 @@ _TIE = 1e-5
 """Probabilities this near the level count as below it: a surface through a voxel centre has triangles of no area."""
 
 _WELD_VOXELS = 0.1
+_SHORTEST_EDGE_MM = 1e-3
+"""Sixteen steps of a 32-bit number one metre from the origin."""
 
 
 def surface_from_probability(
@@ -95,6 +95,7 @@ def surface_from_probability(
     if max_triangles is not None:
         deviation_mm = voxel_diagonal_mm(probability.affine) / 2
         steps.append(lambda fine: decimate(fine, max_triangles, max_deviation_mm=deviation_mm))
+    steps.append(lambda whole: without_short_edges(whole, _SHORTEST_EDGE_MM))
     surface = _marching_cubes(block, first_index, probability, level)
     if not surface.is_watertight:
         surface = _marching_cubes(_without_ties(block, level), first_index, probability, level)
@@ -109,7 +110,7 @@ def _marching_cubes(
     from skimage.measure import marching_cubes
 
     vertices_index, faces, _, _ = marching_cubes(values, level, allow_degenerate=False)
-    vertices_index, faces = _welded(vertices_index.astype(np.float64), faces.astype(np.int64))
+    vertices_index, faces = weld(vertices_index.astype(np.float64), faces.astype(np.int64), _WELD_VOXELS)
     vertices_lps_mm = lps_from_index(grid.affine, vertices_index + first_index)
     # The library winds its triangles in index space; a grid may be left- or right-handed in the patient.
     if signed_volume_mm3(vertices_lps_mm, faces) < 0:
@@ -121,32 +122,6 @@ def _marching_cubes(
         frame_of_reference_uid=None if uid is None else str(uid),
         history=(f"marching cubes at {level:g}: {len(faces)} triangles",),
     )
-
-
-def _welded(
-    vertices_index: NDArray[np.float64], faces: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Merge vertices less than a tenth of a voxel apart, unless that would touch two sheets together.
-
-    Where the surface passes close to a voxel centre, marching cubes leaves needles around it, which fold over when
-    smoothed. Vertices that no triangle uses are dropped too.
-    """
-    count = len(vertices_index)
-    pairs = cKDTree(vertices_index).query_pairs(_WELD_VOXELS, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    cluster = connected_components(graph, directed=False)[1]
-    sizes = np.bincount(cluster)
-    centres = np.stack([np.bincount(cluster, weights=axis) / sizes for axis in vertices_index.T], axis=1)
-    merged = cluster[faces]
-    merged = merged[(merged != np.roll(merged, 1, axis=1)).all(axis=1)]
-    _, which, uses = np.unique(np.sort(merged, axis=1), axis=0, return_inverse=True, return_counts=True)
-    merged = merged[uses[which] == 1]  # a needle pressed flat is two opposite triangles: nothing
-    for vertices, triangles in ((centres, merged), (vertices_index, faces)):
-        used, triangles = np.unique(triangles, return_inverse=True)
-        result = (vertices[used], triangles.reshape(-1, 3).astype(np.int64))
-        if len(triangles) and Surface(*result).is_watertight:
-            break
-    return result
 
 
 def _without_ties(values: NDArray[np.float32], level: float) -> NDArray[np.float32]:

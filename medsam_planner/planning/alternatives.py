@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.geometry import index_from_lps
 from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
 from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.hit import structure_hit_probability
 from medsam_planner.planning.problem import PlanningProblem, Weights
+from medsam_planner.planning.screw import ScrewGrade, density_along_hu, density_in_tool_hu, grade_screws
+from medsam_planner.planning.structures import StayInside
+from medsam_planner.progress import Progress, track
 
-__all__ = ["Alternative", "ClearanceProfile", "describe", "distinct", "non_dominated", "soft_score"]
+__all__ = ["Alternative", "ClearanceProfile", "describe", "distinct", "explained", "non_dominated", "soft_score"]
 
 _PROFILE_STEP_MM = 0.5
 
@@ -54,6 +56,10 @@ class Alternative:
     clearance_profile: ClearanceProfile
     reason: str
     """In plain words: why this one, and what limits it."""
+    tool_density_hu: float | None = None
+    """Mean inside the cylinder that the tool fills; None where no CT was given."""
+    screw_grades: tuple[ScrewGrade, ...] = ()
+    """One for each corridor."""
 
 
 def soft_score(
@@ -110,14 +116,20 @@ def distinct(
 
 
 def describe(
-    problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates, numbers: Sequence[int]
+    problem: PlanningProblem,
+    fields: Sequence[MarginField],
+    seen: Candidates,
+    numbers: Sequence[int],
+    *,
+    progress: Progress | None = None,
 ) -> tuple[Alternative, ...]:
-    """Measure everything about a few lines, and order them by score."""
+    """Measure everything about a few lines, and order them by score; the reasons are left to :func:`explained`."""
     lines = seen.lines_lps_mm[list(numbers)]
     room = clearance_in(fields, lines, problem.tool, each_structure=True)
     longest = float(seen.length_mm.max())
+    grades = _grades(problem, lines)
     found = []
-    for row, number in enumerate(numbers):
+    for row, number in enumerate(track(numbers, "measuring alternatives", progress)):
         line = lines[row]
         hits = {
             structure.name: structure_hit_probability(
@@ -126,7 +138,7 @@ def describe(
             for structure in problem.structures
         }
         worst = max(hits, key=lambda name: hits[name].probability) if hits else None
-        density = _bone_density_hu(problem, line)
+        density = None if problem.bone is None else density_along_hu(problem.bone, line)
         score = soft_score(
             room.certified_mm[row : row + 1],
             seen.length_mm[number : number + 1],
@@ -156,10 +168,18 @@ def describe(
                 bone_density_hu=density,
                 clearance_profile=_profile(problem, fields, line),
                 reason="",
+                tool_density_hu=(
+                    None if problem.bone is None else density_in_tool_hu(problem.bone, line, problem.tool.radius_mm)
+                ),
+                screw_grades=tuple(of_corridor[row] for of_corridor in grades),
             )
         )
-    found.sort(key=lambda alternative: -alternative.score)
-    return tuple(_with_reason(alternative, found) for alternative in found)
+    return tuple(sorted(found, key=lambda alternative: -alternative.score))
+
+
+def explained(alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
+    """The same lines, each with its reason among the others."""
+    return tuple(_with_reason(alternative, alternatives) for alternative in alternatives)
 
 
 def _profile(problem: PlanningProblem, fields: Sequence[MarginField], line: NDArray[np.float64]) -> ClearanceProfile:
@@ -176,19 +196,17 @@ def _profile(problem: PlanningProblem, fields: Sequence[MarginField], line: NDAr
     return ClearanceProfile(fraction * length, room)
 
 
-def _bone_density_hu(problem: PlanningProblem, line: NDArray[np.float64]) -> float | None:
-    if problem.bone is None:
-        return None
-    from scipy.ndimage import map_coordinates
-
-    points = line[0] + np.linspace(0, 1, 200)[:, None] * (line[1] - line[0])
-    index = index_from_lps(problem.bone.affine, points)
-    return float(map_coordinates(problem.bone.array, index.T, order=1, mode="nearest").mean())
+def _grades(problem: PlanningProblem, lines: NDArray[np.float64]) -> list[tuple[ScrewGrade, ...]]:
+    """For each corridor, the grade of each line."""
+    settings = problem.settings
+    return [
+        grade_screws(lines, structure, problem.tool, settings.hit_draws, settings.seed)
+        for structure in problem.structures
+        if isinstance(structure, StayInside)
+    ]
 
 
 def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -> Alternative:
-    from dataclasses import replace
-
     strengths = []
     if alternative.certified_clearance_mm >= max(other.certified_clearance_mm for other in all_of_them):
         strengths.append("the most room")

@@ -49,7 +49,7 @@ from numpy.typing import NDArray
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.planning.distance import distance_transform_mm
 from medsam_planner.planning.margins import margin_levels, surface_margins
-from medsam_planner.planning.region import IndexBox, distance_bound_mm, domain_of, surroundings, window
+from medsam_planner.planning.region import IndexBox, bounding_box, distance_bound_mm, domain_of, surroundings, window
 from medsam_planner.planning.structures import StayInside, Structure, bool_array
 
 __all__ = ["MARGIN_LEVELS", "MarginField", "build_field"]
@@ -160,7 +160,8 @@ def build_field(
     reach = bound + widest + 2 * float(np.linalg.norm(spacing))
     box, is_cut = surroundings(inside, domain, reach, spacing, outside=is_corridor, voxel_limit=_VOXEL_LIMIT)
     near = window(inside, box, outside=is_corridor)
-    depth = distance_transform_mm(near, spacing)
+    whole = domain.joined(IndexBox(np.zeros(3, dtype=np.int64), np.array(mask.shape, dtype=np.int64)))
+    depth = _depth_mm(near, spacing, deepest_mm=float(np.linalg.norm(np.array(whole.shape) * spacing)))
     if varies:
         margin = _margin_window(structure.margin_mm, box)  # type: ignore[arg-type]
         values, smallest, largest = _varying(near, depth, margin, spacing, levels, widest, is_cut=is_cut)
@@ -183,6 +184,21 @@ def build_field(
         outside_is_structure=is_corridor,
         free_entry_mm=structure.free_entry_mm if isinstance(structure, StayInside) else 0.0,
     )
+
+
+def _depth_mm(inside: NDArray[np.bool_], spacing: NDArray[np.float64], *, deepest_mm: float) -> NDArray[np.float32]:
+    """Distance of the structure's voxels to the nearest voxel outside that is seen: never too small.
+
+    A thin structure needs only its own box. Where nothing outside is seen the depth may be anything up to `deepest_mm`.
+    """
+    depth = np.zeros(inside.shape, dtype=np.float32)
+    if inside.all():
+        depth[...] = deepest_mm
+    elif inside.any():
+        whole = IndexBox(np.zeros(3, dtype=np.int64), np.array(inside.shape, dtype=np.int64))
+        part = bounding_box(inside).clipped_to(whole).slices_in(whole)
+        depth[part] = distance_transform_mm(inside[part], spacing)
+    return depth
 
 
 def _varying(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,40 @@ from scipy import ndimage
 from medsam_planner.errors import PlanningError
 from medsam_planner.volumes import volume_like
 
-__all__ = ["margin_from_spread", "margin_levels", "masks_from_spread", "surface_margins"]
+__all__ = [
+    "MarginStatement",
+    "margin_from_scale",
+    "margin_from_spread",
+    "margin_levels",
+    "masks_from_spread",
+    "spread_statement",
+    "surface_margins",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarginStatement:
+    """Why the margin of a structure is as wide as it is, and what it promises."""
+
+    structure: str
+    explanation: str
+    """For a reader without statistics."""
+    is_promised: bool
+    """Whether a stated confidence stands behind it here."""
+    voids: tuple[str, ...] = ()
+    """Why a promise that was calibrated does not apply here."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """The rule and its numbers, as plain JSON values."""
+
+    def as_entry(self) -> dict[str, Any]:
+        """For plan.json."""
+        return {
+            "structure": self.structure,
+            **self.facts,
+            "guarantee_applies": self.is_promised,
+            "guarantee_voided_by": list(self.voids),
+            "explanation": self.explanation,
+        }
 
 
 def margin_from_spread(
@@ -53,6 +89,55 @@ def margin_from_spread(
         raise PlanningError("Expected the boundary spread to be finite and >= 0 mm in every voxel.")
     margin = np.minimum(np.float32(base_mm) + np.float32(factor) * spread.astype(np.float32), np.float32(cap_mm))
     return volume_like(boundary_spread_mm, margin)
+
+
+def spread_statement(structure: str, *, base_mm: float, factor: float, cap_mm: float, varies: bool) -> MarginStatement:
+    """What :func:`margin_from_spread` promises: nothing."""
+    if varies:
+        width = (
+            f"{base_mm:g} mm where all runs of the model agree, and {factor:g} times as much more as they disagree, "
+            f"up to {cap_mm:g} mm"
+        )
+    else:
+        width = f"{base_mm:g} mm everywhere"
+    return MarginStatement(
+        structure=structure,
+        explanation=f"The margin of {structure} is {width}: a rule of thumb, with no stated confidence.",
+        is_promised=False,
+        facts={"rule": "spread", "base_mm": base_mm, "factor": factor, "cap_mm": cap_mm}
+        if varies
+        else {"rule": "fixed", "base_mm": base_mm},
+    )
+
+
+def margin_from_scale(mask: highdicom.Volume, u: NDArray[np.float32], *, quantile: float) -> highdicom.Volume:
+    """Conformal margin ``q × u(z)``: with a calibrated q the structure so widened holds the true one.
+
+    Parameters
+    ----------
+    mask : highdicom.Volume
+        The structure; gives the grid.
+    u : (K, J, I) float32
+        Scale of the margin, > 0; see :mod:`xai.margin_scale`.
+    quantile : float
+        mm per unit of u, finite and >= 0; see :func:`xai.conformal.conformal_quantile`.
+
+    Returns
+    -------
+    highdicom.Volume
+        float32 mm, rounded up, so that a float32 margin is never below the exact one.
+
+    Raises
+    ------
+    PlanningError
+        If u is not positive and finite, or the quantile is not finite.
+    """
+    if not (np.isfinite(quantile) and quantile >= 0):
+        raise PlanningError(f"Expected a finite quantile >= 0, got {quantile!r}.")
+    if not np.isfinite(u).all() or u.min() <= 0:
+        raise PlanningError("Expected u > 0 and finite in every voxel.")
+    exact = quantile * u.astype(np.float64)
+    return volume_like(mask, np.nextafter(exact.astype(np.float32), np.float32(np.inf)))
 
 
 def masks_from_spread(

@@ -5,18 +5,20 @@ Boxes are in voxel indices of the structure's grid, may reach beyond it, and are
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["IndexBox", "distance_bound_mm", "domain_of", "surroundings", "window"]
+__all__ = ["IndexBox", "bounding_box", "distance_bound_mm", "domain_of", "surroundings", "window"]
 
 _COARSE_VOXELS = 400_000
 """Size of the pooled grid on which the distance bound is computed: a few milliseconds."""
 _SMALL_DOMAIN = 4_000_000
-"""A domain of at most this many voxels may reach beyond the grid; a larger one is cut at the grid's edge."""
+"""With at most this many voxels, or twice those of the grid, grid and domain may be looked at together; beyond that the
+domain is cut at the grid's edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class IndexBox:
 
     @property
     def voxels(self) -> int:
-        """How many."""
-        return int(np.prod(self.high - self.low))
+        """How many; a whole number of any size, as lines may lie anywhere."""
+        return math.prod(self.shape)
 
     def slices_in(self, other: IndexBox) -> tuple[slice, slice, slice]:
         """This box as slices of an array that covers `other`."""
@@ -62,7 +64,7 @@ def domain_of(position_index: NDArray[np.float64], shape: tuple[int, ...]) -> In
     high = np.ceil(position_index.max(axis=0) + 1e-6).astype(np.int64) + 1
     box = IndexBox(low, np.maximum(high, low + 2))
     grid = IndexBox(np.zeros(3, dtype=np.int64), np.array(shape, dtype=np.int64))
-    return box if box.voxels <= max(grid.voxels, _SMALL_DOMAIN) else box.clipped_to(grid)
+    return box if box.joined(grid).voxels <= max(2 * grid.voxels, _SMALL_DOMAIN) else box.clipped_to(grid)
 
 
 def window(array: NDArray[np.bool_], box: IndexBox, *, outside: bool) -> NDArray[np.bool_]:
@@ -114,7 +116,7 @@ def surroundings(
     is_cut : bool
         Whether `voxel_limit` stopped it: then something may lie just beyond the box.
     """
-    filled = IndexBox(np.full(3, -1), np.array(inside.shape) + 1) if outside else _bounding_box(inside)
+    filled = IndexBox(np.full(3, -1), np.array(inside.shape) + 1) if outside else bounding_box(inside)
     reach, is_cut = reach_mm, False
     while True:
         grow = np.ceil(reach / spacing_mm).astype(np.int64)
@@ -147,8 +149,8 @@ def _pooled(
     return coarse
 
 
-def _bounding_box(inside: NDArray[np.bool_]) -> IndexBox:
-    """The filled part and one voxel more on each side, where its background begins."""
+def bounding_box(inside: NDArray[np.bool_]) -> IndexBox:
+    """The filled part of an array that is not empty, and one voxel more on each side, where its background begins."""
     flat = np.logical_or.reduce(inside, axis=0)
     rows = [np.logical_or.reduce(inside, axis=(1, 2)), flat.any(axis=1), flat.any(axis=0)]
     ends = [np.flatnonzero(row)[[0, -1]] for row in rows]

@@ -6,19 +6,32 @@ structures' surfaces and hold for all lines at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.planning.alternatives import Alternative, describe, distinct, non_dominated, soft_score
-from medsam_planner.planning.candidates import explore
+from medsam_planner.planning.alternatives import (
+    Alternative,
+    describe,
+    distinct,
+    explained,
+    non_dominated,
+    soft_score,
+)
+from medsam_planner.planning.candidates import Candidates, explore
 from medsam_planner.planning.clearance import build_fields, clearance_in
-from medsam_planner.planning.problem import PlanningProblem
+from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.problem import PlanningProblem, Weights
 from medsam_planner.planning.relaxations import Relaxation, find_relaxations
 from medsam_planner.progress import Progress
 
-__all__ = ["PlanResult", "risk_map_mm", "search"]
+__all__ = ["PlanResult", "Survey", "infeasible", "risk_map_mm", "search", "survey", "worth_showing"]
+
+_SHORTLIST = 2
+"""Lines that are measured in full for each alternative that is shown: what a line gains in hit probability may be worth
+what it loses in room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +49,46 @@ class PlanResult:
     """Of those, lines that break no limit."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """Every line that was looked at, and those that break no limit."""
+
+    fields: tuple[MarginField, ...]
+    seen: Candidates
+    allowed: NDArray[np.intp]
+    """(A,) numbers of the lines that break no limit."""
+    score: NDArray[np.float64]
+    """(A,) soft score before the hit probability is known."""
+    is_on_front: NDArray[np.bool_]
+    """(A,) whether no other allowed line has as much room, is as short and as steep, and better in one of them."""
+
+    @property
+    def lines_lps_mm(self) -> NDArray[np.float64]:
+        """(A, 2, 3) the allowed lines."""
+        return self.seen.lines_lps_mm[self.allowed]
+
+    def distinct(self, *, separation_mm: float, count: int) -> list[int]:
+        """Places in `allowed` of the best lines that lie apart: those of the front first, best first."""
+        # Where the front is one bundle, the best distinct lines behind it follow.
+        order = self.score + self.is_on_front * 10.0
+        return distinct(self.lines_lps_mm, order, separation_mm=separation_mm, count=count)
+
+
+def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Survey:
+    """Draw lines coarsely, then ever finer around the best, and measure them."""
+    ends = np.concatenate([problem.entry.points_lps_mm, problem.targets_lps_mm])
+    fields = build_fields(problem.structures, ends, progress=progress)
+    seen = explore(problem, fields, progress=progress)
+    allowed = np.flatnonzero(seen.within(problem.limits))
+    certified, length, angle = seen.certified_mm[allowed], seen.length_mm[allowed], seen.entry_angle_deg[allowed]
+    longest = float(seen.length_mm.max()) if len(seen.length_mm) else 0.0
+    score = soft_score(certified, length, angle, problem.weights, longest_mm=longest)
+    # Room beyond the scale buys nothing, so it may not keep a line on the front either.
+    useful = np.minimum(certified, problem.weights.clearance_scale_mm)
+    front = non_dominated(np.round(np.stack([-useful, length, angle], axis=1), 2))
+    return Survey(fields, seen, allowed, score, front)
+
+
 def search(problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
     """Find straight paths from the entry region to the target region.
 
@@ -47,32 +100,40 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
     Returns
     -------
     PlanResult
-        Deterministic: the same problem gives the same plan. That no line exists is an answer and not an error.
+        Deterministic: the same problem gives the same plan. That no line exists is an answer and not an error. No
+        alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
+        another.
     """
-    ends = np.concatenate([problem.entry.points_lps_mm, problem.targets_lps_mm])
-    fields = build_fields(problem.structures, ends, progress=progress)
-    seen = explore(problem, fields, progress=progress)
-    allowed = np.flatnonzero(seen.within(problem.limits))
-    if len(allowed) == 0:
-        every = explore(problem, fields, every_line=True, progress=progress)
-        relaxations = find_relaxations(problem, fields, every)
-        return PlanResult(False, (), relaxations, len(every.length_mm), 0)
-    certified, length, angle = seen.certified_mm[allowed], seen.length_mm[allowed], seen.entry_angle_deg[allowed]
-    score = soft_score(certified, length, angle, problem.weights, longest_mm=float(seen.length_mm.max()))
-    # Room beyond the scale buys nothing, so it may not keep a line on the front either.
-    useful = np.minimum(certified, problem.weights.clearance_scale_mm)
-    front = non_dominated(np.round(np.stack([-useful, length, angle], axis=1), 2))
-    # Distinct lines of the front first; where the front is one bundle, the best distinct lines behind it.
-    order = score + front * 10.0
-    chosen = distinct(
-        seen.lines_lps_mm[allowed],
-        order,
-        separation_mm=problem.settings.min_separation_mm,
-        count=problem.settings.alternatives,
-    )
-    chosen = [number for number in chosen if front[number]] or chosen[:1]
-    alternatives = describe(problem, fields, seen, allowed[chosen].tolist())
-    return PlanResult(True, alternatives, (), len(seen.length_mm), len(allowed))
+    found = survey(problem, progress=progress)
+    if len(found.allowed) == 0:
+        return infeasible(problem, found, progress=progress)
+    settings = problem.settings
+    chosen = found.distinct(separation_mm=settings.min_separation_mm, count=_SHORTLIST * settings.alternatives)
+    chosen = [number for number in chosen if found.is_on_front[number]] or chosen[:1]
+    measured = describe(problem, found.fields, found.seen, found.allowed[chosen].tolist(), progress=progress)
+    alternatives = worth_showing(measured, problem.weights)[: settings.alternatives]
+    return PlanResult(True, explained(alternatives), (), len(found.seen.length_mm), len(found.allowed))
+
+
+def infeasible(problem: PlanningProblem, found: Survey, *, progress: Progress | None = None) -> PlanResult:
+    """The answer no, with what to relax."""
+    every = explore(problem, found.fields, every_line=True, progress=progress)
+    return PlanResult(False, (), find_relaxations(problem, found.fields, every), len(every.length_mm), 0)
+
+
+def worth_showing(measured: Sequence[Alternative], weights: Weights) -> tuple[Alternative, ...]:
+    """The Pareto front over clearance, length, angle and hit probability, best score first."""
+    costs = [
+        (
+            -min(line.certified_clearance_mm, weights.clearance_scale_mm),
+            line.length_mm,
+            line.entry_angle_deg,
+            100 * line.hit_probability,
+        )
+        for line in measured
+    ]
+    kept = non_dominated(np.round(np.array(costs, dtype=np.float64).reshape(-1, 4), 2))
+    return tuple(line for line, is_kept in zip(measured, kept, strict=True) if is_kept)
 
 
 def risk_map_mm(

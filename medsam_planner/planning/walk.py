@@ -26,6 +26,8 @@ __all__ = ["LineMinimum", "LineWalker"]
 
 _FIRST_STEP_MM = 6.0
 """Spacing of the first samples. Only speed depends on it."""
+_MOST_FIRST_STEPS = 128
+"""A line of kilometres, which an unset coordinate gives, begins with wider steps; halving does the rest."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +89,7 @@ class LineWalker:
         """Sample each line at about equal steps."""
         with np.errstate(divide="ignore", invalid="ignore"):
             first = np.where(self.length > 0, np.minimum(self.field.free_entry_mm / self.length, 1.0), 0.0)
-        pieces = np.maximum(np.ceil(self.length * (1 - first) / _FIRST_STEP_MM), 1).astype(np.int64)
+        pieces = np.clip(np.ceil(self.length * (1 - first) / _FIRST_STEP_MM), 1, _MOST_FIRST_STEPS).astype(np.int64)
         line = np.repeat(np.arange(len(pieces)), pieces + 1)
         starts = np.cumsum(pieces + 1) - (pieces + 1)
         place = np.arange(len(line)) - starts[line]

@@ -8,7 +8,7 @@ from medsam_planner.geometry import index_from_lps, spacing_mm
 from medsam_planner.propagation.trace import StopReason
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.scene import Path
-from medsam_planner.report.wording import number
+from medsam_planner.report.wording import number, slice_number
 
 __all__ = ["find_cautions"]
 
@@ -38,7 +38,9 @@ def find_cautions(report: PlanReport, path: Path | None) -> list[str]:
     for name, result in report.segmentations.items():
         early = [record for record in result.trace.records if record.stop not in (None, *_NATURAL_STOPS)]
         if early and name in report.roles:
-            told = "; ".join(f"slice {record.index}: {record.stop.value}" for record in early if record.stop)
+            told = "; ".join(
+                f"slice {slice_number(record.index)}: {record.stop.value}" for record in early if record.stop
+            )
             found.append(f"The segmentation of {name} stopped before the structure was seen to end ({told}).")
     return found
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole
 from medsam_planner.report.pictures import png_uri
+from medsam_planner.report.wording import slice_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,15 +56,19 @@ def clearance_chart(
     """
     figure, (axes,) = _figure(1, height=3.4)
     length = max(float(curve.depth_mm.max()) for curve in curves)
-    lowest = min(0.0, certified_mm, *(float(curve.finite_mm.min()) for curve in curves))
+    lowest = min(0.0, certified_mm, *(float(curve.finite_mm.min(initial=np.inf)) for curve in curves))
     # What is far away does not matter: the scale is spent on what is near.
-    highest = max(1.0, min(max(10.0, certified_mm + 5.0), max(float(curve.finite_mm.max()) for curve in curves) + 1.0))
+    highest = max(
+        1.0, min(max(10.0, certified_mm + 5.0), max(float(curve.finite_mm.max(initial=0.0)) for curve in curves) + 1.0)
+    )
     axes.axhspan(lowest - 1.0, 0.0, color=_DANGER, alpha=0.10, linewidth=0)
     axes.axhline(0.0, color=_DANGER, linewidth=1.4)
     axes.text(0.0, 0.0, "  no room left: tool and its error touch the margin", color=_DANGER, fontsize=8, va="bottom")
     for curve in curves:
+        is_off = float(curve.finite_mm.min(initial=np.inf)) > highest
+        label = f"{curve.name} (over {highest:.0f} mm)" if is_off else curve.name
         shown = np.where(np.isfinite(curve.clearance_mm), curve.clearance_mm, np.nan)
-        axes.plot(curve.depth_mm, shown, color=_darker(curve.colour), linewidth=1.9, label=curve.name)
+        axes.plot(curve.depth_mm, shown, color=_darker(curve.colour), linewidth=1.9, label=label)
     axes.axhline(
         certified_mm, color=_INK, linewidth=1.1, linestyle=(0, (5, 3)), label=f"certified {certified_mm:.1f} mm"
     )
@@ -100,18 +105,18 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
     _line(quality, kept, [record.entropy_bits for record in kept], "#ef6c00", label="entropy, bit")
     for axes in (area, overlap, quality):
         for index in trace.anchors():
-            axes.axvline(index, color="#2e7d32", linewidth=1.3)
+            axes.axvline(slice_number(index), color="#2e7d32", linewidth=1.3)
     for record in trace.records:
         if record.role is SliceRole.REFUSED:
             for axes in (area, overlap, quality):
-                axes.axvline(record.index, color=_DANGER, linewidth=1.0, linestyle=":")
+                axes.axvline(slice_number(record.index), color=_DANGER, linewidth=1.0, linestyle=":")
     area.set_ylabel("area, mm²")
     area.set_ylim(bottom=0)
     overlap.set_ylabel("share on the slice before")
     overlap.set_ylim(0, 1.05)
     quality.set_ylabel("per slice")
     quality.set_ylim(0, 1.05)
-    quality.set_xlabel(f"slice index ({ends[0]} → {ends[1]})")
+    quality.set_xlabel(f"slice ({ends[0]} → {ends[1]})")
     quality.legend(loc="upper left", bbox_to_anchor=(1.005, 1.0), frameon=False, fontsize=8.5)
     _key(area, has_refused=any(record.role is SliceRole.REFUSED for record in trace.records))
     return _png(figure)
@@ -128,7 +133,7 @@ def _key(axes: Axes, *, has_refused: bool) -> None:
 
 def _line(axes: Axes, records: Sequence[SliceRecord], values: Sequence[float], colour: str, label: str = "") -> None:
     # A line is broken where slices are missing, so that it does not lead through what was refused.
-    at = np.array([record.index for record in records], dtype=np.float64)
+    at = np.array([slice_number(record.index) for record in records], dtype=np.float64)
     breaks = np.flatnonzero(np.diff(at) > 1) + 1
     indices, shown = np.insert(at, breaks, np.nan), np.insert(np.array(values, dtype=np.float64), breaks, np.nan)
     axes.plot(indices, shown, color=colour, linewidth=1.4, marker="o", markersize=3, label=label or None)

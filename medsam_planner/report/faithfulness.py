@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medsam_planner.report.wording import number, percent, plain
+from medsam_planner.report.wording import number, percent, plain, slice_number
 
 __all__ = ["FaithfulnessRow", "faithfulness_rows"]
 
@@ -49,7 +49,11 @@ def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
             reading = "near 0: the map depends on what was learned"
             rows.append(FaithfulnessRow(name, number(float(left.pop(key)), 2), "1 if weights did not matter", reading))
     if "slice_index" in left:
-        rows.append(FaithfulnessRow("slice the last checks were made on", plain(left.pop("slice_index")), "", ""))
+        rows.append(
+            FaithfulnessRow(
+                "slice the last checks were made on", str(slice_number(int(left.pop("slice_index")))), "", ""
+            )
+        )
     return rows + _unknown(left)
 
 

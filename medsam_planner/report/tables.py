@@ -13,7 +13,7 @@ from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_l
 from medsam_planner.propagation.trace import PropagationTrace, StopReason
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.scene import Scene
-from medsam_planner.report.wording import number, percent, place, plain
+from medsam_planner.report.wording import number, percent, place, plain, slice_number
 from prompts import Box, Click, Prompt, PromptLog, box_extent
 
 __all__ = ["flat_rows", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
@@ -82,7 +82,9 @@ def stop_rows(trace: PropagationTrace) -> list[str]:
     """Where propagation stopped and why, in the order of the slices; how often two fronts met comes last."""
     stops = [record for record in trace.records if record.stop is not None]
     rows = [
-        f"slice {record.index}: {record.stop.value}" for record in stops if record.stop not in (None, StopReason.MET)
+        f"slice {slice_number(record.index)}: {record.stop.value}"
+        for record in stops
+        if record.stop not in (None, StopReason.MET)
     ]
     met = sum(record.stop is StopReason.MET for record in stops)
     return rows + ([f"{met} slices where a front met the one from the other prompted slice"] if met else [])
@@ -102,15 +104,16 @@ def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: 
         if extent.axis is None:
             axis = acquisition_axis(affine)
             first, last = extent.index_range[axis]
-            where = f"{_plane_name(affine, axis)} {first} to {last}"
+            where = f"{_plane_name(affine, axis)} {slice_number(first)} to {slice_number(last)}"
         else:
-            where = f"{_plane_name(affine, extent.axis)} {extent.low_index[extent.axis]}"
+            where = f"{_plane_name(affine, extent.axis)} {slice_number(extent.low_index[extent.axis])}"
         return PromptRow(order, kind, "structure", coordinates, where)
     axis = acquisition_axis(affine)
     sign = "structure" if prompt.positive else "background"
     positions = np.atleast_2d(prompt.position_lps_mm if isinstance(prompt, Click) else prompt.positions_lps_mm)
     slices = np.round(index_from_lps(affine, positions)[:, axis]).astype(int)
-    where = f"{_plane_name(affine, axis)} {slices.min()}" + (f" to {slices.max()}" if np.ptp(slices) else "")
+    first, last = slice_number(slices.min()), slice_number(slices.max())
+    where = f"{_plane_name(affine, axis)} {first}" + (f" to {last}" if last > first else "")
     if isinstance(prompt, Click):
         return PromptRow(order, "click", sign, place(prompt.position_lps_mm), where)
     coordinates = f"{len(positions)} points, {place(positions[0])} to {place(positions[-1])}"
@@ -123,12 +126,12 @@ def _plane_name(affine: NDArray[np.float64], axis: int) -> str:
 
 
 def trace_rows(trace: PropagationTrace) -> list[tuple[str, ...]]:
-    """Index, role, source, overlap, area, drift, quality, entropy and stop of each visit, as text."""
+    """Slice number, role, source, overlap, area, drift, quality, entropy and stop of each visit, as text."""
     return [
         (
-            str(record.index),
+            str(slice_number(record.index)),
             record.role.value,
-            "–" if record.source_index is None else str(record.source_index),
+            "–" if record.source_index is None else str(slice_number(record.source_index)),
             number(record.overlap, 2),
             number(record.area_mm2, 0),
             number(record.centroid_drift_mm, 1),

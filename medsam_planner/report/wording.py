@@ -17,7 +17,7 @@ from medsam_planner.report.model import PlanReport, StructureRole
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
 
-__all__ = ["Verdict", "number", "percent", "place", "plain", "verdict"]
+__all__ = ["Verdict", "number", "percent", "place", "plain", "slice_number", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,11 @@ def percent(share: float) -> str:
     if 0 < value < 0.01:
         return "<0.01 %"
     return f"{value:.2f} %" if value < 1 else f"{value:.1f} %"
+
+
+def slice_number(index: int) -> int:
+    """What a person calls the slice of an index: counted from 1, as every viewer does."""
+    return int(index) + 1
 
 
 def number(value: float | None, digits: int = 1) -> str:

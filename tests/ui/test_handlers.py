@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -183,6 +184,9 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
     assert " ml" in shown.result
     assert "stopped at slice" in shown.result
     assert len(set(seen)) >= 2
+    middle = {plane: workbench.slice_of(plane, tuple(LESION_LPS_MM)) for plane in (Plane.CORONAL, Plane.SAGITTAL)}
+    assert set(shown.scene["go_to"]) == {"coronal", "sagittal"}  # the axial slice being looked at stays
+    assert all(abs(shown.scene["go_to"][plane.value] - index) <= 2 for plane, index in middle.items())
     keys = [key for key, _ in shown.scene["overlays"]]
     assert keys == ["outline", "fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"]
     for key in keys[2:]:
@@ -190,6 +194,21 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
         assert document["bar"]["unit"]
     undone = handlers.step_back(workbench)
     assert "prompts changed since" in undone.structures
+
+
+def test_a_tilted_study_is_offered_to_be_straightened_in_the_words_of_the_page(
+    settings: Settings, study_path: Path
+) -> None:
+    image = nibabel.load(study_path)
+    tilted = study_path.with_name("tilted.nii.gz")
+    shear = np.eye(4)
+    shear[1, 2] = 0.2
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), shear @ image.affine), tilted)
+    workbench = Workbench(settings)
+    shown = handlers.open_study(workbench, str(tilted))
+    assert shown.offers_straightening
+    assert "Straighten the gantry tilt" in shown.notice
+    assert "mv-done" in handlers.open_study(workbench, str(tilted), resample_tilt=True).notice
 
 
 def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> None:

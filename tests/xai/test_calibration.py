@@ -7,7 +7,7 @@ from monai.metrics import CalibrationErrorMetric
 
 import xai.calibration
 from prompts.errors import GeometryError
-from xai.calibration import fit_temperature, measure_reliability, scale_temperature, surface_band
+from xai.calibration import brier_score, fit_temperature, measure_reliability, scale_temperature, surface_band
 from xai.errors import EmptyStructureError, UncertaintyError
 from xai.surface import signed_distance_mm
 
@@ -128,3 +128,26 @@ def test_logits_other_shapes_and_empty_bands_are_refused() -> None:
         measure_reliability([0.3, 0.1], truth, within=[False, False])
     with pytest.raises(UncertaintyError, match="band_mm"):
         surface_band(np.eye(3, dtype=bool), (1.0, 1.0), band_mm=-1.0)
+
+
+def test_average_calibration_error_is_monais_and_counts_every_filled_bin_alike():
+    generator = np.random.default_rng(3)
+    probability = generator.beta(0.4, 0.4, 5000).astype(np.float32)
+    truth = generator.random(5000) < probability**2
+    diagram = measure_reliability(probability, truth, bins=15)
+    for reduction, ours in (
+        ("average", diagram.average_calibration_error),
+        ("expected", diagram.expected_calibration_error),
+        ("maximum", diagram.maximum_calibration_error),
+    ):
+        metric = CalibrationErrorMetric(num_bins=15, calibration_reduction=reduction)
+        shape = (1, 1, 50, 100)
+        metric(torch.from_numpy(probability.reshape(shape)), torch.from_numpy(truth.reshape(shape).astype(np.float32)))
+        assert float(metric.aggregate()) == pytest.approx(ours, abs=1e-5)
+
+
+def test_brier_score_by_hand():
+    assert brier_score([1.0, 0.0, 0.5, 0.5], [True, False, True, False]) == 0.125
+    assert brier_score([0.5, 1.0], [True, False], within=[True, False]) == 0.25
+    with pytest.raises(UncertaintyError, match="in \\[0, 1\\]"):
+        brier_score([1.5], [True])

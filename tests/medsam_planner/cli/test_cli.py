@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from medsam_planner.cli.app import run
@@ -147,6 +149,23 @@ def test_an_infeasible_case_says_what_to_relax_and_ends_with_1(study, tmp_path, 
     assert not plan["feasible"] and plan["relaxations"]
 
 
+def test_a_replay_finds_the_series_again_and_repeats_the_corrections(study, tmp_path, capsys):
+    both = tmp_path / "both"
+    shutil.copytree(study / "ct", both / "first")
+    ct = load_volume(study / "ct")
+    write_ct_series(highdicom.Volume(ct.array[::-1].copy(), ct.affine, "PATIENT"), both / "second")
+    files = sorted((both / "first").iterdir())
+    uid = str(pydicom.dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
+    arguments = ["segment", str(both), str(study / "prompts.json"), "--out", str(tmp_path / "run"), "--samples", "0"]
+    assert run([*arguments, "--no-saliency"]) == 2
+    assert "--series" in capsys.readouterr().err
+    assert run([*arguments, "--no-saliency", "--series", uid, "--clip-outliers"]) == 0
+    operations = json.loads((tmp_path / "run" / "prompts.json").read_text())["provenance"]["settings"]["operations"]
+    assert operations[-1]["name"] == "clip_outliers"
+    assert run(["replay", str(tmp_path / "run" / "prompts.json")]) == 0
+    assert "byte for byte" in capsys.readouterr().out
+
+
 def test_run_goes_from_study_to_report(study, tmp_path):
     case = tmp_path / "case.toml"
     case.write_text(case_text(study, find=f'mask = "{study / "organ.nii.gz"}"\n'))
@@ -199,6 +218,30 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
     unstudied.write_text(case_text(study).replace(f'[study]\npath = "{study / "ct"}"\n', ""))
     promptless = folder / "promptless.toml"
     promptless.write_text(case_text(study).replace(f'mask = "{study / "organ.nii.gz"}"\n', ""))
+    astray = folder / "astray.toml"
+    astray.write_text(case_text(study, find=f"point_lps_mm = {list(lps(8, 44, 40))}", put="point_lps_mm = [0, 900, 0]"))
+    labels = folder / "labels.nii.gz"
+    save_nifti(highdicom.Volume(np.indices(SHAPE)[0].astype(np.int16), affine(), "PATIENT"), labels)
+    labelled = folder / "labelled.toml"
+    labelled.write_text(case_text(study, find=str(study / "organ.nii.gz"), put=str(labels)))
+    elsewhere = folder / "elsewhere.nii.gz"
+    moved = affine()
+    moved[:3, 3] += 900
+    save_nifti(highdicom.Volume(np.indices(SHAPE)[0] > 4, moved, "PATIENT"), elsewhere)
+    moved_mask = folder / "moved.toml"
+    moved_mask.write_text(case_text(study, find=str(study / "organ.nii.gz"), put=str(elsewhere)))
+    unnamed = folder / "unnamed.toml"
+    unnamed.write_text(promptless.read_text().replace('name = "organ"', 'name = "vein"'))
+    nowhere = folder / "nowhere.toml"
+    target = f"point_lps_mm = {list(lps(8, 44, 40))}"
+    nowhere.write_text(promptless.read_text().replace(target, 'structure = "lesion"'))
+    syntax = folder / "syntax.toml"
+    syntax.write_text("[tool\nradius_mm = 1")
+    corrupt = folder / "corrupt.safetensors"
+    corrupt.write_bytes(b"\xff" * 300)
+    not_dicom = folder / "not_dicom"
+    not_dicom.mkdir()
+    (not_dicom / "image.dcm").write_text("not an image " * 50)
     config = folder / "train.toml"
     config.write_text("steps = -1")
     segment = ["--out", out, "--samples", "0", "--no-saliency"]
@@ -222,6 +265,15 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
         "wrong case": (["plan", str(toml), "--out", out], "tool.radius_mm"),
         "case without study": (["plan", str(unstudied), "--out", out], "study.path"),
         "case without mask": (["plan", str(promptless), "--out", out], "mask, or prompts"),
+        "text named as DICOM": (["segment", str(not_dicom), prompts, *segment], "image.dcm"),
+        "corrupt weights": (["segment", ct, prompts, *segment, "--model", str(corrupt)], "corrupt.safetensors"),
+        "target outside": (["plan", str(astray), "--out", out], "inside the study"),
+        "labels as a mask": (["plan", str(labelled), "--out", out], "0 and one other value"),
+        "mask of another place": (["plan", str(moved_mask), "--out", out], "lies in the study"),
+        "case of another structure": (["run", ct, prompts, str(unnamed), "--out", out], "structures[vein]"),
+        "target of no structure": (["run", ct, prompts, str(nowhere), "--out", out], "target.structure"),
+        "case with a syntax error": (["run", ct, prompts, str(syntax), "--out", out], "syntax.toml"),
+        "bias field of a CT": (["segment", ct, prompts, *segment, "--correct-bias-field"], "MR coils"),
         "replay of a hand-written file": (["replay", prompts], "written by a run"),
         "training nonsense": (["train", str(config)], "train.toml"),
         "unknown command": (["segmentate"], "segmentate"),

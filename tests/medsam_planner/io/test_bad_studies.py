@@ -55,6 +55,17 @@ def folder_of_texts(folder: Path) -> Path:
     return folder
 
 
+def text_named_dcm_at_the_end_of_a_series(folder: Path) -> Path:
+    _series(folder)
+    (folder / "slice_007.dcm").write_text("CT of the abdomen. " * 40)
+    return folder
+
+
+def empty_file_named_dcm(folder: Path) -> Path:
+    (folder / "slice.DCM").touch()
+    return folder
+
+
 def only_rtstruct_and_seg(folder: Path) -> Path:
     datasets = ct_datasets(blob_hu((2, 4, 4)), _AFFINE)
     for dataset, modality, sop_class in zip(
@@ -310,6 +321,8 @@ _CASES: list[tuple[Callable[[Path], Path], type[MedsamPlannerError], tuple[str, 
     (truncated_pixels, StudyError, ("slice_003", "truncated")),
     (truncated_header, StudyError, ("slice_006", "damaged")),
     (damaged_compressed_pixels, StudyError, ("slice_003", "RLE Lossless")),
+    (text_named_dcm_at_the_end_of_a_series, StudyError, ("slice_007.dcm", "no DICOM file", "copy the study again")),
+    (empty_file_named_dcm, StudyError, ("slice.DCM", "no DICOM file")),
     (broken_link, StudyError, ("slice_006", "cannot be opened")),
     (binary_that_is_no_dicom, StudyError, ("numbers.bin", "none of these")),
     (enhanced_ct_without_rescale, StudyError, ("RescaleSlope",)),
@@ -319,7 +332,7 @@ _CASES: list[tuple[Callable[[Path], Path], type[MedsamPlannerError], tuple[str, 
     (one_slice_without_rescale, StudyError, ("1 of 7 files", "slice_002")),
     (frames_without_places, StudyError, ("5 frames but 0 functional groups",)),
     (several_series, AmbiguousSeriesError, ("found 2", "venous", "arterial", "--series")),
-    (truncated_zip, StudyError, ("study.zip", "truncated or damaged")),
+    (truncated_zip, StudyError, ("study.zip", "truncated or damaged", "copy it again")),
     (zip_that_reaches_outside, StudyError, ("../../evil.dcm", "outside itself")),
     (encrypted_zip, StudyError, ("encrypted",)),
 ]
@@ -340,6 +353,12 @@ def test_bad_study_is_refused_in_words(
 def test_the_same_series_without_the_fault_is_read(tmp_path: Path) -> None:
     assert load_volume(_series(tmp_path)).array.shape == (7, 12, 10)
     assert load_volume(good_zip(tmp_path)).array.shape == (7, 12, 10)
+
+
+def test_the_companions_that_macos_writes_beside_files_are_no_lost_slices(tmp_path: Path) -> None:
+    _series(tmp_path)
+    (tmp_path / "._slice_002.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))
+    assert load_volume(tmp_path).array.shape == (7, 12, 10)
 
 
 def test_nothing_is_written_outside_by_a_hostile_zip(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medsam_planner.errors import OperationCancelledError, StudyError
-from medsam_planner.io.corrections import clip_outliers, correct_bias_field
+from medsam_planner.io.corrections import clip_outliers, correct_bias_field, corrected_again
 from medsam_planner.volumes import StudySource, StudyVolume
 
 
@@ -117,3 +117,23 @@ def test_bias_field_is_refused_where_it_means_nothing(plain_affine: NDArray[np.f
         correct_bias_field(_study(array, "CT", plain_affine))
     with pytest.raises(StudyError, match="minimum of -1"):
         correct_bias_field(_study(array - 1, "MR", plain_affine))
+
+
+def test_recorded_corrections_give_the_same_bytes_again(plain_affine: NDArray[np.float64]) -> None:
+    array, _ = _two_tissues_under_a_coil((32, 34, 36))
+    study = _study(array, "MR", plain_affine)
+    once = correct_bias_field(clip_outliers(study, low=0.0), iterations=4)
+    again = corrected_again(study, once.source.operations)
+    np.testing.assert_array_equal(again.array, once.array)
+    assert again.source.operations == once.source.operations
+
+
+@pytest.mark.parametrize(
+    "record", [{"name": "clip_outliers", "low": 0.0}, {"name": "correct_bias_field", "iterations": []}]
+)
+def test_a_damaged_record_of_a_correction_is_refused(
+    record: dict[str, object], plain_affine: NDArray[np.float64]
+) -> None:
+    study = _study(np.arange(27, dtype=np.float32).reshape(3, 3, 3), "MR", plain_affine)
+    with pytest.raises(StudyError, match="recorded correction with its figures"):
+        corrected_again(study, [record])

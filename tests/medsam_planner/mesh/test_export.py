@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import (
@@ -50,6 +51,23 @@ def test_ply_keeps_vertices_colours_and_values(surface, tmp_path):
     other = o3d.io.read_triangle_mesh(str(path))
     assert np.asarray(other.vertices) == pytest.approx(surface.vertices_lps_mm, abs=1e-3)
     assert np.asarray(other.vertex_colors) * 255 == pytest.approx(rgb.astype(float), abs=0.6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_files_are_watertight_for_a_program_that_joins_equal_points(seed, any_affine, tmp_path):
+    import trimesh
+
+    # Far from the origin, where 32-bit numbers are coarse, a ragged surface has edges too short for them.
+    affine = any_affine.copy()
+    affine[:3, 3] += (400.0, -700.0, -900.0)
+    noise = np.random.default_rng(seed).normal(0, 1, (24, 28, 30))
+    probability = np.clip(0.5 + ndimage.gaussian_filter(noise, 2.0) * 4, 0, 1).astype(np.float32)
+    surface = surface_from_probability(volume_of(probability, affine))
+    assert surface.is_watertight
+    for suffix in ("ply", "stl", "glb"):
+        mesh = trimesh.load(write_surface(surface, tmp_path / f"blob.{suffix}"), force="mesh")
+        mesh.merge_vertices()
+        assert mesh.is_watertight, suffix
 
 
 def test_ply_header_says_unit_and_frame(surface, tmp_path):

@@ -6,7 +6,8 @@ import highdicom
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.geometry import lps_from_index
+from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
+from medsam_planner.planning import Tool
 
 STEADY = {"entry_error_mm": 0.0, "target_error_mm": 0.0}
 """A tool that does not stray."""
@@ -84,3 +85,23 @@ def random_affine(generator: np.random.Generator) -> NDArray[np.float64]:
     affine[:3, :3] = directions * generator.uniform(0.6, 2.5, 3)
     affine[:3, 3] = generator.uniform(-200, 200, 3)
     return affine
+
+
+def random_scene(generator: np.random.Generator, *, lines: int):
+    """One ball or capsule on a random grid, random lines, and the exact clearances."""
+    affine = random_affine(generator)
+    shape = shape_covering(affine, 36.0)
+    diagonal = voxel_diagonal_mm(affine)
+    size = np.array(shape) - 1
+
+    def place(low: float, high: float, count: int) -> NDArray[np.float64]:
+        return affine[:3, 3] + (generator.uniform(low, high, (count, 3)) * size) @ affine[:3, :3].T
+
+    a = place(0.35, 0.65, 1)[0]
+    b = a if generator.random() < 0.5 else place(0.3, 0.7, 1)[0]
+    radius = generator.uniform(max(1.0, diagonal / 2), 6.0)  # thinner things can slip between the voxels
+    mask = capsule(shape, affine, a, b, radius)
+    margin, tool_radius = generator.uniform(0, 4), generator.uniform(0, 2)
+    ends = np.stack([place(-0.2, 1.2, lines), place(-0.2, 1.2, lines)], axis=1)
+    exact = segment_gap(ends, a, b) - radius - margin - tool_radius
+    return mask, margin, Tool(radius_mm=tool_radius, **STEADY), ends, exact, diagonal

@@ -30,6 +30,7 @@ def opened(make_report: Callable[..., PlanReport], tmp_path_factory: pytest.Temp
             executable_path=browser_path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
         page = browser.new_page(viewport={"width": 1240, "height": 900})
+        page.set_default_timeout(300_000)  # a busy machine may take minutes to draw what takes a second
         page.requested, page.complaints = [], []
         page.on("request", lambda request: page.requested.append(request.url))
         page.on("console", lambda message: page.complaints.append(message.text))

@@ -45,7 +45,7 @@ def test_a_front_that_gave_up_is_named_with_slice_and_reason(make_report: Callab
     told = cautions(make_report(segmentations=with_stops(report, StopReason.AREA_JUMP)))
     assert len(told) == 2
     assert "iliac vessel stopped before" in told[1]
-    assert "slice 14: the area changed too abruptly" in told[1]
+    assert "slice 15: the area changed too abruptly" in told[1]
 
 
 def test_a_tool_at_the_border_of_the_images_is_told_by_how_much(quiet: Callable[..., PlanReport]) -> None:

@@ -39,7 +39,7 @@ def test_prompts_name_their_slice_on_an_oblique_grid(oblique_affine: NDArray[np.
         ("click", "background"),
         ("scribble", "structure"),
     ]
-    assert [row.slice.split("slice ")[1] for row in rows] == ["7", "3 to 9", "11", "4 to 6"]
+    assert [row.slice.split("slice ")[1] for row in rows] == ["8", "4 to 10", "12", "5 to 7"]
     assert rows[3].coordinates.startswith("2 points")
 
 
@@ -55,7 +55,7 @@ def test_nested_provenance_is_flattened_in_order() -> None:
 def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., PlanReport]) -> None:
     trace = make_report().segmentations["lesion"].trace
     reason = "too little overlap with the slice before"
-    assert stop_rows(trace) == [f"slice 14: {reason}", f"slice 33: {reason}"]
+    assert stop_rows(trace) == [f"slice 15: {reason}", f"slice 34: {reason}"]
     met = tuple(
         replace(record, stop=StopReason.MET) if record.index in (18, 19) else record for record in trace.records
     )

@@ -1,0 +1,299 @@
+"""Do calibrated margins hold on real patients, what do they cost, and do plans that are called safe hit anything?
+
+Run: ``python -m benchmarks.margins CASES --out DIR`` with a folder of cases with reference masks. Every patient is left
+out once and gets the margin that the others allow. Patients the weights were trained on serve only to choose the scale
+u; where no such patients are at hand, the choice is left out. Segmentations are kept in DIR under the weights' hash:
+a second run goes on where the first stopped, and new weights start anew.
+
+"Stretch" is the volume of the widened structure over the true one, "covered" the share of patients all of whose true
+voxels lie in it. A margin that holds by being huge shows there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.calibration.calibrate import reliability_of, split_by_training
+from medsam_planner.calibration.segmented import SegmentedObject, Settings, segment_cases
+from medsam_planner.cli.console import watched
+from medsam_planner.engine.registry import load_model
+from medsam_planner.errors import TooFewPatientsError
+from medsam_planner.evaluation.cases import Case, find_cases
+from medsam_planner.evaluation.statistics import mean_over_patients
+from medsam_planner.geometry import lps_from_index
+from medsam_planner.planning import Avoid, Tool, clearance
+from medsam_planner.planning.hit import clopper_pearson
+from medsam_planner.planning.margins import margin_from_scale
+from xai.conformal import conformal_quantile, nonconformity_score, patients_needed, stretch
+from xai.margin_scale import SCALES, MarginScale
+
+GROUPS = {
+    "MR hippocampus": ("mr_hippocampus_*",),
+    "CT and MR sarcoma": ("ct_sarcoma_*", "mr_sarcoma_*"),
+}
+CANDIDATES = tuple(
+    MarginScale(f"{floor:g} + {spread:g} spread + {entropy:g} entropy", floor, spread, entropy)
+    for floor in (0.25, 0.5, 1.0)
+    for spread in (0.0, 1.0, 3.0)
+    for entropy in (0.0, 0.5, 2.0)
+    if spread or entropy
+)
+"""What the choice on other patients is made among, beside the scales that have names."""
+NEEDLE = Tool(radius_mm=1.0, entry_error_mm=0.0, target_error_mm=0.0)
+LINES, SHELL_MM, LENGTH_MM = 400, 20.0, 60.0
+"""Candidate needles for each structure: targets up to this far from it, entries this far from the target."""
+PLAN_ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Each patient under the margin of the others."""
+
+    quantile: dict[str, float]
+    covered: dict[str, bool]
+    stretch: dict[str, float]
+    """Mean over the patient's structures."""
+    width_mm: dict[str, float]
+    """Mean margin over the surfaces of the patient's structures."""
+
+
+def by_patient(objects: Iterable[SegmentedObject]) -> dict[str, list[SegmentedObject]]:
+    """Structures of each patient."""
+    patients: dict[str, list[SegmentedObject]] = {}
+    for segmented in objects:
+        patients.setdefault(segmented.subject, []).append(segmented)
+    return patients
+
+
+def u_of(segmented: SegmentedObject, scale: MarginScale) -> NDArray[np.float32]:
+    """The scale on one prediction."""
+    return scale.on_surface(segmented.predicted, segmented.boundary_spread_mm, segmented.entropy_bits)
+
+
+def scores_of(patients: dict[str, list[SegmentedObject]], scale: MarginScale) -> dict[str, float]:
+    """Joint score of each patient."""
+    return {
+        name: max(nonconformity_score(part.truth, part.predicted, u_of(part, scale), part.spacing_mm) for part in parts)
+        for name, parts in patients.items()
+    }
+
+
+def cost_of(parts: list[SegmentedObject], scale: MarginScale, q: float) -> tuple[float, float]:
+    """Mean stretch and mean margin of a patient's structures."""
+    sizes, widths = [], []
+    for part in parts:
+        u = u_of(part, scale)
+        sizes.append(stretch(part.truth, part.predicted, u, q, part.spacing_mm))
+        # Elsewhere than on the surface u is the smallest value: where it is larger is surface, else all is alike.
+        widths.append(q * float(u[part.predicted].mean()) if part.predicted.any() else 0.0)
+    return float(np.mean(sizes)), float(np.mean(widths))
+
+
+def leave_one_out(patients: dict[str, list[SegmentedObject]], scale: MarginScale, alpha: float) -> LeftOut:
+    """Calibrate on all patients but one, for each."""
+    scores = scores_of(patients, scale)
+    quantile = {
+        name: conformal_quantile([score for other, score in scores.items() if other != name], alpha)
+        for name in patients
+    }
+    costs = {name: cost_of(parts, scale, quantile[name]) for name, parts in patients.items()}
+    return LeftOut(
+        quantile,
+        {name: scores[name] <= quantile[name] for name in patients},
+        {name: cost[0] for name, cost in costs.items()},
+        {name: cost[1] for name, cost in costs.items()},
+    )
+
+
+def choose_scale(patients: dict[str, list[SegmentedObject]], alpha: float) -> MarginScale:
+    """The candidate with the least mean stretch at the quantile of these patients."""
+
+    def mean_stretch(scale: MarginScale) -> float:
+        q = conformal_quantile(list(scores_of(patients, scale).values()), alpha)
+        return float(np.mean([cost_of(parts, scale, q)[0] for parts in patients.values()]))
+
+    return min((*SCALES.values(), *CANDIDATES), key=mean_stretch)
+
+
+def print_coverage(name: str, found: LeftOut, uniform: LeftOut) -> None:
+    """One line of the table."""
+    n, hits = len(found.covered), sum(found.covered.values())
+    low, high = clopper_pearson(hits, n)
+    finite = [name for name, size in found.stretch.items() if math.isfinite(size)]
+    ratio = np.mean([found.stretch[key] for key in finite]) / np.mean([uniform.stretch[key] for key in finite])
+    size = mean_over_patients([found.stretch[key] for key in finite], finite)
+    bounds = "" if size.low is None else f"({size.low:.1f} to {size.high:.1f})"
+    widths = [found.width_mm[key] for key in finite]
+    print(
+        f"  {name:42} {hits}/{n} = {hits / n:.3f} ({low:.2f} to {high:.2f})   {size.mean:6.2f} {bounds:16} "
+        f"{np.median([found.stretch[key] for key in finite]):6.2f}  {np.mean(widths):6.1f}   "
+        f"{100 * (ratio - 1):+6.1f} %"
+    )
+
+
+def study_coverage(patients: dict[str, list[SegmentedObject]], chosen: MarginScale | None, alpha: float) -> None:
+    """Coverage and stretch of each scale, each patient left out once."""
+    print(f"  leave one patient out, nominal {100 * (1 - alpha):.0f} %")
+    print(
+        f"  {'u':42} {'patients covered (95 % interval)':34} {'stretch, mean':23} {'median':>7}"
+        f" {'width, mm':>9}   against u = 1"
+    )
+    uniform = leave_one_out(patients, SCALES["uniform"], alpha)
+    for scale in SCALES.values():
+        found = uniform if scale.name == "uniform" else leave_one_out(patients, scale, alpha)
+        print_coverage(scale.name, found, uniform)
+    if chosen is not None:
+        print_coverage(f"chosen: {chosen.name}", leave_one_out(patients, chosen, alpha), uniform)
+    own = scores_of(patients, SCALES["uniform"])
+    oracle = {name: cost_of(parts, SCALES["uniform"], own[name])[0] for name, parts in patients.items()}
+    known = [size for size in oracle.values() if math.isfinite(size)]
+    base = np.mean([size for size in uniform.stretch.values() if math.isfinite(size)])
+    print(
+        f"  a margin that knew each patient's own error (one width for a patient): stretch {np.mean(known):.2f}, "
+        f"{100 * (np.mean(known) / base - 1):+.1f} % against u = 1"
+    )
+
+
+def candidate_lines(part: SegmentedObject, affine: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """(N, 2, 3) LPS mm: needles that end beside the predicted structure, from all sides."""
+    from scipy import ndimage
+
+    generator = np.random.default_rng(seed)
+    pad = np.ceil(SHELL_MM / part.spacing_mm).astype(int)
+    outside = ~np.pad(part.predicted, [(int(n), int(n)) for n in pad])
+    distance = ndimage.distance_transform_edt(outside, sampling=part.spacing_mm)
+    near = np.argwhere((distance > 0) & (distance <= SHELL_MM)) - pad
+    targets = lps_from_index(affine, near[generator.integers(len(near), size=LINES)])
+    direction = generator.normal(size=(LINES, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.stack([targets + LENGTH_MM * direction, targets], axis=1)
+
+
+def hits_reference(lines: NDArray[np.float64], part: SegmentedObject, affine: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the needle touches the centre of a true voxel."""
+    centres = lps_from_index(affine, np.argwhere(part.truth))
+    start, step = lines[:, 0], lines[:, 1] - lines[:, 0]
+    nearest = np.full(len(lines), np.inf)
+    for piece in np.array_split(centres, max(len(centres) // 2000, 1)):
+        offset = piece[None] - start[:, None]
+        along = np.clip(np.einsum("npa,na->np", offset, step) / (step**2).sum(axis=1)[:, None], 0, 1)
+        gap = np.linalg.norm(offset - along[..., None] * step[:, None], axis=-1).min(axis=1)
+        nearest = np.minimum(nearest, gap)
+    return nearest < NEEDLE.radius_mm
+
+
+def study_plans(patients: dict[str, list[SegmentedObject]], scale: MarginScale) -> None:
+    """Share of needles called safe that hit the reference, under three margins."""
+    try:
+        found = leave_one_out(patients, scale, PLAN_ALPHA)
+    except TooFewPatientsError as refusal:
+        print(f"  plans at {100 * (1 - PLAN_ALPHA):.0f} %: refused. {refusal}")
+        return
+    finite = {name: parts for name, parts in patients.items() if math.isfinite(found.quantile[name])}
+    fixed_mm = float(np.mean([found.width_mm[name] for name in finite]))
+    rules: dict[str, Callable[[str, SegmentedObject, highdicom.Volume], float | highdicom.Volume]] = {
+        f"calibrated, u {scale.name}": lambda name, part, mask: margin_from_scale(
+            mask, u_of(part, scale), quantile=found.quantile[name]
+        ),
+        f"fixed {fixed_mm:.1f} mm, the same mean width": lambda name, part, mask: fixed_mm,
+        "no margin": lambda name, part, mask: 0.0,
+    }
+    print(f"  needles called safe (certified clearance >= 0) at {100 * (1 - PLAN_ALPHA):.0f} %, of {LINES} a structure")
+    for title, margin_of in rules.items():
+        safe, hit, names, harmed = 0, 0, [], set()
+        shares = []
+        for name, parts in finite.items():
+            for order, part in enumerate(part for part in parts if part.predicted.any()):
+                affine = np.diag([*part.spacing_mm, 1.0])
+                lines = candidate_lines(part, affine, order)
+                mask = highdicom.Volume(part.predicted, affine, "PATIENT")
+                room = clearance(lines, [Avoid("structure", mask, margin_of(name, part, mask))], NEEDLE).certified_mm
+                chosen = lines[room >= 0]
+                touched = int(hits_reference(chosen, part, affine).sum()) if len(chosen) else 0
+                safe, hit = safe + len(chosen), hit + touched
+                if len(chosen):
+                    shares.append(touched / len(chosen))
+                    names.append(name)
+                if touched:
+                    harmed.add(name)
+        low, high = clopper_pearson(len(harmed), len(finite))
+        share = mean_over_patients(shares, names) if shares else None
+        told = "none called safe" if share is None else f"{100 * share.mean:.2f} %"
+        if share is not None and share.low is not None:
+            told += f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
+        print(
+            f"  {title:42} {safe:6d} safe, {hit:5d} of them hit: {told}; patients with any hit "
+            f"{len(harmed)}/{len(finite)} (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
+        )
+
+
+def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> None:
+    """One group of patients."""
+    model = load_model(arguments.model)
+    unseen, seen = split_by_training(cases, model)
+    tuning = seen[: arguments.tuning]
+    settings = Settings(samples=arguments.samples)
+
+    def segmented(chosen: Sequence[Case]) -> dict[str, list[SegmentedObject]]:
+        with watched() as progress:
+            return by_patient(
+                segment_cases(
+                    chosen,
+                    arguments.model,
+                    settings,
+                    weights_sha256=model.weights_sha256,
+                    folder=arguments.out,
+                    progress=progress,
+                )
+            )
+
+    patients, others = segmented(unseen), segmented(tuning)
+    objects = [part for parts in patients.values() for part in parts]
+    missed = sum(not part.predicted.any() for part in objects)
+    print(
+        f"\n{name}: {len(patients)} patients the weights never saw, {len(objects)} structures ({missed} missed), mean "
+        f"Dice {np.mean([part.dice for part in objects]):.3f}; weights {model.weights_sha256[:12]}"
+    )
+    for modality, found in reliability_of(objects).items():
+        temperature = "none" if found.temperature is None else f"{found.temperature:.2f}"
+        print(
+            f"  {modality} within {found.band_mm:g} mm of the surface: ECE {found.ece:.3f}, ACE {found.ace:.3f}, "
+            f"Brier {found.brier:.3f}, temperature {temperature}"
+        )
+    if len(patients) - 1 < patients_needed(arguments.alpha):
+        print(f"  {100 * (1 - arguments.alpha):.4g} % refused: {len(patients) - 1} patients calibrate each, "
+              f"{patients_needed(arguments.alpha)} are needed")  # fmt: skip
+        return
+    chosen = None
+    if len(others) >= patients_needed(arguments.alpha):
+        chosen = choose_scale(others, arguments.alpha)
+        print(f"  scale chosen on {len(others)} other patients: {chosen.name}")
+    study_coverage(patients, chosen, arguments.alpha)
+    study_plans(patients, chosen or SCALES["combined"])
+
+
+def main() -> None:
+    """Print the study of each group."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the segmentations")
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--tuning", type=int, default=12, help="patients of those trained on, to choose the scale with")
+    parser.add_argument("--group", nargs="*", choices=[*GROUPS], default=[*GROUPS])
+    arguments = parser.parse_args()
+    for name in arguments.group:
+        study(name, find_cases(arguments.cases, GROUPS[name]), arguments)
+
+
+if __name__ == "__main__":
+    main()

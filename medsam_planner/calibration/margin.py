@@ -1,0 +1,197 @@
+"""The margin of one structure from a calibration: how wide, why, and where the promise does not reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import highdicom
+import numpy as np
+
+from medsam_planner.calibration.policy import departures
+from medsam_planner.calibration.record import Calibration
+from medsam_planner.calibration.segmented import scanner_of
+from medsam_planner.errors import ConfigError
+from medsam_planner.planning.margins import MarginStatement, margin_from_scale
+from medsam_planner.volumes import StudyVolume, array_sha256
+from prompts import PromptLog
+
+__all__ = ["CalibratedMargin", "calibrated_margin"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CalibratedMargin:
+    """A margin and the promise that comes with it."""
+
+    structure: str
+    margin_mm: highdicom.Volume
+    """q u(z), float32 mm, read at the structure's surface."""
+    quantile: float
+    """q, mm per unit of u."""
+    alpha: float
+    patients: int
+    inner: bool
+    """The margin narrows a corridor instead of widening a structure."""
+    width_mm: tuple[float, float, float]
+    """Smallest, mean and largest margin over the surface."""
+    voids: tuple[str, ...]
+    """Why the promise does not apply here; empty where it does."""
+    notes: tuple[str, ...]
+    """What could not be checked."""
+
+    @property
+    def applies(self) -> bool:
+        """Whether the structure belongs to what was calibrated."""
+        return not self.voids
+
+    def in_words(self) -> str:
+        """Why the margin is as wide as it is, for a reader without statistics."""
+        low, mean, high = self.width_mm
+        width = f"{low:.1f} mm" if high - low < 0.05 else f"{low:.1f} to {high:.1f} mm (mean {mean:.1f} mm)"
+        held = "the true structure holds all that is left of it" if self.inner else "the widened structure holds it all"
+        said = (
+            f"The margin of {self.structure} is {width} wide. It was measured on {self.patients} patients whose true "
+            f"outlines are known: with {100 * (1 - self.alpha):.4g} % confidence {held}, everywhere at once, on a "
+            "patient like them."
+        )
+        if self.voids:
+            return f"{said} This promise does NOT apply here: {'; '.join(self.voids)}."
+        return said
+
+    def statement(self) -> MarginStatement:
+        """For the plan and its report."""
+        low, mean, high = self.width_mm
+        return MarginStatement(
+            structure=self.structure,
+            explanation=self.in_words(),
+            is_promised=self.applies,
+            voids=self.voids,
+            facts={
+                "rule": "conformal",
+                "confidence": 1 - self.alpha,
+                "alpha": self.alpha,
+                "calibration_patients": self.patients,
+                "quantile": self.quantile,
+                "inner": self.inner,
+                "smallest_mm": low,
+                "mean_mm": mean,
+                "largest_mm": high,
+                "not_checked": list(self.notes),
+            },
+        )
+
+
+def calibrated_margin(
+    calibration: Calibration,
+    *,
+    structure: str,
+    mask: highdicom.Volume,
+    boundary_spread_mm: highdicom.Volume | None,
+    entropy_bits: highdicom.Volume | None,
+    provenance: Mapping[str, Any],
+    log: PromptLog | None,
+    study: highdicom.Volume,
+    alpha: float,
+    inner: bool = False,
+) -> CalibratedMargin:
+    """Margin with confidence ``1 − alpha``, from a structure that was segmented here.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    structure : str
+    mask : highdicom.Volume
+        bool, as it will be planned on.
+    boundary_spread_mm, entropy_bits : highdicom.Volume, optional
+        Of the segmentation.
+    provenance : mapping
+        Of the segmentation: weights, settings, and the hash of the mask it made.
+    log : PromptLog, optional
+        What was prompted; None where that is not known.
+    study : highdicom.Volume
+    alpha : float
+    inner : bool
+        For a structure to stay inside.
+
+    Raises
+    ------
+    TooFewPatientsError
+        If the calibration has too few patients for `alpha`.
+    ConfigError
+        If the structure was segmented with other weights or settings, or no finite margin will do.
+    """
+    calibration.require_same(weights_sha256=str(provenance.get("weights_sha256")), segmentation=provenance)
+    q = calibration.quantile(alpha, inner=inner)
+    if math.isinf(q):
+        missed = sum(math.isinf(score) for score in calibration.scores(inner=inner))
+        raise ConfigError(
+            f"No margin gives {structure} a confidence of {100 * (1 - alpha):.4g} %: in {missed} of "
+            f"{len(calibration.patients)} calibration patients nothing was found, or the whole image was. Ask for less "
+            "confidence, or calibrate a better model."
+        )
+    inside = np.asarray(mask.array) > 0
+    widened = ~inside if inner else inside
+    u = calibration.scale.scale().on_surface(
+        widened,
+        None if boundary_spread_mm is None else boundary_spread_mm.array,
+        None if entropy_bits is None else entropy_bits.array,
+    )
+    margin = margin_from_scale(mask, u, quantile=q)
+    surface = _surface_values(widened, margin.array)
+    voids = _voids(calibration, structure, inside, provenance, log, study)
+    return CalibratedMargin(
+        structure=structure,
+        margin_mm=margin,
+        quantile=q,
+        alpha=alpha,
+        patients=len(calibration.patients),
+        inner=inner,
+        width_mm=(float(surface.min()), float(surface.mean()), float(surface.max())),
+        voids=tuple(voids),
+        notes=tuple(_notes(calibration, study)),
+    )
+
+
+def _voids(
+    calibration: Calibration,
+    structure: str,
+    inside: np.ndarray,
+    provenance: Mapping[str, Any],
+    log: PromptLog | None,
+    study: highdicom.Volume,
+) -> list[str]:
+    found = []
+    if provenance.get("mask_sha256") != array_sha256(inside):
+        found.append("the mask was changed after it was segmented")
+    found += departures(log, np.asarray(study.affine), tuple(study.spatial_shape))
+    if structure not in calibration.structures:
+        found.append(f"the calibration knows {', '.join(calibration.structures)}, and no {structure}")
+    source = study.source if isinstance(study, StudyVolume) else None
+    if source is not None and source.modality not in calibration.modalities:
+        found.append(
+            f"the study is {source.modality}, the calibration patients are {', '.join(calibration.modalities)}"
+        )
+    scanner = scanner_of(study) if isinstance(study, StudyVolume) else None
+    if scanner and calibration.scanners and scanner not in calibration.scanners:
+        found.append(f"its scanner ({scanner}) is none of the calibration's ({', '.join(calibration.scanners)})")
+    return found
+
+
+def _notes(calibration: Calibration, study: highdicom.Volume) -> list[str]:
+    notes = ["whether the box lies on the structure's middle slice"]
+    if not calibration.scanners or not (isinstance(study, StudyVolume) and scanner_of(study)):
+        notes.append("whether the scanner is one of the calibration's, as the files do not name it")
+    if not calibration.training_is_known:
+        notes.append(
+            "whether the weights were trained on the calibration patients, which would make margins too narrow"
+        )
+    return notes
+
+
+def _surface_values(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import binary_erosion
+
+    surface = inside & ~binary_erosion(inside, border_value=1)
+    return values[surface] if surface.any() else values.ravel()[:1]

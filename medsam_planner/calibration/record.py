@@ -1,0 +1,224 @@
+"""The calibration file: scores of patients, and everything that must be the same where they are used. Strict JSON.
+
+A score of ``null`` is infinity: the structure was missed. ``content_sha256`` is that of the other entries, so that a
+file that was cut short or edited is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medsam_planner.calibration.policy import POLICY
+from medsam_planner.errors import ConfigError
+from medsam_planner.run_folder import write_json
+from xai.conformal import conformal_quantile, coverage_law, smallest_alpha
+from xai.margin_scale import MarginScale
+
+__all__ = [
+    "Calibration",
+    "CalibrationPatient",
+    "CalibrationStructure",
+    "ModalityReliability",
+    "ScaleEntry",
+    "read_calibration",
+    "write_calibration",
+]
+
+Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CalibrationStructure(_Entry):
+    """One structure of one patient; a score is None when it is infinite."""
+
+    name: str
+    case: str
+    outer_score: Score | None
+    inner_score: Score | None
+    dice: Share
+    missed: bool
+
+
+class CalibrationPatient(_Entry):
+    """The unit that is exchangeable. Its score is the largest of its structures'."""
+
+    subject: str
+    modalities: list[str]
+    scanners: list[str]
+    structures: Annotated[list[CalibrationStructure], Field(min_length=1)]
+
+    def score(self, *, inner: bool) -> float:
+        """Joint score; infinity where a structure was missed."""
+        scores = [part.inner_score if inner else part.outer_score for part in self.structures]
+        return max(math.inf if score is None else score for score in scores)
+
+
+class ScaleEntry(_Entry):
+    """The margin scale u that the scores were taken with."""
+
+    name: str
+    floor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    per_spread_mm: Score
+    per_entropy_bit: Score
+
+    def scale(self) -> MarginScale:
+        """The scale itself."""
+        return MarginScale(**self.model_dump())
+
+
+class ModalityReliability(_Entry):
+    """How right the probabilities are in a band around the true surface, over all patients of one modality."""
+
+    band_mm: Score
+    voxels: int
+    temperature: float | None
+    """None where no temperature is best."""
+    ece: Share
+    ace: Share
+    mce: Share
+    brier: Share
+    confidence: list[float | None]
+    frequency: list[float | None]
+    count: list[int]
+
+
+class Calibration(_Entry):
+    """A calibration as read from its file."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["medsam-planner calibration"] = "medsam-planner calibration"
+    model: str
+    weights_sha256: str
+    policy: str
+    segmentation: dict[str, Any]
+    """Settings that must be the same in use: samples, planes, window, seed, stop rules."""
+    scale: ScaleEntry
+    patients: Annotated[list[CalibrationPatient], Field(min_length=1)]
+    training_is_known: bool
+    """Whether the weights say what they were trained on, so that no calibration patient was among it."""
+    left_out: dict[str, str] = {}
+    """Subject → why it is not among the patients."""
+    reliability: dict[str, ModalityReliability] = {}
+    """By modality."""
+    versions: dict[str, str] = {}
+
+    def scores(self, *, inner: bool = False) -> list[float]:
+        """Joint score of each patient, mm per unit of u."""
+        return [patient.score(inner=inner) for patient in self.patients]
+
+    def quantile(self, alpha: float, *, inner: bool = False) -> float:
+        """What u is multiplied with; infinity when too many structures were missed.
+
+        Raises
+        ------
+        TooFewPatientsError
+            If the patients are too few for `alpha`.
+        """
+        return conformal_quantile(self.scores(inner=inner), alpha)
+
+    @property
+    def smallest_alpha(self) -> float:
+        """Smallest alpha these patients can serve."""
+        return smallest_alpha(len(self.patients))
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the structures it speaks of."""
+        return tuple(sorted({part.name for patient in self.patients for part in patient.structures}))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities it speaks of."""
+        return tuple(sorted({modality for patient in self.patients for modality in patient.modalities}))
+
+    @property
+    def scanners(self) -> tuple[str, ...]:
+        """Scanners of its patients, as far as their files said."""
+        return tuple(sorted({scanner for patient in self.patients for scanner in patient.scanners}))
+
+    def in_words(self) -> str:
+        """For how many patients it speaks, and the most it can promise."""
+        missed = sum(part.missed for patient in self.patients for part in patient.structures)
+        best = f"{100 * (1 - self.smallest_alpha):.4g} %"
+        words = (
+            f"{len(self.patients)} patients ({', '.join(self.modalities)}; {', '.join(self.structures)}); "
+            f"the most it can promise is {best} (alpha {self.smallest_alpha:.4g})"
+        )
+        if len(self.patients) >= 9:
+            low, high = coverage_law(len(self.patients), 0.1).interval()
+            words += (
+                f"; a margin of 90 % from so many patients covers {100 * low:.0f} to {100 * high:.0f} % (9 times in 10)"
+            )
+        return words + (f"; {missed} structures were missed and count as such" if missed else "")
+
+    def require_same(self, *, weights_sha256: str, segmentation: Mapping[str, Any]) -> None:
+        """Refuse to speak of masks that were made in another way.
+
+        Raises
+        ------
+        ConfigError
+            If the weights, the policy's version or a setting differ; the message names them.
+        """
+        if weights_sha256 != self.weights_sha256:
+            raise ConfigError(
+                f"Expected the weights the calibration was made with (SHA-256 {self.weights_sha256[:12]}…), got "
+                f"{weights_sha256[:12]}…: errors of other weights are other errors. Calibrate these weights."
+            )
+        if self.policy != POLICY:
+            raise ConfigError(
+                f"Expected a calibration under the prompting policy {POLICY!r}, got {self.policy!r}. Calibrate anew."
+            )
+        differ = [name for name, value in self.segmentation.items() if segmentation.get(name) != value]
+        if differ:
+            told = "; ".join(
+                f"{name}: calibrated {self.segmentation[name]!r}, here {segmentation.get(name)!r}" for name in differ
+            )
+            raise ConfigError(f"Expected the segmentation settings of the calibration, got others ({told}).")
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write it, whole or not at all."""
+    content = calibration.model_dump(mode="json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**content, "content_sha256": _content_sha256(content)})
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read and check a calibration file.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such file, is of another version, or is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Expected a calibration file, {path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"Expected a calibration file, {path} is damaged: {error}. Calibrate anew.") from error
+    if not isinstance(content, dict) or content.get("kind") != "medsam-planner calibration":
+        raise ConfigError(f"Expected a file written by `medsam-planner calibrate`, {path} is none.")
+    stated = content.pop("content_sha256", None)
+    if stated != _content_sha256(content):
+        raise ConfigError(f"{path} was changed after it was written, or is damaged. Calibrate anew.")
+    try:
+        return Calibration.model_validate(content)
+    except ValidationError as error:
+        told = "; ".join(".".join(map(str, e["loc"])) + f": {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{path} is no calibration file of this version: {told}.") from error
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""What a run left beside a mask: the maps a margin scale reads, how the mask was made, and what was prompted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import highdicom
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.io import load_volume
+from prompts import PromptLog, read_prompt_file
+
+__all__ = ["RunEvidence", "read_run_evidence"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunEvidence:
+    """Of one structure."""
+
+    boundary_spread_mm: highdicom.Volume | None
+    entropy_bits: highdicom.Volume | None
+    provenance: Mapping[str, Any]
+    log: PromptLog | None
+
+
+def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
+    """Find the run that wrote a mask.
+
+    Parameters
+    ----------
+    mask_path : Path
+        In a run's folder, or in the folder of its structure inside that.
+    structure : str
+        As it was named in the run.
+
+    Raises
+    ------
+    ConfigError
+        If no run wrote the mask: without its maps and its record no calibration can speak of it.
+    """
+    folder = next((place for place in (mask_path.parent, mask_path.parent.parent) if _is_run(place)), None)
+    if folder is None:
+        raise ConfigError(
+            f"Expected the mask of a run for a calibrated margin (result.json and prompts.json beside it), {mask_path} "
+            "stands alone. Segment the structure with `medsam-planner segment`, or give it base_margin_mm instead."
+        )
+    try:
+        provenance = json.loads((folder / "result.json").read_text(encoding="utf-8"))["structures"][structure][
+            "provenance"
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"Expected the record of '{structure}' in {folder / 'result.json'}, found none. Name the structure as in "
+            "the run."
+        ) from error
+    logs = {log.structure: log for log in read_prompt_file(folder / "prompts.json").logs}
+
+    def beside(name: str) -> highdicom.Volume | None:
+        path = mask_path.parent / f"{name}.nii.gz"
+        return load_volume(path) if path.is_file() else None
+
+    return RunEvidence(beside("boundary_spread_mm"), beside("uncertainty"), provenance, logs.get(structure))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "result.json").is_file() and (folder / "prompts.json").is_file()

@@ -1,0 +1,62 @@
+"""``medsam-planner calibrate CASES --out FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medsam_planner.cli.options import Model, Samples, Seed, Window
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    cases: Annotated[Path, typer.Argument(help="Folder of cases: image.nii.gz, labels.nii.gz and meta.json each.")],
+    out: Annotated[Path, typer.Option("--out", help="Calibration file to write (JSON).")],
+    only: Annotated[list[str] | None, typer.Option(help="Pattern of case names; may be given again.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Pattern of structure names; may be given again.")] = None,
+    scale: Annotated[str | None, typer.Option(help="uniform, spread, entropy or combined.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for finished structures, to go on from; by default beside the file.")
+    ] = None,
+    model: Model = "compact",
+    samples: Samples = 16,
+    window: Window = None,
+    seed: Seed = 0,
+) -> None:
+    """Measure on patients with reference masks how wide margins must be, and how right the probabilities are."""
+    from medsam_planner.calibration import calibrate as run_calibration
+    from medsam_planner.calibration import write_calibration
+    from medsam_planner.calibration.segmented import Settings
+    from medsam_planner.cli.console import say, watched
+    from xai.margin_scale import DEFAULT_SCALE, scale_named
+
+    chosen = scale_named(scale or DEFAULT_SCALE)
+    with watched() as progress:
+        made = run_calibration(
+            cases,
+            chosen,
+            model=model,
+            settings=Settings(samples=samples, window=window, seed=seed),
+            only=only or ("*",),
+            labels=label or ("*",),
+            keep=keep or out.with_name(out.stem + ".parts"),
+            progress=progress,
+        )
+    write_calibration(out, made)
+    say(f"Calibrated on {made.in_words()}.")
+    if made.left_out:
+        say(f"Left out: {len(made.left_out)} patients ({'; '.join(sorted(set(made.left_out.values())))}).")
+    for modality, found in made.reliability.items():
+        temperature = "none" if found.temperature is None else f"{found.temperature:.2f}"
+        say(
+            f"{modality}, within {found.band_mm:g} mm of the surface: ECE {found.ece:.3f}, ACE {found.ace:.3f}, "
+            f"Brier {found.brier:.3f}, temperature {temperature}."
+        )
+    for alpha in (0.2, 0.1, 0.05):
+        if alpha >= made.smallest_alpha:
+            outer, inner = made.quantile(alpha), made.quantile(alpha, inner=True)
+            say(f"Margin at {100 * (1 - alpha):.0f} %: {outer:.2f} u outwards, {inner:.2f} u inwards (u in mm).")
+    say(f"Calibration: {out}")

@@ -1,0 +1,73 @@
+"""``medsam-planner evaluate CASES --protocol box|click|cvpr25|slices --out DIR``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medsam_planner.cli.options import Model, Out
+
+__all__ = ["evaluate"]
+
+
+class ProtocolName(StrEnum):
+    """Named here too, so that ``--help`` need not import what evaluates."""
+
+    BOX = "box"
+    CLICK = "click"
+    CVPR25 = "cvpr25"
+    SLICES = "slices"
+
+
+def evaluate(
+    cases: Annotated[Path, typer.Argument(help="Folder of cases: image.nii.gz, labels.nii.gz and meta.json in each.")],
+    protocol: Annotated[ProtocolName, typer.Option(help="How a structure is asked for.")],
+    out: Out,
+    model: Model = "compact",
+    against: Annotated[
+        str | None, typer.Option(help="Other weights, asked for the same: a name or a path, as --model.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Pattern of case names; may be given again.")] = None,
+    most: Annotated[int | None, typer.Option(help="At most so many structures of a case.", min=1)] = None,
+    corrections: Annotated[int, typer.Option(help="Clicks after the first prompt.", min=0)] = 5,
+    triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Ask also for cases the weights were trained on, marked as such.")
+    ] = False,
+    worst: Annotated[int, typer.Option(help="How many of the worst structures to picture.", min=0)] = 6,
+    seed: Annotated[int, typer.Option(help="Draws boxes and clicks.", min=0)] = 0,
+) -> None:
+    """Measure weights on cases with reference masks they were not trained on; resumes where it was broken off."""
+    from medsam_planner.cli.console import say, watched
+    from medsam_planner.evaluation.protocols import Protocol
+    from medsam_planner.evaluation.run import EvaluationOptions
+    from medsam_planner.evaluation.run import evaluate as evaluate_volumes
+    from medsam_planner.evaluation.slice_run import evaluate_slices
+    from medsam_planner.evaluation.summary import summary_text
+
+    options = EvaluationOptions(
+        protocol=Protocol(protocol.value),
+        model=model,
+        against=against,
+        corrections=corrections,
+        triplanar=triplanar,
+        include_seen=include_seen,
+        only=tuple(only or ()),
+        most=most,
+        seed=seed,
+        worst=worst,
+    )
+    if options.protocol is Protocol.SLICES:
+        with watched() as progress:
+            table, cautions = evaluate_slices(cases, out, options, progress=progress)
+        for line in (*cautions, table, f"Scores: {out / 'evaluation.json'}"):
+            say(line)
+        return
+    with watched() as progress:
+        evaluated = evaluate_volumes(cases, out, options, progress=progress)
+    for line in (*evaluated.cautions, summary_text(evaluated.rows, options.protocol, against=evaluated.against)):
+        say(line)
+    say(f"Page: {evaluated.page}")

@@ -1,0 +1,125 @@
+"""What a DICOM object that refers back to a study needs: the study's headers, an identity, and a file to be written to.
+
+UIDs follow from the content and the time of creation, so that equal objects are equal byte for byte.
+"""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pydicom
+
+from medsam_planner.errors import StudyError
+from medsam_planner.io.blank_uids import content_uid
+from medsam_planner.io.study_files import plain_copy
+from medsam_planner.volumes import StudyVolume
+
+__all__ = ["MANUFACTURER", "instance_identity", "made", "source_headers", "write_object"]
+
+MANUFACTURER = "MedSAM Planner"
+
+
+def made(kind: Callable[..., pydicom.Dataset], **options: Any) -> pydicom.Dataset:
+    """Construct an object without highdicom's remarks on how the source spells the patient's name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name")
+        return kind(**options)
+
+
+def source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
+    """Headers of the source with the empty attributes that objects must copy but old files leave out."""
+    source = study.source
+    if source is None or source.format != "dicom" or not source.datasets:
+        came = "a volume without a source" if source is None else f"one read from {source.format}"
+        raise StudyError(
+            f"A DICOM object refers to the DICOM study it was made from, got {came}. Save it with save_nifti instead."
+        )
+    headers = []
+    for dataset in source.datasets:
+        header = plain_copy(dataset)
+        for keyword in [
+            "PatientID",
+            "PatientName",
+            "PatientBirthDate",
+            "PatientSex",
+            "AccessionNumber",
+            "StudyID",
+            "StudyDate",
+            "StudyTime",
+            "ReferringPhysicianName",
+        ]:
+            if keyword not in header:
+                setattr(header, keyword, "")
+        _complete_geometry(header, study)
+        headers.append(header)
+    return headers
+
+
+def _complete_geometry(header: pydicom.Dataset, study: StudyVolume) -> None:
+    """Put geometry where highdicom looks for it; the new object's own comes from its grid, not from here."""
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        if not header.get("SliceThickness"):
+            header.SliceThickness = float(study.spacing[0])
+        return
+    first = header.PerFrameFunctionalGroupsSequence[0]
+    shared = plain_copy((header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0])
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if keyword not in shared:
+            setattr(shared, keyword, first[keyword].value)
+    header.SharedFunctionalGroupsSequence = [shared]
+
+
+def instance_identity(
+    study: StudyVolume, what: str, content: str, series_number: int, created: datetime.datetime | None
+) -> dict[str, Any]:
+    """Identity, time and maker of a new object.
+
+    Parameters
+    ----------
+    study : StudyVolume
+    what
+        Which kind of object, so that two of one content differ.
+    content
+        A digest of what is in it.
+    series_number
+    created
+        Content date and time; now by default.
+    """
+    moment = created if created is not None else datetime.datetime.now()
+    series_uid = study.source.series_instance_uid if study.source is not None else ""
+    identity = (str(series_uid), what, content, moment.isoformat())
+    return {
+        "series_instance_uid": content_uid("series", *identity),
+        "series_number": series_number,
+        "sop_instance_uid": content_uid("instance", *identity),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MANUFACTURER,
+        "software_versions": version("medsam-planner"),
+        "device_serial_number": "1",
+        "content_date": moment.date(),
+        "content_time": moment.time(),
+        "series_date": moment.date(),
+        "series_time": moment.time(),
+        "specific_character_set": "ISO_IR 192",
+    }
+
+
+def write_object(dataset: pydicom.Dataset, path: str | Path) -> Path:
+    """Write the dataset as a file with a preamble; its folder is made when absent."""
+    # highdicom takes the wall clock and a random UID here; the content's own keep equal objects equal.
+    dataset.InstanceCreationDate = dataset.ContentDate
+    dataset.InstanceCreationTime = dataset.ContentTime
+    for item in dataset.get("ContributingEquipmentSequence") or ():
+        item.ContributionDateTime = f"{dataset.ContentDate}{dataset.ContentTime}"
+    for item in (*dataset.get("DimensionOrganizationSequence", ()), *dataset.get("DimensionIndexSequence", ())):
+        item.DimensionOrganizationUID = content_uid("dimensions", dataset.SOPInstanceUID)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(target, enforce_file_format=True)
+    return target

@@ -1,0 +1,236 @@
+"""A plan as a DICOM Comprehensive 3D SR, the twin of ``plan.json``.
+
+The report follows TID 1500: one measurement group for each path, in the order of the JSON file, with its coordinates in
+the study's frame of reference. It is written from the JSON document itself, and carries the document's SHA-256, so that
+the two cannot tell different stories. What TID 1500 has no code for is coded under 99MEDSAMPLANNER.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from highdicom import sr
+from highdicom.sr import CodedConcept
+from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage
+
+from medsam_planner.errors import PlanningError, StudyError
+from medsam_planner.io.blank_uids import content_uid
+from medsam_planner.io.dicom_objects import MANUFACTURER, instance_identity, made, source_headers, write_object
+from medsam_planner.volumes import StudyVolume
+
+__all__ = ["document_sha256", "read_plan_sr", "save_plan_sr"]
+
+_SERIES_NUMBER = 9003
+_SCHEME = "99MEDSAMPLANNER"
+_LONGEST_LABEL = 64
+
+_NUMBERS: dict[str, tuple[CodedConcept, CodedConcept]] = {
+    "length_mm": (CodedConcept("410668003", "SCT", "Length"), codes.UCUM.Millimeter),
+    "entry_angle_deg": (CodedConcept("EntryAngle", _SCHEME, "Angle to the surface normal at entry"), codes.UCUM.Degree),
+    "certified_clearance_mm": (
+        CodedConcept("Clearance", _SCHEME, "Certified clearance beyond margins, tool radius and tool error"),
+        codes.UCUM.Millimeter,
+    ),
+    "hit_probability": (CodedConcept("HitProbability", _SCHEME, "Largest hit probability"), codes.UCUM.NoUnits),
+    "bone_density_hu": (
+        CodedConcept("AxisDensity", _SCHEME, "Mean CT value on the path"),
+        codes.UCUM.HounsfieldUnit,
+    ),
+    "tool_density_hu": (CodedConcept("ToolDensity", _SCHEME, "Mean CT value in the tool"), codes.UCUM.HounsfieldUnit),
+}
+"""Key in the JSON file → concept and unit."""
+_POINTS = {
+    "entry_lps_mm": CodedConcept("Entry", _SCHEME, "Entry point"),
+    "target_lps_mm": CodedConcept("Target", _SCHEME, "Target point"),
+    "limiting_point_lps_mm": CodedConcept("LimitingPoint", _SCHEME, "Place on the path with the least clearance"),
+}
+_PATH = CodedConcept("Path", _SCHEME, "Planned straight path from entry to target")
+_TEXTS = {
+    "limiting_structure": CodedConcept("LimitingStruct", _SCHEME, "Structure with the least clearance"),
+    "reason": CodedConcept("Reason", _SCHEME, "Why this path"),
+}
+_STATEMENTS = {
+    "notice": CodedConcept("Notice", _SCHEME, "Notice"),
+    "margins_statement": CodedConcept("Margins", _SCHEME, "What the safety margins are and what holds"),
+    "plan_sha256": CodedConcept("PlanSHA256", _SCHEME, "SHA-256 of the JSON twin"),
+}
+_TITLE = CodedConcept("TrajectoryPlan", _SCHEME, "Planned trajectory")
+
+
+def document_sha256(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a plan's JSON values, whatever the order of keys and the white space of the file."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_plan_sr(
+    document: Mapping[str, Any],
+    path: str | Path,
+    study: StudyVolume,
+    *,
+    created: datetime.datetime | None = None,
+) -> Path:
+    """Write a plan as a structured report of `study`.
+
+    Parameters
+    ----------
+    document
+        What ``plan.json`` holds: ``notice``, ``margins_statement``, and ``alternatives``, or ``tools`` with the
+        alternatives of each.
+    path : Path
+    study : StudyVolume
+        Read from DICOM.
+    created
+        Content date and time; now by default. The same time gives the same bytes.
+
+    Raises
+    ------
+    StudyError
+        If the study was not read from DICOM, or names no frame of reference.
+    PlanningError
+        If the document holds no path, or no notice or statement on the margins.
+    """
+    headers = source_headers(study)
+    frame = study.frame_of_reference_uid
+    if not frame:
+        raise StudyError("Expected a study with a frame of reference to write a plan in, got none.")
+    digest = document_sha256(document)
+    statements = {**{key: document.get(key) for key in _STATEMENTS}, "plan_sha256": digest}
+    absent = [key for key, text in statements.items() if not text]
+    if absent:
+        raise PlanningError(f"Expected a plan with {' and '.join(absent)}; a plan is not passed on without them.")
+    groups = [
+        _group(line, name, number, frame, digest)
+        for name, lines in _lines_by_tool(document)
+        for number, line in enumerate(lines, start=1)
+    ]
+    if not groups:
+        raise PlanningError("Expected a plan with at least one path to write as a structured report, got none.")
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=codes.DCM.Device,
+                observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+                    uid=content_uid("device", MANUFACTURER, version("medsam-planner")),
+                    manufacturer_name=MANUFACTURER,
+                    model_name=MANUFACTURER,
+                ),
+            )
+        ),
+        procedure_reported=CodedConcept("Planning", _SCHEME, "Planning of a straight surgical trajectory"),
+        imaging_measurements=groups,
+    )
+    for key, text in statements.items():
+        report[0].ContentSequence.append(_text(_STATEMENTS[key], str(text)))
+    structured = made(
+        sr.Comprehensive3DSR,
+        evidence=headers,
+        content=report,
+        series_description="Trajectory plan (research use only)",
+        is_complete=True,
+        **instance_identity(study, "plan", digest, _SERIES_NUMBER, created),
+    )
+    return write_object(structured, path)
+
+
+def read_plan_sr(path: str | Path) -> dict[str, Any]:
+    """Read back what :func:`save_plan_sr` wrote.
+
+    Returns
+    -------
+    dict
+        ``notice``, ``margins_statement``, ``plan_sha256``, ``frame_of_reference_uid``, and ``paths``: one mapping for
+        each, with ``tool`` and the keys of the JSON file.
+
+    Raises
+    ------
+    StudyError
+        If the file is no such report.
+    """
+    dataset = pydicom.dcmread(path)
+    if dataset.SOPClassUID != Comprehensive3DSRStorage:
+        raise StudyError(f"Expected a Comprehensive 3D SR in {path}, got {dataset.SOPClassUID.name}.")
+    report = sr.Comprehensive3DSR.from_dataset(dataset).content
+    found: dict[str, Any] = {key: _texts(report).get(code.value) for key, code in _STATEMENTS.items()}
+    if not found["plan_sha256"]:
+        raise StudyError(f"Expected a plan of {MANUFACTURER} in {path}, got another report.")
+    found["paths"] = []
+    for group in report.get_image_measurement_groups():
+        items = group[0].ContentSequence
+        points = {item.ConceptNameCodeSequence[0].CodeValue: item for item in items if item.ValueType == "SCOORD3D"}
+        line: dict[str, Any] = {"tool": group.tracking_identifier}
+        for key, code in _POINTS.items():
+            if code.value in points:
+                line[key] = np.asarray(points[code.value].GraphicData, dtype=np.float64).tolist()
+                found["frame_of_reference_uid"] = str(points[code.value].ReferencedFrameOfReferenceUID)
+        texts = _texts(items)
+        line.update({key: texts[code.value] for key, code in _TEXTS.items() if code.value in texts})
+        values = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
+        line.update({key: values[code.value] for key, (code, _) in _NUMBERS.items() if code.value in values})
+        found["paths"].append(line)
+    return found
+
+
+def _lines_by_tool(document: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    if "tools" in document:
+        return [(tool["name"], tool["alternatives"]) for tool in document["tools"]]
+    return [("tool", document.get("alternatives", ()))]
+
+
+def _group(
+    line: Mapping[str, Any], tool: str, number: int, frame: str, digest: str
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """One path: its measurements, and its coordinates beside them."""
+    label = f"{tool}, path {number}"[:_LONGEST_LABEL]
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=content_uid("path", digest, tool, str(number)), identifier=label),
+        finding_type=_TITLE,
+        algorithm_id=sr.AlgorithmIdentification(name=MANUFACTURER, version=version("medsam-planner")),
+        measurements=[
+            sr.Measurement(name=name, value=float(line[key]), unit=unit)
+            for key, (name, unit) in _NUMBERS.items()
+            if line.get(key) is not None
+        ],
+    )
+    items = group[0].ContentSequence
+    ends = np.array([line["entry_lps_mm"], line["target_lps_mm"]], dtype=np.float64)
+    items.append(_places(_PATH, "POLYLINE", ends, frame))
+    for key, name in _POINTS.items():
+        if key != "limiting_point_lps_mm" or line.get("limiting_structure"):
+            items.append(_places(name, "POINT", np.array([line[key]], dtype=np.float64), frame))
+    for key, name in _TEXTS.items():
+        if line.get(key):
+            items.append(_text(name, str(line[key])))
+    return group
+
+
+def _places(name: CodedConcept, kind: str, position_lps_mm: np.ndarray, frame: str) -> sr.Scoord3DContentItem:
+    return sr.Scoord3DContentItem(
+        name=name,
+        graphic_type=kind,
+        graphic_data=position_lps_mm,
+        frame_of_reference_uid=frame,
+        relationship_type="CONTAINS",
+    )
+
+
+def _text(name: CodedConcept, text: str) -> sr.TextContentItem:
+    return sr.TextContentItem(name=name, value=text, relationship_type="CONTAINS")
+
+
+def _texts(items: Any) -> dict[str, str]:
+    sequence = items[0].ContentSequence if isinstance(items, sr.MeasurementReport) else items
+    return {
+        item.ConceptNameCodeSequence[0].CodeValue: str(item.TextValue)
+        for item in sequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodingSchemeDesignator == _SCHEME
+    }

@@ -1,0 +1,114 @@
+"""One line for each tool, so that the worst room of all is as large as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["best_assignment"]
+
+_RESOLUTION_MM = 0.02
+"""Room is compared in steps of this: what is finer is noise of the certification's tolerance."""
+_MOST_STEPS = 200_000
+"""Partial choices looked at for the best score among equally roomy ones; then the best so far stands."""
+
+
+def best_assignment(
+    room_mm: Sequence[NDArray[np.float64]],
+    score: Sequence[NDArray[np.float64]],
+    gap_mm: Mapping[tuple[int, int], NDArray[np.float64]],
+) -> tuple[int, ...]:
+    """Choose one line of each tool: first the largest worst room, then the largest sum of scores.
+
+    Parameters
+    ----------
+    room_mm : T arrays (N_t,)
+        Room of each line of tool t beside the structures.
+    score : T arrays (N_t,)
+        Which line to prefer where the room is the same.
+    gap_mm : {(a, b): (N_a, N_b)} for a < b
+        Room between each pair of lines of two tools.
+
+    Returns
+    -------
+    tuple of T int
+        The same input gives the same choice.
+    """
+    rooms = [_stepped(room) for room in room_mm]
+    gaps = {pair: _stepped(gap) for pair, gap in gap_mm.items()}
+    levels = np.unique(np.concatenate([values.ravel() for values in (*rooms, *gaps.values())]))
+    low, high = 0, len(levels) - 1  # everything is allowed at the lowest level
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _Choice(rooms, score, gaps, levels[middle]).any() is None:
+            high = middle - 1
+        else:
+            low = middle
+    return _Choice(rooms, score, gaps, levels[low]).best()
+
+
+def _stepped(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.floor(np.asarray(values, dtype=np.float64) / _RESOLUTION_MM) * _RESOLUTION_MM
+
+
+class _Choice:
+    """Depth first over the tools, with only lines and pairs that leave at least `least_mm`."""
+
+    def __init__(
+        self,
+        rooms: Sequence[NDArray[np.float64]],
+        score: Sequence[NDArray[np.float64]],
+        gaps: Mapping[tuple[int, int], NDArray[np.float64]],
+        least_mm: float,
+    ) -> None:
+        self.score = score
+        self.allowed = [room >= least_mm for room in rooms]
+        self.apart = {pair: gap >= least_mm for pair, gap in gaps.items()}
+        self.order = [np.argsort(-values, kind="stable") for values in score]
+        self.steps = 0
+
+    def any(self) -> tuple[int, ...] | None:
+        """Some choice, or None."""
+        return self._extend((), list(self.allowed))
+
+    def best(self) -> tuple[int, ...]:
+        """The choice with the largest sum of scores."""
+        self._best: tuple[float, tuple[int, ...]] = (-np.inf, ())
+        self.steps = 0
+        self._improve((), list(self.allowed), 0.0)
+        return self._best[1]
+
+    def _left(self, chosen: tuple[int, ...], number: int, open_: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
+        """What later tools may still choose once tool ``len(chosen)`` takes line `number`."""
+        tool = len(chosen)
+        return [
+            lines if later <= tool else lines & self.apart[tool, later][number] for later, lines in enumerate(open_)
+        ]
+
+    def _extend(self, chosen: tuple[int, ...], open_: list[NDArray[np.bool_]]) -> tuple[int, ...] | None:
+        tool = len(chosen)
+        if tool == len(open_):
+            return chosen
+        for number in self.order[tool][open_[tool][self.order[tool]]].tolist():
+            left = self._left(chosen, number, open_)
+            if all(lines.any() for lines in left[tool + 1 :]):
+                found = self._extend((*chosen, number), left)
+                if found is not None:
+                    return found
+        return None
+
+    def _improve(self, chosen: tuple[int, ...], open_: list[NDArray[np.bool_]], so_far: float) -> None:
+        tool = len(chosen)
+        if tool == len(open_):
+            if so_far > self._best[0]:
+                self._best = (so_far, chosen)
+            return
+        hope = sum(float(self.score[later][open_[later]].max(initial=-np.inf)) for later in range(tool + 1, len(open_)))
+        for number in self.order[tool][open_[tool][self.order[tool]]].tolist():
+            self.steps += 1
+            gained = so_far + float(self.score[tool][number])
+            if gained + hope <= self._best[0] or (self.steps > _MOST_STEPS and self._best[1]):
+                return  # the lines come best first
+            self._improve((*chosen, number), self._left(chosen, number, open_), gained)

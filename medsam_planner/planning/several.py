@@ -1,0 +1,208 @@
+"""Several straight tools in one patient that must not collide, such as the electrodes of an SEEG.
+
+Each tool is surveyed by itself. A pool of good lines of each, apart from each other, is measured pair by pair, and one
+line of each tool is chosen so that the worst room of all is as large as can be: beside the structures and between the
+tools. Then each tool in turn looks at all of its lines once more, the others held still.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.planning.alternatives import describe, explained
+from medsam_planner.planning.assignment import best_assignment
+from medsam_planner.planning.problem import PlanningProblem
+from medsam_planner.planning.search import PlanResult, Survey, infeasible, survey, worth_showing
+from medsam_planner.planning.tool_gap import ToolGap, tool_gap, tool_gaps_mm
+from medsam_planner.progress import Progress, track
+
+__all__ = ["SeveralPlans", "search_together"]
+
+_POOL = 60
+"""Lines of each tool that are tried together with every line of every other."""
+_POOL_SEPARATION = 0.5
+"""Of the separation of alternatives: the pool is finer than what is shown."""
+_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeveralPlans:
+    """The answer for all tools, also when it is no."""
+
+    feasible: bool
+    plans: Mapping[str, PlanResult]
+    """By tool. The first alternative is the line that belongs to the joint plan; the others may replace it by
+    themselves, without coming too near the first lines of the other tools."""
+    gaps: tuple[ToolGap, ...]
+    """Each pair of tools, the tightest first; empty when a tool has no line."""
+    min_gap_mm: float
+    relaxations: tuple[str, ...]
+    """What to change when it is the tools that stand in each other's way."""
+
+
+def search_together(
+    problems: Mapping[str, PlanningProblem], *, min_gap_mm: float = 0.0, progress: Progress | None = None
+) -> SeveralPlans:
+    """Plan tools that must leave room for each other.
+
+    Parameters
+    ----------
+    problems : name to PlanningProblem
+        At least two. What one tool must avoid may differ from what another must.
+    min_gap_mm : float
+        Certified room that must be left between every two tools, beyond their radii and errors.
+    progress : Progress, optional
+
+    Returns
+    -------
+    SeveralPlans
+        Deterministic: the same problems give the same plans.
+
+    Raises
+    ------
+    PlanningError
+        If there are fewer than two tools, or `min_gap_mm` is not a number.
+    """
+    if len(problems) < 2:
+        raise PlanningError(f"Expected at least two tools, got {list(problems)}; one alone is planned with search().")
+    if not math.isfinite(min_gap_mm):
+        raise PlanningError(f"Expected min_gap_mm to be a number of mm, got {min_gap_mm!r}.")
+    names = list(problems)
+    found = {name: survey(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)}
+    without = [name for name in names if not len(found[name].allowed)]
+    if without:
+        plans = {name: infeasible(problems[name], found[name], progress=progress) for name in without}
+        return SeveralPlans(False, plans, (), min_gap_mm, ())
+    chosen = _improved(problems, found, _assigned(problems, found))
+    gaps = _gaps(problems, {name: found[name].lines_lps_mm[chosen[name]] for name in names})
+    plans = {
+        name: _plan(name, problems, found, chosen, min_gap_mm, progress)
+        for name in track(names, "alternatives of each tool", progress)
+    }
+    feasible = gaps[0].certified_mm >= min_gap_mm
+    return SeveralPlans(feasible, plans, gaps, min_gap_mm, () if feasible else _advice(gaps, min_gap_mm))
+
+
+def _useful(problem: PlanningProblem, found: Survey) -> NDArray[np.float64]:
+    """Room beside the structures; more than the scale buys nothing."""
+    return np.minimum(found.seen.certified_mm[found.allowed], problem.weights.clearance_scale_mm)
+
+
+def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey]) -> dict[str, int]:
+    """Place in each tool's allowed lines of the line that was chosen from its pool."""
+    names = list(problems)
+    pools = {
+        name: np.array(
+            found[name].distinct(
+                separation_mm=_POOL_SEPARATION * problems[name].settings.min_separation_mm, count=_POOL
+            ),
+            dtype=np.intp,
+        )
+        for name in names
+    }
+    gaps = {}
+    for (a, first), (b, second) in itertools.combinations(enumerate(names), 2):
+        scale = max(problems[first].weights.clearance_scale_mm, problems[second].weights.clearance_scale_mm)
+        between = tool_gaps_mm(
+            found[first].lines_lps_mm[pools[first]],
+            problems[first].tool,
+            found[second].lines_lps_mm[pools[second]],
+            problems[second].tool,
+        )
+        gaps[a, b] = np.minimum(between, scale)
+    choice = best_assignment(
+        [_useful(problems[name], found[name])[pools[name]] for name in names],
+        [found[name].score[pools[name]] for name in names],
+        gaps,
+    )
+    return {name: int(pools[name][number]) for name, number in zip(names, choice, strict=True)}
+
+
+def _improved(
+    problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey], chosen: dict[str, int]
+) -> dict[str, int]:
+    """Each tool in turn takes the best of all its lines beside the others' present ones, until none moves."""
+    for _ in range(_ROUNDS):
+        before = dict(chosen)
+        for name, problem in problems.items():
+            room = _useful(problem, found[name])
+            nearest = _nearest_gap(name, problems, found, chosen, found[name].lines_lps_mm)
+            worst = np.round(np.minimum(room, np.minimum(nearest, problem.weights.clearance_scale_mm)), 2)
+            best = np.lexsort((np.arange(len(worst)), -found[name].score, -worst))[0]
+            if worst[best] > worst[chosen[name]] or found[name].score[best] > found[name].score[chosen[name]]:
+                chosen = {**chosen, name: int(best)}
+        if chosen == before:
+            break
+    return chosen
+
+
+def _nearest_gap(
+    name: str,
+    problems: Mapping[str, PlanningProblem],
+    found: Mapping[str, Survey],
+    chosen: Mapping[str, int],
+    lines_lps_mm: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(N,) room of lines of one tool beside the chosen lines of all others."""
+    nearest = np.full(len(lines_lps_mm), np.inf)
+    for other, problem in problems.items():
+        if other != name:
+            line = found[other].lines_lps_mm[chosen[other]]
+            gap = tool_gaps_mm(lines_lps_mm, problems[name].tool, line[None], problem.tool)[:, 0]
+            nearest = np.minimum(nearest, gap)
+    return nearest
+
+
+def _gaps(
+    problems: Mapping[str, PlanningProblem], lines_lps_mm: Mapping[str, NDArray[np.float64]]
+) -> tuple[ToolGap, ...]:
+    pairs = itertools.combinations(problems, 2)
+    found = [
+        tool_gap(first, lines_lps_mm[first], problems[first].tool, second, lines_lps_mm[second], problems[second].tool)
+        for first, second in pairs
+    ]
+    return tuple(sorted(found, key=lambda gap: gap.certified_mm))
+
+
+def _plan(
+    name: str,
+    problems: Mapping[str, PlanningProblem],
+    found: Mapping[str, Survey],
+    chosen: Mapping[str, int],
+    min_gap_mm: float,
+    progress: Progress | None,
+) -> PlanResult:
+    """The tool's line of the joint plan, and lines apart from it that may replace it."""
+    problem, survey_ = problems[name], found[name]
+    settings = problem.settings
+    pool = survey_.distinct(separation_mm=settings.min_separation_mm, count=_POOL)
+    keeps = _nearest_gap(name, problems, found, chosen, survey_.lines_lps_mm[pool]) >= min_gap_mm
+    own = survey_.lines_lps_mm[chosen[name]]
+    others = [
+        number
+        for number, is_clear in zip(pool, keeps.tolist(), strict=True)
+        if is_clear
+        and survey_.is_on_front[number]
+        and np.linalg.norm(survey_.lines_lps_mm[number] - own, axis=1).max() >= settings.min_separation_mm
+    ][: settings.alternatives - 1]
+    (first,) = describe(problem, survey_.fields, survey_.seen, [int(survey_.allowed[chosen[name]])])
+    more = describe(problem, survey_.fields, survey_.seen, survey_.allowed[others].tolist(), progress=progress)
+    shown = explained((first, *worth_showing(more, problem.weights)))
+    return PlanResult(True, shown, (), len(survey_.seen.length_mm), len(survey_.allowed))
+
+
+def _advice(gaps: tuple[ToolGap, ...], min_gap_mm: float) -> tuple[str, ...]:
+    return tuple(
+        f"{gap.first} and {gap.second} leave {gap.certified_mm:.1f} mm, {min_gap_mm - gap.certified_mm:.1f} mm too "
+        "little: move their entry regions or targets apart, use thinner or more accurate tools, or accept less room "
+        "between tools (min_tool_gap_mm)."
+        for gap in gaps
+        if gap.certified_mm < min_gap_mm
+    )
