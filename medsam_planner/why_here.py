@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from medsam_planner.engine.protocol import Crop
 from medsam_planner.engine.segmenter import SliceSegmenter
-from medsam_planner.engine.threads import torch_threads
+from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import crop_to_slice, prompt_to_crop
 from medsam_planner.errors import SaliencyError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
@@ -126,7 +126,7 @@ def explain_here(
     asked = _ImageAnswer(segmenter, part)
     side = segmenter.model.size
     pieces = supervoxels(image, _PIECES)
-    with torch_threads(1):
+    with compute_threads(1):
         stages = track(("Grad-CAM", "KernelSHAP", "faithfulness"), "why here", progress)
         next(stages)
         cam = cam_of(graph_of(segmenter, axis, part), patch, (side, side))[0]
