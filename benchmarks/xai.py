@@ -85,14 +85,14 @@ def bench_sam(runs: int, *, through_encoder: bool) -> None:
 
 
 def bench_compact(runs: int) -> None:
-    """The compact network: dropout in its decoder, Grad-CAM at the third stage of its encoder."""
-    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+    """The compact network: dropout in its decoder, Grad-CAM at the second stage of its encoder."""
+    from medsam_planner.engine.compact_network import PROMPT_CHANNELS, CompactArchitecture, CompactNetwork
 
     torch.manual_seed(0)
     architecture = CompactArchitecture()
     network = CompactNetwork(architecture).eval().requires_grad_(False)
     side = architecture.size
-    image, prompts = torch.rand(1, 3, side, side), torch.rand(1, 8, side, side)
+    image, prompts = torch.rand(1, 3, side, side), torch.rand(1, PROMPT_CHANNELS, side, side)
 
     def sample(pyramid: list[torch.Tensor], first_run: int, count: int) -> torch.Tensor:
         with torch.no_grad(), active_dropout(network.decoder, seed=0, first_run=first_run):
@@ -112,7 +112,7 @@ def bench_compact(runs: int) -> None:
     row(f"compact: {runs} dropout samples, cached", sample_s, f"{runs} full passes", full_s)
     mask = np.zeros((1, side, side), dtype=bool)
     mask[:, 30:60, 30:60] = True
-    cam_s, _ = timed(lambda: grad_cam(lambda x: network(x, prompts)[0], network.encoder.stages[2], image, mask), 5)
+    cam_s, _ = timed(lambda: grad_cam(lambda x: network(x, prompts)[0], network.encoder.stages[1], image, mask), 5)
     row("compact: Grad-CAM of a slice", cam_s)
 
 
