@@ -175,9 +175,11 @@ def test_run_goes_from_study_to_report(study, tmp_path):
         assert (tmp_path / "out" / name).is_file(), name
 
 
-def test_inspect_lists_the_series(study, capsys):
+def test_inspect_lists_the_series(study, tmp_path, capsys):
     assert run(["inspect", str(study / "ct")]) == 0
     assert "16 × 56 × 56" in capsys.readouterr().out
+    assert run(["inspect", str(tmp_path)]) == 1
+    assert "No image series" in capsys.readouterr().out
 
 
 def test_doctor_tries_everything(capsys):
