@@ -176,8 +176,8 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
     if len(promised) < len(structures):
         others = " of the other structures" if promised else ""
         rule += (
-            f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry no "
-            "coverage guarantee."
+            f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry "
+            "no coverage guarantee."
         )
     return (
         f"Margins: {'; '.join(widths) or 'none'}. {rule.strip()} The certified clearance holds for the given masks and "

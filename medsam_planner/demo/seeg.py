@@ -1,8 +1,8 @@
 """Three depth electrodes into one temporal lobe that must keep apart, from a case file as anyone would write it.
 
-The template is that of :mod:`medsam_planner.demo.brain_study`. No angiogram comes with it, so the vessels are modelled: a
-middle cerebral artery along the insula and a vein on the lateral surface of the lobe. The case file and its masks stay
-in the results folder: ``medsam-planner plan OUT/case/case.toml --out DIR`` plans it again.
+The template is that of :mod:`medsam_planner.demo.brain_study`. No angiogram comes with it, so the vessels are modelled:
+a middle cerebral artery along the insula and a vein on the lateral surface of the lobe. The case file and its masks
+stay in the results folder: ``medsam-planner plan OUT/case/case.toml --out DIR`` plans it again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from medsam_planner.volumes import volume_like
 
 __all__ = ["run_seeg"]
 
-_ARTERY_LPS_MM = ((-22.0, 0.0, -14.0), (-38.0, -6.0, -8.0), (-43.0, 8.0, 0.0), (-45.0, 26.0, 6.0))
+_ARTERY_LPS_MM = ((-16.0, -8.0, -10.0), (-36.0, -8.0, -6.0), (-43.0, 8.0, 0.0), (-45.0, 26.0, 6.0))
 _ARTERY_RADIUS_MM = 2.0
 _VEIN_LPS_MM = ((-66.0, -14.0, -14.0), (-72.0, 8.0, -12.0), (-73.0, 30.0, -2.0))
 _VEIN_RADIUS_MM = 2.0
