@@ -182,7 +182,9 @@ def inputs_of_case(
     problems, entered = {}, {}
     for asked in case.asked_tools():
         suffix = "" if case.tool is not None else f" of {asked.name}"
-        entry_mask = _entry_mask(asked.entry, f"entry{suffix}", study, results, masks, roles)
+        entered_by_all = len({one.entry.mask for one in case.asked_tools()}) == 1
+        entry_name = "entry" if entered_by_all else f"entry{suffix}"
+        entry_mask = _entry_mask(asked.entry, entry_name, study, results, masks, roles)
         problems[asked.name] = PlanningProblem(
             structures=structures,
             tool=Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm),
@@ -326,9 +328,9 @@ def _named_mask(
     role: StructureRole,
 ) -> highdicom.Volume:
     if path is not None:
-        mask = masks[name] = _read_mask(path, study)
-        roles[name] = role
-        return mask
+        if name not in masks:
+            masks[name], roles[name] = _read_mask(path, study), role
+        return masks[name]
     if structure in masks:
         return masks[structure]
     if structure is not None and structure in results:

@@ -87,7 +87,11 @@ def _draw(why: WhyHere, turn: _Turn) -> str:
     maps = (None, why.grad_cam, why.shap)
     for axes, title, values in zip(figure.subplots(1, 3), titles, maps, strict=True):
         axes.imshow(turn(why.image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        if values is not None:
+        if values is None:
+            # An unseen bar keeps the three pictures of one size.
+            unseen = figure.colorbar(axes.images[0], ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
+            unseen.ax.set_visible(False)
+        else:
             signed = values.min() < 0
             drawn = axes.imshow(
                 turn(np.ma.masked_where(np.abs(values) < 0.05, values)),

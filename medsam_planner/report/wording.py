@@ -97,6 +97,8 @@ def verdict(report: PlanReport) -> Verdict:
     looked = f"{plan.candidate_count} lines were looked at, {plan.feasible_count} satisfy every constraint."
     if plan.feasible and plan.alternatives:
         about = (*_about(report, plan.alternatives[0]), looked)
+        if plan.alternatives[0].certified_clearance_mm < 0:
+            return Verdict("tight", "Allowed by the limits, but the tool with its error reaches into a margin", about)
         return Verdict("feasible", "Feasible: a path satisfies every constraint", about)
     sentences = [looked]
     if plan.relaxations:
