@@ -41,9 +41,9 @@ GROUPS = {
 }
 CANDIDATES = tuple(
     MarginScale(f"{floor:g} + {spread:g} spread + {entropy:g} entropy", floor, spread, entropy)
-    for floor in (0.25, 0.5, 1.0)
+    for floor in (0.25, 1.0)
     for spread in (0.0, 1.0, 3.0)
-    for entropy in (0.0, 0.5, 2.0)
+    for entropy in (0.0, 2.0)
     if spread or entropy
 )
 """What the choice on other patients is made among, beside the scales that have names."""
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--alpha", type=float, default=0.1)
-    parser.add_argument("--tuning", type=int, default=12, help="patients of those trained on, to choose the scale with")
+    parser.add_argument("--tuning", type=int, default=10, help="patients of those trained on, to choose the scale with")
     parser.add_argument("--group", nargs="*", choices=[*GROUPS], default=[*GROUPS])
     arguments = parser.parse_args()
     for name in arguments.group:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import highdicom
+from numpy.typing import ArrayLike
 
 from medsam_planner.errors import AmbiguousSeriesError, PromptError
 from medsam_planner.io import load_volume
@@ -20,6 +21,9 @@ from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.session import Session
 from medsam_planner.volumes import StudyVolume
 from prompts import PromptFile, PromptLog, Provenance, read_prompt_file, validate_file
+
+if TYPE_CHECKING:
+    from medsam_planner.why_here import WhyHere
 
 __all__ = [
     "ReadingOptions",
@@ -69,6 +73,13 @@ class Segmented:
     logs: dict[str, PromptLog]
     surfaces: dict[str, Surface]
     """Coloured by uncertainty; structures that came out empty are absent."""
+    session: Session
+    """That segmented them, and can explain what it did."""
+
+    def why_here(self, structure: str, position_lps_mm: ArrayLike, progress: Progress | None = None) -> WhyHere:
+        """Why the surface of a structure lies where it does, nearest to a position."""
+        triplanar = bool(self.results[structure].provenance["triplanar"])
+        return self.session.why_here(position_lps_mm, structure=structure, triplanar=triplanar, progress=progress)
 
 
 def read_study(path: Path, reading: ReadingOptions, *, progress: Progress | None = None) -> StudyVolume:
@@ -135,7 +146,7 @@ def segment_logs(
         )
         for log in logs
     }
-    return Segmented(study, results, session.logs, surfaces_of(results, progress=progress))
+    return Segmented(study, results, session.logs, surfaces_of(results, progress=progress), session)
 
 
 def surfaces_of(results: Mapping[str, SegmentationResult], *, progress: Progress | None = None) -> dict[str, Surface]:

@@ -11,6 +11,9 @@ from prompts.shapes import Box, Click, Prompt, Scribble
 
 __all__ = ["Clear", "Entry", "PromptLog"]
 
+_LONGEST_NAME = 64
+"""What a DICOM segment label holds (value representation LO)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clear:
@@ -26,7 +29,7 @@ class PromptLog:
     Parameters
     ----------
     structure : str
-        Name of the structure; printable, without path separators, because files are named after it.
+        Name of the structure: at most 64 printable characters without path separators; files are named after it.
 
     Raises
     ------
@@ -167,14 +170,14 @@ def _require_entry(entry: Entry) -> Entry:
 def _require_name(structure: str) -> str:
     if (
         not isinstance(structure, str)
-        or not structure
+        or not 1 <= len(structure) <= _LONGEST_NAME
         or structure != structure.strip()
         or not structure.isprintable()
         or structure.startswith(".")
         or any(mark in structure for mark in '/\\:*?"<>|')
     ):
         raise PromptError(
-            "Expected a structure's name of printable characters that can also name a file "
+            f"Expected a structure's name of 1 to {_LONGEST_NAME} printable characters that can also name a file "
             f'(no / \\ : * ? " < > |, no space at its ends, no dot in front), got {structure!r}.'
         )
     return structure

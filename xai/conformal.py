@@ -203,7 +203,7 @@ def stretch(
 ) -> float:
     """Volume of the widened prediction over that of the truth: what a margin costs. Beyond the grid counts too.
 
-    Infinity for an infinite q, 0 where nothing was predicted.
+    Infinity for an infinite q; else 0 where nothing was predicted.
 
     Raises
     ------
@@ -213,10 +213,10 @@ def stretch(
     true, found = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool)
     if not true.any():
         raise EmptyStructureError("Expected a true structure, got an empty mask: it has no volume to compare with.")
-    if not found.any():
-        return 0.0
     if math.isinf(q):
         return math.inf
+    if not found.any():
+        return 0.0
     box = _bounding_box(found)
     inside, scale = found[box], np.asarray(u, dtype=np.float64)[box]
     reach = np.ceil(q * scale[inside].max() / np.asarray(spacing_mm, dtype=np.float64)).astype(int) + 1

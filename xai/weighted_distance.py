@@ -159,7 +159,7 @@ def widened_mask(
     Parameters
     ----------
     mask : (K, J, I) bool
-        Where it is empty, so is the result.
+        Where it is empty, so is the result for every finite q.
     u : (K, J, I) float
         Positive and finite in the mask.
     q : float
@@ -174,11 +174,12 @@ def widened_mask(
     inside = np.asarray(mask, dtype=bool)
     if not q >= 0:
         raise UncertaintyError(f"Expected a quantile q >= 0, got {q}.")
+    if np.isinf(q):
+        return np.ones_like(inside)
     if not inside.any():
         return inside.copy()
     spacing = np.asarray(spacing_mm, dtype=np.float64)
-    field = WeightedDistance(inside, np.asarray(u, dtype=np.float64), spacing)
-    return np.ones_like(inside) if np.isinf(q) else field.within(q)
+    return WeightedDistance(inside, np.asarray(u, dtype=np.float64), spacing).within(q)
 
 
 def _levels(values: NDArray[np.float64]) -> Iterator[tuple[float, float]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medsam_planner.calibration.policy import POLICY, policy_box
 from medsam_planner.errors import PromptError
 from medsam_planner.evaluation.cases import Case, Structure, read_structures
+from medsam_planner.evaluation.scores import dice
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.walk import StopRules
@@ -64,8 +65,7 @@ class SegmentedObject:
     @property
     def dice(self) -> float:
         """Overlap of prediction and reference."""
-        total = np.count_nonzero(self.truth) + np.count_nonzero(self.predicted)
-        return 2.0 * float(np.count_nonzero(self.truth & self.predicted)) / max(total, 1)
+        return dice(self.truth, self.predicted)
 
 
 def segment_cases(

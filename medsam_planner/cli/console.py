@@ -14,6 +14,7 @@ from medsam_planner.progress import Progress
 
 if TYPE_CHECKING:
     from medsam_planner.plan_review import ReviewedPlan
+    from medsam_planner.planning.several import SeveralPlans
 
 __all__ = ["console", "output", "say", "tell_plan", "watched"]
 
@@ -82,6 +83,8 @@ def watched() -> Iterator[Progress]:
 
 def tell_plan(reviewed: ReviewedPlan) -> int:
     """Say what came out, the report's path last; the exit code tells whether a plan exists."""
+    if reviewed.several is not None:
+        return _tell_several(reviewed, reviewed.several)
     plan = reviewed.plan
     if plan.feasible:
         best = plan.alternatives[0]
@@ -95,3 +98,23 @@ def tell_plan(reviewed: ReviewedPlan) -> int:
             say(f"  {relaxation.text}")
     say(f"Report: {reviewed.report_path}")
     return 0 if plan.feasible else 1
+
+
+def _tell_several(reviewed: ReviewedPlan, several: SeveralPlans) -> int:
+    for name, plan in several.plans.items():
+        if plan.feasible:
+            best = plan.alternatives[0]
+            say(
+                f"{name}: certified clearance {best.certified_clearance_mm:.1f} mm beyond all margins, limited by "
+                f"{best.limiting_structure}; {best.length_mm:.0f} mm long."
+            )
+        else:
+            say(f"{name}: no plan meets all constraints.")
+            for relaxation in plan.relaxations:
+                say(f"  {relaxation.text}")
+    for gap in several.gaps:
+        say(f"Between {gap.first} and {gap.second}: {gap.certified_mm:.1f} mm certified.")
+    for sentence in several.relaxations:
+        say(f"  {sentence}")
+    say(f"Report: {reviewed.report_path}")
+    return 0 if several.feasible else 1

@@ -1,4 +1,4 @@
-"""``medsam-planner demo [pelvic-screw|brain-biopsy] --out DIR``."""
+"""``medsam-planner demo [pelvic-screw|brain-biopsy|seeg] --out DIR``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class DemoName(StrEnum):
 
     PELVIC_SCREW = "pelvic-screw"
     BRAIN_BIOPSY = "brain-biopsy"
+    SEEG = "seeg"
 
 
 def demo(
@@ -30,7 +31,9 @@ def demo(
     with watched() as progress:
         if name is DemoName.PELVIC_SCREW:
             from medsam_planner.demo.pelvic_screw import run_pelvic_screw as run
-        else:
+        elif name is DemoName.BRAIN_BIOPSY:
             from medsam_planner.demo.brain_biopsy import run_brain_biopsy as run
+        else:
+            from medsam_planner.demo.seeg import run_seeg as run
         reviewed = run(out, seed=seed, say=say, progress=progress)
     raise typer.Exit(tell_plan(reviewed))

@@ -13,8 +13,10 @@ __all__ = ["inspect"]
 def inspect(
     study: Annotated[Path, typer.Argument(help="DICOM folder, zip or file, or NIfTI.")],
 ) -> None:
-    """List the series of a study, their geometry, and any problem found."""
+    """List the series of a study, their geometry, and any problem found; exit code 1 when none is a volume."""
     from medsam_planner.cli.console import say
     from medsam_planner.io import inspect_study
 
-    say(inspect_study(study).as_text())
+    found = inspect_study(study)
+    say(found.as_text())
+    raise typer.Exit(0 if found.readable else 1)

@@ -37,6 +37,9 @@ def run_case(
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,
     correct_bias_field: CorrectBiasField = False,
+    why_here: Annotated[
+        bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
+    ] = False,
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
     from medsam_planner.cli.console import tell_plan, watched
@@ -55,5 +58,5 @@ def run_case(
     check_case(case, [log.structure for log in read_prompt_file(prompts).logs])
     with watched() as progress:
         segmented = segment_prompt_file(study, prompts, out, options, reading=reading, progress=progress)
-        reviewed = review_segmented_case(case, segmented, out, progress=progress)
+        reviewed = review_segmented_case(case, segmented, out, why_here=why_here, progress=progress)
     raise typer.Exit(tell_plan(reviewed))

@@ -28,9 +28,8 @@ def learning_chart(records: Sequence[Mapping[str, Any]], against: str | None = N
         for modality in sorted({record["modality"] for record in records}):
             own = [record for record in records if record["modality"] == modality]
             colour = _COLOURS.get(modality, "#1f2933")
-            axes.plot(
-                _means(own, "answer", name), color=colour, marker="o", markersize=4, label=f"{modality}, {len(own)}"
-            )
+            label = f"{modality}, {len(own)} asked for"
+            axes.plot(_means(own, "answer", name), color=colour, marker="o", markersize=4, label=label)
             if against is not None:
                 axes.plot(
                     _means(own, "against_answer", name),

@@ -53,6 +53,8 @@ def write_page(
     )
     environment.filters.update(number=number, estimate=_estimate, interval=_interval, difference=_difference)
     columns = figures_shown(protocol)
+    compared = document["provenance"]["against"]
+    against = None if compared is None else Path(compared).name  # a whole path is in the provenance
     text = environment.get_template("evaluation.html").render(
         title=_TITLES[protocol],
         notice=RESEARCH_USE_NOTICE,
@@ -62,8 +64,8 @@ def write_page(
         rows=rows,
         headline=_headline(columns),
         columns=columns,
-        against=document["provenance"]["against"],
-        chart=learning_chart(headline, document["provenance"]["against"]),
+        against=against,
+        chart=learning_chart(headline, against),
         worst=_worst(headline, finished, cases, worst),
         colours={"truth": TRUTH_COLOUR, "prediction": FOUND_COLOUR},
         failures=[record for record in records if record["failure"] is not None],

@@ -159,7 +159,7 @@ def read_plan_sr(path: str | Path) -> dict[str, Any]:
     dataset = pydicom.dcmread(path)
     if dataset.SOPClassUID != Comprehensive3DSRStorage:
         raise StudyError(f"Expected a Comprehensive 3D SR in {path}, got {dataset.SOPClassUID.name}.")
-    report = sr.Comprehensive3DSR.from_dataset(dataset).content
+    report: Any = sr.Comprehensive3DSR.from_dataset(dataset).content  # a MeasurementReport, by its template
     found: dict[str, Any] = {key: _texts(report).get(code.value) for key, code in _STATEMENTS.items()}
     if not found["plan_sha256"]:
         raise StudyError(f"Expected a plan of {MANUFACTURER} in {path}, got another report.")

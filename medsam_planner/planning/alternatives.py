@@ -219,12 +219,13 @@ def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -
     ):
         strengths.append("the smallest hit probability")
     why = f"Has {', '.join(strengths)}" if strengths else "A compromise between room, length and angle"
-    limit = (
-        f"limited by {alternative.limiting_structure}, which leaves {alternative.certified_clearance_mm:.1f} mm "
-        f"beyond its margin"
-        if alternative.limiting_structure
-        else "no structure limits it"
-    )
+    room = alternative.certified_clearance_mm
+    if not alternative.limiting_structure:
+        limit = "no structure limits it"
+    elif room >= 0:
+        limit = f"limited by {alternative.limiting_structure}, which leaves {room:.1f} mm beyond its margin"
+    else:
+        limit = f"limited by {alternative.limiting_structure}, into whose margin it reaches by up to {-room:.1f} mm"
     return replace(alternative, reason=f"{why}; {limit}.")
 
 

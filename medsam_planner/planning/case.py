@@ -25,11 +25,22 @@
     mask = "run/vessel/mask.nii.gz"    # without it, the structure of that name in the prompt file
     spread = "run/vessel/boundary_spread_mm.nii.gz"
     base_margin_mm = 2.0
-    spread_factor = 2.0
+    spread_factor = 2.0                # or, for a margin with a stated confidence (mask and maps of one run):
+                                       # calibration = "calibration.json", alpha = 0.1
 
     [limits]
     max_length_mm = 120
     max_entry_angle_deg = 45
+
+Several tools that must keep apart, such as electrodes, come instead of ``[tool]``, ``[target]`` and ``[entry]``::
+
+    min_tool_gap_mm = 2.0              # at the top: certified room between every two tools
+
+    [[tools]]
+    name = "amygdala"
+    radius_mm = 0.4
+    target = { point_lps_mm = [12.0, -30.5, 88.0], radius_mm = 1.5 }
+    entry = { skin = true, centre_lps_mm = [60.0, -80.0, 90.0], radius_mm = 20.0 }
 
 Reading a case touches no image: it checks every entry, and that the files named are there.
 """
@@ -37,16 +48,19 @@ Reading a case touches no image: it checks every entry, and that the files named
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medsam_planner.errors import ConfigError
 
 __all__ = [
+    "AskedTool",
     "EntryTable",
     "LimitsTable",
+    "NamedToolTable",
     "PlanCase",
     "SearchTable",
     "StructureTable",
@@ -114,6 +128,24 @@ class EntryTable(_Table):
         return self
 
 
+class NamedToolTable(ToolTable):
+    """One of several tools."""
+
+    name: Annotated[str, Field(min_length=1)]
+    target: TargetTable
+    entry: EntryTable
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTool:
+    """One tool of a case, whichever way it was written down."""
+
+    name: str
+    tool: ToolTable
+    target: TargetTable
+    entry: EntryTable
+
+
 class StructureTable(_Table):
     """A structure to avoid or to stay inside, and how wide its margin is."""
 
@@ -124,6 +156,10 @@ class StructureTable(_Table):
     base_margin_mm: Millimetres = 1.0
     spread_factor: Millimetres = 2.0
     max_margin_mm: Millimetres = 10.0
+    calibration: Path | None = None
+    """File of `medsam-planner calibrate`; takes the place of the three entries above."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of patients on whom the calibrated margin may fail."""
     free_entry_mm: Millimetres = 0.0
 
     @model_validator(mode="after")
@@ -132,6 +168,11 @@ class StructureTable(_Table):
             raise ValueError(
                 f"expected max_margin_mm ({self.max_margin_mm}) to be at least base_margin_mm ({self.base_margin_mm})"
             )
+        by_hand = {"base_margin_mm", "spread_factor", "max_margin_mm"} & self.model_fields_set
+        if self.calibration is not None and by_hand:
+            raise ValueError(f"expected either calibration and alpha or {' and '.join(sorted(by_hand))}, got both")
+        if self.calibration is None and "alpha" in self.model_fields_set:
+            raise ValueError("expected a calibration beside alpha: no other margin has a stated confidence")
         if self.role == "avoid" and self.free_entry_mm:
             raise ValueError('free_entry_mm belongs to role = "inside"')
         if self.spread is not None and self.mask is None:
@@ -173,9 +214,11 @@ class PlanCase(_Table):
 
     title: str = "Trajectory plan"
     study: StudyTable | None = None
-    tool: ToolTable
-    target: TargetTable
-    entry: EntryTable
+    tool: ToolTable | None = None
+    target: TargetTable | None = None
+    entry: EntryTable | None = None
+    tools: list[NamedToolTable] = []
+    min_tool_gap_mm: Millimetres = 0.0
     structures: Annotated[list[StructureTable], Field(min_length=1)]
     limits: LimitsTable = LimitsTable()
     weights: WeightsTable = WeightsTable()
@@ -183,10 +226,37 @@ class PlanCase(_Table):
 
     @model_validator(mode="after")
     def _names_differ(self) -> PlanCase:
-        names = [structure.name for structure in self.structures]
-        if len(set(names)) < len(names):
-            raise ValueError(f"expected structures with different names, got {names}")
+        for what, tables in (("structures", self.structures), ("tools", self.tools)):
+            names = [table.name for table in tables]
+            if len(set(names)) < len(names):
+                raise ValueError(f"expected {what} with different names, got {names}")
         return self
+
+    @model_validator(mode="after")
+    def _one_tool_or_several(self) -> PlanCase:
+        single = {"tool": self.tool, "target": self.target, "entry": self.entry}
+        if self.tools:
+            given = [name for name, table in single.items() if table is not None]
+            if given:
+                raise ValueError(
+                    f"expected either [[tools]] or [tool], [target] and [entry], got [[tools]] and {given}"
+                )
+            if len(self.tools) < 2:
+                raise ValueError("expected at least two [[tools]]; one is written as [tool], [target] and [entry]")
+            return self
+        absent = [name for name, table in single.items() if table is None]
+        if absent:
+            raise ValueError(f"{' and '.join(absent)} missing: expected [tool], [target] and [entry], or [[tools]]")
+        return self
+
+    def asked_tools(self) -> tuple[AskedTool, ...]:
+        """The only tool under the name ``tool``, or all of several."""
+        if self.tool is not None and self.target is not None and self.entry is not None:
+            return (AskedTool("tool", self.tool, self.target, self.entry),)
+        return tuple(AskedTool(table.name, table, table.target, table.entry) for table in self.tools)
+
+
+EndTable = TypeVar("EndTable", TargetTable, EntryTable)
 
 
 def read_case(path: Path) -> PlanCase:
@@ -241,13 +311,29 @@ def _with_places(case: PlanCase, path: Path) -> PlanCase:
             update={
                 "mask": place(f"structures[{structure.name}].mask", structure.mask),
                 "spread": place(f"structures[{structure.name}].spread", structure.spread),
+                "calibration": place(f"structures[{structure.name}].calibration", structure.calibration),
             }
         )
         for structure in case.structures
     ]
     study = case.study and case.study.model_copy(update={"path": place("study.path", case.study.path)})
-    target = case.target.model_copy(update={"mask": place("target.mask", case.target.mask)})
-    entry = case.entry.model_copy(update={"mask": place("entry.mask", case.entry.mask)})
+
+    def placed(key: str, table: EndTable) -> EndTable:
+        return table.model_copy(update={"mask": place(f"{key}.mask", table.mask)})
+
+    target = case.target and placed("target", case.target)
+    entry = case.entry and placed("entry", case.entry)
+    tools = [
+        table.model_copy(
+            update={
+                "target": placed(f"tools[{table.name}].target", table.target),
+                "entry": placed(f"tools[{table.name}].entry", table.entry),
+            }
+        )
+        for table in case.tools
+    ]
     if absent:
         raise ConfigError(f"{path} names files that do not exist: {'; '.join(absent)}.")
-    return case.model_copy(update={"structures": structures, "study": study, "target": target, "entry": entry})
+    return case.model_copy(
+        update={"structures": structures, "study": study, "target": target, "entry": entry, "tools": tools}
+    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["distance_transform_mm"]
 
 _MAX_THREADS = 4
-_THREADED_VOXELS = 4_000_000
+_THREADED_VOXELS = 500_000
 """Below this, starting threads takes longer than the transform."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.search import PlanResult
+from medsam_planner.planning.several import SeveralPlans
 
-__all__ = ["SCHEMA_VERSION", "plan_document"]
+__all__ = ["SCHEMA_VERSION", "plan_document", "several_document"]
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +60,29 @@ def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
     }
 
 
+def several_document(found: SeveralPlans, problems: Mapping[str, PlanningProblem]) -> dict[str, Any]:
+    """Several tools as plain JSON values: each as :func:`plan_document` with its name, and the room between them."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "frame": "LPS",
+        "unit": "mm",
+        "feasible": found.feasible,
+        "tools": [{"name": name, **plan_document(plan, problems[name])} for name, plan in found.plans.items()],
+        "min_tool_gap_mm": found.min_gap_mm,
+        "tool_gaps": [
+            {
+                "first": gap.first,
+                "second": gap.second,
+                "certified_gap_mm": gap.certified_mm,
+                "first_point_lps_mm": list(gap.first_point_lps_mm),
+                "second_point_lps_mm": list(gap.second_point_lps_mm),
+            }
+            for gap in found.gaps
+        ],
+        "tool_relaxations": list(found.relaxations),
+    }
+
+
 def _alternative(alternative: Alternative) -> dict[str, Any]:
     profile = alternative.clearance_profile
     return {
@@ -76,6 +101,17 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
         "length_mm": alternative.length_mm,
         "entry_angle_deg": alternative.entry_angle_deg,
         "bone_density_hu": alternative.bone_density_hu,
+        "tool_density_hu": alternative.tool_density_hu,
+        "screw_grades": [
+            {
+                "corridor": grade.corridor,
+                "planned": grade.planned,
+                "breach_mm": grade.breach_mm,
+                "share_by_grade": grade.share_by_grade,
+                "mask_samples": grade.mask_samples,
+            }
+            for grade in alternative.screw_grades
+        ],
         "score": alternative.score,
         "reason": alternative.reason,
         "clearance_profile": {

@@ -170,7 +170,7 @@ def density_in_tool_hu(bone: highdicom.Volume, line_lps_mm: ArrayLike, radius_mm
 
 
 def _axis(line_lps_mm: ArrayLike) -> NDArray[np.float64]:
-    line = line_array([line_lps_mm])[0]
+    line = line_array(np.asarray(line_lps_mm)[None])[0]
     count = max(int(np.ceil(np.linalg.norm(line[1] - line[0]) / _STEP_MM)), 1) + 1
     places: NDArray[np.float64] = line[0] + np.linspace(0, 1, count)[:, None] * (line[1] - line[0])
     return places

@@ -70,7 +70,7 @@ def tool_gap(
     first_name: str, first_line: ArrayLike, first: Tool, second_name: str, second_line: ArrayLike, second: Tool
 ) -> ToolGap:
     """As :func:`tool_gaps_mm` for one pair of lines (2, 3), with the places."""
-    one, other = line_array([first_line]), line_array([second_line])
+    one, other = line_array(np.asarray(first_line)[None]), line_array(np.asarray(second_line)[None])
     gap, s, t = _nearest(one, first, other, second)
     places = [line[0, 0] + part[0] * (line[0, 1] - line[0, 0]) for line, part in ((one, s), (other, t))]
     x, y = ((float(place[0]), float(place[1]), float(place[2])) for place in places)

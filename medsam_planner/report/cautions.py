@@ -35,6 +35,12 @@ def find_cautions(report: PlanReport, path: Path | None) -> list[str]:
                 f"With its placement error the tool reaches {number(reach_mm)} mm beyond the images, "
                 f"{number(depth_mm, 0)} mm along the path; what lies there is not known."
             )
+    for statement in report.margin_statements:
+        if statement.voids:
+            found.append(
+                f"The confidence of the margin of {statement.structure} does not apply here: "
+                f"{'; '.join(statement.voids)}."
+            )
     for name, result in report.segmentations.items():
         early = [record for record in result.trace.records if record.stop not in (None, *_NATURAL_STOPS)]
         if early and name in report.roles:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 from typing import Any
 
-import numpy as np
-
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.report.cautions import find_cautions
-from medsam_planner.report.charts import ClearanceCurve, clearance_chart, trace_chart
+from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
 from medsam_planner.report.model import PlanReport, StructureRole
 from medsam_planner.report.pictures import colour_bar_uri
-from medsam_planner.report.planes import across_panels, lengthwise_panels, orthogonal_panels
-from medsam_planner.report.scene import Scene, build_scene
-from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, structure_rows, trace_rows
+from medsam_planner.report.sections import all_cautions, tool_sections
+from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, trace_rows
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
-from medsam_planner.report.wording import number, percent, place, plain, verdict
+from medsam_planner.report.wording import joint_verdict, number, percent, place, plain
 
 __all__ = ["RESEARCH_USE_NOTICE", "render_html", "write_report"]
 
@@ -69,10 +65,8 @@ def render_html(report: PlanReport, progress: Progress | None = None) -> str:
 
 
 def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
-    scene = build_scene(report)
-    orthogonal = orthogonal_panels(scene, progress)
-    lengthwise = lengthwise_panels(scene)
-    across = across_panels(scene, progress)
+    sections = tool_sections(report, progress)
+    scene = sections[0].scene
     affine = report.study.affine
     letters = axis_letters(affine)
     traces = []
@@ -83,18 +77,14 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
     return {
         "report": report,
         "notice": RESEARCH_USE_NOTICE,
-        "verdict": verdict(report),
-        "cautions": find_cautions(report, scene.path),
+        "verdict": sections[0].verdict if report.several is None else joint_verdict(report.several),
+        "cautions": all_cautions(sections),
+        "sections": sections,
+        "is_several": len(sections) > 1,
         "scene": scene,
-        "orthogonal": orthogonal,
-        "lengthwise": lengthwise,
-        "across": across,
         "views": views_3d(report, scene, progress),
         "spread_scale": spread_scale(report),
         "risk_scale": risk_scale(report),
-        "clearance_chart": _clearance(report, scene),
-        "structures": structure_rows(report, scene),
-        "best": report.plan.alternatives[0] if report.plan.alternatives else None,
         "prompts": [
             (name, prompt_rows(log, affine, tuple(report.study.spatial_shape))) for name, log in report.prompts.items()
         ],
@@ -126,25 +116,3 @@ def _source_facts(report: PlanReport) -> list[tuple[str, str]]:
     if source.series_description:
         facts.append(("series", source.series_description))
     return facts
-
-
-def _clearance(report: PlanReport, scene: Scene) -> str | None:
-    if scene.path is None or not report.plan.alternatives:
-        return None
-    best = report.plan.alternatives[0]
-    profile = best.clearance_profile
-    colour_by_name = {style.name: style.colour for style in scene.structures}
-    curves = [
-        ClearanceCurve(name, colour_by_name.get(name, "#808080"), profile.distance_mm, clearance)
-        for name, clearance in profile.clearance_mm_by_structure.items()
-        if np.isfinite(clearance).any()
-    ]
-    if not curves:
-        return None
-    limiting = scene.path.limiting_lps_mm
-    return clearance_chart(
-        curves,
-        certified_mm=best.certified_clearance_mm,
-        limiting_depth_mm=None if limiting is None else scene.path.depth_mm(limiting),
-        limiting=best.limiting_structure,
-    )

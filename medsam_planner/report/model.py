@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,13 @@ from prompts import PromptLog
 
 if TYPE_CHECKING:
     from medsam_planner.mesh import Surface
+    from medsam_planner.planning.margins import MarginStatement
     from medsam_planner.planning.search import PlanResult
+    from medsam_planner.planning.several import SeveralPlans
     from medsam_planner.planning.tool import Tool
+    from medsam_planner.why_here import WhyHere
 
-__all__ = ["RISK_NAME", "PlanReport", "StructureRole"]
+__all__ = ["RISK_NAME", "PlanReport", "PlannedTool", "StructureRole"]
 
 
 RISK_NAME = "best_clearance_mm"
@@ -33,6 +36,15 @@ class StructureRole(Enum):
     INSIDE = "inside"
     TARGET = "target"
     ENTRY = "entry"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedTool:
+    """One tool and its plan."""
+
+    name: str
+    plan: PlanResult
+    tool: Tool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +79,15 @@ class PlanReport:
     phantoms, whose truth is known."""
     display_window: tuple[float, float] | None = None
     """Lowest and highest grey value; None chooses by modality."""
+    tool_name: str = "tool"
+    other_tools: tuple[PlannedTool, ...] = ()
+    """Further tools that were planned together with the first."""
+    several: SeveralPlans | None = None
+    """What is known of the tools together, where there are several."""
+    why_here: Mapping[str, WhyHere] = field(default_factory=dict)
+    """By tool: why the surface lies where it limits the best alternative."""
+    margin_statements: tuple[MarginStatement, ...] = ()
+    """Why each margin is as wide as it is, and what it promises."""
     created: str | None = None
     """When the plan was made, as it shall be printed. Never read from the clock: same plan, same bytes."""
 
@@ -96,3 +117,12 @@ class PlanReport:
     def structures(self) -> tuple[str, ...]:
         """Every named structure, those with a role first."""
         return tuple(dict.fromkeys([*self.roles, *self.segmentations, *self.masks]))
+
+    def tools(self) -> tuple[PlannedTool, ...]:
+        """Every tool, the first one first."""
+        return (PlannedTool(self.tool_name, self.plan, self.tool), *self.other_tools)
+
+    def seen_from(self, tool: PlannedTool) -> PlanReport:
+        """The same report with `tool` as its first."""
+        others = tuple(other for other in self.tools() if other.name != tool.name)
+        return replace(self, plan=tool.plan, tool=tool.tool, tool_name=tool.name, other_tools=others)

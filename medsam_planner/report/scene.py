@@ -112,6 +112,8 @@ class Scene:
     path: Path | None
     focus_lps_mm: NDArray[np.float64]
     """(3,) where to look when there is no path."""
+    other_paths: tuple[Path, ...] = ()
+    """Best alternatives of the other tools."""
 
 
 def build_scene(report: PlanReport) -> Scene:
@@ -126,6 +128,18 @@ def build_scene(report: PlanReport) -> Scene:
         overlays=tuple(_overlays(report)),
         path=_path(report, styles),
         focus_lps_mm=_focus(report),
+        other_paths=tuple(
+            Path(
+                np.asarray(line.entry_lps_mm, dtype=np.float64),
+                np.asarray(line.target_lps_mm, dtype=np.float64),
+                None,
+                None,
+                other.tool,
+                None,
+            )
+            for other in report.other_tools
+            for line in other.plan.alternatives[:1]
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 
 import numpy as np
@@ -66,6 +67,8 @@ def draw_panel(
         if uri is not None:
             layers.append(Layer(overlay.key, uri))
     strokes, markers, circles, marks = _outlines(scene, plane), list[Marker](), list[Circle](), list[DepthMark]()
+    for other in scene.other_paths:
+        strokes += [replace(stroke, kind=stroke.kind.replace("tool", "other")) for stroke in _tool(other, plane)]
     if scene.path is not None:
         markers = _markers(scene.path, plane, aspect)
         if aspect is Aspect.ACROSS:

@@ -16,7 +16,7 @@ from medsam_planner.report.scene import Scene
 from medsam_planner.report.wording import number, percent, place, plain, slice_number
 from prompts import Box, Click, Prompt, PromptLog, box_extent
 
-__all__ = ["flat_rows", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
+__all__ = ["flat_rows", "plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
 
 _PLANES = {"LR": "sagittal", "AP": "coronal", "IS": "axial"}
 
@@ -104,23 +104,24 @@ def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: 
         if extent.axis is None:
             axis = acquisition_axis(affine)
             first, last = extent.index_range[axis]
-            where = f"{_plane_name(affine, axis)} {slice_number(first)} to {slice_number(last)}"
+            where = f"{plane_name(affine, axis)} {slice_number(first)} to {slice_number(last)}"
         else:
-            where = f"{_plane_name(affine, extent.axis)} {slice_number(extent.low_index[extent.axis])}"
+            where = f"{plane_name(affine, extent.axis)} {slice_number(extent.low_index[extent.axis])}"
         return PromptRow(order, kind, "structure", coordinates, where)
     axis = acquisition_axis(affine)
     sign = "structure" if prompt.positive else "background"
     positions = np.atleast_2d(prompt.position_lps_mm if isinstance(prompt, Click) else prompt.positions_lps_mm)
     slices = np.round(index_from_lps(affine, positions)[:, axis]).astype(int)
     first, last = slice_number(slices.min()), slice_number(slices.max())
-    where = f"{_plane_name(affine, axis)} {first}" + (f" to {last}" if last > first else "")
+    where = f"{plane_name(affine, axis)} {first}" + (f" to {last}" if last > first else "")
     if isinstance(prompt, Click):
         return PromptRow(order, "click", sign, place(prompt.position_lps_mm), where)
     coordinates = f"{len(positions)} points, {place(positions[0])} to {place(positions[-1])}"
     return PromptRow(order, "scribble", sign, coordinates, where)
 
 
-def _plane_name(affine: NDArray[np.float64], axis: int) -> str:
+def plane_name(affine: NDArray[np.float64], axis: int) -> str:
+    """What slices across an array axis are called."""
     pair = "".join(sorted(axis_letters(affine)[axis]))
     return f"{_PLANES[pair]} slice"
 

@@ -25,6 +25,7 @@ _SIZE = 420
 _SHOWN_WIDTH = 368
 _BACKGROUND = (22, 26, 32)
 _TOOL_RGB = (235, 240, 245)
+_OTHER_TOOL_RGB = (140, 175, 255)
 _ALONG = "Along the tool"
 _AROUND_PATH_MM = 60.0
 """The standard views show this much around the path, and less where there is nothing."""
@@ -103,10 +104,13 @@ def _risk_jobs(report: PlanReport, scene: Scene) -> list[tuple[Scene3D, str, Cam
 
 
 def _tools(scene: Scene) -> list[ToolLine]:
-    if scene.path is None:
-        return []
-    entry, target = (tuple(point.tolist()) for point in (scene.path.entry_lps_mm, scene.path.target_lps_mm))
-    return [ToolLine(entry, target, scene.path.tool.radius_mm, _TOOL_RGB)]
+    shown = [] if scene.path is None else [(scene.path, _TOOL_RGB)]
+    shown += [(other, _OTHER_TOOL_RGB) for other in scene.other_paths]
+    lines = []
+    for path, rgb in shown:
+        entry, target = (tuple(point.tolist()) for point in (path.entry_lps_mm, path.target_lps_mm))
+        lines.append(ToolLine(entry, target, path.tool.radius_mm, rgb))
+    return lines
 
 
 def _cameras(scene: Scene, bounds_lps_mm: NDArray[np.float64]) -> Mapping[str, Camera]:
@@ -114,7 +118,8 @@ def _cameras(scene: Scene, bounds_lps_mm: NDArray[np.float64]) -> Mapping[str, C
     from_left = True
     if scene.path is not None:
         from_left = bool(scene.path.entry_lps_mm[0] >= bounds_lps_mm[:, 0].mean())
-        ends = np.stack([scene.path.entry_lps_mm, scene.path.target_lps_mm])
+        paths = (scene.path, *scene.other_paths)
+        ends = np.stack([end for path in paths for end in (path.entry_lps_mm, path.target_lps_mm)])
         low = np.maximum(bounds_lps_mm[0], ends.min(axis=0) - _AROUND_PATH_MM)
         bounds_lps_mm = np.stack([low, np.minimum(bounds_lps_mm[1], ends.max(axis=0) + _AROUND_PATH_MM)])
     views = {

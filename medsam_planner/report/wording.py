@@ -16,8 +16,9 @@ from medsam_planner.report.model import PlanReport, StructureRole
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
+    from medsam_planner.planning.several import SeveralPlans
 
-__all__ = ["Verdict", "number", "percent", "place", "plain", "slice_number", "verdict"]
+__all__ = ["Verdict", "joint_verdict", "number", "percent", "place", "plain", "slice_number", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ def verdict(report: PlanReport) -> Verdict:
     looked = f"{plan.candidate_count} lines were looked at, {plan.feasible_count} satisfy every constraint."
     if plan.feasible and plan.alternatives:
         about = (*_about(report, plan.alternatives[0]), looked)
+        if plan.alternatives[0].certified_clearance_mm < 0:
+            return Verdict("tight", "Allowed by the limits, but the tool with its error reaches into a margin", about)
         return Verdict("feasible", "Feasible: a path satisfies every constraint", about)
     sentences = [looked]
     if plan.relaxations:
@@ -108,6 +111,29 @@ def verdict(report: PlanReport) -> Verdict:
     else:
         sentences.append("Relaxing a single limit does not help: change the entry region, the target or the tool.")
     return Verdict("infeasible", "Not feasible: no path satisfies every constraint", tuple(sentences))
+
+
+def joint_verdict(several: SeveralPlans) -> Verdict:
+    """Say whether every tool has a path, and whether they keep apart."""
+    names = list(several.plans)
+    if not several.gaps:
+        without = [name for name, plan in several.plans.items() if not plan.feasible]
+        sentence = f"No path of {' and '.join(without)} satisfies every constraint; see below what to relax."
+        return Verdict("infeasible", "Not feasible: a tool has no path", (sentence,))
+    tightest = several.gaps[0]
+    between = (
+        f"Between tools it is tightest from {tightest.first} to {tightest.second}: {number(tightest.certified_mm)} mm "
+        f"are left beyond both radii and both placement errors, at {place(tightest.first_point_lps_mm)}."
+    )
+    if not several.feasible:
+        return Verdict("infeasible", "Not feasible: tools come too near each other", (between, *several.relaxations))
+    worst = min(names, key=lambda name: several.plans[name].alternatives[0].certified_clearance_mm)
+    best = several.plans[worst].alternatives[0]
+    beside = f"Beside structures {worst} has the least room: {number(best.certified_clearance_mm)} mm" + (
+        f", limited by {best.limiting_structure}." if best.limiting_structure else "."
+    )
+    asked = f"At least {number(several.min_gap_mm)} mm between tools were asked for."
+    return Verdict("feasible", f"Feasible: {len(names)} tools that keep apart", (between, beside, asked))
 
 
 def _about(report: PlanReport, best: Alternative) -> list[str]:

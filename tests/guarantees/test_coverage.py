@@ -14,7 +14,7 @@ pytestmark = pytest.mark.guarantee
 
 LEVEL = 1e-3
 """Each check that the law holds is wrong about a right implementation once in a thousand."""
-SPLITS, TESTED, POOL = 4000, 200, 400
+SPLITS, TESTED, POOL = 4000, 200, 300
 POPULATIONS = {
     "balls, u = 1": Population(lobes=0.0),
     "lobed shapes, errors that u knows": Population(lobes=0.25, heteroscedastic=0.8, u_knows=True),

@@ -128,7 +128,9 @@ def test_what_was_read_from_a_log_does_not_follow_it():
     assert prompts == (A,) and history == (A,)
 
 
-@pytest.mark.parametrize("name", ["", " liver", "liver ", "../liver", "a/b", "a\\b", ".hidden", "a\nb", "a:b", None, 3])
+@pytest.mark.parametrize(
+    "name", ["", " liver", "liver ", "../liver", "a/b", "a\\b", ".hidden", "a\nb", "a:b", "x" * 65, None, 3]
+)
 def test_a_name_that_could_not_name_a_file_is_refused(name):
     with pytest.raises(PromptError, match="structure's name"):
         PromptLog(name)

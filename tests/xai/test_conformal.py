@@ -242,5 +242,16 @@ def test_stretch_counts_what_is_widened_beyond_the_grid():
     assert stretch(truth, truth, np.ones(truth.shape), 1.0, UNIT) == (4 + 4 * 4 + 2) / 4
     assert stretch(truth, truth, np.ones(truth.shape), math.inf, UNIT) == math.inf
     assert stretch(truth, np.zeros_like(truth), np.ones(truth.shape), 3.0, UNIT) == 0.0
+    assert stretch(truth, np.zeros_like(truth), np.ones(truth.shape), math.inf, UNIT) == math.inf
+
+
+def test_no_finite_margin_finds_a_missed_structure_and_an_infinite_one_holds_everything():
+    nothing, u = np.zeros((3, 4, 5), dtype=bool), np.ones((3, 4, 5))
+    assert not widened_mask(nothing, u, 1e6, UNIT).any()
+    assert widened_mask(nothing, u, math.inf, UNIT).all()
+
+
+def test_an_empty_truth_has_no_stretch():
+    truth = np.ones((1, 1, 4), dtype=bool)
     with pytest.raises(EmptyStructureError):
         stretch(np.zeros_like(truth), truth, np.ones(truth.shape), 1.0, UNIT)

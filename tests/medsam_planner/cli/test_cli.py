@@ -140,6 +140,54 @@ def test_plan_writes_the_plan_and_the_report(study, tmp_path, capsys):
     assert "<html" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_plan_on_dicom_has_a_structured_report_as_its_twin(study, tmp_path):
+    from medsam_planner.io.plan_sr import document_sha256, read_plan_sr
+
+    case, out = tmp_path / "case.toml", tmp_path / "out"
+    case.write_text(case_text(study))
+    assert run(["plan", str(case), "--out", str(out)]) == 0
+    plan, report = json.loads((out / "plan.json").read_text()), read_plan_sr(out / "plan.dcm")
+    assert report["plan_sha256"] == document_sha256(plan)
+    assert report["notice"] == plan["notice"] and "Research use only" in plan["notice"]
+    assert report["margins_statement"] == plan["margins_statement"] and "organ 1.0 mm" in plan["margins_statement"]
+    assert len(report["paths"]) == len(plan["alternatives"])
+    for told, line in zip(report["paths"], plan["alternatives"], strict=True):
+        assert told["entry_lps_mm"] == pytest.approx(line["entry_lps_mm"], abs=1e-3)
+        assert told["certified_clearance_mm"] == pytest.approx(line["certified_clearance_mm"])
+        assert told["limiting_structure"] == line["limiting_structure"]
+    case.write_text(case_text(study, max_length_mm="3"))
+    assert run(["plan", str(case), "--out", str(out)]) == 1
+    assert not (out / "plan.dcm").exists()  # the report of another plan does not stay
+
+
+def test_several_tools_are_planned_from_one_case(study, tmp_path, capsys):
+    case, out = tmp_path / "case.toml", tmp_path / "out"
+    text = case_text(study)
+    tool = text[text.index("[tool]") : text.index("[[structures]]")]
+    tools = "".join(
+        f"""[[tools]]
+name = "{name}"
+radius_mm = 0.4
+entry_error_mm = 0.2
+target_error_mm = 0.3
+target = {{ point_lps_mm = {list(lps(k, 44, 40))} }}
+entry = {{ skin = true, centre_lps_mm = {list(lps(k, 52, 40))}, radius_mm = 14.0 }}
+"""
+        for name, k in (("low", 5), ("high", 11))
+    )
+    case.write_text("min_tool_gap_mm = 1.0\n" + text.replace(tool, tools))
+    assert run(["plan", str(case), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "Between low and high" in told and told.rstrip().endswith("report.html")
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["feasible"] and [tool["name"] for tool in plan["tools"]] == ["low", "high"]
+    assert plan["tool_gaps"][0]["certified_gap_mm"] >= plan["min_tool_gap_mm"] == 1.0
+    page = (out / "report.html").read_text()
+    assert "2 tools that keep apart" in page and "low and high" in page
+    assert page.count("Probe's-eye view") == 2
+    assert (out / "plan.dcm").is_file()
+
+
 def test_an_infeasible_case_says_what_to_relax_and_ends_with_1(study, tmp_path, capsys):
     case = tmp_path / "case.toml"
     case.write_text(case_text(study, max_length_mm="3"))
@@ -175,9 +223,11 @@ def test_run_goes_from_study_to_report(study, tmp_path):
         assert (tmp_path / "out" / name).is_file(), name
 
 
-def test_inspect_lists_the_series(study, capsys):
+def test_inspect_lists_the_series(study, tmp_path, capsys):
     assert run(["inspect", str(study / "ct")]) == 0
     assert "16 × 56 × 56" in capsys.readouterr().out
+    assert run(["inspect", str(tmp_path)]) == 1
+    assert "No image series" in capsys.readouterr().out
 
 
 def test_doctor_tries_everything(capsys):

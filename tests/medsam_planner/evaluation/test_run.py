@@ -14,7 +14,7 @@ from medsam_planner.engine.registry import weights_path
 from medsam_planner.errors import ConfigError, StudyError, WeightsError
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.records import FinishedStructures, StoredMask
-from medsam_planner.evaluation.run import EvaluationOptions, evaluate
+from medsam_planner.evaluation.run import EvaluationOptions, _late, evaluate
 
 from .synthetic_cases import SHAPE, write_case
 
@@ -145,6 +145,16 @@ def test_a_vessel_starts_from_nothing_in_the_challenge_and_a_click_finds_it(case
     assert vein["figures"]["challenge_dsc_final"] == dices[2]
     assert found["ball"]["figures"]["first_slices_beyond"] == 0  # the range was given
     assert "Protocol-comparable" in (tmp_path / "evaluation.html").read_text()
+
+
+def test_a_case_slower_than_the_challenge_allows_is_named_and_keeps_its_scores():
+    def record(case, seconds):
+        return {"case": case, "figures": {"total_s": seconds}}
+
+    records = [record("slow", 200.0), record("slow", 10.0), record("just", 90.0)]
+    (told,) = _late(records, Protocol.CVPR25)
+    assert told.startswith("1 cases took longer") and "slow" in told
+    assert _late(records[2:], Protocol.CVPR25) == _late(records, Protocol.BOX) == []
 
 
 def test_absent_weights_are_named_before_anything_is_asked(cases, tmp_path, monkeypatch):

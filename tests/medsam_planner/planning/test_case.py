@@ -88,6 +88,68 @@ def test_two_structures_of_one_name_are_refused(folder):
         read_case(written(folder, twice))
 
 
+SEVERAL = """
+title = "Two electrodes"
+min_tool_gap_mm = 2.5
+[[tools]]
+name = "amygdala"
+radius_mm = 0.4
+target = { point_lps_mm = [1.0, 2.0, 3.0], radius_mm = 1.5 }
+entry = { skin = true, centre_lps_mm = [0.0, -80.0, 0.0], radius_mm = 30.0 }
+[[tools]]
+name = "cingulum"
+radius_mm = 0.5
+target_error_mm = 2.0
+target = { mask = "vessel.nii.gz" }
+entry = { mask = "vessel.nii.gz" }
+[[structures]]
+name = "vessel"
+role = "avoid"
+mask = "vessel.nii.gz"
+"""
+
+
+def test_one_tool_and_several_are_asked_for_in_the_same_way(folder):
+    (only,) = read_case(written(folder, RIGHT)).asked_tools()
+    assert only.name == "tool" and only.tool.radius_mm == 1.0 and only.target.point_lps_mm == [1.0, 2.0, 3.0]
+    case = read_case(written(folder, SEVERAL))
+    first, second = case.asked_tools()
+    assert case.min_tool_gap_mm == 2.5
+    assert (first.name, second.name) == ("amygdala", "cingulum")
+    assert first.tool.target_error_mm == 2.9 and second.tool.target_error_mm == 2.0
+    assert second.target.mask == second.entry.mask == folder.resolve() / "vessel.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "told"),
+    [
+        ("[[structures]]", "[tool]\nradius_mm = 1.0\n[[structures]]", "[[tools]] or [tool]"),
+        ('name = "cingulum"', 'name = "amygdala"', "tools with different names"),
+        ('name = "cingulum"\n', "", "tools.1.name: is missing"),
+        ('target = { mask = "vessel.nii.gz" }', 'target = { mask = "absent.nii.gz" }', "tools[cingulum].target.mask"),
+        (SEVERAL[SEVERAL.index('[[tools]]\nname = "cing') : SEVERAL.index("[[structures]]")], "", "at least two"),
+        ("min_tool_gap_mm = 2.5", "min_tool_gap_mm = -1", "min_tool_gap_mm"),
+    ],
+)
+def test_each_mistake_about_several_tools_is_named(folder, find, put, told):
+    assert find in SEVERAL
+    with pytest.raises(ConfigError) as caught:
+        read_case(written(folder, SEVERAL.replace(find, put, 1)))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("absent", ["tool", "target", "entry"])
+def test_a_part_of_the_only_tool_that_is_missing_is_named(folder, absent):
+    start = RIGHT.index(f"[{absent}]")
+    text = RIGHT[:start] + RIGHT[RIGHT.index("[", start + 1 + len(absent) + 1) :]
+    if absent == "target":  # its position holds a bracket too
+        text = RIGHT[:start] + RIGHT[RIGHT.index("[entry]") :]
+    if absent == "entry":
+        text = RIGHT[:start] + RIGHT[RIGHT.index("[[structures]]") :]
+    with pytest.raises(ConfigError, match=f"{absent} missing"):
+        read_case(written(folder, text))
+
+
 def test_an_absent_case_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_case(tmp_path / "no.toml")

@@ -1,0 +1,374 @@
+"""What a case file, a study and segmented structures make together: the problems to plan, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import highdicom
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from medsam_planner.calibration import calibrated_margin, read_calibration
+from medsam_planner.calibration.run_evidence import RunEvidence, read_run_evidence
+from medsam_planner.errors import ConfigError, StudyError
+from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.io import load_volume
+from medsam_planner.io.resampling import resample_like
+from medsam_planner.mesh import Surface, surface_from_probability
+from medsam_planner.pipeline import Segmented
+from medsam_planner.planning.case import EntryTable, PlanCase, StructureTable, TargetTable, read_case
+from medsam_planner.planning.margins import (
+    MarginStatement,
+    margin_from_spread,
+    masks_from_spread,
+    spread_statement,
+)
+from medsam_planner.planning.problem import (
+    Limits,
+    PlanningProblem,
+    SearchSettings,
+    Weights,
+    entry_region_on_surface,
+    points_in_mask,
+    points_in_sphere,
+)
+from medsam_planner.planning.structures import Avoid, StayInside, Structure
+from medsam_planner.planning.tool import Tool
+from medsam_planner.progress import Progress
+from medsam_planner.report import StructureRole
+from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.volumes import StudyVolume, volume_like
+from prompts import PromptLog
+
+if TYPE_CHECKING:
+    from medsam_planner.why_here import WhyHere
+
+__all__ = ["PlanInputs", "ball_inside_study", "check_case", "inputs_of_case", "skin_mask", "surface_of_mask"]
+
+_SAMPLES_FROM_SPREAD = 16
+_AIR_BELOW_HU = -300.0
+_VIEW_TRIANGLES = 40_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanInputs:
+    """A planning problem, or several of one patient, and what the report shows around them."""
+
+    title: str
+    study: StudyVolume
+    problem: PlanningProblem
+    segmentations: Mapping[str, SegmentationResult]
+    prompts: Mapping[str, PromptLog]
+    surfaces: Mapping[str, Surface]
+    roles: Mapping[str, StructureRole]
+    masks: Mapping[str, highdicom.Volume]
+    """Structures that came as masks."""
+    provenance: Mapping[str, Any]
+    entry_mask: highdicom.Volume | None = None
+    """What the tool enters through; its surface is painted with the risk map."""
+    true_clearance_mm: Callable[[np.ndarray], dict[str, float]] | None = None
+    """For phantoms: clearance of a line (2, 3) from the true structures, tool radius subtracted."""
+    tool_name: str = "tool"
+    others: Mapping[str, PlanningProblem] = field(default_factory=dict)
+    """Problems of further tools, by tool; all must keep apart."""
+    min_tool_gap_mm: float = 0.0
+    """Certified room between every two tools."""
+    margin_statements: tuple[MarginStatement, ...] = ()
+    """Why each margin is as wide as it is; of the structures of a case file."""
+    why_here: Callable[[str, NDArray[np.float64], Progress | None], WhyHere] | None = None
+    """Explains the surface of a segmented structure nearest to a position; None where nobody asked for it."""
+
+    @property
+    def problems(self) -> dict[str, PlanningProblem]:
+        """All of them, by tool."""
+        return {self.tool_name: self.problem, **self.others}
+
+
+def check_case(case_path: Path, prompted: Collection[str]) -> None:
+    """Find the mistakes of a case file before anything long is done for it.
+
+    Parameters
+    ----------
+    prompted : collection of str
+        Structures that will be segmented.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`review_segmented_case`.
+    """
+    case = read_case(case_path)
+    known = set(prompted)
+    for table in case.structures:
+        if table.mask is None and table.name not in known:
+            raise _unknown_structure(table.name, prompted)
+    known |= {table.name for table in case.structures}
+    for asked in case.asked_tools():
+        ends = known | ({"skin"} if asked.entry.skin else set())
+        for place, name in (("target", asked.target.structure), ("entry", asked.entry.structure)):
+            if name is not None and name not in ends:
+                raise _unknown_end(place, name, ends)
+
+
+def skin_mask(study: StudyVolume) -> highdicom.Volume:
+    """The body of a CT: everything denser than fat-free air, its largest part, holes filled slice by slice.
+
+    Raises
+    ------
+    StudyError
+        If the study is no CT: only HU tell the body from the air around it.
+    """
+    if study.source is None or study.source.modality != "CT":
+        raise StudyError("Expected a CT to find the skin in (HU tell body from air); name an entry mask or structure.")
+    dense = ndimage.binary_opening(study.array > _AIR_BELOW_HU, iterations=2)
+    parts, count = ndimage.label(dense)
+    if count == 0:
+        raise StudyError("Expected a body denser than air in the CT, found none; name an entry mask or structure.")
+    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    filled = np.stack([ndimage.binary_fill_holes(section) for section in body])
+    return volume_like(study, filled)
+
+
+def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
+    """(G, 3) points of a ball, its centre first, without those beyond the volume: nothing is known of what lies there.
+
+    Raises
+    ------
+    ConfigError
+        If the centre itself lies beyond the volume.
+    """
+    points = points_in_sphere(centre_lps_mm, radius_mm)
+    index = index_from_lps(study.affine, points)
+    inside = np.all((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5), axis=1)
+    if not inside[0]:
+        ends = lps_from_index(study.affine, np.stack([np.full(3, -0.5), np.array(study.spatial_shape) - 0.5]))
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        extent = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+        came = ", ".join(f"{value:.1f}" for value in np.asarray(centre_lps_mm, dtype=np.float64))
+        raise ConfigError(
+            f"target.point_lps_mm: expected a place inside the study ({extent} LPS mm), got ({came}). "
+            "Check that it is in LPS (from RAS, change the sign of the first two numbers) and of this study."
+        )
+    return points[inside]
+
+
+def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
+    """Surface of a mask that does not show the voxels."""
+    soft = volume_like(mask, ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7))
+    return surface_from_probability(soft, max_triangles=_VIEW_TRIANGLES, progress=progress)
+
+
+def inputs_of_case(
+    case: PlanCase, study: StudyVolume, segmented: Segmented | None, *, progress: Progress | None = None
+) -> PlanInputs:
+    """Join a case with its study and, where structures were just segmented, with those.
+
+    Raises
+    ------
+    ConfigError
+        If a structure has neither a mask nor prompts, or a mask or target does not lie in the study.
+    """
+    results = {} if segmented is None else segmented.results
+    masks: dict[str, highdicom.Volume] = {}
+    made = [_structure(table, study, segmented, masks, case.search.seed) for table in case.structures]
+    structures = tuple(structure for structure, _ in made)
+    roles = {
+        table.name: StructureRole.AVOID if table.role == "avoid" else StructureRole.INSIDE for table in case.structures
+    }
+    problems, entered = {}, {}
+    for asked in case.asked_tools():
+        suffix = "" if case.tool is not None else f" of {asked.name}"
+        entered_by_all = len({one.entry.mask for one in case.asked_tools()}) == 1
+        entry_name = "entry" if entered_by_all else f"entry{suffix}"
+        entry_mask = _entry_mask(asked.entry, entry_name, study, results, masks, roles)
+        problems[asked.name] = PlanningProblem(
+            structures=structures,
+            tool=Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm),
+            entry=entry_region_on_surface(
+                entry_mask, centre_lps_mm=asked.entry.centre_lps_mm, radius_mm=asked.entry.radius_mm
+            ),
+            targets_lps_mm=_targets(asked.target, f"target{suffix}", study, results, masks, roles),
+            limits=Limits(**case.limits.model_dump()),
+            weights=Weights(**case.weights.model_dump()),
+            settings=SearchSettings(**case.search.model_dump()),
+            bone=study if study.source is not None and study.source.modality == "CT" else None,
+        )
+        entered[asked.name] = entry_mask
+    shown = {name: result for name, result in results.items() if result.mask.array.any()}
+    surfaces = {} if segmented is None else dict(segmented.surfaces)
+    for name, mask in masks.items():
+        surfaces[name] = surface_of_mask(mask, progress=progress)
+    first, *others = problems
+    return PlanInputs(
+        title=case.title,
+        study=study,
+        problem=problems[first],
+        segmentations=shown,
+        prompts={} if segmented is None else {name: segmented.logs[name] for name in shown},
+        surfaces=surfaces,
+        roles=roles,
+        masks=masks,
+        provenance={"case": case.model_dump(mode="json"), "seed": case.search.seed},
+        entry_mask=entered[first],
+        tool_name=first,
+        others={name: problems[name] for name in others},
+        min_tool_gap_mm=case.min_tool_gap_mm,
+        margin_statements=tuple(statement for _, statement in made),
+    )
+
+
+def _structure(
+    table: StructureTable,
+    study: StudyVolume,
+    segmented: Segmented | None,
+    masks: dict[str, highdicom.Volume],
+    seed: int,
+) -> tuple[Structure, MarginStatement]:
+    results = {} if segmented is None else segmented.results
+    samples: Any = ()
+    spread: highdicom.Volume | None = None
+    if table.mask is not None:
+        mask = masks[table.name] = _read_mask(table.mask, study)
+        if table.spread is not None:
+            spread = _on_grid(load_volume(table.spread), study, order=1)
+            samples = masks_from_spread(mask, spread, samples=_SAMPLES_FROM_SPREAD, seed=seed)
+    elif table.name in results:
+        result = results[table.name]
+        mask, spread, samples = result.mask, result.boundary_spread_mm, result.mask_samples or ()
+    else:
+        raise _unknown_structure(table.name, results)
+    margin, statement = _margin(table, mask, spread, study, segmented)
+    if table.role == "avoid":
+        return Avoid(table.name, mask, margin, samples), statement
+    return StayInside(table.name, mask, margin, samples, free_entry_mm=table.free_entry_mm), statement
+
+
+def _margin(
+    table: StructureTable,
+    mask: highdicom.Volume,
+    spread: highdicom.Volume | None,
+    study: StudyVolume,
+    segmented: Segmented | None,
+) -> tuple[highdicom.Volume | float, MarginStatement]:
+    """The margin by the rule the case names, and what it promises."""
+    if table.calibration is None:
+        rule = {"base_mm": table.base_margin_mm, "factor": table.spread_factor, "cap_mm": table.max_margin_mm}
+        return margin_from_spread(spread, **rule), spread_statement(table.name, **rule, varies=spread is not None)
+    if table.mask is not None:
+        evidence = read_run_evidence(table.mask, table.name)
+    elif segmented is not None:
+        result = segmented.results[table.name]
+        evidence = RunEvidence(
+            result.boundary_spread_mm, result.uncertainty, result.provenance, segmented.logs.get(table.name)
+        )
+    else:
+        raise _unknown_structure(table.name, ())
+
+    def on_grid(volume: highdicom.Volume | None) -> highdicom.Volume | None:
+        return None if volume is None else _on_grid(volume, study, order=1)
+
+    made = calibrated_margin(
+        read_calibration(table.calibration),
+        structure=table.name,
+        mask=mask,
+        boundary_spread_mm=on_grid(evidence.boundary_spread_mm),
+        entropy_bits=on_grid(evidence.entropy_bits),
+        provenance=evidence.provenance,
+        log=evidence.log,
+        study=study,
+        alpha=table.alpha,
+        inner=table.role == "inside",
+    )
+    return made.margin_mm, made.statement()
+
+
+def _entry_mask(
+    table: EntryTable,
+    name: str,
+    study: StudyVolume,
+    results: Mapping[str, SegmentationResult],
+    masks: dict[str, highdicom.Volume],
+    roles: dict[str, StructureRole],
+) -> highdicom.Volume:
+    if table.skin:
+        if "skin" not in masks:
+            masks["skin"] = skin_mask(study)
+        roles["skin"] = StructureRole.ENTRY
+        return masks["skin"]
+    return _named_mask(name, table.mask, table.structure, study, results, masks, roles, StructureRole.ENTRY)
+
+
+def _targets(
+    table: TargetTable,
+    name: str,
+    study: StudyVolume,
+    results: Mapping[str, SegmentationResult],
+    masks: dict[str, highdicom.Volume],
+    roles: dict[str, StructureRole],
+) -> np.ndarray:
+    if table.point_lps_mm is not None:
+        return ball_inside_study(study, table.point_lps_mm, table.radius_mm)
+    return points_in_mask(
+        _named_mask(name, table.mask, table.structure, study, results, masks, roles, StructureRole.TARGET)
+    )
+
+
+def _named_mask(
+    name: str,
+    path: Path | None,
+    structure: str | None,
+    study: StudyVolume,
+    results: Mapping[str, SegmentationResult],
+    masks: dict[str, highdicom.Volume],
+    roles: dict[str, StructureRole],
+    role: StructureRole,
+) -> highdicom.Volume:
+    if path is not None:
+        if name not in masks:
+            masks[name], roles[name] = _read_mask(path, study), role
+        return masks[name]
+    if structure in masks:
+        return masks[structure]
+    if structure is not None and structure in results:
+        roles.setdefault(structure, role)
+        return results[structure].mask
+    raise _unknown_end(name, structure, {*results, *masks})
+
+
+def _unknown_structure(name: str, prompted: Collection[str]) -> ConfigError:
+    return ConfigError(
+        f"structures[{name}]: expected a mask, or prompts of that name; "
+        f"the prompted structures are {list(prompted) or 'none'}."
+    )
+
+
+def _unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigError:
+    return ConfigError(
+        f"{place}.structure: expected one of {sorted(known)}, got {name!r}. Give it prompts, or name a mask."
+    )
+
+
+def _read_mask(path: Path, study: StudyVolume) -> highdicom.Volume:
+    volume = load_volume(path)
+    values = np.unique(volume.array)
+    if len(values) > 2 or values[0] != 0:
+        listed = ", ".join(f"{value:g}" for value in values[:4]) + (" ..." if len(values) > 4 else "")
+        raise ConfigError(
+            f"Expected a mask of 0 and one other value in {path}, got {len(values)} values ({listed}): an image, a map "
+            "or several labels in one file. Write the structure's own mask."
+        )
+    mask = volume_like(study, _on_grid(volume, study, order=0).array > 0)
+    if not mask.array.any():
+        raise ConfigError(f"Expected a mask that lies in the study, {path} does not: its voxels are elsewhere.")
+    return mask
+
+
+def _on_grid(volume: highdicom.Volume, study: StudyVolume, *, order: int) -> highdicom.Volume:
+    same = tuple(volume.spatial_shape) == tuple(study.spatial_shape)
+    if same and np.allclose(volume.affine, study.affine, atol=1e-3):
+        return volume
+    return resample_like(volume, study, order)
