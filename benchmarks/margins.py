@@ -20,6 +20,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medsam_planner.calibration.calibrate import reliability_of, split_by_training
 from medsam_planner.calibration.segmented import SegmentedObject, Settings, segment_cases
@@ -92,8 +93,8 @@ def cost_of(parts: list[SegmentedObject], scale: MarginScale, q: float) -> tuple
     for part in parts:
         u = u_of(part, scale)
         sizes.append(stretch(part.truth, part.predicted, u, q, part.spacing_mm))
-        # Elsewhere than on the surface u is the smallest value: where it is larger is surface, else all is alike.
-        widths.append(q * float(u[part.predicted].mean()) if part.predicted.any() else 0.0)
+        surface = part.predicted & ~ndimage.binary_erosion(part.predicted, border_value=1)
+        widths.append(q * float(u[surface].mean()) if surface.any() else 0.0)
     return float(np.mean(sizes)), float(np.mean(widths))
 
 
@@ -164,8 +165,6 @@ def study_coverage(patients: dict[str, list[SegmentedObject]], chosen: MarginSca
 
 def candidate_lines(part: SegmentedObject, affine: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """(N, 2, 3) LPS mm: needles that end beside the predicted structure, from all sides."""
-    from scipy import ndimage
-
     generator = np.random.default_rng(seed)
     pad = np.ceil(SHELL_MM / part.spacing_mm).astype(int)
     outside = ~np.pad(part.predicted, [(int(n), int(n)) for n in pad])
