@@ -169,7 +169,8 @@ class _Asked:
             labels.append(fix[1])
             answer = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), answer)
         if neighbour is not None and neighbour.sum() >= SMALLEST_STRUCTURE_PX // 2:
-            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32)))
+            beside = self.segmenter.image(self.axis, self.index - 1)
+            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), example=beside))
             scores["neighbour_copied"] = dice(truth, neighbour)
         return scores, qualities
 
@@ -186,8 +187,12 @@ def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[f
             continue
         if not 0 <= inner < len(part) or not part[inner].any():
             continue
-        past = segmenter.segment(axis, beyond, SlicePrompt(mask=part[last].astype(np.float32)))
-        within = segmenter.segment(axis, last, SlicePrompt(mask=part[inner].astype(np.float32)))
+
+        def carried(index: int, source: int) -> SlicePrediction:
+            prompt = SlicePrompt(mask=part[source].astype(np.float32), example=segmenter.image(axis, source))
+            return segmenter.segment(axis, index, prompt)
+
+        past, within = carried(beyond, last), carried(last, inner)
         found.append((past.quality, within.quality, float(past.mask().sum() / part[last].sum())))
     return found
 

@@ -48,7 +48,9 @@ def consensus_pass(
     records: list[SliceRecord] = []
     for index in track(crossed.tolist(), f"consensus across axis {axis}", progress):
         section = np.ascontiguousarray(across[index])
-        predictions[index] = prediction = segmenter.segment(axis, index, carried_prompt(section, segmenter.image(axis, index)))
+        predictions[index] = prediction = segmenter.segment(
+            axis, index, carried_prompt(section, segmenter.image(axis, index))
+        )
         pixel = segmenter.slice_spacing_mm(axis)
         mask, before = prediction.mask(), section > 0.5
         records.append(

@@ -35,7 +35,7 @@ _LEAST_QUALITY = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class StopRules:
-    """When a front must not go on. ``benchmarks/box_to_volume.py`` measures what the limits do on real cases."""
+    """When a front must not go on. ``benchmarks/stop_rules.py`` measures what the limits do on real cases."""
 
     min_overlap: float = 0.3
     """Share of the new mask that lies on the one before. A shrinking mask keeps it at 1: structures taper off."""

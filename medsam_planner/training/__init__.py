@@ -1,4 +1,4 @@
-"""Training of the compact model: data engine, loop, evaluation."""
+"""Training of the compact model: data engine and loop."""
 
 from __future__ import annotations
 

@@ -254,7 +254,9 @@ def _with_clicks(
             labels.append(False)
     if not points:
         return prompt
-    return SlicePrompt(box=prompt.box, points=np.stack(points), labels=np.array(labels), mask=prompt.mask, example=prompt.example)
+    return SlicePrompt(
+        box=prompt.box, points=np.stack(points), labels=np.array(labels), mask=prompt.mask, example=prompt.example
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
