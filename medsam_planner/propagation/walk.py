@@ -56,9 +56,9 @@ class StopRules:
     max_entropy_bits: float = 0.7
     """Mean predictive entropy over the mask."""
     max_doubt_mm: float = 0.6
-    """Sum over the walk of ``step_mm × −ln(quality / best quality so far)``. A structure seldom ends in one slice that the
-    model rejects; mostly its predicted IoU sags from there on, so what it lacks is added up. Not applied between two
-    prompted slices that both hold the structure."""
+    """Sum over the walk of ``step_mm × −ln(quality / best quality so far)``. A structure seldom ends in one slice that
+    the model rejects; mostly its predicted IoU sags from there on, so what it lacks is added up. Not applied between
+    two prompted slices."""
 
     def between_anchors(self) -> StopRules:
         """The rules where the person has said that the structure goes on, or where it ends."""

@@ -104,12 +104,12 @@ def _stage(values: dict[str, float]) -> str:
 
 
 def _known(path: Path, architecture: CompactArchitecture) -> CompactNetwork:
-    network, _, _ = read_weights(path)
-    if replace(network.architecture, dropout=architecture.dropout) != architecture:
-        raise ConfigError(f"{path} holds another architecture, {network.architecture}; expected {architecture}.")
-    network.architecture = architecture
-    for dropout in network.decoder.dropouts:
-        dropout.p = architecture.dropout
+    """The weights of a file in a network of the stated architecture; the dropout may differ."""
+    known, _, _ = read_weights(path)
+    if replace(known.architecture, dropout=architecture.dropout) != architecture:
+        raise ConfigError(f"{path} holds another architecture, {known.architecture}; expected {architecture}.")
+    network = CompactNetwork(architecture)
+    network.load_state_dict(known.state_dict())
     return network
 
 

@@ -49,8 +49,8 @@ def loss(logits: Tensor, quality: Tensor, truth: Tensor, outside_px: Tensor) -> 
     overlap = 2 * (probability * target).sum((1, 2))
     dice = 1 - (overlap + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)
     present = truth.flatten(1).any(1)
-    # Dice of an empty truth saturates. What is claimed there counts by its share of a claim of usual size instead, so that
-    # "not here" weighs as much as a structure missed.
+    # Dice of an empty truth saturates. What is claimed there counts by its share of a claim of usual size instead, so
+    # that "not here" weighs as much as a structure missed.
     claimed = probability.sum((1, 2))
     usual = USUAL_SHARE * target[0].numel()
     dice_mean = torch.where(present, dice, claimed / (claimed.detach() + usual)).mean()

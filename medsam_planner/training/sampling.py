@@ -6,7 +6,7 @@ Everything is drawn from one generator, so a sample is a function of its seed an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -254,9 +254,7 @@ def _with_clicks(
             labels.append(False)
     if not points:
         return prompt
-    return SlicePrompt(
-        box=prompt.box, points=np.stack(points), labels=np.array(labels), mask=prompt.mask, example=prompt.example
-    )
+    return replace(prompt, points=np.stack(points), labels=np.array(labels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
