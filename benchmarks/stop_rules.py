@@ -1,0 +1,139 @@
+"""What the stop rules of propagation are worth: one loose box walked freely, then ended where each rule would end it.
+
+Every walk goes to the end of the volume, and each rule is applied to what it recorded, so that many rules are compared
+on the same masks. Use cases the weights were trained on to choose a limit, others to report it.
+Run: ``python -m benchmarks.stop_rules CASES_DIR PATTERN ...``
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import medsam_planner as mp
+from medsam_planner.evaluation.cases import find_cases, read_structures
+from medsam_planner.geometry import acquisition_axis, spacing_mm
+from medsam_planner.propagation.trace import SliceRole
+from medsam_planner.propagation.walk import StopRules
+from prompts.annotator import first_box
+
+FREE = StopRules(
+    min_overlap=0.0,
+    max_growth_ratio=math.inf,
+    max_growth_from_anchor=math.inf,
+    max_shrinkage_mm=math.inf,
+    max_centroid_drift_mm=math.inf,
+    min_quality=0.0,
+    max_entropy_bits=math.inf,
+    max_doubt_mm=math.inf,
+)
+"""Only an empty mask ends a walk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One slice of a walk: what the model said of itself, and how its mask lies on the truth."""
+
+    quality: float
+    both: int
+    predicted: int
+    true: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """The prompted slice and the two walks from it."""
+
+    group: str
+    step_mm: float
+    anchor: Step
+    walks: tuple[tuple[Step, ...], ...]
+    true: int
+    """Voxels of the structure."""
+
+    def dice(self, rule: Callable[[Walked, Sequence[Step]], int]) -> float:
+        """3D Dice when `rule` says how many slices of each walk are kept."""
+        kept = [self.anchor, *(step for walk in self.walks for step in walk[: rule(self, walk)])]
+        return 2 * sum(step.both for step in kept) / (sum(step.predicted for step in kept) + self.true)
+
+
+def walk_freely(root: Path, patterns: tuple[str, ...], model: str) -> list[Walked]:
+    """Walk from one loose box through every structure of the cases."""
+    found = []
+    for case in find_cases(root, patterns):
+        for structure in read_structures(case):
+            volume, truth = structure.volume, structure.truth
+            axis = acquisition_axis(volume.affine)
+            session = mp.Session(volume, model, rules=FREE)
+            session.add(first_box(truth, volume.affine, axis, seed=0))
+            result = session.segment(samples=0)
+            mask, true = np.moveaxis(result.mask.array, axis, 0), np.moveaxis(truth, axis, 0)
+            steps = {
+                record.index: Step(
+                    record.quality,
+                    int((mask[record.index] & true[record.index]).sum()),
+                    int(mask[record.index].sum()),
+                    int(true[record.index].sum()),
+                )
+                for record in result.trace.records
+            }
+            (start,) = (record.index for record in result.trace.records if record.role is SliceRole.ANCHOR)
+            up = tuple(steps[index] for index in sorted(steps) if index > start)
+            down = tuple(steps[index] for index in sorted(steps, reverse=True) if index < start)
+            step_mm = float(spacing_mm(volume.affine)[axis])
+            found.append(Walked(case.group, step_mm, steps[start], (up, down), int(truth.sum())))
+    return found
+
+
+def doubt(limit_mm: float) -> Callable[[Walked, Sequence[Step]], int]:
+    """The rule of ``StopRules.max_doubt_mm``."""
+
+    def kept(walked: Walked, walk: Sequence[Step]) -> int:
+        best, total = walked.anchor.quality, 0.0
+        for count, step in enumerate(walk):
+            best = max(best, step.quality)
+            total += walked.step_mm * math.log(best / max(step.quality, 1e-3))
+            if total > limit_mm:
+                return count
+        return len(walk)
+
+    return kept
+
+
+def quality(limit: float) -> Callable[[Walked, Sequence[Step]], int]:
+    """The rule of ``StopRules.min_quality``."""
+    return lambda _, walk: next((count for count, step in enumerate(walk) if step.quality < limit), len(walk))
+
+
+def true_end(_: Walked, walk: Sequence[Step]) -> int:
+    """An oracle that ends where the structure does."""
+    return max((count for count, step in enumerate(walk, start=1) if step.true), default=0)
+
+
+def main() -> None:
+    """Print the mean 3D Dice of each rule by group of cases."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", type=Path)
+    parser.add_argument("only", nargs="+")
+    parser.add_argument("--model", default="compact")
+    arguments = parser.parse_args()
+    walked = walk_freely(arguments.cases, tuple(arguments.only), arguments.model)
+    groups = sorted({one.group for one in walked})
+    rules = {"walk to the volume's end": lambda _, walk: len(walk), "true ends (oracle)": true_end}
+    rules |= {f"min_quality {limit}": quality(limit) for limit in (0.4, 0.5, 0.6, 0.7)}
+    rules |= {f"max_doubt_mm {limit}": doubt(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)}
+    print(f"{'3D Dice after one loose box':28}" + "".join(f"{group[:26]:>28}" for group in groups) + f"{'mean':>8}")
+    for name, rule in rules.items():
+        means = [float(np.mean([one.dice(rule) for one in walked if one.group == group])) for group in groups]
+        print(f"{name:28}" + "".join(f"{value:28.3f}" for value in means) + f"{np.mean(means):8.3f}")
+    default = StopRules()
+    print(f"(default: max_doubt_mm {default.max_doubt_mm}, min_quality {default.min_quality})")
+
+
+if __name__ == "__main__":
+    main()
