@@ -98,7 +98,21 @@ def test_prompt_maps_mark_box_clicks_mask_and_previous_answer_where_they_are():
     assert np.unravel_index(maps[2].argmax(), (32, 32)) == (12, 10)
     assert np.unravel_index(maps[3].argmax(), (32, 32)) == (28, 2)
     np.testing.assert_array_equal(maps[4], mask)
-    np.testing.assert_allclose(maps[5:], 1.0)
+    np.testing.assert_allclose(maps[5:8], 1.0)
+    np.testing.assert_array_equal(maps[8], 0.0)
+
+
+def test_an_example_shows_its_intensities_above_nothing_whatever_their_unit():
+    ramp = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
+    shown = prompt_maps(SlicePrompt(mask=ramp, example=ramp), 32)[8]
+    assert shown.min() >= 0.25 and shown.max() <= 1.75
+    assert np.all(np.diff(shown[0]) > 0)
+    assert shown[0, 16] == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_allclose(shown, prompt_maps(SlicePrompt(mask=ramp, example=900 * ramp - 1000), 32)[8], atol=1e-5)
+    flat = prompt_maps(SlicePrompt(mask=ramp, example=np.full((32, 32), 7.0, np.float32)), 32)[8]
+    np.testing.assert_array_equal(flat, 1.0)
+    with pytest.raises(GeometryError, match="example of 32 x 32"):
+        prompt_maps(SlicePrompt(mask=ramp, example=np.zeros((40, 40), np.float32)), 32)
 
 
 def test_a_prompt_of_nothing_has_empty_maps():

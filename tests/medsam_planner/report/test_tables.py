@@ -63,7 +63,7 @@ def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., Pla
     assert told == [*stop_rows(trace), "2 slices where a front met the one from the other prompted slice"]
     rows = trace_rows(trace)
     assert len(rows) == 20
-    assert rows[10][:4] == ("24", "anchor", "–", "–")
+    assert rows[10][:4] == ("25", "anchor", "–", "–")
 
 
 def test_a_structure_is_told_with_volume_margin_room_and_truth(make_report: Callable[..., PlanReport]) -> None:

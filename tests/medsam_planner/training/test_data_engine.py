@@ -83,6 +83,34 @@ def test_boxes_hold_the_truth_and_clicks_tell_it_from_the_rest(anatomy):
     assert boxes > 10
 
 
+def test_a_mask_comes_with_the_image_it_was_drawn_on_painted_like_the_slice_itself():
+    rng = np.random.default_rng(8)
+    labels = np.zeros((40, 48, 48), dtype=np.uint8)
+    labels[:, 14:34, 14:34] = 1  # a column: every slice across it looks alike
+    column = indexed(LabelVolume("column", labels, (1.0, 1.0, 1.0), ((1,),)))
+    samples = [draw_sample([column], rng, 32) for _ in range(120)]
+    with_mask = [sample for sample in samples if sample.prompt.mask is not None]
+    shown = [sample for sample in with_mask if sample.prompt.example is not None and sample.truth.any()]
+    assert 0.6 < sum(sample.prompt.example is not None for sample in with_mask) / len(with_mask) < 1.0
+    assert all(sample.prompt.example is None for sample in samples if sample.prompt.mask is None)
+    alike = [np.corrcoef(sample.image.ravel(), sample.prompt.example.ravel())[0, 1] for sample in shown]
+    assert np.median(alike) > 0.5
+
+
+def test_first_steps_are_drawn_at_the_coarse_size(tmp_path):
+    config = TrainingConfig(
+        out=tmp_path,
+        batch=2,
+        size=64,
+        coarse_size=32,
+        coarse_steps=3,
+        data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36),
+    )
+    factory = SampleFactory(config)
+    assert factory.batch(2).truth.shape == (2, 32, 32)
+    assert factory.batch(3).truth.shape == (2, 64, 64)
+
+
 def test_structures_that_end_give_empty_slices_under_a_mask_prompt():
     rng = np.random.default_rng(2)
     empty = [s for s in (draw_sample([_ball((2.0, 1.0, 1.0))], rng, 32) for _ in range(150)) if not s.truth.any()]
@@ -115,12 +143,12 @@ def test_batches_depend_on_seed_and_index_alone(tmp_path):
     for name in ("images", "prompts", "truth", "outside_px"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert first.images.shape == (3, 3, 32, 32)
-    assert first.prompts.shape == (3, 8, 32, 32)
+    assert first.prompts.shape == (3, 9, 32, 32)
 
 
 def test_painting_and_degrading_repeat_with_their_seed_and_leave_their_input_alone():
-    shares = np.zeros((2, 32, 32), dtype=np.float32)
-    shares[0, :16], shares[1, 16:] = 1, 1
+    shares = np.zeros((2, 2, 32, 32), dtype=np.float32)
+    shares[0, :, :16], shares[1, :, 16:] = 1, 1
     before = shares.copy()
     images = [paint(shares, np.random.default_rng(9)) for _ in range(2)]
     np.testing.assert_array_equal(images[0], images[1])
