@@ -48,6 +48,8 @@ _VESSEL_RANGE_LPS_MM = (86.0, -4.0)
 """Above and below, the annotator says "not here": the plan needs the vessels no farther."""
 _SCREW = Tool(radius_mm=3.25, entry_error_mm=0.5, target_error_mm=0.8)
 """A 6.5 mm cannulated screw; errors as assumed for placement with navigation."""
+_WINDOW = "100, 300"
+"""Low and narrow: marrow saturates, so that bone and its cortex look alike, and vessels with contrast stand out."""
 _SCAN_SHAPE, _SCAN_SPACING_MM = (154, 302, 302), (1.4, 1.1, 1.1)
 _LIMITS = Limits(max_length_mm=130.0, min_length_mm=60.0, max_entry_angle_deg=60.0)
 
@@ -75,7 +77,7 @@ def run_pelvic_screw(
     study = load_volume(folder / "study", progress=progress)
     say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic runs and Grad-CAM.")
     logs = (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
-    segmented = segment_logs(study, logs, SegmentationOptions(seed=seed), progress=progress)
+    segmented = segment_logs(study, logs, SegmentationOptions(seed=seed, window=_WINDOW), progress=progress)
     write_segmentations(folder, segmented.results, segmented.logs, study=study, surfaces=segmented.surfaces)
     for name, result in segmented.results.items():
         share = _share_inside(result.mask.array, _truth(phantom, name, study).array)

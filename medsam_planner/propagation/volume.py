@@ -21,7 +21,7 @@ from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anch
 from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit
 
-__all__ = ["PropagatedVolume", "Propagator", "cut_at_end"]
+__all__ = ["PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 
 
 _MIDDLE_WEIGHT = 0.05
@@ -141,14 +141,12 @@ class Propagator:
             return cut_at_end(upward.reach(above - 1, progress))
         if not anchors[below].prediction.mask().any():
             return cut_at_end(downward.reach(below + 1, progress))
-        middle = (below + above) // 2
-        up, down = upward.reach(middle, progress), downward.reach(middle + 1, progress)
-        # A front that stopped early leaves its share of the gap to the other one.
-        if _has_stopped(up) and not _has_stopped(down):
-            down = downward.reach(up[-1].record.index + 1, progress)
-        elif _has_stopped(down) and not _has_stopped(up):
-            up = upward.reach(down[-1].record.index - 1, progress)
-        return [*_ended(up, StopReason.MET), *_ended(down, StopReason.MET)]
+        up, down = upward.reach(above - 1, progress), downward.reach(below + 1, progress)
+        last_up = meeting_slice(below, above, up, down)
+        return [
+            *_ended([visit for visit in up if visit.record.index <= last_up], StopReason.MET),
+            *_ended([visit for visit in down if visit.record.index > last_up], StopReason.MET),
+        ]
 
     def _outward(self, front: Front, last_index: int, progress: Progress | None) -> list[Visit]:
         count = self.segmenter.volume.spatial_shape[self.axis]
@@ -181,6 +179,22 @@ class Propagator:
 
 def _has_stopped(visits: list[Visit]) -> bool:
     return bool(visits) and visits[-1].record.stop is not None
+
+
+def meeting_slice(below: int, above: int, up: list[Visit], down: list[Visit]) -> int:
+    """Last slice of the gap between two prompted slices that the front from below keeps.
+
+    Both fronts walk the whole gap. They meet where the sum of the predicted IoU they keep is largest, so that a front
+    that lost the structure leaves it to the other one; where that tells nothing, in the middle.
+    """
+    of_up, of_down = np.zeros(above - below), np.zeros(above - below)  # by distance from `below`; 0 is `below` itself
+    for quality, visits in ((of_up, up), (of_down, down)):
+        for visit in visits:
+            quality[visit.record.index - below] = 0.0 if visit.record.stop else visit.record.quality
+    kept = np.cumsum(of_up) + of_down.sum() - np.cumsum(of_down)
+    middle = (below + above) // 2 - below
+    best = np.flatnonzero(kept >= kept.max() - 1e-6)
+    return below + int(best[np.argmin(np.abs(best - middle))])
 
 
 def cut_at_end(visits: list[Visit]) -> list[Visit]:

@@ -16,7 +16,7 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
-from medsam_planner.propagation.volume import cut_at_end
+from medsam_planner.propagation.volume import cut_at_end, meeting_slice
 from medsam_planner.propagation.walk import StopRules, Visit
 from prompts import Box, Click, Scribble
 from tests.medsam_planner.propagation.threshold_model import ThresholdModel
@@ -211,8 +211,8 @@ def test_a_new_prompt_decodes_only_the_slices_between_its_neighbouring_anchors(p
     tracker.run(prompts)
     before = model.decoded
     tracker.run([*prompts, click_at(plain_affine, (20, 18, 18))])
-    # Anchors at 8, 20, 24: the click itself; from 20 down to the middle of 8..20 and up to that of 20..24.
-    assert model.decoded - before == 1 + 5 + 2
+    # Anchors at 8, 20, 24: the click itself, from 20 down to 9 and up to 23; the fronts from 8 and 24 are known.
+    assert model.decoded - before == 1 + 11 + 3
     before = model.decoded
     tracker.run(prompts)
     assert model.decoded == before, "taking the click back costs nothing"
@@ -267,11 +267,11 @@ def test_rules_are_values():
     assert replace(StopRules(), min_overlap=0.5) == StopRules(min_overlap=0.5)
 
 
-def _visits(qualities):
+def _visits(qualities, first=0):
     empty = SlicePrediction(np.zeros((4, 4), np.float32), 0.0, None, SlicePrompt())
     return [
         Visit(SliceRecord(index, SliceRole.PROPAGATED, index - 1, 1.0, 9.0, 0.0, quality, 0.1), empty)
-        for index, quality in enumerate(qualities)
+        for index, quality in enumerate(qualities, start=first)
     ]
 
 
@@ -290,6 +290,23 @@ def test_a_walk_towards_nothing_ends_where_the_model_came_to_doubt(qualities, ke
     cut = cut_at_end(_visits(qualities))
     assert [visit.record.role for visit in cut].count(SliceRole.PROPAGATED) == kept
     assert all(visit.record.stop is StopReason.NOT_HERE for visit in cut[kept:])
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "kept"),
+    [
+        ([0.8, 0.8, 0.8, 0.8], [0.8, 0.8, 0.8, 0.8], 2),
+        ([0.8, 0.8, 0.8, 0.8], [0.5, 0.5, 0.5, 0.5], 4),
+        ([0.5, 0.5, 0.5, 0.5], [0.8, 0.8, 0.8, 0.8], 0),
+        ([0.9, 0.8, 0.7, 0.6], [0.5, 0.6, 0.7, 0.9], 2),
+        ([0.9, 0.9, 0.9], [], 3),
+    ],
+)
+def test_two_fronts_meet_where_the_model_trusts_them_most(up, down, kept):
+    """Prompted slices 0 and 5; qualities by slice from below."""
+    upward = _visits(up, first=1)
+    downward = _visits(down, first=1)[::-1]
+    assert meeting_slice(0, 5, upward, downward) == kept
 
 
 def test_a_click_beyond_the_reach_of_a_walk_takes_the_nearest_cross_section_along(plain_affine):
