@@ -14,7 +14,8 @@ from medsam_planner.demo.brain_study import (
     sphere_mask,
 )
 from medsam_planner.pipeline import SegmentationOptions, segment_logs
-from medsam_planner.plan_review import PlanInputs, ReviewedPlan, review_plan
+from medsam_planner.plan_inputs import PlanInputs, surface_of_mask
+from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.margins import margin_from_spread
 from medsam_planner.planning.problem import (
     Limits,
@@ -77,7 +78,11 @@ def run_brain_biopsy(
         problem=problem,
         segmentations=segmented.results,
         prompts=segmented.logs,
-        surfaces=segmented.surfaces,
+        surfaces={
+            **segmented.surfaces,
+            "motor_strip": surface_of_mask(brain.motor_strip),
+            "lesion": surface_of_mask(lesion),
+        },
         roles={
             **{structure.name: StructureRole.AVOID for structure in problem.structures},
             "lesion": StructureRole.TARGET,

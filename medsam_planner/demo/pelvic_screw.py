@@ -16,7 +16,8 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_logs
-from medsam_planner.plan_review import PlanInputs, ReviewedPlan, review_plan
+from medsam_planner.plan_inputs import PlanInputs, surface_of_mask
+from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.margins import margin_from_spread
 from medsam_planner.planning.problem import (
     Limits,
@@ -171,7 +172,7 @@ def _plan_inputs(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> Pla
         problem=problem,
         segmentations=results,
         prompts=segmented.logs,
-        surfaces=segmented.surfaces,
+        surfaces={**segmented.surfaces, "sciatic_nerve": surface_of_mask(nerve)},
         roles={
             structure.name: StructureRole.INSIDE if isinstance(structure, StayInside) else StructureRole.AVOID
             for structure in structures

@@ -98,13 +98,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         struct.error,
         RuntimeError,
         EOFError,
+        LookupError,
         ValueError,
-        KeyError,
     ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch's own advice, to load with weights_only=False, must reach nobody.
         raise WeightsError(
-            f"{path} cannot be read as a file of tensors: {reason[:200]} Files that hold more than tensors are "
-            "refused, because unpickling them could run code; get the weights again, or export the state dict alone."
+            f"{path} cannot be read as a file of tensors ({type(error).__name__}). Files that hold more than tensors "
+            "are refused, because unpickling could run code; get the weights again, or export the state dict alone."
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]  # MedSAM's training script keeps the optimiser beside the weights

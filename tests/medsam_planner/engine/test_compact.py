@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -283,19 +282,10 @@ def test_weights_that_do_not_fit_their_architecture_are_refused(tmp_path, tiny_w
         CompactModel(tmp_path / "wrong.safetensors")
 
 
-def test_the_shipped_weights_are_small_say_what_they_saw_and_answer_in_interactive_time(shipped):
+def test_the_shipped_weights_are_small_and_say_what_they_saw(shipped):
     assert SHIPPED.stat().st_size < 20e6
     assert "procedural anatomy" in shipped.metadata["trained_on"]
     assert "skull" not in shipped.metadata["trained_on"]
-    image = np.random.default_rng(7).random((1, shipped.size, shipped.size)).astype(np.float32)
-    shipped.decode(shipped.encode(image), _box(30, 30, 60, 60))
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        shipped.decode(shipped.encode(image), _box(30, 30, 60, 60))
-        seconds.append(time.perf_counter() - start)
-    # Some 20 ms on one idle core; the bound leaves room for a busy machine.
-    assert min(seconds) < 0.2
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.4, 0.8)])

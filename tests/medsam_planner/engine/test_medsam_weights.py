@@ -177,3 +177,12 @@ def test_a_taken_destination_is_not_written_to(pth: Path, tmp_path: Path) -> Non
         with pytest.raises(WeightsError, match="is taken"):
             convert(pth, destination)
     assert [entry.name for entry in (tmp_path / "taken").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("content", [b"hello world, not weights", bytes(range(256)) * 8, b"", b"PK\x03\x04 half a zip"])
+def test_a_file_of_anything_else_is_refused_without_advice_to_load_it_unsafely(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "junk.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"cannot be read as a file of tensors \(\w+\)") as refused:
+        convert(path, tmp_path / "out")
+    assert "weights_only" not in str(refused.value)
