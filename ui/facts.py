@@ -113,7 +113,7 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
     prompted = ", ".join(str(slice_number(index)) for index in anchors)
     sentences = [f"{len({record.index for record in filled})} slices, grown from slice {prompted}."]
     for record in trace.records:
-        if record.stop is None or record.stop is StopReason.MET:
+        if record.stop in (None, StopReason.MET, StopReason.NOT_HERE):
             continue
         if record.index <= anchors[0]:
             where = f"Towards the {side_name(letters[0])}"

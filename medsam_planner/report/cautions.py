@@ -12,7 +12,7 @@ from medsam_planner.report.wording import number, slice_number
 
 __all__ = ["find_cautions"]
 
-_NATURAL_STOPS = (StopReason.EMPTY, StopReason.RANGE_END, StopReason.VOLUME_END, StopReason.MET)
+_NATURAL_STOPS = (StopReason.EMPTY, StopReason.RANGE_END, StopReason.VOLUME_END, StopReason.MET, StopReason.NOT_HERE)
 """Fronts end so where the structure ends, or where they were told to."""
 
 _STEP_MM = 0.5

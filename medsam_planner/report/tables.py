@@ -78,16 +78,24 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
     return rows
 
 
+_COUNTED_STOPS = {
+    StopReason.NOT_HERE: "left empty before one on which the person said there is nothing",
+    StopReason.MET: "where a front met the one from the other prompted slice",
+}
+
+
 def stop_rows(trace: PropagationTrace) -> list[str]:
-    """Where propagation stopped and why, in the order of the slices; how often two fronts met comes last."""
+    """Where propagation stopped and why, in the order of the slices; what the prompts themselves decided comes last."""
     stops = [record for record in trace.records if record.stop is not None]
     rows = [
         f"slice {slice_number(record.index)}: {record.stop.value}"
         for record in stops
-        if record.stop not in (None, StopReason.MET)
+        if record.stop not in _COUNTED_STOPS
     ]
-    met = sum(record.stop is StopReason.MET for record in stops)
-    return rows + ([f"{met} slices where a front met the one from the other prompted slice"] if met else [])
+    for reason, told in _COUNTED_STOPS.items():
+        count = sum(record.stop is reason for record in stops)
+        rows += [f"{count} slices {told}"] if count else []
+    return rows
 
 
 def prompt_rows(log: PromptLog, affine: ArrayLike, shape: tuple[int, ...]) -> list[PromptRow]:

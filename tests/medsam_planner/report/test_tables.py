@@ -61,6 +61,11 @@ def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., Pla
     )
     told = stop_rows(PropagationTrace(trace.axis, met))
     assert told == [*stop_rows(trace), "2 slices where a front met the one from the other prompted slice"]
+    said = tuple(
+        replace(record, stop=StopReason.NOT_HERE) if record.index in (18, 19) else record for record in trace.records
+    )
+    told = stop_rows(PropagationTrace(trace.axis, said))
+    assert told[-1] == "2 slices left empty before one on which the person said there is nothing"
     rows = trace_rows(trace)
     assert len(rows) == 20
     assert rows[10][:4] == ("25", "anchor", "–", "–")
