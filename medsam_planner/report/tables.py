@@ -86,14 +86,13 @@ _COUNTED_STOPS = {
 
 def stop_rows(trace: PropagationTrace) -> list[str]:
     """Where propagation stopped and why, in the order of the slices; what the prompts themselves decided comes last."""
-    stops = [record for record in trace.records if record.stop is not None]
     rows = [
         f"slice {slice_number(record.index)}: {record.stop.value}"
-        for record in stops
-        if record.stop not in _COUNTED_STOPS
+        for record in trace.records
+        if record.stop is not None and record.stop not in _COUNTED_STOPS
     ]
     for reason, told in _COUNTED_STOPS.items():
-        count = sum(record.stop is reason for record in stops)
+        count = sum(record.stop is reason for record in trace.records)
         rows += [f"{count} slices {told}"] if count else []
     return rows
 
