@@ -111,7 +111,11 @@ def fold_anchors(
         digest.update(repr(event).encode())
         key = digest.hexdigest()
         if key not in memo:
-            found = propagated(anchors) if anchors else {}
+            anchor = anchors.get(event.index)
+            if anchor is not None and anchor.prediction.mask().any():
+                found = {event.index: anchor.prediction}  # refined by itself: no walk is needed to answer
+            else:
+                found = propagated(anchors) if anchors else {}
             prediction = _answer(event, found, slices, slice_shape)
             memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key)}
         anchors = memo[key]

@@ -320,3 +320,14 @@ def test_a_click_beyond_the_reach_of_a_walk_takes_the_nearest_cross_section_alon
     assert np.array_equal(anchors[32].prediction.mask(), solid[32])
     aside = click_at(plain_affine, (32, 1, 1))
     assert tracker.anchors([box, aside])[0][32].prediction.prompt.mask is None
+
+
+def test_a_click_on_a_prompted_slice_is_answered_without_a_walk(plain_affine):
+    tracker, model = tracker_of(COLUMN, plain_affine)
+    prompts = [box_around(COLUMN, plain_affine, 20)]
+    tracker.anchors(prompts)
+    before = model.decoded
+    for column in (15, 17, 19):
+        prompts.append(click_at(plain_affine, (20, 18, column)))
+        tracker.anchors(prompts)
+    assert model.decoded - before == 3
