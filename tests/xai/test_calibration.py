@@ -7,7 +7,15 @@ from monai.metrics import CalibrationErrorMetric
 
 import xai.calibration
 from prompts.errors import GeometryError
-from xai.calibration import brier_score, fit_temperature, measure_reliability, scale_temperature, surface_band
+from xai.calibration import (
+    brier_score,
+    fit_dropout_temperature,
+    fit_temperature,
+    mean_of_scaled_runs,
+    measure_reliability,
+    scale_temperature,
+    surface_band,
+)
 from xai.errors import EmptyStructureError, UncertaintyError
 from xai.surface import signed_distance_mm
 
@@ -151,3 +159,35 @@ def test_brier_score_by_hand():
     assert brier_score([0.5, 1.0], [True, False], within=[True, False]) == 0.25
     with pytest.raises(UncertaintyError, match="in \\[0, 1\\]"):
         brier_score([1.5], [True])
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_runs_that_agree_need_the_temperature_of_one_of_them(factor: float) -> None:
+    logits = factor * np.repeat([np.log(3), -np.log(3)], 400)
+    truth = np.concatenate([np.arange(400) % 4 < 3, np.arange(400) % 4 == 0])
+    runs = np.tile(1 / (1 + np.exp(-logits)), (3, 1))
+    assert fit_dropout_temperature(runs, truth) == pytest.approx(factor, rel=1e-3)
+    np.testing.assert_allclose(mean_of_scaled_runs(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
+
+
+def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, 40_000) + rng.normal(0, 1, (8, 40_000))
+    truth = rng.random(40_000) < (1 / (1 + np.exp(-honest))).mean(axis=0)
+    runs = 1 / (1 + np.exp(-3 * honest))  # sharpened three times over
+    found = fit_dropout_temperature(runs, truth)
+    assert found == pytest.approx(3, rel=0.05)
+    before = measure_reliability(runs.mean(axis=0), truth).expected_calibration_error
+    after = measure_reliability(mean_of_scaled_runs(runs, found), truth).expected_calibration_error
+    assert after < 0.01 < before
+
+
+def test_runs_that_no_temperature_mends_are_refused() -> None:
+    truth = np.array([True, True, False, False])
+    for right in (0.9, 0.1):
+        with pytest.raises(UncertaintyError, match="no temperature is best"):
+            fit_dropout_temperature(np.tile(np.where(truth, right, 1 - right), (2, 1)), truth)
+    with pytest.raises(GeometryError, match=r"\(T, N\)"):
+        fit_dropout_temperature(np.full(4, 0.5), truth)
+    with pytest.raises(EmptyStructureError):
+        fit_dropout_temperature(np.zeros((2, 0)), np.zeros(0, dtype=bool))
