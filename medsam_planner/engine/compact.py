@@ -67,6 +67,11 @@ class CompactModel:
         self.size = network.architecture.size
 
     @property
+    def temperature(self) -> float:
+        """By which to divide the logits of dropout runs, as fitted on patients held back; 1 where none was fitted."""
+        return float(self.metadata.get("temperature", 1.0))
+
+    @property
     def network(self) -> CompactNetwork:
         """The ``torch.nn.Module``, in evaluation mode."""
         return self._network

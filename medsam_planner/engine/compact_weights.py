@@ -13,7 +13,7 @@ from medsam_planner.errors import WeightsError
 if TYPE_CHECKING:
     from medsam_planner.engine.compact_network import CompactNetwork
 
-__all__ = ["FORMAT", "read_weights", "save_weights"]
+__all__ = ["FORMAT", "annotate_weights", "read_weights", "save_weights"]
 
 FORMAT = "medsam-planner-compact-2"
 """Name of the layout of weights and prompt channels; a file of another layout is refused."""
@@ -38,7 +38,6 @@ def save_weights(
         More metadata (versions, steps, seed), as strings.
     """
     import torch
-    from safetensors.torch import save
 
     tensors = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
@@ -52,10 +51,31 @@ def save_weights(
         "trained_on": json.dumps(trained_on),
         **(notes or {}),
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _write(path, tensors, metadata)
+
+
+def annotate_weights(path: Path, notes: dict[str, str]) -> str:
+    """Add metadata that only became known after training, such as ``temperature``; return the new SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, damaged or of another format.
+    """
+    tensors, metadata, _ = _read(path)
+    return _write(path, tensors, metadata | notes)
+
+
+def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str:
+    """Write the file, whole or not at all."""
+    from safetensors.torch import save
+
     # One entry: the library writes several in an order that changes from run to run.
     content = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    partial.replace(path)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -72,10 +92,28 @@ def read_weights(path: Path) -> tuple[CompactNetwork, dict[str, str], str]:
     WeightsError
         If the file is absent, damaged, of another format, or does not fit the architecture it names.
     """
+    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+
+    tensors, metadata, digest = _read(path)
+    values = json.loads(metadata["architecture"])
+    known = {field.name for field in fields(CompactArchitecture)}
+    entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
+    architecture = CompactArchitecture(**entries)
+    network = CompactNetwork(architecture)
+    # Counters of batches seen are not kept, and not needed to answer.
+    expected = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    misfits = sorted(set(expected) ^ set(tensors))
+    misfits += [name for name in expected if name in tensors and expected[name].shape != tensors[name].shape]
+    if misfits:
+        raise WeightsError(f"{path} does not fit the architecture it names, first at {misfits[0]!r}. Fetch it again.")
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    return network, metadata, digest
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Tensors as they are kept, metadata, and the file's SHA-256."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load
-
-    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
 
     if not path.is_file():
         raise WeightsError(f"Expected weights of the compact model at {path}, found nothing. Check the path.")
@@ -94,16 +132,4 @@ def read_weights(path: Path) -> tuple[CompactNetwork, dict[str, str], str]:
         raise WeightsError(f"{path}: its metadata is not JSON ({error}). Fetch the weights again.") from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"Expected weights of format {FORMAT!r}, {path} says {metadata.get('format')!r}.")
-    values = json.loads(metadata["architecture"])
-    known = {field.name for field in fields(CompactArchitecture)}
-    entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
-    architecture = CompactArchitecture(**entries)
-    network = CompactNetwork(architecture)
-    # Counters of batches seen are not kept, and not needed to answer.
-    expected = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
-    misfits = sorted(set(expected) ^ set(tensors))
-    misfits += [name for name in expected if name in tensors and expected[name].shape != tensors[name].shape]
-    if misfits:
-        raise WeightsError(f"{path} does not fit the architecture it names, first at {misfits[0]!r}. Fetch it again.")
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
-    return network, metadata, hashlib.sha256(content).hexdigest()
+    return tensors, metadata, hashlib.sha256(content).hexdigest()
