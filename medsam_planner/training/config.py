@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.training.evaluation_config import EvaluationConfig
 
 __all__ = ["DataConfig", "TrainingConfig", "read_config"]
 
@@ -35,10 +36,10 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """All that decides the weights."""
+    """All that decides the weights, and how they are measured."""
 
     out: Path
-    """Folder of checkpoints, TensorBoard logs and the resulting weights."""
+    """Folder of checkpoints, TensorBoard logs, the resulting weights, their evaluation and their card."""
     seed: int = 0
     steps: int = 4000
     start_from: Path | None = None
@@ -63,6 +64,10 @@ class TrainingConfig:
     """First steps are taken at `coarse_size` pixels: shapes are learnt there at half the cost."""
     dropout: float = 0.15
     data: DataConfig = field(default_factory=DataConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+_TABLES = {"data": DataConfig, "evaluation": EvaluationConfig}
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -79,18 +84,19 @@ def read_config(path: Path) -> TrainingConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
-    data = values.pop("data", {})
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a table [data], got {data!r}.")
-    config = TrainingConfig(
-        **_entries(values, TrainingConfig, path, ""), data=DataConfig(**_entries(data, DataConfig, path, "data."))
-    )
+    tables = {name: values.pop(name, {}) for name in _TABLES}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: expected a table [{name}], got {table!r}.")
+    made = {name: kind(**_entries(tables[name], kind, path, f"{name}.")) for name, kind in _TABLES.items()}
+    config = TrainingConfig(**_entries(values, TrainingConfig, path, ""), **made)
     _check(config, path)
+    config.evaluation.check(str(path))
     return config
 
 
 def _entries(values: dict[str, Any], kind: type, path: Path, prefix: str) -> dict[str, Any]:
-    known = {entry.name: entry for entry in fields(kind) if entry.name != "data"}
+    known = {entry.name: entry for entry in fields(kind) if entry.name not in _TABLES}
     for name in values:
         if name not in known:
             raise ConfigError(f"{path}: unknown entry {prefix}{name!r}; known are {', '.join(sorted(known))}.")
@@ -104,7 +110,8 @@ def _entries(values: dict[str, Any], kind: type, path: Path, prefix: str) -> dic
 
 
 def _converted(value: Any, kind: str, where: str, folder: Path) -> Any:
-    if kind.startswith("Path"):
+    kind = kind.removesuffix(" | None")
+    if kind == "Path":
         if isinstance(value, str) and value:
             return folder / Path(value).expanduser()
         raise ConfigError(f"{where}: expected a path as text, got {value!r}.")

@@ -8,7 +8,9 @@ import pytest
 
 import medsam_planner.training
 from medsam_planner.errors import ConfigError
+from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.training.config import read_config
+from medsam_planner.training.evaluation_config import PROTOCOLS
 
 
 def _written(folder: Path, text: str) -> Path:
@@ -26,6 +28,18 @@ def test_values_are_taken_and_paths_count_from_the_file(tmp_path):
     assert config.learning_rate == 1.0
     assert config.data.root == tmp_path / "../cases"
     assert config.data.held_out == ("a*",)
+
+
+def test_without_a_table_boxes_and_slices_are_measured_and_an_empty_list_measures_nothing(tmp_path):
+    assert read_config(_written(tmp_path, 'out = "run"')).evaluation.protocols == ("box", "slices")
+    chosen = read_config(
+        _written(tmp_path, 'out = "run"\n[evaluation]\nprotocols = []\nmost = 3\ncorrections = 2\nseed = 7\n')
+    ).evaluation
+    assert (chosen.protocols, chosen.most, chosen.corrections, chosen.seed) == ((), 3, 2, 7)
+
+
+def test_the_protocols_are_those_of_the_evaluation():
+    assert set(PROTOCOLS) == {protocol.value for protocol in Protocol}
 
 
 def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_acceptance_case_out():
@@ -50,6 +64,15 @@ def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_accepta
         ('out = "x"\n[data]\nshare = 1', "unknown entry data.'share'"),
         ('out = "x"\n[data]\nprocedural_share = -1.0', "shares must not be negative"),
         ('out = "x"\n[data]\nworkers = -1', "data.workers"),
+        ('out = "x"\nevaluation = true', r"table \[evaluation\]"),
+        ('out = "x"\n[evaluation]\nprotocol = "box"', "unknown entry evaluation.'protocol'"),
+        ('out = "x"\n[evaluation]\nprotocols = "box"', "evaluation.protocols: expected a value of type"),
+        ('out = "x"\n[evaluation]\nprotocols = ["boxes"]', "box, click, cvpr25, slices"),
+        ('out = "x"\n[evaluation]\nprotocols = ["box", "box"]', "each once"),
+        ('out = "x"\n[evaluation]\nmost = 0', "evaluation.most"),
+        ('out = "x"\n[evaluation]\nmost = "all"', "evaluation.most: expected a value of type int"),
+        ('out = "x"\n[evaluation]\ncorrections = -1', "evaluation.corrections"),
+        ('out = "x"\n[evaluation]\ndropout_runs = 1', "a variance needs two"),
         ('out = "x', "not valid TOML"),
     ],
 )
