@@ -1,4 +1,4 @@
-"""A front walks outward from one anchor: each slice is prompted by the mask of the slice before.
+"""A front walks outward from one anchor: each slice is prompted by the mask of the slice before, moved along with it.
 
 The rules that end a walk are stated in mm and as ratios, so that they mean the same on thick and thin slices.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.motion import moved, slice_motion_px
 from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
 
 __all__ = ["Anchor", "Front", "SliceGrid", "SlicesAcross", "StopRules", "Visit", "carried_prompt"]
@@ -38,7 +39,7 @@ class StopRules:
     """When a front must not go on. ``benchmarks/stop_rules.py`` measures what the limits do on real cases."""
 
     min_overlap: float = 0.3
-    """Share of the new mask that lies on the one before. A shrinking mask keeps it at 1: structures taper off."""
+    """Share of the new mask that lies on the one carried over. A shrinking mask keeps it at 1: structures taper off."""
     max_growth_ratio: float = 1.6
     """New over last area, per `reference_step_mm`: a leak, where the radius also grows by `max_growth_mm`."""
     max_growth_mm: float = 1.5
@@ -99,17 +100,25 @@ class Visit:
     prediction: SlicePrediction
 
 
-def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
+def carried_prompt(
+    probability: NDArray[np.float32], image: NDArray[np.float32], motion_px: tuple[int, int] = (0, 0)
+) -> SlicePrompt:
     """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
 
     Parameters
     ----------
     probability, image : (H, W) float32
         Of the neighbour; intensities as the model is shown them.
+    motion_px : (int, int)
+        By how much the structure moved since (see :func:`~medsam_planner.propagation.motion.slice_motion_px`).
     """
-    rows, columns = np.nonzero(probability > 0.5)
+    mask = moved(probability, motion_px, beyond=0.0)
+    example = moved(image, motion_px)
+    rows, columns = np.nonzero(mask > 0.5)
+    if len(rows) == 0:  # moved off the slice
+        return carried_prompt(probability, image)
     box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
-    return SlicePrompt(box=box, mask=probability, example=image)
+    return SlicePrompt(box=box, mask=mask, example=example)
 
 
 @dataclass(slots=True, eq=False)
@@ -143,11 +152,16 @@ class Front:
 
     def _visit(self, index: int) -> Visit:
         previous = self._visits[-1].prediction if self._visits else self.anchor.prediction
-        carried = carried_prompt(previous.probability, self.slices.image(index - self.direction))
+        previous_mask, image = previous.mask(), self.slices.image(index - self.direction)
+        motion_px = slice_motion_px(
+            previous_mask, image, self.slices.image(index), self.grid.pixel_mm, self.grid.step_mm
+        )
+        carried = carried_prompt(previous.probability, image, motion_px)
         prediction = self.slices.segment(index, carried)
-        mask, previous_mask = prediction.mask(), previous.mask()
+        mask = prediction.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
-        overlap = float((mask & previous_mask).sum()) / max(float(mask.sum()), 1.0)
+        on_carried = mask & (moved(previous.probability, motion_px, beyond=0.0) > 0.5)
+        overlap = float(on_carried.sum()) / max(float(mask.sum()), 1.0)
         drift: float | None = None
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))

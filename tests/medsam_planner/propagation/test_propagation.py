@@ -71,6 +71,16 @@ def test_a_box_on_any_plane_propagates_across_that_plane(affine, axis):
     assert np.array_equal(made.probability > 0.5, solid)
 
 
+def test_a_rod_that_leaves_its_own_shadow_between_two_slices_is_followed(plain_affine):
+    # Two voxels wide and two further on every slice: no section overlaps the one before.
+    solid = np.zeros((SIDE, SIDE, SIDE), dtype=bool)
+    for index in range(20, 30):
+        solid[index, 20:26, 2 * index - 24 : 2 * index - 22] = True
+    tracker, _ = tracker_of(solid, plain_affine)
+    made = tracker.run([box_around(solid, plain_affine, 24)])
+    assert np.array_equal(made.probability > 0.5, solid)
+
+
 def test_what_vanished_is_not_seeded_again(plain_affine):
     near, far = ball(plain_affine, (12, 24, 24), 7.0), ball(plain_affine, (34, 24, 24), 7.0)
     tracker, _ = tracker_of(near | far, plain_affine)
