@@ -239,7 +239,7 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
     model = load_model(arguments.model)
     unseen, seen = split_by_training(cases, model)
     tuning = seen[: arguments.tuning]
-    settings = Settings(samples=arguments.samples)
+    settings = Settings(samples=arguments.samples, uncertainty=arguments.uncertainty)
 
     def segmented(chosen: Sequence[Case]) -> dict[str, list[SegmentedObject]]:
         with watched() as progress:
@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the segmentations")
     parser.add_argument("--model", default="compact")
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--uncertainty", default="dropout", help="what the runs differ in")
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--tuning", type=int, default=10, help="patients of those trained on, to choose the scale with")
     parser.add_argument("--group", nargs="*", choices=[*GROUPS], default=[*GROUPS])

@@ -45,6 +45,7 @@ class SegmentationOptions:
 
     model: str = "compact"
     samples: int = 16
+    uncertainty: str = "dropout"
     saliency: bool = True
     triplanar: bool = False
     window: str | None = None
@@ -140,6 +141,7 @@ def segment_logs(
         log.structure: session.segment(
             structure=log.structure,
             samples=options.samples,
+            uncertainty=options.uncertainty,
             saliency=options.saliency,
             triplanar=options.triplanar,
             progress=progress,

@@ -101,7 +101,7 @@ def prompt_record(
 ) -> PromptFile:
     """The logs of the segmented structures with everything a replay needs."""
     first = next(iter(results.values())).provenance
-    shared = ("triplanar", "saliency", "rules", "normalisation", "study", "operations")
+    shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "study", "operations")
     settings = {key: first[key] for key in shared}
     settings["series"] = _series_uid(study)
     settings["mask_sha256"] = {name: result.provenance["mask_sha256"] for name, result in results.items()}

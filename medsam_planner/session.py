@@ -20,7 +20,8 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.sampling import sample_box, sample_probabilities
+from medsam_planner.propagation.sampling import sample_runs
+from medsam_planner.propagation.sources import UncertaintySource, source_named
 from medsam_planner.propagation.structure import StructurePasses, StructureTracker
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation import MaskSamples, SegmentationResult
@@ -85,6 +86,11 @@ class Session:
         self._trackers: dict[str, StructureTracker] = {}
 
     @property
+    def _temperature(self) -> float:
+        """What logits are divided by where they tell how sure the model is; the weights state it."""
+        return float(getattr(self.model, "temperature", 1.0))
+
+    @property
     def logs(self) -> dict[str, PromptLog]:
         """Prompt logs by structure, in the order the structures were begun."""
         return dict(self._logs)
@@ -139,6 +145,7 @@ class Session:
         *,
         structure: str = DEFAULT_STRUCTURE,
         samples: int = 16,
+        uncertainty: str = "dropout",
         saliency: bool = False,
         triplanar: bool = False,
         progress: Progress | None = None,
@@ -150,6 +157,9 @@ class Session:
         structure : str
         samples : int
             Stochastic runs for the uncertainty; 0 for none, else at least 2.
+        uncertainty : str
+            What they differ in: "dropout", "jitter" (of the prompts), "augment" (flips and intensities of the image),
+            "triplanar" (weights of the passes, which must be several), or several of them at once, as "dropout+jitter".
         saliency : bool
             Whether to compute the Grad-CAM volume and its faithfulness figures.
         triplanar : bool
@@ -164,18 +174,19 @@ class Session:
         Raises
         ------
         PromptError
-            If nothing says where the structure is.
+            If nothing says where the structure is, or the uncertainty has no such source.
         ZeroVarianceError
             If the stochastic runs are all the same.
         """
         if samples < 0 or samples == 1:
             raise PromptError(f"Expected 0 samples or at least 2, got {samples}: a spread needs two runs.")
+        source = source_named(uncertainty)
         tracker = self._tracker(structure)
         passes = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
         mask = passes.probability > 0.5
         maps: dict[str, Any] = {}
         if samples:
-            maps |= self._uncertainty(passes, samples, progress)
+            maps |= self._uncertainty(passes, source, samples, progress)
         if saliency and mask.any():
             maps |= self._saliency(passes, mask, progress)
         return SegmentationResult(
@@ -183,7 +194,9 @@ class Session:
             mask=volume_like(self.volume, mask),
             probability=volume_like(self.volume, passes.probability),
             trace=passes.passes[passes.axis].trace,
-            provenance=self._provenance(structure, mask, samples=samples, saliency=saliency, triplanar=triplanar),
+            provenance=self._provenance(
+                structure, mask, samples=samples, uncertainty=source.name, saliency=saliency, triplanar=triplanar
+            ),
             **maps,
         )
 
@@ -231,22 +244,19 @@ class Session:
             self._trackers[structure] = StructureTracker(self._segmenter, self.rules)
         return self._trackers[structure]
 
-    def _uncertainty(self, passes: StructurePasses, samples: int, progress: Progress | None) -> dict[str, Any]:
+    def _uncertainty(
+        self, passes: StructurePasses, source: UncertaintySource, samples: int, progress: Progress | None
+    ) -> dict[str, Any]:
         from xai.dropout import require_variance
-        from xai.uncertainty import EntropyAccumulator, boundary_spread_mm
+        from xai.uncertainty import boundary_spread_mm
 
-        box = sample_box(passes.probability)
-        runs = sample_probabilities(
-            self._segmenter, passes.passes, passes.anchors, box, samples=samples, seed=self.seed, progress=progress
-        )
-        require_variance(runs)
-        entropy = EntropyAccumulator(runs.shape[1:])
-        for run in runs:
-            entropy.add(run)
-        masks = runs > 0.5
+        runs = sample_runs(self._segmenter, passes, source, samples=samples, seed=self.seed, progress=progress)
+        require_variance(runs.logits)
+        entropy, disagreement = runs.entropy_bits(self._temperature)
+        masks, box = runs.masks(), runs.band.box
         maps: dict[str, Any] = {
-            "uncertainty": self._on_grid(entropy.predictive_entropy, box),
-            "mutual_information": self._on_grid(entropy.mutual_information, box),
+            "uncertainty": self._on_grid(entropy, box),
+            "mutual_information": self._on_grid(disagreement, box),
             "mask_samples": MaskSamples(tuple(part.start for part in box), masks, self.volume),
         }
         occupied = masks[masks.any(axis=(1, 2, 3))]
@@ -276,6 +286,7 @@ class Session:
             "model": self.model.name,
             "weights_sha256": self.model.weights_sha256,
             "normalisation": asdict(self.normalisation),
+            "temperature": self._temperature,
             "seed": self.seed,
             "rules": asdict(self.rules),
             **options,

@@ -145,7 +145,8 @@ def _signed_distance(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) ->
     surface = inside & ~binary_erosion(inside, border_value=1)
     if not surface.any():
         raise EmptyStructureError("The mask fills the whole array: its surface is outside the field of view.")
-    distance: NDArray[np.float32] = edt.edt(~surface, anisotropy=tuple(map(float, spacing)), parallel=0)
+    away = (~surface).view(np.uint8)  # the same distances as for bool, in half the time
+    distance: NDArray[np.float32] = edt.edt(away, anisotropy=tuple(map(float, spacing)), parallel=0)
     return np.where(inside, -distance, distance)
 
 

@@ -31,6 +31,8 @@ __all__ = [
     "write_calibration",
 ]
 
+_BEFORE_SOURCES = {"uncertainty": "dropout"}
+"""What calibrations and runs leave unsaid that are older than the choice."""
 Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -102,7 +104,7 @@ class Calibration(_Entry):
     weights_sha256: str
     policy: str
     segmentation: dict[str, Any]
-    """Settings that must be the same in use: samples, planes, window, seed, stop rules."""
+    """Settings that must be the same in use: samples, their source, planes, window, seed, stop rules."""
     scale: ScaleEntry
     patients: Annotated[list[CalibrationPatient], Field(min_length=1)]
     training_is_known: bool
@@ -179,11 +181,10 @@ class Calibration(_Entry):
             raise ConfigError(
                 f"Expected a calibration under the prompting policy {POLICY!r}, got {self.policy!r}. Calibrate anew."
             )
-        differ = [name for name, value in self.segmentation.items() if segmentation.get(name) != value]
+        calibrated, here = ({**_BEFORE_SOURCES, **settings} for settings in (self.segmentation, segmentation))
+        differ = [name for name, value in calibrated.items() if here.get(name) != value]
         if differ:
-            told = "; ".join(
-                f"{name}: calibrated {self.segmentation[name]!r}, here {segmentation.get(name)!r}" for name in differ
-            )
+            told = "; ".join(f"{name}: calibrated {calibrated[name]!r}, here {here.get(name)!r}" for name in differ)
             raise ConfigError(f"Expected the segmentation settings of the calibration, got others ({told}).")
 
 

@@ -35,6 +35,7 @@ class Settings:
     """How calibration patients are segmented; margins hold for structures segmented the same way."""
 
     samples: int = 16
+    uncertainty: str = "dropout"
     triplanar: bool = False
     window: str | None = None
     seed: int = 0
@@ -133,7 +134,7 @@ def _segment(structure: Structure, model: str, settings: Settings) -> dict[str, 
         session.add(policy_box(truth, study.affine, structure.case.patient, structure.name))
     except PromptError:
         return None
-    result = session.segment(samples=settings.samples, triplanar=settings.triplanar)
+    result = session.segment(samples=settings.samples, uncertainty=settings.uncertainty, triplanar=settings.triplanar)
     spread, entropy = result.boundary_spread_mm, result.uncertainty
     nothing = np.zeros(truth.shape, dtype=np.float32)
     return {

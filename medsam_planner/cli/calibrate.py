@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Model, Samples, Seed, Window
+from medsam_planner.cli.options import Model, Samples, Seed, Uncertainty, Window
 
 __all__ = ["calibrate"]
 
@@ -23,6 +23,7 @@ def calibrate(
     ] = None,
     model: Model = "compact",
     samples: Samples = 16,
+    uncertainty: Uncertainty = "dropout",
     window: Window = None,
     seed: Seed = 0,
 ) -> None:
@@ -39,7 +40,7 @@ def calibrate(
             cases,
             chosen,
             model=model,
-            settings=Settings(samples=samples, window=window, seed=seed),
+            settings=Settings(samples=samples, uncertainty=uncertainty, window=window, seed=seed),
             only=only or ("*",),
             labels=label or ("*",),
             keep=keep or out.with_name(out.stem + ".parts"),

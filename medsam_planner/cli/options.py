@@ -17,12 +17,16 @@ __all__ = [
     "Samples",
     "Seed",
     "Series",
+    "Uncertainty",
     "Window",
 ]
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
 Samples = Annotated[int, typer.Option(help="Stochastic runs for the uncertainty; 0 for none.", min=0)]
+Uncertainty = Annotated[
+    str, typer.Option(help="What the runs differ in: dropout, jitter, augment, triplanar, or several: dropout+jitter.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0)]
 Series = Annotated[str | None, typer.Option(help="Which series: its number in `inspect`, its UID or description.")]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]

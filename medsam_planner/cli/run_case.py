@@ -17,6 +17,7 @@ from medsam_planner.cli.options import (
     Samples,
     Seed,
     Series,
+    Uncertainty,
     Window,
 )
 
@@ -30,6 +31,7 @@ def run_case(
     out: Out,
     model: Model = "compact",
     samples: Samples = 16,
+    uncertainty: Uncertainty = "dropout",
     window: Window = None,
     seed: Seed = 0,
     series: Series = None,
@@ -47,7 +49,7 @@ def run_case(
     from medsam_planner.plan_review import check_case, review_segmented_case
     from prompts import read_prompt_file
 
-    options = SegmentationOptions(model=model, samples=samples, window=window, seed=seed)
+    options = SegmentationOptions(model=model, samples=samples, uncertainty=uncertainty, window=window, seed=seed)
     reading = ReadingOptions(
         series=series,
         resample_tilt=resample_tilt,

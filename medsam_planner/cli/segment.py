@@ -17,6 +17,7 @@ from medsam_planner.cli.options import (
     Samples,
     Seed,
     Series,
+    Uncertainty,
     Window,
 )
 
@@ -29,6 +30,7 @@ def segment(
     out: Out,
     model: Model = "compact",
     samples: Samples = 16,
+    uncertainty: Uncertainty = "dropout",
     saliency: Annotated[bool, typer.Option(help="Compute the Grad-CAM volume.")] = True,
     triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
     window: Window = None,
@@ -44,7 +46,13 @@ def segment(
     from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, segment_prompt_file
 
     options = SegmentationOptions(
-        model=model, samples=samples, saliency=saliency, triplanar=triplanar, window=window, seed=seed
+        model=model,
+        samples=samples,
+        uncertainty=uncertainty,
+        saliency=saliency,
+        triplanar=triplanar,
+        window=window,
+        seed=seed,
     )
     reading = ReadingOptions(
         series=series,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,22 +185,40 @@ class CompactModel:
 
         if samples < 0:
             raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
-        runs = max(samples, 1)
-        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits)[None])
-        maps = maps.to(embedding[0].device).expand(runs, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        decoder = self._network.decoder
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            pyramid = [feature.expand(runs, -1, -1, -1) for feature in embedding]
-            decoder.dropouts.train(samples > 0)
+            met = self._meet(embedding, [prompt_maps(prompt, self.size, previous_logits)])
+            self._network.decoder.dropouts.train(samples > 0)
             try:
-                logits, quality = decoder(pyramid, maps)
+                return _decoded(*self._network.decoder.ascend(met, runs=max(samples, 1)))
             finally:
-                decoder.dropouts.eval()
-        return Decoded(
-            logits=logits.cpu().numpy().astype(np.float32),
-            quality=torch.sigmoid(quality).cpu().numpy().astype(np.float32),
-        )
+                self._network.decoder.dropouts.eval()
+
+    def decode_each(
+        self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+    ) -> Decoded:
+        """The certain answer to each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
+        import torch
+
+        asked = zip(prompts, previous_logits, strict=True)
+        maps = [prompt_maps(prompt, self.size, previous) for prompt, previous in asked]
+        with torch.inference_mode():
+            return _decoded(*self._network.decoder.ascend(self._meet(embedding, maps)))
+
+    def _meet(self, embedding: Any, maps: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
+        import torch
+
+        prompts = torch.from_numpy(np.stack(maps)).to(embedding[0].device, memory_format=torch.channels_last)
+        return self._network.decoder.meet(list(embedding), prompts)
+
+
+def _decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
+    import torch
+
+    return Decoded(
+        logits=logits.cpu().numpy().astype(np.float32),
+        quality=torch.sigmoid(quality).cpu().numpy().astype(np.float32),
+    )
 
 
 def _core_rectangle(prompt: SlicePrompt) -> NDArray[np.float64] | None:

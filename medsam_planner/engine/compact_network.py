@@ -125,17 +125,29 @@ class Decoder(nn.Module):
         )
 
     def forward(self, pyramid: list[Tensor], prompts: Tensor) -> tuple[Tensor, Tensor]:
+        return self.ascend(self.meet(pyramid, prompts))
+
+    def meet(self, pyramid: list[Tensor], prompts: Tensor) -> list[Tensor]:
+        """The way down: where prompt and image have met, at every scale. Nothing is dropped on it."""
         met = []
         x = functional.pixel_unshuffle(prompts, _FOLD)
         for step, image, meeting in zip(self.prompt_steps, pyramid, self.meetings, strict=True):
             x = meeting(step(x) + image)
             met.append(x)
-        summaries: dict[int, Tensor] = {}
-        for scale in reversed(range(len(pyramid))):
-            if scale + 1 < len(pyramid):
-                x = met[scale] + functional.interpolate(
-                    self.ascents[scale](x), scale_factor=2.0, mode="bilinear", align_corners=False
-                )
+        return met
+
+    def ascend(self, met: list[Tensor], *, runs: int = 1) -> tuple[Tensor, Tensor]:
+        """The way up, with dropout; `runs` times from one meeting, whose coarsest fusion they share."""
+        coarsest = len(met) - 1
+        x = self.fusions[coarsest](met[coarsest])
+        if runs > 1:
+            x = x.expand(runs, -1, -1, -1)
+        x = self.dropouts[coarsest](x)
+        summaries = {coarsest: x}
+        for scale in reversed(range(coarsest)):
+            x = met[scale] + functional.interpolate(
+                self.ascents[scale](x), scale_factor=2.0, mode="bilinear", align_corners=False
+            )
             x = self.dropouts[scale](self.fusions[scale](x))
             summaries[scale] = x
         logits = functional.pixel_shuffle(self.mask_head(x).float(), _FOLD)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -203,6 +204,19 @@ class MedSam:
             logits = torch.cat([self._enlarge(low) for low, _ in parts])[:, 0]
             quality = torch.cat([iou for _, iou in parts])[:, 0]
         return Decoded(logits=logits.numpy(), quality=quality.clamp(0.0, 1.0).numpy())
+
+    def decode_each(
+        self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+    ) -> Decoded:
+        """The certain answer to each of several prompts, on embeddings of as many slices or on one for all."""
+        slices = embedding.split(1) if len(embedding) > 1 else [embedding] * len(prompts)
+        decoded = [
+            self.decode(one, prompt, previous_logits=previous)
+            for one, prompt, previous in zip(slices, prompts, previous_logits, strict=True)
+        ]
+        return Decoded(
+            np.concatenate([one.logits for one in decoded]), np.concatenate([one.quality for one in decoded])
+        )
 
     @property
     def explained_part(self) -> Any:

@@ -6,7 +6,7 @@ pixel. The slice of a volume across array axis `a` has the two other axes, in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,6 +110,11 @@ class PromptableModel(Protocol):
         `samples` > 0 runs that many passes with dropout active in one batch. The same `seed` drops the same channels on
         every slice, so that sample t is one coherent structure through the volume.
         """
+
+    def decode_each(
+        self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+    ) -> Decoded:
+        """The certain answer to each of several prompts, on embeddings of as many crops or on one for all."""
 
     def saliency_graph(
         self,

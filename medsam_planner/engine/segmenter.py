@@ -6,6 +6,7 @@ The work on one slice is deterministic: the same volume, weights, prompt and see
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
+from medsam_planner.engine.runs import Asked, Run, ask_again
 from medsam_planner.engine.threads import compute_threads
-from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop
+from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import Normalisation
@@ -129,37 +131,30 @@ class SliceSegmenter:
         return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]
 
     def sample(
-        self,
-        axis: int,
-        index: int,
-        prediction: SlicePrediction,
-        window: tuple[slice, slice],
-        *,
-        samples: int,
-        seed: int,
+        self, axis: int, index: int, prediction: SlicePrediction, window: tuple[slice, slice], runs: Sequence[Run]
     ) -> NDArray[np.float32]:
-        """Ask what `prediction` was asked `samples` times with dropout, on the cached embedding.
+        """Ask what `prediction` was asked once more for each run, on the cached embedding where the image is unchanged.
 
         Returns
         -------
-        (samples, h, w) float32
-            Probabilities in the pixels of `window`. Run t drops the same channels on every slice.
+        (T, h, w) float32
+            Logits in the pixels of `window`; :data:`OUTSIDE_LOGIT` where the model did not look.
         """
         shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
         crop = prediction.crop
         if crop is None:
-            return np.zeros((samples, *shape), dtype=np.float32)
+            return np.full((len(runs), *shape), OUTSIDE_LOGIT, dtype=np.float32)
         with compute_threads(1):
-            decoded = self.model.decode(
+            logits = ask_again(
+                self.model,
                 self.embedding(axis, index, crop),
-                prompt_to_crop(prediction.prompt, crop),
-                previous_logits=prediction.previous_logits,
-                samples=samples,
-                seed=seed,
+                lambda: self.crop_image(axis, index, crop),
+                _asked(prediction, crop),
+                runs,
             )
-        row, column = crop.centre_rc
-        seen = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
-        return _sigmoid(paste(decoded.logits, seen, shape, OUTSIDE_LOGIT))
+            row, column = crop.centre_rc
+            seen = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
+            return paste(logits, seen, shape, OUTSIDE_LOGIT)
 
     def image(self, axis: int, index: int) -> NDArray[np.float32]:
         """(H, W) normalised intensities of one slice; the last few are kept, as neighbours are asked for in turn."""
@@ -201,6 +196,24 @@ class SliceSegmenter:
             raise PromptError(f"Expected a slice index from 0 to {count - 1} across axis {axis}, got {index}.")
         if prompt.is_empty():
             raise PromptError("Expected a box, a click, a scribble or a mask on the slice, got none.")
+
+
+def _asked(prediction: SlicePrediction, crop: Crop) -> Asked:
+    """What a prediction answers, in model pixels, and where its structure lies: by its mask, else by the box."""
+    rows, columns = np.nonzero(prediction.mask())
+    box = prediction.prompt.box
+    low, high = np.array(crop.centre_rc), np.array(crop.centre_rc)
+    if rows.size:
+        low, high = np.array([rows.min(), columns.min()]) - 0.5, np.array([rows.max(), columns.max()]) + 0.5
+    elif box is not None:
+        low, high = np.reshape(box, (2, 2)).min(0), np.reshape(box, (2, 2)).max(0)
+    return Asked(
+        prompt_to_crop(prediction.prompt, crop),
+        prediction.previous_logits,
+        crop.size,
+        slice_to_crop((low + high) / 2, crop),
+        (high - low) / np.asarray(crop.side_rc) * crop.size,
+    )
 
 
 def _holds(crop: Crop, points: NDArray[np.float64]) -> bool:

@@ -1,25 +1,35 @@
-"""The same propagation under dropout: T masks, each one coherent structure through the volume.
+"""The same propagation again, T times: masks that are each one coherent structure through the volume.
 
-Every slice is asked again what it was asked in the deterministic pass, on its cached embedding. The walk itself is not
-repeated, so what varies between runs is the model and not the path.
+Every slice is asked again what it was asked in the deterministic pass. The walk itself is not repeated, so what varies
+between runs is what their source varies and not the path. Runs are sampled in a band around the surface; elsewhere they
+are what the deterministic pass is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.runs import Run
+from medsam_planner.engine.segmenter import OUTSIDE_LOGIT, SliceSegmenter
+from medsam_planner.errors import PromptError
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.fusion import fuse_probabilities
+from medsam_planner.propagation.sources import UncertaintySource
+from medsam_planner.propagation.structure import StructurePasses
 from medsam_planner.propagation.volume import PropagatedVolume
 
-__all__ = ["sample_box", "sample_probabilities"]
+__all__ = ["BAND_MM", "SampledRuns", "SurfaceBand", "sample_box", "sample_runs", "surface_band"]
 
+BAND_MM = 10.0
+"""Distance from the deterministic surface up to which runs are sampled."""
 _MARGIN_VOXELS = 4
 """Room around the deterministic mask in which a stochastic run may differ."""
+_UNSURE = 0.02
+"""Probabilities from here to its complement are sampled wherever they lie."""
 
 
 def sample_box(probability: NDArray[np.float32]) -> tuple[slice, slice, slice]:
@@ -27,7 +37,7 @@ def sample_box(probability: NDArray[np.float32]) -> tuple[slice, slice, slice]:
 
     Where nothing reaches a probability of 0.02 the whole grid is returned.
     """
-    inside = probability > 0.02
+    inside = probability > _UNSURE
     box = []
     for axis in range(3):
         present = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -37,34 +47,173 @@ def sample_box(probability: NDArray[np.float32]) -> tuple[slice, slice, slice]:
     return k, j, i
 
 
-def sample_probabilities(
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceBand:
+    """Where runs are sampled."""
+
+    box: tuple[slice, slice, slice]
+    inside: NDArray[np.bool_]
+    """(k, j, i) of the box."""
+
+    def numbers(self) -> NDArray[np.int32]:
+        """(k, j, i) running number of each voxel of the band, -1 off it."""
+        numbers = np.full(self.inside.shape, -1, dtype=np.int32)
+        numbers[self.inside] = np.arange(np.count_nonzero(self.inside))
+        return numbers
+
+
+def surface_band(
+    probability: NDArray[np.float32], voxel_mm: NDArray[np.float64], *, band_mm: float = BAND_MM
+) -> SurfaceBand:
+    """Voxels within `band_mm` of the surface of what is more likely inside than not, and all that are unsure.
+
+    Without a surface it is the whole box.
+    """
+    from xai.errors import EmptyStructureError
+    from xai.surface import signed_distance_mm
+
+    box = sample_box(probability)
+    part = probability[box]
+    try:
+        near = np.abs(signed_distance_mm(part > 0.5, voxel_mm)) <= band_mm
+    except EmptyStructureError:
+        near = np.ones(part.shape, dtype=bool)
+    return SurfaceBand(box, near | ((part > _UNSURE) & (part < 1 - _UNSURE)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampledRuns:
+    """T stochastic runs of one structure."""
+
+    band: SurfaceBand
+    logits: NDArray[np.float16]
+    """(T, N) on the voxels of the band, in array order, fused over the passes as the deterministic ones were."""
+    probability: NDArray[np.float32]
+    """(k, j, i) deterministic, in the band's box."""
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(T, k, j, i) mask of each run in the box."""
+        masks = np.repeat((self.probability > 0.5)[None], len(self.logits), axis=0)
+        masks.reshape(len(masks), -1)[:, np.flatnonzero(self.band.inside)] = self.logits > 0
+        return masks
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """(T, k, j, i) of each run in the box."""
+        whole = np.repeat(self.probability[None], len(self.logits), axis=0)
+        whole.reshape(len(whole), -1)[:, np.flatnonzero(self.band.inside)] = _tempered(
+            self.logits.astype(np.float32), 1
+        )
+        return whole
+
+    def entropy_bits(self, temperature: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(k, j, i) predictive entropy and mutual information, of probabilities whose logits are divided by a
+        temperature. Off the band there is no disagreement, and the entropy is that of the deterministic answer."""
+        from xai.uncertainty import EntropyAccumulator, predictive_entropy
+
+        found = EntropyAccumulator(self.logits.shape[1:])
+        for run in self.logits:
+            found.add(_tempered(run.astype(np.float32), temperature))
+        entropy = predictive_entropy([_tempered(_logit(self.probability), temperature)])
+        disagreement = np.zeros_like(entropy)
+        entropy[self.band.inside] = found.predictive_entropy
+        disagreement[self.band.inside] = found.mutual_information
+        return entropy, disagreement
+
+
+def sample_runs(
     segmenter: SliceSegmenter,
-    passes: Mapping[int, PropagatedVolume],
-    anchors: Mapping[int, Sequence[int]],
-    box: tuple[slice, slice, slice],
+    passes: StructurePasses,
+    source: UncertaintySource,
     *,
     samples: int,
     seed: int,
+    band_mm: float = BAND_MM,
     progress: Progress | None = None,
-) -> NDArray[np.float16]:
-    """Probabilities of `samples` stochastic runs inside `box`, fused over the passes as the deterministic ones were.
+) -> SampledRuns:
+    """Ask again, in a band around the surface.
 
-    Returns
-    -------
-    (samples, k, j, i) float16
-        Two bytes a voxel and run: 16 runs of a 256 × 256 × 100 box take 210 MB for each plane.
+    Memory: two bytes for each run and voxel of the band, six with several passes.
+
+    Raises
+    ------
+    PromptError
+        If the source weighs passes across several planes and there is one.
     """
-    shape = tuple(part.stop - part.start for part in box)
-    by_axis: dict[int, NDArray[np.float16]] = {}
-    for axis, propagated in passes.items():
-        runs = np.zeros((samples, *shape), dtype=np.float16)
-        across = np.moveaxis(runs, axis + 1, 1)
-        rows, columns = (part for other, part in enumerate(box) if other != axis)
-        inside = [index for index in propagated.predictions if box[axis].start <= index < box[axis].stop]
-        for index in track(sorted(inside), f"dropout runs across axis {axis}", progress):
-            prediction = propagated.predictions[index]
-            across[:, index - box[axis].start] = segmenter.sample(
-                axis, index, prediction, (rows, columns), samples=samples, seed=seed
-            )
-        by_axis[axis] = runs
-    return fuse_probabilities(by_axis, anchors, first_index=[part.start for part in box])
+    runs = source.runs(samples, seed)
+    if len(passes.passes) == 1 and any(run.pass_weights is not None for run in runs):
+        raise PromptError(
+            f"Expected passes across several planes for the uncertainty {source.name!r}, got one: segment with "
+            "triplanar, or take another source."
+        )
+    band = surface_band(passes.probability, spacing_mm(segmenter.volume.affine), band_mm=band_mm)
+    asked = _Asking(segmenter, band, runs, source.name, progress)
+    if len(passes.passes) == 1:
+        logits = np.full((samples, np.count_nonzero(band.inside)), OUTSIDE_LOGIT, dtype=np.float16)
+        ((axis, propagated),) = passes.passes.items()
+        for voxels, answer in asked.across(axis, propagated):
+            logits[:, voxels] = answer
+    else:
+        logits = _fused(asked, passes)
+    return SampledRuns(band, logits, passes.probability[band.box])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asking:
+    segmenter: SliceSegmenter
+    band: SurfaceBand
+    runs: Sequence[Run]
+    name: str
+    progress: Progress | None
+
+    def across(
+        self, axis: int, propagated: PropagatedVolume
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Slice by slice: numbers of its voxels in the band, and (T, N) logits there."""
+        box = self.band.box
+        numbers = np.moveaxis(self.band.numbers(), axis, 0)
+        origin = [part.start for other, part in enumerate(box) if other != axis]
+        inside = [index for index in sorted(propagated.predictions) if box[axis].start <= index < box[axis].stop]
+        for index in track(inside, f"{self.name} runs across axis {axis}", self.progress):
+            here = numbers[index - box[axis].start]
+            rows, columns = np.nonzero(here >= 0)
+            if rows.size == 0:
+                continue
+            low, high = (rows.min(), columns.min()), (rows.max() + 1, columns.max() + 1)
+            row, column = (slice(int(o + a), int(o + b)) for o, a, b in zip(origin, low, high, strict=True))
+            answer = self.segmenter.sample(axis, index, propagated.predictions[index], (row, column), self.runs)
+            yield here[rows, columns], answer[:, rows - low[0], columns - low[1]]
+
+
+def _fused(asked: _Asking, passes: StructurePasses) -> NDArray[np.float16]:
+    """Mean of the passes, weighed as each run says; prompted slices keep the answer of their own pass."""
+    inside = asked.band.inside
+    owner = np.full(inside.shape, -1)
+    for axis, indices in passes.anchors.items():
+        start = asked.band.box[axis].start
+        prompted = [index - start for index in indices if 0 <= index - start < inside.shape[axis]]
+        np.moveaxis(owner, axis, 0)[prompted] = axis
+    owners = owner[inside]
+    axes = tuple(passes.passes)
+    weights = np.array([[(run.pass_weights or (1.0, 1.0, 1.0))[axis] for axis in axes] for run in asked.runs])
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean = np.zeros((len(asked.runs), len(owners)), dtype=np.float32)
+    for order, (axis, propagated) in enumerate(passes.passes.items()):
+        for voxels, answer in asked.across(axis, propagated):
+            own = owners[voxels]
+            share = np.where(own < 0, weights[:, order, None], own == axis)
+            mean[:, voxels] += share.astype(np.float32) * _sigmoid(answer)
+    return np.stack([_logit(run).astype(np.float16) for run in mean])
+
+
+def _tempered(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Probabilities; 0 where the model did not look, at any temperature."""
+    return np.where(logits <= OUTSIDE_LOGIT, np.float32(0), _sigmoid(logits / np.float32(temperature)))
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    bounded = np.clip(probability, 1e-30, 1 - 6e-8)
+    return np.asarray(np.maximum(np.log(bounded) - np.log1p(-bounded), OUTSIDE_LOGIT), dtype=np.float32)

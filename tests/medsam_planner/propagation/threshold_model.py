@@ -67,3 +67,11 @@ class ThresholdModel:
             keep = np.setdiff1d(np.unique(parts[asked]), [0, *np.unique(parts[banned])])
             logits.append(np.where(np.isin(parts, keep), 8.0, -8.0))
         return Decoded(np.stack(logits).astype(np.float32), np.full(len(logits), self.quality, dtype=np.float32))
+
+    def decode_each(self, embedding, prompts, previous_logits) -> Decoded:
+        images = embedding.split(1) if len(embedding) > 1 else [embedding] * len(prompts)
+        decoded = [
+            self.decode(image, prompt, previous_logits=previous)
+            for image, prompt, previous in zip(images, prompts, previous_logits, strict=True)
+        ]
+        return Decoded(*(np.concatenate([getattr(one, part) for one in decoded]) for part in ("logits", "quality")))

@@ -1,0 +1,177 @@
+"""Sources of uncertainty: what the stochastic runs of one structure do differently.
+
+A source draws whole runs, not voxels. What a run draws holds on every slice, so that its mask is one coherent structure
+and the planner gets masks that are wrong together, as real ones are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from medsam_planner.engine.runs import ImageChange, Jitter, Run
+from medsam_planner.errors import PromptError
+
+__all__ = [
+    "SOURCES",
+    "Augmentation",
+    "Dropout",
+    "Mixture",
+    "PromptJitter",
+    "Triplanar",
+    "UncertaintySource",
+    "source_named",
+]
+
+_VIEWS = 4
+"""Prompts and images that the runs of a mixture with dropout share."""
+
+
+class UncertaintySource(Protocol):
+    """Where the differences between runs come from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in options, records and calibrations."""
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Draw that many runs; the same for the same seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """Channels of the decoder are dropped, others in each run: what the weights are unsure of."""
+
+    name: str = "dropout"
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Runs that differ in the dropped channels alone."""
+        return (Run(dropout_seed=seed),) * samples
+
+
+@dataclass(frozen=True, slots=True)
+class PromptJitter:
+    """Box, clicks and carried masks are moved, grown and shrunk together: what another hand would have drawn."""
+
+    name: str = "jitter"
+    share: float = 0.05
+    """Standard deviation of the shift along rows and columns, as a share of the structure's extent on the slice, and of
+    the logarithm of the growth: a box 60 pixels wide moves by about 3. Twice that is a loose box."""
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Runs that differ in the prompt alone."""
+        draws = (generator.normal(0.0, self.share, 3) for generator in _generators(samples, seed, 1))
+        return tuple(Run(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in draws)
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """The image is turned over, its grey values are bent, noise is added: what another scan would have shown.
+
+    References
+    ----------
+    .. [1] Wang et al., Aleatoric uncertainty estimation with test-time augmentation for medical image segmentation,
+       Neurocomputing 338, 2019, doi:10.1016/j.neucom.2019.01.103.
+    """
+
+    name: str = "augment"
+    gamma_spread: float = 0.25
+    """Standard deviation of the logarithm of gamma."""
+    noise: float = 0.03
+    """Largest standard deviation of the noise, as a share of the range of the field's intensities."""
+    flips: bool = True
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Runs that differ in the image alone."""
+        return tuple(Run(change=self._change(generator)) for generator in _generators(samples, seed, 2))
+
+    def _change(self, generator: np.random.Generator) -> ImageChange:
+        rows, columns = generator.integers(2, size=2)
+        return ImageChange(
+            flip=(self.flips and bool(rows), self.flips and bool(columns)),
+            gamma=float(np.exp(generator.normal(0.0, self.gamma_spread))),
+            noise=float(generator.uniform(0.0, self.noise)),
+            noise_seed=int(generator.integers(2**31)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Triplanar:
+    """Each run weighs the passes across the planes in another way: what the planes disagree about.
+
+    The weights are uniform over all shares that add up to one. Costs nothing but the passes.
+    """
+
+    name: str = "triplanar"
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Runs that differ in the weights of the passes alone."""
+        drawn = (generator.dirichlet(np.ones(3)) for generator in _generators(samples, seed, 3))
+        return tuple(Run(pass_weights=(float(w[0]), float(w[1]), float(w[2]))) for w in drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Every run differs in all of several ways at once.
+
+    With dropout among them, four views (prompts and images) are shared by the runs, each of which drops channels of its
+    own: the way down to where dropout sits is then walked four times and not once for every run.
+    """
+
+    parts: tuple[UncertaintySource, ...]
+
+    @property
+    def name(self) -> str:
+        """Names of the parts, joined by a plus."""
+        return "+".join(part.name for part in self.parts)
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Runs that differ in everything the parts differ in."""
+        drawn = [part.runs(samples, seed) for part in self.parts]
+        return tuple(self._merged(drawn, number, seed) for number in range(samples))
+
+    def _merged(self, drawn: Sequence[tuple[Run, ...]], number: int, seed: int) -> Run:
+        drops = any(runs[number].dropout_seed is not None for runs in drawn)
+        view = number % _VIEWS if drops else number
+        merged = Run(dropout_seed=seed * _VIEWS + view) if drops else Run()
+        for runs in drawn:
+            merged = replace(
+                merged,
+                jitter=merged.jitter or runs[view].jitter,
+                change=merged.change or runs[view].change,
+                pass_weights=merged.pass_weights or runs[number].pass_weights,
+            )
+        return merged
+
+
+SOURCES: dict[str, UncertaintySource] = {
+    source.name: source for source in (Dropout(), PromptJitter(), Augmentation(), Triplanar())
+}
+"""By name."""
+
+
+def source_named(name: str) -> UncertaintySource:
+    """The source of that name; names joined by a plus make a mixture.
+
+    Raises
+    ------
+    PromptError
+        If a name is unknown or given twice.
+    """
+    names = name.split("+")
+    unknown = [part for part in names if part not in SOURCES]
+    if unknown or len(set(names)) < len(names):
+        raise PromptError(
+            f"Expected a source of uncertainty ({', '.join(SOURCES)}) or several different ones joined by a plus, got "
+            f"{name!r}."
+        )
+    parts = tuple(SOURCES[part] for part in names)
+    return parts[0] if len(parts) == 1 else Mixture(parts)
+
+
+def _generators(samples: int, seed: int, source: int) -> Sequence[np.random.Generator]:
+    """One for each run, so that eight runs are the first eight of sixteen."""
+    return [np.random.default_rng((seed, source, number)) for number in range(samples)]
