@@ -1,4 +1,4 @@
-"""``medsam-planner train CONFIG``: from data to weights and their card."""
+"""``medsam-planner train CONFIG``: from data to measured weights and their card."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ __all__ = ["train"]
 
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file; see medsam_planner/training/compact.toml.")],
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint of the same configuration.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where the same file was left, in training or in the evaluation.")
+    ] = False,
 ) -> None:
-    """Train the compact model, resumably."""
+    """Train the compact model, measure it on cases held back, and write its card; resumably."""
     from medsam_planner.cli.console import say, watched
-    from medsam_planner.training import train_from_file
+    from medsam_planner.model_card import train_and_describe
 
     with watched() as progress:
-        weights = train_from_file(config, resume=resume, progress=progress)
-    say(f"Weights: {weights}")
+        made = train_and_describe(config, resume=resume, progress=progress)
+    say(f"Weights: {made.weights}")
+    say(f"Card: {made.card}")

@@ -6,6 +6,7 @@ and, where known, ``subject``, ``anatomy`` and ``label_names``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from medsam_planner.volumes import StudyVolume
 __all__ = [
     "Case",
     "Structure",
+    "files_sha256",
     "find_cases",
     "label_values",
     "read_structures",
@@ -189,6 +191,14 @@ def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.asarray(parts == int(sizes.argmax()))
+
+
+def files_sha256(case: Case) -> str:
+    """Hash of image and labels: another one asks for the case again."""
+    digest = hashlib.sha256()
+    for name in ("image.nii.gz", "labels.nii.gz"):
+        digest.update((case.folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 def trained_on(model: Any) -> tuple[str, ...] | None:

@@ -1,8 +1,9 @@
-"""Slices of a structure with the outlines of truth and prediction, for the page."""
+"""Slices of a structure with the outlines of truth and prediction, for the page and for the card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import highdicom
@@ -18,7 +19,7 @@ from medsam_planner.report.slice_figures import outline_path, scale_bar
 from medsam_planner.report.wording import number, slice_number
 from medsam_planner.volumes import volume_like
 
-__all__ = ["FOUND_COLOUR", "TRUTH_COLOUR", "panels_of", "slice_plane"]
+__all__ = ["FOUND_COLOUR", "TRUTH_COLOUR", "ShownSlice", "panels_of", "shown_slices", "slice_plane"]
 
 TRUTH_COLOUR = "#35d0ff"
 FOUND_COLOUR = "#ffa028"
@@ -67,58 +68,74 @@ def slice_plane(affine: NDArray[np.float64], axis: int, index: int, low: Any, hi
     )
 
 
-def panels_of(record: Mapping[str, Any], image: highdicom.Volume, finished: FinishedStructures) -> list[Panel]:
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownSlice:
+    """A slice of an answer, with the truth, on the picture's pixels."""
+
+    index: int
+    plane: Plane
+    grey: NDArray[np.float32]
+    """(rows, columns), NaN outside the study."""
+    window: tuple[float, float]
+    truth: NDArray[np.float32]
+    """(rows, columns), outlined at one half."""
+    found: NDArray[np.float32]
+    note: str
+
+
+def shown_slices(record: Mapping[str, Any], image: highdicom.Volume, finished: FinishedStructures) -> list[ShownSlice]:
     """The prompted slice after the first prompt, and the slice with most wrong voxels after the last correction."""
     truth, first, final = (finished.mask(record["key"], name) for name in ("truth", "first", "final"))
     axis, prompted = record["axis"], record["slice_index"]
     others = tuple(other for other in range(3) if other != axis)
     worst = int(np.argmax((truth != final).sum(axis=others)))
-    figures = record["figures"]
+    slice_dice, final_dice = (number(record["figures"][name], 2) for name in ("slice_dice", "final_dice"))
     return [
-        _panel(record, image, truth, first, prompted, f"after the first prompt: {_said(figures['slice_dice'])}"),
-        _panel(
-            record,
-            image,
-            truth,
-            final,
-            worst,
-            f"most errors after the last correction; in 3D {_said(figures['final_dice'])}",
-        ),
+        _shown(image, axis, prompted, truth, first, f"after the first prompt: Dice {slice_dice}"),
+        _shown(image, axis, worst, truth, final, f"most errors after the last correction; in 3D Dice {final_dice}"),
     ]
 
 
-def _said(dice: float | None) -> str:
-    return f"Dice {number(dice, 2)}"
+def panels_of(record: Mapping[str, Any], image: highdicom.Volume, finished: FinishedStructures) -> list[Panel]:
+    """:func:`shown_slices` for the page."""
+    return [_panel(record, image, shown) for shown in shown_slices(record, image, finished)]
 
 
-def _panel(
-    record: Mapping[str, Any],
-    image: highdicom.Volume,
-    truth: NDArray[np.bool_],
-    found: NDArray[np.bool_],
-    index: int,
-    note: str,
-) -> Panel:
-    axis = record["axis"]
+def _shown(
+    image: highdicom.Volume, axis: int, index: int, truth: NDArray[np.bool_], found: NDArray[np.bool_], note: str
+) -> ShownSlice:
     seen = np.argwhere((truth | found).take(index, axis=axis))
     whole = seen if len(seen) else np.argwhere(truth.any(axis=axis))
     low, high = (np.insert(corner, axis, index) for corner in (whole.min(axis=0), whole.max(axis=0)))
     plane = slice_plane(image.affine, axis, index, low, high)
     grey = sample_plane(image, plane)
-    window = np.nanpercentile(grey, (1, 99))
+    low_grey, high_grey = (float(value) for value in np.nanpercentile(grey, (1, 99)))
+    return ShownSlice(
+        index=index,
+        plane=plane,
+        grey=grey,
+        window=(low_grey, max(high_grey, low_grey + 1e-6)),
+        truth=sample_plane(volume_like(image, truth), plane),
+        found=sample_plane(volume_like(image, found), plane),
+        note=note,
+    )
+
+
+def _panel(record: Mapping[str, Any], image: highdicom.Volume, shown: ShownSlice) -> Panel:
+    plane = shown.plane
     strokes = []
-    for name, mask, colour in (("truth", truth, TRUTH_COLOUR), ("prediction", found, FOUND_COLOUR)):
-        path = outline_path(sample_plane(volume_like(image, mask), plane), 0.5)
+    for name, mask, colour in (("truth", shown.truth, TRUTH_COLOUR), ("prediction", shown.found, FOUND_COLOUR)):
+        path = outline_path(mask, 0.5)
         if path:
             strokes.append(Stroke("mask", path, colour, name))
-    if index == record["slice_index"]:
+    if shown.index == record["slice_index"]:
         strokes += _prompt_strokes(record, image.affine, plane)
     return Panel(
-        title=f"Slice {slice_number(index)} of {truth.shape[axis]}",
-        note=note,
+        title=f"Slice {slice_number(shown.index)} of {image.spatial_shape[record['axis']]}",
+        note=shown.note,
         columns=plane.size[0],
         rows=plane.size[1],
-        grey=grey_uri(grey, (float(window[0]), float(max(window[1], window[0] + 1e-6)))),
+        grey=grey_uri(shown.grey, shown.window),
         layers=(),
         strokes=tuple(strokes),
         markers=(),

@@ -95,20 +95,29 @@ class FinishedStructures:
 
     def keep(self, record: Mapping[str, Any], masks: Mapping[str, StoredMask]) -> None:
         """Write a structure's masks, then its record: what has a record is finished."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, stored in masks.items():
+            arrays |= {f"{name}.{part}": np.asarray(value) for part, value in asdict(stored).items()}
+        self.keep_arrays(record, arrays)
+
+    def keep_arrays(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """The same with any arrays; see :meth:`arrays`."""
         path = self._path(record["key"], ".npz")
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         with partial.open("wb") as file:
-            arrays: dict[str, Any] = {}
-            for name, stored in masks.items():
-                arrays |= {f"{name}.{part}": np.asarray(value) for part, value in asdict(stored).items()}
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         partial.replace(path)
         write_json(self._path(record["key"], ".json"), dict(record))
 
+    def arrays(self, key: str) -> dict[str, NDArray[Any]]:
+        """All arrays kept of a structure."""
+        with np.load(self._path(key, ".npz"), allow_pickle=False) as stored:
+            return dict(stored)
+
     def mask(self, key: str, name: str) -> NDArray[np.bool_]:
         """A kept mask on its grid."""
-        with np.load(self._path(key, ".npz"), allow_pickle=False) as stored:
-            low, mask, shape = (stored[f"{name}.{part}"] for part in ("low_index", "mask", "shape"))
+        stored = self.arrays(key)
+        low, mask, shape = (stored[f"{name}.{part}"] for part in ("low_index", "mask", "shape"))
         return StoredMask(tuple(low.tolist()), mask, tuple(shape.tolist())).whole()
 
     def _path(self, key: str, suffix: str) -> Path:

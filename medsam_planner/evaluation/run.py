@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.evaluation.cases import (
     Case,
     Structure,
+    files_sha256,
     find_cases,
     label_values,
     read_structures,
@@ -105,6 +105,10 @@ class Evaluated:
     cautions: list[str]
     against: str | None
     page: Path
+    cases: dict[str, Case]
+    """Those asked for, by name."""
+    finished: FinishedStructures
+    """Where the masks are."""
 
 
 def choose_cases(
@@ -185,7 +189,7 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
     write_csv(out / "evaluation.csv", records)
     cases = {case.name: case for case in chosen.cases}
     page = write_page(out / "evaluation.html", document, rows, finished, cases, worst=options.worst)
-    return Evaluated(records, rows, cautions, options.against, page)
+    return Evaluated(records, rows, cautions, options.against, page, cases, finished)
 
 
 def _late(records: list[dict[str, Any]], protocol: Protocol) -> list[str]:
@@ -228,9 +232,9 @@ def _records(
         for case in chosen.cases
         for structure in read_structures(case, most=options.most, largest_part=not whole)
     )
-    files_sha256 = {case.name: _files_sha256(case) for case in chosen.cases}
+    hashes = {case.name: files_sha256(case) for case in chosen.cases}
     for structure in track(structures, "structures", progress, total=total):
-        files = files_sha256[structure.case.name]
+        files = hashes[structure.case.name]
         record = finished.find(structure.key, files)
         if record is None:
             record, masks = _asked(structure, options, files)
@@ -239,14 +243,14 @@ def _records(
 
 
 def _asked(
-    structure: Structure, options: EvaluationOptions, files_sha256: str
+    structure: Structure, options: EvaluationOptions, files: str
 ) -> tuple[dict[str, Any], dict[str, StoredMask]]:
     """Ask the weights, and those compared with, for one structure."""
     case, asked = structure.case, first_prompts(structure, options.protocol, options.seed)
     answer, first, final = _answer(structure, options, options.model, asked)
     record: dict[str, Any] = {
         "key": structure.key,
-        "files_sha256": files_sha256,
+        "files_sha256": files,
         "case": case.name,
         "patient": case.patient,
         "modality": case.modality,
@@ -282,10 +286,3 @@ def _answer(
 ) -> tuple[Answer, NDArray[np.bool_], NDArray[np.bool_]]:
     session = Session(structure.volume, model, seed=options.seed)
     return ask(session, structure, asked, corrections=options.corrections, triplanar=options.triplanar)
-
-
-def _files_sha256(case: Case) -> str:
-    digest = hashlib.sha256()
-    for name in ("image.nii.gz", "labels.nii.gz"):
-        digest.update((case.folder / name).read_bytes())
-    return digest.hexdigest()

@@ -13,6 +13,7 @@ import numpy as np
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
 from medsam_planner.evaluation.cases import trained_on
+from medsam_planner.evaluation.records import code_sha256
 from medsam_planner.evaluation.run import EvaluationOptions, choose_cases
 from medsam_planner.evaluation.slices import EndQuality, SliceScores, end_quality, score_slices, slice_table
 from medsam_planner.progress import Progress, track
@@ -62,7 +63,12 @@ def evaluate_slices(
         {
             "schema_version": 1,
             "protocol": options.protocol.value,
-            "settings": {"seed": options.seed, "most": options.most, "only": list(options.only)},
+            "settings": {
+                "seed": options.seed,
+                "most": options.most,
+                "only": list(options.only),
+                "code_sha256": code_sha256(),
+            },
             "provenance": {
                 "model": options.model,
                 "weights_sha256": model.weights_sha256,

@@ -12,10 +12,26 @@ from medsam_planner.evaluation.figures import figures_shown
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.statistics import Estimate, PairedDifference, mean_over_patients, paired_difference
 
-__all__ = ["GroupSummary", "class_means", "summarise", "summary_text"]
+__all__ = ["HEADLINE", "GroupSummary", "class_means", "estimate_text", "summarise", "summary_text"]
 
 Record = Mapping[str, Any]
 _SIZES_FIRST = ("small", "medium", "large")
+HEADLINE = {
+    Protocol.BOX: (
+        ("slice_dice", "slice Dice"),
+        ("first_dice", "3D first Dice"),
+        ("final_dice", "3D final Dice"),
+        ("final_surface_dice_2mm", "3D final NSD 2 mm"),
+    ),
+    Protocol.CVPR25: (
+        ("challenge_dsc_auc", "DSC AUC of 4"),
+        ("challenge_nsd_auc", "NSD AUC of 4"),
+        ("challenge_dsc_final", "DSC final"),
+        ("challenge_nsd_final", "NSD final"),
+    ),
+}
+HEADLINE[Protocol.CLICK] = HEADLINE[Protocol.BOX]
+"""The figures that stand first: name and label by protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +172,7 @@ def _plain_mean(values: Sequence[float | None]) -> float | None:
 
 def summary_text(rows: Sequence[GroupSummary], protocol: Protocol, *, against: str | None = None) -> str:
     """The headline as lines for a terminal."""
-    columns = _HEADLINE[protocol]
+    columns = HEADLINE[protocol]
     width = 2 + max(len(row.name) for row in rows)
     head = "group".ljust(width) + "structures patients" + "ellipse, slice".rjust(22)
     head += "".join(label.rjust(22) for _, label in columns)
@@ -164,34 +180,18 @@ def summary_text(rows: Sequence[GroupSummary], protocol: Protocol, *, against: s
     for row in rows:
         if row.kind == "case":
             continue
-        cells = [f"{row.structures:10d}{row.patients:9d}", _cell(row.ellipse, 22)]
-        cells += [_cell(row.figures.get(name), 22) for name, _ in columns]
+        cells = [f"{row.structures:10d}{row.patients:9d}", estimate_text(row.ellipse).rjust(22)]
+        cells += [estimate_text(row.figures.get(name)).rjust(22) for name, _ in columns]
         lines.append(row.name.ljust(width) + "".join(cells))
         if row.over_against:
-            other = [_cell(row.against.get(name), 22) for name, _ in columns]
+            other = [estimate_text(row.against.get(name)).rjust(22) for name, _ in columns]
             lines.append(f"  {against or 'baseline'}".ljust(width) + " " * 41 + "".join(other))
     return "\n".join(lines)
 
 
-_HEADLINE = {
-    Protocol.BOX: (
-        ("slice_dice", "slice Dice"),
-        ("first_dice", "3D first Dice"),
-        ("final_dice", "3D final Dice"),
-        ("final_surface_dice_2mm", "3D final NSD 2 mm"),
-    ),
-    Protocol.CVPR25: (
-        ("challenge_dsc_auc", "DSC AUC of 4"),
-        ("challenge_nsd_auc", "NSD AUC of 4"),
-        ("challenge_dsc_final", "DSC final"),
-        ("challenge_nsd_final", "NSD final"),
-    ),
-}
-_HEADLINE[Protocol.CLICK] = _HEADLINE[Protocol.BOX]
-
-
-def _cell(estimate: Estimate | None, width: int) -> str:
+def estimate_text(estimate: Estimate | None) -> str:
+    """Mean and, where there is one, its interval."""
     if estimate is None:
-        return "–".rjust(width)
+        return "–"
     interval = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f"{estimate.mean:.3f}{interval}".rjust(width)
+    return f"{estimate.mean:.3f}{interval}"

@@ -1,0 +1,53 @@
+"""Writing a drawn case as a reader of cases finds real ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.run_folder import open_run_folder
+
+__all__ = ["write_case"]
+
+_BRIGHTEST = 1000
+
+
+def write_case(
+    folder: Path, image: NDArray[np.float32], labels: NDArray[np.uint8], *, anatomy: str, names: dict[int, str]
+) -> Path:
+    """Write ``image.nii.gz``, ``labels.nii.gz`` and ``meta.json``; the same arrays give the same bytes.
+
+    Parameters
+    ----------
+    folder : Path
+        Its name becomes the patient's.
+    image : (K, J, I) float
+        In any unit: it is stretched to whole numbers from 1 to 1000, since readers of MR take 0 for air.
+    labels : (K, J, I) uint8
+    anatomy : str
+        What the case shows; a semicolon ends the part that groups it with others.
+    names : dict of int to str
+        Of the labels.
+    """
+    import nibabel
+
+    open_run_folder(folder)
+    low, high = float(image.min()), float(image.max())
+    stretched = 1 + (_BRIGHTEST - 1) * (image - low) / max(high - low, 1e-6)
+    for name, array in (("image", np.rint(stretched).astype(np.int16)), ("labels", labels)):
+        file = nibabel.nifti1.Nifti1Image(array, np.eye(4))
+        (folder / f"{name}.nii.gz").write_bytes(gzip.compress(file.to_bytes(), mtime=0))
+    meta: dict[str, Any] = {
+        "subject": folder.name,
+        "modality": "MR, drawn",
+        "anatomy": anatomy,
+        "licence": "Apache-2.0",
+        "label_names": {str(label): name for label, name in names.items()},
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    return folder

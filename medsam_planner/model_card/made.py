@@ -1,0 +1,49 @@
+"""The whole way from a training file to weights and their card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsam_planner.model_card.card import write_card
+from medsam_planner.model_card.measured import measure
+from medsam_planner.progress import Progress
+from medsam_planner.training.config import read_config
+
+__all__ = ["Made", "train_and_describe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What lies in the output folder in the end."""
+
+    weights: Path
+    """``compact.safetensors``"""
+    card: Path
+    """``compact.md``, beside its pictures."""
+
+
+def train_and_describe(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Made:
+    """Train as a TOML file says, measure the weights on what they never saw, and write their card.
+
+    Parameters
+    ----------
+    path : Path
+        TOML file; :class:`~medsam_planner.training.config.TrainingConfig` says what may stand in it.
+    resume : bool
+        Go on where the same file was left: in training, or in the evaluation of finished weights.
+    progress : Progress, optional
+
+    Raises
+    ------
+    ConfigError
+        If the file is wrong, a run lies in its folder and `resume` is not set, or there is nothing to measure on.
+    OperationCancelledError
+        When the watcher asked to stop; what was done is kept.
+    """
+    from medsam_planner.training.loop import train
+
+    config = read_config(path)
+    weights = train(config, resume=resume, progress=progress)
+    measured = measure(weights, config, progress=progress)
+    return Made(weights, write_card(weights, config, path.read_text(encoding="utf-8"), measured))

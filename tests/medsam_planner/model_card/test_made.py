@@ -1,0 +1,139 @@
+"""The command on procedural anatomy: a tiny network is trained, measured and described, with a break in between."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+
+from medsam_planner.cli.app import run
+from medsam_planner.engine.compact import CompactModel
+from medsam_planner.errors import OperationCancelledError
+from medsam_planner.model_card import train_and_describe
+
+FILE = """\
+out = "run"
+steps = 3
+batch = 2
+size = 32
+bfloat16 = false
+encoder_widths = [8, 16]
+decoder_widths = [8, 16]
+encoder_blocks = [0, 1]
+
+[data]
+root = "absent"
+procedural_pool = 1
+procedural_side = 36
+workers = 0
+
+[evaluation]
+most = 1
+corrections = 1
+dropout_runs = 2
+procedural_cases = 2
+"""
+
+
+class _StopInEvaluation:
+    """A watcher that has had enough once a structure has been answered."""
+
+    is_cancelled = False
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        self.is_cancelled = stage == "structures" and done == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run that was stopped in its evaluation and then resumed."""
+    place = tmp_path_factory.mktemp("made")
+    (place / "tiny.toml").write_text(FILE)
+    with pytest.raises(OperationCancelledError, match="structures"):
+        train_and_describe(place / "tiny.toml", progress=_StopInEvaluation())
+    assert not (place / "run" / "compact.md").exists()
+    (kept,) = (place / "run" / "evaluation").glob("box-*/finished/procedural_000__*.json")
+    before = kept.stat().st_mtime_ns
+    assert run(["train", str(place / "tiny.toml"), "--resume"]) == 0
+    assert kept.stat().st_mtime_ns == before
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def card(folder):
+    return (folder / "compact.md").read_text()
+
+
+def figures(folder, name):
+    (path,) = (folder / "evaluation").glob(f"{name}-*/*.json")
+    return json.loads(path.read_text())
+
+
+def test_the_figures_are_of_the_weights_that_lie_there(folder, card):
+    digest = CompactModel(folder / "compact.safetensors").weights_sha256
+    assert figures(folder, "box")["settings"]["weights_sha256"] == digest
+    assert figures(folder, "slices")["provenance"]["weights_sha256"] == digest
+    assert digest in card
+
+
+def test_every_table_stands_on_the_card_as_the_evaluation_has_it(folder, card):
+    whole = figures(folder, "box")["summary"][0]
+    assert f"| **{whole['name']}** | {whole['structures']} ({whole['patients']}) |" in card
+    for name in ("slice_dice", "first_dice", "final_dice", "final_surface_dice_2mm"):
+        figure = whole["figures"][name]
+        assert f"{figure['mean']:.3f} [{figure['low']:.2f}, {figure['high']:.2f}]" in card
+    assert "| MR |" in card and "| medium, 1 to 50 ml |" in card
+    assert "| loose box + 1 click |" in card and "| one click |" in card
+    assert "procedural anatomy only" in card.lower()
+    assert "| procedural anatomy, contrast drawn at random | drawn | Apache-2.0 (this repository) |" in card
+
+
+def test_the_dropout_is_measured_and_its_temperature_lies_in_the_weights(folder, card):
+    document = figures(folder, "dropout")
+    row = document["summary"][0]["figures"]
+    assert -1 <= row["variance_rank"]["mean"] <= 1
+    assert f"{row['variance_ause']['mean']:.3f}" in card and f"{row['unranked_ause']['mean']:.3f}" in card
+    fitted = document["temperature"]
+    assert CompactModel(folder / "compact.safetensors").temperature == fitted["temperature"] != 1.0
+    assert fitted["fitted_on"] == fitted["measured_on"] == 1
+    assert f"{fitted['ece_before']:.3f} before and {fitted['ece_after']:.3f} after" in card
+
+
+def test_failures_are_pictured_beside_the_card(folder, card):
+    for name in ("compact_failures.png", "compact_worst.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        assert (folder / name).stat().st_size < 300_000
+    assert "](compact_failures.png)" in card
+    assert "](compact_worst.png)" not in card  # it may show patients
+    assert "| thin shell |" in card
+
+
+def test_the_card_tells_how_to_repeat_it(card):
+    block = card.split("```toml\n")[1].split("```")[0]
+    assert tomllib.loads(block) == tomllib.loads(FILE)
+    assert "torch " in card and "/tmp" not in card
+
+
+def test_a_finished_run_is_left_as_it_is(folder):
+    before = {path: path.read_bytes() for path in folder.glob("compact*")}
+    asked = {path: path.stat().st_mtime_ns for path in folder.rglob("finished/*.json")}
+    assert run(["train", str(folder.parent / "tiny.toml"), "--resume"]) == 0
+    assert {path: path.read_bytes() for path in folder.glob("compact*")} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("finished/*__*.json")}.items() <= asked.items()
+    assert run(["train", str(folder.parent / "tiny.toml")]) == 2
+
+
+def test_a_file_that_asks_for_no_protocol_ends_with_weights_and_a_card_that_says_so(tmp_path):
+    (tmp_path / "tiny.toml").write_text(FILE.split("[evaluation]")[0] + "[evaluation]\nprotocols = []\n")
+    made = train_and_describe(tmp_path / "tiny.toml")
+    assert CompactModel(made.weights).temperature == 1.0
+    assert "Nothing was measured" in made.card.read_text()
+    assert not (tmp_path / "run" / "evaluation").exists()
+
+
+def test_a_wrong_table_is_refused_before_anything_is_trained(tmp_path, capsys):
+    (tmp_path / "tiny.toml").write_text(FILE.replace("most = 1", 'protocols = ["boxes"]'))
+    assert run(["train", str(tmp_path / "tiny.toml")]) == 2
+    assert "evaluation.protocols" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
