@@ -26,7 +26,8 @@ from medsam_planner.evaluation.slices import slice_segmenter
 from medsam_planner.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.sampling import sample_box, sample_probabilities
+from medsam_planner.propagation.sampling import sample_runs
+from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.run_folder import write_json
 from medsam_planner.versions import versions
@@ -161,18 +162,17 @@ def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, runs: int)
         band = surface_band(structure.truth, spacing_mm(structure.volume.affine), band_mm=BAND_MM)
         prompts = first_prompts(structure, Protocol.BOX, seed).prompts
         passes = StructureTracker(segmenter).run(prompts)
-        box = sample_box(passes.probability)
-        sampled = sample_probabilities(segmenter, passes.passes, passes.anchors, box, samples=runs, seed=seed)
+        sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=runs, seed=seed)
     except (EmptyStructureError, MedsamPlannerError):  # it fills its image, or could not be answered
         return None
     places = np.argwhere(band)
     if len(places) > VOXELS:
         drawn = np.random.default_rng([seed, *structure.key.encode()])
         places = places[np.sort(drawn.choice(len(places), VOXELS, replace=False))]
-    low, high = (np.array([getattr(part, end) for part in box]) for end in ("start", "stop"))
+    low, high = (np.array([getattr(part, end) for part in sampled.band.box]) for end in ("start", "stop"))
     within = ((places >= low) & (places < high)).all(axis=1)
     said = np.zeros((runs, len(places)), dtype=np.float16)  # beyond the box no run finds anything
-    said[:, within] = sampled[(slice(None), *(places[within] - low).T)]
+    said[:, within] = sampled.probabilities()[(slice(None), *(places[within] - low).T)]
     truth = structure.truth[tuple(places.T)]
     return {"runs": said, "truth": truth, "wrong": truth != (passes.probability[tuple(places.T)] > 0.5)}
 

@@ -73,7 +73,8 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
         dropout = evaluate_dropout(root, out, options(Protocol.BOX), runs=chosen.dropout_runs, progress=progress)
         if dropout.temperature is not None:
             annotate_weights(weights, {"temperature": repr(dropout.temperature.temperature)})
-    volumes, slices = {}, []
+    volumes: dict[Protocol, Evaluated] = {}
+    slices: list[dict[str, Any]] = []
     for protocol in (Protocol(name) for name in chosen.protocols):
         out = _folder(protocol.value, weights, config)
         if protocol is Protocol.SLICES:
