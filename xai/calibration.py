@@ -225,20 +225,24 @@ def scale_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.
     UncertaintyError
         If a probability lies outside [0, 1] or the temperature is not positive and finite.
     """
-    from scipy.special import expit
+    from scipy.special import expit, logit
 
+    p = np.asarray(probability, dtype=np.float64)
     if not (np.isfinite(temperature) and temperature > 0):
         raise UncertaintyError(f"Expected a positive, finite temperature, got {temperature}.")
-    return np.asarray(expit(_logits(probability) / temperature), dtype=np.float32)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise UncertaintyError("Expected probabilities in [0, 1]: apply a sigmoid to logits.")
+    logits = np.clip(logit(p), -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return np.asarray(expit(logits / temperature), dtype=np.float32)
 
 
-def mean_of_scaled_runs(runs: ArrayLike, temperature: float) -> NDArray[np.float32]:
-    """What stochastic runs say together after each run's logits were divided by `temperature`.
+def mean_of_scaled_runs(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:
+    """Mean probability of stochastic runs after each run's logits were divided by `temperature`.
 
     Parameters
     ----------
-    runs : (T, N) float in [0, 1]
-        Probability of N voxels in T runs.
+    logits : (T, N) float
+        Of N voxels in T runs; −∞ where a run did not look, which stays 0 at any temperature.
     temperature : float > 0
 
     Returns
@@ -248,18 +252,24 @@ def mean_of_scaled_runs(runs: ArrayLike, temperature: float) -> NDArray[np.float
     Raises
     ------
     UncertaintyError
-        If a probability lies outside [0, 1] or the temperature is not positive and finite.
+        If the temperature is not positive and finite.
     """
-    return np.asarray(scale_temperature(runs, temperature).mean(axis=0))
+    from scipy.special import expit
+
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise UncertaintyError(f"Expected a positive, finite temperature, got {temperature}.")
+    scaled = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
+    return np.asarray(expit(scaled).mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
-def fit_dropout_temperature(runs: ArrayLike, truth: ArrayLike) -> float:
+def fit_dropout_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
     """The likeliest temperature for the mean of stochastic runs [1]_; with equal runs that of :func:`fit_temperature`.
 
     Parameters
     ----------
-    runs : (T, N) float in [0, 1]
-        Probability of N voxels in T runs, from a band around true surfaces.
+    logits : (T, N) float
+        Of N voxels in T runs, from a band around true surfaces. −∞ where a run did not look: no temperature mends that,
+        and it decides nothing.
     truth : (N,) bool
 
     Returns
@@ -284,12 +294,14 @@ def fit_dropout_temperature(runs: ArrayLike, truth: ArrayLike) -> float:
     from scipy.optimize import minimize_scalar
     from scipy.special import expit
 
-    logits, y = _logits(runs).astype(np.float32), np.asarray(truth, dtype=bool)
-    if logits.ndim != 2 or logits.shape[1:] != y.shape:
-        raise GeometryError(f"Expected (T, N) runs and (N,) truth, got the shapes {logits.shape} and {y.shape}.")
-    if not logits.size:
+    z, y = np.asarray(logits, dtype=np.float32), np.asarray(truth, dtype=bool)
+    if z.ndim != 2 or z.shape[1:] != y.shape:
+        raise GeometryError(f"Expected (T, N) logits and (N,) truth, got the shapes {z.shape} and {y.shape}.")
+    if not z.size:
         raise EmptyStructureError("No voxel lies where calibration should be measured: widen the band.")
-    signed = np.where(y, logits, -logits)
+    if np.isnan(z).any():
+        raise UncertaintyError("Expected logits, got NaN.")
+    signed = np.where(y, z, -z)
 
     def surprise(log_temperature: float) -> float:
         right = expit(signed * np.float32(np.exp(-log_temperature))).mean(axis=0, dtype=np.float64)
@@ -302,16 +314,6 @@ def fit_dropout_temperature(runs: ArrayLike, truth: ArrayLike) -> float:
             "The runs separate the truth perfectly or say its opposite: no temperature is best. Add cases."
         )
     return float(np.exp(best))
-
-
-def _logits(probability: ArrayLike) -> NDArray[np.float64]:
-    from scipy.special import logit
-
-    p = np.asarray(probability, dtype=np.float64)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise UncertaintyError("Expected probabilities in [0, 1]: apply a sigmoid to logits.")
-    with np.errstate(divide="ignore"):
-        return np.clip(logit(p), -_LARGEST_LOGIT, _LARGEST_LOGIT)
 
 
 def _paired(

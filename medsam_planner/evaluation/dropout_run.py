@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.engine.registry import load_model
-from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.segmenter import OUTSIDE_LOGIT, SliceSegmenter
 from medsam_planner.errors import ConfigError, MedsamPlannerError
 from medsam_planner.evaluation.cases import Structure, files_sha256, label_values, read_structures, size_class
 from medsam_planner.evaluation.protocols import Protocol, first_prompts
@@ -38,6 +38,9 @@ __all__ = ["BAND_MM", "DropoutEvaluated", "DropoutRow", "FittedTemperature", "ev
 BAND_MM = 5.0
 VOXELS = 10_000
 """Drawn from each structure's band, so that large structures do not drown small ones."""
+_ALMOST_ONE = np.float32(1 - 6e-8)
+_ROUNDING = 0.01
+"""Of a logit that went through a probability in float32 and back."""
 FIGURES = ("variance_rank", "entropy_rank", "variance_ause", "entropy_ause", "unranked_ause", "error_rate")
 
 
@@ -154,7 +157,9 @@ def _records(
 
 
 def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, runs: int) -> dict[str, NDArray[Any]] | None:
-    """Of voxels drawn from the band: ``runs`` (T, N) float16, ``truth`` (N,) and ``wrong`` (N,) bool."""
+    """Of voxels drawn from the band: ``logits`` (T, N) float16, ``truth`` (N,) and ``wrong`` (N,) bool."""
+    from scipy.special import logit
+
     from xai.calibration import surface_band
     from xai.errors import EmptyStructureError
 
@@ -171,13 +176,20 @@ def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, runs: int)
         places = places[np.sort(drawn.choice(len(places), VOXELS, replace=False))]
     low, high = (np.array([getattr(part, end) for part in sampled.band.box]) for end in ("start", "stop"))
     within = ((places >= low) & (places < high)).all(axis=1)
-    said = np.zeros((runs, len(places)), dtype=np.float16)  # beyond the box no run finds anything
-    said[:, within] = sampled.probabilities()[(slice(None), *(places[within] - low).T)]
-    truth = structure.truth[tuple(places.T)]
-    return {"runs": said, "truth": truth, "wrong": truth != (passes.probability[tuple(places.T)] > 0.5)}
+    certain, truth = passes.probability[tuple(places.T)], structure.truth[tuple(places.T)]
+    # Where nothing was sampled every run says what the certain answer does.
+    with np.errstate(divide="ignore"):
+        said = np.repeat(logit(np.minimum(certain, _ALMOST_ONE))[None], runs, axis=0)
+    number = np.full(len(places), -1)
+    number[within] = sampled.band.numbers()[tuple((places[within] - low).T)]
+    said[:, number >= 0] = sampled.logits[:, number[number >= 0]]
+    said[said < OUTSIDE_LOGIT + _ROUNDING] = -np.inf  # where nobody looked, no temperature makes an answer
+    return {"logits": said.astype(np.float16), "truth": truth, "wrong": truth != (certain > 0.5)}
 
 
 def _figures(band: dict[str, NDArray[Any]]) -> dict[str, float | None]:
+    from scipy.special import expit
+
     from xai.ranking import (
         area_under_sparsification_error,
         rank_correlation,
@@ -185,7 +197,7 @@ def _figures(band: dict[str, NDArray[Any]]) -> dict[str, float | None]:
     )
     from xai.uncertainty import predictive_entropy
 
-    runs, wrong = band["runs"].astype(np.float32), band["wrong"].astype(np.float64)
+    runs, wrong = expit(band["logits"].astype(np.float32)), band["wrong"].astype(np.float64)
     variance, entropy = runs.var(axis=0), predictive_entropy(runs)
     return {
         "variance_rank": _known(lambda: rank_correlation(variance, wrong)),
@@ -226,14 +238,14 @@ def _temperature(
 
     def pooled(patients: frozenset[str]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
         bands = [finished.arrays(record["key"]) for record in records if record["patient"] in patients]
-        return np.concatenate([band["runs"] for band in bands], axis=1), np.concatenate([b["truth"] for b in bands])
+        return np.concatenate([band["logits"] for band in bands], axis=1), np.concatenate([b["truth"] for b in bands])
 
     try:
         temperature = fit_dropout_temperature(*pooled(fitting))
     except UncertaintyError:
         return None
-    runs, truth = pooled(measuring)
-    before, after = mean_of_scaled_runs(runs, 1.0), mean_of_scaled_runs(runs, temperature)
+    logits, truth = pooled(measuring)
+    before, after = mean_of_scaled_runs(logits, 1.0), mean_of_scaled_runs(logits, temperature)
     return FittedTemperature(
         temperature=temperature,
         fitted_on=len(fitting),

@@ -165,7 +165,7 @@ def test_brier_score_by_hand():
 def test_runs_that_agree_need_the_temperature_of_one_of_them(factor: float) -> None:
     logits = factor * np.repeat([np.log(3), -np.log(3)], 400)
     truth = np.concatenate([np.arange(400) % 4 < 3, np.arange(400) % 4 == 0])
-    runs = np.tile(1 / (1 + np.exp(-logits)), (3, 1))
+    runs = np.tile(logits, (3, 1))
     assert fit_dropout_temperature(runs, truth) == pytest.approx(factor, rel=1e-3)
     np.testing.assert_allclose(mean_of_scaled_runs(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
 
@@ -174,19 +174,33 @@ def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_diffe
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, 40_000) + rng.normal(0, 1, (8, 40_000))
     truth = rng.random(40_000) < (1 / (1 + np.exp(-honest))).mean(axis=0)
-    runs = 1 / (1 + np.exp(-3 * honest))  # sharpened three times over
+    runs = 3 * honest
     found = fit_dropout_temperature(runs, truth)
     assert found == pytest.approx(3, rel=0.05)
-    before = measure_reliability(runs.mean(axis=0), truth).expected_calibration_error
+    before = measure_reliability(mean_of_scaled_runs(runs, 1.0), truth).expected_calibration_error
     after = measure_reliability(mean_of_scaled_runs(runs, found), truth).expected_calibration_error
     assert after < 0.01 < before
 
 
+def test_where_no_run_looked_the_answer_stays_0_and_the_temperature_is_as_without_it() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, (4, 2000))
+    truth = rng.random(2000) < 1 / (1 + np.exp(-logits[0] / 2))
+    unseen = np.full((4, 50), -np.inf)
+    with_unseen = fit_dropout_temperature(np.hstack([logits, unseen]), np.append(truth, np.ones(50, dtype=bool)))
+    assert with_unseen == pytest.approx(fit_dropout_temperature(logits, truth), rel=1e-3)
+    np.testing.assert_array_equal(mean_of_scaled_runs(unseen, 7.0), np.zeros(50))
+
+
 def test_runs_that_no_temperature_mends_are_refused() -> None:
     truth = np.array([True, True, False, False])
-    for right in (0.9, 0.1):
+    for right in (2.0, -2.0):
         with pytest.raises(UncertaintyError, match="no temperature is best"):
-            fit_dropout_temperature(np.tile(np.where(truth, right, 1 - right), (2, 1)), truth)
+            fit_dropout_temperature(np.tile(np.where(truth, right, -right), (2, 1)), truth)
+    with pytest.raises(UncertaintyError, match="NaN"):
+        fit_dropout_temperature(np.full((2, 4), np.nan), truth)
+    with pytest.raises(UncertaintyError, match="positive"):
+        mean_of_scaled_runs(np.zeros((2, 4)), 0.0)
     with pytest.raises(GeometryError, match=r"\(T, N\)"):
         fit_dropout_temperature(np.full(4, 0.5), truth)
     with pytest.raises(EmptyStructureError):

@@ -14,9 +14,9 @@ from medsam_planner.evaluation.run import EvaluationOptions
 
 
 def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
-    runs = np.array([[0.9, 0.9, 0.9, 0.2], [0.9, 0.9, 0.9, 0.8]], dtype=np.float16)
+    logits = np.array([[4, 4, 4, -2], [4, 4, 4, 2]], dtype=np.float16)
     wrong = np.array([False, False, False, True])
-    found = _figures({"runs": runs, "truth": wrong, "wrong": wrong})
+    found = _figures({"logits": logits, "truth": wrong, "wrong": wrong})
     assert found["variance_rank"] == pytest.approx(1.0)
     assert found["variance_ause"] == found["entropy_ause"] == pytest.approx(0.0)
     # One of four wrong, no ranking: (N − m)/m · 1/N with N = 4, m = 1.
@@ -25,7 +25,8 @@ def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
 
 
 def test_where_nothing_is_wrong_nothing_can_be_ranked():
-    found = _figures({"runs": np.random.default_rng(0).random((3, 5)), "truth": np.ones(5), "wrong": np.zeros(5)})
+    logits = np.random.default_rng(0).normal(size=(3, 5))
+    found = _figures({"logits": logits, "truth": np.ones(5), "wrong": np.zeros(5)})
     assert found["variance_rank"] is None and found["entropy_ause"] is None and found["error_rate"] == 0
 
 
