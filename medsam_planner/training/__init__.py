@@ -1,4 +1,7 @@
-"""Training of the compact model: data engine and loop."""
+"""Training of the compact model: data engine and loop.
+
+What comes after it, evaluation and card, is :mod:`medsam_planner.model_card`; its settings stand in the same file.
+"""
 
 from __future__ import annotations
 

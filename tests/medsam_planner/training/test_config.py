@@ -10,7 +10,7 @@ import medsam_planner.training
 from medsam_planner.errors import ConfigError
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.training.config import read_config
-from medsam_planner.training.evaluation_config import PROTOCOLS
+from medsam_planner.training.evaluation_config import PROTOCOLS, EvaluationConfig
 
 
 def _written(folder: Path, text: str) -> Path:
@@ -36,6 +36,12 @@ def test_without_a_table_boxes_and_slices_are_measured_and_an_empty_list_measure
         _written(tmp_path, 'out = "run"\n[evaluation]\nprotocols = []\nmost = 3\ncorrections = 2\nseed = 7\n')
     ).evaluation
     assert (chosen.protocols, chosen.most, chosen.corrections, chosen.seed) == ((), 3, 2, 7)
+
+
+def test_the_readme_tells_the_defaults(tmp_path):
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (table,) = [block.split("```")[0] for block in readme.split("```toml\n")[1:] if block.startswith("[evaluation]")]
+    assert read_config(_written(tmp_path, 'out = "run"\n' + table)).evaluation == EvaluationConfig()
 
 
 def test_the_protocols_are_those_of_the_evaluation():
