@@ -125,6 +125,8 @@ def test_provenance_is_enough_to_tell_what_was_done(segmented):
     assert provenance["mask_sha256"] == array_sha256(result.mask.array)
     assert provenance["weights_sha256"] == session.model.weights_sha256
     assert provenance["seed"] == 3
+    assert provenance["uncertainty"] == "dropout"
+    assert provenance["temperature"] == session.model.temperature
     assert provenance["versions"]["torch"]
 
 
@@ -153,6 +155,36 @@ def test_asking_without_a_prompt_or_for_one_sample_is_refused(oblique):
     session.add(middle_box(oblique, ellipsoid(oblique)))
     with pytest.raises(PromptError, match="at least 2"):
         session.segment(samples=1)
+    with pytest.raises(PromptError, match="several planes"):
+        session.segment(samples=2, uncertainty="triplanar")
+
+
+def test_another_source_changes_the_uncertainty_and_not_the_mask(segmented):
+    _, session, result = segmented
+    jittered = session.segment(samples=4, uncertainty="jitter")
+    assert jittered.provenance["uncertainty"] == "jitter"
+    assert np.array_equal(jittered.mask.array, result.mask.array)
+    assert not np.array_equal(jittered.uncertainty.array, result.uncertainty.array)
+
+
+def test_runs_that_do_not_differ_are_refused(segmented, monkeypatch):
+    import medsam_planner.propagation.sources as sources
+    from xai.errors import ZeroVarianceError
+
+    _, session, _ = segmented
+    monkeypatch.setitem(sources.SOURCES, "jitter", sources.PromptJitter(share=0.0))
+    with pytest.raises(ZeroVarianceError):
+        session.segment(samples=3, uncertainty="jitter")
+
+
+def test_a_temperature_makes_the_uncertainty_humbler_and_leaves_mask_and_runs(segmented, monkeypatch):
+    _, session, result = segmented
+    monkeypatch.setitem(session.model.metadata, "temperature", "3.0")
+    cooled = session.segment(samples=4)
+    assert cooled.provenance["temperature"] == 3.0
+    assert np.array_equal(cooled.mask.array, result.mask.array)
+    assert np.array_equal(cooled.mask_samples.masks, result.mask_samples.masks)
+    assert cooled.uncertainty.array.mean() > result.uncertainty.array.mean()
 
 
 def test_unknown_weights_are_named_with_the_known_ones(oblique):

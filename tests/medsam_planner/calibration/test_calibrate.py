@@ -108,6 +108,15 @@ def test_other_weights_policies_and_settings_are_refused(calibration):
         calibration.require_same(**{**same, "weights_sha256": "0" * 64})
     with pytest.raises(ConfigError, match="samples: calibrated 2, here 16"):
         calibration.require_same(**{**same, "segmentation": {**calibration.segmentation, "samples": 16}})
+    other = {**calibration.segmentation, "uncertainty": "jitter"}
+    with pytest.raises(ConfigError, match="uncertainty: calibrated 'dropout', here 'jitter'"):
+        calibration.require_same(**{**same, "segmentation": other})
+    before = {name: value for name, value in calibration.segmentation.items() if name != "uncertainty"}
+    calibration.require_same(**{**same, "segmentation": before})
+    older = calibration.model_copy(update={"segmentation": before})
+    older.require_same(**same)
+    with pytest.raises(ConfigError, match="here 'jitter'"):
+        older.require_same(**{**same, "segmentation": other})
     with pytest.raises(ConfigError, match="policy"):
         calibration.model_copy(update={"policy": "clicks-1"}).require_same(**same)
 

@@ -306,6 +306,10 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
         "broken prompts": (["segment", ct, str(broken), *segment], "broken.json"),
         "prompt outside": (["segment", ct, str(outside), *segment], "inside the volume"),
         "only negative": (["segment", ct, str(negative), *segment], "where the structure is"),
+        "a source nobody knows": (
+            ["segment", ct, prompts, "--out", out, "--uncertainty", "guess"],
+            "dropout, jitter, augment, triplanar",
+        ),
         "one sample": (["segment", ct, prompts, "--out", out, "--samples", "1"], "at least 2"),
         "unknown model": (["segment", ct, prompts, *segment, "--model", "gpt"], "compact"),
         "absent weights": (["segment", ct, prompts, *segment, "--model", "medsam-vit-b"], "weights fetch"),

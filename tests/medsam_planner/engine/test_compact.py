@@ -231,6 +231,35 @@ def test_one_seed_drops_the_same_channels_on_every_slice(tiny):
     assert 0 < silent[0][both_alive].float().mean() < 0.6
 
 
+def test_runs_that_share_the_way_down_are_the_runs_that_walk_it_each(tiny):
+    import torch
+
+    image = np.random.default_rng(8).random((1, 32, 32)).astype(np.float32)
+    prompt = _box(8, 8, 20, 22)
+    shared = tiny.decode(tiny.encode(image), prompt, samples=4, seed=1).logits
+    decoder = tiny.network.decoder
+    maps = torch.from_numpy(prompt_maps(prompt, 32)[None])
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        decoder.dropouts.train()
+        logits, _ = decoder([level.expand(4, -1, -1, -1) for level in tiny.encode(image)], maps.expand(4, -1, -1, -1))
+        decoder.dropouts.eval()
+    np.testing.assert_allclose(shared, logits.numpy(), atol=1e-5)
+
+
+def test_several_prompts_at_once_get_the_answers_they_get_alone(tiny):
+    images = np.random.default_rng(9).random((2, 32, 32)).astype(np.float32)
+    prompts = [_box(8, 8, 20, 22), _box(4, 10, 25, 20)]
+    previous = [None, np.random.default_rng(10).normal(size=(32, 32)).astype(np.float32)]
+    on_one = tiny.decode_each(tiny.encode(images[:1]), prompts, previous)
+    on_each = tiny.decode_each(tiny.encode(images), prompts, previous)
+    for number, (prompt, before) in enumerate(zip(prompts, previous, strict=True)):
+        for together, image in ((on_one, images[:1]), (on_each, images[number : number + 1])):
+            alone = tiny.decode(tiny.encode(image), prompt, previous_logits=before)
+            np.testing.assert_allclose(together.logits[number], alone.logits[0], atol=1e-5)
+            np.testing.assert_allclose(together.quality[number], alone.quality[0], atol=1e-5)
+
+
 def test_a_certain_answer_leaves_neither_dropout_nor_the_random_state_changed(tiny):
     import torch
 

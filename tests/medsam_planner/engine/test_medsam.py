@@ -138,6 +138,13 @@ def test_samples_differ_repeat_with_their_seed_and_leave_the_certain_answer_alon
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_several_prompts_at_once_get_the_answers_they_get_alone(model: MedSam, embedding: torch.Tensor) -> None:
+    together = model.decode_each(embedding, [BOX, BOX], [None, None])
+    alone = model.decode(embedding, BOX)
+    np.testing.assert_allclose(together.logits, np.repeat(alone.logits, 2, axis=0), atol=1e-5)
+    assert together.quality.shape == (2,)
+
+
 def test_more_samples_begin_with_the_fewer(model: MedSam, embedding: torch.Tensor) -> None:
     """Runs go in batches of eight: twenty runs begin with the eight, whatever the batches."""
     many = model.decode(embedding, BOX, samples=20, seed=1).logits

@@ -29,7 +29,7 @@ from prompts import Box
 from tests.medsam_planner.propagation.threshold_model import ThresholdModel
 
 SIDE = 32
-NAMES = ("dropout", "jitter", "augment", "triplanar", "dropout+jitter", "dropout+augment+triplanar", "jitter+augment")
+NAMES = ("dropout", "jitter", "augment", "triplanar", "dropout+augment+triplanar")
 
 
 def compact() -> CompactModel:
@@ -86,11 +86,11 @@ def scene(plain):
 def test_a_source_repeats_with_its_seed_and_its_runs_differ(scene, name):
     segmenter, passes = scene
     first, again, other = (
-        sample_runs(segmenter, passes, source_named(name), samples=6, seed=seed).logits for seed in (3, 3, 4)
+        sample_runs(segmenter, passes, source_named(name), samples=3, seed=seed).logits for seed in (3, 3, 4)
     )
     assert first.tobytes() == again.tobytes()
     assert not np.array_equal(first, other)
-    assert len({run.tobytes() for run in first}) == 6
+    assert len({run.tobytes() for run in first}) == 3
 
 
 @pytest.mark.parametrize(
