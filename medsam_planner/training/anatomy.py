@@ -30,6 +30,8 @@ class LabelVolume:
     image: NDArray[np.float32] | None = None
     """(K, J, I) intensities in any unit, or None where they are to be drawn."""
     weight: float = 1.0
+    tissues: tuple[tuple[int, ...], ...] = ()
+    """Labels of one tissue: where contrast is drawn, they are drawn alike, as a bone is beside another bone."""
     extents: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
     """Bounding box of every label."""
 
@@ -134,8 +136,10 @@ def _organ(rng: np.random.Generator, shape: tuple[int, ...], kind: str, size: fl
     return body
 
 
-_KINDS = ("blob", "tube", "tree", "crescent", "sheet", "cluster", "shell", "twins", "long_bone")
-_SHARES = (0.26, 0.12, 0.07, 0.10, 0.07, 0.05, 0.13, 0.12, 0.08)
+_KINDS = ("blob", "tube", "tree", "crescent", "sheet", "cluster", "shell", "twins", "long_bone", "joint")
+_SHARES = (0.22, 0.11, 0.07, 0.10, 0.07, 0.05, 0.12, 0.10, 0.08, 0.08)
+ALIKE_BONES = 0.6
+"""Share of volumes in which all bones have one cortex and one marrow."""
 
 
 def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolume:
@@ -165,6 +169,9 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
         labels[body > 0] = patches
     label = patches + 1
     structures: list[tuple[int, ...]] = []
+    cortex: list[int] = []
+    marrow: list[int] = []
+    tissues: list[tuple[int, ...]] = []
     for _ in range(int(rng.integers(5, 13))):
         kind = str(rng.choice(_KINDS, p=_SHARES))
         size = float(np.exp(rng.uniform(np.log(3.0), np.log(side * 0.26))))
@@ -174,13 +181,22 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
             labels[body < 0] = label
             labels[body < -thickness] = label + 1
             structures += [(label, label + 1), (label,), (label + 1,)]
+            cortex.append(label)
+            marrow.append(label + 1)
             label += 2
         elif kind == "long_bone":
             body = _vessel(rng, shape, (rng.uniform(0.2, 0.8, 3) * shape).astype(np.float32), max(size * 0.4, 3.0), 0)
             labels[body < 0] = label
             labels[body < -rng.uniform(1.0, 2.5)] = label + 1
             structures += [(label, label + 1), (label, label + 1), (label + 1,)]
+            cortex.append(label)
+            marrow.append(label + 1)
             label += 2
+        elif kind == "joint":
+            structures += _joint(rng, labels, label, max(size, 5))
+            cortex += [label, label + 2]
+            marrow += [label + 1, label + 3]
+            label += 4
         elif kind == "twins":
             body = _organ(rng, shape, "blob", max(size, 5))
             cut = smooth_noise(rng, shape, size * 2) * size * 0.15
@@ -188,7 +204,9 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
             inside = np.argwhere(body < 0)
             middle = inside.mean(0).astype(np.float32) if len(inside) else np.full(3, side / 2, np.float32)
             cut = cut + np.tensordot(normal, _grid(shape, middle), axes=1) - rng.uniform(-0.4, 0.4) * size
-            gap = rng.choice([0.0, 0.0, 0.8])
+            gap = rng.choice([0.0, 0.0, 0.8, 1.2])
+            if gap > 1:
+                tissues.append((label, label + 1))
             labels[(body < 0) & (cut < -gap)] = label
             labels[(body < 0) & (cut > gap)] = label + 1
             structures += [(label,), (label + 1,)]
@@ -197,7 +215,30 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
             labels[_organ(rng, shape, kind, size) < 0] = label
             structures.append((label,))
             label += 1
-    return indexed(LabelVolume("procedural", labels, (1.0, 1.0, 1.0), tuple(structures)))
+    if rng.random() < ALIKE_BONES:
+        tissues += [tuple(cortex), tuple(marrow)]
+    return indexed(LabelVolume("procedural", labels, (1.0, 1.0, 1.0), tuple(structures), tissues=tuple(tissues)))
+
+
+def _joint(rng: np.random.Generator, labels: NDArray[np.uint8], label: int, size: float) -> list[tuple[int, ...]]:
+    """Two bones of uneven shape on either side of a narrow, curved gap, painted into `labels` as cortex and marrow."""
+    shape = labels.shape
+    centre = (rng.uniform(0.2, 0.8, 3) * shape).astype(np.float32)
+    body = _ellipsoid(rng, shape, centre, size, 0.12)
+    for _ in range(int(rng.integers(0, 4))):  # processes, as vertebrae have them
+        root = centre + rng.normal(0, 0.5 * size, 3).astype(np.float32)
+        way = root - centre
+        limb = _curve(rng, root, way / (np.linalg.norm(way) + 1e-6), int(size * rng.uniform(0.5, 1.6)), 0.12)
+        _paint_tube(body, limb, np.linspace(size * 0.3, max(size * 0.12, 1.5), len(limb)).astype(np.float32))
+    normal = _rotation(rng)[0]
+    surface = np.tensordot(normal, _grid(shape, centre), axes=1) + size * 0.15 * smooth_noise(rng, shape, size * 2)
+    surface = surface - rng.uniform(-0.6, 0.6) * size
+    gap, thickness = rng.uniform(0.5, 1.5), rng.uniform(1.0, 2.5)
+    for number, side in ((label, surface), (label + 2, -surface)):
+        depth = np.maximum(body, side + gap)
+        labels[depth < 0] = number
+        labels[depth < -thickness] = number + 1
+    return [(label, label + 1), (label + 2, label + 3)]
 
 
 def indexed(volume: LabelVolume) -> LabelVolume:
@@ -212,5 +253,6 @@ def indexed(volume: LabelVolume) -> LabelVolume:
         structures=present,
         image=volume.image,
         weight=volume.weight,
+        tissues=volume.tissues,
         extents=extents,
     )

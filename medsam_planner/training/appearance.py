@@ -6,6 +6,8 @@ seen every contrast depends on none. Works on one small 2D field at a time, beca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -17,7 +19,7 @@ __all__ = ["degrade", "paint"]
 Array = NDArray[np.float32]
 
 
-def paint(shares: Array, rng: np.random.Generator) -> Array:
+def paint(shares: Array, rng: np.random.Generator, alike: Sequence[Sequence[int]] = ()) -> Array:
     """Draw an image from label shares.
 
     Parameters
@@ -26,6 +28,8 @@ def paint(shares: Array, rng: np.random.Generator) -> Array:
         How much of each pixel every label holds on S slices of one scan; sums to one over labels.
     rng : numpy.random.Generator
         Source of all chance.
+    alike : sequence of sequences of int
+        Layers of `shares` that are one tissue and get one intensity.
 
     Returns
     -------
@@ -48,6 +52,8 @@ def paint(shares: Array, rng: np.random.Generator) -> Array:
         # Neighbours of nearly equal contrast, the common hard case.
         first, second = rng.choice(count, 2, replace=False)
         means[first] = means[second] + rng.choice([-1, 1]) * rng.uniform(0.06, 0.2)
+    for tissue in alike:
+        means[list(tissue)] = means[tissue[0]]
     image: Array = np.tensordot(means, shares, axes=1).astype(np.float32)
     for _ in range(int(rng.integers(1, 4))):
         wavelength = float(np.exp(rng.uniform(np.log(2.5), np.log(side * 0.6))))

@@ -46,6 +46,14 @@ class Batch:
     """(B, N, N)"""
     outside_px: NDArray[np.float32]
     """(B,) area of the structure beyond the field."""
+    walked: NDArray[np.intp]
+    """(W,) samples whose walk goes on to a next slice, which the arrays below hold."""
+    onward_images: NDArray[np.float16]
+    """(W, 3, N, N)"""
+    onward_truth: NDArray[np.bool_]
+    """(W, N, N)"""
+    onward_outside_px: NDArray[np.float32]
+    """(W,)"""
 
 
 def training_sources(data: DataConfig) -> tuple[list[LabelVolume], list[LabelVolume]]:
@@ -104,19 +112,26 @@ class SampleFactory:
         if not kinds:
             kinds = [(self._procedural_pool(index), 1.0)]
         shares = np.array([share for _, share in kinds])
-        images, maps, truth, outside = [], [], [], []
-        for kind in rng.choice(len(kinds), config.batch, p=shares / shares.sum()):
-            sample = draw_sample(kinds[int(kind)][0], rng, size)
-            images.append(sample.image)
-            maps.append(prompt_maps(sample.prompt, size))
-            truth.append(sample.truth)
-            outside.append(sample.outside_px)
+        samples = [
+            draw_sample(kinds[int(kind)][0], rng, size)
+            for kind in rng.choice(len(kinds), config.batch, p=shares / shares.sum())
+        ]
+        onward = [(index, sample.onward) for index, sample in enumerate(samples) if sample.onward is not None]
+        onward = onward[: round(config.walk_share * config.batch)]
         return Batch(
-            images=normalise(np.stack(images)).astype(np.float16),
-            prompts=np.stack(maps).astype(np.float16),
-            truth=np.stack(truth),
-            outside_px=np.array(outside, dtype=np.float32),
+            images=_stacked([sample.image for sample in samples], size),
+            prompts=np.stack([prompt_maps(sample.prompt, size) for sample in samples]).astype(np.float16),
+            truth=np.stack([sample.truth for sample in samples]),
+            outside_px=np.array([sample.outside_px for sample in samples], dtype=np.float32),
+            walked=np.array([index for index, _ in onward], dtype=np.intp),
+            onward_images=_stacked([after.image for _, after in onward], size),
+            onward_truth=np.array([after.truth for _, after in onward], dtype=bool).reshape(-1, size, size),
+            onward_outside_px=np.array([after.outside_px for _, after in onward], dtype=np.float32),
         )
+
+
+def _stacked(images: list[NDArray[np.float32]], size: int) -> NDArray[np.float16]:
+    return normalise(np.array(images, dtype=np.float32).reshape(-1, size, size)).astype(np.float16)
 
 
 def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]) -> None:
@@ -131,6 +146,7 @@ def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]
             except Full:
                 continue
         else:
+            results.cancel_join_thread()  # nobody reads what is still queued
             return
 
 

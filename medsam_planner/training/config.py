@@ -51,6 +51,8 @@ class TrainingConfig:
     ema_decay: float = 0.998
     rounds: int = 2
     """Answers per sample: the first prompt, then corrections."""
+    walk_share: float = 0.5
+    """Share of the samples that also answer the next slice of a walk, prompted by their own last answer."""
     checkpoint_every: int = 200
     threads: int = 1
     device: str = "cpu"
@@ -145,6 +147,8 @@ def _check(config: TrainingConfig, path: Path) -> None:
         raise ConfigError(
             f"{path}: expected dropout and ema_decay in [0, 1), got {config.dropout} and {config.ema_decay}."
         )
+    if not 0 <= config.walk_share <= 1:
+        raise ConfigError(f"{path}: expected walk_share in [0, 1], got {config.walk_share}.")
     widths = (config.encoder_widths, config.decoder_widths, config.encoder_blocks)
     if len({len(part) for part in widths}) != 1 or len(config.encoder_widths) < 2:
         raise ConfigError(

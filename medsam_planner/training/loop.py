@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medsam_planner.engine.compact_inputs import click_spot
+from medsam_planner.engine.compact_inputs import click_spot, prompt_maps
 from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork, channels_last
 from medsam_planner.engine.compact_weights import read_weights, save_weights
+from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.progress import Progress
 from medsam_planner.training.batches import Batch, batches
@@ -32,6 +33,10 @@ AVERAGE_EVERY = 4
 """Steps between two updates of the averaged weights, whose decay is stated per step."""
 KEEP_PREVIOUS_ANSWER = 0.8
 """Share of corrections that come with the last answer; the rest learn to do without."""
+WORTH_A_WALK = 0.4
+"""IoU of an answer from which it is carried to the next slice."""
+CARRIED_BOX = 0.8
+"""Share of carried masks that come with the box around them, as they do in a walk."""
 
 
 def train_from_file(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Path:
@@ -215,8 +220,13 @@ class _Run:
             part, figures = loss(logits.float(), quality.float(), truth, outside)
             total = total + part
             values |= {f"{name}_{number}": figures[name] for name in ("loss", "iou", "quality_error")}
+            answers = logits.detach().float().cpu().numpy()
             if number + 1 < config.rounds:
-                maps = corrected(maps, logits.detach().float().cpu().numpy(), batch.truth, rng)
+                maps = corrected(maps, answers, batch.truth, rng)
+        if len(batch.walked):
+            part, figures = self._walk_on(batch, answers, rng)
+            total = total + part * (len(batch.walked) / len(batch.truth))
+            values |= {f"{name}_onward": figures[name] for name in ("loss", "iou", "quality_error")}
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 3.0)
@@ -225,9 +235,41 @@ class _Run:
         self._average()
         return values
 
+    def _walk_on(
+        self, batch: Batch, answers: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss on the next slices, prompted by what was answered on the slices before, as a walk does."""
+        maps = carried_maps(batch, answers, rng)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            pyramid = self.network.encoder(self._tensor(batch.onward_images))
+            logits, quality = self.network.decoder(pyramid, self._tensor(maps))
+        truth = torch.from_numpy(batch.onward_truth).to(self.device)
+        outside = torch.from_numpy(batch.onward_outside_px).to(self.device)
+        return loss(logits.float(), quality.float(), truth, outside)
+
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         tensor = torch.from_numpy(np.asarray(array, dtype=np.float32))
         return tensor.to(self.device, memory_format=torch.channels_last)
+
+
+def carried_maps(batch: Batch, answers: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """(W, 9, N, N) prompt maps of the next slices: the answer on the slice before, its image, mostly its box.
+
+    Where the answer is so wrong that a walk would not have begun, the truth is carried instead.
+    """
+    maps = []
+    for index in batch.walked:
+        truth, answer = batch.truth[index], answers[index]
+        overlap = np.count_nonzero(truth & (answer > 0)) / max(np.count_nonzero(truth | (answer > 0)), 1)
+        probability = 1 / (1 + np.exp(-np.clip(answer, -30, 30)))
+        mask = probability if overlap > WORTH_A_WALK else truth.astype(np.float32)
+        rows, columns = np.nonzero(mask > 0.5)
+        box = None
+        if len(rows) and rng.random() < CARRIED_BOX:
+            box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
+        example = batch.images[index, 0].astype(np.float32)
+        maps.append(prompt_maps(SlicePrompt(box=box, mask=mask, example=example), truth.shape[-1]))
+    return np.stack(maps)
 
 
 def corrected(

@@ -1,4 +1,4 @@
-"""One training sample: a structure on a slice, the field a prompt would open, and the prompt.
+"""One training sample: a structure on a slice, the field a prompt would open, the prompt, and where a walk goes next.
 
 Everything is drawn from one generator, so a sample is a function of its seed and of the volumes.
 """
@@ -25,6 +25,8 @@ SMALLEST_STRUCTURE_PX = 16
 LARGEST_WALK_MM = 5.0
 """Distance between neighbouring slices in propagation that training covers."""
 CUT_SHARE = 0.25
+ONTO_END = 0.25
+"""Prompted slices that lie at most two slices before the structure's end, with the walk going on over it."""
 EXAMPLE_SHARE = 0.85
 """Masks that come with the image they were drawn on; the rest come without, as from a resampled or edited mask."""
 SHORTEST_SLAB_PX = 8
@@ -42,19 +44,43 @@ class Sample:
     """Area of the structure beyond the field, in model pixels."""
     prompt: SlicePrompt
     """In model pixels."""
+    onward: Onward | None = None
+    """The slice that a walk from here comes to, or None at the border of the study."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plane:
-    """A slice of a volume and the neighbour a walk would come from."""
+class Onward:
+    """The next slice of a walk, in the same field."""
+
+    image: NDArray[np.float32]
+    """(N, N) on the scale of the sample's own image."""
+    truth: NDArray[np.bool_]
+    """(N, N)"""
+    outside_px: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slice:
+    """One slice of a volume."""
 
     labels: NDArray[np.uint8]
     image: NDArray[np.float32] | None
     truth: NDArray[np.bool_]
-    neighbour: NDArray[np.bool_]
-    neighbour_labels: NDArray[np.uint8]
-    neighbour_image: NDArray[np.float32] | None
+
+    def cut(self, kept: tuple[slice, slice]) -> _Slice:
+        """Part of the slice."""
+        return _Slice(self.labels[kept], None if self.image is None else self.image[kept], self.truth[kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plane:
+    """A slice that is asked about, the neighbour a walk would come from, and the one it would go to."""
+
+    asked: _Slice
+    neighbour: _Slice
+    onward: _Slice | None
     spacing_mm: NDArray[np.float64]
+    tissues: tuple[tuple[int, ...], ...]
 
 
 def draw_sample(volumes: Sequence[LabelVolume], rng: np.random.Generator, size: int) -> Sample:
@@ -81,9 +107,10 @@ def _draw_plane(volume: LabelVolume, asked: Asked, rng: np.random.Generator) -> 
     step_mm = volume.spacing_mm[axis]
     index = int(rng.integers(first, last + 1))
     neighbour = index
+    reach = max(int(LARGEST_WALK_MM / step_mm), 1)
+    direction = int(rng.choice([-1, 1]))
+    onward = index + direction * (int(rng.integers(1, reach + 1)) if reach > 1 and rng.random() < 0.3 else 1)
     if asked is Asked.MASK:
-        reach = max(int(LARGEST_WALK_MM / step_mm), 1)
-        direction = int(rng.choice([-1, 1]))
         jump = int(rng.integers(1, reach + 1)) if reach > 1 and rng.random() < 0.3 else 1
         if rng.random() < 0.1:
             jump = 0
@@ -94,43 +121,48 @@ def _draw_plane(volume: LabelVolume, asked: Asked, rng: np.random.Generator) -> 
             index = neighbour + direction * max(jump, 1)
         else:
             neighbour = index - direction * jump
+        onward = index + direction * max(jump, 1)
+    elif rng.random() < ONTO_END:
+        index = (last if direction > 0 else first) - direction * int(rng.integers(0, 3))
+        onward = index + direction
+        neighbour = index
     count = volume.labels.shape[axis]
     if not (0 <= index < count and 0 <= neighbour < count):
         return None
     table = np.zeros(256, dtype=bool)
     table[list(structure)] = True
-    labels, beside = (np.take(volume.labels, number, axis=axis) for number in (index, neighbour))
+
+    def taken(number: int) -> _Slice:
+        labels = np.take(volume.labels, number, axis=axis)
+        image = None if volume.image is None else np.take(volume.image, number, axis=axis)
+        return _Slice(labels, image, table[labels])
+
     return _Plane(
-        labels=labels,
-        image=None if volume.image is None else np.take(volume.image, index, axis=axis),
-        truth=table[labels],
-        neighbour=table[beside],
-        neighbour_labels=beside,
-        neighbour_image=None if volume.image is None else np.take(volume.image, neighbour, axis=axis),
+        asked=taken(index),
+        neighbour=taken(neighbour),
+        onward=taken(onward) if 0 <= onward < count else None,
         spacing_mm=np.array([step for other, step in enumerate(volume.spacing_mm) if other != axis]),
+        tissues=volume.tissues,
     )
 
 
 def _cut_short(plane: _Plane, rng: np.random.Generator) -> _Plane:
     """Now and then the slice ends within the structure, as it does across thin slabs of slices."""
-    filled = np.nonzero(plane.truth | plane.neighbour)
+    filled = np.nonzero(plane.asked.truth | plane.neighbour.truth)
     axis = int(rng.integers(2))
     if rng.random() > CUT_SHARE or len(filled[0]) == 0:
         return plane
     low, high = int(filled[axis].min()), int(filled[axis].max()) + 1
     start = int(rng.uniform(low, low + 0.5 * (high - low))) if rng.random() < 0.7 else 0
-    stop = int(rng.uniform(low + 0.6 * (high - low), high)) if rng.random() < 0.7 else plane.truth.shape[axis]
+    stop = int(rng.uniform(low + 0.6 * (high - low), high)) if rng.random() < 0.7 else plane.asked.truth.shape[axis]
     if stop - start < SHORTEST_SLAB_PX:
         return plane
     kept = (slice(start, stop), slice(None)) if axis == 0 else (slice(None), slice(start, stop))
-    return _Plane(
-        labels=plane.labels[kept],
-        image=None if plane.image is None else plane.image[kept],
-        truth=plane.truth[kept],
-        neighbour=plane.neighbour[kept],
-        neighbour_labels=plane.neighbour_labels[kept],
-        neighbour_image=None if plane.neighbour_image is None else plane.neighbour_image[kept],
-        spacing_mm=plane.spacing_mm,
+    return replace(
+        plane,
+        asked=plane.asked.cut(kept),
+        neighbour=plane.neighbour.cut(kept),
+        onward=None if plane.onward is None else plane.onward.cut(kept),
     )
 
 
@@ -143,6 +175,12 @@ def _one_part(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.b
     return np.asarray(parts == 1 + int(rng.choice(count, p=sizes / sizes.sum())))
 
 
+def _continued(onward: NDArray[np.bool_], part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The connected parts of the next slice that `part` goes on in."""
+    parts, _ = ndimage.label(onward, structure=np.ones((3, 3)))
+    return np.asarray(onward & np.isin(parts, np.unique(parts[part & onward])))
+
+
 def _turn(rng: np.random.Generator) -> NDArray[np.float64]:
     """Rotation, sometimes with a flip, from model axes to slice axes."""
     angle = 0.5 * np.pi * rng.integers(4)
@@ -153,14 +191,16 @@ def _turn(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _draw_field(plane: _Plane, asked: Asked, rng: np.random.Generator, size: int) -> Sample | None:
-    truth = plane.truth
-    seen = plane.neighbour if asked is Asked.MASK else truth
+    truth = plane.asked.truth
+    onward = None if plane.onward is None else plane.onward.truth
+    seen = plane.neighbour.truth if asked is Asked.MASK else truth
     if np.count_nonzero(seen) < SMALLEST_STRUCTURE_PX:
         return None
     if asked is Asked.CLICK or (asked is Asked.BOX and rng.random() < 0.3):
         seen = truth = _one_part(truth, rng)
         if np.count_nonzero(seen) < SMALLEST_STRUCTURE_PX:
             return None
+        onward = None if onward is None else _continued(onward, truth)
     spacing = plane.spacing_mm
     turn = _turn(rng)
     # Positions in mm along the model's own axes: rows of `turn` map back because it is orthogonal.
@@ -184,18 +224,18 @@ def _draw_field(plane: _Plane, asked: Asked, rng: np.random.Generator, size: int
     side_mm = max(side_mm, smallest_mm)
     step_mm = side_mm / size
     grid = _Grid.over(centre, turn, step_mm, size, spacing)
-    truth_share = grid.sample_mask(truth)
-    inside = truth_share > 0.5
-    native_area_px = np.count_nonzero(truth) * float(spacing.prod()) / step_mm**2
-    outside_px = max(native_area_px - float(truth_share.sum()), 0.0)
+    inside, outside_px = grid.covered(truth)
     if asked is Asked.CLICK and np.count_nonzero(inside) < SMALLEST_STRUCTURE_PX:
         return None
     native_px = max(pixel_mm / step_mm, 0.7)
-    image, example = _images(plane, grid, rng, native_px, with_example=asked is Asked.MASK)
+    with_example = asked is Asked.MASK and rng.random() < EXAMPLE_SHARE
+    shown = [plane.asked, *([plane.neighbour] if with_example else []), *([plane.onward] if plane.onward else [])]
+    images = _images(shown, plane.tissues, grid, rng, native_px)
+    example = images[1] if with_example else None
 
     prompt = SlicePrompt()
     if asked is Asked.MASK:
-        mask = drifted(grid.sample_mask(plane.neighbour), rng, native_px=native_px)
+        mask = drifted(grid.sample_mask(plane.neighbour.truth), rng, native_px=native_px)
         box = _box_of(mask, rng, native_px) if rng.random() < 0.5 else None
         prompt = SlicePrompt(box=box, mask=mask, example=example)
         share_clicked = 0.15
@@ -205,22 +245,26 @@ def _draw_field(plane: _Plane, asked: Asked, rng: np.random.Generator, size: int
     else:
         share_clicked = 0.0
     prompt = _with_clicks(prompt, inside, rng, share_clicked, None if click_mm is None else grid.to_model(click_mm))
-    return Sample(image=image, truth=inside, outside_px=outside_px, prompt=prompt)
+    after = None if onward is None else Onward(images[-1], *grid.covered(onward))
+    return Sample(image=images[0], truth=inside, outside_px=outside_px, prompt=prompt, onward=after)
 
 
 def _images(
-    plane: _Plane, grid: _Grid, rng: np.random.Generator, native_px: float, *, with_example: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The field, and the same field of the neighbour, as one scanner would have shown both."""
-    with_example = with_example and rng.random() < EXAMPLE_SHARE
-    if plane.image is None or plane.neighbour_image is None:
-        planes = (plane.labels, plane.neighbour_labels)[: 1 + with_example]
-        drawn, strength = paint(grid.shares(planes), rng), 1.0
+    slices: Sequence[_Slice],
+    tissues: Sequence[Sequence[int]],
+    grid: _Grid,
+    rng: np.random.Generator,
+    native_px: float,
+) -> NDArray[np.float32]:
+    """(S, N, N) the field on every slice, as one scanner would have shown it."""
+    real = [grid.sample(part.image) for part in slices if part.image is not None]
+    if real:
+        drawn, strength = np.stack(real), 0.35
     else:
-        shown = (plane.image, plane.neighbour_image)[: 1 + with_example]
-        drawn, strength = np.stack([grid.sample(part) for part in shown]), 0.35
-    images = degrade(drawn, rng, strength=strength, native_px=native_px)
-    return images[0], images[1] if with_example else None
+        shares, numbers = grid.shares([part.labels for part in slices])
+        alike = [np.flatnonzero(np.isin(numbers, tissue)) for tissue in tissues]
+        drawn, strength = paint(shares, rng, [layers.tolist() for layers in alike if len(layers)]), 1.0
+    return degrade(drawn, rng, strength=strength, native_px=native_px)
 
 
 def _box_of(mask: NDArray[np.float32], rng: np.random.Generator, native_px: float) -> NDArray[np.float64] | None:
@@ -263,6 +307,8 @@ class _Grid:
 
     centre_mm: NDArray[np.float64]
     step_mm: float
+    spacing_mm: NDArray[np.float64]
+    """Of the slice."""
     size: int
     finer: int
     corners: tuple[tuple[NDArray[np.intp], NDArray[np.intp]], ...]
@@ -289,7 +335,7 @@ class _Grid:
         down, right = (rows - first_row).astype(np.float32), (columns - first_column).astype(np.float32)
         corners = tuple((first_row + a, first_column + b) for a in (0, 1) for b in (0, 1))
         weights = np.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
-        return cls(np.asarray(centre_mm), step_mm, size, finer, corners, weights)
+        return cls(np.asarray(centre_mm), step_mm, np.asarray(spacing_mm), size, finer, corners, weights)
 
     def _picked(self, plane: NDArray[np.generic]) -> list[NDArray[np.generic]]:
         height, width = plane.shape
@@ -318,8 +364,14 @@ class _Grid:
             fine += weight * (values & on_slice)
         return self._shrunk(fine)
 
-    def shares(self, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """(L, S, N, N) share of every label that occurs in the field on any of S slices."""
+    def covered(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float]:
+        """(N, N) the mask on model pixels, and its area beyond the field in model pixels."""
+        share = self.sample_mask(mask)
+        area_px = np.count_nonzero(mask) * float(np.prod(self.spacing_mm)) / self.step_mm**2
+        return share > 0.5, max(area_px - float(share.sum()), 0.0)
+
+    def shares(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """(L, S, N, N) share of every label that occurs in the field on any of S slices, and the labels."""
         picked = [self._picked(labels) for labels in planes]
         present = np.flatnonzero(np.bincount(np.concatenate([p.ravel() for part in picked for p in part])))
         result = np.zeros((len(present), len(planes), self.size, self.size), dtype=np.float32)
@@ -329,7 +381,7 @@ class _Grid:
                 for weight, values in zip(self.weights, corners, strict=True):
                     fine += weight * (values == number)
                 result[layer, plane] = self._shrunk(fine)
-        return result
+        return result, present
 
     def to_model(self, positions_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., 2) mm along the model's own axes → model pixels."""

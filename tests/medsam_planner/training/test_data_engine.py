@@ -12,6 +12,7 @@ from medsam_planner.training.anatomy import LabelVolume, indexed, procedural_ana
 from medsam_planner.training.appearance import degrade, paint
 from medsam_planner.training.batches import SampleFactory
 from medsam_planner.training.config import DataConfig, TrainingConfig
+from medsam_planner.training.loop import carried_maps
 from medsam_planner.training.sampling import draw_sample
 from medsam_planner.training.simulated_prompts import correction, drifted, grown_box, inner_click, outer_click
 from medsam_planner.training.sources import case_folders, read_case, trained_on, with_rule_based_structures
@@ -260,3 +261,77 @@ def test_held_out_cases_are_neither_opened_nor_listed(case_folder):
 def test_an_absent_folder_of_cases_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match="no_such"):
         case_folders(tmp_path / "no_such", exclude=())
+
+
+def test_layers_of_one_tissue_are_painted_alike():
+    shares = np.zeros((3, 1, 30, 30), dtype=np.float32)
+    for layer in range(3):
+        shares[layer, :, 10 * layer : 10 * layer + 10] = 1
+    apart, alike = [], []
+    for seed in range(40):
+        for tissues, found in (((), apart), (((0, 2),), alike)):
+            image = paint(shares, np.random.default_rng(seed), tissues)[0]
+            found.append(abs(image[:10].mean() - image[20:].mean()))
+    assert np.median(alike) < 0.05 < np.median(apart)
+
+
+def test_the_slice_a_walk_comes_to_lies_in_the_same_field():
+    rng = np.random.default_rng(3)
+    labels = np.zeros((40, 48, 48), dtype=np.uint8)
+    labels[:, 14:34, 14:34] = 1  # every slice across the column looks alike
+    column = indexed(LabelVolume("column", labels, (1.0, 1.0, 1.0), ((1,),)))
+    samples = [sample for sample in (draw_sample([column], rng, 32) for _ in range(80)) if sample.onward is not None]
+    same = [np.array_equal(sample.truth, sample.onward.truth) for sample in samples if sample.truth.any()]
+    assert np.mean(same) > 0.5
+    alike = [np.corrcoef(s.image.ravel(), s.onward.image.ravel())[0, 1] for s in samples if s.truth.any()]
+    assert np.median(alike) > 0.5
+
+
+def test_walks_come_over_the_end_of_structures():
+    rng = np.random.default_rng(4)
+    samples = [draw_sample([_ball((1.0, 1.0, 1.0))], rng, 32) for _ in range(120)]
+    ended = [s for s in samples if s.onward is not None and s.truth.any() and not s.onward.truth.any()]
+    assert 3 < len(ended) < 60
+
+
+def test_a_batch_walks_on_from_its_share_of_samples(tmp_path):
+    config = TrainingConfig(
+        out=tmp_path,
+        batch=6,
+        size=32,
+        walk_share=0.5,
+        data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36),
+    )
+    batch = SampleFactory(config).batch(0)
+    assert len(batch.walked) <= 3
+    count = len(batch.walked)
+    assert batch.onward_images.shape == (count, 3, 32, 32)
+    assert batch.onward_truth.shape == (count, 32, 32)
+    assert batch.onward_outside_px.shape == (count,)
+    answers = np.where(batch.truth, 5.0, -5.0).astype(np.float32)
+    maps = carried_maps(batch, answers, np.random.default_rng(0))
+    for layer, index in enumerate(batch.walked):
+        np.testing.assert_array_equal(maps[layer, 4] > 0.5, batch.truth[index])
+        assert maps[layer, 8].min() > 0
+
+
+def test_a_hopeless_answer_is_not_carried_but_the_truth(tmp_path):
+    config = TrainingConfig(
+        out=tmp_path,
+        batch=4,
+        size=32,
+        walk_share=1.0,
+        data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36),
+    )
+    batch = SampleFactory(config).batch(0)
+    wrong = np.where(batch.truth, -5.0, 5.0).astype(np.float32)
+    maps = carried_maps(batch, wrong, np.random.default_rng(0))
+    for layer, index in enumerate(batch.walked):
+        np.testing.assert_array_equal(maps[layer, 4] > 0.5, batch.truth[index])
+
+
+def test_twins_across_a_gap_and_bones_of_a_volume_share_their_tissue():
+    drawn = [procedural_anatomy(np.random.default_rng(seed), side=48) for seed in range(12)]
+    tissues = [tissue for volume in drawn for tissue in volume.tissues if len(tissue) > 1]
+    assert tissues
+    assert all(len(set(tissue)) == len(tissue) for tissue in tissues)
