@@ -2,15 +2,17 @@
 
 The study is procedural: 20 × 512 × 512, an organ of slowly changing outline with a neighbour of near-equal contrast.
 The baseline encodes and decodes every slice of the mask with MedSAM ViT-B (random weights: the same arithmetic); it is
-timed on one slice and multiplied. What 16 stochastic runs cost is stated in deterministic passes of the same process,
-for each source of uncertainty. Run: ``python -m benchmarks.propagation`` (about two minutes on two cores).
+timed on one slice and multiplied. What 16 stochastic runs and their maps cost is stated in deterministic passes, in CPU
+time of one process, for each source of uncertainty. Run: ``python -m benchmarks.propagation`` (about two minutes on two
+cores).
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
-from time import perf_counter
+from collections.abc import Callable
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 SLICES, SIDE, STEP_MM, PIXEL_MM = 20, 512, 2.0, 0.8
 SOURCES = ("dropout", "jitter", "augment", "dropout+jitter", "dropout+jitter+augment")
-ROUNDS = 5
+ROUNDS = 3
 """Of which the median ratio is printed: other work on the machine passes over single rounds."""
 
 
@@ -67,18 +69,21 @@ def measure_sources() -> dict[str, float]:
 
     volume, _, box = boxed_organ()
     ratios: dict[str, list[float]] = {source: [] for source in SOURCES}
-    for warm in (False, *(True,) * ROUNDS):
+    for _ in range(ROUNDS):
         session = mp.Session(volume)
         session.add(box)
-        start = perf_counter()
-        session.segment(samples=0)
-        passed = perf_counter() - start
-        for source in SOURCES if warm else SOURCES[:1]:
-            start = perf_counter()
-            session.segment(samples=16, uncertainty=source)
-            if warm:
-                ratios[source].append((perf_counter() - start) / passed)
+        passed = cpu_seconds(lambda session=session: session.segment(samples=0))
+        for source in SOURCES:
+            runs = cpu_seconds(lambda session=session, source=source: session.segment(samples=16, uncertainty=source))
+            ratios[source].append(runs / passed)
     return {source: float(np.median(values)) for source, values in ratios.items()}
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of a call, all threads together."""
+    start = process_time()
+    work()
+    return process_time() - start
 
 
 def measure_session() -> dict[str, float]:
