@@ -260,9 +260,9 @@ def carried_maps(batch: Batch, answers: NDArray[np.float32], rng: np.random.Gene
     maps = []
     for index in batch.walked:
         truth, answer = batch.truth[index], answers[index]
-        overlap = np.count_nonzero(truth & (answer > 0)) / max(np.count_nonzero(truth | (answer > 0)), 1)
+        both, either = (int(np.count_nonzero(part)) for part in (truth & (answer > 0), truth | (answer > 0)))
         probability = 1 / (1 + np.exp(-np.clip(answer, -30, 30)))
-        mask = probability if overlap > WORTH_A_WALK else truth.astype(np.float32)
+        mask = probability if both > WORTH_A_WALK * either else truth.astype(np.float32)
         rows, columns = np.nonzero(mask > 0.5)
         box = None
         if len(rows) and rng.random() < CARRIED_BOX:
