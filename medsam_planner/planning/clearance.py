@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.planning.field import MARGIN_LEVELS, MarginField, build_field
+from medsam_planner.planning.field import MarginField, build_field
 from medsam_planner.planning.structures import Structure
 from medsam_planner.planning.tool import Tool
 from medsam_planner.planning.walk import LineMinimum, LineWalker
@@ -21,6 +23,7 @@ TOLERANCE_MM = 0.01
 """How far the certified value may stay below the best that the field allows. Costs speed only."""
 _CHUNK = 20_000
 """Lines walked together: keeps the working arrays within some tens of megabytes."""
+_MAX_THREADS = 4
 _ROUNDING_MM = 1e-3
 """Covers float32: distances of 500 mm are rounded to 3e-5 mm, and a distance transform sums three squares."""
 
@@ -90,7 +93,6 @@ def build_fields(
     structures: Sequence[Structure],
     region_lps_mm: NDArray[np.float64],
     *,
-    levels: int = MARGIN_LEVELS,
     progress: Progress | None = None,
 ) -> tuple[MarginField, ...]:
     """Compute the margin fields once, for many calls of :func:`clearance_in` on lines within a region.
@@ -105,7 +107,7 @@ def build_fields(
     if len(set(names)) < len(names):
         raise PlanningError(f"Expected structures with different names, got {names}.")
     watched = track(structures, "margin fields", progress, total=len(structures))
-    return tuple(build_field(structure, region_lps_mm, levels=levels) for structure in watched)
+    return tuple(build_field(structure, region_lps_mm) for structure in watched)
 
 
 def clearance_in(
@@ -121,33 +123,61 @@ def clearance_in(
     count = len(lines_lps_mm)
     if not tolerance_mm > 0:
         raise PlanningError(f"Expected tolerance_mm > 0, got {tolerance_mm!r}.")
-    certified, sampled = np.full(count, np.inf), np.full(count, np.inf)
-    limiting, fraction = np.full(count, -1), np.zeros(count)
-    each = [LineMinimum(np.empty(count), np.empty(count), np.empty(count)) for _ in fields] if each_structure else []
-    for start in track(range(0, count, _CHUNK), "clearance", progress, total=-(-count // _CHUNK)):
-        part = slice(start, start + _CHUNK)
-        walkers = [LineWalker(field, lines_lps_mm[part], tool, tolerance_mm=tolerance_mm) for field in fields]
-        for number, walker in enumerate(walkers):
-            ceiling = None if each_structure else np.min([other.best for other in walkers], axis=0)
-            found = walker.finish(ceiling_mm=ceiling)
-            found.certified_mm -= _ROUNDING_MM
-            if each_structure:
-                each[number].certified_mm[part] = found.certified_mm
-                each[number].sampled_mm[part] = found.sampled_mm
-                each[number].fraction[part] = found.fraction
-            nearer = found.certified_mm < certified[part]
-            certified[part] = np.where(nearer, found.certified_mm, certified[part])
-            limiting[part] = np.where(nearer, number, limiting[part])
-            fraction[part] = np.where(nearer, found.fraction, fraction[part])
-            sampled[part] = np.minimum(sampled[part], found.sampled_mm)
+    parts = [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
+
+    def walked(part: slice) -> tuple[LineMinimum, NDArray[np.intp], list[LineMinimum]]:
+        return _smallest(fields, lines_lps_mm[part], tool, tolerance_mm, each_structure)
+
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        found = list(track(pool.map(walked, parts), "clearance", progress, total=len(parts)))
+    smallest = _joined([minimum for minimum, _, _ in found])
+    limiting = np.concatenate([number for _, number, _ in found]) if found else np.empty(0, dtype=np.intp)
+    each = zip(*(every for _, _, every in found), strict=True)
+    minima = [_joined(parts) for parts in each] if found else [_joined([]) for _ in fields]
     names = np.array([*(field.name for field in fields), ""], dtype=np.str_)
-    points = lines_lps_mm[:, 0] + fraction[:, None] * (lines_lps_mm[:, 1] - lines_lps_mm[:, 0])
+    points = lines_lps_mm[:, 0] + smallest.fraction[:, None] * (lines_lps_mm[:, 1] - lines_lps_mm[:, 0])
     return Clearance(
-        certified_mm=certified,
-        sampled_mm=sampled,
+        certified_mm=smallest.certified_mm,
+        sampled_mm=smallest.sampled_mm,
         limiting_structure=names[limiting],
         limiting_point_lps_mm=points,
-        by_structure={field.name: found for field, found in zip(fields, each, strict=False)},
+        by_structure={field.name: one for field, one in zip(fields, minima, strict=True) if each_structure},
+    )
+
+
+def _smallest(
+    fields: Sequence[MarginField],
+    lines: NDArray[np.float64],
+    tool: Tool,
+    tolerance_mm: float,
+    each_structure: bool,
+) -> tuple[LineMinimum, NDArray[np.intp], list[LineMinimum]]:
+    """Of all fields together, the number of the field that has it (-1: none), and of each field by itself."""
+    count = len(lines)
+    smallest = LineMinimum(np.full(count, np.inf), np.full(count, np.inf), np.zeros(count))
+    limiting = np.full(count, -1)
+    walkers = [LineWalker(field, lines, tool, tolerance_mm=tolerance_mm) for field in fields]
+    each = []
+    for number, walker in enumerate(walkers):
+        ceiling = None if each_structure else np.min([other.best for other in walkers], axis=0)
+        found = walker.finish(ceiling_mm=ceiling)
+        found.certified_mm -= _ROUNDING_MM
+        each.append(found)
+        nearer = found.certified_mm < smallest.certified_mm
+        limiting[nearer] = number
+        smallest.certified_mm[nearer] = found.certified_mm[nearer]
+        smallest.fraction[nearer] = found.fraction[nearer]
+        np.minimum(smallest.sampled_mm, found.sampled_mm, out=smallest.sampled_mm)
+    return smallest, limiting, each
+
+
+def _joined(parts: Sequence[LineMinimum]) -> LineMinimum:
+    """Those of more and more lines."""
+    none = np.empty(0)
+    return LineMinimum(
+        np.concatenate([none, *(part.certified_mm for part in parts)]),
+        np.concatenate([none, *(part.sampled_mm for part in parts)]),
+        np.concatenate([none, *(part.fraction for part in parts)]),
     )
 
 

@@ -2,9 +2,10 @@ r"""The margin field of one structure: how much room is left at a place.
 
 .. math:: D(x) = \min_{z \in S} |x - z| - m(z)
 
-S is the set of the structure's voxel *centres* and m the margin of each. The margins are rounded up to a few levels,
-and each level takes one exact Euclidean distance transform. Inside the structure the distance to the nearest voxel
-outside is subtracted, so that D grows more negative the deeper a place lies.
+S is the set of the structure's voxel *centres* and m the margin of each. D, or a little less (see
+:mod:`medsam_planner.planning.power`), is kept at every voxel near the structure, and ever more thinly where it is far
+away: the interpolation below loses little there. Inside the structure the distance to the nearest voxel outside is
+subtracted, so that D grows more negative the deeper a place lies.
 
 What the field says about the true structure
 --------------------------------------------
@@ -48,18 +49,32 @@ from numpy.typing import NDArray
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.planning.distance import distance_transform_mm
-from medsam_planner.planning.margins import margin_levels, surface_margins
+from medsam_planner.planning.margins import surface_margins
+from medsam_planner.planning.power import Lattice, Margins, bounds_mm, least_room_mm
 from medsam_planner.planning.region import IndexBox, bounding_box, distance_bound_mm, domain_of, surroundings, window
 from medsam_planner.planning.structures import StayInside, Structure, bool_array
 
-__all__ = ["MARGIN_LEVELS", "MarginField", "build_field"]
+__all__ = ["Layer", "MarginField", "build_field"]
 
-MARGIN_LEVELS = 16
-"""Most distance transforms of one structure with a varying margin."""
-_LEVEL_STEP_DIAGONALS = 0.1
-"""Rounding a margin up by less than this part of a voxel diagonal is not worth a distance transform."""
 _VOXEL_LIMIT = 40_000_000
 """Voxels in which one structure is looked at: about 700 MB at its peak."""
+_NODE_SPACING_DIAGONALS = 1.25
+"""Distance between the nodes beyond the first layer, in voxel diagonals; twice that beyond the second."""
+_LAYER_ENDS_DIAGONALS = (5.0, 15.0)
+"""How far from the margin the first two layers reach. At 5 diagonals nodes 1.25 apart cost 0.05 diagonals on
+average (``s² / 6`` per tangential axis, over twice the distance); so do nodes 2.5 apart at 15."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """D on nodes that lie `stride` voxels apart."""
+
+    values_mm: NDArray[np.float32]
+    first: NDArray[np.float64]
+    """Index of the first node in the box, at most 0."""
+    stride: NDArray[np.int64]
+    ceiling_mm: float
+    """Where D is larger it is given as this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,9 +82,10 @@ class MarginField:
     """D on the nodes of a box of voxels; see the module's text."""
 
     name: str
-    values_mm: NDArray[np.float32]
+    layers: tuple[Layer, ...]
+    """Densest first, with a node on every voxel of the box; the others cover it, and the last has no ceiling."""
     affine: NDArray[np.float64]
-    """Index in `values_mm` → LPS mm."""
+    """Index of a voxel in the box → LPS mm."""
     spacing_mm: NDArray[np.float64]
     smallest_margin_mm: float
     largest_margin_mm: float
@@ -83,7 +99,7 @@ class MarginField:
         return float(np.linalg.norm(self.spacing_mm))
 
     def index(self, position_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """LPS mm (..., 3) to fractional indices into `values_mm`."""
+        """LPS mm (..., 3) to fractional indices of voxels of the box."""
         return index_from_lps(self.affine, position_lps_mm)
 
     def read(self, position_index: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -99,7 +115,22 @@ class MarginField:
         value_mm, lower_mm : (P,) float64
             ``lower_mm <= D`` and ``lower_mm <= value_mm``.
         """
-        nodes = _Nodes(self.values_mm, position_index, self.spacing_mm)
+        inside = np.clip(position_index, 0.0, np.array(self.layers[0].values_mm.shape)[:, None] - 1.0)
+        value, lower = self._read_layer(self.layers[-1], inside)
+        for layer in self.layers[-2::-1]:
+            near = np.flatnonzero(lower < layer.ceiling_mm)
+            if len(near):
+                seen, lower[near] = self._read_layer(layer, inside[:, near])
+                value[near] = np.where(seen < layer.ceiling_mm, seen, np.maximum(seen, value[near]))
+        if not np.array_equal(inside, position_index):
+            excess = np.sqrt((((position_index - inside) * self.spacing_mm[:, None]) ** 2).sum(axis=0))
+            value, lower = self._beyond(value, excess), self._beyond(lower, excess)
+        return value, lower
+
+    def _read_layer(self, layer: Layer, index: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        nodes = _Nodes(
+            layer.values_mm, (index - layer.first[:, None]) / layer.stride[:, None], self.spacing_mm * layer.stride
+        )
         least = self.smallest_margin_mm
         value = nodes.mean(nodes.values)
         above = [node + np.float32(least) for node in nodes.values]
@@ -111,10 +142,7 @@ class MarginField:
             room = self._room_with_several_margins(room, value + least, touches, nodes.variance)
         elif touches.any():
             room -= nodes.mean(above) - (value + least)  # the depth of the nodes inside
-        lower = room - least
-        if nodes.excess_mm is not None:
-            value, lower = self._beyond(value, nodes.excess_mm), self._beyond(lower, nodes.excess_mm)
-        return value, lower
+        return value, room - least
 
     @staticmethod
     def _room_with_several_margins(
@@ -135,9 +163,7 @@ class MarginField:
         return np.where(base >= 0, np.hypot(base, excess_mm), base + excess_mm) - self.largest_margin_mm
 
 
-def build_field(
-    structure: Structure, region_lps_mm: NDArray[np.float64], *, levels: int = MARGIN_LEVELS
-) -> MarginField:
+def build_field(structure: Structure, region_lps_mm: NDArray[np.float64]) -> MarginField:
     """Compute the margin field of `structure` on the box of voxels around a set of points.
 
     Parameters
@@ -145,8 +171,6 @@ def build_field(
     structure : Avoid or StayInside
     region_lps_mm : (P, 3) float
         Every place to be asked lies in their bounding box on the structure's grid.
-    levels : int
-        Distance transforms at most.
     """
     mask = bool_array(structure.mask, structure.name)
     is_corridor = isinstance(structure, StayInside)
@@ -154,36 +178,76 @@ def build_field(
     spacing = spacing_mm(affine)
     domain = domain_of(index_from_lps(affine, region_lps_mm), mask.shape)
     inside = ~mask if is_corridor else mask
-    varies = isinstance(structure.margin_mm, highdicom.Volume)
-    bound = distance_bound_mm(inside, domain, spacing, outside=is_corridor)
-    widest = float(structure.margin_mm.array.max()) if varies else float(structure.margin_mm)  # type: ignore[union-attr, arg-type]
-    reach = bound + widest + 2 * float(np.linalg.norm(spacing))
+    farthest = distance_bound_mm(inside, domain, spacing, outside=is_corridor)
+    given = structure.margin_mm
+    widest = float(given.array.max() if isinstance(given, highdicom.Volume) else given)
+    reach = farthest + widest + 2 * float(np.linalg.norm(spacing))
     box, is_cut = surroundings(inside, domain, reach, spacing, outside=is_corridor, voxel_limit=_VOXEL_LIMIT)
     near = window(inside, box, outside=is_corridor)
+    margins = _margins(structure, near, box, spacing)
+    if is_cut:
+        margins = _with_rim(margins, widest)
+        box = IndexBox(box.low - 1, box.high + 1)
+        near = margins.inside
     whole = domain.joined(IndexBox(np.zeros(3, dtype=np.int64), np.array(mask.shape, dtype=np.int64)))
     depth = _depth_mm(near, spacing, deepest_mm=float(np.linalg.norm(np.array(whole.shape) * spacing)))
-    if varies:
-        margin = _margin_window(structure.margin_mm, box)  # type: ignore[arg-type]
-        values, smallest, largest = _varying(near, depth, margin, spacing, levels, widest, is_cut=is_cut)
-    else:
-        smallest = largest = widest
-        values = distance_transform_mm(~near, spacing, black_border=is_cut)
-        values -= np.float32(widest)
-    values -= depth
-    if box.shape != domain.shape:
-        values = values[domain.slices_in(box)].copy()
+    middle = (np.array(mask.shape) - 1) / 2
     shifted = affine.copy()
     shifted[:3, 3] = lps_from_index(affine, domain.low)
     return MarginField(
         name=structure.name,
-        values_mm=values,
+        layers=_layers(margins, depth[domain.slices_in(box)], domain, box, spacing, farthest, middle),
         affine=shifted,
         spacing_mm=spacing,
-        smallest_margin_mm=smallest,
-        largest_margin_mm=largest,
+        smallest_margin_mm=margins.smallest_mm,
+        largest_margin_mm=margins.largest_mm,
         outside_is_structure=is_corridor,
         free_entry_mm=structure.free_entry_mm if isinstance(structure, StayInside) else 0.0,
     )
+
+
+def _strides(spacing: NDArray[np.float64]) -> tuple[NDArray[np.int64], ...]:
+    """Of the layers, each a multiple of the one before."""
+    apart = _NODE_SPACING_DIAGONALS * float(np.linalg.norm(spacing))
+    second = np.maximum(apart // spacing, 1).astype(np.int64)
+    return np.ones(3, dtype=np.int64), second, 2 * second
+
+
+def _layers(
+    margins: Margins,
+    depth: NDArray[np.float32],
+    domain: IndexBox,
+    box: IndexBox,
+    spacing: NDArray[np.float64],
+    farthest: float,
+    middle: NDArray[np.float64],
+) -> tuple[Layer, ...]:
+    """As many as it takes to reach `farthest`; a coarse one tells how near a place is, and never how deep inside.
+
+    The nodes are counted from the grid's middle, so that a value depends neither on the region nor on the direction
+    of an axis.
+    """
+    diagonal = float(np.linalg.norm(spacing))
+    layers: list[Layer] = []
+    begins = -margins.smallest_mm
+    for stride, ends in zip(
+        _strides(spacing), (*(diagonal * end for end in _LAYER_ENDS_DIAGONALS), np.inf), strict=True
+    ):
+        is_last = farthest <= ends
+        anchor = middle if layers else domain.low
+        steps = np.floor((domain.low - anchor) / stride), np.ceil((domain.high - 1 - anchor) / stride)
+        first = anchor + steps[0] * stride
+        lattice = Lattice(first - box.low, stride, (steps[1] - steps[0] + 1).astype(np.int64))
+        bounds = bounds_mm(begins, ends, farthest, margins, 1.5 * diagonal)
+        ceiling = np.inf if is_last else ends
+        values = least_room_mm(margins, lattice, spacing, bounds, ceiling_mm=ceiling)
+        if not layers:
+            values -= depth
+        layers.append(Layer(values, first - domain.low, stride, ceiling))
+        if is_last:
+            break
+        begins = ends
+    return tuple(layers)
 
 
 def _depth_mm(inside: NDArray[np.bool_], spacing: NDArray[np.float64], *, deepest_mm: float) -> NDArray[np.float32]:
@@ -201,33 +265,24 @@ def _depth_mm(inside: NDArray[np.bool_], spacing: NDArray[np.float64], *, deepes
     return depth
 
 
-def _varying(
-    inside: NDArray[np.bool_],
-    depth: NDArray[np.float32],
-    margin: NDArray[np.float32],
-    spacing: NDArray[np.float64],
-    levels: int,
-    widest: float,
-    *,
-    is_cut: bool,
-) -> tuple[NDArray[np.float32], float, float]:
-    """Minimum over the levels; the whole structure has at least the smallest margin."""
-    voxels, margins = surface_margins(inside, depth, margin, spacing)
-    if is_cut:
-        margins = np.append(margins, np.float32(widest))
-        voxels = np.append(voxels, voxels[-1:]) if len(voxels) else voxels
-    if not len(voxels):
-        return distance_transform_mm(~inside, spacing, black_border=is_cut) - np.float32(widest), widest, widest
-    step = _LEVEL_STEP_DIAGONALS * float(np.linalg.norm(spacing))
-    level_mm, level_of = margin_levels(margins, step_mm=step, most=levels)
-    values = distance_transform_mm(~inside, spacing, black_border=is_cut) - level_mm[0]
-    for level in range(1, len(level_mm)):
-        free = np.ones(inside.shape, dtype=bool)
-        free.ravel()[voxels[level_of >= level]] = False
-        distance = distance_transform_mm(free, spacing, black_border=is_cut)
-        distance -= level_mm[level]
-        np.minimum(values, distance, out=values)
-    return values, float(level_mm[0]), float(level_mm[-1])
+def _margins(structure: Structure, inside: NDArray[np.bool_], box: IndexBox, spacing: NDArray[np.float64]) -> Margins:
+    """Of the structure's voxels in `box`."""
+    if isinstance(structure.margin_mm, highdicom.Volume):
+        widths = surface_margins(inside, _margin_window(structure.margin_mm, box), spacing)
+    else:
+        widths = np.full(inside.shape, structure.margin_mm, dtype=np.float32)
+    seen = widths[inside]
+    return Margins(inside, widths, float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf)))
+
+
+def _with_rim(margins: Margins, widest: float) -> Margins:
+    """One voxel more on every side: something may lie just beyond, with the widest margin."""
+    return Margins(
+        np.pad(margins.inside, 1, constant_values=True),
+        np.pad(margins.margin_mm, 1, constant_values=np.float32(widest)),
+        min(margins.smallest_mm, widest),
+        max(margins.largest_mm, widest),
+    )
 
 
 def _margin_window(margin: highdicom.Volume, box: IndexBox) -> NDArray[np.float32]:
@@ -248,14 +303,8 @@ class _Nodes:
         self, values: NDArray[np.float32], index: NDArray[np.float64], spacing_mm: NDArray[np.float64]
     ) -> None:
         shape = values.shape
-        last = np.array(shape, dtype=np.float64)[:, None] - 1
-        inside = np.clip(index, 0.0, last)
-        self.excess_mm: NDArray[np.float64] | None = None
-        """Distance of each place from the box; None when none lies beyond."""
-        if not np.array_equal(inside, index):
-            self.excess_mm = np.sqrt((((index - inside) * spacing_mm[:, None]) ** 2).sum(axis=0))
-        base = np.minimum(inside.astype(np.int32), np.maximum(last.astype(np.int32) - 1, 0))
-        self.part = (inside - base).astype(np.float32)
+        base = np.minimum(index.astype(np.int32), np.maximum(np.array(shape, dtype=np.int32)[:, None] - 2, 0))
+        self.part = (index - base).astype(np.float32)
         square = (spacing_mm**2).astype(np.float32)
         self.variance = np.einsum("ap,a->p", self.part * (1 - self.part), square).astype(np.float64)
         """Σ t (1 − t) spacing², mm²."""

@@ -16,7 +16,7 @@ from scipy import stats
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index, require_affine, spacing_mm
-from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.field import Layer, MarginField
 from medsam_planner.planning.region import IndexBox, window
 from medsam_planner.planning.soft_surface import surface_distance_mm
 from medsam_planner.planning.structures import (
@@ -233,9 +233,10 @@ def _distance_near(
     rim = np.ceil(radius_mm / spacing).astype(np.int64) + _RIM_VOXELS
     tight = IndexBox(place.min(axis=0) - rim, place.max(axis=0) + 1 + rim)
     values, deepest = surface_distance_mm(window(structure, tight, outside=complement), spacing)
+    layer = Layer(values, np.zeros(3), np.ones(3, dtype=np.int64), np.inf)
     shifted = affine.copy()
     shifted[:3, 3] = lps_from_index(affine, tight.low)
-    return MarginField("mask sample", values, shifted, spacing, 0.0, deepest, outside_is_structure=False)
+    return MarginField("mask sample", (layer,), shifted, spacing, 0.0, deepest, outside_is_structure=False)
 
 
 def _segment_distance(points: NDArray[np.integer | np.floating], segment: NDArray[np.float64]) -> NDArray[np.float64]:

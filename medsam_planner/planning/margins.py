@@ -8,7 +8,6 @@ from typing import Any
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.volumes import volume_like
@@ -17,7 +16,6 @@ __all__ = [
     "MarginStatement",
     "margin_from_scale",
     "margin_from_spread",
-    "margin_levels",
     "masks_from_spread",
     "spread_statement",
     "surface_margins",
@@ -176,67 +174,63 @@ def masks_from_spread(
 
 
 def surface_margins(
-    inside: NDArray[np.bool_],
-    depth_mm: NDArray[np.float32],
-    margin_mm: NDArray[np.float32],
-    spacing_mm: NDArray[np.float64],
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Margin of each voxel near a structure's surface.
+    inside: NDArray[np.bool_], margin_mm: NDArray[np.float32], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Margin of each voxel of a structure, read at its surface.
 
     The surface runs between the outermost voxels of the structure and their neighbours outside, so the margin is read
     on both. Each voxel within one diagonal of the surface gets the largest margin that is read within one diagonal
-    of it: whichever point of the true surface it stands for, its margin is not smaller than that point's.
+    of it: whichever point of the true surface it stands for, its margin is not smaller than that point's. Deeper ones
+    get the smallest of these.
 
     Parameters
     ----------
     inside : (K, J, I) bool
-        The structure.
-    depth_mm : (K, J, I) float32
-        Distance of its voxels to the nearest voxel outside, 0 outside.
+        The structure; what lies beyond the array is taken for its continuation.
     margin_mm : (K, J, I) float32
         Margin volume on the same voxels.
     spacing_mm : (3,) float
 
     Returns
     -------
-    voxels : (M,) int
-        Flat indices of the structure's voxels within one diagonal of its surface.
-    margins_mm : (M,) float32
+    (K, J, I) float32
+        0 outside of the structure; the largest that is given, everywhere in it, when no surface is seen.
     """
-    cross = ndimage.generate_binary_structure(3, 1)
-    rim = ndimage.binary_dilation(inside, cross) & ~ndimage.binary_erosion(inside, cross, border_value=1)
-    read = np.where(rim, margin_mm, np.float32(0))
-    diagonal = float(np.linalg.norm(spacing_mm))
-    reach = np.rint(diagonal / spacing_mm).astype(int)
-    largest = ndimage.maximum_filter(read, size=tuple(2 * reach + 1), mode="constant", cval=0.0)
-    voxels = np.flatnonzero(inside & (depth_mm <= diagonal))
-    return voxels, largest.ravel()[voxels]
+    reach = np.rint(float(np.linalg.norm(spacing_mm)) / spacing_mm).astype(int)
+    read = np.pad(np.where(_rim(inside), margin_mm, np.float32(0)), [(size, size) for size in reach])
+    near = np.flatnonzero(inside & _reached(~inside, reach))
+    result = np.zeros(inside.shape, dtype=np.float32)
+    if not len(near):
+        result[inside] = margin_mm.max()
+        return result
+    place = np.ravel_multi_index(tuple(np.array(np.unravel_index(near, inside.shape)) + reach[:, None]), read.shape)
+    largest = np.zeros(len(near), dtype=np.float32)
+    for offset in np.indices(tuple((2 * reach + 1).tolist())).reshape(3, -1).T - reach:
+        shift = int((offset[0] * read.shape[1] + offset[1]) * read.shape[2] + offset[2])
+        np.maximum(largest, read.ravel().take(place + shift), out=largest)
+    result[inside] = largest.min()
+    result.ravel()[near] = largest
+    return result
 
 
-def margin_levels(
-    margins_mm: NDArray[np.float32], *, step_mm: float, most: int
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Round margins *up* to a few levels.
+def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Both sides of each face between a structure and the rest."""
+    rim = np.zeros_like(inside)
+    for axis in range(3):
+        line, edge = np.moveaxis(inside, axis, 0), np.moveaxis(rim, axis, 0)
+        differs = line[1:] != line[:-1]
+        edge[1:] |= differs
+        edge[:-1] |= differs
+    return rim
 
-    Parameters
-    ----------
-    margins_mm : (M,) float32
-    step_mm : float
-        Distance between levels that is fine enough.
-    most : int
-        Levels at most, >= 2; where they do not suffice, the steps are larger.
 
-    Returns
-    -------
-    level_mm : (L,) float32
-        Ascending; the lowest is the smallest margin itself.
-    level_of : (M,) int
-        Level of each margin, never below it.
-    """
-    distinct = np.unique(margins_mm)
-    low, high = distinct[0], distinct[-1]
-    levels = min(max(int(np.ceil((high - low) / step_mm)) + 1, 2), most)
-    if len(distinct) > levels:
-        distinct = np.linspace(low, high, levels, dtype=np.float32)
-        distinct[0], distinct[-1] = low, high
-    return distinct, np.searchsorted(distinct, margins_mm)
+def _reached(mask: NDArray[np.bool_], reach: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """Voxels with one of the mask no more than `reach` away along every axis."""
+    for axis, size in enumerate(reach.tolist()):
+        before, grown = np.moveaxis(mask, axis, 0), mask.copy()
+        after = np.moveaxis(grown, axis, 0)
+        for step in range(1, size + 1):
+            after[step:] |= before[:-step]
+            after[:-step] |= before[step:]
+        mask = grown
+    return mask

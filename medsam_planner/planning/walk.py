@@ -24,7 +24,7 @@ from medsam_planner.planning.tool import Tool
 
 __all__ = ["LineMinimum", "LineWalker"]
 
-_FIRST_STEP_MM = 6.0
+_FIRST_STEP_MM = 12.0
 """Spacing of the first samples. Only speed depends on it."""
 _MOST_FIRST_STEPS = 128
 """A line of kilometres, which an unset coordinate gives, begins with wider steps; halving does the rest."""

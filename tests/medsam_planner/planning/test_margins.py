@@ -1,4 +1,4 @@
-"""Margins from spreads, their reading at a surface, and their levels."""
+"""Margins from spreads, and their reading at a surface."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.planning import margin_from_spread, masks_from_spread
-from medsam_planner.planning.distance import distance_transform_mm
-from medsam_planner.planning.margins import margin_levels, surface_margins
+from medsam_planner.planning.margins import surface_margins
 
 from .scenes import capsule, middle, shape_covering, volume
 
@@ -30,33 +29,17 @@ def test_senseless_margins_are_refused(plain_affine):
         masks_from_spread(volume(spread.array > 0, plain_affine), spread, samples=0, seed=0)
 
 
-def test_levels_are_never_below_the_margin():
-    margins = np.random.default_rng(0).uniform(0.3, 5, 1000).astype(np.float32)
-    levels, level_of = margin_levels(margins, step_mm=0.1, most=16)
-    assert len(levels) == 16
-    assert (levels[level_of] >= margins).all()
-    assert (levels[level_of] - margins).max() <= (margins.max() - margins.min()) / 15 + 1e-5
-    assert levels[0] == margins.min()
-    few, few_of = margin_levels(np.float32([2, 1, 2, 3]), step_mm=0.1, most=16)
-    np.testing.assert_array_equal(few[few_of], [2, 1, 2, 3])
-    coarse, _ = margin_levels(margins, step_mm=1.0, most=16)
-    assert len(coarse) == 6
-
-
 def test_a_surface_voxel_gets_the_largest_margin_nearby_and_none_from_deep_inside():
     inside = np.zeros((21, 21, 21), dtype=bool)
     inside[3:18, 3:18, 3:18] = True
     margin = np.ones(inside.shape, dtype=np.float32)
     margin[10, 10, 10] = 50.0  # the middle is no surface
     margin[3, 10, 10] = 4.0
-    spacing = np.ones(3)
-    voxels, found = surface_margins(inside, distance_transform_mm(inside, spacing), margin, spacing)
-    field = np.zeros(inside.size, dtype=np.float32)
-    field[voxels] = found
-    field = field.reshape(inside.shape)
+    field = surface_margins(inside, margin, np.ones(3))
     assert field.max() == 4.0
     assert field[3, 12, 10] == 4.0 and field[3, 16, 10] == 1.0
-    assert field[10, 10, 10] == 0.0  # not near the surface
+    assert field[10, 10, 10] == 1.0  # the smallest
+    assert field[0, 0, 0] == 0.0
 
 
 def test_masks_drawn_from_a_spread_have_that_spread(any_affine):
