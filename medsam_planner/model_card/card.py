@@ -73,11 +73,11 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
         megabytes=weights.stat().st_size / 1e6,
         config=config,
         config_text=config_text.strip(),
-        names=names,
         sources=_sources_table(names, config),
         is_measured=bool(measured.volumes or measured.slices),
         is_procedural=measured.is_procedural,
         evaluation=config.evaluation,
+        counted=_counted,
         volumes=[
             (_PROMPTED[kind], kind.value, volumes_table(one.rows, kind)) for kind, one in measured.volumes.items()
         ],
@@ -93,6 +93,10 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
     path = weights.with_suffix(".md")
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def _sources_table(names: tuple[str, ...], config: TrainingConfig) -> str:

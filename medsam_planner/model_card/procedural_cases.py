@@ -38,7 +38,9 @@ def procedural_case(seed: int, number: int, side: int) -> tuple[NDArray[np.float
     shares = np.stack([(volume.labels == label).astype(np.float32) for label in present])
     shares = np.stack([ndimage.gaussian_filter(share, _PARTIAL_VOLUME_PX) for share in shares])
     shares /= shares.sum(axis=0)
-    return degrade(paint(shares, rng), rng, strength=1.0, native_px=1.0), _whole_structures(volume)
+    # Slices are painted one by one, so along the axis across which they will be prompted: the last.
+    image = degrade(paint(np.moveaxis(shares, -1, 1), rng), rng, strength=1.0, native_px=1.0)
+    return np.ascontiguousarray(np.moveaxis(image, 0, -1)), _whole_structures(volume)
 
 
 def _whole_structures(volume: LabelVolume) -> NDArray[np.uint8]:
