@@ -24,6 +24,7 @@ from medsam_planner.evaluation.records import FinishedStructures, code_sha256
 from medsam_planner.evaluation.run import ChosenCases, EvaluationOptions, choose_cases
 from medsam_planner.evaluation.slices import slice_segmenter
 from medsam_planner.evaluation.statistics import Estimate, mean_over_patients
+from medsam_planner.evaluation.summary import size_rank
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.sampling import sample_runs
@@ -110,8 +111,8 @@ def evaluate_dropout(
     if not records:
         raise ConfigError(f"Expected structures with a surface in the {len(chosen.cases)} chosen cases, found none.")
     rows = [_row("all", "all, never trained on", records, options.seed)]
-    for kind in ("modality", "size"):
-        for name in sorted({record[kind] for record in records}):
+    for kind, order in (("modality", None), ("size", size_rank)):
+        for name in sorted({record[kind] for record in records}, key=order):
             rows.append(_row(kind, name, [one for one in records if one[kind] == name], options.seed))
     temperature = _temperature(records, finished, options.seed)
     document = {

@@ -12,7 +12,7 @@ from medsam_planner.evaluation.figures import figures_shown
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.statistics import Estimate, PairedDifference, mean_over_patients, paired_difference
 
-__all__ = ["HEADLINE", "GroupSummary", "class_means", "estimate_text", "summarise", "summary_text"]
+__all__ = ["HEADLINE", "GroupSummary", "class_means", "estimate_text", "size_rank", "summarise", "summary_text"]
 
 Record = Mapping[str, Any]
 _SIZES_FIRST = ("small", "medium", "large")
@@ -66,7 +66,7 @@ def summarise(records: Sequence[Record], protocol: Protocol, *, seed: int = 0) -
         if protocol is Protocol.CVPR25:
             rows.append(_row("class means", "all, class means of each case first", class_means(unseen), protocol, seed))
         rows += _rows("modality", unseen, lambda record: record["modality"], protocol, seed)
-        rows += _rows("size", unseen, lambda record: record["size"], protocol, seed, order=_size_rank)
+        rows += _rows("size", unseen, lambda record: record["size"], protocol, seed, order=size_rank)
         rows += _rows("anatomy", unseen, lambda record: record["group"], protocol, seed)
         rows += _rows("case", unseen, lambda record: record["case"], protocol, seed)
     if seen:
@@ -74,7 +74,8 @@ def summarise(records: Sequence[Record], protocol: Protocol, *, seed: int = 0) -
     return rows
 
 
-def _size_rank(name: str) -> int:
+def size_rank(name: str) -> int:
+    """Order of the size classes, the smallest first."""
     return _SIZES_FIRST.index(name.split(",")[0])
 
 

@@ -83,7 +83,8 @@ def test_every_table_stands_on_the_card_as_the_evaluation_has_it(folder, card):
     for name in ("slice_dice", "first_dice", "final_dice", "final_surface_dice_2mm"):
         figure = whole["figures"][name]
         assert f"{figure['mean']:.3f} [{figure['low']:.2f}, {figure['high']:.2f}]" in card
-    assert "| MR |" in card and "| medium, 1 to 50 ml |" in card
+    for row in figures(folder, "box")["summary"]:
+        assert (f"| {row['name']} |" in card) == (row["kind"] in ("modality", "size", "anatomy"))
     assert "| loose box + 1 click |" in card and "| one click |" in card
     assert "procedural anatomy only" in card.lower()
     assert "| procedural anatomy, contrast drawn at random | drawn | Apache-2.0 (this repository) |" in card
