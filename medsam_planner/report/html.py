@@ -14,6 +14,7 @@ from medsam_planner.report.pictures import colour_bar_uri
 from medsam_planner.report.sections import all_cautions, tool_sections
 from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, trace_rows
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
+from medsam_planner.report.widened_surface import WIDENED_TRIANGLES
 from medsam_planner.report.wording import joint_verdict, number, percent, place, plain
 
 __all__ = ["RESEARCH_USE_NOTICE", "render_html", "write_report"]
@@ -85,6 +86,7 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
         "views": views_3d(report, scene, progress),
         "spread_scale": spread_scale(report),
         "risk_scale": risk_scale(report),
+        "widened_triangles": f"{WIDENED_TRIANGLES:,}",
         "prompts": [
             (name, prompt_rows(log, affine, tuple(report.study.spatial_shape))) for name, log in report.prompts.items()
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,11 @@ from medsam_planner.mesh import Colormap, ColouredSurface, rgb_from_values
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.camera import Camera, View, camera_along, camera_for
 from medsam_planner.report.model import RISK_NAME, PlanReport, StructureRole
-from medsam_planner.report.panel import Panel, ScaleBar
+from medsam_planner.report.panel import Layer, Panel, ScaleBar
 from medsam_planner.report.pictures import ColourScale, rgb_uri
 from medsam_planner.report.render3d import Rendering, Scene3D, ToolLine
 from medsam_planner.report.scene import Scene
+from medsam_planner.report.widened_surface import widened_surface
 
 __all__ = ["SPREAD_NAME", "risk_scale", "spread_scale", "views_3d"]
 
@@ -31,6 +33,21 @@ _AROUND_PATH_MM = 60.0
 """The standard views show this much around the path, and less where there is nothing."""
 _OPACITY = {StructureRole.ENTRY: 0.12, StructureRole.INSIDE: 0.3, None: 0.3}
 """What encloses the path is looked through; skin, which encloses everything, the most."""
+_SHELL_OPACITY = 0.2
+"""Of a structure's margin: the structure inside stays the clearer of the two."""
+_SHELLS = "widened"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """One picture to take."""
+
+    scene: Scene3D
+    title: str
+    camera: Camera
+    note: str = ""
+    with_shells: Scene3D | None = None
+    """The same with the margins of what must be avoided."""
 
 
 def spread_scale(report: PlanReport) -> ColourScale | None:
@@ -59,34 +76,48 @@ def views_3d(report: PlanReport, scene: Scene, progress: Progress | None = None)
 
     Nothing without surfaces.
     """
-    jobs = [*_structure_jobs(report, scene), *_risk_jobs(report, scene)]
-    return [
-        _panel(title, note, one.render(camera, (_SIZE, _SIZE), background_rgb=_BACKGROUND))
-        for one, title, camera, note in track(jobs, "3D views", progress)
-    ]
+    views = [*_structure_views(report, scene), *_risk_views(report, scene)]
+    return [_panel(view) for view in track(views, "3D views", progress)]
 
 
-def _structure_jobs(report: PlanReport, scene: Scene) -> list[tuple[Scene3D, str, Camera, str]]:
+def _structure_views(report: PlanReport, scene: Scene) -> list[_View]:
     if not report.surfaces:
         return []
     tools = _tools(scene)
     colours = {style.name: _rgb(style.colour) for style in scene.structures}
     coloured = {name: _coloured(report, name, colours.get(name, (200, 200, 200))) for name in report.surfaces}
+    shells = _shells(report, scene, colours)
     plain = Scene3D(list(coloured.values()), tools)
+    widened = Scene3D([*coloured.values(), *shells], tools) if shells else None
     cameras = _cameras(scene, plain.bounds_lps_mm)
-    jobs = [(plain, title, camera, "") for title, camera in cameras.items() if title != _ALONG]
+    views = [_View(plain, title, camera, "", widened) for title, camera in cameras.items() if title != _ALONG]
     if scene.path is not None:
         # What the tool enters through would hide all that lies behind it.
         inner = [one for name, one in coloured.items() if report.roles.get(name) is not StructureRole.ENTRY]
-        jobs.append((plain if len(inner) == len(coloured) else Scene3D(inner, tools), _ALONG, cameras[_ALONG], ""))
+        if len(inner) < len(coloured):
+            plain = Scene3D(inner, tools)
+            widened = Scene3D([*inner, *shells], tools) if shells else None
+        views.append(_View(plain, _ALONG, cameras[_ALONG], "", widened))
     scale = spread_scale(report)
     if scale is not None:
         spread = Scene3D([_by_spread(report, name, scale) for name in report.surfaces], tools)
-        jobs += [(spread, title, camera, "coloured by spread") for title, camera in list(cameras.items())[:2]]
-    return jobs
+        views += [_View(spread, title, camera, "coloured by spread") for title, camera in list(cameras.items())[:2]]
+    return views
 
 
-def _risk_jobs(report: PlanReport, scene: Scene) -> list[tuple[Scene3D, str, Camera, str]]:
+def _shells(report: PlanReport, scene: Scene, colours: Mapping[str, tuple[int, int, int]]) -> list[ColouredSurface]:
+    """The margins of the structures to avoid that are shown."""
+    found = []
+    for style in scene.structures:
+        mask = report.mask(style.name)
+        if style.role is StructureRole.AVOID and style.name in report.surfaces and mask is not None and style.widened:
+            surface = widened_surface(mask, report.margins_mm.get(style.name, 0.0))
+            if surface is not None:
+                found.append(ColouredSurface(surface, colours[style.name], _SHELL_OPACITY))
+    return found
+
+
+def _risk_views(report: PlanReport, scene: Scene) -> list[_View]:
     scale = risk_scale(report)
     if report.risk_surface is None or scale is None:
         return []
@@ -100,7 +131,7 @@ def _risk_jobs(report: PlanReport, scene: Scene) -> list[tuple[Scene3D, str, Cam
         width_mm = float(np.ptp(risk.bounds_lps_mm, axis=0).max()) * 1.1
         cameras[_ALONG] = camera_along(scene.path.entry_lps_mm, scene.path.target_lps_mm, width_mm=min(width_mm, 250.0))
     chosen = [title for title in cameras if title != "From above"]
-    return [(risk, title, cameras[title], "best clearance from each entry") for title in chosen]
+    return [_View(risk, title, cameras[title], "best clearance from each entry") for title in chosen]
 
 
 def _tools(scene: Scene) -> list[ToolLine]:
@@ -154,14 +185,19 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _panel(title: str, note: str, rendering: Rendering) -> Panel:
+def _panel(view: _View) -> Panel:
+    def taken(scene: Scene3D) -> Rendering:
+        return scene.render(view.camera, (_SIZE, _SIZE), background_rgb=_BACKGROUND)
+
+    rendering = taken(view.scene)
+    layers = () if view.with_shells is None else (Layer(_SHELLS, rgb_uri(taken(view.with_shells).rgb)),)
     return Panel(
-        title=title,
-        note=note,
+        title=view.title,
+        note=view.note,
         columns=_SIZE,
         rows=_SIZE,
         grey=rgb_uri(rendering.rgb),
-        layers=(),
+        layers=layers,
         strokes=(),
         markers=(),
         circles=(),

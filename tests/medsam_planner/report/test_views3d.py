@@ -52,3 +52,14 @@ def test_without_surfaces_there_are_no_views(make_report: Callable[..., PlanRepo
     report = make_report(surfaces={})
     assert views_3d(report, build_scene(report)) == []
     assert spread_scale(report) is None
+
+
+def test_what_must_be_avoided_is_shown_with_its_margin_as_a_layer_to_switch_off(
+    make_report: Callable[..., PlanReport],
+) -> None:
+    report = make_report()
+    views = [view for view in views_3d(report, build_scene(report)) if not view.note]
+    assert [[layer.key for layer in view.layers] for view in views] == [["widened"]] * 4
+    assert all(view.layers[0].uri != view.grey for view in views)
+    bare = make_report(margins_mm={})
+    assert not any(view.layers for view in views_3d(bare, build_scene(bare)))
