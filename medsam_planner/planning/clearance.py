@@ -128,8 +128,9 @@ def clearance_in(
     def walked(part: slice) -> tuple[LineMinimum, NDArray[np.intp], list[LineMinimum]]:
         return _smallest(fields, lines_lps_mm[part], tool, tolerance_mm, each_structure)
 
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        found = list(track(pool.map(walked, parts), "clearance", progress, total=len(parts)))
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:  # one part needs no second thread
+        walks = pool.map(walked, parts) if len(parts) > 1 else map(walked, parts)
+        found = list(track(walks, "clearance", progress, total=len(parts)))
     smallest = _joined([minimum for minimum, _, _ in found])
     limiting = np.concatenate([number for _, number, _ in found]) if found else np.empty(0, dtype=np.intp)
     each = zip(*(every for _, _, every in found), strict=True)
