@@ -38,7 +38,8 @@ __all__ = ["BAND_MM", "DropoutEvaluated", "DropoutRow", "FittedTemperature", "ev
 
 BAND_MM = 5.0
 VOXELS = 10_000
-"""Drawn from each structure's band, so that large structures do not drown small ones."""
+"""At most so many are drawn from each structure's band, and for the temperature from each patient's: large structures
+do not drown small ones, nor patients with many structures those with few."""
 _ALMOST_ONE = np.float32(1 - 6e-8)
 _ROUNDING = 0.01
 """Of a logit that went through a probability in float32 and back."""
@@ -238,8 +239,8 @@ def _temperature(
         return None
 
     def pooled(patients: frozenset[str]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        bands = [finished.arrays(record["key"]) for record in records if record["patient"] in patients]
-        return np.concatenate([band["logits"] for band in bands], axis=1), np.concatenate([b["truth"] for b in bands])
+        shares = [_patient(name, records, finished, seed) for name in sorted(patients)]
+        return np.concatenate([share[0] for share in shares], axis=1), np.concatenate([share[1] for share in shares])
 
     try:
         temperature = fit_dropout_temperature(*pooled(fitting))
@@ -256,6 +257,16 @@ def _temperature(
         brier_before=brier_score(before, truth),
         brier_after=brier_score(after, truth),
     )
+
+
+def _patient(
+    name: str, records: Sequence[dict[str, Any]], finished: FinishedStructures, seed: int
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """(T, N) logits and (N,) truth of a patient; no more than of one structure, so that each patient counts alike."""
+    bands = [finished.arrays(record["key"]) for record in records if record["patient"] == name]
+    logits, truth = np.concatenate([b["logits"] for b in bands], axis=1), np.concatenate([b["truth"] for b in bands])
+    drawn = np.random.default_rng([seed, *name.encode()]).permutation(len(truth))[:VOXELS]
+    return logits[:, drawn], truth[drawn]
 
 
 def halves(modality_by_patient: dict[str, str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
