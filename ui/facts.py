@@ -9,15 +9,16 @@ import numpy as np
 from scipy import ndimage
 
 from medsam_planner.geometry import axis_letters, spacing_mm
+from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.propagation.trace import PropagationTrace, SliceRole, StopReason
 from medsam_planner.report.wording import percent, slice_number
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from ui.structure import Structure
-from ui.wording import NO_RESULT, NO_STRUCTURE, NO_STUDY, NO_WAY, OUTDATED, ROLE_LABELS, ROOM_IS, side_name
+from ui.wording import NO_RESULT, NO_STRUCTURE, NO_STUDY, NO_WAY, OUTDATED, ROLE_LABELS, ROOM_IS, WHY_MARGINS, side_name
 
-__all__ = ["links_html", "plan_html", "result_html", "structures_html", "study_html", "trace_sentences"]
+__all__ = ["links_html", "margins_html", "plan_html", "result_html", "structures_html", "study_html", "trace_sentences"]
 
 
 def study_html(study: StudyVolume | None) -> str:
@@ -153,6 +154,15 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
         f'{warning}<table class="mv-table" id="alternatives"><tr>{head}</tr>{"".join(rows)}</table><p>{reason}</p>'
         f'<p class="mv-hint">{ROOM_IS}</p>'
     )
+
+
+def margins_html(statements: Sequence[MarginStatement]) -> str:
+    """Why each margin is as wide as it is; what a promise does not hold for is a warning."""
+    lines = []
+    for one in statements:
+        warning = ' class="mv-warning"' if one.voids else ""
+        lines.append(f"<p{warning}>{html.escape(one.explanation)}</p>")
+    return f'<div id="margins"><p class="mv-hint">{WHY_MARGINS}</p>{"".join(lines)}</div>' if lines else ""
 
 
 def links_html(token: str, *, has_report: bool, has_archive: bool) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from medsam_planner.progress import Progress
@@ -13,12 +15,18 @@ from ui.workbench import Workbench
 __all__ = ["choose_alternative", "find_paths", "pack"]
 
 
-def find_paths(workbench: Workbench, numbers: Mapping[str, Any], *, progress: Progress | None = None) -> Screen:
-    """Search for paths and write the report."""
+def find_paths(
+    workbench: Workbench,
+    numbers: Mapping[str, Any],
+    *,
+    calibration: Path | None = None,
+    progress: Progress | None = None,
+) -> Screen:
+    """Search for paths, with calibrated margins where there is a `calibration`, and write the report."""
 
     def change() -> str:
         workbench.is_cancelled = False
-        workbench.wishes = workbench.wishes.with_numbers(numbers)
+        workbench.wishes = replace(workbench.wishes.with_numbers(numbers), calibration=calibration)
         review.find_paths(workbench, progress=progress)
         return wording.after_plan(workbench.plan)
 

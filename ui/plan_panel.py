@@ -18,6 +18,7 @@ class PlanPanel:
 
     numbers: dict[str, gr.Number]
     """By field of :class:`ui.wishes.PlanWishes`."""
+    calibration: gr.File
     find: gr.Button
     stop: gr.Button
     choice: gr.Radio
@@ -39,6 +40,9 @@ class PlanPanel:
                     numbers[name] = gr.Number(
                         value, label=label, minimum=0, min_width=90, elem_id=name.replace("_", "-")
                     )
+        calibration = gr.File(
+            label=wording.CALIBRATION, file_types=[".json"], type="filepath", height=90, elem_id="calibration"
+        )
         with gr.Row():
             find = gr.Button("Find paths", variant="primary", scale=3, elem_id="find")
             stop = gr.Button("Stop", variant="stop", scale=1, min_width=80)
@@ -46,4 +50,13 @@ class PlanPanel:
         answer = gr.HTML(wording.NO_PLAN, elem_id="plan-answer", min_height=96, apply_default_css=False)
         choice = gr.Radio(label="Show alternative", choices=[], visible=False, elem_id="alternative")
         export = gr.Button("Prepare download of everything", size="sm", elem_id="export")
-        return cls(numbers=numbers, find=find, stop=stop, choice=choice, answer=answer, export=export, links=links)
+        return cls(
+            numbers=numbers,
+            calibration=calibration,
+            find=find,
+            stop=stop,
+            choice=choice,
+            answer=answer,
+            export=export,
+            links=links,
+        )

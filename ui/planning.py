@@ -8,10 +8,11 @@ import highdicom
 import numpy as np
 from scipy import ndimage
 
+from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.errors import PlanningError
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.plan_review import PlanInputs, ball_inside_study, skin_mask
-from medsam_planner.planning.margins import margin_from_spread
+from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
 from medsam_planner.planning.problem import (
     EntryRegion,
     Limits,
@@ -25,7 +26,7 @@ from medsam_planner.planning.tool import Tool
 from medsam_planner.report import StructureRole
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume, volume_like
-from prompts import PositionLpsMm
+from prompts import PositionLpsMm, PromptLog
 from ui.structure import Structure
 from ui.wishes import PlanWishes
 from ui.workbench import Workbench
@@ -93,8 +94,11 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
     else:
         entered, name = body_mask(study), "the skin"
         masks["skin"], roles["skin"] = entered, StructureRole.ENTRY
+    margins = [_margin(one, wishes, study, session.log(one.name)) for one in ready.structures]
     problem = PlanningProblem(
-        structures=tuple(_planned(one, wishes) for one in ready.structures),
+        structures=tuple(
+            _planned(one, margin, wishes) for one, (margin, _) in zip(ready.structures, margins, strict=True)
+        ),
         tool=Tool(radius_mm=wishes.tool_radius_mm),
         entry=_entry(entered, name, ready.entry_lps_mm, wishes.entry_radius_mm),
         targets_lps_mm=ball_inside_study(study, ready.target_lps_mm, wishes.target_radius_mm),
@@ -112,18 +116,47 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
         surfaces={},
         roles=roles,
         masks=masks,
-        provenance={"wishes": asdict(wishes), "seed": workbench.settings.seed},
+        provenance={
+            "wishes": asdict(wishes) | {"calibration": None if wishes.calibration is None else wishes.calibration.name},
+            "seed": workbench.settings.seed,
+        },
+        margin_statements=tuple(statement for _, statement in margins),
     )
 
 
 def margin_of(result: SegmentationResult, wishes: PlanWishes) -> highdicom.Volume | float:
     """Safety margin in mm: wider where the runs disagree, one number where there were no runs."""
-    return margin_from_spread(
-        result.boundary_spread_mm,
-        base_mm=wishes.base_margin_mm,
-        factor=wishes.margin_factor,
-        cap_mm=max(wishes.margin_cap_mm, wishes.base_margin_mm),
+    return margin_from_spread(result.boundary_spread_mm, **_rule(wishes))
+
+
+def _rule(wishes: PlanWishes) -> dict[str, float]:
+    base = wishes.base_margin_mm
+    return {"base_mm": base, "factor": wishes.margin_factor, "cap_mm": max(wishes.margin_cap_mm, base)}
+
+
+def _margin(
+    structure: Structure, wishes: PlanWishes, study: StudyVolume, log: PromptLog
+) -> tuple[highdicom.Volume | float, MarginStatement]:
+    """Calibrated where there is a calibration, else by the spread; and what it promises."""
+    result = structure.result
+    if result is None:
+        raise PlanningError(f"Run ‘{structure.name}’ to 3D first.")
+    if wishes.calibration is None:
+        varies = result.boundary_spread_mm is not None
+        return margin_of(result, wishes), spread_statement(structure.name, **_rule(wishes), varies=varies)
+    made = calibrated_margin(
+        read_calibration(wishes.calibration),
+        structure=structure.name,
+        mask=result.mask,
+        boundary_spread_mm=result.boundary_spread_mm,
+        entropy_bits=result.uncertainty,
+        provenance=result.provenance,
+        log=log,
+        study=study,
+        alpha=wishes.alpha,
+        inner=structure.role == "inside",
     )
+    return made.margin_mm, made.statement()
 
 
 def body_mask(study: StudyVolume) -> highdicom.Volume:
@@ -145,11 +178,11 @@ def body_mask(study: StudyVolume) -> highdicom.Volume:
     return volume_like(study, np.stack([ndimage.binary_fill_holes(section) for section in body]))
 
 
-def _planned(structure: Structure, wishes: PlanWishes) -> PlannedStructure:
+def _planned(structure: Structure, margin: highdicom.Volume | float, wishes: PlanWishes) -> PlannedStructure:
     result = structure.result
     if result is None:
         raise PlanningError(f"Run ‘{structure.name}’ to 3D first.")
-    margin, samples = margin_of(result, wishes), result.mask_samples or ()
+    samples = result.mask_samples or ()
     if structure.role == "inside":
         return StayInside(structure.name, result.mask, margin, samples, free_entry_mm=wishes.free_entry_mm)
     return Avoid(structure.name, result.mask, margin, samples)

@@ -151,10 +151,17 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
     panel, shown = parts.plan, parts.shown()
     names = tuple(panel.numbers)
 
-    def find(token: str, progress: gr.Progress = gr.Progress(), *numbers: float) -> list[Any]:  # noqa: B008
+    def find(
+        token: str,
+        calibration: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+        *numbers: float,
+    ) -> list[Any]:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
-            return plan_handlers.find_paths(workbench, dict(zip(names, numbers, strict=True)), progress=watched)
+            typed = dict(zip(names, numbers, strict=True))
+            file = None if calibration is None else Path(calibration)
+            return plan_handlers.find_paths(workbench, typed, calibration=file, progress=watched)
 
         return on_workbench(registry, act)(token)
 
@@ -165,7 +172,7 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
         return on_workbench(registry, act)(token)
 
     long: dict[str, Any] = {**_LONG, "show_progress_on": panel.answer}
-    panel.find.click(find, [parts.token, *panel.numbers.values()], shown, **long)
+    panel.find.click(find, [parts.token, panel.calibration, *panel.numbers.values()], shown, **long)
     panel.export.click(pack, [parts.token], shown, **long)
     choose = on_workbench(registry, plan_handlers.choose_alternative)
     panel.choice.input(choose, [parts.token, panel.choice], shown, **_QUICK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import PlanningError
@@ -29,6 +30,10 @@ class PlanWishes:
     max_angle_deg: float = 60.0
     free_entry_mm: float = 8.0
     """Path after the entry that need not lie inside a corridor."""
+    calibration: Path | None = None
+    """A file of ``medsam-planner calibrate``; with it the three numbers of margins are not used."""
+    alpha: float = 0.1
+    """With a calibration: how often a margin may fail, 0.1 for a confidence of 90 %."""
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> PlanWishes:
         """The same with what was typed.

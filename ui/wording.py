@@ -45,7 +45,10 @@ WISH_LABELS = {
     "max_length_mm": "longest path (mm)",
     "max_angle_deg": "off the normal (°)",
     "free_entry_mm": "free at entry (mm)",
+    "alpha": "may fail (α)",
 }
+CALIBRATION = "Calibration file: margins with a stated confidence, in place of the three numbers for margins"
+WHY_MARGINS = "Why the margins are as wide as they are"
 ROLE_LABELS = {"ignore": "ignore", "avoid": "avoid", "inside": "stay inside"}
 _SIDE_NAMES = {
     "L": "left",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
+from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
 from medsam_planner.session import Session
@@ -65,6 +66,8 @@ class Workbench:
         self.plan: PlanResult | None = None
         self.chosen = 0
         """Alternative that is drawn."""
+        self.margin_statements: tuple[MarginStatement, ...] = ()
+        """Of the plan: why each margin is as wide as it is."""
         self.has_report = False
         self.has_archive = False
         self.folder: Path | None = None
@@ -231,7 +234,7 @@ class Workbench:
 
     def forget_plan(self) -> None:
         """What a plan was made from has changed: it must not be looked at as if it still held."""
-        self.plan, self.chosen = None, 0
+        self.plan, self.chosen, self.margin_statements = None, 0, ()
         self.has_report = self.has_archive = False
 
     def set_role(self, role: Role) -> None:

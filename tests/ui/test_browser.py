@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
+from tests.ui.test_calibrated_margins import calibration_file
 from ui.registry import Registry
 from ui.settings import Settings
 from ui.workbench import Workbench
@@ -356,6 +357,7 @@ def test_a_plan_is_found_and_its_report_opened(
     bench.settled()
     assert "vessel" in page.locator("#alternatives").inner_text()
     assert bench.count(PATH, reach=120) > 50
+    assert "rule of thumb" in page.locator("#margins").inner_text()
     with page.context.expect_page() as opened:
         page.locator("#links a", has_text="Open the report").click()
     report = opened.value
@@ -368,5 +370,9 @@ def test_a_plan_is_found_and_its_report_opened(
         page.locator("#links a", has_text="Download").click()
     download.value.save_as(tmp_path / "run.zip")
     assert (tmp_path / "run.zip").read_bytes().startswith(b"PK")
+    page.locator("#calibration input[type=file]").set_input_files(calibration_file(tmp_path, weights_sha256="other"))
+    page.wait_for_function("document.querySelector('#calibration').textContent.includes('json')")
+    page.locator("#find").click()
+    bench.says("the weights the calibration was made with")
     assert bench.foreign == []
     assert bench.complaints == []
