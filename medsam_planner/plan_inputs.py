@@ -1,4 +1,4 @@
-"""What a case file, a study and segmented structures make together: the problems to plan, and what surrounds them."""
+"""What a case file, a study and its masks make together: the problems to plan, and what surrounds them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import highdicom
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.calibration.run_evidence import RunEvidence, read_run_evidence
-from medsam_planner.errors import ConfigError, StudyError
+from medsam_planner.case_masks import CaseMasks, on_grid, surface_of_mask, unknown_end
+from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io import load_volume
-from medsam_planner.io.resampling import resample_like
-from medsam_planner.mesh import Surface, surface_from_probability
+from medsam_planner.mesh import Surface
 from medsam_planner.pipeline import Segmented
-from medsam_planner.planning.case import EntryTable, PlanCase, StructureTable, TargetTable, read_case
+from medsam_planner.planning.case import PlanCase, StructureTable, TargetTable, read_case
 from medsam_planner.planning.margins import (
     MarginStatement,
     margin_from_spread,
@@ -41,17 +40,15 @@ from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
 from medsam_planner.segmentation import SegmentationResult
-from medsam_planner.volumes import StudyVolume, volume_like
+from medsam_planner.volumes import StudyVolume
 from prompts import PromptLog
 
 if TYPE_CHECKING:
     from medsam_planner.why_here import WhyHere
 
-__all__ = ["PlanInputs", "ball_inside_study", "check_case", "inputs_of_case", "skin_mask", "surface_of_mask"]
+__all__ = ["PlanInputs", "ball_inside_study", "check_case", "inputs_of_case"]
 
 _SAMPLES_FROM_SPREAD = 16
-_AIR_BELOW_HU = -300.0
-_VIEW_TRIANGLES = 40_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,26 +108,7 @@ def check_case(case_path: Path, prompted: Collection[str]) -> None:
         ends = known | ({"skin"} if asked.entry.skin else set())
         for place, name in (("target", asked.target.structure), ("entry", asked.entry.structure)):
             if name is not None and name not in ends:
-                raise _unknown_end(place, name, ends)
-
-
-def skin_mask(study: StudyVolume) -> highdicom.Volume:
-    """The body of a CT: everything denser than fat-free air, its largest part, holes filled slice by slice.
-
-    Raises
-    ------
-    StudyError
-        If the study is no CT: only HU tell the body from the air around it.
-    """
-    if study.source is None or study.source.modality != "CT":
-        raise StudyError("Expected a CT to find the skin in (HU tell body from air); name an entry mask or structure.")
-    dense = ndimage.binary_opening(study.array > _AIR_BELOW_HU, iterations=2)
-    parts, count = ndimage.label(dense)
-    if count == 0:
-        raise StudyError("Expected a body denser than air in the CT, found none; name an entry mask or structure.")
-    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    filled = np.stack([ndimage.binary_fill_holes(section) for section in body])
-    return volume_like(study, filled)
+                raise unknown_end(place, name, ends)
 
 
 def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
@@ -156,12 +134,6 @@ def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_
     return points[inside]
 
 
-def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
-    """Surface of a mask that does not show the voxels."""
-    soft = volume_like(mask, ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7))
-    return surface_from_probability(soft, max_triangles=_VIEW_TRIANGLES, progress=progress)
-
-
 def inputs_of_case(
     case: PlanCase, study: StudyVolume, segmented: Segmented | None, *, progress: Progress | None = None
 ) -> PlanInputs:
@@ -173,25 +145,24 @@ def inputs_of_case(
         If a structure has neither a mask nor prompts, or a mask or target does not lie in the study.
     """
     results = {} if segmented is None else segmented.results
-    masks: dict[str, highdicom.Volume] = {}
-    made = [_structure(table, study, segmented, masks, case.search.seed) for table in case.structures]
+    named = CaseMasks(study, results)
+    made = [_structure(table, named, segmented, case.search.seed) for table in case.structures]
     structures = tuple(structure for structure, _ in made)
-    roles = {
-        table.name: StructureRole.AVOID if table.role == "avoid" else StructureRole.INSIDE for table in case.structures
-    }
+    for table in case.structures:
+        named.roles[table.name] = StructureRole.AVOID if table.role == "avoid" else StructureRole.INSIDE
     problems, entered = {}, {}
     for asked in case.asked_tools():
         suffix = "" if case.tool is not None else f" of {asked.name}"
         entered_by_all = len({one.entry.mask for one in case.asked_tools()}) == 1
         entry_name = "entry" if entered_by_all else f"entry{suffix}"
-        entry_mask = _entry_mask(asked.entry, entry_name, study, results, masks, roles)
+        entry_mask = named.entered(asked.entry, entry_name)
         problems[asked.name] = PlanningProblem(
             structures=structures,
             tool=Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm),
             entry=entry_region_on_surface(
                 entry_mask, centre_lps_mm=asked.entry.centre_lps_mm, radius_mm=asked.entry.radius_mm
             ),
-            targets_lps_mm=_targets(asked.target, f"target{suffix}", study, results, masks, roles),
+            targets_lps_mm=_targets(asked.target, f"target{suffix}", named),
             limits=Limits(**case.limits.model_dump()),
             weights=Weights(**case.weights.model_dump()),
             settings=SearchSettings(**case.search.model_dump()),
@@ -200,7 +171,7 @@ def inputs_of_case(
         entered[asked.name] = entry_mask
     shown = {name: result for name, result in results.items() if result.mask.array.any()}
     surfaces = {} if segmented is None else dict(segmented.surfaces)
-    for name, mask in masks.items():
+    for name, mask in named.masks.items():
         surfaces[name] = surface_of_mask(mask, progress=progress)
     first, *others = problems
     return PlanInputs(
@@ -210,8 +181,8 @@ def inputs_of_case(
         segmentations=shown,
         prompts={} if segmented is None else {name: segmented.logs[name] for name in shown},
         surfaces=surfaces,
-        roles=roles,
-        masks=masks,
+        roles=named.roles,
+        masks=named.masks,
         provenance={"case": case.model_dump(mode="json"), "seed": case.search.seed},
         entry_mask=entered[first],
         tool_name=first,
@@ -222,26 +193,21 @@ def inputs_of_case(
 
 
 def _structure(
-    table: StructureTable,
-    study: StudyVolume,
-    segmented: Segmented | None,
-    masks: dict[str, highdicom.Volume],
-    seed: int,
+    table: StructureTable, named: CaseMasks, segmented: Segmented | None, seed: int
 ) -> tuple[Structure, MarginStatement]:
-    results = {} if segmented is None else segmented.results
     samples: Any = ()
     spread: highdicom.Volume | None = None
     if table.mask is not None:
-        mask = masks[table.name] = _read_mask(table.mask, study)
+        mask = named.read(table.name, table.mask)
         if table.spread is not None:
-            spread = _on_grid(load_volume(table.spread), study, order=1)
+            spread = on_grid(load_volume(table.spread), named.study, order=1)
             samples = masks_from_spread(mask, spread, samples=_SAMPLES_FROM_SPREAD, seed=seed)
-    elif table.name in results:
-        result = results[table.name]
+    elif table.name in named.results:
+        result = named.results[table.name]
         mask, spread, samples = result.mask, result.boundary_spread_mm, result.mask_samples or ()
     else:
-        raise _unknown_structure(table.name, results)
-    margin, statement = _margin(table, mask, spread, study, segmented)
+        raise _unknown_structure(table.name, named.results)
+    margin, statement = _margin(table, mask, spread, named.study, segmented)
     if table.role == "avoid":
         return Avoid(table.name, mask, margin, samples), statement
     return StayInside(table.name, mask, margin, samples, free_entry_mm=table.free_entry_mm), statement
@@ -268,15 +234,15 @@ def _margin(
     else:
         raise _unknown_structure(table.name, ())
 
-    def on_grid(volume: highdicom.Volume | None) -> highdicom.Volume | None:
-        return None if volume is None else _on_grid(volume, study, order=1)
+    def brought(volume: highdicom.Volume | None) -> highdicom.Volume | None:
+        return None if volume is None else on_grid(volume, study, order=1)
 
     made = calibrated_margin(
         read_calibration(table.calibration),
         structure=table.name,
         mask=mask,
-        boundary_spread_mm=on_grid(evidence.boundary_spread_mm),
-        entropy_bits=on_grid(evidence.entropy_bits),
+        boundary_spread_mm=brought(evidence.boundary_spread_mm),
+        entropy_bits=brought(evidence.entropy_bits),
         provenance=evidence.provenance,
         log=evidence.log,
         study=study,
@@ -286,57 +252,10 @@ def _margin(
     return made.margin_mm, made.statement()
 
 
-def _entry_mask(
-    table: EntryTable,
-    name: str,
-    study: StudyVolume,
-    results: Mapping[str, SegmentationResult],
-    masks: dict[str, highdicom.Volume],
-    roles: dict[str, StructureRole],
-) -> highdicom.Volume:
-    if table.skin:
-        if "skin" not in masks:
-            masks["skin"] = skin_mask(study)
-        roles["skin"] = StructureRole.ENTRY
-        return masks["skin"]
-    return _named_mask(name, table.mask, table.structure, study, results, masks, roles, StructureRole.ENTRY)
-
-
-def _targets(
-    table: TargetTable,
-    name: str,
-    study: StudyVolume,
-    results: Mapping[str, SegmentationResult],
-    masks: dict[str, highdicom.Volume],
-    roles: dict[str, StructureRole],
-) -> np.ndarray:
+def _targets(table: TargetTable, name: str, named: CaseMasks) -> NDArray[np.float64]:
     if table.point_lps_mm is not None:
-        return ball_inside_study(study, table.point_lps_mm, table.radius_mm)
-    return points_in_mask(
-        _named_mask(name, table.mask, table.structure, study, results, masks, roles, StructureRole.TARGET)
-    )
-
-
-def _named_mask(
-    name: str,
-    path: Path | None,
-    structure: str | None,
-    study: StudyVolume,
-    results: Mapping[str, SegmentationResult],
-    masks: dict[str, highdicom.Volume],
-    roles: dict[str, StructureRole],
-    role: StructureRole,
-) -> highdicom.Volume:
-    if path is not None:
-        if name not in masks:
-            masks[name], roles[name] = _read_mask(path, study), role
-        return masks[name]
-    if structure in masks:
-        return masks[structure]
-    if structure is not None and structure in results:
-        roles.setdefault(structure, role)
-        return results[structure].mask
-    raise _unknown_end(name, structure, {*results, *masks})
+        return ball_inside_study(named.study, table.point_lps_mm, table.radius_mm)
+    return points_in_mask(named.named(name, table.mask, table.structure, StructureRole.TARGET))
 
 
 def _unknown_structure(name: str, prompted: Collection[str]) -> ConfigError:
@@ -344,31 +263,3 @@ def _unknown_structure(name: str, prompted: Collection[str]) -> ConfigError:
         f"structures[{name}]: expected a mask, or prompts of that name; "
         f"the prompted structures are {list(prompted) or 'none'}."
     )
-
-
-def _unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigError:
-    return ConfigError(
-        f"{place}.structure: expected one of {sorted(known)}, got {name!r}. Give it prompts, or name a mask."
-    )
-
-
-def _read_mask(path: Path, study: StudyVolume) -> highdicom.Volume:
-    volume = load_volume(path)
-    values = np.unique(volume.array)
-    if len(values) > 2 or values[0] != 0:
-        listed = ", ".join(f"{value:g}" for value in values[:4]) + (" ..." if len(values) > 4 else "")
-        raise ConfigError(
-            f"Expected a mask of 0 and one other value in {path}, got {len(values)} values ({listed}): an image, a map "
-            "or several labels in one file. Write the structure's own mask."
-        )
-    mask = volume_like(study, _on_grid(volume, study, order=0).array > 0)
-    if not mask.array.any():
-        raise ConfigError(f"Expected a mask that lies in the study, {path} does not: its voxels are elsewhere.")
-    return mask
-
-
-def _on_grid(volume: highdicom.Volume, study: StudyVolume, *, order: int) -> highdicom.Volume:
-    same = tuple(volume.spatial_shape) == tuple(study.spatial_shape)
-    if same and np.allclose(volume.affine, study.affine, atol=1e-3):
-        return volume
-    return resample_like(volume, study, order)

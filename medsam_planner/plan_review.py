@@ -11,20 +11,14 @@ import highdicom
 import numpy as np
 from scipy.spatial import cKDTree
 
+from medsam_planner.case_masks import skin_mask, surface_of_mask
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.plan_sr import save_plan_sr
 from medsam_planner.mesh import Surface
 from medsam_planner.pipeline import Segmented
-from medsam_planner.plan_inputs import (
-    PlanInputs,
-    ball_inside_study,
-    check_case,
-    inputs_of_case,
-    skin_mask,
-    surface_of_mask,
-)
+from medsam_planner.plan_inputs import PlanInputs, ball_inside_study, check_case, inputs_of_case
 from medsam_planner.planning.case import read_case
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.plan_file import plan_document, several_document

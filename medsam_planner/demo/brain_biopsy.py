@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from medsam_planner.case_masks import surface_of_mask
 from medsam_planner.demo.brain_study import (
     ENTRY_LPS_MM,
     ENTRY_RADIUS_MM,
@@ -14,7 +15,7 @@ from medsam_planner.demo.brain_study import (
     sphere_mask,
 )
 from medsam_planner.pipeline import SegmentationOptions, segment_logs
-from medsam_planner.plan_inputs import PlanInputs, surface_of_mask
+from medsam_planner.plan_inputs import PlanInputs
 from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.margins import margin_from_spread
 from medsam_planner.planning.problem import (

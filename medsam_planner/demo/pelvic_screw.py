@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medsam_planner.case_masks import surface_of_mask
 from medsam_planner.demo.pelvis_phantom import PelvisPhantom, PhantomScan, pelvis_phantom
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_logs
-from medsam_planner.plan_inputs import PlanInputs, surface_of_mask
+from medsam_planner.plan_inputs import PlanInputs
 from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.margins import margin_from_spread
 from medsam_planner.planning.problem import (
