@@ -195,7 +195,10 @@ def require_variance(samples: ArrayLike) -> None:
     if not np.isfinite(runs).all():
         raise UncertaintyError("Expected finite samples, got NaN or infinity; a lower dropout rate may help.")
     if all(np.array_equal(run, runs[0]) for run in runs[1:]):
-        raise ZeroVarianceError(f"All {runs.shape[0]} stochastic runs are equal: dropout was not active. {_ADVICE}")
+        raise ZeroVarianceError(
+            f"All {runs.shape[0]} stochastic runs are equal: what they vary reaches no answer. If it is dropout: "
+            f"{_ADVICE[0].lower()}{_ADVICE[1:]}"
+        )
 
 
 def _drop_output(layer: Module, arguments: tuple[Any, ...], output: torch.Tensor) -> Any:
