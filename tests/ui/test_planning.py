@@ -54,6 +54,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
             ("image_sha256", "modality", "window", "model", "weights_sha256", "seed", "samples", "study")
         )
         | {"mask_sha256": "0", "versions": {}, "triplanar": False, "saliency": False, "rules": {}}
+        | {"uncertainty": "dropout", "temperature": 1.0}
         | {"normalisation": {}, "operations": []},
     )
     handlers.choose_role(workbench, "avoid")
