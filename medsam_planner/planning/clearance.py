@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,8 @@ TOLERANCE_MM = 0.01
 _CHUNK = 20_000
 """Lines walked together: keeps the working arrays within some tens of megabytes."""
 _MAX_THREADS = 4
+_Part = TypeVar("_Part")
+_Done = TypeVar("_Done")
 _ROUNDING_MM = 1e-3
 """Covers float32: distances of 500 mm are rounded to 3e-5 mm, and a distance transform sums three squares."""
 
@@ -106,8 +109,11 @@ def build_fields(
     names = [structure.name for structure in structures]
     if len(set(names)) < len(names):
         raise PlanningError(f"Expected structures with different names, got {names}.")
-    watched = track(structures, "margin fields", progress, total=len(structures))
-    return tuple(build_field(structure, region_lps_mm) for structure in watched)
+
+    def built(structure: Structure) -> MarginField:
+        return build_field(structure, region_lps_mm)
+
+    return tuple(_mapped(built, structures, "margin fields", progress))
 
 
 def clearance_in(
@@ -128,9 +134,7 @@ def clearance_in(
     def walked(part: slice) -> tuple[LineMinimum, NDArray[np.intp], list[LineMinimum]]:
         return _smallest(fields, lines_lps_mm[part], tool, tolerance_mm, each_structure)
 
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:  # one part needs no second thread
-        walks = pool.map(walked, parts) if len(parts) > 1 else map(walked, parts)
-        found = list(track(walks, "clearance", progress, total=len(parts)))
+    found = _mapped(walked, parts, "clearance", progress)
     smallest = _joined([minimum for minimum, _, _ in found])
     limiting = np.concatenate([number for _, number, _ in found]) if found else np.empty(0, dtype=np.intp)
     each = zip(*(every for _, _, every in found), strict=True)
@@ -144,6 +148,15 @@ def clearance_in(
         limiting_point_lps_mm=points,
         by_structure={field.name: one for field, one in zip(fields, minima, strict=True) if each_structure},
     )
+
+
+def _mapped(
+    work: Callable[[_Part], _Done], parts: Sequence[_Part], label: str, progress: Progress | None
+) -> list[_Done]:
+    """What `work` makes of each part, in their order; several parts share the cores, as numpy lets go of its lock."""
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        done = pool.map(work, parts) if len(parts) > 1 else map(work, parts)
+        return list(track(done, label, progress, total=len(parts)))
 
 
 def _smallest(
