@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
 
-__all__ = ["BOX_FACTOR", "CompactModel"]
+__all__ = ["BOX_FACTOR", "CARRIED_BOX_RIM_PX", "CompactModel"]
 
 BOX_FACTOR = 1.8
 """Side of the field over the longer side of the box; training draws 1.5 to 2.4."""
@@ -27,6 +27,10 @@ SMALLEST_FIELD_PX = 20.0
 """A field never shows fewer slice pixels than this: below it there is no context left to see."""
 LADDER_STEP = 1.7
 """Ratio between neighbouring zooms for a lone click; training covers 0.8 to 6 times the structure."""
+CARRIED_BOX_RIM_PX = 2.0
+"""Model pixels by which the box of a carried mask is grown where it is asked for by itself."""
+SUREST_LOGIT = 8.0
+"""Answers that are averaged count no surer than this."""
 
 
 class CompactModel:
@@ -185,14 +189,19 @@ class CompactModel:
 
         if samples < 0:
             raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
+        if samples == 0:
+            return self.decode_each(embedding, [prompt], [previous_logits])
+        answers = []
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            met = self._meet(embedding, [prompt_maps(prompt, self.size, previous_logits)])
-            self._network.decoder.dropouts.train(samples > 0)
+            self._network.decoder.dropouts.train()
             try:
-                return _decoded(*self._network.decoder.ascend(met, runs=max(samples, 1)))
+                for question in _questions(prompt, previous_logits):
+                    torch.manual_seed(seed)  # the same channels are dropped for each
+                    met = self._meet(embedding, [prompt_maps(question, self.size, previous_logits)])
+                    answers.append(_decoded(*self._network.decoder.ascend(met, runs=samples)))
             finally:
                 self._network.decoder.dropouts.eval()
+        return _agreed(answers)
 
     def decode_each(
         self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
@@ -200,10 +209,21 @@ class CompactModel:
         """The certain answer to each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
         import torch
 
-        asked = zip(prompts, previous_logits, strict=True)
-        maps = [prompt_maps(prompt, self.size, previous) for prompt, previous in asked]
+        questions, owner = [], []
+        for number, (prompt, previous) in enumerate(zip(prompts, previous_logits, strict=True)):
+            for question in _questions(prompt, previous):
+                questions.append(prompt_maps(question, self.size, previous))
+                owner.append(number)
+        owners = np.array(owner)
+        per_crop = [feature if len(feature) == 1 else feature[owners] for feature in embedding]
         with torch.inference_mode():
-            return _decoded(*self._network.decoder.ascend(self._meet(embedding, maps)))
+            found = _decoded(*self._network.decoder.ascend(self._meet(per_crop, questions)))
+        parts = [np.flatnonzero(owners == number) for number in range(len(prompts))]
+        answers = [_agreed([Decoded(found.logits[[i]], found.quality[[i]]) for i in part]) for part in parts]
+        return Decoded(
+            np.concatenate([answer.logits for answer in answers]),
+            np.concatenate([answer.quality for answer in answers]),
+        )
 
     def _meet(self, embedding: Any, maps: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
         import torch
@@ -218,6 +238,29 @@ def _decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
     return Decoded(
         logits=logits.cpu().numpy().astype(np.float32),
         quality=torch.sigmoid(quality).cpu().numpy().astype(np.float32),
+    )
+
+
+def _questions(prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
+    """What is asked for one prompt: a carried mask and its box together, and that box by itself.
+
+    The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
+    """
+    carried = prompt.mask is not None and prompt.box is not None and prompt.points is None and previous_logits is None
+    if not carried:
+        return [prompt]
+    rim = CARRIED_BOX_RIM_PX * np.array([-1.0, -1.0, 1.0, 1.0])
+    return [prompt, SlicePrompt(box=np.asarray(prompt.box) + rim)]
+
+
+def _agreed(answers: Sequence[Decoded]) -> Decoded:
+    """The mean of answers to one question that was put in several ways, and of what they think of themselves."""
+    if len(answers) == 1:
+        return answers[0]
+    logits = [np.clip(answer.logits, -SUREST_LOGIT, SUREST_LOGIT) for answer in answers]
+    return Decoded(
+        logits=np.mean(logits, axis=0, dtype=np.float32),
+        quality=np.mean([answer.quality for answer in answers], axis=0, dtype=np.float32),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medsam_planner.engine.compact import CompactModel
+from medsam_planner.engine.compact import CARRIED_BOX_RIM_PX, CompactModel
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.engine.protocol import SlicePrompt
@@ -54,6 +54,46 @@ def _answer(model: CompactModel, image: np.ndarray, prompt: SlicePrompt, spacing
         decoded = model.decode(model.encode(extract(image, crop)[None]), prompt_to_crop(prompt, crop))
         answers.append((float(decoded.quality[0]), paste(decoded.logits[0], crop, image.shape)))
     return max(answers, key=lambda answer: answer[0])[1]
+
+
+# -- carried masks ----------------------------------------------------------------------------------------------------
+
+
+def _carried(size: int) -> SlicePrompt:
+    mask = np.zeros((size, size), dtype=np.float32)
+    mask[8:20, 10:22] = 1
+    return SlicePrompt(box=np.array([8.0, 10.0, 19.0, 21.0]), mask=mask)
+
+
+def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
+    embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
+    carried = _carried(32)
+    rim = CARRIED_BOX_RIM_PX
+    alone = tiny.decode(embedding, _box(8 - rim, 10 - rim, 19 + rim, 21 + rim))
+    # With a click the same mask and box are one question: the person has seen the slice.
+    before = np.zeros((32, 32), dtype=np.float32)
+    once = tiny.decode(embedding, carried, previous_logits=before)
+    both = tiny.decode(embedding, carried)
+    assert not np.allclose(both.logits, alone.logits)
+    assert once.logits.shape == both.logits.shape == (1, 32, 32)
+    maps = np.stack([prompt_maps(carried, 32), prompt_maps(_box(8 - rim, 10 - rim, 19 + rim, 21 + rim), 32)])
+    import torch
+
+    with torch.inference_mode():
+        pyramid = [feature.expand(2, -1, -1, -1) for feature in embedding]
+        logits, quality = tiny.network.decoder(pyramid, torch.from_numpy(maps))
+    np.testing.assert_allclose(both.logits[0], logits.numpy().mean(0), atol=1e-4)
+    np.testing.assert_allclose(both.quality[0], torch.sigmoid(quality).numpy().mean(), atol=1e-5)
+
+
+def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny):
+    embedding = tiny.encode(np.random.default_rng(2).random((1, 32, 32), dtype=np.float32))
+    prompts = [_carried(32), _box(4, 4, 20, 20), _carried(32)]
+    together = tiny.decode_each(embedding, prompts, [None] * 3)
+    for number, prompt in enumerate(prompts):
+        apart = tiny.decode(embedding, prompt)
+        np.testing.assert_allclose(together.logits[number], apart.logits[0], atol=1e-4)
+        np.testing.assert_allclose(together.quality[number], apart.quality[0], atol=1e-5)
 
 
 # -- intensities ------------------------------------------------------------------------------------------------------
