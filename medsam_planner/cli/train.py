@@ -15,12 +15,18 @@ def train(
     resume: Annotated[
         bool, typer.Option(help="Go on where the same file was left, in training or in the evaluation.")
     ] = False,
+    describe: Annotated[
+        Path | None, typer.Option(metavar="WEIGHTS", help="Do not train: measure these weights and write their card.")
+    ] = None,
 ) -> None:
     """Train the compact model, measure it on cases held back, and write its card; resumably."""
+    from medsam_planner import model_card
     from medsam_planner.cli.console import say, watched
-    from medsam_planner.model_card import train_and_describe
 
     with watched() as progress:
-        made = train_and_describe(config, resume=resume, progress=progress)
+        if describe is not None:
+            made = model_card.describe(config, describe, progress=progress)
+        else:
+            made = model_card.train_and_describe(config, resume=resume, progress=progress)
     say(f"Weights: {made.weights}")
     say(f"Card: {made.card}")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from medsam_planner.model_card.made import Made, train_and_describe
+from medsam_planner.model_card.made import Made, describe, train_and_describe
 
-__all__ = ["Made", "train_and_describe"]
+__all__ = ["Made", "describe", "train_and_describe"]

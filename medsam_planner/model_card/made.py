@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medsam_planner.engine.compact_weights import read_weights
+from medsam_planner.errors import ConfigError
 from medsam_planner.model_card.card import write_card
 from medsam_planner.model_card.measured import measure
 from medsam_planner.progress import Progress
-from medsam_planner.training.config import read_config
+from medsam_planner.training.config import CHECKPOINT, TrainingConfig, read_config
 
-__all__ = ["Made", "train_and_describe"]
+__all__ = ["Made", "describe", "train_and_describe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +47,39 @@ def train_and_describe(path: Path, *, resume: bool = False, progress: Progress |
 
     config = read_config(path)
     weights = train(config, resume=resume, progress=progress)
+    return _described(weights, config, path, progress)
+
+
+def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> Made:
+    """Measure weights that exist and write their card, without training.
+
+    Parameters
+    ----------
+    path : Path
+        The TOML file they were trained with.
+    weights : Path
+        A copy of them goes to the file's output folder, with the temperature that is found.
+    progress : Progress, optional
+
+    Raises
+    ------
+    ConfigError
+        If the file is wrong, or a training run lies in its output folder.
+    WeightsError
+        If the weights are absent or damaged.
+    OperationCancelledError
+        When the watcher asked to stop; what was finished is kept.
+    """
+    config = read_config(path)
+    read_weights(weights)
+    if (config.out / CHECKPOINT).exists():
+        raise ConfigError(f"{config.out} holds a training run, whose weights would be lost. Name another `out` folder.")
+    copy = config.out / "compact.safetensors"
+    config.out.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(weights.read_bytes())
+    return _described(copy, config, path, progress)
+
+
+def _described(weights: Path, config: TrainingConfig, path: Path, progress: Progress | None) -> Made:
     measured = measure(weights, config, progress=progress)
     return Made(weights, write_card(weights, config, path.read_text(encoding="utf-8"), measured))

@@ -10,7 +10,10 @@ from typing import Any
 from medsam_planner.errors import ConfigError
 from medsam_planner.training.evaluation_config import EvaluationConfig
 
-__all__ = ["DataConfig", "TrainingConfig", "read_config"]
+__all__ = ["CHECKPOINT", "DataConfig", "TrainingConfig", "read_config"]
+
+CHECKPOINT = "checkpoint.pt"
+"""In the output folder, once a run has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class TrainingConfig:
     ema_decay: float = 0.998
     rounds: int = 2
     """Answers per sample: the first prompt, then corrections."""
-    walk_share: float = 0.5
+    walk_share: float = 0.0
     """Share of the samples that also answer the next slice of a walk, prompted by their own last answer."""
     checkpoint_every: int = 200
     threads: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from dataclasses import replace
@@ -21,14 +22,13 @@ from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.progress import Progress
 from medsam_planner.training.batches import Batch, batches
-from medsam_planner.training.config import TrainingConfig, read_config
+from medsam_planner.training.config import CHECKPOINT, TrainingConfig, read_config
 from medsam_planner.training.losses import loss
 from medsam_planner.training.simulated_prompts import correction
 from medsam_planner.training.sources import trained_on
 
 __all__ = ["train", "train_from_file"]
 
-CHECKPOINT = "checkpoint.pt"
 AVERAGE_EVERY = 4
 """Steps between two updates of the averaged weights, whose decay is stated per step."""
 KEEP_PREVIOUS_ANSWER = 0.8
@@ -108,14 +108,14 @@ def _stage(values: dict[str, float]) -> str:
     return "train " + " ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
-def _known(path: Path, architecture: CompactArchitecture) -> CompactNetwork:
-    """The weights of a file in a network of the stated architecture; the dropout may differ."""
-    known, _, _ = read_weights(path)
+def _known(path: Path, architecture: CompactArchitecture) -> tuple[CompactNetwork, list[str]]:
+    """The weights of a file in a network of the stated architecture (dropout may differ), and what they were shown."""
+    known, metadata, _ = read_weights(path)
     if replace(known.architecture, dropout=architecture.dropout) != architecture:
         raise ConfigError(f"{path} holds another architecture, {known.architecture}; expected {architecture}.")
     network = CompactNetwork(architecture)
     network.load_state_dict(known.state_dict())
-    return network
+    return network, list(json.loads(metadata.get("trained_on", "[]")))
 
 
 class _Run:
@@ -131,7 +131,10 @@ class _Run:
             encoder_blocks=config.encoder_blocks,
             dropout=config.dropout,
         )
-        network = CompactNetwork(architecture) if config.start_from is None else _known(config.start_from, architecture)
+        network, seen = CompactNetwork(architecture), list[str]()
+        if config.start_from is not None:
+            network, seen = _known(config.start_from, architecture)
+        self.trained_on = list(dict.fromkeys([*seen, *trained_on(config.data)]))
         self.network = channels_last(network.to(self.device))
         self.averaged = copy.deepcopy(self.network).eval()
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
@@ -174,7 +177,7 @@ class _Run:
             "torch": torch.__version__,
             "numpy": np.__version__,
         }
-        save_weights(self.averaged, path, trained_on=trained_on(self.config.data), notes=notes)
+        save_weights(self.averaged, path, trained_on=self.trained_on, notes=notes)
         return path
 
     def _rate(self) -> float:

@@ -138,3 +138,16 @@ def test_a_wrong_table_is_refused_before_anything_is_trained(tmp_path, capsys):
     assert run(["train", str(tmp_path / "tiny.toml")]) == 2
     assert "evaluation.protocols" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_exist_are_described_without_training(folder, tmp_path):
+    (tmp_path / "known.toml").write_text(FILE.replace("most = 1", "protocols = []"))
+    assert run(["train", str(tmp_path / "known.toml"), "--describe", str(folder / "compact.safetensors")]) == 0
+    assert (tmp_path / "run" / "compact.safetensors").read_bytes() == (folder / "compact.safetensors").read_bytes()
+    assert "Nothing was measured" in (tmp_path / "run" / "compact.md").read_text()
+
+
+def test_describing_never_overwrites_a_training_run(folder, tmp_path, capsys):
+    (tmp_path / "known.toml").write_text(FILE.replace('out = "run"', f'out = "{folder}"'))
+    assert run(["train", str(tmp_path / "known.toml"), "--describe", str(folder / "compact.safetensors")]) == 2
+    assert "holds a training run" in capsys.readouterr().err

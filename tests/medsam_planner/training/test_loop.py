@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medsam_planner.engine.compact import CompactModel
+from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.training import train_from_file
 from medsam_planner.training.config import DataConfig, TrainingConfig
@@ -28,6 +30,7 @@ def short(tmp_path) -> TrainingConfig:
         encoder_widths=(8, 16),
         decoder_widths=(8, 16),
         encoder_blocks=(0, 1),
+        walk_share=0.5,
         data=DataConfig(procedural_pool=1, procedural_refresh=100, procedural_side=36, workers=0),
     )
 
@@ -68,6 +71,15 @@ def test_a_run_is_not_overwritten_unasked(short):
     train(short)
     with pytest.raises(ConfigError, match="Resume it"):
         train(short)
+
+
+def test_fine_tuned_weights_name_what_their_first_training_saw_too(short, tmp_path):
+    first = train(short)
+    known = CompactModel(first)
+    older = tmp_path / "older.safetensors"
+    save_weights(known.network, older, trained_on=["an older case"])
+    tuned = CompactModel(train(replace(short, out=tmp_path / "tuned", start_from=older)))
+    assert json.loads(tuned.metadata["trained_on"]) == ["an older case", "procedural anatomy"]
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(short):
