@@ -34,7 +34,7 @@ from medsam_planner.planning import Avoid, Tool, clearance
 from medsam_planner.planning.hit import clopper_pearson
 from medsam_planner.planning.margins import margin_from_scale
 from xai.conformal import conformal_quantile, nonconformity_score, patients_needed, stretch
-from xai.margin_scale import SCALES, MarginScale
+from xai.margin_scale import DEFAULT_SCALE, SCALES, MarginScale
 
 GROUPS = {
     "MR hippocampus": ("mr_hippocampus_*",),
@@ -276,7 +276,7 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
         chosen = choose_scale(others, arguments.alpha)
         print(f"  scale chosen on {len(others)} other patients: {chosen.name}")
     study_coverage(patients, chosen, arguments.alpha)
-    study_plans(patients, chosen or SCALES["combined"])
+    study_plans(patients, chosen or SCALES[DEFAULT_SCALE])
 
 
 def main() -> None:

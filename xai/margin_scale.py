@@ -84,7 +84,9 @@ SCALES = {
     )
 }
 """By name. The floor of half a millimetre is about half a voxel: no surface is surer than that."""
-DEFAULT_SCALE = "combined"
+DEFAULT_SCALE = "uniform"
+"""The one of least stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights. A calibration may choose
+another, on patients of its own."""
 
 
 def scale_named(name: str) -> MarginScale:
