@@ -85,8 +85,8 @@ SCALES = {
 }
 """By name. The floor of half a millimetre is about half a voxel: no surface is surer than that."""
 DEFAULT_SCALE = "uniform"
-"""The one of least stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights. A calibration may choose
-another, on patients of its own."""
+"""The one of least stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights. A calibration may
+choose another, on patients of its own."""
 
 
 def scale_named(name: str) -> MarginScale:
