@@ -21,6 +21,9 @@ __all__ = [
     "require_shape",
 ]
 
+_FACE_TOLERANCE = 1e-9
+"""In voxels: above the rounding of float64 coordinates, below anything a person can point at."""
+
 
 def require_affine(affine: ArrayLike) -> NDArray[np.float64]:
     """Return `affine` as float64 (4, 4), or refuse it.
@@ -83,9 +86,10 @@ def axis_letters(affine: ArrayLike) -> tuple[tuple[str, str], ...]:
 def nearest_index(index: ArrayLike) -> NDArray[np.int64]:
     """The voxel that holds each fractional index (..., 3); a face belongs to the voxel above it, on every axis alike.
 
-    ``numpy.round`` would give a face to the even neighbour, so that a prompt moved by one voxel could move by two.
+    ``numpy.round`` would give a face to the even neighbour, so that a prompt moved by one voxel could move by two. A face
+    is met within :data:`_FACE_TOLERANCE`, so that the rounding of one processor or another does not decide.
     """
-    return np.floor(np.asarray(index, dtype=np.float64) + 0.5).astype(np.int64)
+    return np.floor(np.asarray(index, dtype=np.float64) + 0.5 + _FACE_TOLERANCE).astype(np.int64)
 
 
 def gap_text(affine: ArrayLike, gap: ArrayLike) -> str:
