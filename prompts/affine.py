@@ -86,8 +86,8 @@ def axis_letters(affine: ArrayLike) -> tuple[tuple[str, str], ...]:
 def nearest_index(index: ArrayLike) -> NDArray[np.int64]:
     """The voxel that holds each fractional index (..., 3); a face belongs to the voxel above it, on every axis alike.
 
-    ``numpy.round`` would give a face to the even neighbour, so that a prompt moved by one voxel could move by two. A face
-    is met within :data:`_FACE_TOLERANCE`, so that the rounding of one processor or another does not decide.
+    ``numpy.round`` would give a face to the even neighbour, so that a prompt moved by one voxel could move by two. A
+    face is met within :data:`_FACE_TOLERANCE`, so that the rounding of one processor or another does not decide.
     """
     return np.floor(np.asarray(index, dtype=np.float64) + 0.5 + _FACE_TOLERANCE).astype(np.int64)
 
