@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from medsam_planner.errors import ConfigError
 from medsam_planner.training.anatomy import LabelVolume, indexed, procedural_anatomy
 from medsam_planner.training.appearance import degrade, paint
-from medsam_planner.training.batches import SampleFactory
+from medsam_planner.training.batches import Batch, SampleFactory
 from medsam_planner.training.config import DataConfig, TrainingConfig
 from medsam_planner.training.loop import carried_maps
 from medsam_planner.training.sampling import draw_sample
@@ -294,15 +295,13 @@ def test_walks_come_over_the_end_of_structures():
     assert 3 < len(ended) < 60
 
 
+def _walking_batch(out: Path, *, size: int, share: float) -> Batch:
+    data = DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36)
+    return SampleFactory(TrainingConfig(out=out, batch=size, size=32, walk_share=share, data=data)).batch(0)
+
+
 def test_a_batch_walks_on_from_its_share_of_samples(tmp_path):
-    config = TrainingConfig(
-        out=tmp_path,
-        batch=6,
-        size=32,
-        walk_share=0.5,
-        data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36),
-    )
-    batch = SampleFactory(config).batch(0)
+    batch = _walking_batch(tmp_path, size=6, share=0.5)
     assert len(batch.walked) <= 3
     count = len(batch.walked)
     assert batch.onward_images.shape == (count, 3, 32, 32)
@@ -316,14 +315,7 @@ def test_a_batch_walks_on_from_its_share_of_samples(tmp_path):
 
 
 def test_a_hopeless_answer_is_not_carried_but_the_truth(tmp_path):
-    config = TrainingConfig(
-        out=tmp_path,
-        batch=4,
-        size=32,
-        walk_share=1.0,
-        data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36),
-    )
-    batch = SampleFactory(config).batch(0)
+    batch = _walking_batch(tmp_path, size=4, share=1.0)
     wrong = np.where(batch.truth, -5.0, 5.0).astype(np.float32)
     maps = carried_maps(batch, wrong, np.random.default_rng(0))
     for layer, index in enumerate(batch.walked):
