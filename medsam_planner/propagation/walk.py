@@ -100,25 +100,17 @@ class Visit:
     prediction: SlicePrediction
 
 
-def carried_prompt(
-    probability: NDArray[np.float32], image: NDArray[np.float32], motion_px: tuple[int, int] = (0, 0)
-) -> SlicePrompt:
+def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
     """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
 
     Parameters
     ----------
     probability, image : (H, W) float32
-        Of the neighbour; intensities as the model is shown them.
-    motion_px : (int, int)
-        By how much the structure moved since (see :func:`~medsam_planner.propagation.motion.slice_motion_px`).
+        Of the neighbour, where the structure is looked for; intensities as the model is shown them.
     """
-    mask = moved(probability, motion_px, beyond=0.0)
-    example = moved(image, motion_px)
-    rows, columns = np.nonzero(mask > 0.5)
-    if len(rows) == 0:  # moved off the slice
-        return carried_prompt(probability, image)
+    rows, columns = np.nonzero(probability > 0.5)
     box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
-    return SlicePrompt(box=box, mask=mask, example=example)
+    return SlicePrompt(box=box, mask=probability, example=image)
 
 
 @dataclass(slots=True, eq=False)
@@ -156,12 +148,13 @@ class Front:
         motion_px = slice_motion_px(
             previous_mask, image, self.slices.image(index), self.grid.pixel_mm, self.grid.step_mm
         )
-        carried = carried_prompt(previous.probability, image, motion_px)
-        prediction = self.slices.segment(index, carried)
+        carried = moved(previous.probability, motion_px, beyond=0.0)
+        if not (carried > 0.5).any():  # moved off the slice
+            motion_px, carried = (0, 0), previous.probability
+        prediction = self.slices.segment(index, carried_prompt(carried, moved(image, motion_px)))
         mask = prediction.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
-        on_carried = mask & (moved(previous.probability, motion_px, beyond=0.0) > 0.5)
-        overlap = float(on_carried.sum()) / max(float(mask.sum()), 1.0)
+        overlap = float((mask & (carried > 0.5)).sum()) / max(float(mask.sum()), 1.0)
         drift: float | None = None
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
