@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import medsam_planner as mp
-from medsam_planner.calibration.calibrate import BAND_MM, split_by_training
+from medsam_planner.calibration.calibrate import split_by_training
 from medsam_planner.calibration.policy import policy_box
 from medsam_planner.cli.console import watched
 from medsam_planner.engine.registry import load_model
@@ -40,7 +40,7 @@ def areas(structure: Structure, model: str, source: str, samples: int, triplanar
     except PromptError:  # no box can be drawn on its middle slice
         return None
     result = session.segment(samples=samples, uncertainty=source, triplanar=triplanar)
-    band = surface_band(structure.truth, spacing_mm(structure.volume.affine), band_mm=BAND_MM)
+    band = surface_band(structure.truth, spacing_mm(structure.volume.affine))
     wrong = ((result.mask.array > 0) != structure.truth)[band].astype(np.float64)
     try:
         chance = unranked_area_under_sparsification_error(wrong)

@@ -17,6 +17,7 @@ from xai.errors import EmptyStructureError, UncertaintyError
 from xai.surface import signed_distance_mm
 
 __all__ = [
+    "BAND_MM",
     "ReliabilityDiagram",
     "brier_score",
     "fit_dropout_temperature",
@@ -27,6 +28,8 @@ __all__ = [
     "surface_band",
 ]
 
+BAND_MM = 5.0
+"""Probabilities are judged within this distance of the true surface."""
 _CHUNK = 1 << 22
 """Values binned at a time: MONAI counts in float32, which is exact up to 2^24."""
 _LARGEST_LOGIT = 15.0
@@ -67,7 +70,7 @@ class ReliabilityDiagram:
 
 
 def surface_band(
-    mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating], *, band_mm: float
+    mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating], *, band_mm: float = BAND_MM
 ) -> NDArray[np.bool_]:
     """Voxels whose centre lies within `band_mm` of the mask's outermost voxels, inside or outside.
 

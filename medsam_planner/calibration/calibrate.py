@@ -24,14 +24,12 @@ from medsam_planner.evaluation.cases import Case, find_cases, seen_in_training, 
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.versions import versions
+from xai.calibration import BAND_MM
 from xai.conformal import inner_nonconformity_score, nonconformity_score
 from xai.errors import EmptyStructureError, UncertaintyError
 from xai.margin_scale import MarginScale
 
-__all__ = ["BAND_MM", "calibrate", "reliability_of", "score_object", "split_by_training"]
-
-BAND_MM = 5.0
-"""Calibration of probabilities is looked at within this distance of the true surface."""
+__all__ = ["calibrate", "reliability_of", "score_object", "split_by_training"]
 
 
 def calibrate(
@@ -154,7 +152,7 @@ class _Pooled:
         from xai.calibration import surface_band
 
         try:
-            band = surface_band(segmented.truth, segmented.spacing_mm, band_mm=BAND_MM)
+            band = surface_band(segmented.truth, segmented.spacing_mm)
         except EmptyStructureError:  # it fills the whole image
             return
         self._probability.setdefault(segmented.modality, []).append(segmented.probability[band].astype(np.float32))

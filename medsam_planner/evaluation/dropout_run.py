@@ -32,11 +32,11 @@ from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.run_folder import write_json
 from medsam_planner.versions import versions
+from xai.calibration import BAND_MM
 from xai.errors import UncertaintyError
 
-__all__ = ["BAND_MM", "DropoutEvaluated", "DropoutRow", "FittedTemperature", "evaluate_dropout"]
+__all__ = ["DropoutEvaluated", "DropoutRow", "FittedTemperature", "evaluate_dropout"]
 
-BAND_MM = 5.0
 VOXELS = 10_000
 """At most so many are drawn from each structure's band, and for the temperature from each patient's: large structures
 do not drown small ones, nor patients with many structures those with few."""
@@ -166,7 +166,7 @@ def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, runs: int)
     from xai.errors import EmptyStructureError
 
     try:
-        band = surface_band(structure.truth, spacing_mm(structure.volume.affine), band_mm=BAND_MM)
+        band = surface_band(structure.truth, spacing_mm(structure.volume.affine))
         prompts = first_prompts(structure, Protocol.BOX, seed).prompts
         passes = StructureTracker(segmenter).run(prompts)
         sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=runs, seed=seed)

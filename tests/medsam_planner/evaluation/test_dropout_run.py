@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.evaluation.dropout_run import BAND_MM, _figures, evaluate_dropout, halves
+from medsam_planner.evaluation.dropout_run import _figures, evaluate_dropout, halves
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.run import EvaluationOptions
+from xai.calibration import BAND_MM
 
 
 def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
