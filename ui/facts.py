@@ -16,7 +16,18 @@ from medsam_planner.report.wording import percent, slice_number
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from ui.structure import Structure
-from ui.wording import NO_RESULT, NO_STRUCTURE, NO_STUDY, NO_WAY, OUTDATED, ROLE_LABELS, ROOM_IS, WHY_MARGINS, side_name
+from ui.wording import (
+    NO_RESULT,
+    NO_STRUCTURE,
+    NO_STUDY,
+    NO_WAY,
+    OUTDATED,
+    ROLE_LABELS,
+    ROOM_IS,
+    WHY_MARGINS,
+    side_name,
+    sources,
+)
 
 __all__ = ["links_html", "margins_html", "plan_html", "result_html", "structures_html", "study_html", "trace_sentences"]
 
@@ -91,7 +102,9 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
     surface = inside[box] & ~ndimage.binary_erosion(inside[box])
     spread = result.boundary_spread_mm.array[box][surface]
     middle, widest = np.percentile(spread, (50, 95))
-    return [("Surface", f"unsure by up to {_mm(middle)} on one half of it, by up to {_mm(widest)} on 95 %")]
+    told = f"Unsure by up to {_mm(middle)} on one half of it, by up to {_mm(widest)} on 95 %."
+    runs = f"{result.provenance['samples']} runs: {sources(result.provenance['uncertainty'])}."
+    return [("Surface", f"{told} {runs}")]
 
 
 def _mm(length: float) -> str:

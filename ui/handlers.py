@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -267,13 +267,28 @@ def choose_role(workbench: Workbench, role: str) -> Screen:
 
 
 def run_to_3d(
-    workbench: Workbench, samples: int, *, saliency: bool, triplanar: bool, progress: Progress | None = None
+    workbench: Workbench,
+    samples: int,
+    sources: Sequence[str] = ("dropout",),
+    *,
+    saliency: bool,
+    triplanar: bool,
+    progress: Progress | None = None,
 ) -> Screen:
-    """Segment the active structure in 3D."""
+    """Segment the active structure in 3D; the order in which sources of uncertainty were ticked does not count."""
 
     def change() -> str:
+        uncertainty = "+".join(name for name in wording.SOURCE_LABELS if name in sources)
+        if samples and not uncertainty:
+            raise PromptError(wording.NO_SOURCE)
         workbench.is_cancelled = False
-        workbench.segment(samples=samples, saliency=saliency, triplanar=triplanar, progress=progress)
+        workbench.segment(
+            samples=samples,
+            uncertainty=uncertainty or "dropout",
+            saliency=saliency,
+            triplanar=triplanar,
+            progress=progress,
+        )
         structure = workbench.structure
         return f"‘{structure.name}’ has {structure.volume_ml:.2f} ml. Scroll through it, and look at its uncertainty."
 

@@ -14,7 +14,7 @@ from ui.plan_panel import PlanPanel
 from ui.scene import closed_scene
 from ui.structure import ROLES
 
-__all__ = ["CSS", "Parts", "build_parts", "gone", "updates"]
+__all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "updates"]
 
 _HERE = Path(__file__).parent
 CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
@@ -58,6 +58,7 @@ class Parts:
     redo: gr.Button
     clear: gr.Button
     samples: gr.Slider
+    sources: gr.CheckboxGroup
     saliency: gr.Checkbox
     triplanar: gr.Checkbox
     run: gr.Button
@@ -105,6 +106,11 @@ def gone(told: str) -> list[Any]:
     """Say why the page has no workbench (any more), and show no slice: none of it could be scrolled or corrected."""
     values = {"notice": wording.notice("error", told), "viewer": closed_scene(told)}
     return [values.get(name, gr.skip()) for name in (*_SHOWN, "answer", "choice", "links")]
+
+
+def source_choices(*, triplanar: bool) -> list[tuple[str, str]]:
+    """Label and name of the sources of uncertainty that a run can have: planes differ only where there are several."""
+    return [(label, name) for name, label in wording.SOURCE_LABELS.items() if triplanar or name != "triplanar"]
 
 
 def build_parts() -> Parts:
@@ -170,9 +176,16 @@ def _segment_tab() -> dict[str, Any]:
         redo = gr.Button("Redo", size="sm", interactive=False, min_width=60, elem_id="redo")
         clear = gr.Button("Clear", size="sm", interactive=False, min_width=60, elem_id="clear")
     samples = gr.Slider(0, 32, value=16, step=2, label="Runs for the uncertainty (0: none)", elem_id="samples")
+    sources = gr.CheckboxGroup(
+        label=wording.SOURCES_FROM,
+        info=wording.SOURCES_INFO,
+        choices=source_choices(triplanar=False),
+        value=["dropout"],
+        elem_id="sources",
+    )
     with gr.Row():
         saliency = gr.Checkbox(label="Saliency", value=True, min_width=100, elem_id="saliency")
-        triplanar = gr.Checkbox(label="Along all three planes", value=False, min_width=160)
+        triplanar = gr.Checkbox(label="Along all three planes", value=False, min_width=160, elem_id="triplanar")
     with gr.Row():
         run = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")
         stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
@@ -189,6 +202,7 @@ def _segment_tab() -> dict[str, Any]:
         "redo": redo,
         "clear": clear,
         "samples": samples,
+        "sources": sources,
         "saliency": saliency,
         "triplanar": triplanar,
         "run": run,

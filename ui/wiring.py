@@ -11,7 +11,7 @@ import gradio as gr
 from medsam_planner.errors import MedsamPlannerError
 from ui import handlers, plan_handlers, wording
 from ui.handlers import Screen
-from ui.layout import Parts, build_parts, gone, updates
+from ui.layout import Parts, build_parts, gone, source_choices, updates
 from ui.registry import Registry
 from ui.watching import WatchedByPage
 from ui.workbench import Workbench
@@ -123,18 +123,29 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
     def run(
         token: str,
         samples: float,
+        sources: list[str],
         saliency: bool,
         triplanar: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> list[Any]:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
-            return handlers.run_to_3d(workbench, int(samples), saliency=saliency, triplanar=triplanar, progress=watched)
+            return handlers.run_to_3d(
+                workbench, int(samples), sources, saliency=saliency, triplanar=triplanar, progress=watched
+            )
 
         return on_workbench(registry, act)(token)
 
-    inputs = [parts.token, parts.samples, parts.saliency, parts.triplanar]
+    inputs = [parts.token, parts.samples, parts.sources, parts.saliency, parts.triplanar]
     parts.run.click(run, inputs, shown, show_progress_on=parts.result, **_LONG)
+
+    def offer_sources(samples: float, triplanar: bool, ticked: list[str]) -> Any:
+        choices = source_choices(triplanar=triplanar)
+        kept = [name for _, name in choices if name in ticked]
+        return gr.update(choices=choices, value=kept, interactive=samples > 0)
+
+    asked = [parts.samples, parts.triplanar, parts.sources]
+    gr.on([parts.samples.change, parts.triplanar.input], offer_sources, asked, parts.sources, **_QUICK)
 
     def stop(token: str) -> str:
         try:

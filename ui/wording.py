@@ -8,7 +8,7 @@ from medsam_planner.planning.search import PlanResult
 from prompts import PromptLog
 from ui.structure import Structure
 
-__all__ = ["after_plan", "after_prompt", "notice", "side_name"]
+__all__ = ["after_plan", "after_prompt", "notice", "side_name", "sources"]
 
 TITLE = "MedSAM Planner"
 RESEARCH_USE = "Research use only. Not a medical device."
@@ -49,6 +49,15 @@ WISH_LABELS = {
 }
 CALIBRATION = "Calibration file: margins with a stated confidence, in place of the three numbers for margins"
 WHY_MARGINS = "Why the margins are as wide as they are"
+SOURCES_FROM = "Uncertainty from"
+SOURCES_INFO = "Each run differs in all that is ticked."
+SOURCE_LABELS = {
+    "dropout": "dropout (model)",
+    "jitter": "jitter (prompt)",
+    "augment": "augment (image)",
+    "triplanar": "triplanar (planes)",
+}
+NO_SOURCE = "Tick what the uncertainty comes from, or set the runs to 0."
 ROLE_LABELS = {"ignore": "ignore", "avoid": "avoid", "inside": "stay inside"}
 _SIDE_NAMES = {
     "L": "left",
@@ -69,6 +78,12 @@ def notice(kind: str, text: str) -> str:
         return '<div class="mv-notice mv-quiet">&nbsp;</div>'
     role = "alert" if kind == "error" else "status"
     return f'<div class="mv-notice mv-{kind}" role="{role}">{html.escape(text)}</div>'
+
+
+def sources(name: str) -> str:
+    """``"dropout+jitter"`` → ``"dropout (model) and jitter (prompt)"``."""
+    *others, last = (SOURCE_LABELS[part] for part in name.split("+"))
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def side_name(letter: str) -> str:

@@ -223,11 +223,18 @@ class Workbench:
         found = self.require_session().preview(structure=self.active)
         return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}
 
-    def segment(self, *, samples: int, saliency: bool, triplanar: bool, progress: Progress | None = None) -> None:
-        """Run the structure to 3D."""
+    def segment(
+        self, *, samples: int, uncertainty: str, saliency: bool, triplanar: bool, progress: Progress | None = None
+    ) -> None:
+        """Run the structure to 3D; options as of :meth:`medsam_planner.Session.segment`."""
         structure = self.structure
         structure.result = self.require_session().segment(
-            structure=self.active, samples=samples, saliency=saliency, triplanar=triplanar, progress=progress
+            structure=self.active,
+            samples=samples,
+            uncertainty=uncertainty,
+            saliency=saliency,
+            triplanar=triplanar,
+            progress=progress,
         )
         structure.is_stale = False
         self.forget_plan()

@@ -253,6 +253,42 @@ def test_a_person_segments_corrects_and_reads_the_maps(
     assert bench.complaints == []
 
 
+def test_a_person_chooses_what_the_uncertainty_comes_from(
+    serve: Callable[..., Server], open_bench: Callable[[Server], Bench], study_path: Path
+) -> None:
+    bench = open_bench(serve(study=study_path))
+    page = bench.page
+    bench.is_open()
+    bench.says("Draw a box")
+    reach = LESION_RADIUS_MM + 3
+    bench.drag((LESION_MM[0] - reach, LESION_MM[1] - reach), (LESION_MM[0] + reach, LESION_MM[1] + reach))
+    bench.says("dashed outline")
+    page.locator("#saliency input").uncheck()
+    sources, planes = page.locator("#sources"), page.locator("#sources label", has_text="planes")
+    assert planes.count() == 0
+    page.locator("#triplanar input").check()
+    planes.click()
+    sources.locator("label", has_text="jitter").click()
+    page.locator("#triplanar input").uncheck()
+    planes.wait_for(state="detached")  # and its tick went with it
+    page.locator("#samples input[type=number]").fill("0")
+    page.locator("#samples input[type=number]").press("Enter")
+    page.wait_for_function("document.querySelector('#sources input').disabled")
+    page.locator("#samples input[type=number]").fill("2")
+    page.locator("#samples input[type=number]").press("Enter")
+    page.wait_for_function("!document.querySelector('#sources input').disabled")
+    page.locator("#run").click()
+    bench.says(" ml")
+    assert "2 runs: dropout (model) and jitter (prompt)." in page.locator("#result").inner_text()
+    result = bench.workbench.structure.result
+    assert result is not None and result.provenance["uncertainty"] == "dropout+jitter"
+    for name in ("jitter", "dropout"):
+        sources.locator("label", has_text=name).click()
+    page.locator("#run").click()
+    bench.says("Tick what the uncertainty comes from")
+    assert bench.complaints == []
+
+
 def test_what_is_typed_and_pressed_before_the_page_is_ready_is_not_lost(
     serve: Callable[..., Server],
     open_bench: Callable[[Server], Bench],

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
+from medsam_planner.propagation.sources import SOURCES
 from prompts import Box, Click, read_prompt_file
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import handlers
 from ui.display import Plane
+from ui.layout import source_choices
 from ui.registry import Registry
 from ui.scene import slice_view
 from ui.settings import Settings
@@ -194,6 +196,39 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
         assert document["bar"]["unit"]
     undone = handlers.step_back(workbench)
     assert "prompts changed since" in undone.structures
+
+
+def test_the_order_in_which_sources_of_uncertainty_are_ticked_does_not_count(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, lesion_box(workbench))
+    seen = []
+    for ticked in (["dropout", "jitter"], ["jitter", "dropout"], ["jitter"]):
+        shown = handlers.run_to_3d(workbench, 2, ticked, saliency=False, triplanar=False)
+        assert "mv-done" in shown.notice
+        result = workbench.structure.result
+        assert result is not None and result.uncertainty is not None
+        seen.append((result.provenance["uncertainty"], result.uncertainty.array.tobytes()))
+    assert [name for name, _ in seen] == ["dropout+jitter", "dropout+jitter", "jitter"]
+    assert seen[0] == seen[1] != seen[2]
+    assert "2 runs: jitter (prompt)." in shown.result
+
+
+def test_runs_need_a_source_and_none_do_without(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, lesion_box(workbench))
+    asked = handlers.run_to_3d(workbench, 2, [], saliency=False, triplanar=False)
+    assert "Tick what the uncertainty comes from" in asked.notice
+    assert workbench.structure.result is None
+    assert "mv-done" in handlers.run_to_3d(workbench, 0, [], saliency=False, triplanar=False).notice
+
+
+def test_planes_are_a_source_only_where_there_are_several(make_workbench: Make) -> None:
+    assert [name for _, name in source_choices(triplanar=False)] == ["dropout", "jitter", "augment"]
+    assert [name for _, name in source_choices(triplanar=True)] == list(SOURCES)
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, lesion_box(workbench))
+    refused = handlers.run_to_3d(workbench, 2, ["triplanar"], saliency=False, triplanar=False)
+    assert "several planes" in refused.notice
 
 
 def test_a_tilted_study_is_offered_to_be_straightened_in_the_words_of_the_page(
