@@ -18,6 +18,7 @@ __all__ = [
     "lps_from_index",
     "require_affine",
     "spacing_mm",
+    "volume_ml",
     "voxel_diagonal_mm",
 ]
 
@@ -36,6 +37,12 @@ def voxel_diagonal_mm(affine: ArrayLike) -> float:
     columns = np.asarray(affine, dtype=np.float64)[:3, :3]
     signs = np.array([(1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)], dtype=np.float64)
     return float(np.linalg.norm(signs @ columns.T, axis=1).max())
+
+
+def volume_ml(mask: ArrayLike, affine: ArrayLike) -> float:
+    """Volume of a (K, J, I) mask's voxels in ml."""
+    voxel_mm3 = abs(float(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
+    return float(np.count_nonzero(mask)) * voxel_mm3 / 1000.0
 
 
 def acquisition_axis(affine: ArrayLike) -> int:

@@ -23,6 +23,7 @@ import highdicom
 import numpy as np
 
 from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.geometry import volume_ml
 from medsam_planner.io import save_dicom_seg, save_nifti, save_parametric_map
 from medsam_planner.mesh import Surface, rgb_from_values, write_surface
 from medsam_planner.segmentation import SegmentationResult
@@ -152,7 +153,7 @@ def _write_dicom(folder: Path, result: SegmentationResult, study: StudyVolume) -
 def _summary(result: SegmentationResult) -> dict[str, Any]:
     mask = np.asarray(result.mask.array, dtype=bool)
     summary: dict[str, Any] = {
-        "volume_ml": float(mask.sum()) * abs(float(np.linalg.det(result.mask.affine[:3, :3]))) / 1000.0,
+        "volume_ml": volume_ml(mask, result.mask.affine),
         "voxels": int(mask.sum()),
         "axis": result.trace.axis,
         "trace": result.trace.as_rows(),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import volume_ml
 from medsam_planner.volumes import StudyVolume
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "find_cases",
     "label_values",
     "read_structures",
+    "reference_volumes_ml",
     "seen_in_training",
     "size_class",
     "trained_on",
@@ -78,8 +80,7 @@ class Structure:
     @property
     def volume_ml(self) -> float:
         """Volume of the truth."""
-        voxel_mm3 = abs(float(np.linalg.det(np.asarray(self.volume.affine)[:3, :3])))
-        return float(self.truth.sum()) * voxel_mm3 / 1000.0
+        return volume_ml(self.truth, self.volume.affine)
 
 
 def size_class(volume_ml: float) -> str:
@@ -166,9 +167,26 @@ def read_structures(case: Case, *, most: int | None = None, largest_part: bool =
         )
     for value in _values(case, labels.array)[:most]:
         truth = labels.array == value
-        yield Structure(
-            case, value, case.label_names.get(value, str(value)), _largest_part(truth) if largest_part else truth, image
-        )
+        yield Structure(case, value, _name(case, value), _largest_part(truth) if largest_part else truth, image)
+
+
+def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
+    """Name and volume in ml of each label, from the labels alone; of each its largest connected part.
+
+    Raises
+    ------
+    StudyError
+        If the labels are not one regular volume.
+    ConfigError
+        If they are not whole numbers.
+    """
+    labels = _labels(case)
+    for value in _values(case, labels.array):
+        yield _name(case, value), volume_ml(_largest_part(labels.array == value), labels.affine)
+
+
+def _name(case: Case, label: int) -> str:
+    return case.label_names.get(label, str(label))
 
 
 def _labels(case: Case) -> StudyVolume:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps
+from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps, volume_ml
 from medsam_planner.propagation.trace import PropagationTrace, StopReason
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.scene import Scene
@@ -55,10 +55,6 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
     rows = []
     for style in scene.structures:
         mask = report.mask(style.name)
-        volume_ml = None
-        if mask is not None:
-            voxel_mm3 = abs(float(np.linalg.det(np.asarray(mask.affine)[:3, :3])))
-            volume_ml = float(np.count_nonzero(mask.array)) * voxel_mm3 / 1000
         margin = "–"
         if style.widened is not None:
             low, high = style.widened.margin_range_mm
@@ -68,7 +64,7 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
                 name=style.name,
                 colour=style.colour,
                 role="" if style.role is None else style.role.value,
-                volume_ml=number(volume_ml),
+                volume_ml=number(None if mask is None else volume_ml(mask.array, mask.affine)),
                 margin_mm=margin,
                 room_mm=number(room.get(style.name)),
                 hit=percent(hits[style.name]) if style.name in hits else "–",

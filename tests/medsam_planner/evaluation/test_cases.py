@@ -14,6 +14,7 @@ from medsam_planner.evaluation.cases import (
     find_cases,
     label_values,
     read_structures,
+    reference_volumes_ml,
     seen_in_training,
     size_class,
     trained_on,
@@ -37,6 +38,7 @@ def test_only_the_largest_part_is_asked_for_unless_the_whole_label_is_wanted(tmp
     write_case(tmp_path / "one", labels=labels, names={"7": "two lumps"})
     case = find_cases(tmp_path)[0]
     assert np.array_equal(next(read_structures(case)).truth, large)
+    assert list(reference_volumes_ml(case)) == [("two lumps", pytest.approx(large.sum() * 3 / 1000))]
     assert np.array_equal(next(read_structures(case, largest_part=False)).truth, large | small)
 
 
