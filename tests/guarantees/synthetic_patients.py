@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.margin_scale import size_shortfall
+
+USUAL_ML = 0.6
+"""About a ball of the mean radius, 5.25 mm. A constant: no drawn patient has a part in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Population:
@@ -24,6 +29,8 @@ class Population:
     missed: float = 0.0
     """Share of structures the segmentation does not find."""
     structures: int = 1
+    too_little: float = 0.0
+    """Share of structures of which far too little is found; u then knows the found volume, by the size shortfall."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +60,15 @@ def _draw_structure(population: Population, factor: float, generator: np.random.
     scale = np.exp(population.heteroscedastic * np.tanh(1.5 * _smooth(direction, 2.0, generator)))
     error = population.error_mm * factor * scale * _smooth(direction, 4.0, generator)
     found = generator.random() >= population.missed
+    u = scale if population.u_knows else np.ones(shape)
+    predicted = (distance <= radius) & found
+    if population.too_little:
+        if generator.random() < population.too_little:
+            predicted &= distance <= generator.uniform(1.6, 4.5)  # at least the middle voxel
+        shortfall = size_shortfall(float(np.count_nonzero(predicted) * spacing.prod()) / 1000.0, USUAL_ML)
+        u = u + 3.0 * shortfall
     return SyntheticStructure(
-        truth=distance <= np.maximum(radius + error, 1.5),
-        predicted=(distance <= radius) & found,
-        u=scale if population.u_knows else np.ones(shape),
-        spacing_mm=spacing,
+        truth=distance <= np.maximum(radius + error, 1.5), predicted=predicted, u=u, spacing_mm=spacing
     )
 
 

@@ -21,6 +21,7 @@ POPULATIONS = {
     "lobed shapes, errors that u does not know": Population(lobes=0.25, heteroscedastic=0.8),
     "a few patients far worse": Population(heavy_tail=True, heteroscedastic=0.4, u_knows=True),
     "one structure in twenty missed": Population(missed=0.05, heteroscedastic=0.4, u_knows=True),
+    "far too little found of some, u grows with the shortfall": Population(too_little=0.2, missed=0.02),
     "two structures jointly": Population(structures=2, heteroscedastic=0.5, u_knows=True),
 }
 
