@@ -200,7 +200,8 @@ class SliceSegmenter:
 
 def _asked(prediction: SlicePrediction, crop: Crop) -> Asked:
     """What a prediction answers, in model pixels, and where its structure lies: by its mask, else by the box."""
-    rows, columns = np.nonzero(prediction.mask())
+    mask = prediction.mask()
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = prediction.prompt.box
     low, high = np.array(crop.centre_rc), np.array(crop.centre_rc)
     if rows.size:
