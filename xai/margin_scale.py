@@ -114,9 +114,9 @@ SCALES = {
     )
 }
 """By name. The floor of half a millimetre is about half a voxel: no surface is surer than that."""
-DEFAULT_SCALE = "uniform"
-"""The one of least stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights. A calibration may
-choose another, on patients of its own."""
+DEFAULT_SCALE = "size"
+"""The one of these with least stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights; the same
+as ``uniform`` where no usual size is known. A calibration may choose another, on patients of its own."""
 
 
 def scale_named(name: str) -> MarginScale:

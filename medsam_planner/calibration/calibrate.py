@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medsam_planner.calibration.policy import POLICY
 from medsam_planner.calibration.record import (
@@ -18,6 +20,7 @@ from medsam_planner.calibration.record import (
     ScaleEntry,
 )
 from medsam_planner.calibration.segmented import SegmentedObject, Settings, segment_cases
+from medsam_planner.calibration.usual_size import usual_sizes
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
 from medsam_planner.evaluation.cases import Case, find_cases, seen_in_training, trained_on
@@ -29,7 +32,7 @@ from xai.conformal import inner_nonconformity_score, nonconformity_score
 from xai.errors import EmptyStructureError, UncertaintyError
 from xai.margin_scale import MarginScale
 
-__all__ = ["calibrate", "reliability_of", "score_object", "split_by_training"]
+__all__ = ["calibrate", "reliability_of", "score_object", "split_by_training", "u_of"]
 
 
 def calibrate(
@@ -40,10 +43,14 @@ def calibrate(
     settings: Settings | None = None,
     only: Sequence[str] = ("*",),
     labels: Sequence[str] = ("*",),
+    set_aside: Sequence[str] = (),
     keep: Path | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Run the policy over all patients the weights have not seen, and score them.
+
+    A scale that asks for usual sizes gets them from the references of the others: of patients the weights were trained
+    on, and of those that are set aside (:mod:`medsam_planner.calibration.usual_size`).
 
     Parameters
     ----------
@@ -55,6 +62,8 @@ def calibrate(
     settings : Settings, optional
     only, labels
         Patterns of folder names and of structure names.
+    set_aside
+        Patterns of folder names whose patients are not calibrated on.
     keep : Path, optional
         Folder in which each finished structure is kept, so that the run can go on where it was stopped.
     progress : Progress, optional
@@ -62,19 +71,32 @@ def calibrate(
     Raises
     ------
     ConfigError
-        If there are no cases, or the weights were trained on all of them.
+        If there are no cases, the weights were trained on all of them or all were set aside, or a pattern of
+        `set_aside` fits none.
     """
     chosen = settings or Settings()
     loaded = load_model(model)
-    unseen, seen = split_by_training(find_cases(root, only), loaded)
+    cases = find_cases(root, only)
+    unseen, seen = split_by_training(cases, loaded)
     left_out = {case.patient: "the weights were trained on this patient" for case in seen}
     if not unseen:
         raise ConfigError(
             f"Expected patients the weights were not trained on, all {len(left_out)} were: their errors are smaller "
             "than those of new patients. Calibrate on others."
         )
+    apart = _patients_of(cases, set_aside)
+    measured, aside = ([case for case in unseen if (case.patient in apart) is wanted] for wanted in (False, True))
+    left_out |= {case.patient: "set aside" for case in aside}
+    if not measured:
+        raise ConfigError(
+            f"Expected patients to calibrate on, all {len({case.patient for case in aside})} the weights were not "
+            "trained on were set aside. Set fewer aside."
+        )
+    entry = ScaleEntry.of(
+        scale, usual_sizes(seen, aside, labels=labels, progress=progress) if scale.per_size_shortfall else {}
+    )
     objects = segment_cases(
-        unseen,
+        measured,
         model,
         chosen,
         labels=labels,
@@ -85,9 +107,9 @@ def calibrate(
     pooled = _Pooled()
     patients: dict[str, CalibrationPatient] = {}
     for segmented in objects:
-        patients[segmented.subject] = _joined(patients.get(segmented.subject), segmented, scale)
+        patients[segmented.subject] = _joined(patients.get(segmented.subject), segmented, entry)
         pooled.add(segmented)
-    for case in unseen:
+    for case in measured:
         if case.patient not in patients:
             left_out[case.patient] = "no structure on which the policy can draw a box"
     if not patients:
@@ -97,12 +119,7 @@ def calibrate(
         weights_sha256=loaded.weights_sha256,
         policy=POLICY,
         segmentation=chosen.comparable(StopRules()),
-        scale=ScaleEntry(
-            name=scale.name,
-            floor=scale.floor,
-            per_spread_mm=scale.per_spread_mm,
-            per_entropy_bit=scale.per_entropy_bit,
-        ),
+        scale=entry,
         patients=list(patients.values()),
         training_is_known=trained_on(loaded) is not None,
         left_out=left_out,
@@ -111,12 +128,23 @@ def calibrate(
     )
 
 
-def score_object(segmented: SegmentedObject, scale: MarginScale) -> CalibrationStructure:
+def u_of(segmented: SegmentedObject, scale: ScaleEntry, *, inner: bool = False) -> NDArray[np.float32]:
+    """The scale on one structure, (K, J, I)."""
+    return scale.on_surface(
+        segmented.structure,
+        segmented.predicted,
+        segmented.boundary_spread_mm,
+        segmented.entropy_bits,
+        found_ml=segmented.found_ml,
+        inner=inner,
+    )
+
+
+def score_object(segmented: SegmentedObject, scale: ScaleEntry) -> CalibrationStructure:
     """Outer and inner score of one structure."""
-    outer_u = scale.on_surface(segmented.predicted, segmented.boundary_spread_mm, segmented.entropy_bits)
-    inner_u = scale.on_surface(~segmented.predicted, segmented.boundary_spread_mm, segmented.entropy_bits)
-    outer = nonconformity_score(segmented.truth, segmented.predicted, outer_u, segmented.spacing_mm)
-    inner = inner_nonconformity_score(segmented.truth, segmented.predicted, inner_u, segmented.spacing_mm)
+    truth, predicted, spacing = segmented.truth, segmented.predicted, segmented.spacing_mm
+    outer = nonconformity_score(truth, predicted, u_of(segmented, scale), spacing)
+    inner = inner_nonconformity_score(truth, predicted, u_of(segmented, scale, inner=True), spacing)
     return CalibrationStructure(
         name=segmented.structure,
         case=segmented.case,
@@ -186,7 +214,15 @@ class _Pooled:
         return found
 
 
-def _joined(known: CalibrationPatient | None, segmented: SegmentedObject, scale: MarginScale) -> CalibrationPatient:
+def _patients_of(cases: Sequence[Case], patterns: Sequence[str]) -> set[str]:
+    """Patients with a case whose name fits one of the patterns."""
+    for pattern in patterns:
+        if not any(fnmatch(case.name, pattern) for case in cases):
+            raise ConfigError(f"Expected cases to set aside, none of the {len(cases)} has a name that fits {pattern}.")
+    return {case.patient for case in cases if any(fnmatch(case.name, pattern) for pattern in patterns)}
+
+
+def _joined(known: CalibrationPatient | None, segmented: SegmentedObject, scale: ScaleEntry) -> CalibrationPatient:
     """The patient with one more structure."""
     scanners = {segmented.scanner} if segmented.scanner else set()
     return CalibrationPatient(

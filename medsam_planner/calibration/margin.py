@@ -11,14 +11,51 @@ import highdicom
 import numpy as np
 
 from medsam_planner.calibration.policy import departures
-from medsam_planner.calibration.record import Calibration
+from medsam_planner.calibration.record import Calibration, UsualSize, ml_in_words
 from medsam_planner.calibration.segmented import scanner_of
 from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.margins import MarginStatement, margin_from_scale
 from medsam_planner.volumes import StudyVolume, array_sha256
 from prompts import PromptLog
 
-__all__ = ["CalibratedMargin", "calibrated_margin"]
+__all__ = ["CalibratedMargin", "FoundSize", "calibrated_margin"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSize:
+    """How much of a structure was found beside what is usual, and what that did to its margin."""
+
+    found_ml: float
+    usual: UsualSize | None
+    """None where no usual size of the structure is known."""
+    times_as_wide: float
+    """Mean margin over what it were without a shortfall; 1 where there is none."""
+
+    def in_words(self, structure: str, *, inner: bool) -> str:
+        """Why the margin is wider for it, or cannot be; empty where it is not, or too little to be told in digits."""
+        if self.usual is None:
+            amount = "much" if inner else "little"
+            return (
+                f"It would be no wider if too {amount} of it had been found, as no usual size of {structure} is known."
+            )
+        times, found, usual = f"{self.times_as_wide:.1f}", ml_in_words(self.found_ml), ml_in_words(self.usual.median_ml)
+        if times == "1.0" or found == usual:
+            return ""
+        amount = "as much as" if inner else "only"
+        return (
+            f"It is {times} times as wide as usual because {amount} {found} were found where {usual} are "
+            f"usual (median of {self.usual.patients} patients)."
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "found_ml": self.found_ml,
+            "usual_ml": None if self.usual is None else self.usual.median_ml,
+            "usual_size_patients": 0 if self.usual is None else self.usual.patients,
+            "times_as_wide_for_its_size": self.times_as_wide,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +73,8 @@ class CalibratedMargin:
     """The margin narrows a corridor instead of widening a structure."""
     width_mm: tuple[float, float, float]
     """Smallest, mean and largest margin over the surface."""
+    size: FoundSize | None
+    """None where the calibration's scale does not ask for it."""
     voids: tuple[str, ...]
     """Why the promise does not apply here; empty where it does."""
     notes: tuple[str, ...]
@@ -56,6 +95,8 @@ class CalibratedMargin:
             f"outlines are known: with {100 * (1 - self.alpha):.4g} % confidence {held}, everywhere at once, on a "
             "patient like them."
         )
+        if self.size is not None:
+            said = f"{said} {self.size.in_words(self.structure, inner=self.inner)}".rstrip()
         if self.voids:
             return f"{said} This promise does NOT apply here: {'; '.join(self.voids)}."
         return said
@@ -78,6 +119,7 @@ class CalibratedMargin:
                 "smallest_mm": low,
                 "mean_mm": mean,
                 "largest_mm": high,
+                **({} if self.size is None else self.size.facts()),
                 "not_checked": list(self.notes),
             },
         )
@@ -133,10 +175,14 @@ def calibrated_margin(
         )
     inside = np.asarray(mask.array) > 0
     widened = ~inside if inner else inside
-    u = calibration.scale.scale().on_surface(
-        widened,
+    found_ml = volume_ml(inside, mask.affine)
+    u = calibration.scale.on_surface(
+        structure,
+        inside,
         None if boundary_spread_mm is None else boundary_spread_mm.array,
         None if entropy_bits is None else entropy_bits.array,
+        found_ml=found_ml,
+        inner=inner,
     )
     margin = margin_from_scale(mask, u, quantile=q)
     surface = _surface_values(widened, margin.array)
@@ -149,9 +195,18 @@ def calibrated_margin(
         patients=len(calibration.patients),
         inner=inner,
         width_mm=(float(surface.min()), float(surface.mean()), float(surface.max())),
+        size=_size(calibration, structure, found_ml, float(_surface_values(widened, u).mean()), inner=inner),
         voids=tuple(voids),
-        notes=tuple(_notes(calibration, study)),
+        notes=tuple(_notes(calibration, structure, study)),
     )
+
+
+def _size(calibration: Calibration, structure: str, found_ml: float, mean_u: float, *, inner: bool) -> FoundSize | None:
+    scale = calibration.scale
+    if not scale.per_size_shortfall:
+        return None
+    grown = scale.per_size_shortfall * scale.shortfall(structure, found_ml, inner=inner)
+    return FoundSize(found_ml, scale.usual_sizes.get(structure), mean_u / (mean_u - grown))
 
 
 def _voids(
@@ -179,10 +234,12 @@ def _voids(
     return found
 
 
-def _notes(calibration: Calibration, study: highdicom.Volume) -> list[str]:
+def _notes(calibration: Calibration, structure: str, study: highdicom.Volume) -> list[str]:
     notes = ["whether the box lies on the structure's middle slice"]
     if not calibration.scanners or not (isinstance(study, StudyVolume) and scanner_of(study)):
         notes.append("whether the scanner is one of the calibration's, as the files do not name it")
+    if calibration.scale.per_size_shortfall and structure not in calibration.scale.usual_sizes:
+        notes.append(f"whether as much was found as is usual, as no usual size of {structure} is known")
     if not calibration.training_is_known:
         notes.append(
             "whether the weights were trained on the calibration patients, which would make margins too narrow"

@@ -10,16 +10,19 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medsam_planner.calibration.policy import POLICY
 from medsam_planner.errors import ConfigError
 from medsam_planner.run_folder import write_json
 from xai.conformal import conformal_quantile, coverage_law, smallest_alpha
-from xai.margin_scale import MarginScale
+from xai.margin_scale import MarginScale, size_shortfall
 
 __all__ = [
     "Calibration",
@@ -27,6 +30,8 @@ __all__ = [
     "CalibrationStructure",
     "ModalityReliability",
     "ScaleEntry",
+    "UsualSize",
+    "ml_in_words",
     "read_calibration",
     "write_calibration",
 ]
@@ -34,6 +39,7 @@ __all__ = [
 _BEFORE_SOURCES = {"uncertainty": "dropout"}
 """What calibrations and runs leave unsaid that are older than the choice."""
 Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -66,17 +72,81 @@ class CalibrationPatient(_Entry):
         return max(math.inf if score is None else score for score in scores)
 
 
+class UsualSize(_Entry):
+    """Median volume of a structure's references over patients that are not among the calibration's."""
+
+    median_ml: Positive
+    trained_on: Annotated[int, Field(ge=0)]
+    """So many of the patients are those the weights were trained on."""
+    set_aside: Annotated[int, Field(ge=0)]
+    """So many of them the user set aside."""
+
+    @property
+    def patients(self) -> int:
+        """How many it is the median of."""
+        return self.trained_on + self.set_aside
+
+    def in_words(self) -> str:
+        """The volume, of how many patients, and whose."""
+        counted = ((self.trained_on, "trained on"), (self.set_aside, "set aside"))
+        whose = ", ".join(f"{count} {origin}" for count, origin in counted if count)
+        return f"{ml_in_words(self.median_ml)} (median of {self.patients} patients: {whose})"
+
+
 class ScaleEntry(_Entry):
     """The margin scale u that the scores were taken with."""
 
     name: str
-    floor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    floor: Positive
     per_spread_mm: Score
     per_entropy_bit: Score
+    per_size_shortfall: Score = 0.0
+    usual_sizes: dict[str, UsualSize] = {}
+    """By the structure's name. One without has no shortfall."""
+
+    @classmethod
+    def of(cls, scale: MarginScale, usual_sizes: Mapping[str, UsualSize]) -> ScaleEntry:
+        """A scale with the usual sizes it is to know."""
+        return cls(**asdict(scale), usual_sizes=dict(usual_sizes))
 
     def scale(self) -> MarginScale:
         """The scale itself."""
-        return MarginScale(**self.model_dump())
+        return MarginScale(**self.model_dump(exclude={"usual_sizes"}))
+
+    def shortfall(self, structure: str, found_ml: float, *, inner: bool) -> float:
+        """Of a structure of that name and volume; see :func:`xai.margin_scale.size_shortfall`."""
+        usual = self.usual_sizes.get(structure)
+        return size_shortfall(found_ml, None if usual is None else usual.median_ml, inner=inner)
+
+    def on_surface(
+        self,
+        structure: str,
+        predicted: NDArray[np.bool_],
+        boundary_spread_mm: NDArray[Any] | None,
+        entropy_bits: NDArray[Any] | None,
+        *,
+        found_ml: float,
+        inner: bool,
+    ) -> NDArray[np.float32]:
+        """u of a predicted structure, in calibration and in use alike: a function of the prediction and this entry.
+
+        Parameters
+        ----------
+        structure : str
+            Its name.
+        predicted : (K, J, I) bool
+        boundary_spread_mm, entropy_bits : (K, J, I) float, optional
+        found_ml : float
+            Volume of the prediction.
+        inner : bool
+            For a structure to stay inside: u is read on the complement.
+
+        Returns
+        -------
+        (K, J, I) float32
+        """
+        shortfall = self.shortfall(structure, found_ml, inner=inner)
+        return self.scale().on_surface(~predicted if inner else predicted, boundary_spread_mm, entropy_bits, shortfall)
 
 
 class ModalityReliability(_Entry):
@@ -164,6 +234,23 @@ class Calibration(_Entry):
             )
         return words + (f"; {missed} structures were missed and count as such" if missed else "")
 
+    def usual_sizes_in_words(self) -> list[str]:
+        """Which sizes the margins go by, and for which structures none is known; empty if the scale asks for none."""
+        if not self.scale.per_size_shortfall:
+            return []
+        known = [name for name in self.structures if name in self.scale.usual_sizes]
+        unknown = [name for name in self.structures if name not in known]
+        told = []
+        if known:
+            sizes = "; ".join(f"{name} {self.scale.usual_sizes[name].in_words()}" for name in known)
+            told.append(f"Usual sizes: {sizes}.")
+        if unknown:
+            told.append(
+                f"No usual size is known of {', '.join(unknown)}: no margin widens where too little is found. Set "
+                "patients aside (--set-aside) to say what is usual."
+            )
+        return told
+
     def require_same(self, *, weights_sha256: str, segmentation: Mapping[str, Any]) -> None:
         """Refuse to speak of masks that were made in another way.
 
@@ -186,6 +273,11 @@ class Calibration(_Entry):
         if differ:
             told = "; ".join(f"{name}: calibrated {calibrated[name]!r}, here {here.get(name)!r}" for name in differ)
             raise ConfigError(f"Expected the segmentation settings of the calibration, got others ({told}).")
+
+
+def ml_in_words(volume_ml: float) -> str:
+    """A volume with one decimal, or two digits where it is smaller than 1 ml."""
+    return f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.2g} ml"
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

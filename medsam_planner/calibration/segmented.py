@@ -19,7 +19,7 @@ from medsam_planner.calibration.policy import POLICY, policy_box
 from medsam_planner.errors import PromptError
 from medsam_planner.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.evaluation.scores import dice
-from medsam_planner.geometry import spacing_mm
+from medsam_planner.geometry import spacing_mm, volume_ml
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.session import Session
@@ -67,6 +67,11 @@ class SegmentedObject:
     def dice(self) -> float:
         """Overlap of prediction and reference."""
         return dice(self.truth, self.predicted)
+
+    @property
+    def found_ml(self) -> float:
+        """Volume of the prediction."""
+        return volume_ml(self.predicted, np.diag(self.spacing_mm))
 
 
 def segment_cases(

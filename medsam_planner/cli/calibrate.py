@@ -17,7 +17,20 @@ def calibrate(
     out: Annotated[Path, typer.Option("--out", help="Calibration file to write (JSON).")],
     only: Annotated[list[str] | None, typer.Option(help="Pattern of case names; may be given again.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Pattern of structure names; may be given again.")] = None,
-    scale: Annotated[str | None, typer.Option(help="uniform, spread, entropy or combined.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="How margins are shared out: uniform, spread, entropy, combined, or size (wider where less was found "
+            "than is usual; the default)."
+        ),
+    ] = None,
+    set_aside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pattern of case names whose patients only say which sizes are usual; may be given again. Those the "
+            "weights were trained on do so anyway."
+        ),
+    ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Folder for finished structures, to go on from; by default beside the file.")
     ] = None,
@@ -43,6 +56,7 @@ def calibrate(
             settings=Settings(samples=samples, uncertainty=uncertainty, window=window, seed=seed),
             only=only or ("*",),
             labels=label or ("*",),
+            set_aside=set_aside or (),
             keep=keep or out.with_name(out.stem + ".parts"),
             progress=progress,
         )
@@ -50,6 +64,8 @@ def calibrate(
     say(f"Calibrated on {made.in_words()}.")
     if made.left_out:
         say(f"Left out: {len(made.left_out)} patients ({'; '.join(sorted(set(made.left_out.values())))}).")
+    for sentence in made.usual_sizes_in_words():
+        say(sentence)
     for modality, found in made.reliability.items():
         temperature = "none" if found.temperature is None else f"{found.temperature:.2f}"
         say(

@@ -49,14 +49,11 @@ def test_the_shortfall_is_the_logarithm_of_how_many_times_too_little_was_found(f
 
 
 def test_the_less_is_found_the_larger_u_and_never_smaller_than_without():
-    scale, found_ml = (
-        MarginScale("size and spread", 0.5, per_spread_mm=1.0, per_size_shortfall=2.0),
-        [9.0, 2.0, 1.0, 0.1],
-    )
+    scale = MarginScale("size and spread", 0.5, per_spread_mm=1.0, per_size_shortfall=2.0)
     spread = np.random.default_rng(1).uniform(0, 3, (7, 7, 7))
     without = scale.on_surface(cube(), spread, None)
     before = without
-    for volume_ml in found_ml:
+    for volume_ml in (9.0, 2.0, 1.0, 0.1):
         u = scale.on_surface(cube(), spread, None, size_shortfall(volume_ml, 2.0))
         assert (u >= before).all()
         assert u == pytest.approx(without + 2 * max(0.0, math.log(2.0 / volume_ml)), rel=1e-6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 
 from medsam_planner.calibration import Calibration, calibrate, read_calibration, write_calibration
-from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure
+from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, ScaleEntry, UsualSize
 from medsam_planner.calibration.segmented import Settings
+from medsam_planner.calibration.usual_size import usual_sizes
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
-from tests.medsam_planner.calibration.conftest import SETTINGS
+from medsam_planner.evaluation.cases import find_cases
+from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
 from xai.conformal import nonconformity_score
 from xai.margin_scale import SCALES
 
@@ -142,15 +145,107 @@ def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
+    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.usual_sizes["vessel"]
+    assert (sized.trained_on, sized.set_aside) == (1, 0)
     with pytest.raises(ConfigError, match="not trained on"):
         calibrate(patients, SCALES["combined"], settings=SETTINGS, only=("case_1", "case_2"), keep=kept)
+
+
+def ball_ml(number: int) -> float:
+    """Volume of the reference that `write_patient` draws."""
+    return ball(8.0 + 0.7 * number).sum() * math.prod(SPACING) / 1000
+
+
+def test_the_usual_size_is_the_median_over_patients_and_one_of_two_studies_counts_once(tmp_path):
+    for number, subject in enumerate((None, "twice", "twice", None)):
+        write_patient(tmp_path, number, subject=subject)
+    cases = find_cases(tmp_path)
+    found = usual_sizes(cases[:1], cases[1:])
+    once = (ball_ml(1) + ball_ml(2)) / 2  # between those of patients 0 and 3
+    assert list(found) == ["vessel"]
+    assert found["vessel"].median_ml == pytest.approx(once)
+    assert (found["vessel"].trained_on, found["vessel"].set_aside) == (1, 2)
+    assert found["vessel"].in_words() == f"{once:.1f} ml (median of 3 patients: 1 trained on, 2 set aside)"
+    assert usual_sizes(cases, (), labels=("nerve",)) == {}
+
+
+def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(patients, tmp_path):
+    made = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=tmp_path, set_aside=("case_2",))
+    assert [patient.subject for patient in made.patients] == ["patient 0"]
+    assert made.left_out == {"shared": "set aside"}
+    usual_ml = (ball_ml(1) + ball_ml(2)) / 2  # case_1 is of the same patient
+    assert made.scale.usual_sizes["vessel"].median_ml == pytest.approx(usual_ml)
+    assert (made.scale.usual_sizes["vessel"].trained_on, made.scale.usual_sizes["vessel"].set_aside) == (0, 1)
+    (told,) = made.usual_sizes_in_words()
+    assert "1 set aside" in told
+
+    (place,) = tmp_path.iterdir()
+    with np.load(place) as maps:
+        found_ml = maps["predicted"].sum() * math.prod(SPACING) / 1000
+        score = nonconformity_score(maps["truth"], maps["predicted"], np.ones_like(maps["entropy_bits"]), SPACING)
+    assert found_ml < usual_ml
+    structure = made.patients[0].structures[0]
+    assert structure.outer_score == pytest.approx(score / (1 + math.log(usual_ml / found_ml)))
+
+
+def test_without_other_patients_no_size_is_usual_and_the_scale_is_the_uniform_one(patients, kept):
+    made = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept)
+    uniform = calibrate(patients, SCALES["uniform"], settings=SETTINGS, keep=kept)
+    assert made.scale.usual_sizes == {}
+    assert made.patients == uniform.patients
+    assert "No usual size is known of vessel" in made.usual_sizes_in_words()[0]
+    assert uniform.usual_sizes_in_words() == []
+
+
+def test_a_corridor_that_came_out_too_large_has_the_larger_u():
+    usual = {"canal": UsualSize(median_ml=2.0, trained_on=9, set_aside=0)}
+    scale = ScaleEntry.of(SCALES["size"], usual)
+    found = ball(10.0)
+    for found_ml, outer, inner in ((1.0, 1 + math.log(2), 1.0), (2.0, 1.0, 1.0), (6.0, 1.0, 1 + math.log(3))):
+        assert scale.on_surface("canal", found, None, None, found_ml=found_ml, inner=False) == pytest.approx(outer)
+        assert scale.on_surface("canal", found, None, None, found_ml=found_ml, inner=True) == pytest.approx(inner)
+        assert (scale.on_surface("nerve", found, None, None, found_ml=found_ml, inner=False) == 1.0).all()
+
+
+def test_patterns_that_set_nobody_or_everybody_aside_are_refused(patients, kept):
+    with pytest.raises(ConfigError, match="none of the 3 has a name that fits case_9"):
+        calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept, set_aside=("case_0", "case_9"))
+    with pytest.raises(ConfigError, match=r"all 2 .* Set fewer aside"):
+        calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept, set_aside=("*",))
+
+
+def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
+    content = calibration.model_dump(mode="json")
+    for name in ("per_size_shortfall", "usual_sizes"):
+        del content["scale"][name]
+    content["content_sha256"] = hashlib.sha256(
+        json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    read = read_calibration(tmp_path / "c.json")
+    assert read == calibration
+    assert (read.scale.per_size_shortfall, read.scale.usual_sizes) == (0.0, {})
+
+
+def test_usual_sizes_survive_the_file(calibration, tmp_path):
+    usual = {"vessel": UsualSize(median_ml=1.5, trained_on=97, set_aside=3)}
+    made = calibration.model_copy(update={"scale": ScaleEntry.of(SCALES["size"], usual)})
+    write_calibration(tmp_path / "c.json", made)
+    assert read_calibration(tmp_path / "c.json") == made
+    assert made.scale.scale() == SCALES["size"]
 
 
 def test_the_command_writes_the_file_and_refuses_an_unknown_scale(patients, kept, tmp_path, capsys):
     out = tmp_path / "calibration.json"
     arguments = ["calibrate", str(patients), "--out", str(out), "--samples", "2", "--keep", str(kept)]
     assert run(arguments) == 0
-    assert "2 patients" in capsys.readouterr().out
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert "2 patients" in told
+    assert "No usual size is known of vessel" in told
     assert json.loads(out.read_text())["policy"] == "first-box-1"
+    assert run([*arguments, "--set-aside", "case_0"]) == 0
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert "Left out: 1 patients (set aside)" in told
+    assert "vessel 2.2 ml (median of 1 patients: 1 set aside)" in told
     assert run([*arguments, "--scale", "guess"]) == 2
-    assert "uniform, spread, entropy, combined" in capsys.readouterr().err.replace("\n", " ")
+    assert "uniform, spread, entropy, combined, size" in capsys.readouterr().err.replace("\n", " ")

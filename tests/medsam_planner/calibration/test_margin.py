@@ -7,6 +7,7 @@ import pytest
 
 import medsam_planner as mp
 from medsam_planner.calibration import calibrated_margin
+from medsam_planner.calibration.record import ScaleEntry, UsualSize
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.geometry import acquisition_axis, spacing_mm
 from medsam_planner.io import load_volume
@@ -15,6 +16,7 @@ from prompts import Click
 from prompts.annotator import first_box
 from tests.medsam_planner.calibration.conftest import ball
 from tests.medsam_planner.calibration.test_calibrate import with_scores
+from xai.margin_scale import SCALES
 from xai.weighted_distance import widened_mask
 
 
@@ -86,6 +88,55 @@ def test_a_corridor_is_narrowed_by_its_own_scores(known):
     made = calibrated_margin(**known, inner=True)
     assert made.quantile == 0.0
     assert "all that is left of it" in made.in_words()
+
+
+def with_usual_size(known, usual_ml: float | None):
+    """All that a margin needs, with the size scale and a usual size of the vessel."""
+    usual = {} if usual_ml is None else {"vessel": UsualSize(median_ml=usual_ml, trained_on=90, set_aside=7)}
+    scale = ScaleEntry.of(SCALES["size"], usual)
+    return {**known, "calibration": known["calibration"].model_copy(update={"scale": scale})}
+
+
+def test_where_a_third_of_the_usual_volume_was_found_the_margin_is_2_1_times_as_wide_and_says_why(known):
+    mask = known["mask"]
+    found_ml = float((mask.array > 0).sum()) * 3 / 1000  # voxels of 3 mm³
+    made = calibrated_margin(**with_usual_size(known, 3 * found_ml))
+    assert made.margin_mm.array == pytest.approx(2.6 * (1 + math.log(3)), rel=1e-6)
+    said = (
+        f"It is 2.1 times as wide as usual because only {found_ml:.1f} ml were found where {3 * found_ml:.1f} ml are "
+        "usual (median of 97 patients)."
+    )
+    assert said in made.in_words()
+    entry = made.statement().as_entry()
+    assert (entry["found_ml"], entry["usual_ml"]) == pytest.approx((found_ml, 3 * found_ml))
+    assert entry["usual_size_patients"] == 97
+    assert entry["times_as_wide_for_its_size"] == pytest.approx(1 + math.log(3))
+
+
+def test_a_structure_as_large_as_usual_has_the_margin_of_one_width(known):
+    made = calibrated_margin(**with_usual_size(known, 1e-3))
+    assert made.margin_mm.array == pytest.approx(2.6, rel=1e-6)
+    assert "times as wide" not in made.in_words()
+    assert made.in_words().endswith("on a patient like them.")
+    assert made.statement().as_entry()["times_as_wide_for_its_size"] == 1.0
+
+
+def test_a_corridor_twice_as_large_as_usual_is_narrowed_more_and_says_why(known):
+    found_ml = float((known["mask"].array > 0).sum()) * 3 / 1000
+    made = calibrated_margin(**with_usual_size(known, found_ml / 2), inner=True)
+    assert made.size is not None
+    assert made.size.times_as_wide == pytest.approx(1 + math.log(2))
+    assert f"1.7 times as wide as usual because as much as {found_ml:.1f} ml were found" in made.in_words()
+
+
+def test_where_no_usual_size_is_known_the_words_and_the_notes_say_so(known):
+    made = calibrated_margin(**with_usual_size(known, None))
+    assert made.margin_mm.array == pytest.approx(2.6, rel=1e-6)
+    assert "no usual size of vessel is known" in made.in_words()
+    assert any("no usual size of vessel is known" in note for note in made.notes)
+    assert made.statement().as_entry()["usual_ml"] is None
+    assert "usual" not in calibrated_margin(**known).in_words()  # a scale that does not ask for it
+    assert "usual_ml" not in calibrated_margin(**known).statement().as_entry()
 
 
 @pytest.mark.parametrize(
