@@ -2,8 +2,9 @@
 
 Run: ``python -m benchmarks.margins CASES --out DIR`` with a folder of cases with reference masks. Every patient is left
 out once and gets the margin that the others allow. Patients the weights were trained on serve only to choose the scale
-u; where no such patients are at hand, the choice is left out. Segmentations are kept in DIR under the weights' hash:
-a second run goes on where the first stopped, and new weights start anew.
+u, and their references to say which sizes are usual; where no such patients are at hand, both are left out.
+Segmentations are kept in DIR under the weights' hash: a second run goes on where the first stopped, and new weights
+start anew.
 
 "Stretch" is the volume of the widened structure over the true one, "covered" the share of patients all of whose true
 voxels lie in it. A margin that holds by being huge shows there.
@@ -22,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.calibration.calibrate import reliability_of, split_by_training
+from medsam_planner.calibration.calibrate import reliability_of, split_by_training, u_of
+from medsam_planner.calibration.record import ScaleEntry, UsualSize
 from medsam_planner.calibration.segmented import SegmentedObject, Settings, segment_cases
+from medsam_planner.calibration.usual_size import usual_sizes
 from medsam_planner.cli.console import watched
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import TooFewPatientsError
@@ -41,11 +44,12 @@ GROUPS = {
     "CT and MR sarcoma": ("ct_sarcoma_*", "mr_sarcoma_*"),
 }
 CANDIDATES = tuple(
-    MarginScale(f"{floor:g} + {spread:g} spread + {entropy:g} entropy", floor, spread, entropy)
-    for floor in (0.25, 1.0)
+    MarginScale(f"{floor:g} + {spread:g} spread + {entropy:g} entropy + {size:g} size", floor, spread, entropy, size)
+    for floor in (1.0, 0.25)
     for spread in (0.0, 1.0, 3.0)
     for entropy in (0.0, 2.0)
-    if spread or entropy
+    for size in (0.0, 0.5, 1.0, 2.0)
+    if spread or entropy or size
 )
 """What the choice on other patients is made among, beside the scales that have names."""
 NEEDLE = Tool(radius_mm=1.0, entry_error_mm=0.0, target_error_mm=0.0)
@@ -74,12 +78,7 @@ def by_patient(objects: Iterable[SegmentedObject]) -> dict[str, list[SegmentedOb
     return patients
 
 
-def u_of(segmented: SegmentedObject, scale: MarginScale) -> NDArray[np.float32]:
-    """The scale on one prediction."""
-    return scale.on_surface(segmented.predicted, segmented.boundary_spread_mm, segmented.entropy_bits)
-
-
-def scores_of(patients: dict[str, list[SegmentedObject]], scale: MarginScale) -> dict[str, float]:
+def scores_of(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry) -> dict[str, float]:
     """Joint score of each patient."""
     return {
         name: max(nonconformity_score(part.truth, part.predicted, u_of(part, scale), part.spacing_mm) for part in parts)
@@ -87,7 +86,7 @@ def scores_of(patients: dict[str, list[SegmentedObject]], scale: MarginScale) ->
     }
 
 
-def cost_of(parts: list[SegmentedObject], scale: MarginScale, q: float) -> tuple[float, float]:
+def cost_of(parts: list[SegmentedObject], scale: ScaleEntry, q: float) -> tuple[float, float]:
     """Mean stretch and mean margin of a patient's structures."""
     sizes, widths = [], []
     for part in parts:
@@ -98,7 +97,7 @@ def cost_of(parts: list[SegmentedObject], scale: MarginScale, q: float) -> tuple
     return float(np.mean(sizes)), float(np.mean(widths))
 
 
-def leave_one_out(patients: dict[str, list[SegmentedObject]], scale: MarginScale, alpha: float) -> LeftOut:
+def leave_one_out(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry, alpha: float) -> LeftOut:
     """Calibrate on all patients but one, for each."""
     scores = scores_of(patients, scale)
     quantile = {
@@ -114,14 +113,14 @@ def leave_one_out(patients: dict[str, list[SegmentedObject]], scale: MarginScale
     )
 
 
-def choose_scale(patients: dict[str, list[SegmentedObject]], alpha: float) -> MarginScale:
+def choose_scale(patients: dict[str, list[SegmentedObject]], usual: dict[str, UsualSize], alpha: float) -> ScaleEntry:
     """The candidate with the least mean stretch at the quantile of these patients."""
 
-    def mean_stretch(scale: MarginScale) -> float:
+    def mean_stretch(scale: ScaleEntry) -> float:
         q = conformal_quantile(list(scores_of(patients, scale).values()), alpha)
         return float(np.mean([cost_of(parts, scale, q)[0] for parts in patients.values()]))
 
-    return min((*SCALES.values(), *CANDIDATES), key=mean_stretch)
+    return min((ScaleEntry.of(scale, usual) for scale in (*SCALES.values(), *CANDIDATES)), key=mean_stretch)
 
 
 def print_coverage(name: str, found: LeftOut, uniform: LeftOut) -> None:
@@ -134,27 +133,33 @@ def print_coverage(name: str, found: LeftOut, uniform: LeftOut) -> None:
     bounds = "" if size.low is None else f"({size.low:.1f} to {size.high:.1f})"
     widths = [found.width_mm[key] for key in finite]
     print(
-        f"  {name:42} {hits}/{n} = {hits / n:.3f} ({low:.2f} to {high:.2f})   {size.mean:6.2f} {bounds:16} "
+        f"  {name:46} {hits}/{n} = {hits / n:.3f} ({low:.2f} to {high:.2f})   {size.mean:6.2f} {bounds:16} "
         f"{np.median([found.stretch[key] for key in finite]):6.2f}  {np.mean(widths):6.1f}   "
         f"{100 * (ratio - 1):+6.1f} %"
     )
 
 
-def study_coverage(patients: dict[str, list[SegmentedObject]], chosen: MarginScale | None, alpha: float) -> None:
+def study_coverage(
+    patients: dict[str, list[SegmentedObject]],
+    usual: dict[str, UsualSize],
+    chosen: ScaleEntry | None,
+    alpha: float,
+) -> None:
     """Coverage and stretch of each scale, each patient left out once."""
     print(f"  leave one patient out, nominal {100 * (1 - alpha):.0f} %")
     print(
-        f"  {'u':42} {'patients covered (95 % interval)':34} {'stretch, mean':23} {'median':>7}"
+        f"  {'u':46} {'patients covered (95 % interval)':34} {'stretch, mean':23} {'median':>7}"
         f" {'width, mm':>9}   against u = 1"
     )
-    uniform = leave_one_out(patients, SCALES["uniform"], alpha)
-    for scale in SCALES.values():
+    scales = {name: ScaleEntry.of(scale, usual) for name, scale in SCALES.items()}
+    uniform = leave_one_out(patients, scales["uniform"], alpha)
+    for scale in scales.values():
         found = uniform if scale.name == "uniform" else leave_one_out(patients, scale, alpha)
         print_coverage(scale.name, found, uniform)
     if chosen is not None:
         print_coverage(f"chosen: {chosen.name}", leave_one_out(patients, chosen, alpha), uniform)
-    own = scores_of(patients, SCALES["uniform"])
-    oracle = {name: cost_of(parts, SCALES["uniform"], own[name])[0] for name, parts in patients.items()}
+    own = scores_of(patients, scales["uniform"])
+    oracle = {name: cost_of(parts, scales["uniform"], own[name])[0] for name, parts in patients.items()}
     known = [size for size in oracle.values() if math.isfinite(size)]
     base = np.mean([size for size in uniform.stretch.values() if math.isfinite(size)])
     print(
@@ -189,7 +194,7 @@ def hits_reference(lines: NDArray[np.float64], part: SegmentedObject, affine: ND
     return nearest < NEEDLE.radius_mm
 
 
-def study_plans(patients: dict[str, list[SegmentedObject]], scale: MarginScale) -> None:
+def study_plans(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry) -> None:
     """Share of needles called safe that hit the reference, under three margins."""
     try:
         found = leave_one_out(patients, scale, PLAN_ALPHA)
@@ -229,7 +234,7 @@ def study_plans(patients: dict[str, list[SegmentedObject]], scale: MarginScale) 
         if share is not None and share.low is not None:
             told += f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
         print(
-            f"  {title:42} {safe:6d} safe, {hit:5d} of them hit: {told}; patients with any hit "
+            f"  {title:46} {safe:6d} safe, {hit:5d} of them hit: {told}; patients with any hit "
             f"{len(harmed)}/{len(finite)} (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
         )
 
@@ -271,12 +276,15 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
         print(f"  {100 * (1 - arguments.alpha):.4g} % refused: {len(patients) - 1} patients calibrate each, "
               f"{patients_needed(arguments.alpha)} are needed")  # fmt: skip
         return
+    usual = usual_sizes(seen, ())
+    for structure, size in usual.items():
+        print(f"  usual size of {structure}: {size.in_words()}")
     chosen = None
     if len(others) >= patients_needed(arguments.alpha):
-        chosen = choose_scale(others, arguments.alpha)
+        chosen = choose_scale(others, usual, arguments.alpha)
         print(f"  scale chosen on {len(others)} other patients: {chosen.name}")
-    study_coverage(patients, chosen, arguments.alpha)
-    study_plans(patients, chosen or SCALES[DEFAULT_SCALE])
+    study_coverage(patients, usual, chosen, arguments.alpha)
+    study_plans(patients, chosen or ScaleEntry.of(SCALES[DEFAULT_SCALE], usual))
 
 
 def main() -> None:
