@@ -185,34 +185,24 @@ class CompactModel:
         seed: int = 0,
     ) -> Decoded:
         """Answer `prompt` on one embedded crop; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
-        import torch
-
         if samples < 0:
             raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
-        if samples == 0:
-            return self.decode_each(embedding, [prompt], [previous_logits])
-        answers = []
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            self._network.decoder.dropouts.train()
-            try:
-                for number, question in enumerate(_questions(prompt, previous_logits)):
-                    torch.manual_seed(seed)
-                    met = self._meet(embedding, [prompt_maps(question, self.size, previous_logits)])
-                    # Two runs share each answer to the box alone: they differ in the other one, at less cost.
-                    runs = samples if number == 0 else (samples + 1) // 2
-                    found = _decoded(*self._network.decoder.ascend(met, runs=runs))
-                    shared = np.arange(samples) % runs
-                    answers.append(Decoded(found.logits[shared], found.quality[shared]))
-            finally:
-                self._network.decoder.dropouts.eval()
-        return _agreed(answers)
+        return self.decode_each(embedding, [prompt], [previous_logits], runs=(samples,) if samples else None, seed=seed)
 
     def decode_each(
-        self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+        self,
+        embedding: Any,
+        prompts: Sequence[SlicePrompt],
+        previous_logits: Sequence[NDArray[np.float32] | None],
+        *,
+        runs: Sequence[int] | None = None,
+        seed: int = 0,
     ) -> Decoded:
-        """The certain answer to each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
+        """Answer each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
         import torch
 
+        if runs is not None:
+            return self._sample(embedding, prompts, previous_logits, runs, seed)
         questions, owner = [], []
         for number, (prompt, previous) in enumerate(zip(prompts, previous_logits, strict=True)):
             for question in _questions(prompt, previous):
@@ -228,6 +218,39 @@ class CompactModel:
             np.concatenate([answer.logits for answer in answers]),
             np.concatenate([answer.quality for answer in answers]),
         )
+
+    def _sample(
+        self,
+        embedding: Any,
+        prompts: Sequence[SlicePrompt],
+        previous_logits: Sequence[NDArray[np.float32] | None],
+        runs: Sequence[int],
+        seed: int,
+    ) -> Decoded:
+        import torch
+
+        answers = []
+        # Two runs share each answer to the box alone, or four where prompts differ too: they differ in the other one,
+        # at less cost.
+        shared_by = 2 if len(prompts) == 1 else 4
+        asked = [_questions(prompt, previous) for prompt, previous in zip(prompts, previous_logits, strict=True)]
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            self._network.decoder.dropouts.train()
+            try:
+                for number, questions in enumerate(zip(*asked, strict=True)):
+                    torch.manual_seed(seed)
+                    maps = [prompt_maps(q, self.size, p) for q, p in zip(questions, previous_logits, strict=True)]
+                    asks = [count if number == 0 else -(-count // shared_by) for count in runs]
+                    owners = np.repeat(np.arange(len(runs)), asks).tolist()
+                    found = _decoded(*self._network.decoder.ascend(self._meet(embedding, maps), owners))
+                    starts = np.cumsum([0, *asks[:-1]])
+                    shared = np.concatenate(
+                        [start + np.arange(count) % ask for start, count, ask in zip(starts, runs, asks, strict=True)]
+                    )
+                    answers.append(Decoded(found.logits[shared], found.quality[shared]))
+            finally:
+                self._network.decoder.dropouts.eval()
+        return _agreed(answers)
 
     def _meet(self, embedding: Any, maps: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
         import torch

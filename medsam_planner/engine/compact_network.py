@@ -136,12 +136,18 @@ class Decoder(nn.Module):
             met.append(x)
         return met
 
-    def ascend(self, met: list[Tensor], *, runs: int = 1) -> tuple[Tensor, Tensor]:
-        """The way up, with dropout; `runs` times from one meeting, whose coarsest fusion they share."""
+    def ascend(self, met: list[Tensor], owners: list[int] | None = None) -> tuple[Tensor, Tensor]:
+        """The way up, with dropout; with `owners` once for each, from the meeting of that number.
+
+        Runs of one meeting share its coarsest fusion.
+        """
         coarsest = len(met) - 1
         x = self.fusions[coarsest](met[coarsest])
-        if runs > 1:
-            x = x.expand(runs, -1, -1, -1)
+        if owners is not None and len(x) == 1:
+            x = x.expand(len(owners), -1, -1, -1)
+        elif owners is not None:
+            x, *finer = (part[owners] for part in (x, *met[:coarsest]))
+            met = [*finer, x]
         x = self.dropouts[coarsest](x)
         summaries = {coarsest: x}
         for scale in reversed(range(coarsest)):

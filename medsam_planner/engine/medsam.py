@@ -206,13 +206,22 @@ class MedSam:
         return Decoded(logits=logits.numpy(), quality=quality.clamp(0.0, 1.0).numpy())
 
     def decode_each(
-        self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+        self,
+        embedding: Any,
+        prompts: Sequence[SlicePrompt],
+        previous_logits: Sequence[NDArray[np.float32] | None],
+        *,
+        runs: Sequence[int] | None = None,
+        seed: int = 0,
     ) -> Decoded:
-        """The certain answer to each of several prompts, on embeddings of as many slices or on one for all."""
+        """Answer each of several prompts; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
         slices = embedding.split(1) if len(embedding) > 1 else [embedding] * len(prompts)
+        counts = [0] * len(prompts) if runs is None else runs
         decoded = [
-            self.decode(one, prompt, previous_logits=previous)
-            for one, prompt, previous in zip(slices, prompts, previous_logits, strict=True)
+            self.decode(one, prompt, previous_logits=previous, samples=count, seed=seed + number)
+            for number, (one, prompt, previous, count) in enumerate(
+                zip(slices, prompts, previous_logits, counts, strict=True)
+            )
         ]
         return Decoded(
             np.concatenate([one.logits for one in decoded]), np.concatenate([one.quality for one in decoded])

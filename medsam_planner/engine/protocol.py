@@ -112,9 +112,19 @@ class PromptableModel(Protocol):
         """
 
     def decode_each(
-        self, embedding: Any, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+        self,
+        embedding: Any,
+        prompts: Sequence[SlicePrompt],
+        previous_logits: Sequence[NDArray[np.float32] | None],
+        *,
+        runs: Sequence[int] | None = None,
+        seed: int = 0,
     ) -> Decoded:
-        """The certain answer to each of several prompts, on embeddings of as many crops or on one for all."""
+        """Answer each of several prompts, on embeddings of as many crops or on one for all.
+
+        Without `runs` the certain answers; else that many runs of each prompt with dropout active, one prompt's after
+        the other's, of which no two drop the same. The prompts are then of one kind: all with a box, and so on.
+        """
 
     def saliency_graph(
         self,

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
 from medsam_planner.engine.zoom import extract, prompt_to_crop
+from medsam_planner.errors import PromptError
 
-__all__ = ["Asked", "ImageChange", "Jitter", "Run", "ask_again"]
+__all__ = ["SUREST_LOGIT", "Asked", "ImageChange", "Jitter", "Run", "ask_again"]
 
 _PIXELS_AT_ONCE = 160_000
 """Model pixels of the changed images encoded together: sixteen fields of the compact model, one of MedSAM."""
+SUREST_LOGIT = 8.0
+"""Answers that are weighed into runs count no surer than this: further out, differences are the network's whims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,19 @@ class Run:
     """What one stochastic run does differently; as it stands, nothing."""
 
     dropout_seed: int | None = None
-    """Of the dropped channels. Runs of one seed drop different ones, each the same on every slice."""
+    """Of the dropped channels. Runs of one seed drop different ones, each the same on every slice. Of seeds that are
+    asked together the first counts."""
     jitter: Jitter | None = None
     change: ImageChange | None = None
     pass_weights: tuple[float, float, float] | None = None
     """Share of the pass across each array axis in the fused answer; None where all passes count alike."""
+    blend: tuple[tuple[Run, float], ...] = ()
+    """Runs without dropout whose logits are weighed into this one's, which is not asked itself: many runs from few
+    answers. A run that changes nothing stands for the answer that is known already."""
+
+    def known(self) -> float:
+        """Weight of the answer that is known already; 0 for a run that is asked."""
+        return sum(weight for part, weight in self.blend if part == Run())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,34 +150,52 @@ def ask_again(
         Gives the (size, size) field; asked for only where a run changes it.
     asked : Asked
     runs : sequence of Run
+        All blends, or none.
 
     Returns
     -------
-    (T, size, size) float32 logits, on the pixels of the unchanged field
+    (T, size, size) float32 logits, on the pixels of the unchanged field; of blends without what is known already
     """
+    if not any(run.blend for run in runs):
+        return _answers(model, embedding, image, asked, runs)
+    blends = [run.blend for run in runs]
+    if not all(blends):
+        raise PromptError("Expected runs that are all made of others or none of them, got both kinds in one call.")
+    parts = list(dict.fromkeys(part for blend in blends for part, _ in blend if part != Run()))
+    weights = np.zeros((len(runs), len(parts)), dtype=np.float32)
+    for number, blend in enumerate(blends):
+        for part, weight in blend:
+            if part in parts:
+                weights[number, parts.index(part)] = weight
+    answers = _answers(model, embedding, image, asked, parts)
+    return np.tensordot(weights, np.clip(answers, -SUREST_LOGIT, SUREST_LOGIT), 1)
+
+
+def _answers(
+    model: PromptableModel,
+    embedding: Any,
+    image: Callable[[], NDArray[np.float32]],
+    asked: Asked,
+    runs: Sequence[Run],
+) -> NDArray[np.float32]:
+    """(T, size, size) float32 logits of runs that are no blends."""
     found = np.empty((len(runs), model.size, model.size), dtype=np.float32)
     alike: dict[Run, list[int]] = {}
     for number, run in enumerate(runs):
         alike.setdefault(replace(run, pass_weights=None), []).append(number)
-    for run in (run for run in alike if run.dropout_seed is not None):
-        again = asked.by(run)
-        found[alike[run]] = model.decode(
-            embedding if run.change is None else model.encode(run.change.image(image())[None]),
-            again.prompt,
-            previous_logits=again.previous_logits,
-            samples=len(alike[run]),
-            seed=run.dropout_seed or 0,
-        ).logits
-    for part in _batches([run for run in alike if run.dropout_seed is None], model.size):
+    for part in _batches(list(alike), model.size):
         pictures = [run.change.image(image()) for run in part if run.change is not None]
         questions = [asked.by(run) for run in part]
+        drops = part[0].dropout_seed is not None
         decoded = model.decode_each(
             model.encode(np.stack(pictures)) if pictures else embedding,
             [question.prompt for question in questions],
             [question.previous_logits for question in questions],
+            runs=[len(alike[run]) for run in part] if drops else None,
+            seed=part[0].dropout_seed or 0,
         )
-        for run, logits in zip(part, decoded.logits, strict=True):
-            found[alike[run]] = logits
+        answers = decoded.logits if drops else np.repeat(decoded.logits, [len(alike[run]) for run in part], axis=0)
+        found[[number for run in part for number in alike[run]]] = answers
     for number, run in enumerate(runs):
         if run.change is not None:
             found[number] = run.change.flipped(found[number])
@@ -174,11 +203,13 @@ def ask_again(
 
 
 def _batches(runs: Sequence[Run], size: int) -> Iterator[Sequence[Run]]:
-    """All runs on the unchanged image together, those that change it a few at a time."""
-    kept = [run for run in runs if run.change is None]
-    if kept:
-        yield kept
-    changed = [run for run in runs if run.change is not None]
-    at_once = max(_PIXELS_AT_ONCE // size**2, 1)
-    for first in range(0, len(changed), at_once):
-        yield changed[first : first + at_once]
+    """Runs with and without dropout apart; on the unchanged image all together, on changed ones a few at a time."""
+    for drops in (True, False):
+        alike = [run for run in runs if (run.dropout_seed is not None) is drops]
+        kept = [run for run in alike if run.change is None]
+        if kept:
+            yield kept
+        changed = [run for run in alike if run.change is not None]
+        at_once = max(_PIXELS_AT_ONCE // size**2, 1)
+        for first in range(0, len(changed), at_once):
+            yield changed[first : first + at_once]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
-from medsam_planner.engine.runs import Asked, Run, ask_again
+from medsam_planner.engine.runs import SUREST_LOGIT, Asked, Run, ask_again
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
@@ -154,7 +154,12 @@ class SliceSegmenter:
             )
             row, column = crop.centre_rc
             seen = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
-            return paste(logits, seen, shape, OUTSIDE_LOGIT)
+            answers = paste(logits, seen, shape, np.nan)
+        known = np.array([run.known() for run in runs], dtype=np.float32)
+        if known.any():
+            before = np.clip(_logit(prediction.probability[window]), -SUREST_LOGIT, SUREST_LOGIT)
+            answers += known[:, None, None] * before
+        return np.where(np.isnan(answers), np.float32(OUTSIDE_LOGIT), answers)
 
     def image(self, axis: int, index: int) -> NDArray[np.float32]:
         """(H, W) normalised intensities of one slice; the last few are kept, as neighbours are asked for in turn."""

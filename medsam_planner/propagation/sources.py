@@ -1,19 +1,22 @@
 """Sources of uncertainty: what the stochastic runs of one structure do differently.
 
 A source draws whole runs, not voxels. What a run draws holds on every slice, so that its mask is one coherent structure
-and the planner gets masks that are wrong together, as real ones are.
+and the planner gets masks that are wrong together, as real ones are. Where another prompt or image means asking anew,
+many runs are made of few answers (:mod:`medsam_planner.propagation.blends`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medsam_planner.engine.runs import ImageChange, Jitter, Run
 from medsam_planner.errors import PromptError
+from medsam_planner.propagation.blends import JITTERS_ASKED, drawn_about, jittered
 
 __all__ = [
     "SOURCES",
@@ -27,7 +30,9 @@ __all__ = [
 ]
 
 _VIEWS = 4
-"""Prompts and images that the runs of a mixture with dropout share."""
+"""Changed images, and prompts of a mixture, of which the model is asked. On hippocampus volumes, runs drawn about four
+answers rank errors as runs that are asked for one by one do (sparsification error 0.36 and 0.36 by entropy), and
+their boundary spread correlates with that of those as the spread of another seed does (0.85 and 0.86)."""
 
 
 class UncertaintySource(Protocol):
@@ -37,8 +42,11 @@ class UncertaintySource(Protocol):
     def name(self) -> str:
         """What it is called in options, records and calibrations."""
 
+    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """What each of that many runs does differently; the same for the same seed."""
+
     def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Draw that many runs; the same for the same seed."""
+        """These, or as many that are made of fewer answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,11 @@ class Dropout:
 
     name: str = "dropout"
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
         """Runs that differ in the dropped channels alone."""
         return (Run(dropout_seed=seed),) * samples
+
+    runs = draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +71,19 @@ class PromptJitter:
     """Standard deviation of the shift along rows and columns, as a share of the structure's extent on the slice, and of
     the logarithm of the growth: a box 60 pixels wide moves by about 3. Twice that is a loose box."""
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
         """Runs that differ in the prompt alone."""
-        draws = (generator.normal(0.0, self.share, 3) for generator in _generators(samples, seed, 1))
-        return tuple(Run(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in draws)
+        scaled = (self.share * draw for draw in self._normal(samples, seed))
+        return tuple(Run(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in scaled)
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """More than six are made of six answers and the one that is known."""
+        if samples <= JITTERS_ASKED:
+            return self.draws(samples, seed)
+        return jittered([draw.tolist() for draw in self._normal(samples, seed)], self.share)
+
+    def _normal(self, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+        return (generator.standard_normal(3) for generator in _generators(samples, seed, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +103,18 @@ class Augmentation:
     """Largest standard deviation of the noise, as a share of the range of the field's intensities."""
     flips: bool = True
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Runs that differ in the image alone."""
-        return tuple(Run(change=self._change(generator)) for generator in _generators(samples, seed, 2))
+    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """Runs that differ in the image alone. Any four in a row turn it all four ways."""
+        generators = _generators(samples, seed, 2)
+        return tuple(Run(change=self._change(one, divmod(number % 4, 2))) for number, one in enumerate(generators))
 
-    def _change(self, generator: np.random.Generator) -> ImageChange:
-        rows, columns = generator.integers(2, size=2)
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """More than four are drawn about the answers to the image as it is and turned three ways."""
+        return _about_few(self.draws(samples, seed), seed)
+
+    def _change(self, generator: np.random.Generator, turns: tuple[int, int]) -> ImageChange:
         return ImageChange(
-            flip=(self.flips and bool(rows), self.flips and bool(columns)),
+            flip=(self.flips and bool(turns[0]), self.flips and bool(turns[1])),
             gamma=float(np.exp(generator.normal(0.0, self.gamma_spread))),
             noise=float(generator.uniform(0.0, self.noise)),
             noise_seed=int(generator.integers(2**31)),
@@ -107,10 +130,12 @@ class Triplanar:
 
     name: str = "triplanar"
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
         """Runs that differ in the weights of the passes alone."""
         drawn = (generator.dirichlet(np.ones(3)) for generator in _generators(samples, seed, 3))
         return tuple(Run(pass_weights=(float(w[0]), float(w[1]), float(w[2]))) for w in drawn)
+
+    runs = draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +143,8 @@ class Mixture:
     """Every run differs in all of several ways at once.
 
     With dropout among them, four views (prompts and images) are shared by the runs, each of which drops channels of its
-    own: the way down to where dropout sits is then walked four times and not once for every run.
+    own: the way down to where dropout sits is then walked four times and not once for every run. Without it, more than
+    four runs are drawn about the answers to four views, one of them what is known already.
     """
 
     parts: tuple[UncertaintySource, ...]
@@ -128,10 +154,15 @@ class Mixture:
         """Names of the parts, joined by a plus."""
         return "+".join(part.name for part in self.parts)
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
         """Runs that differ in everything the parts differ in."""
-        drawn = [part.runs(samples, seed) for part in self.parts]
+        drawn = [part.draws(samples, seed) for part in self.parts]
         return tuple(self._merged(drawn, number, seed) for number in range(samples))
+
+    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+        """With dropout what is drawn; else more than four are drawn about the answer that is known and three others."""
+        drawn = self.draws(samples, seed)
+        return drawn if drawn[0].dropout_seed is not None else _about_few(drawn, seed)
 
     def _merged(self, drawn: Sequence[tuple[Run, ...]], number: int, seed: int) -> Run:
         drops = any(runs[number].dropout_seed is not None for runs in drawn)
@@ -170,6 +201,15 @@ def source_named(name: str) -> UncertaintySource:
         )
     parts = tuple(SOURCES[part] for part in names)
     return parts[0] if len(parts) == 1 else Mixture(parts)
+
+
+def _about_few(drawn: tuple[Run, ...], seed: int) -> tuple[Run, ...]:
+    """As many runs about the answer that is known and three of those drawn; those themselves if they are few."""
+    if len(drawn) <= _VIEWS:
+        return drawn
+    views = [Run(), *(replace(run, pass_weights=None) for run in drawn[1:_VIEWS])]
+    blends = drawn_about(views, _generators(len(drawn), seed, 4))
+    return tuple(replace(run, pass_weights=own.pass_weights) for run, own in zip(blends, drawn, strict=True))
 
 
 def _generators(samples: int, seed: int, source: int) -> Sequence[np.random.Generator]:

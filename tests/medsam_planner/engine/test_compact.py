@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,24 @@ def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny
         apart = tiny.decode(embedding, prompt)
         np.testing.assert_allclose(together.logits[number], apart.logits[0], atol=1e-4)
         np.testing.assert_allclose(together.quality[number], apart.quality[0], atol=1e-5)
+
+
+def test_runs_of_several_prompts_belong_to_their_prompts_and_none_drops_what_another_does(tiny, monkeypatch):
+    images = np.random.default_rng(3).random((2, 32, 32), dtype=np.float32)
+    prompts, embedding = (
+        [_carried(32), replace(_carried(32), box=np.array([2.0, 4.0, 18.0, 26.0]))],
+        tiny.encode(images),
+    )
+    certain = tiny.decode_each(embedding, prompts, [None] * 2)
+    drawn = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    assert len({run.tobytes() for run in drawn.logits}) == 5
+    again = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    assert drawn.logits.tobytes() == again.logits.tobytes()
+    for dropout in tiny.network.decoder.dropouts:
+        monkeypatch.setattr(dropout, "p", 0.0)
+    kept = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    np.testing.assert_allclose(kept.logits, certain.logits[[0, 0, 0, 1, 1]], atol=1e-4)
+    np.testing.assert_allclose(kept.quality, certain.quality[[0, 0, 0, 1, 1]], atol=1e-5)
 
 
 # -- intensities ------------------------------------------------------------------------------------------------------

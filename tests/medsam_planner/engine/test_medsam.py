@@ -143,6 +143,8 @@ def test_several_prompts_at_once_get_the_answers_they_get_alone(model: MedSam, e
     alone = model.decode(embedding, BOX)
     np.testing.assert_allclose(together.logits, np.repeat(alone.logits, 2, axis=0), atol=1e-5)
     assert together.quality.shape == (2,)
+    drawn = model.decode_each(embedding, [BOX, BOX], [None, None], runs=[2, 3])
+    assert len({run.tobytes() for run in drawn.logits}) == 5
 
 
 def test_more_samples_begin_with_the_fewer(model: MedSam, embedding: torch.Tensor) -> None:

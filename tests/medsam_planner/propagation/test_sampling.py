@@ -105,7 +105,19 @@ def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views(
     assert all(run.jitter and run.change and run.pass_weights and run.dropout_seed is not None for run in runs)
     assert len({(run.jitter, run.change, run.dropout_seed) for run in runs}) == 4
     assert len({run.pass_weights for run in runs}) == 16
-    assert len({run.jitter for run in source_named("jitter+augment").runs(16, 2)}) == 16
+    apart = source_named("jitter+augment").draws(16, 2)
+    assert len({run.jitter for run in apart}) == len({run.change for run in apart}) == 16
+
+
+@pytest.mark.parametrize(("name", "asked"), [("jitter", 6), ("augment", 3), ("jitter+augment", 3)])
+def test_sixteen_runs_that_ask_anew_are_made_of_few_answers_and_all_differ(scene, name, asked):
+    segmenter, passes = scene
+    runs = source_named(name).runs(16, 3)
+    parts = {part for run in runs for part, _ in run.blend}
+    assert len(parts - {Run()}) == asked
+    assert all(sum(weight for _, weight in run.blend) == pytest.approx(1) for run in runs)
+    sampled = sample_runs(segmenter, passes, source_named(name), samples=16, seed=3)
+    assert len({run.tobytes() for run in sampled.logits}) == 16
 
 
 def test_a_run_is_the_same_on_every_slice(plain):
@@ -124,7 +136,15 @@ def test_a_run_is_the_same_on_every_slice(plain):
 
 @pytest.mark.parametrize("model", [compact, lambda: ThresholdModel(SIDE)], ids=["compact", "threshold"])
 @pytest.mark.parametrize(
-    "run", [Run(), Run(jitter=Jitter((0.0, 0.0))), Run(change=ImageChange())], ids=["nothing", "jitter", "augment"]
+    "run",
+    [
+        Run(),
+        Run(jitter=Jitter((0.0, 0.0))),
+        Run(change=ImageChange()),
+        Run(blend=((Run(), 1.0),)),
+        Run(blend=((Run(), 0.25), (Run(jitter=Jitter((0.0, 0.0))), 0.75))),
+    ],
+    ids=["nothing", "jitter", "augment", "known", "blend"],
 )
 def test_a_run_that_changes_nothing_is_the_deterministic_answer(plain, model, run):
     segmenter, passes = segmented(model(), plain)

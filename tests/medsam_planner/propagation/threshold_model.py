@@ -68,10 +68,11 @@ class ThresholdModel:
             logits.append(np.where(np.isin(parts, keep), 8.0, -8.0))
         return Decoded(np.stack(logits).astype(np.float32), np.full(len(logits), self.quality, dtype=np.float32))
 
-    def decode_each(self, embedding, prompts, previous_logits) -> Decoded:
+    def decode_each(self, embedding, prompts, previous_logits, *, runs=None, seed=0) -> Decoded:
         images = embedding.split(1) if len(embedding) > 1 else [embedding] * len(prompts)
+        counts = [0] * len(prompts) if runs is None else runs
         decoded = [
-            self.decode(image, prompt, previous_logits=previous)
-            for image, prompt, previous in zip(images, prompts, previous_logits, strict=True)
+            self.decode(image, prompt, previous_logits=previous, samples=count, seed=seed)
+            for image, prompt, previous, count in zip(images, prompts, previous_logits, counts, strict=True)
         ]
         return Decoded(*(np.concatenate([getattr(one, part) for one in decoded]) for part in ("logits", "quality")))
