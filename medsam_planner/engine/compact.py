@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +72,16 @@ class CompactModel:
         self.weights_sha256 = digest
         self.architecture: CompactArchitecture = network.architecture
         self.size = network.architecture.size
+
+    @property
+    def tensors_sha256(self) -> str:
+        """Of architecture and tensors: all that decides an answer, and none of what else the file says of itself."""
+        digest = hashlib.sha256(json.dumps(self.architecture.to_dict()).encode())
+        for name, tensor in self._network.state_dict().items():
+            if tensor.is_floating_point():
+                digest.update(name.encode())
+                digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def temperature(self) -> float:

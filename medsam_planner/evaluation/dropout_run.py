@@ -100,7 +100,8 @@ def evaluate_dropout(
     model = load_model(options.model)
     chosen = choose_cases(root, options, model)
     settings = {
-        "weights_sha256": model.weights_sha256,
+        # Not of the whole file: the temperature that is found here goes into it.
+        "tensors_sha256": getattr(model, "tensors_sha256", model.weights_sha256),
         "code_sha256": code_sha256(),
         "runs": runs,
         "seed": options.seed,
@@ -119,7 +120,7 @@ def evaluate_dropout(
     document = {
         "schema_version": 1,
         "settings": settings,
-        "provenance": {"model": options.model, "versions": versions()},
+        "provenance": {"model": options.model, "weights_sha256": model.weights_sha256, "versions": versions()},
         "summary": [asdict(row) for row in rows],
         "temperature": None if temperature is None else asdict(temperature),
         "structures": records,
@@ -138,9 +139,10 @@ def _records(
 ) -> Iterator[dict[str, Any]]:
     total = sum(len(label_values(case, options.most)) for case in chosen.cases)
     structures = (one for case in chosen.cases for one in read_structures(case, most=options.most))
+    hashes = {case.name: files_sha256(case) for case in chosen.cases}
     segmenter: SliceSegmenter | None = None
     for structure in track(structures, "dropout runs", progress, total=total):
-        files = files_sha256(structure.case)
+        files = hashes[structure.case.name]
         record = finished.find(structure.key, files)
         if record is None:
             if segmenter is None or segmenter.volume is not structure.volume:

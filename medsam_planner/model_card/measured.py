@@ -69,14 +69,15 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
 
     dropout = None
     if chosen.dropout_runs:
-        out = _folder("dropout", weights, config)
+        # Of the tensors alone: what is found goes into the file, and would begin a new folder when resumed.
+        out = _folder("dropout", CompactModel(weights).tensors_sha256, config)
         dropout = evaluate_dropout(root, out, options(Protocol.BOX), runs=chosen.dropout_runs, progress=progress)
         if dropout.temperature is not None:
             annotate_weights(weights, {"temperature": repr(dropout.temperature.temperature)})
     volumes: dict[Protocol, Evaluated] = {}
     slices: list[dict[str, Any]] = []
     for protocol in (Protocol(name) for name in chosen.protocols):
-        out = _folder(protocol.value, weights, config)
+        out = _folder(protocol.value, CompactModel(weights).weights_sha256, config)
         if protocol is Protocol.SLICES:
             slices = _slices(root, out, options(protocol), progress)
         else:
@@ -86,7 +87,7 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
         write_sheet(config.out / WORST_PICTURE, worst, evaluated.cases, evaluated.finished, named_by="key")
     shapes = evaluate(
         write_hard_shapes(config.out / "evaluation" / "shape_cases"),
-        _folder("shapes", weights, config),
+        _folder("shapes", CompactModel(weights).weights_sha256, config),
         options(Protocol.BOX, most=None, worst=0),
         progress=progress,
     )
@@ -107,10 +108,10 @@ def _cases(weights: Path, config: TrainingConfig) -> tuple[Path, bool]:
     return write_procedural_cases(drawn, count=count, side=config.data.procedural_side, seed=seed), True
 
 
-def _folder(name: str, weights: Path, config: TrainingConfig) -> Path:
+def _folder(name: str, weights_sha256: str, config: TrainingConfig) -> Path:
     """A folder of its own for all that decides its figures, so that other weights or code begin a new one."""
     chosen = config.evaluation
-    stated = [CompactModel(weights).weights_sha256, code_sha256(), chosen.corrections, chosen.seed, chosen.dropout_runs]
+    stated = [weights_sha256, code_sha256(), chosen.corrections, chosen.seed, chosen.dropout_runs]
     return config.out / "evaluation" / f"{name}-{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:8]}"
 
 

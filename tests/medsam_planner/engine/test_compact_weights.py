@@ -31,6 +31,10 @@ def test_a_note_changes_nothing_else_and_a_second_one_replaces_it(path):
         assert torch.equal(tensor, after.network.state_dict()[name])
     annotate_weights(path, {"temperature": "1.5"})
     assert CompactModel(path).temperature == 1.5
+    assert CompactModel(path).tensors_sha256 == before.tensors_sha256
+    with torch.no_grad():
+        after.network.decoder.mask_head.bias[0] += 1
+    assert after.tensors_sha256 != before.tensors_sha256
 
 
 def test_weights_without_a_fitted_temperature_keep_their_logits(path):

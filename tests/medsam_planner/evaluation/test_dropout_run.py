@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.errors import ConfigError
 from medsam_planner.evaluation.dropout_run import _figures, evaluate_dropout, halves
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.run import EvaluationOptions
 from xai.calibration import BAND_MM
+
+SHIPPED = Path(__file__).resolve().parents[3] / "weights" / "compact.safetensors"
 
 
 def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
@@ -56,3 +61,13 @@ def test_a_run_measures_the_band_keeps_what_is_finished_and_fits_a_temperature(c
     assert [path.stat().st_mtime_ns for path in kept] == before
     with pytest.raises(ConfigError, match="runs: 4 there, 3 now"):
         evaluate_dropout(cases, tmp_path, options, runs=3)
+
+
+def test_a_temperature_written_into_the_weights_does_not_begin_the_measurement_anew(cases, tmp_path):
+    weights = Path(shutil.copy(SHIPPED, tmp_path / "copy.safetensors"))
+    options = EvaluationOptions(protocol=Protocol.BOX, model=str(weights), most=1)
+    found = evaluate_dropout(cases, tmp_path / "out", options, runs=2)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "finished").glob("*__*")}
+    annotate_weights(weights, {"temperature": "1.5"})
+    assert evaluate_dropout(cases, tmp_path / "out", options, runs=2) == found
+    assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "finished").glob("*__*")}
