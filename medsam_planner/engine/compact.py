@@ -51,6 +51,7 @@ class CompactModel:
 
     name = "compact"
     default_window = "full"
+    reads_example = True
 
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))

@@ -66,6 +66,7 @@ class MedSam:
     """
 
     default_window = "soft-tissue"
+    reads_example = False
 
     def __init__(
         self,

@@ -81,6 +81,8 @@ class PromptableModel(Protocol):
     """Side of the model's input in pixels."""
     default_window: str
     """Name of the CT window used when the person names none (see ``medsam_planner.io.intensity``)."""
+    reads_example: bool
+    """Whether :attr:`SlicePrompt.example` is looked at; where it is not, it is left out before it costs anything."""
 
     @property
     def network(self) -> Any:

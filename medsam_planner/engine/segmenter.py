@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
+from medsam_planner.engine.logits import OUTSIDE_LOGIT, logit, sigmoid
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
 from medsam_planner.engine.runs import SUREST_LOGIT, Asked, Run, ask_again
 from medsam_planner.engine.threads import compute_threads
@@ -27,8 +28,8 @@ from medsam_planner.volumes import volume_sha256
 __all__ = ["SlicePrediction", "SliceSegmenter"]
 
 _IMAGES_KEPT = 8
-OUTSIDE_LOGIT = -20.0
-"""Logit written where the model did not look: a probability of 2e-9."""
+_SUREST_REFINED = 13.8155
+"""An answer that is refined counts no surer than this: a probability of 1e-6."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,15 +117,18 @@ class SliceSegmenter:
             If nothing was asked, or the slice does not exist.
         """
         self._require(axis, index, prompt)
+        if not self.model.reads_example:
+            prompt = replace(prompt, example=None)
         shape = self.slice_shape(axis)
         answers: list[SlicePrediction] = []
+        known = None if previous is None else np.clip(logit(previous.probability), -_SUREST_REFINED, _SUREST_REFINED)
         with compute_threads(1):
             for crop in self._fields(axis, prompt, previous):
-                before = None if previous is None else extract(_logit(previous.probability), crop)
+                before = None if known is None else extract(known, crop)
                 decoded = self.model.decode(
                     self.embedding(axis, index, crop), prompt_to_crop(prompt, crop), previous_logits=before
                 )
-                probability = _sigmoid(paste(decoded.logits[0], crop, shape, OUTSIDE_LOGIT))
+                probability = sigmoid(paste(decoded.logits[0], crop, shape, OUTSIDE_LOGIT))
                 answers.append(SlicePrediction(probability, float(decoded.quality[0]), crop, prompt, before))
         if not answers:
             raise PromptError(f"The model '{self.model.name}' found no field to look at for this prompt.")
@@ -157,7 +161,7 @@ class SliceSegmenter:
             answers = paste(logits, seen, shape, np.nan)
         known = np.array([run.known() for run in runs], dtype=np.float32)
         if known.any():
-            before = np.clip(_logit(prediction.probability[window]), -SUREST_LOGIT, SUREST_LOGIT)
+            before = np.clip(logit(prediction.probability[window]), -SUREST_LOGIT, SUREST_LOGIT)
             answers += known[:, None, None] * before
         return np.where(np.isnan(answers), np.float32(OUTSIDE_LOGIT), answers)
 
@@ -226,12 +230,3 @@ def _holds(crop: Crop, points: NDArray[np.float64]) -> bool:
     """Whether all points lie in the field, off its outermost twentieth."""
     offset = np.abs(np.asarray(points) - np.asarray(crop.centre_rc)) / np.asarray(crop.side_rc)
     return bool((offset <= 0.45).all())
-
-
-def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    bounded = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float32)
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))), dtype=np.float32)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.logits import OUTSIDE_LOGIT
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.engine.registry import load_model
-from medsam_planner.engine.segmenter import OUTSIDE_LOGIT, SliceSegmenter
+from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.errors import ConfigError, MedsamPlannerError
 from medsam_planner.evaluation.cases import Structure, files_sha256, label_values, read_structures, size_class
 from medsam_planner.evaluation.protocols import Protocol, first_prompts

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.logits import OUTSIDE_LOGIT, logit, sigmoid
 from medsam_planner.engine.runs import Run
-from medsam_planner.engine.segmenter import OUTSIDE_LOGIT, SliceSegmenter
+from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
@@ -113,7 +114,7 @@ class SampledRuns:
         found = EntropyAccumulator(self.logits.shape[1:])
         for run in self.logits:
             found.add(_tempered(run.astype(np.float32), temperature))
-        entropy = predictive_entropy([_tempered(_logit(self.probability), temperature)])
+        entropy = predictive_entropy([_tempered(logit(self.probability), temperature)])
         disagreement = np.zeros_like(entropy)
         entropy[self.band.inside] = found.predictive_entropy
         disagreement[self.band.inside] = found.mutual_information
@@ -201,19 +202,10 @@ def _fused(asked: _Asking, passes: StructurePasses) -> NDArray[np.float16]:
         for voxels, answer in asked.across(axis, propagated):
             own = owners[voxels]
             share = np.where(own < 0, weights[:, order, None], own == axis)
-            mean[:, voxels] += share.astype(np.float32) * _sigmoid(answer)
-    return np.stack([_logit(run).astype(np.float16) for run in mean])
+            mean[:, voxels] += share.astype(np.float32) * sigmoid(answer)
+    return np.stack([logit(run).astype(np.float16) for run in mean])
 
 
 def _tempered(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
     """Probabilities; 0 where the model did not look, at any temperature."""
-    return np.where(logits <= OUTSIDE_LOGIT, np.float32(0), _sigmoid(logits / np.float32(temperature)))
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
-
-
-def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    bounded = np.clip(probability, 1e-30, 1 - 6e-8)
-    return np.asarray(np.maximum(np.log(bounded) - np.log1p(-bounded), OUTSIDE_LOGIT), dtype=np.float32)
+    return np.where(logits <= OUTSIDE_LOGIT, np.float32(0), sigmoid(logits / np.float32(temperature)))

@@ -9,9 +9,10 @@ import pytest
 from medsam_planner.engine.cache import EmbeddingCache
 from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+from medsam_planner.engine.logits import OUTSIDE_LOGIT
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.runs import ImageChange, Jitter, Run
-from medsam_planner.engine.segmenter import OUTSIDE_LOGIT, SliceSegmenter
+from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import lps_from_index, spacing_mm
 from medsam_planner.io.intensity import normalisation_for
@@ -107,6 +108,13 @@ def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views(
     assert len({run.pass_weights for run in runs}) == 16
     apart = source_named("jitter+augment").draws(16, 2)
     assert len({run.jitter for run in apart}) == len({run.change for run in apart}) == 16
+
+
+def test_an_example_is_carried_only_to_a_model_that_looks_at_it(plain):
+    for model, carried in ((compact(), True), (ThresholdModel(SIDE), False)):
+        _, passes = segmented(model, plain, triplanar=False)
+        prompts = [one.prompt for index, one in passes.passes[0].predictions.items() if index not in passes.anchors[0]]
+        assert prompts and all((prompt.example is not None) is carried for prompt in prompts)
 
 
 @pytest.mark.parametrize(("name", "asked"), [("jitter", 6), ("augment", 3), ("jitter+augment", 3)])

@@ -18,6 +18,7 @@ class ThresholdModel:
     name = "threshold"
     weights_sha256 = "none"
     default_window = "full"
+    reads_example = False
     network = None
 
     def __init__(self, size: int, *, level: float = 0.5) -> None:
