@@ -25,8 +25,8 @@ def jittered(draws: Sequence[Sequence[float]], share: float) -> tuple[Run, ...]:
     """Runs that move and grow the prompt, from seven answers: to the prompt as given, and moved and grown both ways.
 
     The logits of a run are those of the parabolas through these answers, along rows, columns and growth; how the three
-    act on each other is left out. On hippocampus volumes the masks of the runs overlapped with those asked for one by
-    one by a Dice of 0.99, and the boundary spread correlated by 0.97 with theirs, that of other draws by 0.88.
+    act on each other is left out. On ten hippocampus volumes the masks of the runs overlapped with those asked for
+    one by one by a Dice of 0.99, and the boundary spread correlated by 0.97 with theirs, that of other draws by 0.88.
 
     Parameters
     ----------

@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 _VIEWS = 4
-"""Changed images, and prompts of a mixture, of which the model is asked. On hippocampus volumes, runs drawn about four
-answers rank errors as runs that are asked for one by one do (sparsification error 0.36 and 0.36 by entropy), and
-their boundary spread correlates with that of those as the spread of another seed does (0.85 and 0.86)."""
+"""Changed images, and prompts of a mixture, that runs share. On ten hippocampus volumes, 16 runs drawn about the
+answers to four images ranked errors by entropy as runs asked for one by one did (sparsification error 0.28 both). Their
+boundary spread was a fifth smaller, and correlated by 0.80 with theirs where that of another seed did by 0.92."""
 
 
 class UncertaintySource(Protocol):
