@@ -36,7 +36,7 @@ __all__ = [
     "write_calibration",
 ]
 
-_BEFORE_SOURCES = {"uncertainty": "dropout"}
+_UNSAID = {"uncertainty": "dropout", "propagation": 1}
 """What calibrations and runs leave unsaid that are older than the choice."""
 Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -268,7 +268,7 @@ class Calibration(_Entry):
             raise ConfigError(
                 f"Expected a calibration under the prompting policy {POLICY!r}, got {self.policy!r}. Calibrate anew."
             )
-        calibrated, here = ({**_BEFORE_SOURCES, **settings} for settings in (self.segmentation, segmentation))
+        calibrated, here = ({**_UNSAID, **settings} for settings in (self.segmentation, segmentation))
         differ = [name for name, value in calibrated.items() if here.get(name) != value]
         if differ:
             told = "; ".join(f"{name}: calibrated {calibrated[name]!r}, here {here.get(name)!r}" for name in differ)

@@ -21,6 +21,7 @@ from medsam_planner.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.evaluation.scores import dice
 from medsam_planner.geometry import spacing_mm, volume_ml
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.volume import PROPAGATION_VERSION
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.session import Session
 from medsam_planner.volumes import StudyVolume
@@ -42,7 +43,8 @@ class Settings:
 
     def comparable(self, rules: StopRules) -> dict[str, Any]:
         """What must be the same in use: all of it, and the rules that stop propagation."""
-        document: dict[str, Any] = json.loads(json.dumps({**asdict(self), "rules": asdict(rules)}))
+        settings = {**asdict(self), "rules": asdict(rules), "propagation": PROPAGATION_VERSION}
+        document: dict[str, Any] = json.loads(json.dumps(settings))
         return document
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
 
-__all__ = ["BOX_FACTOR", "CARRIED_BOX_RIM_PX", "CompactModel"]
+__all__ = ["BOX_FACTOR", "CARRIED_BOX_RIMS_PX", "CompactModel"]
 
 BOX_FACTOR = 1.8
 """Side of the field over the longer side of the box; training draws 1.5 to 2.4."""
@@ -29,8 +29,8 @@ SMALLEST_FIELD_PX = 20.0
 """A field never shows fewer slice pixels than this: below it there is no context left to see."""
 LADDER_STEP = 1.7
 """Ratio between neighbouring zooms for a lone click; training covers 0.8 to 6 times the structure."""
-CARRIED_BOX_RIM_PX = 2.0
-"""Model pixels by which the box of a carried mask is grown where it is asked for by itself."""
+CARRIED_BOX_RIMS_PX = (2.0, 3.0, 4.0)
+"""Model pixels by which the box of a carried mask may be grown where it is asked for by itself; mostly by the first."""
 SUREST_LOGIT = 8.0
 """Answers that are averaged count no surer than this."""
 
@@ -52,6 +52,7 @@ class CompactModel:
     name = "compact"
     default_window = "full"
     reads_example = True
+    rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX
 
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))
@@ -286,11 +287,13 @@ def _questions(prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None)
 
     The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
     """
-    carried = prompt.mask is not None and prompt.box is not None and prompt.points is None and previous_logits is None
-    if not carried:
+    if prompt.box is None or prompt.points is not None or previous_logits is not None:
         return [prompt]
-    rim = CARRIED_BOX_RIM_PX * np.array([-1.0, -1.0, 1.0, 1.0])
-    return [prompt, SlicePrompt(box=np.asarray(prompt.box) + rim)]
+    if prompt.mask is None and prompt.rim_px is None:
+        return [prompt]
+    rim_px = CARRIED_BOX_RIMS_PX[0] if prompt.rim_px is None else prompt.rim_px
+    alone = SlicePrompt(box=np.asarray(prompt.box) + rim_px * np.array([-1.0, -1.0, 1.0, 1.0]))
+    return [alone] if prompt.mask is None else [prompt, alone]
 
 
 def _agreed(answers: Sequence[Decoded]) -> Decoded:

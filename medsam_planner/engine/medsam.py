@@ -67,6 +67,7 @@ class MedSam:
 
     default_window = "soft-tissue"
     reads_example = False
+    rims_px: tuple[float, ...] = ()
 
     def __init__(
         self,

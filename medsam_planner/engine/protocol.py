@@ -31,6 +31,9 @@ class SlicePrompt:
     example: NDArray[np.float32] | None = None
     """(H, W) intensities of the slice that `mask` was drawn on, scaled as the slice asked about is, or None: with the
     mask it shows what the structure looks like."""
+    rim_px: float | None = None
+    """Model pixels by which the box of a carried mask is grown where the model asks for it by itself, None for its
+    usual rim; with a box alone, by which that box is grown."""
 
     def is_empty(self) -> bool:
         """Whether nothing at all was asked."""
@@ -81,6 +84,8 @@ class PromptableModel(Protocol):
     """Side of the model's input in pixels."""
     default_window: str
     """Name of the CT window used when the person names none (see ``medsam_planner.io.intensity``)."""
+    rims_px: tuple[float, ...]
+    """Rims of a carried box that are worth trying, the usual one first; empty where the model has no use for any."""
     reads_example: bool
     """Whether :attr:`SlicePrompt.example` is looked at; where it is not, it is left out before it costs anything."""
 

@@ -46,6 +46,8 @@ class SlicePrediction:
     """What was asked, in slice pixels: with the other two enough to ask the same again, stochastically."""
     previous_logits: NDArray[np.float32] | None = None
     """(size, size) answer that was refined, in the pixels of `crop`."""
+    logit_shift: float = 0.0
+    """What was added to the model's logits."""
 
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) voxels more likely inside than not."""
@@ -99,7 +101,13 @@ class SliceSegmenter:
         return first, second
 
     def segment(
-        self, axis: int, index: int, prompt: SlicePrompt, *, previous: SlicePrediction | None = None
+        self,
+        axis: int,
+        index: int,
+        prompt: SlicePrompt,
+        *,
+        previous: SlicePrediction | None = None,
+        logit_shift: float = 0.0,
     ) -> SlicePrediction:
         """Answer `prompt` on slice `index` across `axis`; of several fields :func:`best_field` picks.
 
@@ -110,6 +118,8 @@ class SliceSegmenter:
             Everything said about the slice, not only what is new.
         previous : SlicePrediction, optional
             Answer on the same slice that `prompt` refines; its field is kept while it holds all points.
+        logit_shift : float
+            Added to the answer: above 0 it grows, below it shrinks.
 
         Raises
         ------
@@ -128,8 +138,9 @@ class SliceSegmenter:
                 decoded = self.model.decode(
                     self.embedding(axis, index, crop), prompt_to_crop(prompt, crop), previous_logits=before
                 )
-                probability = sigmoid(paste(decoded.logits[0], crop, shape, OUTSIDE_LOGIT))
-                answers.append(SlicePrediction(probability, float(decoded.quality[0]), crop, prompt, before))
+                probability = sigmoid(paste(decoded.logits[0] + np.float32(logit_shift), crop, shape, OUTSIDE_LOGIT))
+                quality = float(decoded.quality[0])
+                answers.append(SlicePrediction(probability, quality, crop, prompt, before, logit_shift))
         if not answers:
             raise PromptError(f"The model '{self.model.name}' found no field to look at for this prompt.")
         return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]
@@ -160,6 +171,7 @@ class SliceSegmenter:
             seen = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
             answers = paste(logits, seen, shape, np.nan)
         known = np.array([run.known() for run in runs], dtype=np.float32)
+        answers += (1 - known[:, None, None]) * np.float32(prediction.logit_shift)
         if known.any():
             before = np.clip(logit(prediction.probability[window]), -SUREST_LOGIT, SUREST_LOGIT)
             answers += known[:, None, None] * before

@@ -188,4 +188,4 @@ def prompt_to_crop(prompt: SlicePrompt, crop: Crop) -> SlicePrompt:
     points = None if prompt.points is None else slice_to_crop(np.reshape(prompt.points, (-1, 2)), crop)
     mask = None if prompt.mask is None else extract(prompt.mask, crop)
     example = None if prompt.example is None else extract(prompt.example, crop)
-    return SlicePrompt(box=box, points=points, labels=prompt.labels, mask=mask, example=example)
+    return SlicePrompt(box=box, points=points, labels=prompt.labels, mask=mask, example=example, rim_px=prompt.rim_px)

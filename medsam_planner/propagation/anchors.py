@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
-from medsam_planner.propagation.walk import Anchor, SlicesAcross
+from medsam_planner.propagation.walk import Anchor, CarriedClick, SlicesAcross
 from prompts import Box, Click, Scribble
 from prompts.geometry import box_extent, click_index, scribble_indices
 
@@ -86,6 +86,7 @@ def fold_anchors(
     propagated: Callable[[dict[int, Anchor]], dict[int, SlicePrediction]],
     memo: dict[str, dict[int, Anchor]],
     slice_shape: tuple[int, int],
+    pixel_mm: tuple[float, float],
 ) -> dict[int, Anchor]:
     """Answer the events one after the other.
 
@@ -100,6 +101,8 @@ def fold_anchors(
         Anchors by the digest of the events that made them; kept by the caller, so that a longer log or an undo costs
         only what is new.
     slice_shape : (int, int)
+    pixel_mm : (float, float)
+        Size of a pixel along rows and columns.
 
     Returns
     -------
@@ -117,7 +120,8 @@ def fold_anchors(
             else:
                 found = propagated(anchors) if anchors else {}
             prediction = _answer(event, found, slices, slice_shape)
-            memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key)}
+            clicks = (*(anchor.clicks if anchor else ()), *_carried_clicks(event, found.get(event.index), pixel_mm))
+            memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key, clicks)}
         anchors = memo[key]
     return anchors
 
@@ -149,6 +153,23 @@ def _answer(
     if near is not None:
         said = replace(said, mask=found[near].probability, example=slices.image(near))
     return slices.segment(event.index, said)
+
+
+def _carried_clicks(
+    event: SliceEvent, known: SlicePrediction | None, pixel_mm: tuple[float, float]
+) -> tuple[CarriedClick, ...]:
+    """The clicks of an event that correct a mask, and how far each reaches beyond its slice."""
+    if known is None or event.box is not None or not known.mask().any():
+        return ()
+    from scipy.ndimage import distance_transform_edt
+
+    mask = known.mask()
+    clicks = []
+    for (row, column), positive in zip(event.points, event.labels, strict=True):
+        at = np.clip(np.rint([row, column]).astype(int), 0, np.array(mask.shape) - 1)
+        border_mm = distance_transform_edt(~mask if positive else mask, sampling=pixel_mm)[tuple(at)]
+        clicks.append(CarriedClick(row, column, positive, float(border_mm)))
+    return tuple(clicks)
 
 
 def _nearest_section(event: SliceEvent, found: dict[int, SlicePrediction]) -> int | None:

@@ -19,10 +19,14 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors
 from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
-from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit
+from medsam_planner.propagation.tuning import Tuning
+from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit, tuned
 
-__all__ = ["PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
+__all__ = ["PROPAGATION_VERSION", "PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 
+PROPAGATION_VERSION = 2
+"""Raised whenever the same prompts, weights and settings come to mean other masks: what was calibrated before does not
+speak of them. Calibrations and runs that do not name it are of version 1."""
 
 _MIDDLE_WEIGHT = 0.05
 """Pull of the middle against the deviations of the predicted IoU, per slice and unit of doubt."""
@@ -52,9 +56,16 @@ class _SlicesAcross:
     segmenter: SliceSegmenter
     axis: int
 
-    def segment(self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
+    def segment(
+        self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None, *, logit_shift: float = 0.0
+    ) -> SlicePrediction:
         """Answer a prompt on one slice."""
-        return self.segmenter.segment(self.axis, index, prompt, previous=previous)
+        return self.segmenter.segment(self.axis, index, prompt, previous=previous, logit_shift=logit_shift)
+
+    @property
+    def rims_px(self) -> tuple[float, ...]:
+        """Those of the model."""
+        return self.segmenter.model.rims_px
 
     def image(self, index: int) -> NDArray[np.float32]:
         """(H, W) intensities of one slice."""
@@ -73,6 +84,7 @@ class Propagator:
     rules: StopRules = field(default_factory=StopRules)
     _anchor_memo: dict[str, dict[int, Anchor]] = field(default_factory=dict)
     _fronts: dict[tuple[str, int, int, bool], Front] = field(default_factory=dict)
+    _tunings: dict[tuple[str, int], Tuning] = field(default_factory=dict)
 
     def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
         """Answer every prompt on its own slice, in log order."""
@@ -82,6 +94,7 @@ class Propagator:
             lambda anchors: self._propagate(anchors, self._limits(events), None).predictions,
             self._anchor_memo,
             self.segmenter.slice_shape(self.axis),
+            self.segmenter.slice_spacing_mm(self.axis),
         )
 
     def propagate(self, events: Sequence[SliceEvent], *, progress: Progress | None = None) -> PropagatedVolume:
@@ -157,8 +170,14 @@ class Propagator:
         key = (anchor.digest, anchor.index, direction, is_between)
         if key not in self._fronts:
             rules = self.rules.between_anchors() if is_between else self.rules
-            self._fronts[key] = Front(anchor, direction, self._slices, self._grid(), rules)
+            self._fronts[key] = Front(anchor, direction, self._slices, self._grid(), rules, self._tuning(anchor))
         return self._fronts[key]
+
+    def _tuning(self, anchor: Anchor) -> Tuning:
+        key = (anchor.digest, anchor.index)
+        if key not in self._tunings:
+            self._tunings[key] = tuned(anchor, self._slices)
+        return self._tunings[key]
 
     def _grid(self) -> SliceGrid:
         step = float(spacing_mm(self.segmenter.volume.affine)[self.axis])

@@ -17,18 +17,40 @@ from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.motion import moved, slice_motion_px
 from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
+from medsam_planner.propagation.tuning import Tuning, best_rim, shift_to_area
 
-__all__ = ["Anchor", "Front", "SliceGrid", "SlicesAcross", "StopRules", "Visit", "carried_prompt"]
+__all__ = [
+    "Anchor",
+    "CarriedClick",
+    "Front",
+    "SliceGrid",
+    "SlicesAcross",
+    "StopRules",
+    "Visit",
+    "carried_prompt",
+    "tuned",
+]
 
 
 class SlicesAcross(Protocol):
     """The slices across one axis of a study, under one model."""
 
-    def segment(self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
+    def segment(
+        self,
+        index: int,
+        prompt: SlicePrompt,
+        previous: SlicePrediction | None = None,
+        *,
+        logit_shift: float = 0.0,
+    ) -> SlicePrediction:
         """Answer a prompt on slice `index`, refining `previous` where it is given."""
 
     def image(self, index: int) -> NDArray[np.float32]:
         """(H, W) intensities of slice `index` as the model is shown them."""
+
+    @property
+    def rims_px(self) -> tuple[float, ...]:
+        """Rims of a carried box that the model may be asked with."""
 
 
 _LEAST_QUALITY = 1e-3
@@ -82,6 +104,18 @@ class SliceGrid:
         return np.array([positions.mean() for positions in np.nonzero(mask)]) * np.asarray(self.pixel_mm)
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedClick:
+    """A correction that holds on the slices around its own as well."""
+
+    row: float
+    column: float
+    positive: bool
+    reach_mm: float
+    """How far it is carried: as far as it lay from the border of the mask it corrected, since an error is clicked in
+    its middle and is mostly as long as it is wide."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchor:
     """A slice the person prompted."""
@@ -90,6 +124,7 @@ class Anchor:
     prediction: SlicePrediction
     digest: str
     """Hash of everything said up to the last prompt on this slice; two equal digests mean equal predictions."""
+    clicks: tuple[CarriedClick, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +148,20 @@ def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32])
     return SlicePrompt(box=box, mask=probability, example=image)
 
 
+def tuned(anchor: Anchor, slices: SlicesAcross) -> Tuning:
+    """How walks from an anchor are to ask: so that its own mask, carried onto its own slice, comes back unchanged."""
+    mask = anchor.prediction.mask()
+    if not mask.any():
+        return Tuning()
+    asked = carried_prompt(anchor.prediction.probability, slices.image(anchor.index))
+    rim_px: float | None = None
+    if slices.rims_px:
+        by_box = [SlicePrompt(box=asked.box, rim_px=rim) for rim in slices.rims_px]
+        rim_px = slices.rims_px[best_rim([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)]
+    own = slices.segment(anchor.index, replace(asked, rim_px=rim_px))
+    return Tuning(rim_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
+
+
 @dataclass(slots=True, eq=False)
 class Front:
     """A walk in one direction that goes only as far as it is asked to, and remembers how far it came."""
@@ -122,9 +171,12 @@ class Front:
     slices: SlicesAcross
     grid: SliceGrid
     rules: StopRules
+    tuning: Tuning
     _visits: list[Visit] = field(default_factory=list)
     _best_quality: float = 0.0
     _doubt_mm: float = 0.0
+    _moved_px: tuple[int, int] = (0, 0)
+    """Of the structure since the anchor."""
 
     @property
     def stopped(self) -> bool:
@@ -151,7 +203,10 @@ class Front:
         carried = moved(previous.probability, motion_px, beyond=0.0)
         if not (carried > 0.5).any():  # moved off the slice
             motion_px, carried = (0, 0), previous.probability
-        prediction = self.slices.segment(index, carried_prompt(carried, moved(image, motion_px)))
+        self._moved_px = (self._moved_px[0] + motion_px[0], self._moved_px[1] + motion_px[1])
+        asked = replace(carried_prompt(carried, moved(image, motion_px)), rim_px=self.tuning.rim_px)
+        asked = self._with_clicks(asked, index)
+        prediction = self.slices.segment(index, asked, logit_shift=self.tuning.logit_shift)
         mask = prediction.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
         overlap = float((mask & (carried > 0.5)).sum()) / max(float(mask.sum()), 1.0)
@@ -175,6 +230,15 @@ class Front:
             stop=stop,
         )
         return Visit(record, prediction)
+
+    def _with_clicks(self, asked: SlicePrompt, index: int) -> SlicePrompt:
+        """The prompt with those corrections of the anchor that reach this far, moved along with the structure."""
+        away_mm = abs(index - self.anchor.index) * self.grid.step_mm
+        clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
+        if not clicks:
+            return asked
+        points = np.array([(click.row, click.column) for click in clicks]) + self._moved_px
+        return replace(asked, points=points, labels=np.array([click.positive for click in clicks]))
 
     def _stop(
         self, area: float, previous_area: float, overlap: float, drift: float | None, quality: float, entropy: float

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medsam_planner.engine.compact import CARRIED_BOX_RIM_PX, CompactModel
+from medsam_planner.engine.compact import CARRIED_BOX_RIMS_PX, CompactModel
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import save_weights
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import Crop, SlicePrompt
 from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
 from medsam_planner.errors import GeometryError, PromptError, WeightsError
 
@@ -69,7 +69,7 @@ def _carried(size: int) -> SlicePrompt:
 def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
     embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
     carried = _carried(32)
-    rim = CARRIED_BOX_RIM_PX
+    rim = CARRIED_BOX_RIMS_PX[0]
     alone = tiny.decode(embedding, _box(8 - rim, 10 - rim, 19 + rim, 21 + rim))
     # With a click the same mask and box are one question: the person has seen the slice.
     before = np.zeros((32, 32), dtype=np.float32)
@@ -85,6 +85,18 @@ def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
         logits, quality = tiny.network.decoder(pyramid, torch.from_numpy(maps))
     np.testing.assert_allclose(both.logits[0], logits.numpy().mean(0), atol=1e-4)
     np.testing.assert_allclose(both.quality[0], torch.sigmoid(quality).numpy().mean(), atol=1e-5)
+
+
+def test_the_rim_of_a_carried_box_can_be_chosen(tiny):
+    embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
+    wide = SlicePrompt(box=_carried(32).box, rim_px=4.0)
+    np.testing.assert_array_equal(
+        tiny.decode(embedding, wide).logits, tiny.decode(embedding, _box(4, 6, 23, 25)).logits
+    )
+    usual, chosen = _carried(32), replace(_carried(32), rim_px=4.0)
+    assert not np.allclose(tiny.decode(embedding, usual).logits, tiny.decode(embedding, chosen).logits)
+    moved = prompt_to_crop(chosen, Crop((15.5, 15.5), (32.0, 32.0), 32))
+    assert moved.rim_px == 4.0
 
 
 def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny):

@@ -221,8 +221,9 @@ def test_a_new_prompt_decodes_only_the_slices_between_its_neighbouring_anchors(p
     tracker.run(prompts)
     before = model.decoded
     tracker.run([*prompts, click_at(plain_affine, (20, 18, 18))])
-    # Anchors at 8, 20, 24: the click itself, from 20 down to 9 and up to 23; the fronts from 8 and 24 are known.
-    assert model.decoded - before == 1 + 11 + 3
+    # Anchors at 8, 20, 24: the click itself, what its walks learn from it, and from 20 down to 9 and up to 23; the
+    # fronts from 8 and 24 are known.
+    assert model.decoded - before == 1 + 1 + 11 + 3
     before = model.decoded
     tracker.run(prompts)
     assert model.decoded == before, "taking the click back costs nothing"
@@ -341,3 +342,16 @@ def test_a_click_on_a_prompted_slice_is_answered_without_a_walk(plain_affine):
         prompts.append(click_at(plain_affine, (20, 18, column)))
         tracker.anchors(prompts)
     assert model.decoded - before == 3
+
+
+def test_a_correction_reaches_as_far_as_it_lies_from_the_border_it_corrects(plain_affine):
+    tracker, _ = tracker_of(COLUMN, plain_affine)
+    box = box_around(COLUMN, plain_affine, 24)
+    section = np.argwhere(COLUMN[24])
+    outside = (24, int(section[:, 0].max()) + 5, int(np.median(section[:, 1])))
+    (anchors,) = tracker.anchors([box, click_at(plain_affine, outside)]).values()
+    (click,) = anchors[24].clicks
+    assert (click.row, click.column, click.positive) == (*outside[1:], True)
+    assert click.reach_mm == pytest.approx(5.0)
+    (anchors,) = tracker.anchors([box]).values()
+    assert anchors[24].clicks == ()

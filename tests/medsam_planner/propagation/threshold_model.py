@@ -19,6 +19,7 @@ class ThresholdModel:
     weights_sha256 = "none"
     default_window = "full"
     reads_example = False
+    rims_px = ()
     network = None
 
     def __init__(self, size: int, *, level: float = 0.5) -> None:
