@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import read_weights
+from medsam_planner.engine.logits import SUREST_LOGIT
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
 from medsam_planner.errors import GeometryError, PromptError
 
@@ -31,8 +32,6 @@ LADDER_STEP = 1.7
 """Ratio between neighbouring zooms for a lone click; training covers 0.8 to 6 times the structure."""
 CARRIED_BOX_RIMS_PX = (2.0, 3.0, 4.0)
 """Model pixels by which the box of a carried mask may be grown where it is asked for by itself; mostly by the first."""
-SUREST_LOGIT = 8.0
-"""Answers that are averaged count no surer than this."""
 
 
 class CompactModel:

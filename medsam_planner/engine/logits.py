@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OUTSIDE_LOGIT", "logit", "sigmoid"]
+__all__ = ["OUTSIDE_LOGIT", "SUREST_LOGIT", "logit", "sigmoid"]
 
 OUTSIDE_LOGIT = -20.0
 """Logit written where the model did not look: a probability of 2e-9. No probability is taken for less."""
+SUREST_LOGIT = 8.0
+"""Answers that are averaged or weighed count no surer than this: further out, differences are the network's whims."""
 
 
 def logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:

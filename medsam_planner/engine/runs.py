@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.logits import SUREST_LOGIT
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError
 
-__all__ = ["SUREST_LOGIT", "Asked", "ImageChange", "Jitter", "Run", "ask_again"]
+__all__ = ["Asked", "ImageChange", "Jitter", "Run", "ask_again"]
 
 _PIXELS_AT_ONCE = 160_000
 """Model pixels of the changed images encoded together: sixteen fields of the compact model, one of MedSAM."""
-SUREST_LOGIT = 8.0
-"""Answers that are weighed into runs count no surer than this: further out, differences are the network's whims."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
-from medsam_planner.engine.logits import OUTSIDE_LOGIT, logit, sigmoid
+from medsam_planner.engine.logits import OUTSIDE_LOGIT, SUREST_LOGIT, logit, sigmoid
 from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
-from medsam_planner.engine.runs import SUREST_LOGIT, Asked, Run, ask_again
+from medsam_planner.engine.runs import Asked, Run, ask_again
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
