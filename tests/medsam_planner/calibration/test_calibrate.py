@@ -122,6 +122,9 @@ def test_other_weights_policies_and_settings_are_refused(calibration):
         older.require_same(**{**same, "segmentation": other})
     with pytest.raises(ConfigError, match="policy"):
         calibration.model_copy(update={"policy": "clicks-1"}).require_same(**same)
+    unsaid = {name: value for name, value in calibration.segmentation.items() if name != "propagation"}
+    with pytest.raises(ConfigError, match="propagation: calibrated 1, here 2"):  # made before walks were tuned
+        calibration.model_copy(update={"segmentation": unsaid}).require_same(**same)
 
 
 def test_probabilities_are_judged_near_the_surface_by_modality(calibration):
