@@ -10,6 +10,9 @@ margin field there:
   passes whole centimetres at a time, which is what sphere tracing does. Used where ρ exceeds half a voxel diagonal, so
   that the interval certainly does not run through the structure.
 - *Slope.* Else the field is taken to fall by 1 mm per mm from both ends: ``(A + B − h) / 2``.
+
+What holds on an interval holds on its halves and at the sample between them, even where the field read there is a
+weaker bound: looking closer never certifies less.
 """
 
 from __future__ import annotations
@@ -94,15 +97,17 @@ class LineWalker:
         starts = np.cumsum(pieces + 1) - (pieces + 1)
         place = np.arange(len(line)) - starts[line]
         fraction = first[line] + (1 - first[line]) * (place / pieces[line])
-        lower = self._sample(line, fraction)
+        lower = self._sample(line, fraction, np.full(len(line), -np.inf))
         opening = np.flatnonzero(place < pieces[line])
         self.line = line[opening]
         self.low, self.high = fraction[opening], fraction[opening + 1]
         self.at_low, self.at_high = lower[opening], lower[opening + 1]
+        self.known = np.full(len(opening), -np.inf)
+        """What each open interval is known to leave at least, from the one it is a half of."""
 
     def _halve(self, ceiling: NDArray[np.float64], floor_mm: float) -> bool:
         """Close the intervals that cannot matter, halve the others; False when none is left."""
-        bound = self._interval_bound()
+        bound = np.maximum(self._interval_bound(), self.known)
         best = self.best[self.line]
         is_open = (bound < best - self.tolerance) & (bound < ceiling[self.line]) & (self.sampled[self.line] > floor_mm)
         closed = ~is_open
@@ -111,20 +116,26 @@ class LineWalker:
         if not len(line):
             return False
         middle = 0.5 * (low + high)
-        at_middle = self._sample(line, middle)
-        self.line = np.concatenate([line, line])
+        known = bound[is_open]
+        at_middle = self._sample(line, middle, known)
+        self.line, self.known = np.concatenate([line, line]), np.concatenate([known, known])
         self.low, self.high = np.concatenate([low, middle]), np.concatenate([middle, high])
         self.at_low = np.concatenate([self.at_low[is_open], at_middle])
         self.at_high = np.concatenate([at_middle, self.at_high[is_open]])
         return True
 
-    def _sample(self, line: NDArray[np.int64], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Lower bounds of the field at samples; the best of each line is kept."""
+    def _sample(
+        self, line: NDArray[np.int64], fraction: NDArray[np.float64], known_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Lower bounds of the field at samples; the smallest clearance of each line is kept.
+
+        `known_mm` is what the clearance there is known to be at least.
+        """
         position = self.origin[:, line] + self.step[:, line] * fraction
         value, lower = self.field.read(position)
         allowance = self.tool.allowance_mm(fraction)
         np.minimum.at(self.sampled, line, value - allowance)
-        clearance = lower - allowance - self.field.voxel_diagonal_mm
+        clearance = np.maximum(lower - allowance - self.field.voxel_diagonal_mm, known_mm)
         before = self.best.copy()
         np.minimum.at(self.best, line, clearance)
         won = np.flatnonzero((clearance == self.best[line]) & (clearance < before[line]))
