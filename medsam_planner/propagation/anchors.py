@@ -161,14 +161,17 @@ def _carried_clicks(
     """The clicks of an event that correct a mask, and how far each reaches beyond its slice."""
     if known is None or event.box is not None or not known.mask().any():
         return ()
-    from scipy.ndimage import distance_transform_edt
-
     mask = known.mask()
+    occupied = np.argwhere(mask)
+    low = np.maximum(occupied.min(0) - 1, 0)
+    around = low + np.argwhere(~mask[tuple(slice(a, b + 2) for a, b in zip(low, occupied.max(0), strict=True))])
     clicks = []
     for (row, column), positive in zip(event.points, event.labels, strict=True):
         at = np.clip(np.rint([row, column]).astype(int), 0, np.array(mask.shape) - 1)
-        border_mm = distance_transform_edt(~mask if positive else mask, sampling=pixel_mm)[tuple(at)]
-        clicks.append(CarriedClick(row, column, positive, float(border_mm)))
+        beyond = occupied if positive else around
+        corrects = mask[tuple(at)] != positive and len(beyond) > 0
+        reach_mm = float(np.linalg.norm((beyond - at) * pixel_mm, axis=1).min()) if corrects else 0.0
+        clicks.append(CarriedClick(row, column, positive, reach_mm))
     return tuple(clicks)
 
 

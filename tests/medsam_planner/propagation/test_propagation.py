@@ -353,5 +353,8 @@ def test_a_correction_reaches_as_far_as_it_lies_from_the_border_it_corrects(plai
     (click,) = anchors[24].clicks
     assert (click.row, click.column, click.positive) == (*outside[1:], True)
     assert click.reach_mm == pytest.approx(5.0)
+    inside = (24, int(section[:, 0].max()) - 2, int(np.median(section[:, 1])))
+    (anchors,) = tracker.anchors([box, click_at(plain_affine, inside, positive=False)]).values()
+    assert anchors[24].clicks[0].reach_mm == pytest.approx(3.0)  # to the first pixel that is not of the structure
     (anchors,) = tracker.anchors([box]).values()
     assert anchors[24].clicks == ()
