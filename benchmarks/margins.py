@@ -38,6 +38,7 @@ from medsam_planner.planning.hit import clopper_pearson
 from medsam_planner.planning.margins import margin_from_scale
 from xai.conformal import conformal_quantile, nonconformity_score, patients_needed, stretch
 from xai.margin_scale import DEFAULT_SCALE, SCALES, MarginScale
+from xai.surface import surface_voxels
 
 GROUPS = {
     "MR hippocampus": ("mr_hippocampus_*",),
@@ -92,7 +93,7 @@ def cost_of(parts: list[SegmentedObject], scale: ScaleEntry, q: float) -> tuple[
     for part in parts:
         u = u_of(part, scale)
         sizes.append(stretch(part.truth, part.predicted, u, q, part.spacing_mm))
-        surface = part.predicted & ~ndimage.binary_erosion(part.predicted, border_value=1)
+        surface = surface_voxels(part.predicted)
         widths.append(q * float(u[surface].mean()) if surface.any() else 0.0)
     return float(np.mean(sizes)), float(np.mean(widths))
 

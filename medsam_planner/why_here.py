@@ -27,6 +27,7 @@ from medsam_planner.saliency import ExplainedSlice, cam_of, explained_slices, gr
 from xai.faithfulness import Infidelity, measure_infidelity
 from xai.saliency import normalise_saliency
 from xai.shap import kernel_shap, supervoxels
+from xai.surface import surface_voxels
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,7 @@ def nearest_surface_lps_mm(
     SaliencyError
         If the mask is empty.
     """
-    rim = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    rim = np.argwhere(surface_voxels(mask))
     if not len(rim):
         raise SaliencyError("Expected a mask with a surface to explain, got an empty one or one that fills its volume.")
     places = lps_from_index(affine, rim)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.geometry import volume_ml
 from medsam_planner.segmentation import SegmentationResult
 
 __all__ = ["COLOURS", "FIRST_STRUCTURE", "ROLES", "Role", "Structure"]
@@ -37,7 +38,4 @@ class Structure:
     @property
     def volume_ml(self) -> float | None:
         """Volume of the 3D result, or None before there is one."""
-        if self.result is None:
-            return None
-        voxel_mm3 = abs(float(np.linalg.det(self.result.mask.affine[:3, :3])))
-        return float(np.count_nonzero(self.result.mask.array)) * voxel_mm3 / 1000.0
+        return None if self.result is None else volume_ml(self.result.mask.array, self.result.mask.affine)

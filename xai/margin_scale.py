@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from prompts.errors import GeometryError
 from xai.errors import UncertaintyError
+from xai.surface import surface_voxels
 
 __all__ = ["DEFAULT_SCALE", "SCALES", "MarginScale", "scale_named", "size_shortfall"]
 
@@ -97,7 +98,7 @@ class MarginScale:
             if known.shape != inside.shape:
                 raise GeometryError(f"Expected maps on the mask's grid {inside.shape}, got {known.shape}.")
             u += np.float32(weight) * np.where(np.isfinite(known), np.maximum(known, 0), 0)
-        surface = _surface(inside)
+        surface = surface_voxels(inside)
         lowest = u[surface].min() if surface.any() else least
         result: NDArray[np.float32] = np.where(surface, u, lowest)
         return result
@@ -169,10 +170,3 @@ def size_shortfall(found_ml: float, usual_ml: float | None, *, inner: bool = Fal
         return 0.0
     logarithm = math.log(found_ml) - math.log(usual_ml)
     return max(0.0, logarithm if inner else -logarithm)
-
-
-def _surface(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import binary_erosion
-
-    result: NDArray[np.bool_] = inside & ~binary_erosion(inside, border_value=1)
-    return result

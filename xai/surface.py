@@ -10,7 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 from prompts.errors import GeometryError
 from xai.errors import EmptyStructureError, UncertaintyError
 
-__all__ = ["boundary_spread_mm", "signed_distance_mm"]
+__all__ = ["boundary_spread_mm", "signed_distance_mm", "surface_voxels"]
+
+
+def surface_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The outermost voxels of a mask: those that share a face with one outside it.
+
+    What lies beyond the array counts as inside. The same as a mask without its erosion, in a tenth of the time.
+    """
+    outside, touches = ~inside, np.zeros_like(inside)
+    for axis in range(inside.ndim):
+        out, touched = np.moveaxis(outside, axis, 0), np.moveaxis(touches, axis, 0)
+        touched[1:] |= out[:-1]
+        touched[:-1] |= out[1:]
+    return touches & inside
 
 
 def signed_distance_mm(mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float32]:
@@ -141,22 +154,12 @@ def _signed_distance(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) ->
 
     if not inside.any():
         raise EmptyStructureError("Expected a structure, got an empty mask: its surface is nowhere.")
-    surface = _touches_outside(inside)
+    surface = surface_voxels(inside)
     if not surface.any():
         raise EmptyStructureError("The mask fills the whole array: its surface is outside the field of view.")
     away = (~surface).view(np.uint8)  # the same distances as for bool, in half the time
     distance: NDArray[np.float32] = edt.edt(away, anisotropy=tuple(map(float, spacing)), parallel=0)
     return np.where(inside, -distance, distance)
-
-
-def _touches_outside(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels of the structure that share a face with one that is not; a tenth of the time of an erosion."""
-    outside, touches = ~inside, np.zeros_like(inside)
-    for axis in range(inside.ndim):
-        out, touched = np.moveaxis(outside, axis, 0), np.moveaxis(touches, axis, 0)
-        touched[1:] |= out[:-1]
-        touched[:-1] |= out[1:]
-    return touches & inside
 
 
 def _require_spacing(spacing_mm: Sequence[float] | NDArray[np.floating], ndim: int) -> NDArray[np.float64]:

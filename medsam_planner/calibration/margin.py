@@ -18,6 +18,7 @@ from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.margins import MarginStatement, margin_from_scale
 from medsam_planner.volumes import StudyVolume, array_sha256
 from prompts import PromptLog
+from xai.surface import surface_voxels
 
 __all__ = ["CalibratedMargin", "FoundSize", "calibrated_margin"]
 
@@ -248,7 +249,5 @@ def _notes(calibration: Calibration, structure: str, study: highdicom.Volume) ->
 
 
 def _surface_values(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import binary_erosion
-
-    surface = inside & ~binary_erosion(inside, border_value=1)
+    surface = surface_voxels(inside)
     return values[surface] if surface.any() else values.ravel()[:1]

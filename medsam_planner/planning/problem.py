@@ -14,6 +14,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import lps_from_index, spacing_mm
 from medsam_planner.planning.structures import Structure, bool_array
 from medsam_planner.planning.tool import Tool
+from xai.surface import surface_voxels
 
 __all__ = [
     "EntryRegion",
@@ -156,7 +157,7 @@ def entry_region_on_surface(
         If no surface is left.
     """
     inside = bool_array(mask, "entry")
-    rim = inside & ~ndimage.binary_erosion(inside, border_value=1)
+    rim = surface_voxels(inside)
     if within is not None:
         rim &= bool_array(within, "entry region")
     index = np.argwhere(rim)
