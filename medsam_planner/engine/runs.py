@@ -155,29 +155,10 @@ def ask_again(
     -------
     (T, size, size) float32 logits, on the pixels of the unchanged field; of blends without what is known already
     """
-    if not any(run.blend for run in runs):
-        return _answers(model, embedding, image, asked, runs)
-    blends = [run.blend for run in runs]
-    if not all(blends):
-        raise PromptError("Expected runs that are all made of others or none of them, got both kinds in one call.")
-    parts = list(dict.fromkeys(part for blend in blends for part, _ in blend if part != Run()))
-    weights = np.zeros((len(runs), len(parts)), dtype=np.float32)
-    for number, blend in enumerate(blends):
-        for part, weight in blend:
-            if part in parts:
-                weights[number, parts.index(part)] = weight
-    answers = _answers(model, embedding, image, asked, parts)
-    return np.tensordot(weights, np.clip(answers, -SUREST_LOGIT, SUREST_LOGIT), 1)
-
-
-def _answers(
-    model: PromptableModel,
-    embedding: Any,
-    image: Callable[[], NDArray[np.float32]],
-    asked: Asked,
-    runs: Sequence[Run],
-) -> NDArray[np.float32]:
-    """(T, size, size) float32 logits of runs that are no blends."""
+    if any(run.blend for run in runs):
+        parts, weights = _weighed(runs)
+        answers = ask_again(model, embedding, image, asked, parts)
+        return np.tensordot(weights, np.clip(answers, -SUREST_LOGIT, SUREST_LOGIT), 1)
     found = np.empty((len(runs), model.size, model.size), dtype=np.float32)
     alike: dict[Run, list[int]] = {}
     for number, run in enumerate(runs):
@@ -199,6 +180,20 @@ def _answers(
         if run.change is not None:
             found[number] = run.change.flipped(found[number])
     return found
+
+
+def _weighed(runs: Sequence[Run]) -> tuple[list[Run], NDArray[np.float32]]:
+    """The N runs that T blends are made of, less what is known already, and the (T, N) weight of each in each."""
+    blends = [run.blend for run in runs]
+    if not all(blends):
+        raise PromptError("Expected runs that are all made of others or none of them, got both kinds in one call.")
+    parts = list(dict.fromkeys(part for blend in blends for part, _ in blend if part != Run()))
+    weights = np.zeros((len(runs), len(parts)), dtype=np.float32)
+    for number, blend in enumerate(blends):
+        for part, weight in blend:
+            if part in parts:
+                weights[number, parts.index(part)] = weight
+    return parts, weights
 
 
 def _batches(runs: Sequence[Run], size: int) -> Iterator[Sequence[Run]]:
