@@ -37,8 +37,8 @@ _FLOAT32_SLACK = 4e-7
 """Relative error of a sum of four squares in float32, with room to spare."""
 _NOTHING = np.float32(1e30)
 """The power of nothing, mm²: finite, so that it can be rounded down."""
-_WORKING_SET = 1 << 16
-"""Numbers passed over together: they stay in a core's cache."""
+_WORKING_SET = 1 << 18
+"""Numbers passed over together: few enough for a cache, so many that two threads seldom wait for Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ def least_room_mm(
     """
     columns = np.logical_or.reduce(margins.inside, axis=0)
     inside, widths = margins.inside[:, columns], margins.margin_mm[:, columns]
+    occupied = _rows_of(inside)
     result = np.full(lattice.shape, -np.inf, dtype=np.float32)
     for bound, top in zip(bounds, [*bounds[1:], ceiling_mm], strict=True):
         reach = np.ceil(np.minimum((top + margins.largest_mm) / spacing_mm, 1 << 30)).astype(np.int64)
@@ -124,13 +125,14 @@ def least_room_mm(
         layers = max(_WORKING_SET // (lattice.shape[1] * columns.shape[1]), 1)
         for low in range(0, len(result), layers):
             part = result[low : low + layers]
-            power = _powers(weights, columns, lattice, low, len(part), spacing_mm, reach)
+            power = _powers(weights, occupied, columns, lattice, low, len(part), spacing_mm, reach)
             np.maximum(part, top if power is None else np.minimum(_least(power, bound, margins), top), out=part)
     return result
 
 
 def _powers(
     weights: NDArray[np.float32],
+    occupied: tuple[int, int] | None,
     columns: NDArray[np.bool_],
     lattice: Lattice,
     low: int,
@@ -140,28 +142,45 @@ def _powers(
 ) -> NDArray[np.float32] | None:
     """P_c on a few layers of nodes; None when no voxel is within reach of them."""
     first, stride, count = lattice.first.tolist(), lattice.stride.tolist(), lattice.count.tolist()
-    along = _pass(weights, spacing_mm[0], first[0] + low * stride[0], stride[0], layers, int(reach[0]))
+    along = _pass(weights, occupied, spacing_mm[0], first[0] + low * stride[0], stride[0], layers, int(reach[0]))
     if along.min() >= _NOTHING:
         return None
     plane = np.full((columns.shape[0], layers, columns.shape[1]), _NOTHING)
     plane.transpose(1, 0, 2)[:, columns] = along
-    rows = _pass(plane.reshape(len(plane), -1), spacing_mm[1], first[1], stride[1], count[1], int(reach[1]))
-    turned = np.ascontiguousarray(rows.reshape(count[1], layers, -1).transpose(2, 1, 0))
-    lines = _pass(turned.reshape(len(turned), -1), spacing_mm[2], first[2], stride[2], count[2], int(reach[2]))
+    plane = plane.reshape(len(plane), -1)
+    filled = _rows_of(plane < _NOTHING)
+    rows = _pass(plane, filled, spacing_mm[1], first[1], stride[1], count[1], int(reach[1]))
+    turned = np.ascontiguousarray(rows.reshape(count[1], layers, -1).transpose(2, 1, 0)).reshape(columns.shape[1], -1)
+    filled = _rows_of(turned < _NOTHING)
+    lines = _pass(turned, filled, spacing_mm[2], first[2], stride[2], count[2], int(reach[2]))
     return lines.reshape(count[2], layers, count[1]).transpose(1, 2, 0)
 
 
+def _rows_of(filled: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """First and last row that has something; None when none has."""
+    rows = np.flatnonzero(filled.any(axis=1))
+    return (int(rows[0]), int(rows[-1])) if len(rows) else None
+
+
 def _pass(
-    values: NDArray[np.float32], step_mm: float, first: float, stride: int, count: int, reach: int
+    values: NDArray[np.float32],
+    occupied: tuple[int, int] | None,
+    step_mm: float,
+    first: float,
+    stride: int,
+    count: int,
+    reach: int,
 ) -> NDArray[np.float32]:
-    """Minimum over the first axis, at its nodes, of ``values + distance²``, no more than `reach` entries away."""
+    """Minimum over the first axis, at its nodes, of ``values + distance²``, no more than `reach` entries away.
+
+    Only the rows from the first to the last of `occupied` have anything.
+    """
     least = np.full((count, values.shape[1]), _NOTHING)
-    rows = np.flatnonzero(values.min(axis=1) < _NOTHING)
-    if not len(rows):
+    if occupied is None:
         return least
     moved = np.empty_like(least)
     origin = math.floor(first)
-    begin, end = int(rows[0]) - origin, int(rows[-1]) - origin
+    begin, end = occupied[0] - origin, occupied[1] - origin
     for offset in range(max(-reach, begin - (count - 1) * stride), min(reach + 1, end) + 1):
         low, high = max(-((offset - begin) // stride), 0), min((end - offset) // stride + 1, count)
         if low < high:
