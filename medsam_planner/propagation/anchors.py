@@ -142,8 +142,7 @@ def _answer(
     if event.box is not None:
         return slices.segment(event.index, replace(said, box=np.array(event.box)))
     if known is not None and known.mask().any():
-        refined = replace(said, box=known.prompt.box, mask=known.prompt.mask, example=known.prompt.example)
-        return slices.segment(event.index, refined, known)
+        return _refined(event, said, known, slices)
     if known is not None and known.prompt.mask is None:
         said = replace(said, box=known.prompt.box)  # the person's own box, though its answer was empty
     if said.box is None and (said.labels is None or not said.labels.any()):
@@ -153,6 +152,29 @@ def _answer(
     if near is not None:
         said = replace(said, mask=found[near].probability, example=slices.image(near))
     return slices.segment(event.index, said)
+
+
+def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
+    """Answer a correction of a non-empty mask.
+
+    On a slice that was walked to, the carried mask says what is looked for, and the answer so far what is wrong with
+    it; the model takes both together for more than they say. What was missing is asked for by the carried mask alone.
+    What was too much is asked for by the answer so far alone, in a box around it: a click on a part of a structure
+    otherwise takes the rest along. Only where nothing is left of the carried mask either way, nothing is there.
+    """
+    carried = replace(said, box=known.prompt.box, mask=known.prompt.mask, example=known.prompt.example)
+    if known.prompt.mask is None:
+        return slices.segment(event.index, carried, known)
+    afresh = slices.segment(event.index, carried)
+    if all(event.labels):
+        return afresh
+    if not afresh.mask().any():
+        refined = slices.segment(event.index, carried, known)
+        if not refined.mask().any():
+            return refined
+    occupied = np.argwhere(known.mask())
+    around = np.concatenate([occupied.min(0), occupied.max(0)]).astype(np.float64)
+    return slices.segment(event.index, replace(said, box=around), known)
 
 
 def _carried_clicks(

@@ -24,7 +24,7 @@ from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules,
 
 __all__ = ["PROPAGATION_VERSION", "PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 
-PROPAGATION_VERSION = 2
+PROPAGATION_VERSION = 3
 """Raised whenever the same prompts, weights and settings come to mean other masks: what was calibrated before does not
 speak of them. Calibrations and runs that do not name it are of version 1."""
 
