@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["Estimate", "PairedDifference", "mean_over_patients", "paired_difference"]
+__all__ = ["Estimate", "PairedDifference", "mean_over_patients", "paired_difference", "ratio_over_patients"]
 
 RESAMPLES = 5000
 CONFIDENCE = 0.95
@@ -20,7 +20,7 @@ FEWEST_FOR_TEST = 6
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over structures."""
+    """A mean over structures, or a ratio of two."""
 
     mean: float
     low: float | None
@@ -50,22 +50,29 @@ def mean_over_patients(values: Sequence[float], patients: Sequence[str], *, seed
         If there is no value, or not one patient for each.
     """
     sums, counts = _by_patient(values, patients)
-    mean = float(sums.sum() / counts.sum())
-    if len(sums) < 2:
-        return Estimate(mean, None, None, len(values), len(sums))
-    from scipy.stats import bootstrap
+    return _redrawn(sums, counts, len(values), seed)
 
-    interval = bootstrap(
-        (sums, counts),
-        lambda total, count, axis: total.sum(axis=axis) / count.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(mean, float(interval.low), float(interval.high), len(values), len(sums))
+
+def ratio_over_patients(
+    ours: Sequence[float], baseline: Sequence[float], patients: Sequence[str], *, seed: int = 0
+) -> Estimate:
+    """Ratio of two means over the same structures, with the interval of drawing whole patients again.
+
+    Parameters
+    ----------
+    ours, baseline : sequence of float
+        One of each structure; the baseline's positive.
+    patients : sequence of str
+        Whose each structure is.
+
+    Raises
+    ------
+    ConfigError
+        If the sequences are empty or differ in length.
+    """
+    if len(ours) != len(baseline):
+        raise ConfigError(f"Expected both values of each structure, got {len(ours)} and {len(baseline)}.")
+    return _redrawn(_by_patient(ours, patients)[0], _by_patient(baseline, patients)[0], len(ours), seed)
 
 
 def paired_difference(
@@ -89,6 +96,26 @@ def paired_difference(
 
         p_value = float(wilcoxon(sums / counts).pvalue)
     return PairedDifference(estimate, p_value, float(np.mean(differences > 0)))
+
+
+def _redrawn(above: NDArray[np.float64], below: NDArray[np.float64], structures: int, seed: int) -> Estimate:
+    """Quotient of two sums over patients, one entry of each, as the patients are drawn again."""
+    quotient = float(above.sum() / below.sum())
+    if len(above) < 2:
+        return Estimate(quotient, None, None, structures, len(above))
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        (above, below),
+        lambda upper, lower, axis: upper.sum(axis=axis) / lower.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Estimate(quotient, float(interval.low), float(interval.high), structures, len(above))
 
 
 def _by_patient(values: Sequence[float], patients: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.evaluation.statistics import mean_over_patients, paired_difference
+from medsam_planner.evaluation.statistics import mean_over_patients, paired_difference, ratio_over_patients
 
 
 def test_the_mean_is_over_structures_and_the_interval_over_patients():
@@ -63,3 +63,19 @@ def test_no_values_and_unequal_lengths_are_refused():
         mean_over_patients([0.5], [])
     with pytest.raises(ConfigError, match="both scores"):
         paired_difference([0.5], [], ["a"])
+
+
+def test_a_ratio_is_of_the_means_and_certain_where_every_patient_has_it():
+    baseline = [2.0, 4.0, 10.0]
+    same = ratio_over_patients([value * 0.7 for value in baseline], baseline, ["a", "b", "c"])
+    assert (same.mean, same.low, same.high) == pytest.approx((0.7, 0.7, 0.7))
+    mixed = ratio_over_patients([1.0, 4.0, 15.0], baseline, ["a", "b", "c"])
+    assert mixed.mean == pytest.approx(20 / 16)
+    assert mixed.low == pytest.approx(0.5)
+    assert mixed.high == pytest.approx(1.5)
+
+
+def test_a_ratio_of_one_patient_has_no_interval_and_unequal_lengths_are_refused():
+    assert ratio_over_patients([1.0, 2.0], [2.0, 4.0], ["a", "a"]).low is None
+    with pytest.raises(ConfigError, match="got 2 and 1"):
+        ratio_over_patients([1.0, 2.0], [1.0], ["a", "b"])
