@@ -47,9 +47,6 @@ class TrainingConfig:
     steps: int = 4000
     start_from: Path | None = None
     """Weights to go on from, for fine-tuning; None starts afresh."""
-    start_share: float = 0.0
-    """Share of `start_from` in the weights that are written: a mean of both ends of a training often generalises better
-    than either (Wortsman et al. 2022, arXiv 2109.01903)."""
     batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -155,10 +152,6 @@ def _check(config: TrainingConfig, path: Path) -> None:
         )
     if not 0 <= config.walk_share <= 1:
         raise ConfigError(f"{path}: expected walk_share in [0, 1], got {config.walk_share}.")
-    if not 0 <= config.start_share < 1 or (config.start_share and config.start_from is None):
-        raise ConfigError(
-            f"{path}: expected start_share in [0, 1), and above 0 only with start_from, got {config.start_share}."
-        )
     widths = (config.encoder_widths, config.decoder_widths, config.encoder_blocks)
     if len({len(part) for part in widths}) != 1 or len(config.encoder_widths) < 2:
         raise ConfigError(

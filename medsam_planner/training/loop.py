@@ -118,16 +118,6 @@ def _known(path: Path, architecture: CompactArchitecture) -> tuple[CompactNetwor
     return network, list(json.loads(metadata.get("trained_on", "[]")))
 
 
-def _mix(kept: CompactNetwork, other: CompactNetwork, share: float) -> None:
-    """Move `kept` towards `other` by a share of the way; counters are taken over unless the share is 0."""
-    with torch.no_grad():
-        for mine, new in zip(kept.state_dict().values(), other.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(new, share)
-            elif share:
-                mine.copy_(new)
-
-
 class _Run:
     """Everything that changes while training."""
 
@@ -147,7 +137,6 @@ class _Run:
         self.trained_on = list(dict.fromkeys([*seen, *trained_on(config.data)]))
         self.network = channels_last(network.to(self.device))
         self.averaged = copy.deepcopy(self.network).eval()
-        self.start = copy.deepcopy(self.averaged)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -180,17 +169,15 @@ class _Run:
         partial.replace(path)
 
     def export(self) -> Path:
-        """Write the averaged weights as safetensors, mixed with those the run began with as configured."""
+        """Write the averaged weights as safetensors."""
         path = self.config.out / "compact.safetensors"
-        written = copy.deepcopy(self.averaged)
-        _mix(written, self.start, self.config.start_share)
         notes = {
             "steps": str(self.step),
             "seed": str(self.config.seed),
             "torch": torch.__version__,
             "numpy": np.__version__,
         }
-        save_weights(written, path, trained_on=self.trained_on, notes=notes)
+        save_weights(self.averaged, path, trained_on=self.trained_on, notes=notes)
         return path
 
     def _rate(self) -> float:
@@ -205,7 +192,12 @@ class _Run:
         if self.step % AVERAGE_EVERY and self.step < self.config.steps:
             return
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 20)) ** AVERAGE_EVERY
-        _mix(self.averaged, self.network, 1 - decay)
+        with torch.no_grad():
+            for kept, new in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
+                if kept.is_floating_point():
+                    kept.lerp_(new, 1 - decay)
+                else:
+                    kept.copy_(new)
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """One optimiser step over all rounds of a batch; figures for the log, by round."""
