@@ -9,6 +9,7 @@ import pytest
 
 from medsam_planner.cli.app import run
 from medsam_planner.engine.compact import CompactModel
+from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.errors import OperationCancelledError
 from medsam_planner.model_card import train_and_describe
 
@@ -145,6 +146,14 @@ def test_weights_that_exist_are_described_without_training(folder, tmp_path):
     assert run(["train", str(tmp_path / "known.toml"), "--describe", str(folder / "compact.safetensors")]) == 0
     assert (tmp_path / "run" / "compact.safetensors").read_bytes() == (folder / "compact.safetensors").read_bytes()
     assert "Nothing was measured" in (tmp_path / "run" / "compact.md").read_text()
+
+
+def test_weights_that_do_not_say_how_they_were_trained_are_described_too(folder, tmp_path):
+    silent = tmp_path / "silent.safetensors"
+    save_weights(CompactModel(folder / "compact.safetensors").network, silent, trained_on=["a case"])
+    (tmp_path / "known.toml").write_text(FILE.replace("most = 1", "protocols = []"))
+    assert run(["train", str(tmp_path / "known.toml"), "--describe", str(silent)]) == 0
+    assert "An unknown number of steps" in (tmp_path / "run" / "compact.md").read_text()
 
 
 def test_describing_never_overwrites_a_training_run(folder, tmp_path, capsys):
