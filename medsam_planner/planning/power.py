@@ -147,9 +147,9 @@ def _powers(
         return None
     plane = np.full((columns.shape[0], layers, columns.shape[1]), _NOTHING)
     plane.transpose(1, 0, 2)[:, columns] = along
-    plane = plane.reshape(len(plane), -1)
-    filled = _rows_of(plane < _NOTHING)
-    rows = _pass(plane, filled, spacing_mm[1], first[1], stride[1], count[1], int(reach[1]))
+    flat = plane.reshape(len(plane), -1)
+    filled = _rows_of(flat < _NOTHING)
+    rows = _pass(flat, filled, spacing_mm[1], first[1], stride[1], count[1], int(reach[1]))
     turned = np.ascontiguousarray(rows.reshape(count[1], layers, -1).transpose(2, 1, 0)).reshape(columns.shape[1], -1)
     filled = _rows_of(turned < _NOTHING)
     lines = _pass(turned, filled, spacing_mm[2], first[2], stride[2], count[2], int(reach[2]))
