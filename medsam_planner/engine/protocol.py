@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crop", "Decoded", "PromptableModel", "SaliencyGraph", "SlicePrompt"]
+__all__ = ["Crop", "Decoded", "PromptableModel", "SaliencyGraph", "SlicePrompt", "box_around"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +38,12 @@ class SlicePrompt:
     def is_empty(self) -> bool:
         """Whether nothing at all was asked."""
         return self.box is None and (self.points is None or len(self.points) == 0) and self.mask is None
+
+
+def box_around(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(4,) first row, first column, last row, last column of a non-empty (H, W) mask, as a prompt's box is given."""
+    rows, columns = np.nonzero(mask)
+    return np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
-from medsam_planner.engine.protocol import PromptableModel, SlicePrompt
+from medsam_planner.engine.protocol import PromptableModel, SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.evaluation.protocols import inscribed_ellipse
@@ -127,8 +127,7 @@ class _Asked:
 
     def boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The exact and the loose box."""
-        rows, columns = np.nonzero(self.truth)
-        exact = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
+        exact = box_around(self.truth)
         growth = self.rng.uniform(0, _LARGEST_GROWTH, 4) * np.tile(self.truth.shape, 2)
         # Cases are crops of larger slices: without a bound the loose box of a whole slice would swallow a small one.
         growth = np.minimum(growth, np.tile((exact[2:] - exact[:2] + 1) / 3, 2))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.propagation.walk import Anchor, CarriedClick, SlicesAcross
 from prompts import Box, Click, Scribble
@@ -172,9 +172,7 @@ def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slice
         refined = slices.segment(event.index, carried, known)
         if not refined.mask().any():
             return refined
-    occupied = np.argwhere(known.mask())
-    around = np.concatenate([occupied.min(0), occupied.max(0)]).astype(np.float64)
-    return slices.segment(event.index, replace(said, box=around), known)
+    return slices.segment(event.index, replace(said, box=box_around(known.mask())), known)
 
 
 def _carried_clicks(

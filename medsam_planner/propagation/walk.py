@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.motion import moved, slice_motion_px
@@ -143,9 +143,7 @@ def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32])
     probability, image : (H, W) float32
         Of the neighbour, where the structure is looked for; intensities as the model is shown them.
     """
-    rows, columns = np.nonzero(probability > 0.5)
-    box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
-    return SlicePrompt(box=box, mask=probability, example=image)
+    return SlicePrompt(box=box_around(probability > 0.5), mask=probability, example=image)
 
 
 def tuned(anchor: Anchor, slices: SlicesAcross) -> Tuning:

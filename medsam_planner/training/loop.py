@@ -18,7 +18,7 @@ from torch import Tensor
 from medsam_planner.engine.compact_inputs import click_spot, prompt_maps
 from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork, channels_last
 from medsam_planner.engine.compact_weights import read_weights, save_weights
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.progress import Progress
 from medsam_planner.training.batches import Batch, batches
@@ -266,10 +266,8 @@ def carried_maps(batch: Batch, answers: NDArray[np.float32], rng: np.random.Gene
         both, either = (int(np.count_nonzero(part)) for part in (truth & (answer > 0), truth | (answer > 0)))
         probability = 1 / (1 + np.exp(-np.clip(answer, -30, 30)))
         mask = probability if both > WORTH_A_WALK * either else truth.astype(np.float32)
-        rows, columns = np.nonzero(mask > 0.5)
-        box = None
-        if len(rows) and rng.random() < CARRIED_BOX:
-            box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
+        seen = mask > 0.5
+        box = box_around(seen) if seen.any() and rng.random() < CARRIED_BOX else None
         example = batch.images[index, 0].astype(np.float32)
         maps.append(prompt_maps(SlicePrompt(box=box, mask=mask, example=example), truth.shape[-1]))
     return np.stack(maps)

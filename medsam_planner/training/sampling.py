@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medsam_planner.engine.compact import SMALLEST_FIELD_PX
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.training.anatomy import LabelVolume
 from medsam_planner.training.appearance import degrade, paint
 from medsam_planner.training.field_grid import FieldGrid
@@ -270,12 +270,11 @@ def _images(
 
 def _box_of(mask: NDArray[np.float32], rng: np.random.Generator, native_px: float) -> NDArray[np.float64] | None:
     """Box through the centres of the outermost slice pixels of a mask, a little off."""
-    rows, columns = np.nonzero(mask > 0.5)
-    if len(rows) == 0:
+    seen = mask > 0.5
+    if not seen.any():
         return None
-    box = np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
     rim = max(native_px - 1, 0.0) / 2
-    return box + np.array([rim, rim, -rim, -rim]) + rng.normal(0, 0.6, 4)
+    return box_around(seen) + np.array([rim, rim, -rim, -rim]) + rng.normal(0, 0.6, 4)
 
 
 def _with_clicks(
