@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+    from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
+
+    Network = CompactNetwork | MemoryNetwork
 
 __all__ = ["BOX_FACTOR", "CARRIED_BOX_RIMS_PX", "CompactModel"]
 
@@ -51,7 +54,6 @@ class CompactModel:
     name = "compact"
     default_window = "full"
     reads_example = True
-    rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX
 
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))
@@ -59,20 +61,22 @@ class CompactModel:
         self.metadata = metadata
 
     @classmethod
-    def from_network(cls, network: CompactNetwork, *, weights_sha256: str = "") -> CompactModel:
+    def from_network(cls, network: Network, *, weights_sha256: str = "") -> CompactModel:
         """Wrap a network that is already in memory, as training does to evaluate itself."""
         model = cls.__new__(cls)
         model._adopt(network, weights_sha256)
         model.metadata = {}
         return model
 
-    def _adopt(self, network: CompactNetwork, digest: str) -> None:
+    def _adopt(self, network: Network, digest: str) -> None:
         from medsam_planner.engine.compact_network import channels_last
 
         self._network = channels_last(network.eval())
         self.weights_sha256 = digest
-        self.architecture: CompactArchitecture = network.architecture
+        self.architecture: CompactArchitecture | MemoryArchitecture = network.architecture
         self.size = network.architecture.size
+        self._channels = network.prompt_channels
+        self.rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX if network.answers == 1 else ()
 
     @property
     def tensors_sha256(self) -> str:
@@ -90,12 +94,12 @@ class CompactModel:
         return float(self.metadata.get("temperature", 1.0))
 
     @property
-    def network(self) -> CompactNetwork:
+    def network(self) -> Network:
         """The ``torch.nn.Module``, in evaluation mode."""
         return self._network
 
     @property
-    def explained_part(self) -> CompactNetwork:
+    def explained_part(self) -> Network:
         """The whole network."""
         return self._network
 
@@ -106,17 +110,20 @@ class CompactModel:
         prompt: SlicePrompt,
         *,
         previous_logits: NDArray[np.float32] | None = None,
-        part: CompactNetwork | None = None,
+        part: Network | None = None,
     ) -> SaliencyGraph:
         """The path from the normalised crop; explained is the encoder at a quarter of the input's resolution."""
         import torch
 
         network = part or self._network
-        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits)[None])
+        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits, channels=self._channels)[None])
+        with torch.inference_mode():
+            found = self._network.decoder(list(embedding), maps)
+        (answer,) = _chosen(found[1], [prompt], [previous_logits]) if self._network.answers > 1 else (0,)
 
         def forward(inputs: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = network(inputs, maps.expand(len(inputs), -1, -1, -1))[0]
-            return logits
+            return logits if logits.ndim == 3 else logits[:, answer]
 
         inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
         return SaliencyGraph(inputs, forward, network.encoder.stages[1])
@@ -216,15 +223,16 @@ class CompactModel:
 
         if runs is not None:
             return self._sample(embedding, prompts, previous_logits, runs, seed)
-        questions, owner = [], []
+        asked, owner = [], []
         for number, (prompt, previous) in enumerate(zip(prompts, previous_logits, strict=True)):
-            for question in _questions(prompt, previous):
-                questions.append(prompt_maps(question, self.size, previous))
+            for question in self._questions(prompt, previous):
+                asked.append((question, previous))
                 owner.append(number)
         owners = np.array(owner)
         per_crop = [feature if len(feature) == 1 else feature[owners] for feature in embedding]
         with torch.inference_mode():
-            found = _decoded(*self._network.decoder.ascend(self._meet(per_crop, questions)))
+            logits, quality = self._network.decoder.ascend(self._meet(per_crop, asked))
+            found = _decoded(*self._single(logits, quality, asked))
         parts = [np.flatnonzero(owners == number) for number in range(len(prompts))]
         answers = [_agreed([Decoded(found.logits[[i]], found.quality[[i]]) for i in part]) for part in parts]
         return Decoded(
@@ -246,16 +254,20 @@ class CompactModel:
         # Two runs share each answer to the box alone, or four where prompts differ too: they differ in the other one,
         # at less cost.
         shared_by = 2 if len(prompts) == 1 else 4
-        asked = [_questions(prompt, previous) for prompt, previous in zip(prompts, previous_logits, strict=True)]
+        asked = [self._questions(prompt, previous) for prompt, previous in zip(prompts, previous_logits, strict=True)]
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             self._network.decoder.dropouts.train()
             try:
                 for number, questions in enumerate(zip(*asked, strict=True)):
-                    torch.manual_seed(seed)
-                    maps = [prompt_maps(q, self.size, p) for q, p in zip(questions, previous_logits, strict=True)]
+                    pairs = list(zip(questions, previous_logits, strict=True))
+                    met = self._meet(embedding, pairs)
                     asks = [count if number == 0 else -(-count // shared_by) for count in runs]
                     owners = np.repeat(np.arange(len(runs)), asks).tolist()
-                    found = _decoded(*self._network.decoder.ascend(self._meet(embedding, maps), owners))
+                    # Of several answers all runs give the one that is given without dropout.
+                    answers_of = self._answers_of(met, pairs)
+                    torch.manual_seed(seed)
+                    logits, quality = self._network.decoder.ascend(met, owners)
+                    found = _decoded(*_picked(logits, quality, [answers_of[owner] for owner in owners]))
                     starts = np.cumsum([0, *asks[:-1]])
                     shared = np.concatenate(
                         [start + np.arange(count) % ask for start, count, ask in zip(starts, runs, asks, strict=True)]
@@ -265,11 +277,71 @@ class CompactModel:
                 self._network.decoder.dropouts.eval()
         return _agreed(answers)
 
-    def _meet(self, embedding: Any, maps: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
+    def _meet(
+        self, embedding: Any, asked: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]]
+    ) -> list[torch.Tensor]:
         import torch
 
+        maps = [prompt_maps(question, self.size, previous, channels=self._channels) for question, previous in asked]
         prompts = torch.from_numpy(np.stack(maps)).to(embedding[0].device, memory_format=torch.channels_last)
         return self._network.decoder.meet(list(embedding), prompts)
+
+    def _questions(self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
+        """What is asked for one prompt: by a network without a memory, a carried mask and its box by itself as well.
+
+        The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
+        """
+        if self._network.answers > 1 or prompt.box is None or prompt.points is not None or previous_logits is not None:
+            return [prompt]
+        if prompt.mask is None and prompt.rim_px is None:
+            return [prompt]
+        rim_px = CARRIED_BOX_RIMS_PX[0] if prompt.rim_px is None else prompt.rim_px
+        alone = SlicePrompt(box=np.asarray(prompt.box) + rim_px * np.array([-1.0, -1.0, 1.0, 1.0]))
+        return [alone] if prompt.mask is None else [prompt, alone]
+
+    def _answers_of(
+        self, met: list[torch.Tensor], asked: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]]
+    ) -> list[int]:
+        """Which answer is given to each question."""
+        if self._network.answers == 1:
+            return [0] * len(asked)
+        dropouts = self._network.decoder.dropouts
+        training = dropouts.training
+        dropouts.eval()
+        try:
+            _, quality = self._network.decoder.ascend(met)
+        finally:
+            dropouts.train(training)
+        return _chosen(quality, *zip(*asked, strict=True))
+
+    def _single(
+        self,
+        logits: torch.Tensor,
+        quality: torch.Tensor,
+        asked: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One answer for each question."""
+        answers = [0] * len(asked) if self._network.answers == 1 else _chosen(quality, *zip(*asked, strict=True))
+        return _picked(logits, quality, answers)
+
+
+def _chosen(
+    quality: torch.Tensor, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+) -> list[int]:
+    """Which of a network's answers is given: the one that says it is best where a box or a lone click may mean several
+    things, else the first, which is trained for prompts that mean one."""
+    best: list[int] = quality.argmax(dim=1).tolist()
+    return [
+        found if prompt.mask is None and previous is None and (prompt.points is None or len(prompt.points) < 2) else 0
+        for found, prompt, previous in zip(best, prompts, previous_logits, strict=True)
+    ]
+
+
+def _picked(logits: torch.Tensor, quality: torch.Tensor, answers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    if logits.ndim == 3:
+        return logits, quality
+    rows = list(range(len(answers)))
+    return logits[rows, list(answers)], quality[rows, list(answers)]
 
 
 def _decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
@@ -279,20 +351,6 @@ def _decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
         logits=logits.cpu().numpy().astype(np.float32),
         quality=torch.sigmoid(quality).cpu().numpy().astype(np.float32),
     )
-
-
-def _questions(prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
-    """What is asked for one prompt: a carried mask and its box together, and that box by itself.
-
-    The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
-    """
-    if prompt.box is None or prompt.points is not None or previous_logits is not None:
-        return [prompt]
-    if prompt.mask is None and prompt.rim_px is None:
-        return [prompt]
-    rim_px = CARRIED_BOX_RIMS_PX[0] if prompt.rim_px is None else prompt.rim_px
-    alone = SlicePrompt(box=np.asarray(prompt.box) + rim_px * np.array([-1.0, -1.0, 1.0, 1.0]))
-    return [alone] if prompt.mask is None else [prompt, alone]
 
 
 def _agreed(answers: Sequence[Decoded]) -> Decoded:

@@ -65,7 +65,7 @@ def click_spot(position: NDArray[np.float64], size: int) -> NDArray[np.float32]:
 
 
 def prompt_maps(
-    prompt: SlicePrompt, size: int, previous_logits: NDArray[np.float32] | None = None
+    prompt: SlicePrompt, size: int, previous_logits: NDArray[np.float32] | None = None, *, channels: int = 9
 ) -> NDArray[np.float32]:
     """The prompt as the decoder's input channels.
 
@@ -77,15 +77,17 @@ def prompt_maps(
         Side of the model's input in pixels.
     previous_logits : (size, size) float32, optional
         Answer of an earlier round in the same field.
+    channels : int
+        9, or 10 with the closeness of the nearest remembered slice, which is 0 where nothing is remembered.
 
     Returns
     -------
-    (9, size, size) float32
+    (channels, size, size) float32
         Soft ellipse of the box, soft inside of the box, positive clicks, negative clicks, mask probability, whether
         there is a mask, previous answer in [-1, 1], whether there is one, the example's intensity in [0.25, 1.75] (0
         where there is none).
     """
-    maps = np.zeros((9, size, size), dtype=np.float32)
+    maps = np.zeros((channels, size, size), dtype=np.float32)
     axis = np.arange(size, dtype=np.float32)
     if prompt.box is not None:
         centre = (prompt.box[:2] + prompt.box[2:]) / 2

@@ -11,6 +11,7 @@ doi 10.1109/CVPR.2015.7298664).
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -183,6 +184,9 @@ class Decoder(nn.Module):
 class CompactNetwork(nn.Module):
     """Encoder and decoder; ``forward`` runs both, for training and saliency."""
 
+    answers = 1
+    prompt_channels = PROMPT_CHANNELS
+
     def __init__(self, architecture: CompactArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
@@ -194,7 +198,10 @@ class CompactNetwork(nn.Module):
         return self.decoder(self.encoder(images), prompts)
 
 
-def channels_last(network: CompactNetwork) -> CompactNetwork:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def channels_last(network: Network) -> Network:
     """The same module with its convolution weights laid out channels-last, which oneDNN runs fastest."""
     for parameter in network.parameters():
         if parameter.ndim == 4:

@@ -12,23 +12,26 @@ from medsam_planner.errors import WeightsError
 
 if TYPE_CHECKING:
     from medsam_planner.engine.compact_network import CompactNetwork
+    from medsam_planner.engine.memory_network import MemoryNetwork
 
 __all__ = ["FORMAT", "annotate_weights", "read_weights", "save_weights"]
 
-FORMAT = "medsam-planner-compact-2"
-"""Name of the layout of weights and prompt channels; a file of another layout is refused."""
+FORMAT = "medsam-planner-compact-3"
+"""Name of the layout of weights and prompt channels that training writes: a network with a memory."""
+FORMAT_WITHOUT_MEMORY = "medsam-planner-compact-2"
+"""The layout before it, which is still read."""
 METADATA_KEY = "medsam_planner"
 """Entry of the safetensors metadata that holds all of ours, as JSON."""
 
 
 def save_weights(
-    network: CompactNetwork, path: Path, *, trained_on: list[str], notes: dict[str, str] | None = None
+    network: CompactNetwork | MemoryNetwork, path: Path, *, trained_on: list[str], notes: dict[str, str] | None = None
 ) -> str:
     """Write float16 weights and all it takes to rebuild the network; return the file's SHA-256.
 
     Parameters
     ----------
-    network : CompactNetwork
+    network : CompactNetwork or MemoryNetwork
         The network whose weights are kept.
     path : Path
         Where the safetensors file goes.
@@ -45,7 +48,7 @@ def save_weights(
         if tensor.is_floating_point()
     }
     metadata = {
-        "format": FORMAT,
+        "format": FORMAT if network.answers > 1 else FORMAT_WITHOUT_MEMORY,
         "architecture": json.dumps(network.architecture.to_dict()),
         "input_size": str(network.architecture.size),
         "trained_on": json.dumps(trained_on),
@@ -79,12 +82,12 @@ def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str
     return hashlib.sha256(content).hexdigest()
 
 
-def read_weights(path: Path) -> tuple[CompactNetwork, dict[str, str], str]:
+def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, str], str]:
     """Rebuild the network of a weights file.
 
     Returns
     -------
-    CompactNetwork, dict of str to str, str
+    CompactNetwork or MemoryNetwork, dict of str to str, str
         The network with its weights, the file's metadata, and its SHA-256.
 
     Raises
@@ -93,13 +96,16 @@ def read_weights(path: Path) -> tuple[CompactNetwork, dict[str, str], str]:
         If the file is absent, damaged, of another format, or does not fit the architecture it names.
     """
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+    from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
 
     tensors, metadata, digest = _read(path)
     values = json.loads(metadata["architecture"])
-    known = {field.name for field in fields(CompactArchitecture)}
-    entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
-    architecture = CompactArchitecture(**entries)
-    network = CompactNetwork(architecture)
+    entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    network: CompactNetwork | MemoryNetwork
+    if metadata["format"] == FORMAT:
+        network = MemoryNetwork(MemoryArchitecture(**_known(entries, MemoryArchitecture)))
+    else:
+        network = CompactNetwork(CompactArchitecture(**_known(entries, CompactArchitecture)))
     # Counters of batches seen are not kept, and not needed to answer.
     expected = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
     misfits = sorted(set(expected) ^ set(tensors))
@@ -108,6 +114,11 @@ def read_weights(path: Path) -> tuple[CompactNetwork, dict[str, str], str]:
         raise WeightsError(f"{path} does not fit the architecture it names, first at {misfits[0]!r}. Fetch it again.")
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     return network, metadata, digest
+
+
+def _known(entries: dict[str, Any], kind: type) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in entries.items() if name in names}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
@@ -130,6 +141,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
         metadata: dict[str, str] = json.loads(written.get(METADATA_KEY, "{}"))
     except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: its metadata is not JSON ({error}). Fetch the weights again.") from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, FORMAT_WITHOUT_MEMORY):
         raise WeightsError(f"Expected weights of format {FORMAT!r}, {path} says {metadata.get('format')!r}.")
     return tensors, metadata, hashlib.sha256(content).hexdigest()

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from medsam_planner.model_card.case_files import write_case
 from medsam_planner.training.anatomy import LabelVolume, procedural_anatomy
-from medsam_planner.training.appearance import degrade, paint
+from medsam_planner.training.appearance import degrade
+from medsam_planner.training.painting import painted
 
 __all__ = ["procedural_case", "write_procedural_cases"]
 
@@ -34,18 +35,15 @@ def procedural_case(seed: int, number: int, side: int) -> tuple[NDArray[np.float
     """(K, J, I) image and labels of structures that do not overlap, drawn from (`seed`, `number`)."""
     rng = np.random.default_rng([seed, _STREAM, number])
     volume = procedural_anatomy(rng, side=side)
-    present = np.unique(volume.labels)
-    shares = np.stack([(volume.labels == label).astype(np.float32) for label in present])
-    shares = np.stack([ndimage.gaussian_filter(share, _PARTIAL_VOLUME_PX) for share in shares])
-    shares /= shares.sum(axis=0)
     # Slices are painted one by one, so along the axis across which they will be prompted: the last.
-    image = degrade(paint(np.moveaxis(shares, -1, 1), rng), rng, strength=1.0, native_px=1.0)
+    image = painted(np.moveaxis(volume.labels, -1, 0), volume.tissue, rng, pixel_mm=1.0, alike=volume.tissues)
+    image = degrade(ndimage.gaussian_filter(image, _PARTIAL_VOLUME_PX), rng, strength=1.0, native_px=1.0)
     return np.ascontiguousarray(np.moveaxis(image, 0, -1)), _whole_structures(volume)
 
 
 def _whole_structures(volume: LabelVolume) -> NDArray[np.uint8]:
     """Structures as labels of their own: a bone counts with its marrow, as one who asks for it means it."""
-    labels, taken, found = np.zeros_like(volume.labels), set[int](), 0
+    labels, taken, found = np.zeros(volume.labels.shape, dtype=np.uint8), set[int](), 0
     for structure in sorted(set(volume.structures), key=len, reverse=True):
         inside = np.isin(volume.labels, structure)
         if taken & set(structure) or np.count_nonzero(inside) < SMALLEST_VOXELS:

@@ -16,13 +16,16 @@ __all__ = ["LabelVolume", "procedural_anatomy"]
 
 Array = NDArray[np.float32]
 
+_VOXELS_KEPT = 256
+"""Of each label, from which a structure is entered."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelVolume:
     """Labels on a grid, with the image where one exists, and the groups of labels that make a structure."""
 
     name: str
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
     """(K, J, I)"""
     spacing_mm: tuple[float, float, float]
     structures: tuple[tuple[int, ...], ...]
@@ -34,6 +37,22 @@ class LabelVolume:
     """Labels of one tissue: where contrast is drawn, they are drawn alike, as a bone is beside another bone."""
     extents: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
     """Bounding box of every label."""
+    tissue: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
+    """(L,) what each label consists of (:class:`~medsam_planner.training.tissues.Tissue`)."""
+    _voxels: dict[int, NDArray[np.intp]] = field(default_factory=dict)
+
+    def voxels_of(self, label: int) -> NDArray[np.intp]:
+        """(N, 3) some voxels of a label, always the same; none where it is absent."""
+        if label not in self._voxels:
+            box = self.extents.get(label)
+            found = np.zeros((0, 3), dtype=np.intp)
+            if box is not None:
+                flat = np.flatnonzero(self.labels[box] == label)
+                chosen = flat[np.random.default_rng(label).permutation(len(flat))[:_VOXELS_KEPT]]
+                inside = np.stack(np.unravel_index(chosen, self.labels[box].shape), axis=1)
+                found = inside + np.array([part.start for part in box])
+            self._voxels[label] = found
+        return self._voxels[label]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], wavelength: float) -> Array:
@@ -161,9 +180,9 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
     patches = int(rng.integers(1, 5))
     scale = rng.uniform(10, 50)
     if patches > 1:
-        labels = np.argmax([smooth_noise(rng, shape, scale) for _ in range(patches)], axis=0).astype(np.uint8)
+        labels = np.argmax([smooth_noise(rng, shape, scale) for _ in range(patches)], axis=0).astype(np.uint16)
     else:
-        labels = np.zeros(shape, dtype=np.uint8)
+        labels = np.zeros(shape, dtype=np.uint16)
     if rng.random() < 0.35:
         body = _ellipsoid(rng, shape, np.full(3, side / 2, np.float32), side * rng.uniform(0.4, 0.6), 0.05)
         labels[body > 0] = patches
@@ -220,7 +239,7 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
     return indexed(LabelVolume("procedural", labels, (1.0, 1.0, 1.0), tuple(structures), tissues=tuple(tissues)))
 
 
-def _joint(rng: np.random.Generator, labels: NDArray[np.uint8], label: int, size: float) -> list[tuple[int, ...]]:
+def _joint(rng: np.random.Generator, labels: NDArray[np.uint16], label: int, size: float) -> list[tuple[int, ...]]:
     """Two bones of uneven shape on either side of a narrow, curved gap, painted into `labels` as cortex and marrow."""
     shape = labels.shape
     centre = (rng.uniform(0.2, 0.8, 3) * shape).astype(np.float32)
@@ -255,4 +274,5 @@ def indexed(volume: LabelVolume) -> LabelVolume:
         weight=volume.weight,
         tissues=volume.tissues,
         extents=extents,
+        tissue=volume.tissue if len(volume.tissue) else np.zeros(int(volume.labels.max()) + 1, dtype=np.uint8),
     )

@@ -1,12 +1,6 @@
-"""What a scanner makes of labels: contrast drawn at random, texture, and the faults of CT and MR.
-
-Random contrast over label maps follows SynthSeg (Billot et al. 2023, doi 10.1016/j.media.2023.102789): a model that has
-seen every contrast depends on none. Works on one small 2D field at a time, because that is all the compact model sees.
-"""
+"""The faults of CT and MR, on the few slices of a crop that the compact model sees."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,53 +8,9 @@ from scipy import ndimage
 
 from medsam_planner.training.anatomy import smooth_noise
 
-__all__ = ["degrade", "paint"]
+__all__ = ["degrade"]
 
 Array = NDArray[np.float32]
-
-
-def paint(shares: Array, rng: np.random.Generator, alike: Sequence[Sequence[int]] = ()) -> Array:
-    """Draw an image from label shares.
-
-    Parameters
-    ----------
-    shares : (L, S, N, N) float32
-        How much of each pixel every label holds on S slices of one scan; sums to one over labels.
-    rng : numpy.random.Generator
-        Source of all chance.
-    alike : sequence of sequences of int
-        Layers of `shares` that are one tissue and get one intensity.
-
-    Returns
-    -------
-    (S, N, N) float32
-        Intensities of arbitrary unit, roughly in [0, 1].
-    """
-    count, slices, side = shares.shape[0], shares.shape[1], shares.shape[-1]
-    style = rng.random()
-    means: NDArray[np.float64]
-    if style < 0.55:
-        means = rng.uniform(0, 1, (count,))
-    elif style < 0.85:
-        # CT-like: most tissues within a narrow band, air and bone far away.
-        means = rng.normal(0.5, rng.uniform(0.03, 0.10), (count,))
-        means = np.where(rng.random(count) < 0.15, rng.uniform(0, 0.2), means)
-        means = np.where(rng.random(count) < 0.20, rng.uniform(0.7, 1.0), means)
-    else:
-        means = rng.choice(np.linspace(0, 1, int(rng.integers(3, 7))), count) + rng.normal(0, 0.03, count)
-    if rng.random() < 0.5 and count > 1:
-        # Neighbours of nearly equal contrast, the common hard case.
-        first, second = rng.choice(count, 2, replace=False)
-        means[first] = means[second] + rng.choice([-1, 1]) * rng.uniform(0.06, 0.2)
-    for tissue in alike:
-        means[list(tissue)] = means[tissue[0]]
-    image: Array = np.tensordot(means, shares, axes=1).astype(np.float32)
-    for _ in range(int(rng.integers(1, 4))):
-        wavelength = float(np.exp(rng.uniform(np.log(2.5), np.log(side * 0.6))))
-        amplitudes = np.abs(rng.normal(0, rng.choice([0.01, 0.03, 0.05]), count)).astype(np.float32)
-        texture = np.stack([smooth_noise(rng, (side, side), wavelength) for _ in range(slices)])
-        image += np.tensordot(amplitudes, shares, axes=1) * texture
-    return image
 
 
 def _streaks(rng: np.random.Generator, side: int) -> Array:

@@ -6,9 +6,11 @@ weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from queue import Empty, Full
 
@@ -16,68 +18,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
+from medsam_planner.engine.memory_network import PROMPT_CHANNELS
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.training.anatomy import LabelVolume, procedural_anatomy
 from medsam_planner.training.config import DataConfig, TrainingConfig
-from medsam_planner.training.sampling import draw_sample
 from medsam_planner.training.sources import (
     case_folders,
     is_ct,
+    map_files,
     read_case,
     read_label_map,
     with_rule_based_structures,
 )
+from medsam_planner.training.stacks import draw_stack
 
 __all__ = ["Batch", "SampleFactory", "batches", "training_sources"]
 
-WORKER_SILENCE_S = 600.0
-"""A worker that says nothing for so long is taken for dead; the first batch needs every volume read."""
+_SERIAL = re.compile(r"([_-]?[0-9][0-9A-Za-z]*|TCGA.*)$")
+"""What tells the volumes of one kind apart."""
+WORKER_SILENCE_S = 60.0
+"""A worker that says nothing for so long is looked at: if it lives, it is waited for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Samples of one step."""
+    """Stacks of one step: B structures on S slices each, the prompted slice first."""
 
     images: NDArray[np.float16]
-    """(B, 3, N, N) normalised."""
+    """(B, S, 3, N, N) normalised."""
     prompts: NDArray[np.float16]
-    """(B, 9, N, N) maps of the first prompts."""
+    """(B, 10, N, N) maps of the first prompts."""
     truth: NDArray[np.bool_]
-    """(B, N, N)"""
+    """(B, S, N, N)"""
     outside_px: NDArray[np.float32]
-    """(B,) area of the structure beyond the field."""
-    walked: NDArray[np.intp]
-    """(W,) samples whose walk goes on to a next slice, which the arrays below hold."""
-    onward_images: NDArray[np.float16]
-    """(W, 3, N, N)"""
-    onward_truth: NDArray[np.bool_]
-    """(W, N, N)"""
-    onward_outside_px: NDArray[np.float32]
-    """(W,)"""
+    """(B, S) area of the structure beyond each crop."""
+    centres_mm: NDArray[np.float32]
+    """(B, S, 2) middle of each crop in the plane."""
+    sides_mm: NDArray[np.float32]
+    """(B, S)"""
+    heights_mm: NDArray[np.float32]
+    """(B, S) position of each slice across the plane."""
+    ambiguous: NDArray[np.bool_]
+    """(B,) whether the first prompt may mean several things."""
 
 
 def training_sources(data: DataConfig) -> tuple[list[LabelVolume], list[LabelVolume]]:
-    """Label maps and real cases named by the configuration; both empty where the folder is absent."""
+    """Label maps and real cases named by the configuration, weighted; both empty where the folder is absent."""
     if data.root is None or not data.root.is_dir():
         return [], []
-    maps = [read_label_map(path) for path in sorted((data.root / "label_maps").glob("*.nii.gz"))]
-    maps += [
-        read_label_map(path, smallest_voxels=40) for path in sorted((data.root / "readers").glob("*/labels_*.nii.gz"))
-    ]
+    maps = [read_label_map(path) for path in map_files(data)]
     cases: list[LabelVolume] = []
-    if (data.root / "cases").is_dir():
-        folders = case_folders(data.root / "cases", exclude=data.held_out)
-        groups = [folder.name.rsplit("_", 1)[0] for folder in folders]
-        for index, folder in enumerate(folders):
-            # Many small crops of one kind must not drown the few large cases.
-            weight = 1.0 / float(np.sqrt(groups.count(groups[index])))
-            case = replace(read_case(folder), weight=weight)
+    if (data.root / "cases").is_dir() and data.case_share > 0:
+        for index, folder in enumerate(case_folders(data.root / "cases", exclude=data.held_out)):
+            case = read_case(folder)
             cases.append(case)
-            if case.image is not None and case.image.size > 300_000:
+            if case.image is not None and case.image.size > 300_000 and data.rule_based_weight > 0:
                 ruled = with_rule_based_structures(case, is_ct=is_ct(folder), seed=index)
                 if ruled is not None:
-                    cases.append(replace(ruled, weight=weight * data.rule_based_weight))
-    return maps, cases
+                    cases.append(replace(ruled, weight=data.rule_based_weight))
+    return _weighted(maps), _weighted(cases)
+
+
+def _weighted(volumes: list[LabelVolume]) -> list[LabelVolume]:
+    """Many volumes of one kind must not drown the few of another, nor a volume of many structures one of few."""
+    kinds = [_SERIAL.sub("", volume.name) for volume in volumes]
+    return [
+        replace(volume, weight=volume.weight * float(np.sqrt(len(volume.structures) / kinds.count(kind))))
+        for volume, kind in zip(volumes, kinds, strict=True)
+    ]
 
 
 class SampleFactory:
@@ -112,26 +120,25 @@ class SampleFactory:
         if not kinds:
             kinds = [(self._procedural_pool(index), 1.0)]
         shares = np.array([share for _, share in kinds])
-        samples = [
-            draw_sample(kinds[int(kind)][0], rng, size)
-            for kind in rng.choice(len(kinds), config.batch, p=shares / shares.sum())
-        ]
-        onward = [(index, sample.onward) for index, sample in enumerate(samples) if sample.onward is not None]
-        onward = onward[: round(config.walk_share * config.batch)]
+        stacks = []
+        for kind in rng.choice(len(kinds), config.batch, p=shares / shares.sum()):
+            volumes = kinds[int(kind)][0]
+            weights = np.array([volume.weight for volume in volumes])
+            stacks.append(draw_stack(volumes, weights / weights.sum(), rng, size))
+        images = np.stack([stack.images for stack in stacks])
+        prompts = [prompt_maps(stack.prompt, size, channels=PROMPT_CHANNELS) for stack in stacks]
         return Batch(
-            images=_stacked([sample.image for sample in samples], size),
-            prompts=np.stack([prompt_maps(sample.prompt, size) for sample in samples]).astype(np.float16),
-            truth=np.stack([sample.truth for sample in samples]),
-            outside_px=np.array([sample.outside_px for sample in samples], dtype=np.float32),
-            walked=np.array([index for index, _ in onward], dtype=np.intp),
-            onward_images=_stacked([after.image for _, after in onward], size),
-            onward_truth=np.array([after.truth for _, after in onward], dtype=bool).reshape(-1, size, size),
-            onward_outside_px=np.array([after.outside_px for _, after in onward], dtype=np.float32),
+            images=normalise(images.reshape(-1, size, size))
+            .reshape(*images.shape[:2], 3, size, size)
+            .astype(np.float16),
+            prompts=np.stack(prompts).astype(np.float16),
+            truth=np.stack([stack.truth for stack in stacks]),
+            outside_px=np.stack([stack.outside_px for stack in stacks]),
+            centres_mm=np.stack([stack.centres_mm for stack in stacks]),
+            sides_mm=np.stack([stack.sides_mm for stack in stacks]),
+            heights_mm=np.stack([stack.heights_mm for stack in stacks]),
+            ambiguous=np.array([stack.ambiguous for stack in stacks]),
         )
-
-
-def _stacked(images: list[NDArray[np.float32]], size: int) -> NDArray[np.float16]:
-    return normalise(np.array(images, dtype=np.float32).reshape(-1, size, size)).astype(np.float16)
 
 
 def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]) -> None:
@@ -148,6 +155,17 @@ def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]
         else:
             results.cancel_join_thread()  # nobody reads what is still queued
             return
+
+
+def _next(queue: Queue[Batch], process: BaseProcess, number: int) -> Batch:
+    while True:
+        try:
+            return queue.get(timeout=WORKER_SILENCE_S)
+        except Empty as error:
+            if not process.is_alive():
+                raise MedsamPlannerError(
+                    f"The data worker {number} ended with exit code {process.exitcode} before all batches were made."
+                ) from error
 
 
 def batches(config: TrainingConfig, first: int) -> Iterator[Batch]:
@@ -175,12 +193,7 @@ def batches(config: TrainingConfig, first: int) -> Iterator[Batch]:
     try:
         for index in range(first, config.steps):
             number = (index - first) % workers
-            try:
-                yield queues[number].get(timeout=WORKER_SILENCE_S)
-            except Empty as error:
-                raise MedsamPlannerError(
-                    f"The data worker {number} made no batch within {WORKER_SILENCE_S:g} s."
-                ) from error
+            yield _next(queues[number], processes[number], number)
     finally:
         for process in processes:
             process.terminate()

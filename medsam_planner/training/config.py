@@ -21,14 +21,14 @@ class DataConfig:
     """Where samples come from. A share whose folder is absent falls to the procedural anatomy."""
 
     root: Path | None = None
-    """Folder with ``cases/``, ``label_maps/`` and ``readers/``; without it training is on procedural anatomy alone."""
-    procedural_share: float = 0.4
-    label_map_share: float = 0.22
-    case_share: float = 0.38
-    rule_based_weight: float = 0.35
+    """Folder with ``cases/`` and ``label_maps/``; without it training is on procedural anatomy alone."""
+    procedural_share: float = 0.2
+    label_map_share: float = 0.65
+    case_share: float = 0.15
+    rule_based_weight: float = 0.1
     """Weight of rule-cut structures of a real image against 1 for its annotated ones."""
     held_out: tuple[str, ...] = ()
-    """Patterns of case names that training never opens."""
+    """Patterns of names of cases and label maps that training never opens."""
     procedural_side: int = 88
     """Side of a procedural volume in voxels of 1 mm."""
     procedural_pool: int = 40
@@ -44,25 +44,27 @@ class TrainingConfig:
     out: Path
     """Folder of checkpoints, TensorBoard logs, the resulting weights, their evaluation and their card."""
     seed: int = 0
-    steps: int = 4000
+    steps: int = 60000
     start_from: Path | None = None
     """Weights to go on from, for fine-tuning; None starts afresh."""
-    batch: int = 32
-    learning_rate: float = 2e-3
+    encoder_from: Path | None = None
+    """A PyTorch file of EfficientNet-Lite0 trained on ImageNet, for the encoder of a fresh start."""
+    batch: int = 8
+    """Structures per step, each an interaction of six answers."""
+    learning_rate: float = 1e-3
+    encoder_rate: float = 0.3
+    """Learning rate of the encoder, as a share of the decoder's."""
     weight_decay: float = 0.02
-    warmup_steps: int = 150
-    ema_decay: float = 0.998
-    rounds: int = 2
-    """Answers per sample: the first prompt, then corrections."""
-    walk_share: float = 0.0
-    """Share of the samples that also answer the next slice of a walk, prompted by their own last answer."""
-    checkpoint_every: int = 200
+    warmup_steps: int = 200
+    decay_share: float = 0.2
+    """Last share of the steps, over which the learning rate falls; before it is constant, so that a run can be
+    shortened or prolonged."""
+    ema_decay: float = 0.999
+    checkpoint_minutes: float = 10.0
     threads: int = 1
     device: str = "cpu"
-    bfloat16: bool = True
-    encoder_widths: tuple[int, ...] = (16, 64, 128, 256)
-    decoder_widths: tuple[int, ...] = (24, 64, 128, 192)
-    encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)
+    bfloat16: bool = False
+    decoder_widths: tuple[int, ...] = (16, 48, 96, 160)
     size: int = 96
     coarse_size: int = 64
     coarse_steps: int = 0
@@ -140,7 +142,7 @@ def _converted(value: Any, kind: str, where: str, folder: Path) -> Any:
 
 
 def _check(config: TrainingConfig, path: Path) -> None:
-    positive = ("steps", "batch", "learning_rate", "rounds", "checkpoint_every", "threads", "size", "coarse_size")
+    positive = ("steps", "batch", "learning_rate", "checkpoint_minutes", "threads", "size", "coarse_size")
     for name in positive:
         if not getattr(config, name) > 0:
             raise ConfigError(f"{path}: expected {name} > 0, got {getattr(config, name)}.")
@@ -150,16 +152,14 @@ def _check(config: TrainingConfig, path: Path) -> None:
         raise ConfigError(
             f"{path}: expected dropout and ema_decay in [0, 1), got {config.dropout} and {config.ema_decay}."
         )
-    if not 0 <= config.walk_share <= 1:
-        raise ConfigError(f"{path}: expected walk_share in [0, 1], got {config.walk_share}.")
-    widths = (config.encoder_widths, config.decoder_widths, config.encoder_blocks)
-    if len({len(part) for part in widths}) != 1 or len(config.encoder_widths) < 2:
-        raise ConfigError(
-            f"{path}: encoder_widths, decoder_widths and encoder_blocks must name the same number of scales."
-        )
+    for name in ("encoder_rate", "decay_share"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ConfigError(f"{path}: expected {name} in [0, 1], got {getattr(config, name)}.")
+    if len(config.decoder_widths) != 4:
+        raise ConfigError(f"{path}: expected four decoder_widths, got {config.decoder_widths}.")
     for size in (config.size, config.coarse_size):
-        if size % 2 ** len(config.encoder_widths):
-            raise ConfigError(f"{path}: size {size} does not halve {len(config.encoder_widths)} times.")
+        if size % 16:
+            raise ConfigError(f"{path}: size {size} does not halve four times.")
     shares = (config.data.procedural_share, config.data.label_map_share, config.data.case_share)
     if min(shares) < 0 or sum(shares) <= 0 or config.data.procedural_pool < 1 or config.data.procedural_refresh < 1:
         raise ConfigError(f"{path}: data shares must not be negative and not all zero, pool and refresh at least 1.")

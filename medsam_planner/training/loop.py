@@ -1,10 +1,9 @@
-"""The training loop: one encode per sample, several rounds of decoding, averaged weights, checkpoints that resume."""
+"""The training loop: whole interactions, averaged weights, checkpoints that resume."""
 
 from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,31 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from medsam_planner.engine.compact_inputs import click_spot, prompt_maps
-from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork, channels_last
+from medsam_planner.engine.compact_network import channels_last
 from medsam_planner.engine.compact_weights import read_weights, save_weights
-from medsam_planner.engine.protocol import SlicePrompt, box_around
+from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.progress import Progress
 from medsam_planner.training.batches import Batch, batches
 from medsam_planner.training.config import CHECKPOINT, TrainingConfig, read_config
-from medsam_planner.training.losses import loss
-from medsam_planner.training.simulated_prompts import correction
+from medsam_planner.training.interactions import interact
 from medsam_planner.training.sources import trained_on
 
 __all__ = ["train", "train_from_file"]
 
 AVERAGE_EVERY = 4
 """Steps between two updates of the averaged weights, whose decay is stated per step."""
-KEEP_PREVIOUS_ANSWER = 0.8
-"""Share of corrections that come with the last answer; the rest learn to do without."""
-WORTH_A_WALK = 0.4
-"""IoU of an answer from which it is carried to the next slice."""
-CARRIED_BOX = 0.8
-"""Share of carried masks that come with the box around them, as they do in a walk."""
 
 
 def train_from_file(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Path:
@@ -87,18 +76,21 @@ def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | 
         run.restore(checkpoint)
     with SummaryWriter(str(config.out / "tensorboard")) as writer:
         started, first = time.monotonic(), run.step
+        saved = started
         for batch in batches(config, run.step):
             values = run.advance(batch)
+            now = time.monotonic()
             if run.step % 20 == 0:
-                values["samples_per_second"] = config.batch * (run.step - first) / (time.monotonic() - started)
+                values["samples_per_second"] = config.batch * (run.step - first) / (now - started)
                 for name, value in values.items():
                     writer.add_scalar(name, value, run.step)
             if progress is not None:
                 progress.update(_stage(values), run.step, config.steps)
             stopping = progress is not None and progress.is_cancelled
-            if run.step % config.checkpoint_every == 0 or run.step == config.steps or stopping:
+            if now - saved > 60 * config.checkpoint_minutes or run.step == config.steps or stopping:
                 run.save(checkpoint)
                 run.export()
+                saved = now
             if stopping:
                 raise OperationCancelledError(f"Stopped on request after step {run.step}; resume goes on from there.")
     return run.export()
@@ -108,14 +100,37 @@ def _stage(values: dict[str, float]) -> str:
     return "train " + " ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
-def _known(path: Path, architecture: CompactArchitecture) -> tuple[CompactNetwork, list[str]]:
+def _known(path: Path, architecture: MemoryArchitecture) -> tuple[MemoryNetwork, list[str]]:
     """The weights of a file in a network of the stated architecture (dropout may differ), and what they were shown."""
     known, metadata, _ = read_weights(path)
+    if not isinstance(known, MemoryNetwork):
+        raise ConfigError(f"{path} holds a network without a memory; training goes on from one with a memory.")
     if replace(known.architecture, dropout=architecture.dropout) != architecture:
         raise ConfigError(f"{path} holds another architecture, {known.architecture}; expected {architecture}.")
-    network = CompactNetwork(architecture)
+    network = MemoryNetwork(architecture)
     network.load_state_dict(known.state_dict())
     return network, list(json.loads(metadata.get("trained_on", "[]")))
+
+
+def _begin_encoder(network: MemoryNetwork, path: Path) -> None:
+    """Take the encoder's weights from a file of EfficientNet-Lite0, whose tensors come in the same order.
+
+    Raises
+    ------
+    ConfigError
+        If the file is absent or holds another network.
+    """
+    if not path.is_file():
+        raise ConfigError(f"Expected weights of EfficientNet-Lite0 at {path}, found no file.")
+    given = [tensor for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items() if tensor.ndim]
+    own = {
+        name: tensor
+        for name, tensor in network.encoder.state_dict().items()
+        if tensor.ndim and not name.startswith("necks")
+    }
+    if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given, strict=False)):
+        raise ConfigError(f"{path} does not hold EfficientNet-Lite0 as its PyTorch port stores it.")
+    network.encoder.load_state_dict(dict(zip(own, given, strict=False)), strict=False)
 
 
 class _Run:
@@ -124,25 +139,25 @@ class _Run:
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        architecture = CompactArchitecture(
-            size=config.size,
-            encoder_widths=config.encoder_widths,
-            decoder_widths=config.decoder_widths,
-            encoder_blocks=config.encoder_blocks,
-            dropout=config.dropout,
+        architecture = MemoryArchitecture(
+            size=config.size, decoder_widths=config.decoder_widths, dropout=config.dropout
         )
-        network, seen = CompactNetwork(architecture), list[str]()
+        network, seen = MemoryNetwork(architecture), list[str]()
         if config.start_from is not None:
             network, seen = _known(config.start_from, architecture)
+        elif config.encoder_from is not None:
+            _begin_encoder(network, config.encoder_from)
+            seen = ["ImageNet (encoder)"]
         self.trained_on = list(dict.fromkeys([*seen, *trained_on(config.data)]))
         self.network = channels_last(network.to(self.device))
         self.averaged = copy.deepcopy(self.network).eval()
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-        )
+        parts = ((self.network.encoder, config.encoder_rate), (self.network.decoder, 1.0))
+        groups = [
+            {"params": [p for p in part.parameters() if (p.ndim > 1) is decayed], "rate": rate, "weight_decay": decay}
+            for part, rate in parts
+            for decayed, decay in ((True, config.weight_decay), (False, 0.0))
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         self.step = 0
 
     def restore(self, path: Path) -> None:
@@ -181,12 +196,11 @@ class _Run:
         return path
 
     def _rate(self) -> float:
-        """Cosine from the peak to a hundredth of it, after a linear warm-up."""
+        """Constant after a linear warm-up, then linear to a hundredth over the last share of the steps."""
         config = self.config
-        if self.step < config.warmup_steps:
-            return config.learning_rate * (self.step + 1) / config.warmup_steps
-        along = (self.step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-        return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(along, 1.0))))
+        falling = max(config.decay_share * config.steps, 1.0)
+        left = (config.steps - self.step) / falling
+        return config.learning_rate * min((self.step + 1) / max(config.warmup_steps, 1), max(left, 0.01), 1.0)
 
     def _average(self) -> None:
         if self.step % AVERAGE_EVERY and self.step < self.config.steps:
@@ -200,97 +214,19 @@ class _Run:
                     kept.copy_(new)
 
     def advance(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step over all rounds of a batch; figures for the log, by round."""
+        """One optimiser step over the interactions of a batch; values for the log."""
         config = self.config
         # Chance within a step depends on the step alone: resuming repeats it.
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         rng = np.random.default_rng([config.seed, 3, self.step])
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
-        images = self._tensor(batch.images)
-        truth = torch.from_numpy(batch.truth).to(self.device)
-        outside = torch.from_numpy(batch.outside_px).to(self.device)
-        maps = batch.prompts.astype(np.float32)
+            group["lr"] = self._rate() * group["rate"]
         self.network.train()
-        total: Tensor = torch.zeros((), device=self.device)
-        values: dict[str, float] = {}
-        low_precision = torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16)
-        with low_precision:
-            pyramid = self.network.encoder(images)
-        for number in range(config.rounds):
-            with low_precision:
-                logits, quality = self.network.decoder(pyramid, self._tensor(maps))
-            part, figures = loss(logits.float(), quality.float(), truth, outside)
-            total = total + part
-            values |= {f"{name}_{number}": figures[name] for name in ("loss", "iou", "quality_error")}
-            answers = logits.detach().float().cpu().numpy()
-            if number + 1 < config.rounds:
-                maps = corrected(maps, answers, batch.truth, rng)
-        if len(batch.walked):
-            part, figures = self._walk_on(batch, answers, rng)
-            total = total + part * (len(batch.walked) / len(batch.truth))
-            values |= {f"{name}_onward": figures[name] for name in ("loss", "iou", "quality_error")}
+        total, values = interact(self.network, batch, self.device, rng, low_precision=config.bfloat16)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 3.0)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
         self.optimizer.step()
         self.step += 1
         self._average()
         return values
-
-    def _walk_on(
-        self, batch: Batch, answers: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Loss on the next slices, prompted by what was answered on the slices before, as a walk does."""
-        maps = carried_maps(batch, answers, rng)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            pyramid = self.network.encoder(self._tensor(batch.onward_images))
-            logits, quality = self.network.decoder(pyramid, self._tensor(maps))
-        truth = torch.from_numpy(batch.onward_truth).to(self.device)
-        outside = torch.from_numpy(batch.onward_outside_px).to(self.device)
-        return loss(logits.float(), quality.float(), truth, outside)
-
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        tensor = torch.from_numpy(np.asarray(array, dtype=np.float32))
-        return tensor.to(self.device, memory_format=torch.channels_last)
-
-
-def carried_maps(batch: Batch, answers: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """(W, 9, N, N) prompt maps of the next slices: the answer on the slice before, its image, mostly its box.
-
-    Where the answer is so wrong that a walk would not have begun, the truth is carried instead.
-    """
-    maps = []
-    for index in batch.walked:
-        truth, answer = batch.truth[index], answers[index]
-        both, either = (int(np.count_nonzero(part)) for part in (truth & (answer > 0), truth | (answer > 0)))
-        probability = 1 / (1 + np.exp(-np.clip(answer, -30, 30)))
-        mask = probability if both > WORTH_A_WALK * either else truth.astype(np.float32)
-        seen = mask > 0.5
-        box = box_around(seen) if seen.any() and rng.random() < CARRIED_BOX else None
-        example = batch.images[index, 0].astype(np.float32)
-        maps.append(prompt_maps(SlicePrompt(box=box, mask=mask, example=example), truth.shape[-1]))
-    return np.stack(maps)
-
-
-def corrected(
-    maps: NDArray[np.float32], logits: NDArray[np.float32], truth: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Prompt maps of the next round: a click, sometimes two, in the largest error, mostly with the answer so far."""
-    result = maps.copy()
-    for index, (answer, true) in enumerate(zip(logits, truth, strict=True)):
-        predicted = answer > 0
-        for _ in range(1 if rng.random() < 0.7 else 2):
-            click = correction(true, predicted, rng)
-            if click is None:
-                break
-            position, positive = click
-            spot = click_spot(position, maps.shape[-1])
-            channel = 2 if positive else 3
-            result[index, channel] = np.maximum(result[index, channel], spot)
-            # The second click goes elsewhere: what the first one repaired counts as right.
-            predicted = np.where(spot > 0.25, true, predicted)
-        if rng.random() < KEEP_PREVIOUS_ANSWER:
-            result[index, 6] = np.tanh(answer / 4)
-            result[index, 7] = 1
-    return result

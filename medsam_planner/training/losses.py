@@ -1,4 +1,4 @@
-"""What the weights are trained for: the mask, and an honest guess of how good the mask is."""
+"""What the weights are trained for: masks, and an honest guess of how good each of them is."""
 
 from __future__ import annotations
 
@@ -6,62 +6,80 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["intersection_over_union", "loss"]
+__all__ = ["answer_losses", "intersection_over_union", "prompt_loss"]
 
 QUALITY_WEIGHT = 0.3
+FIRST_ANSWER_WEIGHT = 0.5
+"""Of the first answer where several things may be meant; the rest of the weight goes to the best of all answers."""
 USUAL_SHARE = 0.02
-"""Of the field, that a small structure takes."""
+"""Of the crop, that a small structure takes."""
 
 
 def intersection_over_union(logits: Tensor, truth: Tensor, outside_px: Tensor) -> Tensor:
-    """(B,) IoU of the masks at logit 0, the structure's area beyond the field counted as missed.
+    """(B, A) IoU of the masks at logit 0, the structure's area beyond the crop counted as missed.
 
     An empty truth has nothing to be right about: its value is 0, which the quality head learns to say as "not here".
-    """
-    predicted = logits > 0
-    both = (predicted & truth).sum((1, 2)).float()
-    either = (predicted | truth).sum((1, 2)).float() + outside_px
-    return both / either.clamp_min(1.0)
-
-
-def loss(logits: Tensor, quality: Tensor, truth: Tensor, outside_px: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy + soft Dice (the area claimed, where there is nothing) + predicted IoU.
 
     Parameters
     ----------
-    logits : (B, N, N) float32
-    quality : (B,) float32
+    logits : (B, A, N, N) float32
+    truth : (B, N, N) bool
+    outside_px : (B,) float32
+    """
+    predicted, true = logits > 0, truth[:, None]
+    both = (predicted & true).sum((2, 3)).float()
+    either = (predicted | true).sum((2, 3)).float() + outside_px[:, None]
+    return both / either.clamp_min(1.0)
+
+
+def answer_losses(logits: Tensor, truth: Tensor) -> Tensor:
+    """(B, A) cross-entropy + soft Dice of each answer; the area claimed, where there is nothing.
+
+    Parameters
+    ----------
+    logits : (B, A, N, N) float32
+    truth : (B, N, N) bool
+    """
+    target = truth[:, None].float().expand_as(logits)
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
+    probability = torch.sigmoid(logits)
+    overlap = 2 * (probability * target).sum((2, 3))
+    claimed = probability.sum((2, 3))
+    dice = 1 - (overlap + 1) / (claimed + target.sum((2, 3)) + 1)
+    present = truth.flatten(1).any(1)[:, None]
+    # Dice of an empty truth saturates. What is claimed there counts by its share of a claim of usual size instead, so
+    # that "not here" weighs as much as a structure missed.
+    usual = USUAL_SHARE * truth[0].numel()
+    return 2 * entropy + torch.where(present, dice, claimed / (claimed.detach() + usual))
+
+
+def prompt_loss(
+    logits: Tensor, quality: Tensor, truth: Tensor, outside_px: Tensor, ambiguous: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss of the answers to one prompt each, and their IoU.
+
+    Where a prompt may mean several things, the best of the answers counts beside the first one (Kirillov et al. 2023,
+    arXiv 2304.02643); where it means one, the first counts alone. Every answer learns to tell its IoU.
+
+    Parameters
+    ----------
+    logits : (B, A, N, N) float32
+    quality : (B, A) float32
         Logits of the predicted IoU.
     truth : (B, N, N) bool
     outside_px : (B,) float32
-        Area of each structure beyond the field, in model pixels.
+        Area of each structure beyond the crop, in model pixels.
+    ambiguous : (B,) bool
 
     Returns
     -------
     Tensor
         Scalar.
-    dict
-        Parts and mean IoU, for the log.
+    Tensor
+        (B, A) IoU.
     """
-    target = truth.float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, target)
-    probability = torch.sigmoid(logits)
-    overlap = 2 * (probability * target).sum((1, 2))
-    dice = 1 - (overlap + 1) / (probability.sum((1, 2)) + target.sum((1, 2)) + 1)
-    present = truth.flatten(1).any(1)
-    # Dice of an empty truth saturates. What is claimed there counts by its share of a claim of usual size instead, so
-    # that "not here" weighs as much as a structure missed.
-    claimed = probability.sum((1, 2))
-    usual = USUAL_SHARE * target[0].numel()
-    dice_mean = torch.where(present, dice, claimed / (claimed.detach() + usual)).mean()
+    losses = answer_losses(logits, truth)
+    several = FIRST_ANSWER_WEIGHT * losses[:, 0] + (1 - FIRST_ANSWER_WEIGHT) * losses.min(dim=1).values
     iou = intersection_over_union(logits.detach(), truth, outside_px)
     honesty = functional.binary_cross_entropy_with_logits(quality, iou)
-    total = 2 * entropy + dice_mean + QUALITY_WEIGHT * honesty
-    parts = {
-        "loss": float(total.detach()),
-        "cross_entropy": float(entropy.detach()),
-        "dice_loss": float(dice_mean.detach()),
-        "iou": float(iou[present].mean()) if bool(present.any()) else float("nan"),
-        "quality_error": float((torch.sigmoid(quality.detach()) - iou).abs().mean()),
-    }
-    return total, parts
+    return torch.where(ambiguous, several, losses[:, 0]).mean() + QUALITY_WEIGHT * honesty, iou

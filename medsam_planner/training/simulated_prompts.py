@@ -1,24 +1,12 @@
-"""What people, and the walk from slice to slice, ask for: boxes, clicks, masks that are nearly right, corrections."""
+"""What people ask for: boxes, clicks, corrections."""
 
 from __future__ import annotations
-
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.training.anatomy import smooth_noise
-
-__all__ = ["Asked", "correction", "drifted", "grown_box", "inner_click", "outer_click"]
-
-
-class Asked(Enum):
-    """What opens the field."""
-
-    BOX = "box"
-    CLICK = "click"
-    MASK = "mask"
+__all__ = ["correction", "grown_box", "inner_click", "outer_click"]
 
 
 def grown_box(
@@ -59,36 +47,6 @@ def outer_click(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np
     weights = np.where(allowed, np.exp(-distance / rng.uniform(4, 20)), 0).ravel()
     chosen = int(rng.choice(weights.size, p=weights / weights.sum()))
     return np.array(np.unravel_index(chosen, mask.shape), dtype=np.float64)
-
-
-def drifted(mask: NDArray[np.float32], rng: np.random.Generator, *, native_px: float) -> NDArray[np.float32]:
-    """A neighbour's (N, N) mask as a model would have left it: grown, shrunk, shifted, nibbled, soft."""
-    side = mask.shape[0]
-    result = mask.astype(np.float32)
-    if rng.random() < 0.4:
-        return np.clip(result, 0, 1)
-    if rng.random() < 0.4:
-        width = float(np.sqrt(max(result.sum(), 1.0)))
-        shift = np.clip(rng.normal(0, 0.03, 2) * width, -4, 4)
-        result = ndimage.shift(result, shift, order=1, mode="constant")
-    if rng.random() < 0.75:
-        sigma = rng.uniform(0.6, 1.6) * max(min(native_px, 2.0), 0.7)
-        soft = ndimage.gaussian_filter(result, sigma)
-        wobble = rng.uniform(0, 0.15) * smooth_noise(rng, (side, side), rng.uniform(6, 40))
-        level = float(np.clip(0.5 + rng.normal(0, 0.10), 0.2, 0.8))
-        sharp = rng.choice([6.0, 12.0, 25.0])
-        candidate = 1 / (1 + np.exp(np.clip(-sharp * (soft + wobble * (soft > 0.02) - level), -30, 30)))
-        if (candidate > 0.5).sum() > 4:
-            result = candidate
-    if rng.random() < 0.08:
-        row, column = rng.uniform(0, side, 2)
-        radius = rng.uniform(4, 14)
-        rows, columns = np.ogrid[:side, :side]
-        hole = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
-        bitten = np.where(hole, 1 - result if rng.random() < 0.3 else 0, result)
-        if (bitten > 0.5).sum() > 4:
-            result = bitten
-    return np.clip(result, 0, 1).astype(np.float32)
 
 
 def correction(

@@ -16,8 +16,17 @@ from scipy import ndimage
 from medsam_planner.errors import ConfigError
 from medsam_planner.training.anatomy import LabelVolume, indexed
 from medsam_planner.training.config import DataConfig
+from medsam_planner.training.tissues import Tissue, tissue_of
 
-__all__ = ["case_folders", "read_case", "read_label_map", "trained_on", "with_rule_based_structures"]
+__all__ = [
+    "case_folders",
+    "is_ct",
+    "map_files",
+    "read_case",
+    "read_label_map",
+    "trained_on",
+    "with_rule_based_structures",
+]
 
 CT_FLOOR_HU, CT_CEILING_HU = -1024.0, 3071.0
 BONE_HU = 190.0
@@ -37,16 +46,24 @@ def case_folders(root: Path, *, exclude: Sequence[str]) -> list[Path]:
     )
 
 
+def map_files(data: DataConfig) -> list[Path]:
+    """Label maps of the data folder whose name fits none of the patterns held out."""
+    if data.root is None:
+        return []
+    return sorted(
+        path
+        for path in (data.root / "label_maps").glob("*.nii.gz")
+        if not any(fnmatch(path.name.removesuffix(".nii.gz"), pattern) for pattern in data.held_out)
+    )
+
+
 def trained_on(data: DataConfig) -> list[str]:
     """Names of all that a run with this configuration sees, for the weights' metadata."""
     names = ["procedural anatomy"]
     if data.root is None or not data.root.is_dir():
         return names
     if data.label_map_share > 0:
-        names += [f"label_maps/{path.name}" for path in sorted((data.root / "label_maps").glob("*.nii.gz"))]
-        names += [
-            f"readers/{path.parent.name}" for path in sorted((data.root / "readers").glob("*/labels_oncologist.nii.gz"))
-        ]
+        names += [f"label_maps/{path.name}" for path in map_files(data)]
     if data.case_share > 0 and (data.root / "cases").is_dir():
         names += [folder.name for folder in case_folders(data.root / "cases", exclude=data.held_out)]
     return names
@@ -60,11 +77,11 @@ def _array(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]
     return np.asanyarray(loaded.dataobj), (spacing[0], spacing[1], spacing[2])
 
 
-def _dense(labels: NDArray[np.generic]) -> tuple[NDArray[np.uint8], list[int]]:
+def _dense(labels: NDArray[np.generic]) -> tuple[NDArray[np.uint16], list[int]]:
     """Label values renumbered 0, 1, 2, … with 0 kept for the background; the old values in the new order."""
     values = [0, *(int(value) for value in np.unique(labels) if value != 0)]
-    table = np.zeros(max(values) + 1, dtype=np.uint8)
-    table[values] = np.arange(len(values), dtype=np.uint8)
+    table = np.zeros(max(values) + 1, dtype=np.uint16)
+    table[values] = np.arange(len(values), dtype=np.uint16)
     return table[labels.astype(np.int64)], values
 
 
@@ -97,7 +114,21 @@ def read_label_map(path: Path, *, smallest_voxels: int = 150) -> LabelVolume:
     counts = np.bincount(dense.ravel(), minlength=len(values))
     structures = tuple((number,) for number in range(1, len(values)) if counts[number] >= smallest_voxels)
     name = path.parent.name + "/" + path.name.removesuffix(".nii.gz")
-    return indexed(LabelVolume(name, dense, spacing, structures))
+    return indexed(LabelVolume(name, dense, spacing, structures, tissue=_tissues(path, values)))
+
+
+def _tissues(path: Path, values: Sequence[int]) -> NDArray[np.uint8]:
+    """(L,) tissue of each label by its name; where no label is the skin, the background holds tissue as well."""
+    names: dict[str, str] = {}
+    for described in (path.with_name(path.name.removesuffix(".nii.gz") + ".json"), path.parent / "meta.json"):
+        if described.is_file():
+            content = json.loads(described.read_text(encoding="utf-8"))
+            names = content.get("labels") or content.get("label_names") or {}
+            break
+    told = [tissue_of(str(names.get(str(value), ""))) for value in values]
+    has_skin = any("skin" in str(names.get(str(value), "")).lower() for value in values)
+    told[0] = Tissue.AIR if has_skin else Tissue.UNSPLIT
+    return np.array(told, dtype=np.uint8)
 
 
 def with_rule_based_structures(case: LabelVolume, *, is_ct: bool, seed: int) -> LabelVolume | None:
@@ -110,7 +141,7 @@ def with_rule_based_structures(case: LabelVolume, *, is_ct: bool, seed: int) -> 
         return None
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(case.image, 0.8)
-    labels = np.zeros(case.labels.shape, dtype=np.uint8)
+    labels = np.zeros(case.labels.shape, dtype=np.uint16)
     number = 0
     if is_ct:
         bone = ndimage.binary_closing(case.image > BONE_HU, iterations=1)
@@ -135,7 +166,7 @@ def _filled_slices(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
 
 
 def _add_components(
-    labels: NDArray[np.uint8], mask: NDArray[np.bool_], number: int, *, smallest: int, most: int
+    labels: NDArray[np.uint16], mask: NDArray[np.bool_], number: int, *, smallest: int, most: int
 ) -> int:
     """Write the largest components of `mask` into the canvas `labels`; returns the last number used."""
     parts, count = ndimage.label(mask)

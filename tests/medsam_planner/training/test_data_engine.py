@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.training.anatomy import LabelVolume, indexed, procedural_anatomy
-from medsam_planner.training.appearance import degrade, paint
+from medsam_planner.training.appearance import degrade
 from medsam_planner.training.batches import Batch, SampleFactory
 from medsam_planner.training.config import DataConfig, TrainingConfig
-from medsam_planner.training.loop import carried_maps
-from medsam_planner.training.sampling import draw_sample
-from medsam_planner.training.simulated_prompts import correction, drifted, grown_box, inner_click, outer_click
-from medsam_planner.training.sources import case_folders, read_case, trained_on, with_rule_based_structures
+from medsam_planner.training.painting import painted, smoothly_finer
+from medsam_planner.training.simulated_prompts import correction, grown_box, inner_click, outer_click
+from medsam_planner.training.sources import (
+    case_folders,
+    map_files,
+    read_case,
+    read_label_map,
+    trained_on,
+    with_rule_based_structures,
+)
+from medsam_planner.training.stacks import SLICES, draw_stack
+from medsam_planner.training.targets import Meant, Target, draw_target
+from medsam_planner.training.tissues import Tissue, drawn_intensities, tissue_of
 
 
 @pytest.fixture(scope="module")
@@ -40,126 +48,182 @@ def test_procedural_anatomy_repeats_with_its_seed_and_lists_only_structures_that
         assert np.isin(anatomy.labels, structure).any()
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.8, 1.2)])
-def test_samples_of_a_ball_are_round_and_bright_inside_on_every_plane_and_spacing(spacing):
-    volume = _ball(spacing)
-    rng = np.random.default_rng(0)
-    correlations, proportions = [], []
-    for _ in range(30):
-        sample = draw_sample([volume], rng, 64)
-        assert sample.image.shape == sample.truth.shape == (64, 64)
-        if sample.truth.sum() < 60:
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.9, 0.9), (0.9, 3.0, 0.7)])
+def test_a_ball_of_a_real_case_is_round_bright_and_as_wide_as_it_should_be_on_every_slice(spacing):
+    for seed in range(12):
+        stack = draw_stack([_ball(spacing)], np.ones(1), np.random.default_rng(seed), 48)
+        step_mm = stack.sides_mm / 48
+        for image, truth, step in zip(stack.images, stack.truth, step_mm, strict=True):
+            if truth.sum() < 60 or truth[[0, -1]].any() or truth[:, [0, -1]].any():
+                continue
+            area_mm2 = truth.sum() * step**2
+            assert area_mm2 <= np.pi * (12 + max(spacing) / 2) ** 2
+            inside, outside = image[truth], image[~truth]
+            assert abs(np.median(inside) - np.median(outside)) > 2 * min(inside.std(), outside.std())
+
+
+def test_slices_of_a_ball_shrink_as_the_ball_does():
+    """A ball of 12 mm drawn without a warp: r² = 144 − h² on a slice at h from its centre."""
+    ball = _ball((1.0, 1.0, 1.0))
+    found = 0
+    for seed in range(40):
+        stack = draw_stack([ball], np.ones(1), np.random.default_rng(seed), 48)
+        if stack.truth[:, [0, -1]].any() or stack.truth[:, :, [0, -1]].any() or stack.prompt.box is None:
             continue
-        inside, outside = sample.image[sample.truth].mean(), sample.image[~sample.truth].mean()
-        correlations.append(abs(inside - outside) / (sample.image.std() + 1e-6))
-        rows, columns = np.nonzero(sample.truth)
-        touches = rows.min() == 0 or columns.min() == 0 or rows.max() == 63 or columns.max() == 63
-        if not touches:
-            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-            proportions.append(height / width)
-    assert np.median(correlations) > 1.0
-    # A few slices are cut short on purpose.
-    assert 0.9 < np.median(proportions) < 1.1
+        area = stack.truth.sum((1, 2)) * (stack.sides_mm / 48) ** 2
+        # h of the prompted slice from its own area; the others follow from their heights, to either side of it.
+        first = np.sqrt(max(144 - area[0] / np.pi, 0))
+        expected = [np.pi * np.maximum(144 - (sign * first + stack.heights_mm) ** 2, 0) for sign in (-1, 1)]
+        assert min(np.abs(area - guess).max() for guess in expected) < 90
+        found += 1
+    assert found >= 5
 
 
-def test_boxes_hold_the_truth_and_clicks_tell_it_from_the_rest(anatomy):
-    rng = np.random.default_rng(1)
-    volume = _ball((1.0, 1.0, 1.0))
-    boxes = 0
-    for _ in range(60):
-        sample = draw_sample([volume, anatomy], rng, 64)
-        prompt = sample.prompt
-        assert not prompt.is_empty()
-        if prompt.points is not None:
-            for (row, column), positive in zip(prompt.points, prompt.labels, strict=True):
-                near = sample.truth[
-                    max(round(row) - 2, 0) : round(row) + 3, max(round(column) - 2, 0) : round(column) + 3
-                ]
-                assert near.any() if positive else not near.all()
-        if prompt.box is not None and prompt.mask is None and sample.truth.any():
-            rows, columns = np.nonzero(sample.truth)
+def test_boxes_hold_the_truth_and_clicks_fall_into_it(anatomy):
+    boxes = clicks = 0
+    for seed in range(40):
+        stack = draw_stack([anatomy], np.ones(1), np.random.default_rng(seed), 48)
+        if stack.prompt.box is not None:
             boxes += 1
-            slack = 0.12 * max(np.ptp(rows), np.ptp(columns)) + 4
-            assert prompt.box[0] - slack <= rows.min() and rows.max() <= prompt.box[2] + slack
-            assert prompt.box[1] - slack <= columns.min() and columns.max() <= prompt.box[3] + slack
-    assert boxes > 10
-
-
-def test_a_mask_comes_with_the_image_it_was_drawn_on_painted_like_the_slice_itself():
-    rng = np.random.default_rng(8)
-    labels = np.zeros((40, 48, 48), dtype=np.uint8)
-    labels[:, 14:34, 14:34] = 1  # a column: every slice across it looks alike
-    column = indexed(LabelVolume("column", labels, (1.0, 1.0, 1.0), ((1,),)))
-    samples = [draw_sample([column], rng, 32) for _ in range(120)]
-    with_mask = [sample for sample in samples if sample.prompt.mask is not None]
-    shown = [sample for sample in with_mask if sample.prompt.example is not None and sample.truth.any()]
-    assert 0.6 < sum(sample.prompt.example is not None for sample in with_mask) / len(with_mask) < 1.0
-    assert all(sample.prompt.example is None for sample in samples if sample.prompt.mask is None)
-    alike = [np.corrcoef(sample.image.ravel(), sample.prompt.example.ravel())[0, 1] for sample in shown]
-    assert np.median(alike) > 0.5
-
-
-def test_first_steps_are_drawn_at_the_coarse_size(tmp_path):
-    config = TrainingConfig(
-        out=tmp_path,
-        batch=2,
-        size=64,
-        coarse_size=32,
-        coarse_steps=3,
-        data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36),
-    )
-    factory = SampleFactory(config)
-    assert factory.batch(2).truth.shape == (2, 32, 32)
-    assert factory.batch(3).truth.shape == (2, 64, 64)
-
-
-def test_structures_that_end_give_empty_slices_under_a_mask_prompt():
-    rng = np.random.default_rng(2)
-    empty = [s for s in (draw_sample([_ball((2.0, 1.0, 1.0))], rng, 32) for _ in range(150)) if not s.truth.any()]
-    assert empty
-    assert all(sample.prompt.mask is not None for sample in empty)
-
-
-def test_a_field_smaller_than_the_structure_counts_what_it_misses():
-    rng = np.random.default_rng(5)
-    cut = 0
-    for _ in range(80):
-        sample = draw_sample([_ball((1.0, 1.0, 1.0))], rng, 48)
-        inner = sample.truth.copy()
-        inner[1:-1, 1:-1] = False
-        if inner.any():
-            cut += sample.outside_px > 20
+            occupied = np.argwhere(stack.truth[0])
+            size = (occupied.max(0) - occupied.min(0) + 1).max()
+            assert np.all(stack.prompt.box[:2] <= occupied.min(0) + 0.1 * size + 1)
+            assert np.all(stack.prompt.box[2:] >= occupied.max(0) - 0.1 * size - 1)
         else:
-            # Rounding to whole pixels of the slice is all that may be missing.
-            assert sample.outside_px < 0.1 * sample.truth.sum() + 10
-    assert cut > 0
+            clicks += 1
+            row, column = stack.prompt.points[0].astype(int)
+            assert stack.truth[0, row, column]
+            assert stack.prompt.labels[0]
+    assert boxes > 10 and clicks > 5
 
 
-def test_batches_depend_on_seed_and_index_alone(tmp_path):
-    config = TrainingConfig(
-        out=tmp_path, batch=3, size=32, data=DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36)
-    )
-    one, other = SampleFactory(config), SampleFactory(config)
-    other.batch(0)
-    first, second = one.batch(4), other.batch(4)
-    for name in ("images", "prompts", "truth", "outside_px"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    assert first.images.shape == (3, 3, 32, 32)
-    assert first.prompts.shape == (3, 9, 32, 32)
+def test_some_stacks_run_over_the_end_of_a_structure_and_the_prompted_slice_never_is_empty(anatomy):
+    stacks = [draw_stack([anatomy], np.ones(1), np.random.default_rng(seed), 32) for seed in range(60)]
+    assert all(stack.truth[0].sum() >= 16 for stack in stacks)
+    assert sum(not stack.truth[1:].any(axis=(1, 2)).all() for stack in stacks) > 10
+
+
+def test_a_crop_smaller_than_the_structure_counts_what_it_misses():
+    ball = _ball((1.0, 1.0, 1.0))
+    missed = [draw_stack([ball], np.ones(1), np.random.default_rng(seed), 32) for seed in range(80)]
+    small = [stack for stack in missed if stack.sides_mm[0] < 24 and stack.truth[0].mean() > 0.7]
+    assert small
+    for stack in small:
+        area_mm2 = (stack.truth[0].sum() + stack.outside_px[0]) * (stack.sides_mm[0] / 32) ** 2
+        assert area_mm2 <= 1.1 * np.pi * 12**2
+
+
+# -- targets ----------------------------------------------------------------------------------------------------------
+
+
+def _disc_stack() -> tuple[np.ndarray, np.ndarray]:
+    """One slice of 60 × 60 pixels of 1 mm with a disc of radius 15 around (30, 30), and where its pixels lie."""
+    rows, columns = np.mgrid[:60, :60].astype(np.float32)
+    labels = ((rows - 30) ** 2 + (columns - 30) ** 2 <= 15**2).astype(np.uint16)
+    return labels[None], np.stack([np.zeros_like(rows), rows, columns], axis=-1)[None]
+
+
+@pytest.mark.parametrize(
+    ("meant", "inner_mm", "outer_mm"),
+    [(Meant.SHELL, 15, 19), (Meant.WALL, 11, 15), (Meant.LUMEN, 0, 11), (Meant.LABELS, 0, 15)],
+)
+def test_a_wall_a_shell_and_a_lumen_have_the_area_of_their_ring(meant, inner_mm, outer_mm):
+    labels, points = _disc_stack()
+    target = Target(meant, (1,), np.array([0.0, 30.0, 30.0]), 20.0, thickness_mm=4.0)
+    painted_labels, mask = target.applied(labels, points, 1.0, fresh=2)
+    assert mask.sum() == pytest.approx(np.pi * (outer_mm**2 - inner_mm**2), rel=0.12)
+    assert (painted_labels == 2).any() == (meant is not Meant.LABELS)
+    assert set(np.unique(painted_labels)) <= {0, 1, 2}
+
+
+def test_what_a_ring_encloses_belongs_to_it_when_it_is_meant_filled():
+    labels, points = _disc_stack()
+    labels[0, 25:36, 25:36] = 0
+    _, mask = Target(Meant.FILLED, (1,), np.zeros(3), 20.0).applied(labels, points, 1.0, fresh=2)
+    assert mask.sum() == pytest.approx(np.pi * 15**2, rel=0.02)
+
+
+def test_a_lesion_lies_around_its_centre_and_a_painted_one_keeps_to_its_organ(anatomy):
+    found = 0
+    for seed in range(400):
+        target = draw_target(anatomy, np.random.default_rng(seed))
+        if target is None or target.meant is not Meant.LESION:
+            continue
+        found += 1
+        body = target.bodies[0]
+        assert body.holds(target.centre_mm[None].astype(np.float32)).all()
+        assert not body.holds((target.centre_mm + 3 * target.reach_mm)[None].astype(np.float32)).any()
+    assert found > 10
+
+
+# -- contrast ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "tissue"),
+    [
+        ("Rib8", Tissue.BONE),
+        ("left lateral ventricle", Tissue.FLUID),
+        ("aorta", Tissue.VESSEL),
+        ("muscle psoas major left", Tissue.MUSCLE),
+        ("lung right upper lobe", Tissue.LUNG),
+        ("left kidney", Tissue.ORGAN),
+        ("L4-L3-IntervertebralDisc", Tissue.CARTILAGE),
+        ("other soft tissue (inside skin)", Tissue.UNSPLIT),
+        ("", Tissue.UNKNOWN),
+    ],
+)
+def test_a_name_tells_the_tissue(name, tissue):
+    assert tissue_of(name) is tissue
+
+
+def test_in_hounsfield_units_air_lies_below_fat_below_muscle_below_bone():
+    tissues = np.array([Tissue.AIR, Tissue.FAT, Tissue.MUSCLE, Tissue.BONE], dtype=np.uint8)
+    drawn = [drawn_intensities(tissues, np.random.default_rng(seed)) for seed in range(60)]
+    ct = [values for values in drawn if values.min() < -500]
+    assert len(ct) > 10
+    assert all(np.all(np.diff(values) > 0) for values in ct)
+
+
+def test_labels_that_are_alike_are_painted_alike():
+    labels = np.zeros((1, 40, 40), dtype=np.uint16)
+    labels[0, 5:15, 5:35], labels[0, 25:35, 5:35] = 1, 2
+    tissues = np.full(3, Tissue.ORGAN, dtype=np.uint8)
+    for seed in range(10):
+        image = painted(labels, tissues, np.random.default_rng(seed), pixel_mm=1.0, alike=((1, 2),))[0]
+        spread = np.ptp(image) + 1e-6
+        assert abs(image[labels[0] == 1].mean() - image[labels[0] == 2].mean()) < 0.35 * spread
 
 
 def test_painting_and_degrading_repeat_with_their_seed_and_leave_their_input_alone():
-    shares = np.zeros((2, 2, 32, 32), dtype=np.float32)
-    shares[0, :, :16], shares[1, :, 16:] = 1, 1
-    before = shares.copy()
-    images = [paint(shares, np.random.default_rng(9)) for _ in range(2)]
+    labels = np.zeros((2, 32, 32), dtype=np.uint16)
+    labels[:, 8:20, 10:25] = 1
+    before, tissues = labels.copy(), np.zeros(2, dtype=np.uint8)
+    images = [painted(labels, tissues, np.random.default_rng(9), pixel_mm=1.0) for _ in range(2)]
     np.testing.assert_array_equal(images[0], images[1])
-    np.testing.assert_array_equal(shares, before)
+    np.testing.assert_array_equal(labels, before)
     image = images[0].copy()
-    degraded = [degrade(image, np.random.default_rng(4), strength=1.0, native_px=2.0) for _ in range(2)]
+    degraded = [degrade(images[0], np.random.default_rng(4), strength=1.0, native_px=1.0) for _ in range(2)]
     np.testing.assert_array_equal(degraded[0], degraded[1])
     np.testing.assert_array_equal(image, images[0])
     assert np.all(np.isfinite(degraded[0]))
+
+
+def test_interpolated_labels_keep_the_shape_and_area_of_a_disc():
+    labels, _ = _disc_stack()
+    finer = smoothly_finer(labels[:, ::3, ::3], 120)
+    assert (finer[0] == 1).mean() == pytest.approx(np.pi * 15**2 / 3600, rel=0.1)
+
+
+def test_batches_depend_on_seed_and_index_alone_and_begin_at_the_coarse_size(tmp_path):
+    data = DataConfig(procedural_pool=1, procedural_side=36)
+    config = TrainingConfig(out=tmp_path, batch=2, size=64, coarse_size=32, coarse_steps=2, data=data)
+    first, again = SampleFactory(config), SampleFactory(config)
+    again.batch(0)
+    for name in Batch.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(first.batch(1), name), getattr(again.batch(1), name))
+    assert first.batch(1).truth.shape == (2, SLICES, 32, 32)
+    assert first.batch(2).images.shape == (2, SLICES, 3, 64, 64)
 
 
 # -- simulated prompts ------------------------------------------------------------------------------------------------
@@ -200,19 +264,6 @@ def test_boxes_grow_by_at_most_five_in_256_of_the_slice_or_a_share_of_the_struct
         assert np.all(box[0] >= low - 0.16 * 80 - 2)
         assert np.all(box[1] <= high + 0.16 * 80 + 2)
         assert np.all(box[0] <= low + 5)
-
-
-def test_a_drifted_mask_stays_a_probability_over_nearly_the_same_place():
-    mask = np.zeros((48, 48), dtype=np.float32)
-    mask[14:34, 10:38] = 1
-    overlaps = []
-    for seed in range(30):
-        soft = drifted(mask, np.random.default_rng(seed), native_px=1.0)
-        assert soft.min() >= 0 and soft.max() <= 1
-        both = ((soft > 0.5) & (mask > 0)).sum()
-        overlaps.append(2 * both / ((soft > 0.5).sum() + mask.sum()))
-    assert np.mean(overlaps) > 0.8
-    assert min(overlaps) < 0.97
 
 
 # -- sources ----------------------------------------------------------------------------------------------------------
@@ -264,62 +315,21 @@ def test_an_absent_folder_of_cases_is_refused_by_name(tmp_path):
         case_folders(tmp_path / "no_such", exclude=())
 
 
-def test_layers_of_one_tissue_are_painted_alike():
-    shares = np.zeros((3, 1, 30, 30), dtype=np.float32)
-    for layer in range(3):
-        shares[layer, :, 10 * layer : 10 * layer + 10] = 1
-    apart, alike = [], []
-    for seed in range(40):
-        for tissues, found in (((), apart), (((0, 2),), alike)):
-            image = paint(shares, np.random.default_rng(seed), tissues)[0]
-            found.append(abs(image[:10].mean() - image[20:].mean()))
-    assert np.median(alike) < 0.05 < np.median(apart)
+def test_label_maps_keep_labels_above_255_and_their_tissues(tmp_path):
+    import nibabel
 
-
-def test_the_slice_a_walk_comes_to_lies_in_the_same_field():
-    rng = np.random.default_rng(3)
-    labels = np.zeros((40, 48, 48), dtype=np.uint8)
-    labels[:, 14:34, 14:34] = 1  # every slice across the column looks alike
-    column = indexed(LabelVolume("column", labels, (1.0, 1.0, 1.0), ((1,),)))
-    samples = [sample for sample in (draw_sample([column], rng, 32) for _ in range(80)) if sample.onward is not None]
-    same = [np.array_equal(sample.truth, sample.onward.truth) for sample in samples if sample.truth.any()]
-    assert np.mean(same) > 0.5
-    alike = [np.corrcoef(s.image.ravel(), s.onward.image.ravel())[0, 1] for s in samples if s.truth.any()]
-    assert np.median(alike) > 0.5
-
-
-def test_walks_come_over_the_end_of_structures():
-    rng = np.random.default_rng(4)
-    samples = [draw_sample([_ball((1.0, 1.0, 1.0))], rng, 32) for _ in range(120)]
-    ended = [s for s in samples if s.onward is not None and s.truth.any() and not s.onward.truth.any()]
-    assert 3 < len(ended) < 60
-
-
-def _walking_batch(out: Path, *, size: int, share: float) -> Batch:
-    data = DataConfig(procedural_pool=1, procedural_refresh=50, procedural_side=36)
-    return SampleFactory(TrainingConfig(out=out, batch=size, size=32, walk_share=share, data=data)).batch(0)
-
-
-def test_a_batch_walks_on_from_its_share_of_samples(tmp_path):
-    batch = _walking_batch(tmp_path, size=6, share=0.5)
-    assert len(batch.walked) <= 3
-    count = len(batch.walked)
-    assert batch.onward_images.shape == (count, 3, 32, 32)
-    assert batch.onward_truth.shape == (count, 32, 32)
-    assert batch.onward_outside_px.shape == (count,)
-    answers = np.where(batch.truth, 5.0, -5.0).astype(np.float32)
-    maps = carried_maps(batch, answers, np.random.default_rng(0))
-    for layer, index in enumerate(batch.walked):
-        np.testing.assert_array_equal(maps[layer, 4] > 0.5, batch.truth[index])
-        assert maps[layer, 8].min() > 0
-
-
-def test_a_hopeless_answer_is_not_carried_but_the_truth(tmp_path):
-    batch = _walking_batch(tmp_path, size=4, share=1.0)
-    wrong = np.where(batch.truth, -5.0, 5.0).astype(np.float32)
-    maps = carried_maps(batch, wrong, np.random.default_rng(0))
-    for layer, index in enumerate(batch.walked):
-        np.testing.assert_array_equal(maps[layer, 4] > 0.5, batch.truth[index])
+    (tmp_path / "label_maps").mkdir()
+    labels = np.zeros((20, 20, 20), dtype=np.int16)
+    for number in range(300):
+        labels.ravel()[8 * number : 8 * number + 8] = 700 + number
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "label_maps/body.nii.gz")
+    names = {str(700 + number): "Rib8" for number in range(300)} | {"999": "skin"}
+    (tmp_path / "label_maps/body.json").write_text(json.dumps({"labels": names}))
+    volume = read_label_map(tmp_path / "label_maps/body.nii.gz", smallest_voxels=8)
+    assert len(volume.structures) == 300
+    assert np.unique(volume.labels).size == 301
+    assert volume.tissue[1] == Tissue.BONE and volume.tissue[0] == Tissue.AIR
+    assert map_files(DataConfig(root=tmp_path, held_out=("bod*",))) == []
 
 
 def test_twins_across_a_gap_and_bones_of_a_volume_share_their_tissue():

@@ -1,0 +1,112 @@
+"""An interaction asks slices in turn; what an answer sees is what was answered before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork, SliceMemory
+from medsam_planner.training.batches import Batch, SampleFactory
+from medsam_planner.training.config import DataConfig, TrainingConfig
+from medsam_planner.training.interactions import Interaction, Step, interact
+from medsam_planner.training.losses import answer_losses, intersection_over_union, prompt_loss
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory) -> Batch:
+    data = DataConfig(procedural_pool=1, procedural_side=36)
+    return SampleFactory(TrainingConfig(out=tmp_path_factory.mktemp("x"), batch=3, size=32, data=data)).batch(0)
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    torch.manual_seed(0)
+    return MemoryNetwork(MemoryArchitecture(size=32, decoder_widths=(8, 8, 16, 16)))
+
+
+def _interaction(network: MemoryNetwork, batch: Batch) -> Interaction:
+    return Interaction(network, batch, torch.device("cpu"), np.random.default_rng(0), low_precision=False)
+
+
+def test_an_interaction_has_a_loss_with_a_gradient_for_every_weight(network, batch):
+    scripts = [
+        interact(network, batch, torch.device("cpu"), np.random.default_rng(n), low_precision=False) for n in range(4)
+    ]
+    sum(loss for loss, _ in scripts).backward()
+    without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert {"loss", "iou_first", "iou_propagated"} <= set(scripts[0][1])
+
+
+def test_a_correction_adds_a_click_where_the_answer_is_wrong(network, batch):
+    interaction = _interaction(network.eval(), batch)
+    interaction.ask(Step.FIRST, 0)
+    before = interaction._maps[0].copy()
+    answers = interaction._answers[0].numpy() > 0
+    interaction.ask(Step.CORRECTED, 0)
+    for number in range(3):
+        added = (interaction._maps[0][number, 2:4] - before[number, 2:4]).max(axis=(1, 2))
+        if not np.array_equal(answers[number], batch.truth[number, 0]):
+            assert added.max() > 0.3
+
+
+def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(network, batch):
+    interaction = _interaction(network.eval(), batch)
+    interaction.ask(Step.FIRST, 0)
+    assert interaction._read(0) is None
+    memory = interaction._read(1)
+    assert memory is not None
+    assert memory.keys.shape[2] == (32 // 8) ** 2
+    away = np.abs(batch.heights_mm[:, 0] - batch.heights_mm[:, 1]) / batch.sides_mm[:, 1]
+    np.testing.assert_allclose(memory.distance[:, 0].numpy(), away, rtol=1e-5)
+
+
+def test_tokens_of_an_equal_crop_lie_where_they_lie_on_their_own_slice(network, batch):
+    interaction = _interaction(network.eval(), batch)
+    interaction.ask(Step.FIRST, 0)
+    positions = interaction._read(1).positions.numpy()
+    same = np.flatnonzero(batch.sides_mm[:, 0] == batch.sides_mm[:, 1])
+    for number in same:
+        np.testing.assert_allclose(positions[number, 0], [0.125, 0.125], atol=1e-5)
+        np.testing.assert_allclose(positions[number, -1], [0.875, 0.875], atol=1e-5)
+
+
+def test_nearer_tokens_are_read_more_than_farther_ones_of_the_same_look():
+    """Two tokens of equal keys, one at the asked place and one at the other end: the value of the near one is read."""
+    torch.manual_seed(1)
+    reader = MemoryNetwork(MemoryArchitecture(size=32)).decoder.memory_reader
+    torch.nn.init.eye_(reader.out.weight[:, :, 0, 0])
+    values = torch.zeros(1, 4, 2, 32)
+    values[:, :, 1] = 1.0
+    positions = torch.tensor([[[0.125, 0.125], [0.875, 0.875]]])
+    memory = SliceMemory(torch.zeros(1, 4, 2, 32), values, positions, torch.zeros(1, 2))
+    read = reader(torch.zeros(1, 96, 4, 4), memory)[0]
+    local = read[64:96]  # of the third head, which looks nearby
+    assert float(local[:, -1, -1].detach().mean()) > 0.4
+    assert float(local[:, 0, 0].detach().mean()) < 0.05
+
+
+def test_the_best_of_several_answers_counts_where_a_prompt_is_ambiguous():
+    truth = torch.zeros(1, 16, 16, dtype=torch.bool)
+    truth[:, 4:12, 4:12] = True
+    right = torch.where(truth, 8.0, -8.0)
+    logits = torch.stack([-right, right, -right], dim=1)
+    quality, outside = torch.zeros(1, 3), torch.zeros(1)
+    plain, iou = prompt_loss(logits, quality, truth, outside, torch.tensor([False]))
+    ambiguous, _ = prompt_loss(logits, quality, truth, outside, torch.tensor([True]))
+    assert iou[0].tolist() == pytest.approx([0.0, 1.0, 0.0])
+    assert float(ambiguous) < 0.6 * float(plain)
+
+
+def test_the_iou_counts_what_lies_beyond_the_crop_as_missed():
+    truth = torch.ones(1, 8, 8, dtype=torch.bool)
+    logits = torch.ones(1, 1, 8, 8)
+    assert float(intersection_over_union(logits, truth, torch.tensor([64.0]))) == pytest.approx(0.5)
+
+
+def test_a_claim_on_an_empty_slice_costs_more_the_larger_it_is():
+    truth = torch.zeros(1, 32, 32, dtype=torch.bool)
+    small, large = torch.full((1, 1, 32, 32), -8.0), torch.full((1, 1, 32, 32), -8.0)
+    small[..., :4, :4], large[..., :16, :16] = 8.0, 8.0
+    assert float(answer_losses(large, truth)) > float(answer_losses(small, truth)) > 0
