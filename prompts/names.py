@@ -7,14 +7,22 @@ from collections.abc import Iterable
 
 from prompts.errors import PromptError
 
-__all__ = ["RESULT_NAMES", "require_different", "require_name"]
+__all__ = ["RESULT_NAMES", "name_key", "require_different", "require_name"]
 
 _LONGEST = 64
 """Characters; what a DICOM segment label holds (value representation LO)."""
 _LONGEST_BYTES = 240
 """In UTF-8; file systems hold 255, and a file adds its ending."""
 _DEVICES = frozenset(
-    {"con", "prn", "aux", "nul", "conin$", "conout$", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")}
+    {
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"),
+    }
 )
 """Windows opens a device under these names, with any ending."""
 RESULT_NAMES = frozenset(
@@ -55,7 +63,7 @@ def require_name(structure: str) -> str:
             f"Expected a structure's name of at most {_LONGEST_BYTES} bytes in UTF-8, since files are named after it, "
             f"got {len(structure.encode())} bytes: {structure!r}. Shorten it."
         )
-    key = _key(structure)
+    key = name_key(structure)
     if key in RESULT_NAMES or key.split(".")[0].rstrip() in _DEVICES:
         taken = "files of every run are called so" if key in RESULT_NAMES else "Windows keeps it for a device"
         raise PromptError(f"Expected a structure's name that is free, got {structure!r}: {taken}. Choose another one.")
@@ -72,7 +80,7 @@ def require_different(structures: Iterable[str]) -> None:
     """
     seen: dict[str, str] = {}
     for structure in structures:
-        other = seen.setdefault(_key(structure), structure)
+        other = seen.setdefault(name_key(structure), structure)
         if other != structure:
             raise PromptError(
                 f"Expected structures whose names differ by more than capitals or the form of an accent, got {other!r} "
@@ -80,5 +88,6 @@ def require_different(structures: Iterable[str]) -> None:
             )
 
 
-def _key(structure: str) -> str:
+def name_key(structure: str) -> str:
+    """What a name is to a disk that knows neither capitals nor forms of accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", structure).casefold())

@@ -6,6 +6,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from medsam_planner.geometry import axis_letters, spacing_mm
+from medsam_planner.io.files import write_whole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
@@ -40,13 +41,7 @@ def write_report(report: PlanReport, path: FilePath | str, progress: Progress | 
     Path
         The file written. The same report gives the same bytes.
     """
-    destination = FilePath(path)
-    text = render_html(report, progress)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(destination.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(destination)
-    return destination
+    return write_whole(path, render_html(report, progress))
 
 
 def render_html(report: PlanReport, progress: Progress | None = None) -> str:

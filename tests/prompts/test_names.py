@@ -8,7 +8,9 @@ from prompts import PromptError, PromptFile, PromptLog
 from prompts.names import require_different, require_name
 
 
-@pytest.mark.parametrize("name", ["left kidney", "Leber (Segment 4)", "肝臓", "état", "v1.2", "-x", "console", "com", "Mask"])
+@pytest.mark.parametrize(
+    "name", ["left kidney", "Leber (Segment 4)", "肝臓", "état", "v1.2", "-x", "console", "com", "Mask"]
+)
 def test_ordinary_names_are_taken(name):
     assert require_name(name) == name
 
@@ -28,7 +30,9 @@ def test_names_that_windows_keeps_for_devices_are_refused(name):
         PromptLog(name)
 
 
-@pytest.mark.parametrize("name", ["", " a", "a ", ".", "..", ".a", "a.", "a/b", "a\\b", "a:b", "a\nb", "a\u200bb", "x" * 65])
+@pytest.mark.parametrize(
+    "name", ["", " a", "a ", ".", "..", ".a", "a.", "a/b", "a\\b", "a:b", "a\nb", "a\u200bb", "x" * 65]
+)
 def test_names_that_no_file_can_have_are_refused(name):
     with pytest.raises(PromptError, match="can also name a file"):
         PromptLog(name)
