@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from functools import cache
 from importlib.metadata import entry_points, version
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from medsam_planner.cli import (
     calibrate,
@@ -28,7 +31,26 @@ __all__ = ["app", "run"]
 
 _COMMAND_GROUP = "medsam_planner.commands"
 
+_NOBODY_READS = 141
+"""As a shell says it of a process that ended with SIGPIPE."""
+
+
+class _Commands(TyperGroup):
+    """Commands whose interruption is told; typer would end without a word, and with 1 when a reader has gone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(_said("Interrupted.", 130)) from None
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes once more when it ends)
+            raise typer.Exit(_NOBODY_READS) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="medsam-planner",
     help="Few-click segmentation of CT and MR with honest uncertainty, and safe trajectory plans. Research use only.",
     no_args_is_help=True,
@@ -66,20 +88,54 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    _add_commands_of_upper_layers()
     try:
+        _add_commands_of_upper_layers()
         app(arguments)
+        code = 0
     except MedsamPlannerError as error:
         if os.environ.get("MEDSAM_PLANNER_TRACEBACK"):
             raise
-        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
-        return 2
+        return _said(f"Error: {error}", 2)
     except SystemExit as leaving:  # typer leaves this way, also after a wrong option
-        return leaving.code if isinstance(leaving.code, int) else 0
+        code = leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return 130
-    return 0
+        return _said("Interrupted.", 130)
+    except Exception as error:
+        if os.environ.get("MEDSAM_PLANNER_TRACEBACK"):
+            raise
+        return _fault(error)
+    return _flushed(code)
+
+
+def _fault(error: Exception) -> int:
+    """What is nobody's mistake but the program's."""
+    from medsam_planner.io.fault_log import in_one_line, log_fault
+
+    told = f"Unexpected error: {in_one_line(error)}. This is a fault of the program"
+    log = log_fault(error)
+    if log is not None:
+        return _said(f"{told}; its log lies in {log}", 3)
+    import traceback
+
+    return _said(f"{told}, and no place for a log could be written:\n{''.join(traceback.format_exception(error))}", 3)
+
+
+def _flushed(code: int) -> int:
+    """What was printed must have arrived, or the exit code is not the whole answer."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes once more when it ends)
+        if isinstance(error, BrokenPipeError):
+            return _NOBODY_READS
+        return _said(f"Error: standard output cannot be written: {error.strerror}. Results in files are whole.", 2)
+    return code
+
+
+def _said(text: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # standard error may be full or closed, too
+        typer.secho(text, err=True, fg=typer.colors.RED)
+    return code
 
 
 @cache

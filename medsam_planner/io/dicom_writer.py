@@ -67,11 +67,16 @@ def write_ct_series(
     target = Path(folder)
     paths = []
     for k, dataset in enumerate(ct_slice_datasets(volume_hu, text, seed=seed)):
-        path = target / f"slice_{k:04d}.dcm"
+        path = target / slice_name(k)
         with whole_file(path) as stream:
             dataset.save_as(stream, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def slice_name(k: int) -> str:
+    """What the file of a slice is called."""
+    return f"slice_{k:04d}.dcm"
 
 
 def ct_slice_datasets(volume_hu: highdicom.Volume, text: SeriesText, *, seed: int = 0) -> list[pydicom.Dataset]:
