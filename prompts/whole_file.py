@@ -17,10 +17,11 @@ from typing import BinaryIO
 
 from prompts.errors import OutputError
 
-__all__ = ["is_partial", "whole_file", "write_whole"]
+__all__ = ["NO_ROOM", "is_partial", "whole_file", "write_whole"]
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""What systems call a full disk, a full share and a file that may not grow."""
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -91,7 +92,7 @@ def _require_replaceable(target: Path) -> None:
 
 def _told(target: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return (
             f"Expected room to write {target}, got: {reason}. What was written before it is whole. "
             "Free some space, or name a folder on another disk."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points, version
 from typing import Any
@@ -26,6 +27,7 @@ from medsam_planner.cli import (
     weights,
 )
 from medsam_planner.errors import MedsamPlannerError
+from prompts.whole_file import NO_ROOM
 
 __all__ = ["app", "run"]
 
@@ -35,18 +37,30 @@ _NOBODY_READS = 141
 """As a shell says it of a process that ended with SIGPIPE."""
 
 
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say an interruption; typer would end without a word, and with 1 when the reader of a pipe has gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(_said("Interrupted.", 130)) from None
+    except BrokenPipeError:
+        _print_no_more()
+        raise typer.Exit(_NOBODY_READS) from None
+
+
 class _Commands(TyperGroup):
-    """Commands whose interruption is told; typer would end without a word, and with 1 when a reader has gone."""
+    """All commands."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line; ``--version`` and ``--help`` print already."""
+        with _told():
+            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
-        try:
+        with _told():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(_said("Interrupted.", 130)) from None
-        except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes once more when it ends)
-            raise typer.Exit(_NOBODY_READS) from None
 
 
 app = typer.Typer(
@@ -101,6 +115,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _said("Interrupted.", 130)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return _no_room(error)
         if os.environ.get("MEDSAM_PLANNER_TRACEBACK"):
             raise
         return _fault(error)
@@ -125,11 +141,26 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes once more when it ends)
         if isinstance(error, BrokenPipeError):
+            _print_no_more()
             return _NOBODY_READS
-        return _said(f"Error: standard output cannot be written: {error.strerror}. Results in files are whole.", 2)
+        return _no_room(error)
     return code
+
+
+def _no_room(error: OSError) -> int:
+    """A full disk under what is printed or under temporary files; results have an error of their own."""
+    _print_no_more()
+    where = f" for {error.filename}" if error.filename else " for what is printed or for temporary files"
+    return _said(
+        f"Error: no room is left{where}: {error.strerror}. Free some space. Result files that exist are whole.", 2
+    )
+
+
+def _print_no_more() -> None:
+    """Python flushes once more when it ends, and would end with a code of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _said(text: str, code: int) -> int:
