@@ -11,8 +11,6 @@ from medsam_planner.io.intensity import volume_modality
 __all__ = ["body_mask"]
 
 _AIR_BELOW_HU = -300.0
-_SHARE_OF_OTSU = 0.5
-"""Otsu's threshold of an MR lies between dark and bright tissue; air is well below it."""
 
 
 def body_mask(study: highdicom.Volume) -> NDArray[np.bool_]:
@@ -28,7 +26,8 @@ def body_mask(study: highdicom.Volume) -> NDArray[np.bool_]:
     if not high > low:
         return np.ones(values.shape, dtype=bool)
     is_ct = volume_modality(study) == "CT"
-    threshold = _AIR_BELOW_HU if is_ct else low + _SHARE_OF_OTSU * (float(threshold_otsu(values)) - low)
+    # In an MR dark tissue may lie below Otsu's threshold, but not around the bright: it is filled in again.
+    threshold = _AIR_BELOW_HU if is_ct else float(threshold_otsu(values))
     dense = values > threshold
     parts, count = ndimage.label(ndimage.binary_opening(dense, iterations=2))
     if count == 0:

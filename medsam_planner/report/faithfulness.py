@@ -60,7 +60,7 @@ def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
 def saliency_warning(figures: Mapping[str, Any]) -> str:
     """What must stand across a saliency map that is not above chance; empty where it is.
 
-    It is above chance when more of the evidence lies on the structure than chance would have there, when it explains more
+    It is above chance when more of the evidence lies on the structure than by chance, when it explains more
     of the answer's change than a map that is the same everywhere, and when both were measured.
     """
     flat = _flat(figures)

@@ -116,7 +116,8 @@ def test_results_do_not_go_into_the_study(tmp_path):
 def test_a_run_killed_in_the_middle_can_be_repeated_into_the_same_folder(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from medsam_planner.io.output_folder import OutputFolder\nfrom prompts.whole_file import whole_file, write_whole\n"
+        "from medsam_planner.io.output_folder import OutputFolder\n"
+        "from prompts.whole_file import whole_file, write_whole\n"
         f"out = OutputFolder(Path({str(tmp_path)!r}), {NAMES!r})\n"
         "write_whole(out / 'mask.nii.gz', 'half a run')\n"
         "with whole_file(out / 'result.json') as stream:\n"
