@@ -66,7 +66,7 @@ def saliency_warning(figures: Mapping[str, Any]) -> str:
     flat = _flat(figures)
     inside, chance = flat.get("overlap.energy_inside"), flat.get("overlap.chance")
     unexplained, of_chance = flat.get("infidelity"), flat.get("infidelity_of_chance")
-    if None in (inside, chance, unexplained, of_chance):
+    if inside is None or chance is None or unexplained is None or of_chance is None:
         return "Saliency not checked"
     is_above = float(inside) > float(chance) and float(unexplained) < float(of_chance)
     return "" if is_above else "Saliency no better than chance"
