@@ -203,3 +203,15 @@ def test_a_plan_beside_its_masks_leaves_them_and_a_new_segmentation_takes_the_pl
     assert not any((out / name).exists() for name in PLAN_NAMES)
     assert (out / "mask.nii.gz").read_bytes() == before
     assert run(["segment", str(place / "ct"), str(out / "prompts.json"), "--out", str(out), "--samples", "0"]) == 2
+
+
+def test_a_calibration_replaces_nothing_but_a_calibration_and_an_evaluation_stays_out_of_its_cases(tmp_path, capsys):
+    mine = tmp_path / "mine.json"
+    mine.write_text('{"kind": "mine"}')
+    (tmp_path / "cases").mkdir()
+    assert run(["calibrate", str(tmp_path / "cases"), "--out", str(mine)]) == 2
+    assert mine.read_text() == '{"kind": "mine"}' and "mine.json" in capsys.readouterr().err
+    for out in ("cases", "cases/out"):
+        arguments = ["evaluate", str(tmp_path / "cases"), "--protocol", "box", "--out", str(tmp_path / out)]
+        assert run(arguments) == 2
+        assert "outside" in capsys.readouterr().err
