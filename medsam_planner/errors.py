@@ -5,6 +5,7 @@
     MedsamPlannerError (Exception)
     ├── PromptError (ValueError)
     ├── GeometryError (ValueError)
+    ├── OutputError (OSError)                results that cannot be written: no room, not allowed, not ours to replace
     ├── EmptyStructureError (ValueError)
     ├── UncertaintyError (ValueError)        samples or probabilities from which no uncertainty can be computed
     │   └── TooFewPatientsError              a confidence that so few calibration patients cannot give
@@ -22,7 +23,7 @@
 
 from __future__ import annotations
 
-from prompts.errors import GeometryError, MedsamPlannerError, PromptError
+from prompts.errors import GeometryError, MedsamPlannerError, OutputError, PromptError
 from xai.errors import EmptyStructureError, SaliencyError, TooFewPatientsError, UncertaintyError, ZeroVarianceError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "MedsamPlannerError",
     "MissingDependencyError",
     "OperationCancelledError",
+    "OutputError",
     "PlanningError",
     "PromptError",
     "SaliencyError",

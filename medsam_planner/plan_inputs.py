@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from medsam_planner.case_masks import CaseMasks, on_grid, surface_of_mask, unkno
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io import load_volume
+from medsam_planner.io.fault_log import attempted
 from medsam_planner.mesh import Surface
 from medsam_planner.pipeline import Segmented
 from medsam_planner.planning.case import PlanCase, StructureTable, TargetTable, read_case
@@ -46,7 +48,7 @@ from prompts import PromptLog
 if TYPE_CHECKING:
     from medsam_planner.why_here import WhyHere
 
-__all__ = ["PlanInputs", "ball_inside_study", "check_case", "inputs_of_case"]
+__all__ = ["PlanInputs", "ball_inside_study", "case_files", "check_case", "check_case_in", "inputs_of_case"]
 
 _SAMPLES_FROM_SPREAD = 16
 
@@ -78,6 +80,8 @@ class PlanInputs:
     """Why each margin is as wide as it is; of the structures of a case file."""
     why_here: Callable[[str, NDArray[np.float64], Progress | None], WhyHere] | None = None
     """Explains the surface of a segmented structure nearest to a position; None where nobody asked for it."""
+    notes: tuple[str, ...] = ()
+    """What the report must do without, and why."""
 
     @property
     def problems(self) -> dict[str, PlanningProblem]:
@@ -99,6 +103,12 @@ def check_case(case_path: Path, prompted: Collection[str]) -> None:
         As :func:`review_segmented_case`.
     """
     case = read_case(case_path)
+    taken = sorted(case.end_names() & set(prompted))
+    if taken:
+        raise ConfigError(
+            f"{case_path}: expected prompted structures with other names than {taken}: so are the masks of entry and "
+            "target called."
+        )
     known = set(prompted)
     for table in case.structures:
         if table.mask is None and table.name not in known:
@@ -109,6 +119,42 @@ def check_case(case_path: Path, prompted: Collection[str]) -> None:
         for place, name in (("target", asked.target.structure), ("entry", asked.entry.structure)):
             if name is not None and name not in ends:
                 raise unknown_end(place, name, ends)
+
+
+def check_case_in(study: StudyVolume, case: PlanCase, prompted: Collection[str]) -> None:
+    """Find the mistakes of a case that only its study shows, before anything is computed on it.
+
+    Raises
+    ------
+    ConfigError, StudyError, PlanningError
+        As :func:`inputs_of_case`, of all that does not come from `prompted` structures.
+    """
+    named = CaseMasks(study, {})
+    for table in case.structures:
+        if table.mask is not None:
+            _structure(table, named, None, case.search.seed)
+        elif table.calibration is not None:
+            read_calibration(table.calibration)
+    for asked in case.asked_tools():
+        if asked.target.structure not in prompted:
+            _targets(asked.target, f"target of {asked.name}", named)
+        if asked.entry.structure not in prompted:
+            entry_region_on_surface(
+                named.entered(asked.entry, f"entry of {asked.name}"),
+                centre_lps_mm=asked.entry.centre_lps_mm,
+                radius_mm=asked.entry.radius_mm,
+            )
+
+
+def case_files(case_path: Path, case: PlanCase) -> list[Path]:
+    """The case file and every file or folder it names."""
+    ends = [end for asked in case.asked_tools() for end in (asked.target, asked.entry)]
+    stated = [
+        None if case.study is None else case.study.path,
+        *(path for table in case.structures for path in (table.mask, table.spread, table.calibration)),
+        *(end.mask for end in ends),
+    ]
+    return [case_path, *(path for path in stated if path is not None)]
 
 
 def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
@@ -171,8 +217,11 @@ def inputs_of_case(
         entered[asked.name] = entry_mask
     shown = {name: result for name, result in results.items() if result.mask.array.any()}
     surfaces = {} if segmented is None else dict(segmented.surfaces)
+    notes: list[str] = []
     for name, mask in named.masks.items():
-        surfaces[name] = surface_of_mask(mask, progress=progress)
+        surface = attempted(notes, f"The surface of '{name}'", partial(surface_of_mask, mask, progress=progress))
+        if surface is not None:
+            surfaces[name] = surface
     first, *others = problems
     return PlanInputs(
         title=case.title,
@@ -189,6 +238,7 @@ def inputs_of_case(
         others={name: problems[name] for name in others},
         min_tool_gap_mm=case.min_tool_gap_mm,
         margin_statements=tuple(statement for _, statement in made),
+        notes=tuple(notes),
     )
 
 

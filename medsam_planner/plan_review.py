@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from medsam_planner.case_masks import skin_mask, surface_of_mask
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.io import load_volume
+from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.files import write_json
+from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.io.plan_sr import save_plan_sr
 from medsam_planner.mesh import Surface
+from medsam_planner.mesh.open3d_mesh import require_open3d
 from medsam_planner.pipeline import Segmented
-from medsam_planner.plan_inputs import PlanInputs, ball_inside_study, check_case, inputs_of_case
+from medsam_planner.plan_inputs import PlanInputs, ball_inside_study, case_files, check_case, inputs_of_case
 from medsam_planner.planning.case import read_case
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.plan_file import plan_document, several_document
@@ -28,7 +33,7 @@ from medsam_planner.planning.structures import Structure
 from medsam_planner.progress import Progress
 from medsam_planner.report import RESEARCH_USE_NOTICE, PlannedTool, PlanReport, write_report
 from medsam_planner.report.model import RISK_NAME
-from medsam_planner.run_folder import open_run_folder, write_json
+from medsam_planner.run_folder import PLAN_NAMES
 from medsam_planner.versions import versions
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.why_here import WhyHere
@@ -56,6 +61,8 @@ class ReviewedPlan:
     report_path: Path
     several: SeveralPlans | None = None
     """All tools together, where there are several."""
+    notes: tuple[str, ...] = ()
+    """What could not be made beside the plan, and why."""
 
     @property
     def feasible(self) -> bool:
@@ -71,17 +78,24 @@ def review_case(case_path: Path, out: Path, *, progress: Progress | None = None)
     ConfigError
         If the case lacks a study or a mask, or anything in it is wrong.
     """
+    require_open3d()
     case = read_case(case_path)
     if case.study is None:
         raise ConfigError(f"{case_path}: study.path is missing; it names the images the plan is shown on.")
-    study = load_volume(
-        case.study.path, series=case.study.series, resample_tilt=case.study.resample_tilt, progress=progress
-    )
-    return review_plan(inputs_of_case(case, study, None, progress=progress), open_run_folder(out), progress=progress)
+    with OutputFolder(out, PLAN_NAMES, inputs=case_files(case_path, case), replaces_all=False) as folder:
+        study = load_volume(
+            case.study.path, series=case.study.series, resample_tilt=case.study.resample_tilt, progress=progress
+        )
+        return review_plan(inputs_of_case(case, study, None, progress=progress), folder, progress=progress)
 
 
 def review_segmented_case(
-    case_path: Path, segmented: Segmented, out: Path, *, why_here: bool = False, progress: Progress | None = None
+    case_path: Path,
+    segmented: Segmented,
+    out: OutputFolder,
+    *,
+    why_here: bool = False,
+    progress: Progress | None = None,
 ) -> ReviewedPlan:
     """Plan a case on structures that were just segmented.
 
@@ -89,7 +103,7 @@ def review_segmented_case(
     ----------
     case_path : Path
     segmented : Segmented
-    out : Path
+    out : OutputFolder
     why_here : bool
         Explain the surface at the tightest place too: some hundred forward passes for each tool.
     progress : Progress, optional
@@ -102,11 +116,15 @@ def review_segmented_case(
     inputs = inputs_of_case(read_case(case_path), segmented.study, segmented, progress=progress)
     if why_here:
         inputs = replace(inputs, why_here=segmented.why_here)
-    return review_plan(inputs, open_run_folder(out), progress=progress)
+    return review_plan(inputs, out, progress=progress)
 
 
-def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None = None) -> ReviewedPlan:
-    """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM."""
+def review_plan(inputs: PlanInputs, folder: OutputFolder | Path, *, progress: Progress | None = None) -> ReviewedPlan:
+    """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM.
+
+    What the plan can do without and could not be made is a note in ``plan.json`` and in what is returned.
+    """
+    notes = list(inputs.notes)
     several = None
     if inputs.others:
         several = search_together(inputs.problems, min_gap_mm=inputs.min_tool_gap_mm, progress=progress)
@@ -118,18 +136,24 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
     truth = _truth(inputs, plans)
     if truth is not None:
         document["true_clearance_mm_by_structure"] = truth
-    explained = _explained(inputs, plans, progress)
     document["title"] = inputs.title
     document["notice"] = RESEARCH_USE_NOTICE
     document["margins_statement"] = margins_statement(inputs.problem.structures, inputs.margin_statements)
     document["margins"] = [statement.as_entry() for statement in inputs.margin_statements]
+    document["why_here"] = {}
+    document["provenance"] = {**inputs.provenance, "versions": versions()}
+    document["notes"] = list(notes)
+    write_json(folder / "plan.json", document)  # before what may fail
+    sr_path = folder / "plan.dcm"
+    sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
+    explained = attempted(notes, "The reasons of the surface", partial(_explained, inputs, plans, progress)) or {}
     document["why_here"] = {
         tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.figures}
         for tool, why in explained.items()
     }
-    document["provenance"] = {**inputs.provenance, "versions": versions()}
-    write_json(folder / "plan.json", document)
-    _write_sr(document, folder / "plan.dcm", inputs.study, plans)
+    risk_surface = None
+    if several is None:
+        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, inputs, progress))
     first, *others = plans
     report = PlanReport(
         title=inputs.title,
@@ -144,7 +168,7 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
         provenance=document["provenance"],
         masks=inputs.masks,
         truth=truth,
-        risk_surface=_risk_surface(inputs, progress) if several is None else None,
+        risk_surface=risk_surface,
         tool_name=first,
         other_tools=tuple(PlannedTool(name, plans[name], inputs.problems[name].tool) for name in others),
         several=several,
@@ -152,7 +176,13 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
         margin_statements=inputs.margin_statements,
     )
     report_path = write_report(report, folder / "report.html", progress)
-    return ReviewedPlan(plans[first], folder, report_path, several)
+    document["notes"] = list(notes)
+    write_json(folder / "plan.json", document)
+    attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, plans))
+    if len(notes) > len(document["notes"]):
+        document["notes"] = list(notes)
+        write_json(folder / "plan.json", document)
+    return ReviewedPlan(plans[first], report_path.parent, report_path, several, tuple(notes))
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:
@@ -202,8 +232,7 @@ def _explained(inputs: PlanInputs, plans: Mapping[str, PlanResult], progress: Pr
 
 
 def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, plans: Mapping[str, PlanResult]) -> None:
-    """The JSON file's twin; a report of an earlier run does not stay beside a plan that has none."""
-    path.unlink(missing_ok=True)
+    """The JSON file's twin."""
     source = study.source
     is_dicom = source is not None and source.format == "dicom" and bool(source.datasets)
     if is_dicom and study.frame_of_reference_uid and any(plan.alternatives for plan in plans.values()):

@@ -17,6 +17,7 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
 from medsam_planner.errors import SaliencyError
+from medsam_planner.io.body import body_mask
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.structure import StructurePasses
 from xai.faithfulness import measure_infidelity, overlap_with_structure
@@ -62,10 +63,11 @@ def explain(
     Returns
     -------
     (K, J, I) float32
-        Scaled to [0, 1] over the whole volume; 0 outside the fields the model looked at.
+        Scaled to [0, 1] over the whole volume; 0 outside the fields the model looked at, and outside the body.
     dict
         ``overlap`` (with its chance level), ``infidelity`` beside ``infidelity_of_chance`` (shares in [0, 1], smaller
-        is better), ``randomisation_rank_correlation`` (near 0 when the map depends on the weights).
+        is better; None where the answer never changed), ``randomisation_rank_correlation`` (near 0 when the map depends
+        on the weights; absent where a map is the same everywhere).
 
     Raises
     ------
@@ -83,6 +85,8 @@ def explain(
             np.moveaxis(saliency, axis, 0)[part.index] = paste(cam, part.crop, shape, 0.0)
             seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
             np.moveaxis(field, axis, 0)[part.index] = seen > 0.5
+        field &= body_mask(segmenter.volume) | mask
+        saliency[~field] = 0.0  # the map is coarse, and spreads into the air when it is enlarged
         if not (saliency > 0).any():
             raise SaliencyError("Grad-CAM found no positive evidence on any slice of the mask: the map would be blank.")
         figures = _faithfulness(segmenter, axis, max(slices, key=lambda part: int(part.frozen.sum())), seed)
@@ -143,10 +147,13 @@ def _faithfulness(segmenter: SliceSegmenter, axis: int, part: ExplainedSlice, se
         lambda weights: cam_of(graph_of(segmenter, axis, part, weights=weights), part.frozen, (side, side)),
         seed=seed,
     )
+    shares = {"infidelity": infidelity.relative[0], "infidelity_of_chance": infidelity.relative_of_chance[0]}
+    compared = {
+        "randomisation_rank_correlation": randomised.rank_correlation[-1],
+        "randomisation_ssim": randomised.ssim[-1],
+    }
     return {
         "slice_index": part.index,
-        "infidelity": float(infidelity.relative[0]),
-        "infidelity_of_chance": float(infidelity.relative_of_chance[0]),
-        "randomisation_rank_correlation": float(randomised.rank_correlation[-1]),
-        "randomisation_ssim": float(randomised.ssim[-1]),
+        **{name: float(value) if np.isfinite(value) else None for name, value in shares.items()},
+        **{name: float(value) for name, value in compared.items() if np.isfinite(value)},
     }

@@ -29,6 +29,7 @@ from medsam_planner.segmentation import MaskSamples, SegmentationResult
 from medsam_planner.versions import versions
 from medsam_planner.volumes import StudyVolume, array_sha256, volume_like
 from prompts import Prompt, PromptLog, validate
+from prompts.names import require_different
 
 if TYPE_CHECKING:
     from medsam_planner.why_here import WhyHere
@@ -99,6 +100,7 @@ class Session:
     def log(self, structure: str = DEFAULT_STRUCTURE) -> PromptLog:
         """The log of one structure, begun when it is asked for."""
         if structure not in self._logs:
+            require_different([*self._logs, structure])
             self._logs[structure] = PromptLog(structure)
         return self._logs[structure]
 
@@ -108,10 +110,11 @@ class Session:
         Raises
         ------
         PromptError
-            If a prompt does not lie in this study.
+            If a prompt does not lie in this study, or another structure has nearly the same name.
         """
         for prompt in log.prompts:
             validate(prompt, self.volume.affine, self.volume.spatial_shape)
+        require_different([*self._logs, log.structure])
         self._logs[log.structure] = log
 
     def add(self, prompt: Prompt, *, structure: str = DEFAULT_STRUCTURE) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prompts.annotator import first_box, next_click
-from prompts.errors import GeometryError, MedsamPlannerError, PromptError
+from prompts.errors import GeometryError, MedsamPlannerError, OutputError, PromptError
 from prompts.file import (
     PromptFile,
     Provenance,
@@ -25,6 +25,7 @@ __all__ = [
     "Entry",
     "GeometryError",
     "MedsamPlannerError",
+    "OutputError",
     "PositionLpsMm",
     "Prompt",
     "PromptError",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
 from prompts.errors import PromptError
@@ -11,6 +10,7 @@ from prompts.json_text import parse_json, plain_json, render_json
 from prompts.record import PromptFile, Provenance
 from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
 from prompts.strict import Node
+from prompts.whole_file import write_whole
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -60,21 +60,11 @@ def write_prompt_file(path: str | os.PathLike[str], prompt_file: PromptFile) -> 
     Raises
     ------
     PromptError
-        If `prompt_file` holds what could not be read back, or the place cannot be written.
+        If `prompt_file` holds what could not be read back.
+    OutputError
+        If the place cannot be written.
     """
-    text = render_prompt_file(prompt_file)
-    file = Path(path)
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    except OSError as error:
-        raise PromptError(f"{file}: expected a place to write the prompts to, got: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, render_prompt_file(prompt_file))
 
 
 def render_prompt_file(prompt_file: PromptFile) -> str:

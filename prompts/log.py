@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from prompts.errors import PromptError
+from prompts.names import require_name
 from prompts.shapes import Box, Click, Prompt, Scribble
 
 __all__ = ["Clear", "Entry", "PromptLog"]
-
-_LONGEST_NAME = 64
-"""What a DICOM segment label holds (value representation LO)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class PromptLog:
     Parameters
     ----------
     structure : str
-        Name of the structure: at most 64 printable characters without path separators; files are named after it.
+        Name of the structure; files are named after it, see :func:`prompts.names.require_name`.
 
     Raises
     ------
@@ -40,7 +38,7 @@ class PromptLog:
     __slots__ = ("_applied", "_entries", "_structure")
 
     def __init__(self, structure: str = "structure") -> None:
-        self._structure = _require_name(structure)
+        self._structure = require_name(structure)
         self._entries: list[Entry] = []
         self._applied = 0
 
@@ -165,19 +163,3 @@ def _require_entry(entry: Entry) -> Entry:
     if not isinstance(entry, Click | Box | Scribble | Clear):
         raise PromptError(f"Expected a Click, Box, Scribble or Clear, got {type(entry).__name__}.")
     return entry
-
-
-def _require_name(structure: str) -> str:
-    if (
-        not isinstance(structure, str)
-        or not 1 <= len(structure) <= _LONGEST_NAME
-        or structure != structure.strip()
-        or not structure.isprintable()
-        or structure.startswith(".")
-        or any(mark in structure for mark in '/\\:*?"<>|')
-    ):
-        raise PromptError(
-            f"Expected a structure's name of 1 to {_LONGEST_NAME} printable characters that can also name a file "
-            f'(no / \\ : * ? " < > |, no space at its ends, no dot in front), got {structure!r}.'
-        )
-    return structure

@@ -9,6 +9,7 @@ from typing import Any
 from prompts.errors import PromptError
 from prompts.json_text import plain_json
 from prompts.log import PromptLog
+from prompts.names import require_different
 
 __all__ = ["PromptFile", "Provenance"]
 
@@ -47,7 +48,7 @@ class PromptFile:
     Raises
     ------
     PromptError
-        If there is no log, or two for one structure.
+        If there is no log, or two for one structure, or names that some file systems take for one.
     """
 
     logs: tuple[PromptLog, ...]
@@ -60,6 +61,7 @@ class PromptFile:
             raise PromptError("Expected the prompts of at least one structure, got none.")
         if len(set(names)) < len(names):
             raise PromptError(f"Expected one log for each structure, got two of the same name among {list(names)}.")
+        require_different(names)
 
     @property
     def structures(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ PROMPTS_NAMES = [
     "Entry",
     "GeometryError",
     "MedsamPlannerError",
+    "OutputError",
     "PositionLpsMm",
     "Prompt",
     "PromptError",

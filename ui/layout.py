@@ -184,7 +184,7 @@ def _segment_tab() -> dict[str, Any]:
         elem_id="sources",
     )
     with gr.Row():
-        saliency = gr.Checkbox(label="Saliency", value=True, min_width=100, elem_id="saliency")
+        saliency = gr.Checkbox(label="Saliency", value=False, min_width=100, elem_id="saliency")
         triplanar = gr.Checkbox(label="Along all three planes", value=False, min_width=160, elem_id="triplanar")
     with gr.Row():
         run = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.errors import PlanningError
+from medsam_planner.io.files import whole_file
 from medsam_planner.mesh import Surface
 from medsam_planner.pipeline import surfaces_of
 from medsam_planner.plan_review import review_plan
@@ -70,7 +72,9 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
     """The results as a zip; they are written first where no plan wrote them."""
     if not workbench.has_report:
         write_results(workbench, progress=progress)
-    path = archive_path(workbench)
-    shutil.make_archive(str(path.with_suffix("")), "zip", results_folder(workbench))
+    path, folder = archive_path(workbench), results_folder(workbench)
+    with whole_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
     workbench.has_archive = True
     return path

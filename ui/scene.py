@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from medsam_planner.geometry import acquisition_axis
+from medsam_planner.report.faithfulness import saliency_warning
 from medsam_planner.segmentation import SegmentationResult
 from ui.display import Plane
 from ui.viewer import Layers, Mark, Outline, OverlayMap, ViewRequest, view
@@ -94,7 +95,8 @@ def _maps(result: SegmentationResult | None) -> tuple[OverlayMap, ...]:
         widest = float(np.ceil(2 * float(spread.max())) / 2) or 0.5
         maps.append(OverlayMap("boundary_spread_mm", "boundary spread", "mm", spread, 0.0, widest, "plasma"))
     if result.saliency is not None:
-        maps.append(OverlayMap("saliency", "saliency", "share of maximum", result.saliency.array, 0.0, 1.0, "inferno"))
+        saliency, warning = result.saliency.array, saliency_warning(result.faithfulness)
+        maps.append(OverlayMap("saliency", "saliency", "share of maximum", saliency, 0.0, 1.0, "inferno", warning))
     return tuple(maps)
 
 

@@ -284,6 +284,15 @@ function drawBar(at, bar) {
     write(value.toFixed(bar.high - bar.low >= 10 ? 0 : 2), x - 6, y + high * (1 - f), { align: 'right', size: 11 });
   });
   write(bar.label + ' (' + bar.unit + ')', at.width - 14, y - 18, { align: 'right', size: 12 });
+  if (bar.warning) writeAcross(at, bar.warning);
+}
+
+function writeAcross(at, words) {
+  pen.save();
+  pen.translate(at.width / 2, at.height / 2);
+  pen.rotate(-0.31);
+  write(words, 0, 0, { align: 'center', size: Math.max(14, Math.min(40, 1.6 * at.width / words.length)), colour: '#ffd24a' });
+  pen.restore();
 }
 
 function drawLegend() {

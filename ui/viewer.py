@@ -50,6 +50,8 @@ class OverlayMap:
     low: float
     high: float
     colormap: str
+    warning: str = ""
+    """Written across the slice while the map shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +131,7 @@ def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layer
             "low": chosen.low,
             "high": chosen.high,
             "stops": _stops(chosen.colormap),
+            "warning": chosen.warning,
         }
     elif request.overlay == "fill":
         document["overlay"] = _fill_uri(layers.outlines, display, index)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medsam_planner.calibration.policy import POLICY
 from medsam_planner.errors import ConfigError
-from medsam_planner.run_folder import write_json
+from medsam_planner.io.files import write_json
 from xai.conformal import conformal_quantile, coverage_law, smallest_alpha
 from xai.margin_scale import MarginScale, size_shortfall
 
@@ -283,7 +283,6 @@ def ml_in_words(volume_ml: float) -> str:
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Write it, whole or not at all."""
     content = calibration.model_dump(mode="json")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**content, "content_sha256": _content_sha256(content)})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from medsam_planner.errors import PromptError
 from medsam_planner.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.evaluation.scores import dice
 from medsam_planner.geometry import spacing_mm, volume_ml
+from medsam_planner.io.files import whole_file
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.volume import PROPAGATION_VERSION
 from medsam_planner.propagation.walk import StopRules
@@ -175,8 +175,5 @@ def _kept(place: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def _keep(place: Path, maps: dict[str, NDArray[Any]]) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with whole_file(place) as file:
         np.savez_compressed(file, **maps)  # type: ignore[arg-type]
-    partial.replace(place)

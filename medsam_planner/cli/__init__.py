@@ -1,7 +1,8 @@
 """The command line. Each command is a module of its own and imports what it needs when it runs.
 
 Exit codes: 0 done; 1 the work was done and its answer is no (no feasible plan, a mask that does not replay); 2 wrong
-input, with one message and no traceback; 130 interrupted.
+input, or no place for the results, with one message and no traceback; 3 a fault of the program, with one line that says
+where its log lies; 130 interrupted; 141 nobody reads what is printed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``medsam-planner`` and leave with its exit code."""
-    from medsam_planner.cli.app import run
+    try:
+        from medsam_planner.cli.app import run
 
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while it was still starting
+        sys.stderr.write("Interrupted.\n")
+        code = 130
+    sys.exit(code)

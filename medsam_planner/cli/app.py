@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points, version
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from medsam_planner.cli import (
     calibrate,
@@ -23,12 +27,44 @@ from medsam_planner.cli import (
     weights,
 )
 from medsam_planner.errors import MedsamPlannerError
+from prompts.whole_file import NO_ROOM
 
 __all__ = ["app", "run"]
 
 _COMMAND_GROUP = "medsam_planner.commands"
 
+_NOBODY_READS = 141
+"""As a shell says it of a process that ended with SIGPIPE."""
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say an interruption; typer would end without a word, and with 1 when the reader of a pipe has gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(_said("Interrupted.", 130)) from None
+    except BrokenPipeError:
+        _print_no_more()
+        raise typer.Exit(_NOBODY_READS) from None
+
+
+class _Commands(TyperGroup):
+    """All commands."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line; ``--version`` and ``--help`` print already."""
+        with _told():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        with _told():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="medsam-planner",
     help="Few-click segmentation of CT and MR with honest uncertainty, and safe trajectory plans. Research use only.",
     no_args_is_help=True,
@@ -66,20 +102,71 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    _add_commands_of_upper_layers()
     try:
+        _add_commands_of_upper_layers()
         app(arguments)
+        code = 0
     except MedsamPlannerError as error:
         if os.environ.get("MEDSAM_PLANNER_TRACEBACK"):
             raise
-        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
-        return 2
+        return _said(f"Error: {error}", 2)
     except SystemExit as leaving:  # typer leaves this way, also after a wrong option
-        return leaving.code if isinstance(leaving.code, int) else 0
+        code = leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return 130
-    return 0
+        return _said("Interrupted.", 130)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return _no_room(error)
+        if os.environ.get("MEDSAM_PLANNER_TRACEBACK"):
+            raise
+        return _fault(error)
+    return _flushed(code)
+
+
+def _fault(error: Exception) -> int:
+    """What is nobody's mistake but the program's."""
+    from medsam_planner.io.fault_log import in_one_line, log_fault
+
+    told = f"Unexpected error: {in_one_line(error)}. This is a fault of the program"
+    log = log_fault(error)
+    if log is not None:
+        return _said(f"{told}; its log lies in {log}", 3)
+    import traceback
+
+    return _said(f"{told}, and no place for a log could be written:\n{''.join(traceback.format_exception(error))}", 3)
+
+
+def _flushed(code: int) -> int:
+    """What was printed must have arrived, or the exit code is not the whole answer."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            _print_no_more()
+            return _NOBODY_READS
+        return _no_room(error)
+    return code
+
+
+def _no_room(error: OSError) -> int:
+    """A full disk under what is printed or under temporary files; results have an error of their own."""
+    _print_no_more()
+    where = f" for {error.filename}" if error.filename else " for what is printed or for temporary files"
+    return _said(
+        f"Error: no room is left{where}: {error.strerror}. Free some space. Result files that exist are whole.", 2
+    )
+
+
+def _print_no_more() -> None:
+    """Python flushes once more when it ends, and would end with a code of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _said(text: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # standard error may be full or closed, too
+        typer.secho(text, err=True, fg=typer.colors.RED)
+    return code
 
 
 @cache

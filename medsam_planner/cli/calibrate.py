@@ -42,11 +42,15 @@ def calibrate(
 ) -> None:
     """Measure on patients with reference masks how wide margins must be, and how right the probabilities are."""
     from medsam_planner.calibration import calibrate as run_calibration
-    from medsam_planner.calibration import write_calibration
+    from medsam_planner.calibration import read_calibration, write_calibration
     from medsam_planner.calibration.segmented import Settings
     from medsam_planner.cli.console import say, watched
+    from medsam_planner.io.output_folder import open_run_folder
     from xai.margin_scale import DEFAULT_SCALE, scale_named
 
+    if out.exists():
+        read_calibration(out)  # refuses what is none: only a calibration is replaced
+    open_run_folder(out.parent)
     chosen = scale_named(scale or DEFAULT_SCALE)
     with watched() as progress:
         made = run_calibration(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medsam_planner.plan_review import ReviewedPlan
     from medsam_planner.planning.several import SeveralPlans
 
-__all__ = ["console", "output", "say", "tell_plan", "watched"]
+__all__ = ["console", "output", "say", "tell_notes", "tell_plan", "watched"]
 
 _PLAIN_INTERVAL_S = 5.0
 
@@ -81,6 +81,12 @@ def watched() -> Iterator[Progress]:
         yield bars
 
 
+def tell_notes(notes: Iterable[str]) -> None:
+    """What the results do without, and why."""
+    for note in notes:
+        say(f"Note: {note}")
+
+
 def tell_plan(reviewed: ReviewedPlan) -> int:
     """Say what came out, the report's path last; the exit code tells whether a plan exists."""
     if reviewed.several is not None:
@@ -96,6 +102,7 @@ def tell_plan(reviewed: ReviewedPlan) -> int:
         say("No plan meets all constraints.")
         for relaxation in plan.relaxations:
             say(f"  {relaxation.text}")
+    tell_notes(reviewed.notes)
     say(f"Report: {reviewed.report_path}")
     return 0 if plan.feasible else 1
 
@@ -116,5 +123,6 @@ def _tell_several(reviewed: ReviewedPlan, several: SeveralPlans) -> int:
         say(f"Between {gap.first} and {gap.second}: {gap.certified_mm:.1f} mm certified.")
     for sentence in several.relaxations:
         say(f"  {sentence}")
+    tell_notes(reviewed.notes)
     say(f"Report: {reviewed.report_path}")
     return 0 if several.feasible else 1

@@ -47,7 +47,10 @@ def evaluate(
     from medsam_planner.evaluation.run import evaluate as evaluate_volumes
     from medsam_planner.evaluation.slice_run import evaluate_slices
     from medsam_planner.evaluation.summary import summary_text
+    from medsam_planner.io.output_folder import open_run_folder, require_apart
 
+    require_apart(out, [cases])
+    open_run_folder(out)
     options = EvaluationOptions(
         protocol=Protocol(protocol.value),
         model=model,

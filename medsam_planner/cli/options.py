@@ -14,6 +14,7 @@ __all__ = [
     "Model",
     "Out",
     "ResampleTilt",
+    "Saliency",
     "Samples",
     "Seed",
     "Series",
@@ -28,6 +29,7 @@ Uncertainty = Annotated[
     str, typer.Option(help="What the runs differ in: dropout, jitter, augment, triplanar, or several: dropout+jitter.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0)]
+Saliency = Annotated[bool, typer.Option(help="Compute the Grad-CAM volume too; more than doubles the time.")]
 Series = Annotated[str | None, typer.Option(help="Which series: its number in `inspect`, its UID or description.")]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]
 ResampleTilt = Annotated[bool, typer.Option("--resample-tilt", help="Straighten a stack with gantry tilt.")]

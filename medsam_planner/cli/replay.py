@@ -16,17 +16,25 @@ def replay(
     out: Annotated[Path | None, typer.Option(help="Also write the masks to this folder.")] = None,
 ) -> None:
     """Rebuild the masks of a run from its log and the study, and compare them with what was recorded."""
+    from contextlib import nullcontext
+
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io import save_nifti
+    from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.pipeline import replay_log
-    from medsam_planner.run_folder import open_run_folder, structure_folder
+    from medsam_planner.run_folder import mask_names
+    from prompts import read_prompt_file
 
-    with watched() as progress:
+    recorded = read_prompt_file(log)
+    names = mask_names(recorded.structures)
+    place = study or recorded.provenance.settings.get("study")
+    inputs = [log, *([] if place is None else [Path(str(place))])]
+    claimed = nullcontext() if out is None else OutputFolder(out, names.values(), inputs=inputs, replaces_all=False)
+    with watched() as progress, claimed as folder:
         _, segmented, same = replay_log(log, study_path=study, progress=progress)
-    if out is not None:
-        folder = open_run_folder(out)
-        for structure, result in segmented.results.items():
-            save_nifti(result.mask, structure_folder(folder, structure, segmented.results) / "mask.nii.gz")
+        if folder is not None:
+            for structure, result in segmented.results.items():
+                save_nifti(result.mask, folder / names[structure])
     for structure, is_same in same.items():
         say(f"{structure}: {'the same mask, byte for byte' if is_same else 'ANOTHER MASK than the one recorded'}")
     raise typer.Exit(0 if all(same.values()) else 1)

@@ -14,6 +14,7 @@ from medsam_planner.cli.options import (
     Model,
     Out,
     ResampleTilt,
+    Saliency,
     Samples,
     Seed,
     Series,
@@ -31,7 +32,7 @@ def segment(
     model: Model = "compact",
     samples: Samples = 16,
     uncertainty: Uncertainty = "dropout",
-    saliency: Annotated[bool, typer.Option(help="Compute the Grad-CAM volume.")] = True,
+    saliency: Saliency = False,
     triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
     window: Window = None,
     seed: Seed = 0,
@@ -42,8 +43,18 @@ def segment(
     correct_bias_field: CorrectBiasField = False,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
-    from medsam_planner.cli.console import say, watched
-    from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, segment_prompt_file
+    from medsam_planner.cli.console import say, tell_notes, watched
+    from medsam_planner.io.output_folder import OutputFolder
+    from medsam_planner.pipeline import (
+        ReadingOptions,
+        SegmentationOptions,
+        check_options,
+        prompted_logs,
+        segment_prompt_file,
+        write_segmented_objects,
+    )
+    from medsam_planner.run_folder import segmentation_names
+    from prompts import read_prompt_file
 
     options = SegmentationOptions(
         model=model,
@@ -61,11 +72,16 @@ def segment(
         clip_outliers=clip_outliers,
         correct_bias_field=correct_bias_field,
     )
-    with watched() as progress:
-        segmented = segment_prompt_file(study, prompts, out, options, reading=reading, progress=progress)
+    check_options(options)
+    logs, _ = prompted_logs(read_prompt_file(prompts), prompts)
+    names = segmentation_names([log.structure for log in logs])
+    with watched() as progress, OutputFolder(out, names, inputs=[study, prompts, Path(model)]) as folder:
+        segmented = segment_prompt_file(study, prompts, folder, options, reading=reading, progress=progress)
+        notes = write_segmented_objects(folder, segmented)
     for structure, result in segmented.results.items():
         volume_ml = float(result.mask.array.sum()) * segmented.study.voxel_volume / 1000.0
         say(f"{structure}: {volume_ml:.2f} ml")
         if not result.mask.array.any():
             say(f"  The model found nothing where '{structure}' was prompted. Add a box on its middle slice.")
+    tell_notes(notes)
     say(f"Results: {out}")

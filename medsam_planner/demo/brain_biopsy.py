@@ -11,10 +11,12 @@ from medsam_planner.demo.brain_study import (
     ENTRY_RADIUS_MM,
     TARGET_LPS_MM,
     TARGET_RADIUS_MM,
+    BrainStudy,
     load_brain_study,
     sphere_mask,
 )
-from medsam_planner.pipeline import SegmentationOptions, segment_logs
+from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.pipeline import SegmentationOptions, segment_into, write_segmented_objects
 from medsam_planner.plan_inputs import PlanInputs
 from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.margins import margin_from_spread
@@ -29,7 +31,7 @@ from medsam_planner.planning.structures import Avoid
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
-from medsam_planner.run_folder import open_run_folder, write_segmentations
+from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.segmentation import SegmentationResult
 
 __all__ = ["run_brain_biopsy"]
@@ -54,12 +56,18 @@ def run_brain_biopsy(
         Told one line for each stage.
     progress : Progress, optional
     """
-    folder = open_run_folder(out)
     say("1/4 Reading the MNI152 T1 template that nilearn carries (skull-stripped; the scalp is modelled).")
     brain = load_brain_study()
-    say("2/4 Segmenting both lateral ventricles from one box each, with 16 stochastic runs and Grad-CAM.")
-    segmented = segment_logs(brain.study, brain.logs, SegmentationOptions(seed=seed), progress=progress)
-    write_segmentations(folder, segmented.results, segmented.logs, study=brain.study, surfaces=segmented.surfaces)
+    names = segmentation_names([log.structure for log in brain.logs])
+    with OutputFolder(out, [*names, *PLAN_NAMES]) as folder:
+        return _run(brain, folder, seed, say, progress)
+
+
+def _run(
+    brain: BrainStudy, folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None
+) -> ReviewedPlan:
+    say("2/4 Segmenting both lateral ventricles from one box each, with 16 stochastic runs.")
+    segmented = segment_into(folder, brain.study, brain.logs, SegmentationOptions(seed=seed), progress=progress)
     for name, result in segmented.results.items():
         say(f"    {name}: {float(result.mask.array.sum()) * brain.study.voxel_volume / 1000:.1f} ml")
     say("3/4 Planning a needle to the right thalamus, past the ventricles and the motor strip.")
@@ -98,7 +106,10 @@ def run_brain_biopsy(
         entry_mask=brain.head,
     )
     say("4/4 Writing the report.")
-    return review_plan(inputs, folder, progress=progress)
+    reviewed = review_plan(inputs, folder, progress=progress)
+    for note in write_segmented_objects(folder, segmented):
+        say(f"    Note: {note}")
+    return reviewed
 
 
 def _avoid(result: SegmentationResult) -> Avoid:

@@ -15,8 +15,9 @@ from medsam_planner.case_masks import surface_of_mask
 from medsam_planner.demo.pelvis_phantom import PelvisPhantom, PhantomScan, pelvis_phantom
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
-from medsam_planner.io.dicom_writer import write_ct_series
-from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_logs
+from medsam_planner.io.dicom_writer import slice_name, write_ct_series
+from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_into, write_segmented_objects
 from medsam_planner.plan_inputs import PlanInputs
 from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.margins import margin_from_spread
@@ -32,7 +33,7 @@ from medsam_planner.planning.structures import Avoid, StayInside, Structure
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
-from medsam_planner.run_folder import open_run_folder, write_segmentations
+from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.volumes import StudyVolume
 from prompts import Box, Click, PromptLog
 
@@ -71,16 +72,20 @@ def run_pelvic_screw(
         Told one line for each stage.
     progress : Progress, optional
     """
-    folder = open_run_folder(out)
+    slices = [f"study/{slice_name(k)}" for k in range(_SCAN_SHAPE[0])]
+    with OutputFolder(out, [*slices, *segmentation_names([_BONE, *_VESSELS]), *PLAN_NAMES]) as folder:
+        return _run(folder, seed, say, progress)
+
+
+def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None) -> ReviewedPlan:
     say("1/5 Building the pelvis phantom and writing it as a DICOM series.")
     phantom = pelvis_phantom(PhantomScan(shape=_SCAN_SHAPE, spacing_mm=_SCAN_SPACING_MM, seed=seed), progress=progress)
     write_ct_series(phantom.volume_hu, folder / "study", series_description="Pelvis phantom, oblique", seed=seed)
     say("2/5 Reading the series back.")
     study = load_volume(folder / "study", progress=progress)
-    say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic runs and Grad-CAM.")
+    say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic runs.")
     logs = (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
-    segmented = segment_logs(study, logs, SegmentationOptions(seed=seed, window=_WINDOW), progress=progress)
-    write_segmentations(folder, segmented.results, segmented.logs, study=study, surfaces=segmented.surfaces)
+    segmented = segment_into(folder, study, logs, SegmentationOptions(seed=seed, window=_WINDOW), progress=progress)
     for name, result in segmented.results.items():
         share = _share_inside(result.mask.array, _truth(phantom, name, study).array)
         say(f"    {name}: {share:.0%} of the mask lies in the true structure")
@@ -88,6 +93,8 @@ def run_pelvic_screw(
     inputs = _plan_inputs(phantom, segmented, seed)
     say("5/5 Writing the report.")
     reviewed = review_plan(inputs, folder, progress=progress)
+    for note in write_segmented_objects(folder, segmented):
+        say(f"    Note: {note}")
     if reviewed.plan.feasible:
         best = reviewed.plan.alternatives[0]
         line = np.array([best.entry_lps_mm, best.target_lps_mm])

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from medsam_planner.demo.brain_study import load_brain_study, sphere_mask, template_path
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import save_nifti
+from medsam_planner.io.files import write_whole
+from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.plan_review import ReviewedPlan, review_case
 from medsam_planner.progress import Progress
-from medsam_planner.run_folder import open_run_folder
+from medsam_planner.run_folder import PLAN_NAMES
 from medsam_planner.volumes import volume_like
 
 __all__ = ["run_seeg"]
@@ -105,8 +107,6 @@ def run_seeg(
         Told one line for each stage.
     progress : Progress, optional
     """
-    folder = open_run_folder(out)
-    case = open_run_folder(folder / "case")
     say("1/2 Writing the case: the MNI152 template's modelled scalp, modelled vessels, three electrodes.")
     brain = load_brain_study()
     masks = {
@@ -115,12 +115,13 @@ def run_seeg(
         "vein": _tube(brain.study, _VEIN_LPS_MM, _VEIN_RADIUS_MM),
         "brainstem": sphere_mask(brain.study, _BRAINSTEM_LPS_MM, _BRAINSTEM_RADIUS_MM),
     }
-    for name, mask in masks.items():
-        save_nifti(mask, case / f"{name}.nii.gz")
     study = str(template_path()).replace("\\", "/")
-    (case / "case.toml").write_text(_CASE.format(study=study, seed=seed), encoding="utf-8")
+    with OutputFolder(out, ["case/case.toml", *(f"case/{name}.nii.gz" for name in masks), *PLAN_NAMES]) as folder:
+        for name, mask in masks.items():
+            save_nifti(mask, folder / f"case/{name}.nii.gz")
+        case = write_whole(folder / "case/case.toml", _CASE.format(study=study, seed=seed))
     say("2/2 Planning three electrodes that keep apart, and writing the report.")
-    return review_case(case / "case.toml", folder, progress=progress)
+    return review_case(case, out, progress=progress)
 
 
 def _tube(

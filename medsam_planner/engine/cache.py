@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medsam_planner.engine.protocol import Crop
+from medsam_planner.io.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -170,16 +169,11 @@ class EmbeddingCache:
         named = {str(number): tensor.cpu().contiguous() for number, tensor in enumerate(tensors)}
         metadata = {"form": "tuple" if isinstance(embedding, tuple) else "tensor", "sha256": _tensors_sha256(named)}
         path = folder / f"{key.digest()}.safetensors"
-        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(save(named, metadata))
-            os.replace(part, path)  # a reader sees the whole file or none
+            write_whole(path, save(named, metadata))
             _prune(folder, self.max_folder_bytes)
         except OSError as error:  # a full disk costs time, not the work
             _log.warning("Embedding not kept in %s: %s", folder, error)
-            with contextlib.suppress(OSError):
-                part.unlink()
 
 
 def _detached(embedding: Embedding | list[torch.Tensor]) -> Embedding:

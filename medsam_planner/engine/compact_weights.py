@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsam_planner.errors import WeightsError
+from medsam_planner.io.files import write_whole
 
 if TYPE_CHECKING:
     from medsam_planner.engine.compact_network import CompactNetwork
@@ -54,7 +55,6 @@ def save_weights(
         "trained_on": json.dumps(trained_on),
         **(notes or {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     return _write(path, tensors, metadata)
 
 
@@ -76,9 +76,7 @@ def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str
 
     # One entry: the library writes several in an order that changes from run to run.
     content = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

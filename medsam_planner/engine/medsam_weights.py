@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsam_planner.errors import WeightsError
+from medsam_planner.io.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -249,18 +250,16 @@ def convert(source: Path, destination: Path) -> Path:
     WeightsError
         If the source cannot be read or the destination is taken.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise WeightsError(f"Expected a new or empty folder to write to, {destination} is taken; name another one.")
     network = network_from(source)
-    destination.mkdir(parents=True, exist_ok=True)
     network.config.architectures = ["SamModel"]
-    network.config.to_json_file(destination / "config.json")
+    write_whole(destination / "config.json", network.config.to_json_string())
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items() if name != _TIED}
     path = destination / "model.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
-    return path
+    return write_whole(path, save(tensors, metadata={"format": "pt"}))
 
 
 def _read_hugging_face(path: Path) -> tuple[dict[str, Tensor], SamConfig]:

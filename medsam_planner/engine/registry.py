@@ -20,6 +20,7 @@ __all__ = [
     "file_sha256",
     "list_weights",
     "load_model",
+    "require_weights",
     "user_folder",
     "verify",
     "weights_entry",
@@ -177,6 +178,25 @@ def list_weights() -> tuple[WeightsRow, ...]:
     return tuple(rows)
 
 
+def require_weights(name_or_path: str | Path) -> None:
+    """Find out whether weights can be loaded, without loading them.
+
+    Raises
+    ------
+    WeightsError
+        If they are unknown or absent, or those of a name are damaged.
+    """
+    if isinstance(name_or_path, str) and name_or_path in read_manifest():
+        outcome = verify(name_or_path)
+        if not outcome.is_whole:
+            raise WeightsError(outcome.advice)
+    elif not Path(name_or_path).expanduser().exists():
+        raise WeightsError(
+            f"Expected one of the weights {', '.join(read_manifest())}, or a path to weights; "
+            f"got {str(name_or_path)!r}, and no such file or folder exists."
+        )
+
+
 def load_model(name_or_path: str | Path) -> PromptableModel:
     """Load a model by its name in the manifest, or from a path.
 
@@ -195,17 +215,10 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     WeightsError
         If the weights are unknown, absent, damaged, or of another network.
     """
+    require_weights(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
-        outcome = verify(name_or_path)
-        if not outcome.is_whole:
-            raise WeightsError(outcome.advice)
-        return _open(entries[name_or_path].model, outcome.path, name_or_path)
+        return _open(entries[name_or_path].model, expected_path(entries[name_or_path]), name_or_path)
     path = Path(name_or_path).expanduser()
-    if not path.exists():
-        raise WeightsError(
-            f"Expected one of the weights {', '.join(read_manifest())}, or a path to weights; "
-            f"got {str(name_or_path)!r}, and no such file or folder exists."
-        )
     return _open(_kind(path), path, path.stem if path.is_file() else path.name)
 
 

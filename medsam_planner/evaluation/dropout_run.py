@@ -27,11 +27,11 @@ from medsam_planner.evaluation.slices import slice_segmenter
 from medsam_planner.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.evaluation.summary import size_rank
 from medsam_planner.geometry import spacing_mm
+from medsam_planner.io.files import write_json
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.sampling import sample_runs
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import StructureTracker
-from medsam_planner.run_folder import write_json
 from medsam_planner.versions import versions
 from xai.calibration import BAND_MM
 from xai.errors import UncertaintyError

@@ -14,6 +14,7 @@ from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.records import FinishedStructures
 from medsam_planner.evaluation.statistics import Estimate, PairedDifference
 from medsam_planner.evaluation.summary import GroupSummary
+from medsam_planner.io.files import write_whole
 from medsam_planner.report.html import RESEARCH_USE_NOTICE
 from medsam_planner.report.tables import flat_rows
 from medsam_planner.report.wording import number
@@ -71,10 +72,7 @@ def write_page(
         failures=[record for record in records if record["failure"] is not None],
         provenance=flat_rows({**document["settings"], **document["provenance"]}),
     )
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_whole(path, text)
 
 
 def _headline(columns: Sequence[Figure]) -> list[Figure]:

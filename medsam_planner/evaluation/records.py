@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.run_folder import open_run_folder, write_json
+from medsam_planner.io.files import whole_file, write_json
+from medsam_planner.io.output_folder import open_run_folder
 
 __all__ = ["FinishedStructures", "StoredMask", "code_sha256"]
 
@@ -102,11 +102,8 @@ class FinishedStructures:
 
     def keep_arrays(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """The same with any arrays; see :meth:`arrays`."""
-        path = self._path(record["key"], ".npz")
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
+        with whole_file(self._path(record["key"], ".npz")) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
         write_json(self._path(record["key"], ".json"), dict(record))
 
     def arrays(self, key: str) -> dict[str, NDArray[Any]]:

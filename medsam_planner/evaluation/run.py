@@ -30,8 +30,8 @@ from medsam_planner.evaluation.records import FinishedStructures, StoredMask, co
 from medsam_planner.evaluation.summary import GroupSummary, summarise
 from medsam_planner.evaluation.tables import write_csv
 from medsam_planner.geometry import spacing_mm
+from medsam_planner.io.files import write_json
 from medsam_planner.progress import Progress, track
-from medsam_planner.run_folder import write_json
 from medsam_planner.session import Session
 from medsam_planner.versions import versions
 

@@ -11,6 +11,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.evaluation.cases import Case
 from medsam_planner.evaluation.pictures import FOUND_COLOUR, TRUTH_COLOUR, ShownSlice, shown_slices
 from medsam_planner.evaluation.records import FinishedStructures
+from medsam_planner.io.files import whole_file
 from medsam_planner.report.wording import number, slice_number
 
 __all__ = ["worst_first", "write_sheet"]
@@ -112,4 +113,5 @@ def _save(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     picture = Image.open(buffer).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-    picture.save(path, format="PNG", optimize=True)
+    with whole_file(path) as stream:
+        picture.save(stream, format="PNG", optimize=True)

@@ -16,8 +16,9 @@ from medsam_planner.evaluation.cases import trained_on
 from medsam_planner.evaluation.records import code_sha256
 from medsam_planner.evaluation.run import EvaluationOptions, choose_cases
 from medsam_planner.evaluation.slices import EndQuality, SliceScores, end_quality, score_slices, slice_table
+from medsam_planner.io.files import write_json, write_whole
+from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.progress import Progress, track
-from medsam_planner.run_folder import open_run_folder, write_json
 from medsam_planner.versions import versions
 
 __all__ = ["evaluate_slices"]
@@ -100,4 +101,4 @@ def _write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
     for row in rows:
         values = dict(row["dice"])  # type: ignore[call-overload]
         writer.writerow([*(row[name] for name in _SAID), *(values.get(kind, "") for kind in kinds)])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    write_whole(path, text.getvalue())

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medsam_planner.io.files import write_whole
+
 __all__ = ["write_csv"]
 
 _SAID = (
@@ -40,4 +42,4 @@ def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         cells = [record[name] for name in _SAID] + [record["figures"][name] for name in figures]
         cells += [record["against_figures"][name] for name in compared]
         writer.writerow(["" if cell is None else cell for cell in cells])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    write_whole(path, text.getvalue())

@@ -16,6 +16,7 @@ import pydicom
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.blank_uids import content_uid
+from medsam_planner.io.files import whole_file
 from medsam_planner.io.study_files import plain_copy
 from medsam_planner.volumes import StudyVolume
 
@@ -119,7 +120,6 @@ def write_object(dataset: pydicom.Dataset, path: str | Path) -> Path:
         item.ContributionDateTime = f"{dataset.ContentDate}{dataset.ContentTime}"
     for item in (*dataset.get("DimensionOrganizationSequence", ()), *dataset.get("DimensionIndexSequence", ())):
         item.DimensionOrganizationUID = content_uid("dimensions", dataset.SOPInstanceUID)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(target, enforce_file_format=True)
-    return target
+    with whole_file(path) as stream:
+        dataset.save_as(stream, enforce_file_format=True)
+    return Path(path)

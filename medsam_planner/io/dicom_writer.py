@@ -15,6 +15,7 @@ from pydicom.valuerep import format_number_as_ds
 from medsam_planner.errors import StudyError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.blank_uids import content_uid
+from medsam_planner.io.files import whole_file
 from medsam_planner.volumes import volume_sha256
 
 __all__ = ["SeriesText", "ct_slice_datasets", "write_ct_series"]
@@ -64,13 +65,18 @@ def write_ct_series(
     """
     text = SeriesText(patient_name, study_description, series_description)
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     paths = []
     for k, dataset in enumerate(ct_slice_datasets(volume_hu, text, seed=seed)):
-        path = target / f"slice_{k:04d}.dcm"
-        dataset.save_as(path, enforce_file_format=True)
+        path = target / slice_name(k)
+        with whole_file(path) as stream:
+            dataset.save_as(stream, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def slice_name(k: int) -> str:
+    """What the file of a slice is called."""
+    return f"slice_{k:04d}.dcm"
 
 
 def ct_slice_datasets(volume_hu: highdicom.Volume, text: SeriesText, *, seed: int = 0) -> list[pydicom.Dataset]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.io.files import write_whole
 from medsam_planner.io.slice_stack import MIN_SLICES
 from medsam_planner.io.tilt import straighten_array
 from medsam_planner.volumes import StudySource, StudyVolume
@@ -216,6 +217,4 @@ def save_nifti(volume: highdicom.Volume, path: str | Path) -> Path:
     data = image.to_bytes()
     if target.name.endswith(".gz"):
         data = gzip.compress(data, compresslevel=6, mtime=0)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
-    return target
+    return write_whole(target, data)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import GeometryError
+from medsam_planner.io.files import write_whole
 from medsam_planner.mesh.triangles import Surface
 
 __all__ = ["GLTF_FROM_LPS_MM", "ColouredSurface", "WorldFrame", "write_scene", "write_surface"]
@@ -91,9 +92,9 @@ def write_surface(
             raise GeometryError("Expected LPS for a GLB file: its node already turns the patient upright.")
         return write_scene({name: ColouredSurface(surface, _DEFAULT_RGB if rgb is None else rgb)}, target)
     if suffix == ".ply":
-        target.write_bytes(_ply_bytes(surface, rgb, name, frame))
+        write_whole(target, _ply_bytes(surface, rgb, name, frame))
     elif suffix == ".stl":
-        target.write_bytes(_stl_bytes(surface, name, frame))
+        write_whole(target, _stl_bytes(surface, name, frame))
     else:
         raise GeometryError(f"Expected a file name ending in .ply, .stl or .glb, got '{target.name}'.")
     return target
@@ -137,8 +138,7 @@ def write_scene(surfaces: Mapping[str, ColouredSurface], path: Path | str) -> Pa
             mesh["primitives"][0]["material"] = len(tree.setdefault("materials", []))
             tree["materials"].append(material)
 
-    target.write_bytes(export_glb(scene, include_normals=True, tree_postprocessor=label))
-    return target
+    return write_whole(target, export_glb(scene, include_normals=True, tree_postprocessor=label))
 
 
 def _ply_bytes(surface: Surface, rgb: Any, name: str, frame: WorldFrame) -> bytes:

@@ -7,9 +7,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.errors import MissingDependencyError
 from medsam_planner.mesh.triangles import Surface
 
-__all__ = ["open3d_mesh", "raycasting_scene"]
+__all__ = ["open3d_mesh", "raycasting_scene", "require_open3d"]
+
+_DEBIAN_LIBRARIES = "apt-get install libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6"
+
+
+def require_open3d() -> None:
+    """Find out before anything is computed whether Open3D, and what it needs of the system, is there.
+
+    Raises
+    ------
+    MissingDependencyError
+        With what installs it.
+    """
+    try:
+        import open3d  # noqa: F401
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"Expected Open3D and the system libraries it needs, got: {error}. Install open3d-cpu; on Debian also: "
+            f"{_DEBIAN_LIBRARIES}."
+        ) from error
 
 
 def open3d_mesh(surface: Surface, origin_lps_mm: NDArray[np.float64]) -> Any:

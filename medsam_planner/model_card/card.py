@@ -10,6 +10,7 @@ from medsam_planner.engine.compact import CompactModel
 from medsam_planner.evaluation.cases import trained_on
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.sheet import worst_first
+from medsam_planner.io.files import write_whole
 from medsam_planner.model_card.measured import SHAPES_PICTURE, WORST_PICTURE, Measured
 from medsam_planner.model_card.sources import sources_of
 from medsam_planner.model_card.tables import (
@@ -91,8 +92,7 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
         versions=", ".join(f"{name} {number}" for name, number in versions().items()),
     )
     path = weights.with_suffix(".md")
-    path.write_text(text, encoding="utf-8")
-    return path
+    return write_whole(path, text)
 
 
 def _counted(count: int, thing: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.run_folder import open_run_folder
+from medsam_planner.io.files import write_json, write_whole
 
 __all__ = ["write_case"]
 
@@ -36,12 +35,11 @@ def write_case(
     """
     import nibabel
 
-    open_run_folder(folder)
     low, high = float(image.min()), float(image.max())
     stretched = 1 + (_BRIGHTEST - 1) * (image - low) / max(high - low, 1e-6)
     for name, array in (("image", np.rint(stretched).astype(np.int16)), ("labels", labels)):
         file = nibabel.nifti1.Nifti1Image(array, np.eye(4))
-        (folder / f"{name}.nii.gz").write_bytes(gzip.compress(file.to_bytes(), mtime=0))
+        write_whole(folder / f"{name}.nii.gz", gzip.compress(file.to_bytes(), mtime=0))
     meta: dict[str, Any] = {
         "subject": folder.name,
         "modality": "MR, drawn",
@@ -49,5 +47,5 @@ def write_case(
         "licence": "Apache-2.0",
         "label_names": {str(label): name for label, name in names.items()},
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    write_json(folder / "meta.json", meta)
     return folder

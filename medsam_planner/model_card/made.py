@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medsam_planner.engine.compact_weights import read_weights
 from medsam_planner.errors import ConfigError
+from medsam_planner.io.files import write_whole
 from medsam_planner.model_card.card import write_card
 from medsam_planner.model_card.measured import measure
 from medsam_planner.progress import Progress
@@ -75,8 +76,7 @@ def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> 
     if (config.out / CHECKPOINT).exists():
         raise ConfigError(f"{config.out} holds a training run, whose weights would be lost. Name another `out` folder.")
     copy = config.out / "compact.safetensors"
-    config.out.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(weights.read_bytes())
+    write_whole(copy, weights.read_bytes())
     return _described(copy, config, path, progress)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.errors import PlanningError
 from medsam_planner.planning.clearance import clearance_in
 from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.problem import EntryRegion, Limits, PlanningProblem
@@ -20,6 +21,8 @@ _SEEDS_PER_ROUND = 24
 """How many of the best lines a finer round looks around."""
 _TARGETS_PER_ENTRY = 12
 """In the coarse round; a target region is small beside the entry region."""
+SHORTEST_MM = 0.01
+"""A line shorter than this has no direction worth the name: its entry and its target are one point."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +80,11 @@ def explore(
     -------
     Candidates
         Each entry–target pair once.
+
+    Raises
+    ------
+    PlanningError
+        If entry and target are one point in every pair: a line needs a length.
     """
     generator = np.random.default_rng(problem.settings.seed)
     entries, targets = problem.entry.points_lps_mm, problem.targets_lps_mm
@@ -88,6 +96,12 @@ def explore(
         axis=1,
     )
     seen = _measure(problem, fields, pairs, every_line, progress)
+    if len(seen.length_mm) == 0:
+        x, y, z = targets[0].tolist()
+        raise PlanningError(
+            f"Expected an entry and a target apart from each other, got one point for both: "
+            f"({x:.1f}, {y:.1f}, {z:.1f}) LPS mm. A line needs a length; move the target, or enter elsewhere."
+        )
     reach_mm = _mean_spacing_mm(problem.entry, entry_count)
     for _ in track(range(_FINER_ROUNDS), "refining candidates", progress):
         best = _best(seen, problem)
@@ -113,6 +127,8 @@ def _measure(
     progress: Progress | None,
 ) -> Candidates:
     lines = np.stack([problem.entry.points_lps_mm[pairs[:, 0]], problem.targets_lps_mm[pairs[:, 1]]], axis=1)
+    is_line = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1) > SHORTEST_MM
+    pairs, lines = pairs[is_line], lines[is_line]
     found = Candidates(
         entry_number=pairs[:, 0],
         target_number=pairs[:, 1],

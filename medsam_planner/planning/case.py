@@ -233,6 +233,15 @@ class PlanCase(_Table):
         return self
 
     @model_validator(mode="after")
+    def _ends_keep_their_names(self) -> PlanCase:
+        taken = sorted(self.end_names() & {table.name for table in self.structures})
+        if taken:
+            raise ValueError(
+                f"expected structures with other names than {taken}: so are the masks of entry and target called"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_tool_or_several(self) -> PlanCase:
         single = {"tool": self.tool, "target": self.target, "entry": self.entry}
         if self.tools:
@@ -254,6 +263,19 @@ class PlanCase(_Table):
         if self.tool is not None and self.target is not None and self.entry is not None:
             return (AskedTool("tool", self.tool, self.target, self.entry),)
         return tuple(AskedTool(table.name, table, table.target, table.entry) for table in self.tools)
+
+    def end_names(self) -> set[str]:
+        """What the masks are called that entries and targets bring along."""
+        names = set()
+        for asked in self.asked_tools():
+            suffix = "" if self.tool is not None else f" of {asked.name}"
+            if asked.entry.skin:
+                names.add("skin")
+            if asked.entry.mask is not None:
+                names |= {"entry", f"entry{suffix}"}
+            if asked.target.mask is not None:
+                names.add(f"target{suffix}")
+        return names
 
 
 EndTable = TypeVar("EndTable", TargetTable, EntryTable)

@@ -20,7 +20,7 @@ from medsam_planner.planning.alternatives import (
     non_dominated,
     soft_score,
 )
-from medsam_planner.planning.candidates import Candidates, explore
+from medsam_planner.planning.candidates import SHORTEST_MM, Candidates, explore
 from medsam_planner.planning.clearance import build_fields, clearance_in
 from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.problem import PlanningProblem, Weights
@@ -162,7 +162,9 @@ def risk_map_mm(
     for target in targets:
         lines = np.stack([points_lps_mm, np.broadcast_to(target, points_lps_mm.shape)], axis=1)
         length = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
-        reachable = (length <= problem.limits.max_length_mm) & (length >= problem.limits.min_length_mm)
+        reachable = (length <= problem.limits.max_length_mm) & (
+            length >= max(problem.limits.min_length_mm, SHORTEST_MM)
+        )
         if reachable.any():
             room = clearance_in(fields, lines[reachable], problem.tool, progress=progress).certified_mm
             best[reachable] = np.maximum(best[reachable], room)

@@ -8,7 +8,7 @@ from typing import Any
 
 from medsam_planner.report.wording import number, percent, plain, slice_number
 
-__all__ = ["FaithfulnessRow", "faithfulness_rows"]
+__all__ = ["FaithfulnessRow", "faithfulness_rows", "saliency_warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,21 @@ def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
             )
         )
     return rows + _unknown(left)
+
+
+def saliency_warning(figures: Mapping[str, Any]) -> str:
+    """What must stand across a saliency map that is not above chance; empty where it is.
+
+    It is above chance when more of the evidence lies on the structure than by chance, when it explains more
+    of the answer's change than a map that is the same everywhere, and when both were measured.
+    """
+    flat = _flat(figures)
+    inside, chance = flat.get("overlap.energy_inside"), flat.get("overlap.chance")
+    unexplained, of_chance = flat.get("infidelity"), flat.get("infidelity_of_chance")
+    if inside is None or chance is None or unexplained is None or of_chance is None:
+        return "Saliency not checked"
+    is_above = float(inside) > float(chance) and float(unexplained) < float(of_chance)
+    return "" if is_above else "Saliency no better than chance"
 
 
 def _unknown(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:

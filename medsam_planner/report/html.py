@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
 from medsam_planner.geometry import axis_letters, spacing_mm
+from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.files import write_whole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
@@ -40,13 +43,7 @@ def write_report(report: PlanReport, path: FilePath | str, progress: Progress | 
     Path
         The file written. The same report gives the same bytes.
     """
-    destination = FilePath(path)
-    text = render_html(report, progress)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(destination.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(destination)
-    return destination
+    return write_whole(path, render_html(report, progress))
 
 
 def render_html(report: PlanReport, progress: Progress | None = None) -> str:
@@ -70,6 +67,8 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
     scene = sections[0].scene
     affine = report.study.affine
     letters = axis_letters(affine)
+    missing: list[str] = []
+    views = attempted(missing, "The 3D views", partial(views_3d, report, scene, progress)) or ()
     traces = []
     for name, result in track(list(report.segmentations.items()), "propagation charts", progress):
         if result.trace.records:
@@ -83,7 +82,8 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
         "sections": sections,
         "is_several": len(sections) > 1,
         "scene": scene,
-        "views": views_3d(report, scene, progress),
+        "views": views,
+        "missing_views": missing,
         "spread_scale": spread_scale(report),
         "risk_scale": risk_scale(report),
         "widened_triangles": f"{WIDENED_TRIANGLES:,}",

@@ -15,6 +15,8 @@ class Layer:
 
     key: str
     uri: str
+    warning: str = ""
+    """Written across the picture while the layer shows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import GeometryError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning.tool import Tool
+from medsam_planner.report.faithfulness import saliency_warning
 from medsam_planner.report.model import PlanReport, StructureRole
 from medsam_planner.report.pictures import ColourScale
 from medsam_planner.report.reformat import Plane, sample_plane
@@ -63,6 +64,8 @@ class Overlay:
     label: str
     scale: ColourScale
     volumes: tuple[highdicom.Volume, ...]
+    warning: str = ""
+    """What stands across every picture of it."""
 
     def sample(self, plane: Plane) -> NDArray[np.float32]:
         """Values on `plane`, NaN outside the volumes."""
@@ -196,7 +199,8 @@ def _overlays(report: PlanReport) -> Sequence[Overlay]:
         overlays.append(Overlay("uncertainty", label, _UNCERTAINTY_BITS, uncertain))
     for order, (name, result) in enumerate(results.items()):
         if result.saliency is not None:
-            overlays.append(Overlay(f"saliency-{order}", f"Saliency of {name}", _SALIENCY, (result.saliency,)))
+            warning = saliency_warning(result.faithfulness)
+            overlays.append(Overlay(f"saliency-{order}", f"Saliency of {name}", _SALIENCY, (result.saliency,), warning))
     return overlays
 
 

@@ -65,7 +65,7 @@ def draw_panel(
     for overlay in scene.overlays:
         uri = overlay_uri(overlay.sample(plane), overlay.scale)
         if uri is not None:
-            layers.append(Layer(overlay.key, uri))
+            layers.append(Layer(overlay.key, uri, overlay.warning))
     strokes, markers, circles, marks = _outlines(scene, plane), list[Marker](), list[Circle](), list[DepthMark]()
     for other in scene.other_paths:
         strokes += [replace(stroke, kind=stroke.kind.replace("tool", "other")) for stroke in _tool(other, plane)]

@@ -16,6 +16,7 @@ from medsam_planner.engine.compact_network import channels_last
 from medsam_planner.engine.compact_weights import read_weights, save_weights
 from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
 from medsam_planner.errors import ConfigError, OperationCancelledError
+from medsam_planner.io.files import whole_file
 from medsam_planner.progress import Progress
 from medsam_planner.training.batches import Batch, batches
 from medsam_planner.training.config import CHECKPOINT, TrainingConfig, read_config
@@ -179,9 +180,8 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        with whole_file(path) as stream:
+            torch.save(state, stream)
 
     def export(self) -> Path:
         """Write the averaged weights as safetensors."""

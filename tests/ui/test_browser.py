@@ -227,6 +227,8 @@ def test_a_person_segments_corrects_and_reads_the_maps(
 
     page.locator("#samples input[type=number]").fill("4")
     page.locator("#samples input[type=number]").press("Enter")
+    assert not page.locator("#saliency input").is_checked()
+    page.locator("#saliency input").check()
     page.locator("#run").click()
     page.wait_for_function("document.querySelector('#result')?.textContent.includes(' ml')")
     assert "stopped at slice" in page.locator("#result").inner_text()
@@ -263,7 +265,6 @@ def test_a_person_chooses_what_the_uncertainty_comes_from(
     reach = LESION_RADIUS_MM + 3
     bench.drag((LESION_MM[0] - reach, LESION_MM[1] - reach), (LESION_MM[0] + reach, LESION_MM[1] + reach))
     bench.says("dashed outline")
-    page.locator("#saliency input").uncheck()
     sources, planes = page.locator("#sources"), page.locator("#sources label", has_text="planes")
     assert planes.count() == 0
     page.locator("#triplanar input").check()
@@ -375,7 +376,6 @@ def test_a_plan_is_found_and_its_report_opened(
     bench.says("dashed outline")
     page.locator("#samples input[type=number]").fill("2")
     page.locator("#samples input[type=number]").press("Enter")
-    page.locator("#saliency input").uncheck()
     page.locator("#run").click()
     bench.says(" ml")
     page.locator("#role label", has_text="avoid").click()

@@ -136,7 +136,7 @@ def test_a_path_is_thick_where_it_meets_the_slice(plain_affine: NDArray[np.float
 def test_an_overlay_brings_its_colour_bar_with_unit(study: highdicom.Volume) -> None:
     spread = OverlayMap("boundary_spread_mm", "boundary spread", "mm", np.ones(SHAPE), 0.0, 2.5, "plasma")
     document = shown(study, Plane.AXIAL, 1, Layers(maps=(spread,)), overlay="boundary_spread_mm")
-    assert (document["bar"]["unit"], document["bar"]["high"]) == ("mm", 2.5)
+    assert (document["bar"]["unit"], document["bar"]["high"], document["bar"]["warning"]) == ("mm", 2.5, "")
     assert base64.b64decode(document["overlay"].partition(",")[2]).startswith(b"\x89PNG")
     assert shown(study, Plane.AXIAL, 1, Layers(maps=(spread,)), overlay="saliency")["bar"] is None
 

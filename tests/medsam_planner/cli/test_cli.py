@@ -53,7 +53,8 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def segmented(study):
     out = study / "run"
-    assert run(["segment", str(study / "ct"), str(study / "prompts.json"), "--out", str(out), "--samples", "3"]) == 0
+    arguments = ["segment", str(study / "ct"), str(study / "prompts.json"), "--out", str(out), "--samples", "3"]
+    assert run([*arguments, "--saliency"]) == 0
     return out
 
 

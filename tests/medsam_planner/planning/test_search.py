@@ -211,6 +211,20 @@ def test_distinct_keeps_the_better_of_two_close_lines():
     assert distinct(lines, np.array([0.5, 0.9, 0.1]), separation_mm=3.0, count=5) == [1, 2]
 
 
+def test_a_line_needs_a_length(grid):
+    problem = problem_with(grid, [Avoid("vessel", ball(grid, 0, 4.0), 1.0)], limits=Limits(60.0, 0.0, 180.0))
+    point = problem.entry.points_lps_mm[:1]
+    both = np.concatenate([point, grid[1][None] + 20.0])
+    plan = search(replace(problem, targets_lps_mm=both))
+    assert all(math.isfinite(line.entry_angle_deg) and line.length_mm > 0 for line in plan.alternatives)
+    json.dumps(plan_document(plan, problem), allow_nan=False)
+    entry = replace(problem.entry, points_lps_mm=point, outward_normals_lps=problem.entry.outward_normals_lps[:1])
+    with pytest.raises(PlanningError, match="needs a length"):
+        search(replace(problem, entry=entry, targets_lps_mm=point))
+    risk = risk_map_mm(replace(problem, targets_lps_mm=point), np.concatenate([point, point + 5.0]))
+    assert np.isnan(risk[0]) and np.isfinite(risk[1])
+
+
 def test_an_entry_region_off_the_surface_is_refused(grid):
     with pytest.raises(PlanningError, match="touches the surface"):
         entry_region_on_surface(ball(grid, 0, 33.0), centre_lps_mm=grid[1], radius_mm=5.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medsam_planner.report.faithfulness import faithfulness_rows
+from medsam_planner.report.faithfulness import faithfulness_rows, saliency_warning
 
 
 def test_every_known_figure_stands_beside_chance_and_says_what_is_good() -> None:
@@ -34,3 +34,11 @@ def test_an_unknown_figure_is_shown_and_not_dropped() -> None:
         ("sensitivity", "0.2", "0.9"),
         ("game.hit", "yes", "0.02"),
     ]
+
+
+def test_a_map_is_above_chance_only_when_both_checks_say_so():
+    good = {"overlap": {"energy_inside": 0.5, "chance": 0.2}, "infidelity": 0.4, "infidelity_of_chance": 0.6}
+    assert saliency_warning(good) == ""
+    assert "no better than chance" in saliency_warning({**good, "overlap": {"energy_inside": 0.2, "chance": 0.2}})
+    assert "no better than chance" in saliency_warning({**good, "infidelity": 0.6})
+    assert "not checked" in saliency_warning({**good, "infidelity": None}) and "not checked" in saliency_warning({})

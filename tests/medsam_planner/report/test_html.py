@@ -187,6 +187,32 @@ def test_the_true_clearance_stands_beside_the_planned_one(make_report: Callable[
     assert re.search(r"6\.2 mm\s*true clearance", text)
 
 
+def test_a_saliency_no_better_than_chance_says_so_across_each_of_its_pictures(
+    page: str, make_report: Callable[..., PlanReport]
+) -> None:
+    assert 'across"' not in page
+    report = make_report()
+    name = next(iter(report.segmentations))
+    result = report.segmentations[name]
+    poor = replace(result, faithfulness={**result.faithfulness, "infidelity": 0.95})
+    told = render_html(replace(report, segmentations={**report.segmentations, name: poor}))
+    pictures = told.count('<image class="layer layer-saliency-0"')
+    assert pictures > 3 and told.count("Saliency no better than chance</text>") == pictures
+    assert 'layer-saliency-1 across"' not in told
+
+
+def test_a_view_that_cannot_be_drawn_costs_no_report(
+    make_report: Callable[..., PlanReport], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no <GL>")
+
+    monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path))
+    monkeypatch.setattr("medsam_planner.report.html.views_3d", fails)
+    told = render_html(make_report())
+    assert "The 3D views could not be made: RuntimeError: no &lt;GL&gt;" in told and 'id="clearance"' in told
+
+
 def test_the_letters_drawn_are_those_of_the_plane(page: str) -> None:
     start = page.index("<figure")
     first = page[start : page.index("</figure>", start)]

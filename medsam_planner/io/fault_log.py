@@ -1,0 +1,101 @@
+"""What a person is told of a fault of the program itself: one line, and where its log lies."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from medsam_planner.errors import MedsamPlannerError, OperationCancelledError, OutputError
+from medsam_planner.io.files import write_whole
+from medsam_planner.versions import versions
+
+__all__ = ["attempted", "in_one_line", "log_fault"]
+
+T = TypeVar("T")
+
+
+def log_fault(error: BaseException) -> Path | None:
+    """Write the traceback with what helps to understand it; None where no place can be written.
+
+    Logs go to ``$MEDSAM_PLANNER_LOGS``, else to the user's folder for program state, else to the temporary folder.
+    """
+    moment = datetime.datetime.now()
+    lines = (
+        f"{moment.isoformat(timespec='seconds')} on {platform.platform()}, Python {platform.python_version()}",
+        f"Command: {' '.join(sys.argv)}",
+        f"Folder: {_working_folder()}",
+        f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}",
+        "",
+        "".join(traceback.format_exception(error)),
+    )
+    name = f"{moment:%Y%m%d-%H%M%S}-{os.getpid()}-{os.urandom(2).hex()}.log"
+    for folder in _log_folders():
+        try:
+            return write_whole(folder / name, "\n".join(lines).encode("utf-8", "backslashreplace"))
+        except OSError:  # a full or read-only disk may be the very fault
+            continue
+    return None
+
+
+def in_one_line(error: BaseException) -> str:
+    """Kind and message of an error."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def attempted(notes: list[str], what: str, make: Callable[[], T]) -> T | None:
+    """Make something that results can do without; when it fails, why becomes a note and the answer is None.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written: what follows could not be either.
+    OperationCancelledError
+        When the watcher asked to stop.
+    """
+    try:
+        return make()
+    except (OutputError, OperationCancelledError):
+        raise
+    except MedsamPlannerError as error:
+        notes.append(f"{what} could not be made: {in_one_line(error).partition(': ')[2]}")
+    except Exception as error:  # noqa: BLE001  (other people's writers raise what they like)
+        log = log_fault(error)
+        where = "" if log is None else f" (log: {log})"
+        notes.append(f"{what} could not be made: {in_one_line(error)}{where}")
+    return None
+
+
+def _log_folders() -> tuple[Path, ...]:
+    stated = os.environ.get("MEDSAM_PLANNER_LOGS")
+    if stated:
+        return (Path(stated), _temporary())
+    try:
+        home = Path.home()
+    except RuntimeError:  # nobody's process
+        return (_temporary(),)
+    if sys.platform == "win32":
+        state = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        return (home / "Library" / "Logs" / "medsam-planner", _temporary())
+    else:
+        state = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state")
+    return (state / "medsam-planner" / "logs", _temporary())
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"medsam-planner-logs-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "removed"

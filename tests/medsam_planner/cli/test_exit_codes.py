@@ -1,0 +1,96 @@
+"""Exit 1 is the answer no and nothing else: a fault ends with 3 and a log, an interruption with 130."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from medsam_planner.cli.app import app, run
+
+CALLS = {
+    "demo": ("medsam_planner.demo.seeg.run_seeg", ["demo", "seeg", "--out", "OUT"]),
+    "segment": ("medsam_planner.pipeline.check_options", ["segment", "ct", "prompts.json", "--out", "OUT"]),
+    "run": ("medsam_planner.pipeline.check_options", ["run", "ct", "prompts.json", "case.toml", "--out", "OUT"]),
+    "plan": ("medsam_planner.plan_review.review_case", ["plan", "case.toml", "--out", "OUT"]),
+    "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
+    "calibrate": ("medsam_planner.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
+    "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
+    "train": ("medsam_planner.model_card.train_and_describe", ["train", "train.toml"]),
+    "evaluate": (
+        "medsam_planner.evaluation.run.evaluate",
+        ["evaluate", "cases", "--protocol", "box", "--out", "OUT"],
+    ),
+    "doctor": ("medsam_planner.health.examine", ["doctor"]),
+    "weights": ("medsam_planner.engine.registry.list_weights", ["weights", "list"]),
+    "ui": ("ui.app.build_app", ["ui", "--out", "OUT", "--port", "0"]),
+}
+
+
+@pytest.fixture
+def plant(monkeypatch, tmp_path):
+    """Let what a command calls first raise an error."""
+    monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path / "logs"))
+    monkeypatch.delenv("MEDSAM_PLANNER_TRACEBACK", raising=False)
+
+    def planted(command, error):
+        place, arguments = CALLS[command]
+        module, name = place.rsplit(".", 1)
+
+        def fails(*_, **__):
+            raise error
+
+        monkeypatch.setattr(import_module(module), name, fails)
+        return [argument.replace("OUT", str(tmp_path / "out")) for argument in arguments]
+
+    return planted
+
+
+def test_every_command_is_tried():
+    import medsam_planner.cli.app as module
+
+    module._add_commands_of_upper_layers()
+    known = {info.name or info.callback.__name__ for info in app.registered_commands}
+    assert set(CALLS) == known | {group.name for group in app.registered_groups}
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_a_fault_ends_with_3_and_one_line_that_names_the_log(command, plant, capsys, tmp_path):
+    assert run(plant(command, KeyError("planted\nfault"))) == 3
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "Traceback" not in message
+    (log,) = (tmp_path / "logs").iterdir()
+    assert str(log) in message and "fault of the program" in message
+    text = log.read_text()
+    assert "Traceback" in text and "planted" in text and "Versions: " in text
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_an_interruption_ends_with_130_and_one_line(command, plant, capsys):
+    assert run(plant(command, KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_fault_without_a_place_for_its_log_is_told_whole(plant, capsys, monkeypatch):
+    arguments = plant("doctor", RuntimeError("planted"))
+    monkeypatch.setenv("MEDSAM_PLANNER_LOGS", "/dev/null/logs")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/dev/null")
+    assert run(arguments) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("place", "code"), [("/dev/full", 2), ("pipe", 141)])
+def test_output_that_nobody_gets_is_no_answer(place, code):
+    command = [sys.executable, "-c", "from medsam_planner.cli import main; main(['--version'])"]
+    if place == "pipe":
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.close()
+            message = process.stderr.read()
+    else:
+        with open(place, "w") as full:
+            process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        message = process.stderr
+    assert process.returncode == code, message
+    assert "Traceback" not in message and "Exception" not in message
