@@ -8,22 +8,40 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.errors import ConfigError, StudyError
-from medsam_planner.io import load_volume
-from medsam_planner.io.resampling import resample_like
+from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
+from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
+from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
+from medsam_planner.io.loading import load_map
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.case import EntryTable
+from medsam_planner.planning.problem import points_in_mask
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume, volume_like
 
-__all__ = ["CaseMasks", "on_grid", "skin_mask", "surface_of_mask", "unknown_end"]
+__all__ = [
+    "CaseMasks",
+    "drawn_surface",
+    "filled_on_axial_slices",
+    "map_over",
+    "skin_mask",
+    "surface_of_mask",
+    "unknown_end",
+]
 
 _AIR_BELOW_HU = -300.0
+_MOST_BEYOND_MM = 100.0
+"""How far beyond the study a mask is followed; nobody asks for more room than that."""
+_MOST_FINE_VOXELS = 20_000_000
+"""A mask of more voxels than this, and than the study, is planned on the study's grid."""
 _VIEW_TRIANGLES = 40_000
+_BLUR_VOXELS = 0.7
+_FLAT_SURFACE = 0.76
+"""What the blur leaves of a voxel right behind a flat surface: Φ(0.5 / 0.7)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,19 +52,65 @@ class CaseMasks:
     results: Mapping[str, SegmentationResult]
     """Structures that were segmented."""
     masks: dict[str, highdicom.Volume] = field(default_factory=dict)
-    """Structures that came as masks, by name; grows as they are asked for."""
+    """Structures that came as masks, by name, on the study's grid; grows as they are asked for."""
     roles: dict[str, StructureRole] = field(default_factory=dict)
+    given: dict[str, highdicom.Volume] = field(default_factory=dict)
+    """The same masks as they lie in their files."""
 
-    def read(self, name: str, path: Path) -> highdicom.Volume:
-        """The mask in a file, from now on known by `name`.
+    def read(self, name: str, path: Path, *, inner: bool = False) -> highdicom.Volume:
+        """The mask in a file, from now on known by `name`, on the study's grid.
+
+        Where the grids differ, it is all that the mask touches; of a corridor (`inner`) what lies wholly in it, if
+        anything does.
 
         Raises
         ------
         ConfigError
             If the file holds no mask, or one that does not lie in the study.
         """
-        self.masks[name] = _read_mask(path, self.study)
+        given = _given_mask(path, name)
+        touched = covering_mask(given, self.study)
+        if not touched.array.any():
+            raise ConfigError(
+                f"Expected a mask of '{name}' that lies in the study, {path} does not: its voxels are elsewhere."
+            )
+        filled = covering_mask(given, self.study, inner=True) if inner else touched
+        self.given[name], self.masks[name] = given, filled if filled.array.any() else touched
         return self.masks[name]
+
+    def planned_mask(self, name: str, *, inner: bool = False) -> highdicom.Volume:
+        """A mask that was read, on the grid to plan on: its own where that is finer, else the study's.
+
+        It may reach beyond the study: what lies there can be near a tool all the same.
+
+        Raises
+        ------
+        ConfigError
+            If a corridor is too thin for that grid.
+        """
+        given, study = self.given[name], self.study
+        if is_on_grid(given, study):
+            return self.masks[name]
+        near = around_mask(given, most_mm=_MOST_BEYOND_MM / 5)
+        is_fine = voxel_diagonal_mm(given.affine) <= voxel_diagonal_mm(study.affine)
+        if is_fine and near.array.size <= max(study.array.size, _MOST_FINE_VOXELS):
+            return near
+        if not inner:
+            return covering_mask(given, grid_around(study, given, most_mm=_MOST_BEYOND_MM))
+        filled = covering_mask(given, study, inner=True)
+        if not filled.array.any():
+            raise _too_thin(name, given, study)
+        return filled
+
+    def target_points(self, name: str, path: Path | None, structure: str | None) -> NDArray[np.float64]:
+        """(G, 3) LPS mm, all of them in the mask as it was given, and in the study."""
+        mask = self.named(name, path, structure, StructureRole.TARGET)
+        given = self.given.get(name if path is not None else structure or "")
+        if given is None or is_on_grid(given, self.study):
+            return points_in_mask(mask)
+        points = points_in_mask(given)
+        index = index_from_lps(self.study.affine, points)
+        return points[((index >= -0.5) & (index <= np.array(self.study.spatial_shape) - 0.5)).all(axis=1)]
 
     def entered(self, table: EntryTable, name: str) -> highdicom.Volume:
         """What a tool enters through."""
@@ -93,22 +157,60 @@ def skin_mask(study: StudyVolume) -> highdicom.Volume:
     if count == 0:
         raise StudyError("Expected a body denser than air in the CT, found none; name an entry mask or structure.")
     body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    filled = np.stack([ndimage.binary_fill_holes(section) for section in body])
-    return volume_like(study, filled)
+    return volume_like(study, filled_on_axial_slices(body, study.affine))
+
+
+def filled_on_axial_slices(body: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Fill what a body closes around on each slice across it, along whichever array axis the slices are stored.
+
+    Lungs and bowel that the ends of the volume cut are open upwards and downwards, and closed on every axial slice.
+    """
+    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing_mm(affine)))
+    filled = [ndimage.binary_fill_holes(section) for section in np.moveaxis(body, axis, 0)]
+    return np.stack(filled, axis=axis)
 
 
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
-    """Surface of a mask that does not show the voxels."""
-    soft = volume_like(mask, ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7))
-    return surface_from_probability(soft, max_triangles=_VIEW_TRIANGLES, progress=progress)
+    """Surface of a mask that does not show the voxels, and loses no part of it, however thin."""
+    inside = mask.array > 0
+    soft = ndimage.gaussian_filter(inside.astype(np.float32), _BLUR_VOXELS)
+    around = np.ones((3, 3, 3), dtype=bool)
+    lost = inside & ~ndimage.binary_dilation(soft > 0.5, around)
+    if lost.any():
+        thin = inside & ndimage.binary_dilation(lost, around)
+        soft[thin] = np.maximum(soft[thin], _FLAT_SURFACE)
+    return surface_from_probability(volume_like(mask, soft), max_triangles=_VIEW_TRIANGLES, progress=progress)
 
 
-def on_grid(volume: highdicom.Volume, study: StudyVolume, *, order: int) -> highdicom.Volume:
-    """The volume on the study's grid, interpolated by `order` where it is not on it yet."""
-    same = tuple(volume.spatial_shape) == tuple(study.spatial_shape)
-    if same and np.allclose(volume.affine, study.affine, atol=1e-3):
-        return volume
-    return resample_like(volume, study, order)
+def drawn_surface(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface | None:
+    """Surface of a mask for the pictures, or None where it has none: what is only drawn decides about no plan."""
+    try:
+        return surface_of_mask(mask, progress=progress)
+    except (EmptyStructureError, GeometryError):
+        return None
+
+
+def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
+    """The map in a file, brought to the grid of the mask that it belongs to; nowhere smaller than it was.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or says nothing of a part of the mask.
+    """
+    try:
+        values = load_map(path)
+    except StudyError as error:
+        raise ConfigError(f"The spread of '{name}' cannot be read: {error}") from error
+    index = index_from_lps(values.affine, points_in_mask(mask))
+    half = (np.linalg.norm(mask.spacing) + np.linalg.norm(values.spacing)) / np.array(values.spacing) / 2
+    beyond = ((index < -half) | (index > np.array(values.spatial_shape) - 1 + half)).any(axis=1)
+    if beyond.any():
+        raise ConfigError(
+            f"Expected a spread that covers the whole mask of '{name}', {path} says nothing of {beyond.mean():.0%} of "
+            "its voxels. Name the map of the same run as the mask."
+        )
+    return covering_map(values, mask)
 
 
 def unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigError:
@@ -118,16 +220,32 @@ def unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigE
     )
 
 
-def _read_mask(path: Path, study: StudyVolume) -> highdicom.Volume:
-    volume = load_volume(path)
+def _given_mask(path: Path, name: str) -> highdicom.Volume:
+    """The mask as its file holds it."""
+    try:
+        volume = load_map(path)
+    except StudyError as error:
+        raise ConfigError(f"The mask of '{name}' cannot be read: {error}") from error
     values = np.unique(volume.array)
+    if values.tolist() == [0.0]:
+        raise ConfigError(f"The mask of '{name}' is empty: no voxel of {path} belongs to it. Draw it, or leave it out.")
+    if len(values) == 1:
+        raise ConfigError(
+            f"The mask of '{name}' is full: all voxels of {path} have the value {values[0]:g}, so nothing lies outside "
+            "it. Write 0 where it is not."
+        )
     if len(values) > 2 or values[0] != 0:
         listed = ", ".join(f"{value:g}" for value in values[:4]) + (" ..." if len(values) > 4 else "")
         raise ConfigError(
-            f"Expected a mask of 0 and one other value in {path}, got {len(values)} values ({listed}): an image, a map "
-            "or several labels in one file. Write the structure's own mask."
+            f"Expected a mask of 0 and one other value for '{name}' in {path}, got {len(values)} values ({listed}): an "
+            "image, a map or several labels in one file. Write the structure's own mask."
         )
-    mask = volume_like(study, on_grid(volume, study, order=0).array > 0)
-    if not mask.array.any():
-        raise ConfigError(f"Expected a mask that lies in the study, {path} does not: its voxels are elsewhere.")
-    return mask
+    return volume_like(volume, volume.array > 0)
+
+
+def _too_thin(name: str, given: highdicom.Volume, study: StudyVolume) -> ConfigError:
+    here, there = (" × ".join(f"{step:.3g}" for step in spacing_mm(one.affine)) for one in (given, study))
+    return ConfigError(
+        f"No voxel of the study ({there} mm) lies wholly in the mask of '{name}' ({here} mm): it is too thin to stay "
+        "inside on this grid. Resample the study to finer voxels."
+    )

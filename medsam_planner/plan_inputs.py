@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.calibration.run_evidence import RunEvidence, read_run_evidence
-from medsam_planner.case_masks import CaseMasks, on_grid, surface_of_mask, unknown_end
+from medsam_planner.case_masks import CaseMasks, drawn_surface, map_over, unknown_end
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
-from medsam_planner.io import load_volume
+from medsam_planner.io.covering import covering_map
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.mesh import Surface
 from medsam_planner.pipeline import Segmented
@@ -34,7 +34,6 @@ from medsam_planner.planning.problem import (
     SearchSettings,
     Weights,
     entry_region_on_surface,
-    points_in_mask,
     points_in_sphere,
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure
@@ -219,7 +218,7 @@ def inputs_of_case(
     surfaces = {} if segmented is None else dict(segmented.surfaces)
     notes: list[str] = []
     for name, mask in named.masks.items():
-        surface = attempted(notes, f"The surface of '{name}'", partial(surface_of_mask, mask, progress=progress))
+        surface = attempted(notes, f"The surface of '{name}'", partial(drawn_surface, mask, progress=progress))
         if surface is not None:
             surfaces[name] = surface
     first, *others = problems
@@ -248,9 +247,12 @@ def _structure(
     samples: Any = ()
     spread: highdicom.Volume | None = None
     if table.mask is not None:
-        mask = named.read(table.name, table.mask)
+        is_corridor = table.role == "inside"
+        mask = named.read(table.name, table.mask, inner=is_corridor)
+        if table.calibration is None:  # which speaks of the study's voxels
+            mask = named.planned_mask(table.name, inner=is_corridor)
         if table.spread is not None:
-            spread = on_grid(load_volume(table.spread), named.study, order=1)
+            spread = map_over(mask, table.spread, table.name)
             samples = masks_from_spread(mask, spread, samples=_SAMPLES_FROM_SPREAD, seed=seed)
     elif table.name in named.results:
         result = named.results[table.name]
@@ -285,7 +287,7 @@ def _margin(
         raise _unknown_structure(table.name, ())
 
     def brought(volume: highdicom.Volume | None) -> highdicom.Volume | None:
-        return None if volume is None else on_grid(volume, study, order=1)
+        return None if volume is None else covering_map(volume, study)
 
     made = calibrated_margin(
         read_calibration(table.calibration),
@@ -305,7 +307,7 @@ def _margin(
 def _targets(table: TargetTable, name: str, named: CaseMasks) -> NDArray[np.float64]:
     if table.point_lps_mm is not None:
         return ball_inside_study(named.study, table.point_lps_mm, table.radius_mm)
-    return points_in_mask(named.named(name, table.mask, table.structure, StructureRole.TARGET))
+    return named.target_points(name, table.mask, table.structure)
 
 
 def _unknown_structure(name: str, prompted: Collection[str]) -> ConfigError:

@@ -12,10 +12,11 @@ import highdicom
 import numpy as np
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import skin_mask, surface_of_mask
+from medsam_planner.case_masks import drawn_surface, skin_mask
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.io import load_volume
+from medsam_planner.io.covering import covering_map, is_on_grid
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_json
 from medsam_planner.io.output_folder import OutputFolder
@@ -162,7 +163,7 @@ def review_plan(inputs: PlanInputs, folder: OutputFolder | Path, *, progress: Pr
         roles=inputs.roles,
         plan=plans[first],
         tool=inputs.problems[first].tool,
-        margins_mm={structure.name: structure.margin_mm for structure in inputs.problem.structures},
+        margins_mm={one.name: _on_study(one.margin_mm, inputs.study) for one in inputs.problem.structures},
         surfaces=inputs.surfaces,
         prompts=inputs.prompts,
         provenance=document["provenance"],
@@ -239,12 +240,21 @@ def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, plans
         save_plan_sr(document, path, study)
 
 
+def _on_study(margin_mm: highdicom.Volume | float, study: StudyVolume) -> highdicom.Volume | float:
+    """The part of a margin that the pictures show; its grid may reach beyond the study."""
+    if not isinstance(margin_mm, highdicom.Volume) or is_on_grid(margin_mm, study):
+        return margin_mm
+    return covering_map(margin_mm, study)
+
+
 def _risk_surface(inputs: PlanInputs, progress: Progress | None) -> Surface | None:
     """The entered surface with the best certified clearance of each place of the entry region; NaN elsewhere."""
     problem, entry_mask = inputs.problem, inputs.entry_mask
     if entry_mask is None:
         return None
-    surface = surface_of_mask(entry_mask, progress=progress)
+    surface = drawn_surface(entry_mask, progress=progress)
+    if surface is None:
+        return None
     entries = cKDTree(problem.entry.points_lps_mm)
     reach_mm = 2.0 * voxel_diagonal_mm(entry_mask.affine)
     enterable = np.isfinite(entries.query(surface.vertices_lps_mm, distance_upper_bound=reach_mm)[0])

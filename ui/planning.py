@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
+from medsam_planner.case_masks import filled_on_axial_slices
 from medsam_planner.errors import PlanningError
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.plan_review import PlanInputs, ball_inside_study, skin_mask
@@ -175,7 +176,7 @@ def body_mask(study: StudyVolume) -> highdicom.Volume:
     if not count:
         raise PlanningError("No body was found in the study, so there is no skin to enter through.")
     body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return volume_like(study, np.stack([ndimage.binary_fill_holes(section) for section in body]))
+    return volume_like(study, filled_on_axial_slices(body, study.affine))
 
 
 def _planned(structure: Structure, margin: highdicom.Volume | float, wishes: PlanWishes) -> PlannedStructure:

@@ -11,7 +11,7 @@ from typing import Any
 import highdicom
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.io import load_volume
+from medsam_planner.io.loading import load_map
 from prompts import PromptLog, read_prompt_file
 
 __all__ = ["RunEvidence", "read_run_evidence"]
@@ -61,7 +61,7 @@ def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
 
     def beside(name: str) -> highdicom.Volume | None:
         path = mask_path.parent / f"{name}.nii.gz"
-        return load_volume(path) if path.is_file() else None
+        return load_map(path) if path.is_file() else None
 
     return RunEvidence(beside("boundary_spread_mm"), beside("uncertainty"), provenance, logs.get(structure))
 

@@ -177,4 +177,5 @@ def _summarise_nifti(number: int, file: Path, name: str) -> SeriesSummary:
         affine=volume.affine,
         encoding="NIfTI",
         modality_is_inferred=True,
+        notes=source.notes if source is not None else (),
     )

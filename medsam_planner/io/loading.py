@@ -17,7 +17,7 @@ from medsam_planner.io.study_files import StudyFiles, file_kind, name_files, sca
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["load_volume", "opened_study"]
+__all__ = ["load_map", "load_volume", "opened_study"]
 
 
 def load_volume(
@@ -78,6 +78,22 @@ def load_volume(
     raise StudyError(_nothing_to_read(study, place))
 
 
+def load_map(path: str | Path) -> StudyVolume:
+    """Read a mask or a map as :func:`load_volume` reads a study; it has no modality and may hold one value everywhere.
+
+    Raises
+    ------
+    StudyError
+        As :func:`load_volume`.
+    """
+    place = Path(path)
+    with opened_study(place) as study:
+        if len(study.niftis) == 1 and not (study.images or study.damaged):
+            file, name = study.niftis[0]
+            return read_nifti(file, name=name, path=place, is_scan=False)
+    return load_volume(place)
+
+
 @contextmanager
 def opened_study(place: Path, *, progress: Progress | None = None) -> Iterator[StudyFiles]:
     """The files of a study, unpacked for as long as the context lasts.
@@ -92,6 +108,11 @@ def opened_study(place: Path, *, progress: Progress | None = None) -> Iterator[S
     if place.is_dir():
         yield scan_files(walk_files(place), progress=progress)
         return
+    if not place.is_file():
+        raise StudyError(
+            f"Expected a DICOM folder, a zip, a DICOM file or a NIfTI file; {place} is no regular file (a pipe, "
+            "socket or device). Save what comes from it to a file first."
+        )
     try:
         kind = file_kind(place)
     except OSError as error:

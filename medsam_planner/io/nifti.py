@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import write_whole
-from medsam_planner.io.slice_stack import MIN_SLICES
+from medsam_planner.io.nifti_file import NiftiFile, open_nifti
+from medsam_planner.io.slice_stack import MIN_SLICES, doubtful_size
 from medsam_planner.io.tilt import straighten_array
 from medsam_planner.volumes import StudySource, StudyVolume
 
@@ -28,8 +29,9 @@ _AIR_HU = -200.0
 _SHEAR_TOLERANCE = 1e-4
 """Cosine between axes that still counts as perpendicular (``highdicom.Volume`` demands it)."""
 
-_DAMAGE = (EOFError, OSError, ValueError, zlib.error)
-"""What reading damaged bytes raises."""
+_FLAT = 1e-3
+"""Volume spanned by three unit vectors below which they count as lying in a plane."""
+_NIFTI_UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 
 
 def infer_modality(array: NDArray[np.float32]) -> str:
@@ -38,7 +40,13 @@ def infer_modality(array: NDArray[np.float32]) -> str:
 
 
 def read_nifti(
-    file: Path, *, name: str, path: Path, resample_tilt: bool = False, modality: str | None = None
+    file: Path,
+    *,
+    name: str,
+    path: Path,
+    resample_tilt: bool = False,
+    modality: str | None = None,
+    is_scan: bool = True,
 ) -> StudyVolume:
     """Read a .nii or .nii.gz file as float32 in LPS mm.
 
@@ -50,6 +58,8 @@ def read_nifti(
         What to call it in messages.
     path : Path
         What to record as the study's path.
+    is_scan : bool
+        False for masks and maps, which have no modality and may hold one value everywhere.
 
     Raises
     ------
@@ -58,11 +68,13 @@ def read_nifti(
     StudyError
         If it is not one scalar volume with a stated place in the patient.
     """
-    image = _open(file, name)
-    _refuse_header(image, name)
-    array = _voxels(image, name)
-    _refuse_array(array, name)
-    affine = _RAS_FROM_LPS @ np.asarray(image.affine, dtype=np.float64)
+    opened = open_nifti(file, name)
+    affine = _RAS_FROM_LPS @ _checked_affine(opened)
+    array = opened.array().reshape(opened.shape[:3])
+    _refuse_array(array, name, is_scan=is_scan)
+    notes = opened.notes
+    if is_scan and modality is None:
+        notes += (_modality_note(array),)
     operations: tuple[dict[str, Any], ...] = ()
     if _is_sheared(affine):
         if not resample_tilt:
@@ -79,37 +91,22 @@ def read_nifti(
         modality=modality or infer_modality(array),
         modality_is_inferred=modality is None,
         operations=operations,
+        notes=notes,
     )
     return StudyVolume.from_volume(volume, source)
 
 
-def _open(file: Path, name: str) -> Any:
-    import nibabel
-
-    try:
-        image = nibabel.load(file)
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *_DAMAGE) as error:
-        raise _damaged(name, error) from error
-    if not isinstance(image, nibabel.Nifti1Image):  # Nifti2Image is one too
-        raise StudyError(f"Expected a NIfTI file (.nii or .nii.gz), {name} is a {type(image).__name__}.")
-    return image
+def _modality_note(array: NDArray[np.float32]) -> str:
+    low = float(array.min())
+    found = infer_modality(array)
+    reason = f"its lowest value is {low:g}, and air in a CT lies below {_AIR_HU:g} HU"
+    other = "MR" if found == "CT" else "CT"
+    return f"Taken for {found}, as NIfTI does not say: {reason}. If it is {other}, say so with --modality {other}."
 
 
-def _voxels(image: Any, name: str) -> NDArray[np.float32]:
-    try:
-        array = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except _DAMAGE as error:
-        raise _damaged(name, error) from error
-    return array.reshape(array.shape[:3])
-
-
-def _damaged(name: str, error: Exception) -> StudyError:
-    return StudyError(f"{name} cannot be read as NIfTI: {error}. It is truncated, damaged or misnamed; copy it again.")
-
-
-def _refuse_header(image: Any, name: str) -> None:
-    """Everything that can be wrong before the voxels are read."""
-    shape = tuple(int(n) for n in image.shape)
+def _checked_affine(opened: NiftiFile) -> NDArray[np.float64]:
+    """Index to RAS mm; everything that can be wrong before the voxels are read is refused."""
+    name, shape = opened.name, opened.shape
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         raise StudyError(
             f"Expected one 3D volume, {name} has shape {shape}. Take one volume out of a series (for example with "
@@ -117,42 +114,55 @@ def _refuse_header(image: Any, name: str) -> None:
         )
     if min(shape[:3]) < MIN_SLICES:
         raise StudyError(f"Expected at least {MIN_SLICES} voxels along each axis, {name} has shape {shape[:3]}.")
-    dtype = image.get_data_dtype()
+    dtype = opened.header.get_data_dtype()
     if dtype.names is not None or dtype.kind not in "iufb":
         raise StudyError(
             f"Expected one number per voxel, {name} holds {dtype} (colour or complex values). "
             "Write the scan itself, or the magnitude, as one number per voxel."
         )
-    unit = image.header.get_xyzt_units()[0]
+    unit = _NIFTI_UNITS.get(int(opened.header["xyzt_units"]) % 8, "an unknown unit")
     if unit not in ("mm", "unknown"):
         raise StudyError(f"Expected millimetres, {name} states its spacing in {unit}. Correct its xyzt_units.")
-    _refuse_affine(image, name)
+    affine = _agreed_affine(opened)
+    doubt = doubtful_size(spacing_mm(affine), shape)
+    if doubt is not None:
+        raise StudyError(f"{name}: {doubt}")
+    return affine
 
 
-def _refuse_affine(image: Any, name: str) -> None:
-    (sform, sform_code), (qform, qform_code) = image.get_sform(coded=True), image.get_qform(coded=True)
-    if not sform_code and not qform_code:
-        raise StudyError(
-            f"{name} does not say where it lies in the patient (sform_code and qform_code are 0), so left and right "
-            "are unknown. Write the scanner's affine into it, or convert the DICOM again."
-        )
-    for what, code, matrix in (("sform", sform_code, sform), ("qform", qform_code, qform)):
-        if code and (not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9):
+def _agreed_affine(opened: NiftiFile) -> NDArray[np.float64]:
+    name, sform, qform = opened.name, opened.sform, opened.qform
+    for what, matrix in (("sform", sform), ("qform", qform)):
+        if matrix is not None and not _is_invertible(matrix):
             raise StudyError(
                 f"The {what} of {name} is not an invertible affine: {np.round(matrix, 4).tolist()}. "
                 "Write the scanner's affine into it, or convert the DICOM again."
             )
-    if sform_code and qform_code:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]], indexing="ij")).reshape(3, -1).T
+    if sform is not None and qform is not None:
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in opened.shape[:3]], indexing="ij")).reshape(3, -1).T
         apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1).max()
         if apart > _AFFINE_AGREEMENT_MM and not _is_sheared(sform):
             raise StudyError(
                 f"The sform and the qform of {name} put its corners up to {apart:.2f} mm apart; which one is right is "
                 "not for a program to guess. Set both to the right affine, or set the code of the wrong one to 0."
             )
+    if opened.affine is None:
+        raise StudyError(
+            f"{name} does not say where it lies in the patient (sform_code and qform_code are 0), so left and right "
+            "are unknown. Write the scanner's affine into it, or convert the DICOM again."
+        )
+    return opened.affine
 
 
-def _refuse_array(array: NDArray[np.float32], name: str) -> None:
+def _is_invertible(matrix: NDArray[np.float64]) -> bool:
+    """Whether its axes span space, however short they are."""
+    if not np.isfinite(matrix).all():
+        return False
+    length = np.linalg.norm(matrix[:3, :3], axis=0)
+    return bool(length.min() > 0 and abs(np.linalg.det(matrix[:3, :3] / length)) > _FLAT)
+
+
+def _refuse_array(array: NDArray[np.float32], name: str, *, is_scan: bool) -> None:
     bad = ~np.isfinite(array)
     if bad.any():
         first = tuple(int(n) for n in np.argwhere(bad)[0])
@@ -160,7 +170,7 @@ def _refuse_array(array: NDArray[np.float32], name: str) -> None:
             f"{int(bad.sum())} voxels of {name} are NaN or infinite (the first at index {first}). "
             "Replace them by a value that means background."
         )
-    if float(array.min()) == float(array.max()):
+    if is_scan and float(array.min()) == float(array.max()):
         raise StudyError(f"All voxels of {name} have the value {float(array.min()):g}; there is nothing to segment.")
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "ProblemKind",
     "SlicePlane",
     "Stack",
+    "doubtful_size",
     "stack_problems",
 ]
 
@@ -37,6 +38,27 @@ _SPACING_TOLERANCE = 0.01
 
 _ORIENTATION_TOLERANCE = 1e-4
 """Direction cosines closer than this are one orientation written with different rounding (0.03 mm over 250 mm)."""
+
+
+_SMALLEST_SPACING_MM = 0.01
+_LARGEST_SPACING_MM = 50.0
+_LARGEST_EXTENT_MM = 3000.0
+"""Beyond these no CT or MR of a person lies: the finest clinical CT has pixels of 0.05 mm, a whole body 2 m."""
+
+
+def doubtful_size(spacing_mm: Sequence[float] | NDArray[np.float64], shape: Sequence[int]) -> str | None:
+    """Why voxels of `spacing_mm` cannot be those of a person, or None: their unit is wrong."""
+    spacing = [float(value) for value in spacing_mm]
+    extents = [value * count for value, count in zip(spacing, shape, strict=False)]
+    is_likely = min(spacing) >= _SMALLEST_SPACING_MM and max(spacing) <= _LARGEST_SPACING_MM
+    if is_likely and max(extents) <= _LARGEST_EXTENT_MM:
+        return None
+    voxels = " × ".join(f"{value:.4g}" for value in spacing)
+    whole = " × ".join(f"{value:.4g}" for value in extents)
+    return (
+        f"its voxels measure {voxels} mm and the whole {whole} mm, which is no person's CT or MR. The spacing is "
+        "damaged or not in millimetres; correct it in the file."
+    )
 
 
 class ProblemKind(Enum):

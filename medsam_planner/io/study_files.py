@@ -122,7 +122,8 @@ def walk_files(folder: Path) -> list[tuple[Path, str]]:
         folders.sort()
         for file in sorted(files):
             path = Path(parent, file)
-            if path.is_file() or path.is_symlink():  # a broken link is a lost slice; a pipe or socket would block
+            # A link that leads nowhere is a lost slice; a pipe, socket or device would block, also behind a link.
+            if path.is_file() or (path.is_symlink() and not path.exists()):
                 found.append((path, path.relative_to(folder).as_posix()))
         if len(found) > _MAX_FILES:
             raise StudyError(

@@ -176,13 +176,13 @@ def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
         return None
     centre_mm = points[int(rng.integers(len(points)))] * np.asarray(volume.spacing_mm)
     extent = float(np.median(sides_mm))
-    reach_mm = float(min(0.5 * np.linalg.norm(sides_mm), 220.0))
+    reach_mm = min(0.5 * float(np.linalg.norm(sides_mm)), 220.0)
     if meant is Meant.LESION:
         return _lesion(volume, labels, centre_mm, extent, rng)
     thickness = 0.0
     if meant in (Meant.SHELL, Meant.WALL, Meant.LUMEN):
         least = 1.2 * min(volume.spacing_mm)
-        narrow: float = np.min(sides_mm).item()
+        narrow = float(np.min(sides_mm))
         most = 0.45 * extent if meant is Meant.SHELL else 0.3 * narrow
         thickness = float(np.clip(extent * np.exp(rng.uniform(np.log(0.05), np.log(0.3))), least, max(most, least)))
         thickness = min(thickness, 12.0)

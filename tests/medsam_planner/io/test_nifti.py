@@ -202,11 +202,18 @@ def test_truncated_nifti_is_refused(name: str, tmp_path: Path) -> None:
             load_volume(path)
 
 
-def test_nifti_under_a_strange_name_is_refused(tmp_path: Path) -> None:
-    _image().to_filename(tmp_path / "a.nii")
-    (tmp_path / "a.nii").rename(tmp_path / "a.data")
-    with pytest.raises(StudyError, match=r"a\.data cannot be read as NIfTI"):
-        load_volume(tmp_path / "a.data")
+@pytest.mark.parametrize("name", ["a.data", "A.NII", "a", "a.nii.gz", "a.dcm"])
+def test_nifti_is_told_by_its_content_whatever_its_name(name: str, tmp_path: Path) -> None:
+    _image().to_filename(tmp_path / "first.nii")
+    (tmp_path / "first.nii").rename(tmp_path / name)
+    np.testing.assert_array_equal(load_volume(tmp_path / name).array, blob_hu())
+
+
+@pytest.mark.parametrize("name", ["A.NII.GZ", "a.Nii.Gz", "a.nii", "a"])
+def test_compressed_nifti_is_told_by_its_content_too(name: str, tmp_path: Path) -> None:
+    _image().to_filename(tmp_path / "first.nii.gz")
+    (tmp_path / "first.nii.gz").rename(tmp_path / name)
+    np.testing.assert_array_equal(load_volume(tmp_path / name).array, blob_hu())
 
 
 def test_folder_of_several_niftis_asks_for_the_file(tmp_path: Path) -> None:
