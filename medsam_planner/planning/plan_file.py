@@ -39,6 +39,15 @@ def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
             }
             for relaxation in plan.relaxations
         ],
+        "reasons": list(plan.reasons),
+        "nearest_miss": None
+        if plan.nearest_miss is None
+        else {
+            "entry_lps_mm": _number_list(plan.nearest_miss.line_lps_mm[0]),
+            "target_lps_mm": _number_list(plan.nearest_miss.line_lps_mm[1]),
+            "structure": plan.nearest_miss.structure,
+            "shortage_mm": plan.nearest_miss.shortage_mm,
+        },
         "candidate_count": plan.candidate_count,
         "feasible_count": plan.feasible_count,
         "tool": {
