@@ -20,7 +20,7 @@ from medsam_planner.planning.clearance import line_array
 from medsam_planner.planning.structures import bool_array
 from medsam_planner.planning.surroundings import AIR_BELOW_HU, Surroundings
 
-__all__ = ["Crossing", "CrossingKind", "ValueProfile", "crossings_along", "stretches_inside", "values_along"]
+__all__ = ["Crossing", "CrossingKind", "ValueProfile", "crossings_along", "values_along"]
 
 _BRIDGED_MM = 1.0
 """Two stretches of one kind this close are one: spongy bone falls below the threshold between its trabeculae."""
@@ -107,16 +107,6 @@ def crossings_along(
         kind[~bool_array(surroundings.body, "body")[at]] = _KINDS.index(CrossingKind.OUTSIDE)
     kind[~is_known] = _KINDS.index(CrossingKind.OUTSIDE)
     return tuple(_crossing(which, run, edge_mm, values) for which, run in _runs(kind, edge_mm))
-
-
-def stretches_inside(
-    affine: NDArray[np.float64], shape: Sequence[int], line_lps_mm: ArrayLike
-) -> list[tuple[float, float]]:
-    """From where to where, in mm from its entry, a line lies inside a grid of voxels."""
-    edge_mm, voxel = _voxels_along(affine, line_lps_mm)
-    inside = ((voxel >= 0) & (voxel < np.array(shape))).all(axis=1)
-    rows = np.flatnonzero(inside)
-    return [(float(edge_mm[rows[0]]), float(edge_mm[rows[-1] + 1]))] if len(rows) else []
 
 
 def values_along(surroundings: Surroundings, line_lps_mm: ArrayLike) -> ValueProfile:

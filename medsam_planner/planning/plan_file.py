@@ -121,6 +121,8 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
             }
             for grade in alternative.screw_grades
         ],
+        "crossings": _crossings(alternative),
+        "value_profile": _values(alternative),
         "score": alternative.score,
         "reason": alternative.reason,
         "clearance_profile": {
@@ -129,6 +131,32 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
                 name: _number_list(room) for name, room in profile.clearance_mm_by_structure.items()
             },
         },
+    }
+
+
+def _crossings(alternative: Alternative) -> list[dict[str, Any]] | None:
+    """Null where no image told what is crossed: an empty list says that nothing is."""
+    if alternative.crossings is None:
+        return None
+    return [
+        {
+            "kind": crossing.kind.value,
+            "from_mm": round(crossing.from_mm, 4),
+            "to_mm": round(crossing.to_mm, 4),
+            "mean_value": None if crossing.mean_value is None else round(crossing.mean_value, 4),
+        }
+        for crossing in alternative.crossings
+    ]
+
+
+def _values(alternative: Alternative) -> dict[str, Any] | None:
+    profile = alternative.value_profile
+    if profile is None:
+        return None
+    return {
+        "unit": profile.unit,
+        "distance_mm": _number_list(profile.distance_mm),
+        "value": _number_list(profile.value),
     }
 
 

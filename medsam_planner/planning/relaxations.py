@@ -24,8 +24,8 @@ _STEP = 0.1
 """Amounts are rounded up to this many mm or degrees, so that what is printed suffices."""
 _LINES_FOR_STRUCTURES = 3000
 _BONE_ADVICE = (
-    f"Only bone that nobody segmented is in the way ({UNSEGMENTED_BONE}). Move the entry; where the tool is meant to go "
-    "through bone, say so (the tick on the page, avoid = false in a plan file)."
+    f"Only bone that nobody segmented is in the way ({UNSEGMENTED_BONE}). Move the entry; where the tool is meant to "
+    "go through bone, say so (the tick on the page, avoid = false in a plan file)."
 )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.geometry import lps_from_index, spacing_mm
-from medsam_planner.planning.crossings import CrossingKind, crossings_along, stretches_inside, values_along
+from medsam_planner.planning.crossings import CrossingKind, crossings_along, values_along
 from medsam_planner.planning.surroundings import Surroundings, surroundings_of
 from tests.medsam_planner.planning.scenes import volume
 
@@ -139,12 +139,3 @@ def test_bone_that_was_segmented_is_not_avoided_a_second_time(plain_affine):
     columns = np.flatnonzero(left.mask.array.any(axis=(0, 1)))
     assert columns.tolist() == [40, 41, 42, 43, 44, 45]
     assert around.unsegmented_bone([volume(image.array >= BONE, plain_affine)], 0.0) is None
-
-
-def test_how_much_of_a_path_lies_on_a_smaller_grid(any_affine):
-    part = any_affine.copy()
-    part[:3, 3] = lps_from_index(any_affine, (0, 0, 10))
-    step = spacing_mm(any_affine)[2]
-    ((first, last),) = stretches_inside(part, (12, 40, 20), along_last_axis(any_affine))
-    assert (first, last) == pytest.approx((10 * step, 30 * step))
-    assert stretches_inside(part, (2, 40, 20), along_last_axis(any_affine)) == []

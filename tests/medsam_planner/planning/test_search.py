@@ -179,7 +179,7 @@ def test_the_structure_in_the_way_is_named(grid):
 
 
 def test_a_line_through_a_structure_is_no_matter_of_margins(grid):
-    """Every line from a cap of 10 mm runs through a lid of 11 mm: narrowing its margin of 6 mm to nothing is no help."""
+    """Every line from a cap of 10 mm runs through a lid of 11 mm: no margin, however narrow, helps."""
     lid = Avoid("lid", ball(grid, 20.0 * towards_z(grid), 11.0), 6.0)
     plan = search(problem_with(grid, [lid], entry_radius=10.0))
     assert not plan.feasible and plan.nearest_miss.structure == "lid"
