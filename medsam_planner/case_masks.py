@@ -10,19 +10,23 @@ import highdicom
 import numpy as np
 from scipy import ndimage
 
-from medsam_planner.errors import ConfigError, StudyError
+from medsam_planner.errors import ConfigError, PlanningError, StudyError
 from medsam_planner.io import load_volume
+from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.resampling import resample_like
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.case import EntryTable
+from medsam_planner.planning.known_part import KnownPart, known_part
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume, volume_like
 
-__all__ = ["CaseMasks", "on_grid", "skin_mask", "surface_of_mask", "unknown_end"]
+__all__ = ["CaseMasks", "body_mask", "on_grid", "skin_mask", "surface_of_mask", "unknown_end"]
 
 _AIR_BELOW_HU = -300.0
+_TISSUE_SHARE = 0.15
+"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
 _VIEW_TRIANGLES = 40_000
 
 
@@ -36,6 +40,8 @@ class CaseMasks:
     masks: dict[str, highdicom.Volume] = field(default_factory=dict)
     """Structures that came as masks, by name; grows as they are asked for."""
     roles: dict[str, StructureRole] = field(default_factory=dict)
+    known_parts: dict[str, KnownPart] = field(default_factory=dict)
+    """Of masks whose file covers only part of the study."""
 
     def read(self, name: str, path: Path) -> highdicom.Volume:
         """The mask in a file, from now on known by `name`.
@@ -45,7 +51,9 @@ class CaseMasks:
         ConfigError
             If the file holds no mask, or one that does not lie in the study.
         """
-        self.masks[name] = _read_mask(path, self.study)
+        self.masks[name], part = _read_mask(path, self.study)
+        if part is not None:
+            self.known_parts[name] = part
         return self.masks[name]
 
     def entered(self, table: EntryTable, name: str) -> highdicom.Volume:
@@ -97,6 +105,25 @@ def skin_mask(study: StudyVolume) -> highdicom.Volume:
     return volume_like(study, filled)
 
 
+def body_mask(study: StudyVolume) -> highdicom.Volume:
+    """The patient without the air around; of a CT by its HU, else by the brightness that air does not reach.
+
+    Raises
+    ------
+    StudyError, PlanningError
+        If there is none.
+    """
+    if volume_modality(study) == "CT":
+        return skin_mask(study)
+    values = study.array
+    bright = ndimage.binary_opening(values > _TISSUE_SHARE * float(np.percentile(values, 99)))
+    parts, count = ndimage.label(bright)
+    if not count:
+        raise PlanningError("No body was found in the study, so there is no skin to enter through.")
+    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return volume_like(study, np.stack([ndimage.binary_fill_holes(section) for section in body]))
+
+
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
     """Surface of a mask that does not show the voxels."""
     soft = volume_like(mask, ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7))
@@ -118,7 +145,7 @@ def unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigE
     )
 
 
-def _read_mask(path: Path, study: StudyVolume) -> highdicom.Volume:
+def _read_mask(path: Path, study: StudyVolume) -> tuple[highdicom.Volume, KnownPart | None]:
     volume = load_volume(path)
     values = np.unique(volume.array)
     if len(values) > 2 or values[0] != 0:
@@ -130,4 +157,4 @@ def _read_mask(path: Path, study: StudyVolume) -> highdicom.Volume:
     mask = volume_like(study, on_grid(volume, study, order=0).array > 0)
     if not mask.array.any():
         raise ConfigError(f"Expected a mask that lies in the study, {path} does not: its voxels are elsewhere.")
-    return mask
+    return mask, known_part(volume, study)

@@ -11,22 +11,26 @@ import highdicom
 import numpy as np
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import skin_mask, surface_of_mask
+from medsam_planner.case_masks import body_mask, skin_mask, surface_of_mask
 from medsam_planner.errors import ConfigError
-from medsam_planner.geometry import voxel_diagonal_mm
+from medsam_planner.geometry import spacing_mm, voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.plan_sr import save_plan_sr
 from medsam_planner.mesh import Surface
 from medsam_planner.pipeline import Segmented
 from medsam_planner.plan_inputs import PlanInputs, ball_inside_study, check_case, inputs_of_case
+from medsam_planner.plan_surroundings import with_surroundings
 from medsam_planner.planning.case import read_case
 from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.mask_flaws import FlawKind, MaskFlaw, find_flaws
 from medsam_planner.planning.plan_file import plan_document, several_document
 from medsam_planner.planning.search import PlanResult, risk_map_mm, search
 from medsam_planner.planning.several import SeveralPlans, search_together
 from medsam_planner.planning.structures import Structure
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.progress import Progress
 from medsam_planner.report import RESEARCH_USE_NOTICE, PlannedTool, PlanReport, write_report
+from medsam_planner.report.assessment import Assessment, assess
 from medsam_planner.report.model import RISK_NAME
 from medsam_planner.run_folder import open_run_folder, write_json
 from medsam_planner.versions import versions
@@ -37,6 +41,7 @@ __all__ = [
     "PlanInputs",
     "ReviewedPlan",
     "ball_inside_study",
+    "body_mask",
     "check_case",
     "margins_statement",
     "review_case",
@@ -54,6 +59,10 @@ class ReviewedPlan:
     """Of the only tool, or of the first."""
     folder: Path
     report_path: Path
+    assessment: Assessment
+    """The verdict, and what must be known beside it."""
+    margin_statements: tuple[MarginStatement, ...] = ()
+    """As they hold for the masks as they are."""
     several: SeveralPlans | None = None
     """All tools together, where there are several."""
 
@@ -107,6 +116,13 @@ def review_segmented_case(
 
 def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None = None) -> ReviewedPlan:
     """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM."""
+    inputs = with_surroundings(inputs)
+    flaws = _flaws(inputs)
+    statements = tuple(
+        statement.doubted(_doubts(statement, flaws.get(statement.structure, ()), inputs))
+        for statement in inputs.margin_statements
+    )
+    inputs = replace(inputs, margin_statements=statements)
     several = None
     if inputs.others:
         several = search_together(inputs.problems, min_gap_mm=inputs.min_tool_gap_mm, progress=progress)
@@ -128,8 +144,6 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
         for tool, why in explained.items()
     }
     document["provenance"] = {**inputs.provenance, "versions": versions()}
-    write_json(folder / "plan.json", document)
-    _write_sr(document, folder / "plan.dcm", inputs.study, plans)
     first, *others = plans
     report = PlanReport(
         title=inputs.title,
@@ -144,15 +158,25 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
         provenance=document["provenance"],
         masks=inputs.masks,
         truth=truth,
-        risk_surface=_risk_surface(inputs, progress) if several is None else None,
         tool_name=first,
         other_tools=tuple(PlannedTool(name, plans[name], inputs.problems[name].tool) for name in others),
         several=several,
         why_here=explained,
         margin_statements=inputs.margin_statements,
+        surroundings=inputs.problem.surroundings,
+        evidence=inputs.evidence,
+        flaws=flaws,
     )
+    assessment = assess(report)
+    document["verdict"] = {"kind": assessment.verdict.kind, "headline": assessment.verdict.headline}
+    document["cautions"] = [caution.as_entry() for caution in assessment.cautions]
+    document["mask_flaws"] = {name: [flaw.text for flaw in found] for name, found in flaws.items()}
+    write_json(folder / "plan.json", document)
+    _write_sr(document, folder / "plan.dcm", inputs.study, plans)
+    if several is None:
+        report = replace(report, risk_surface=_risk_surface(inputs, progress))
     report_path = write_report(report, folder / "report.html", progress)
-    return ReviewedPlan(plans[first], folder, report_path, several)
+    return ReviewedPlan(plans[first], folder, report_path, assessment, inputs.margin_statements, several)
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:
@@ -167,7 +191,7 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
             widths.append(f"{structure.name} {float(margin):.1f} mm")
     promised = [statement for statement in statements if statement.is_promised]
     rule = " ".join(statement.explanation for statement in statements if statement.is_promised or statement.voids)
-    if len(promised) < len(structures):
+    if len(promised) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
         others = " of the other structures" if promised else ""
         rule += (
             f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry "
@@ -177,6 +201,32 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
         f"Margins: {'; '.join(widths) or 'none'}. {rule.strip()} The certified clearance holds for the given masks and "
         "margins, voxels and the stated tool error included."
     )
+
+
+def _flaws(inputs: PlanInputs) -> dict[str, tuple[MaskFlaw, ...]]:
+    """By structure that was segmented or came as a mask, what is wrong with its mask."""
+    found = {}
+    for structure in inputs.problem.structures:
+        if structure.name == UNSEGMENTED_BONE:
+            continue
+        result, evidence = inputs.segmentations.get(structure.name), inputs.evidence.get(structure.name)
+        known = result or evidence
+        trace = None if known is None else known.trace
+        found[structure.name] = find_flaws(
+            structure.mask,
+            boundary_spread_mm=None if known is None else known.boundary_spread_mm,
+            prompted_slices=() if trace is None else trace.anchors(),
+            axis=0 if trace is None else trace.axis,
+        )
+    return found
+
+
+def _doubts(statement: MarginStatement, flaws: tuple[MaskFlaw, ...], inputs: PlanInputs) -> list[str]:
+    """Why a margin cannot be taken at its word. One that was measured on patients does not lean on the runs' spread,
+    unless it is itself finer than a voxel."""
+    voxel = float(spacing_mm(inputs.study.affine).min())
+    leans_on_runs = statement.facts.get("rule") != "conformal" or float(statement.facts["smallest_mm"]) < voxel
+    return [f"the mask {flaw.text}" for flaw in flaws if leans_on_runs or flaw.kind is not FlawKind.SPREAD_BELOW_VOXEL]
 
 
 def _truth(inputs: PlanInputs, plans: Mapping[str, PlanResult]) -> dict[str, float] | None:

@@ -73,7 +73,7 @@ def _reasons(whole: str, part: str, held: dict[str, NDArray[np.bool_]]) -> list[
         what = (
             f"bone that nobody segmented ({UNSEGMENTED_BONE})"
             if name == UNSEGMENTED_BONE
-            else f"“{name}”, a structure to avoid"
+            else f'"{name}", a structure to avoid'
         )
         begin = whole if is_whole else f"{100 * held[name].mean():.0f} % {part}"
         told.append((f"{begin} inside {what}.", is_whole))

@@ -91,8 +91,7 @@ def known_part(mask: highdicom.Volume, study: highdicom.Volume) -> KnownPart | N
 
 def _within(index: NDArray[np.float64], shape: tuple[int, ...], tolerance: float) -> NDArray[np.bool_]:
     low, high = -0.5 - tolerance, np.array(shape) - 0.5 + tolerance
-    inside: NDArray[np.bool_] = ((index >= low) & (index <= high)).all(axis=-1)
-    return inside
+    return np.asarray(((index >= low) & (index <= high)).all(axis=-1))
 
 
 def _places(line_lps_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -100,9 +100,8 @@ def find_flaws(
 
 
 def _thickness(near: NDArray[np.bool_]) -> int:
-    """Voxels across the thickest place of a mask in its box, which has a rim wherever the study has one."""
-    padded = np.pad(near, 1)
-    return int(2 * distance_transform_mm(padded, np.ones(3)).max() + 0.5)
+    """Voxels across the thickest place of a mask, about: the voxel in its middle, and what lies on both sides."""
+    return round(2 * float(distance_transform_mm(np.pad(near, 1), np.ones(3)).max()) + 1)
 
 
 def _is_step(inside: NDArray[np.bool_], axis: int, index: int) -> bool:

@@ -26,6 +26,7 @@ def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
         "frame": "LPS",
         "unit": "mm",
         "feasible": plan.feasible,
+        "checked_against": [structure.name for structure in problem.structures],
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "relaxations": [
             {

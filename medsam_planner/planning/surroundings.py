@@ -32,6 +32,9 @@ _LEAST_BONE_MM3 = 27.0
 """Smaller specks are noise: a cube of 3 mm."""
 _REACH_MM = 60.0
 """Bone farther from every line than this is not looked for: it could limit none."""
+_AROUND_MM = 30.0
+"""Wider than the spinal canal (about 25 mm) and narrower than the chest."""
+_DIRECTIONS = 72
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -79,6 +82,29 @@ class Surroundings:
         """Values of the image in `unit`."""
         told: NDArray[np.float64] = (np.asarray(values, dtype=np.float64) - self.offset) / self.scale
         return told
+
+    def bone_around(self, position_lps_mm: NDArray[np.float64]) -> float:
+        """Share of the directions in which bone lies within 30 mm of a place, in the patient's plane where it is most.
+
+        About 1 in the spinal canal, a half beside a bone.
+        """
+        if self.bone is None:
+            return 0.0
+        turn = np.linspace(0.0, 2 * np.pi, _DIRECTIONS, endpoint=False)
+        step = float(spacing_mm(self.bone.affine).min()) / 2
+        distance = np.arange(step, _AROUND_MM, step)
+        shape = np.array(self.bone.spatial_shape)
+        shares = []
+        for first, second in ((0, 1), (0, 2), (1, 2)):
+            direction = np.zeros((_DIRECTIONS, 3))
+            direction[:, first], direction[:, second] = np.cos(turn), np.sin(turn)
+            places = position_lps_mm + distance[:, None, None] * direction
+            index = np.floor(index_from_lps(self.bone.affine, places) + 0.5).astype(np.int64)
+            is_seen = ((index >= 0) & (index < shape)).all(axis=-1)
+            met = np.zeros(is_seen.shape, dtype=bool)
+            met[is_seen] = self.bone.array[tuple(index[is_seen].T)]
+            shares.append(float(met.any(axis=0).mean()))
+        return max(shares)
 
     def unsegmented_bone(self, segmented: Sequence[highdicom.Volume], margin_mm: float) -> Avoid | None:
         """Bone beside every structure that was segmented, as a structure to avoid; None where there is none.

@@ -39,7 +39,7 @@ def test_a_target_inside_a_structure_to_avoid_is_infeasible_for_that_reason(scen
     problem, _, aside, _ = scene
     plan = search(replace(problem, targets_lps_mm=np.array([aside, aside + 1.0])))
     assert not plan.feasible
-    assert plan.reasons == ("The target lies inside “vessel”, a structure to avoid.",)
+    assert plan.reasons == ('The target lies inside "vessel", a structure to avoid.',)
     assert plan.relaxations == ()
 
 
@@ -54,15 +54,15 @@ def test_an_entry_inside_a_structure_to_avoid_is_infeasible_for_that_reason(scen
     problem, _, _, body = scene
     plan = search(replace(problem, structures=(*problem.structures, Avoid("no-go", body, 0.0))))
     assert not plan.feasible
-    assert plan.reasons[0] == "The target lies inside “no-go”, a structure to avoid."
-    assert plan.reasons[1] == "The entry region lies inside “no-go”, a structure to avoid."
+    assert plan.reasons[0] == 'The target lies inside "no-go", a structure to avoid.'
+    assert plan.reasons[1] == 'The entry region lies inside "no-go", a structure to avoid.'
 
 
 def test_only_the_part_of_a_target_that_is_free_is_planned_to(scene):
     problem, centre, aside, _ = scene
     plan = search(replace(problem, targets_lps_mm=np.array([centre, aside, aside + 1.0, aside - 1.0])))
     assert plan.feasible
-    assert plan.reasons == ("75 % of the target lies inside “vessel”, a structure to avoid.",)
+    assert plan.reasons == ('75 % of the target lies inside "vessel", a structure to avoid.',)
     for line in plan.alternatives:
         assert line.target_lps_mm == pytest.approx(tuple(centre))
 
@@ -71,7 +71,7 @@ def test_one_of_several_tools_with_a_blocked_target_says_so(scene):
     problem, _, aside, _ = scene
     found = search_together({"free": problem, "blocked": replace(problem, targets_lps_mm=aside[None])})
     assert not found.feasible
-    assert found.plans["blocked"].reasons == ("The target lies inside “vessel”, a structure to avoid.",)
+    assert found.plans["blocked"].reasons == ('The target lies inside "vessel", a structure to avoid.',)
 
 
 def test_room_or_margins_below_zero_are_never_advised(scene):
