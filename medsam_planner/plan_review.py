@@ -38,8 +38,10 @@ from medsam_planner.volumes import StudyVolume
 from medsam_planner.why_here import WhyHere
 
 __all__ = [
+    "AssessedPlan",
     "PlanInputs",
     "ReviewedPlan",
+    "assessed_plan",
     "ball_inside_study",
     "body_mask",
     "check_case",
@@ -49,6 +51,19 @@ __all__ = [
     "review_segmented_case",
     "skin_mask",
 ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AssessedPlan:
+    """A plan before anything of it is written."""
+
+    inputs: PlanInputs
+    """With what the image says of places nobody segmented."""
+    report: PlanReport
+    """Without the risk map."""
+    assessment: Assessment
+    document: dict[str, Any]
+    """``plan.json``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +131,18 @@ def review_segmented_case(
 
 def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None = None) -> ReviewedPlan:
     """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM."""
+    planned = assessed_plan(inputs, progress=progress)
+    report, inputs = planned.report, planned.inputs
+    write_json(folder / "plan.json", planned.document)
+    _write_sr(planned.document, folder / "plan.dcm", inputs.study, {one.name: one.plan for one in report.tools()})
+    if report.several is None:
+        report = replace(report, risk_surface=_risk_surface(inputs, progress))
+    report_path = write_report(report, folder / "report.html", progress)
+    return ReviewedPlan(report.plan, folder, report_path, planned.assessment, inputs.margin_statements, report.several)
+
+
+def assessed_plan(inputs: PlanInputs, *, progress: Progress | None = None) -> AssessedPlan:
+    """Search, and say what the plan is worth; nothing is written."""
     inputs = with_surroundings(inputs)
     flaws = _flaws(inputs)
     statements = tuple(
@@ -171,12 +198,7 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
     document["verdict"] = {"kind": assessment.verdict.kind, "headline": assessment.verdict.headline}
     document["cautions"] = [caution.as_entry() for caution in assessment.cautions]
     document["mask_flaws"] = {name: [flaw.text for flaw in found] for name, found in flaws.items()}
-    write_json(folder / "plan.json", document)
-    _write_sr(document, folder / "plan.dcm", inputs.study, plans)
-    if several is None:
-        report = replace(report, risk_surface=_risk_surface(inputs, progress))
-    report_path = write_report(report, folder / "report.html", progress)
-    return ReviewedPlan(plans[first], folder, report_path, assessment, inputs.margin_statements, several)
+    return AssessedPlan(inputs, report, assessment, document)
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:

@@ -36,7 +36,8 @@ class KnownPart:
         )
         half = np.array(self.study_shape) / (2 * _SHARE_POINTS)
         index = np.stack(places, axis=-1).reshape(-1, 3) + half
-        return float(self._covers(lps_from_index(self.study_affine, index)).mean())
+        at = index_from_lps(self.affine, lps_from_index(self.study_affine, index))
+        return float(_within(at, self.shape, 0.0).mean())
 
     def unknown_stretches_mm(self, line_lps_mm: ArrayLike) -> list[tuple[float, float]]:
         """From where to where, mm from its entry, a line (2, 3) lies in the study and beyond the known part."""

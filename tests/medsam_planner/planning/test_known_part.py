@@ -34,7 +34,7 @@ def test_a_mask_on_coarser_voxels_of_the_same_extent_knows_all_of_it(plain_affin
 
 
 def test_half_a_study_is_said_to_be_half(upper_half):
-    assert upper_half[0].share == pytest.approx(0.5, abs=0.03)
+    assert upper_half[0].share == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_path_in_the_other_half_is_unknown_from_end_to_end(upper_half):

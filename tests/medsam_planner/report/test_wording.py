@@ -85,6 +85,7 @@ def test_an_infeasible_plan_says_which_limit_to_relax(make_report: Callable[...,
     assert said.kind == "infeasible"
     assert said.headline.startswith("Not feasible")
     assert advice in said.sentences[1]
+    assert "500 lines were looked at, 0 satisfy" in said.sentences[0]
 
 
 def test_what_holds_the_target_is_the_first_thing_said(make_report: Callable[..., PlanReport]) -> None:
@@ -122,4 +123,3 @@ def test_a_path_past_nothing_that_was_segmented_is_amber(
     said = verdict(make_report(plan=PlanResult(True, (line,), (), 10, 10)))
     assert said.kind == "unchecked"
     assert told in said.headline
-    assert "500 lines were looked at, 0 satisfy" in said.sentences[0]
