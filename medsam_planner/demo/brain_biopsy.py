@@ -43,7 +43,7 @@ _BASE_MARGIN_MM, _SPREAD_FACTOR, _LARGEST_MARGIN_MM = 1.0, 2.0, 6.0
 def run_brain_biopsy(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
 ) -> ReviewedPlan:
-    """Segment the ventricles from one box each, and plan a needle from the scalp past them.
+    """Segment the ventricles from two boxes each, and plan a needle from the scalp past them.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def run_brain_biopsy(
     folder = open_run_folder(out)
     say("1/4 Reading the MNI152 T1 template that nilearn carries (skull-stripped; the scalp is modelled).")
     brain = load_brain_study()
-    say("2/4 Segmenting both lateral ventricles from one box each, with 16 stochastic runs and Grad-CAM.")
+    say("2/4 Segmenting both lateral ventricles from two boxes each, with 16 stochastic runs and Grad-CAM.")
     segmented = segment_logs(brain.study, brain.logs, SegmentationOptions(seed=seed), progress=progress)
     write_segmentations(folder, segmented.results, segmented.logs, study=brain.study, surfaces=segmented.surfaces)
     for name, result in segmented.results.items():
