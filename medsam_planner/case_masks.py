@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
+from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, PlanningError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
 from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
+from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.loading import load_map
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.case import EntryTable
+from medsam_planner.planning.known_part import KnownPart, known_part
 from medsam_planner.planning.problem import points_in_mask
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
@@ -25,6 +27,7 @@ from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = [
     "CaseMasks",
+    "body_mask",
     "drawn_surface",
     "filled_on_axial_slices",
     "map_over",
@@ -34,6 +37,8 @@ __all__ = [
 ]
 
 _AIR_BELOW_HU = -300.0
+_TISSUE_SHARE = 0.15
+"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
 _MOST_BEYOND_MM = 100.0
 """How far beyond the study a mask is followed; nobody asks for more room than that."""
 _MOST_FINE_VOXELS = 20_000_000
@@ -56,6 +61,8 @@ class CaseMasks:
     roles: dict[str, StructureRole] = field(default_factory=dict)
     given: dict[str, highdicom.Volume] = field(default_factory=dict)
     """The same masks as they lie in their files."""
+    known_parts: dict[str, KnownPart] = field(default_factory=dict)
+    """Of masks whose file covers only part of the study."""
 
     def read(self, name: str, path: Path, *, inner: bool = False) -> highdicom.Volume:
         """The mask in a file, from now on known by `name`, on the study's grid.
@@ -76,6 +83,9 @@ class CaseMasks:
             )
         filled = covering_mask(given, self.study, inner=True) if inner else touched
         self.given[name], self.masks[name] = given, filled if filled.array.any() else touched
+        part = known_part(given, self.study)
+        if part is not None:
+            self.known_parts[name] = part
         return self.masks[name]
 
     def planned_mask(self, name: str, *, inner: bool = False) -> highdicom.Volume:
@@ -168,6 +178,25 @@ def filled_on_axial_slices(body: NDArray[np.bool_], affine: NDArray[np.float64])
     axis = int(np.argmax(np.abs(affine[2, :3]) / spacing_mm(affine)))
     filled = [ndimage.binary_fill_holes(section) for section in np.moveaxis(body, axis, 0)]
     return np.stack(filled, axis=axis)
+
+
+def body_mask(study: StudyVolume) -> highdicom.Volume:
+    """The patient without the air around; of a CT by its HU, else by the brightness that air does not reach.
+
+    Raises
+    ------
+    StudyError, PlanningError
+        If there is none.
+    """
+    if volume_modality(study) == "CT":
+        return skin_mask(study)
+    values = study.array
+    bright = ndimage.binary_opening(values > _TISSUE_SHARE * float(np.percentile(values, 99)))
+    parts, count = ndimage.label(bright)
+    if not count:
+        raise PlanningError("No body was found in the study, so there is no skin to enter through.")
+    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return volume_like(study, filled_on_axial_slices(body, study.affine))
 
 
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:

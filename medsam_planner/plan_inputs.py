@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
-from medsam_planner.calibration.run_evidence import RunEvidence, read_run_evidence
+from medsam_planner.calibration.run_evidence import RunEvidence, read_run_evidence, trace_of_mask
 from medsam_planner.case_masks import CaseMasks, drawn_surface, map_over, unknown_end
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
@@ -37,9 +37,11 @@ from medsam_planner.planning.problem import (
     points_in_sphere,
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure
+from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.report import StructureRole
+from medsam_planner.report.model import MaskEvidence
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from prompts import PromptLog
@@ -81,6 +83,10 @@ class PlanInputs:
     """Explains the surface of a segmented structure nearest to a position; None where nobody asked for it."""
     notes: tuple[str, ...] = ()
     """What the report must do without, and why."""
+    bone_rule: BoneRule = field(default_factory=BoneRule)
+    """What the plan does with bone that nobody segmented."""
+    evidence: Mapping[str, MaskEvidence] = field(default_factory=dict)
+    """By structure that came as a mask."""
 
     @property
     def problems(self) -> dict[str, PlanningProblem]:
@@ -131,7 +137,7 @@ def check_case_in(study: StudyVolume, case: PlanCase, prompted: Collection[str])
     named = CaseMasks(study, {})
     for table in case.structures:
         if table.mask is not None:
-            _structure(table, named, None, case.search.seed)
+            _structure(table, named, None, case.search.seed, {})
         elif table.calibration is not None:
             read_calibration(table.calibration)
     for asked in case.asked_tools():
@@ -191,7 +197,8 @@ def inputs_of_case(
     """
     results = {} if segmented is None else segmented.results
     named = CaseMasks(study, results)
-    made = [_structure(table, named, segmented, case.search.seed) for table in case.structures]
+    evidence: dict[str, MaskEvidence] = {}
+    made = [_structure(table, named, segmented, case.search.seed, evidence) for table in case.structures]
     structures = tuple(structure for structure, _ in made)
     for table in case.structures:
         named.roles[table.name] = StructureRole.AVOID if table.role == "avoid" else StructureRole.INSIDE
@@ -238,12 +245,19 @@ def inputs_of_case(
         min_tool_gap_mm=case.min_tool_gap_mm,
         margin_statements=tuple(statement for _, statement in made),
         notes=tuple(notes),
+        bone_rule=BoneRule(**case.unsegmented_bone.model_dump()),
+        evidence=evidence,
     )
 
 
 def _structure(
-    table: StructureTable, named: CaseMasks, segmented: Segmented | None, seed: int
+    table: StructureTable,
+    named: CaseMasks,
+    segmented: Segmented | None,
+    seed: int,
+    evidence: dict[str, MaskEvidence],
 ) -> tuple[Structure, MarginStatement]:
+    """One structure and what its margin promises; what is known of its mask is put into `evidence`."""
     samples: Any = ()
     spread: highdicom.Volume | None = None
     if table.mask is not None:
@@ -254,6 +268,9 @@ def _structure(
         if table.spread is not None:
             spread = map_over(mask, table.spread, table.name)
             samples = masks_from_spread(mask, spread, samples=_SAMPLES_FROM_SPREAD, seed=seed)
+        evidence[table.name] = MaskEvidence(
+            spread, trace_of_mask(table.mask, table.name, named.given[table.name].array), named.known_parts.get(table.name)
+        )
     elif table.name in named.results:
         result = named.results[table.name]
         mask, spread, samples = result.mask, result.boundary_spread_mm, result.mask_samples or ()

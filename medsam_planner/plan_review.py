@@ -12,9 +12,9 @@ import highdicom
 import numpy as np
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import drawn_surface, skin_mask
+from medsam_planner.case_masks import body_mask, drawn_surface, skin_mask
 from medsam_planner.errors import ConfigError
-from medsam_planner.geometry import voxel_diagonal_mm
+from medsam_planner.geometry import spacing_mm, voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.covering import covering_map, is_on_grid
 from medsam_planner.io.fault_log import attempted
@@ -25,14 +25,18 @@ from medsam_planner.mesh import Surface
 from medsam_planner.mesh.open3d_mesh import require_open3d
 from medsam_planner.pipeline import Segmented
 from medsam_planner.plan_inputs import PlanInputs, ball_inside_study, case_files, check_case, inputs_of_case
+from medsam_planner.plan_surroundings import with_surroundings
 from medsam_planner.planning.case import read_case
 from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.mask_flaws import FlawKind, MaskFlaw, find_flaws
 from medsam_planner.planning.plan_file import plan_document, several_document
 from medsam_planner.planning.search import PlanResult, risk_map_mm, search
 from medsam_planner.planning.several import SeveralPlans, search_together
 from medsam_planner.planning.structures import Structure
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.progress import Progress
 from medsam_planner.report import RESEARCH_USE_NOTICE, PlannedTool, PlanReport, write_report
+from medsam_planner.report.assessment import Assessment, assess
 from medsam_planner.report.model import RISK_NAME
 from medsam_planner.run_folder import PLAN_NAMES
 from medsam_planner.versions import versions
@@ -40,9 +44,12 @@ from medsam_planner.volumes import StudyVolume
 from medsam_planner.why_here import WhyHere
 
 __all__ = [
+    "AssessedPlan",
     "PlanInputs",
     "ReviewedPlan",
+    "assessed_plan",
     "ball_inside_study",
+    "body_mask",
     "check_case",
     "margins_statement",
     "review_case",
@@ -53,6 +60,19 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AssessedPlan:
+    """A plan before anything of it is written."""
+
+    inputs: PlanInputs
+    """With what the image says of places nobody segmented."""
+    report: PlanReport
+    """Without the risk map."""
+    assessment: Assessment
+    document: dict[str, Any]
+    """``plan.json``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ReviewedPlan:
     """What was planned, and where it was written."""
 
@@ -60,6 +80,10 @@ class ReviewedPlan:
     """Of the only tool, or of the first."""
     folder: Path
     report_path: Path
+    assessment: Assessment
+    """The verdict, and what must be known beside it."""
+    margin_statements: tuple[MarginStatement, ...] = ()
+    """As they hold for the masks as they are."""
     several: SeveralPlans | None = None
     """All tools together, where there are several."""
     notes: tuple[str, ...] = ()
@@ -125,7 +149,50 @@ def review_plan(inputs: PlanInputs, folder: OutputFolder | Path, *, progress: Pr
 
     What the plan can do without and could not be made is a note in ``plan.json`` and in what is returned.
     """
+    planned = assessed_plan(inputs, progress=progress)
+    report, inputs, document = planned.report, planned.inputs, planned.document
+    plans = {one.name: one.plan for one in report.tools()}
     notes = list(inputs.notes)
+    document["notes"] = list(notes)
+    write_json(folder / "plan.json", document)  # before what may fail
+    sr_path = folder / "plan.dcm"
+    sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
+    explained = attempted(notes, "The reasons of the surface", partial(_explained, inputs, plans, progress)) or {}
+    document["why_here"] = {
+        tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.figures}
+        for tool, why in explained.items()
+    }
+    risk_surface = None
+    if report.several is None:
+        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, inputs, progress))
+    report = replace(report, why_here=explained, risk_surface=risk_surface)
+    report_path = write_report(report, folder / "report.html", progress)
+    document["notes"] = list(notes)
+    write_json(folder / "plan.json", document)
+    attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, plans))
+    if len(notes) > len(document["notes"]):
+        document["notes"] = list(notes)
+        write_json(folder / "plan.json", document)
+    return ReviewedPlan(
+        report.plan,
+        report_path.parent,
+        report_path,
+        planned.assessment,
+        inputs.margin_statements,
+        report.several,
+        tuple(notes),
+    )
+
+
+def assessed_plan(inputs: PlanInputs, *, progress: Progress | None = None) -> AssessedPlan:
+    """Search, and say what the plan is worth; nothing is written."""
+    inputs = with_surroundings(inputs)
+    flaws = _flaws(inputs)
+    statements = tuple(
+        statement.doubted(_doubts(statement, flaws.get(statement.structure, ()), inputs))
+        for statement in inputs.margin_statements
+    )
+    inputs = replace(inputs, margin_statements=statements)
     several = None
     if inputs.others:
         several = search_together(inputs.problems, min_gap_mm=inputs.min_tool_gap_mm, progress=progress)
@@ -143,18 +210,6 @@ def review_plan(inputs: PlanInputs, folder: OutputFolder | Path, *, progress: Pr
     document["margins"] = [statement.as_entry() for statement in inputs.margin_statements]
     document["why_here"] = {}
     document["provenance"] = {**inputs.provenance, "versions": versions()}
-    document["notes"] = list(notes)
-    write_json(folder / "plan.json", document)  # before what may fail
-    sr_path = folder / "plan.dcm"
-    sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
-    explained = attempted(notes, "The reasons of the surface", partial(_explained, inputs, plans, progress)) or {}
-    document["why_here"] = {
-        tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.figures}
-        for tool, why in explained.items()
-    }
-    risk_surface = None
-    if several is None:
-        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, inputs, progress))
     first, *others = plans
     report = PlanReport(
         title=inputs.title,
@@ -169,21 +224,19 @@ def review_plan(inputs: PlanInputs, folder: OutputFolder | Path, *, progress: Pr
         provenance=document["provenance"],
         masks=inputs.masks,
         truth=truth,
-        risk_surface=risk_surface,
         tool_name=first,
         other_tools=tuple(PlannedTool(name, plans[name], inputs.problems[name].tool) for name in others),
         several=several,
-        why_here=explained,
         margin_statements=inputs.margin_statements,
+        surroundings=inputs.problem.surroundings,
+        evidence=inputs.evidence,
+        flaws=flaws,
     )
-    report_path = write_report(report, folder / "report.html", progress)
-    document["notes"] = list(notes)
-    write_json(folder / "plan.json", document)
-    attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, plans))
-    if len(notes) > len(document["notes"]):
-        document["notes"] = list(notes)
-        write_json(folder / "plan.json", document)
-    return ReviewedPlan(plans[first], report_path.parent, report_path, several, tuple(notes))
+    assessment = assess(report)
+    document["verdict"] = {"kind": assessment.verdict.kind, "headline": assessment.verdict.headline}
+    document["cautions"] = [caution.as_entry() for caution in assessment.cautions]
+    document["mask_flaws"] = {name: [flaw.text for flaw in found] for name, found in flaws.items()}
+    return AssessedPlan(inputs, report, assessment, document)
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:
@@ -198,7 +251,7 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
             widths.append(f"{structure.name} {float(margin):.1f} mm")
     promised = [statement for statement in statements if statement.is_promised]
     rule = " ".join(statement.explanation for statement in statements if statement.is_promised or statement.voids)
-    if len(promised) < len(structures):
+    if len(promised) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
         others = " of the other structures" if promised else ""
         rule += (
             f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry "
@@ -208,6 +261,32 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
         f"Margins: {'; '.join(widths) or 'none'}. {rule.strip()} The certified clearance holds for the given masks and "
         "margins, voxels and the stated tool error included."
     )
+
+
+def _flaws(inputs: PlanInputs) -> dict[str, tuple[MaskFlaw, ...]]:
+    """By structure that was segmented or came as a mask, what is wrong with its mask."""
+    found = {}
+    for structure in inputs.problem.structures:
+        if structure.name == UNSEGMENTED_BONE:
+            continue
+        result, evidence = inputs.segmentations.get(structure.name), inputs.evidence.get(structure.name)
+        known = result or evidence
+        trace = None if known is None else known.trace
+        found[structure.name] = find_flaws(
+            structure.mask,
+            boundary_spread_mm=None if known is None else known.boundary_spread_mm,
+            prompted_slices=() if trace is None else trace.anchors(),
+            axis=0 if trace is None else trace.axis,
+        )
+    return found
+
+
+def _doubts(statement: MarginStatement, flaws: tuple[MaskFlaw, ...], inputs: PlanInputs) -> list[str]:
+    """Why a margin cannot be taken at its word. One that was measured on patients does not lean on the runs' spread,
+    unless it is itself finer than a voxel."""
+    voxel = float(spacing_mm(inputs.study.affine).min())
+    leans_on_runs = statement.facts.get("rule") != "conformal" or float(statement.facts["smallest_mm"]) < voxel
+    return [f"the mask {flaw.text}" for flaw in flaws if leans_on_runs or flaw.kind is not FlawKind.SPREAD_BELOW_VOXEL]
 
 
 def _truth(inputs: PlanInputs, plans: Mapping[str, PlanResult]) -> dict[str, float] | None:

@@ -10,9 +10,11 @@ from scipy import ndimage
 
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.mask_flaws import find_flaws
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.propagation.trace import PropagationTrace, SliceRole, StopReason
-from medsam_planner.report.wording import percent, slice_number
+from medsam_planner.report.assessment import Assessment
+from medsam_planner.report.wording import crossed, percent, slice_number
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from ui.structure import Structure
@@ -102,7 +104,16 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
     surface = inside[box] & ~ndimage.binary_erosion(inside[box])
     spread = result.boundary_spread_mm.array[box][surface]
     middle, widest = np.percentile(spread, (50, 95))
-    told = f"Unsure by up to {_mm(middle)} on one half of it, by up to {_mm(widest)} on 95 %."
+    flaws = find_flaws(
+        result.mask,
+        boundary_spread_mm=result.boundary_spread_mm,
+        prompted_slices=result.trace.anchors(),
+        axis=result.trace.axis,
+    )
+    if flaws:
+        told = f"How unsure is not known: the mask {', '.join(flaw.text for flaw in flaws)}."
+    else:
+        told = f"Unsure by up to {_mm(middle)} on one half of it, by up to {_mm(widest)} on 95 %."
     runs = f"{result.provenance['samples']} runs: {sources(result.provenance['uncertainty'])}."
     return [("Surface", f"{told} {runs}")]
 
@@ -143,12 +154,11 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
     """The alternatives as a table, or what to relax."""
     warning = f'<p class="mv-warning">{OUTDATED}</p>' if is_outdated else ""
     if not plan.feasible:
-        # A clearance below zero is no advice to a surgeon: the tool would lie inside the margin.
-        useful = [one for one in plan.relaxations if one.relaxed_to is None or one.relaxed_to >= 0]
-        listed = "".join(f"<li>{html.escape(relaxation.text)}</li>" for relaxation in useful)
+        listed = "".join(f"<li>{html.escape(relaxation.text)}</li>" for relaxation in plan.relaxations)
+        reasons = "".join(f"<p>{html.escape(reason)}</p>" for reason in plan.reasons)
         advice = f"<p>Any one of these makes a path possible:</p><ul>{listed}</ul>" if listed else f"<p>{NO_WAY}</p>"
-        return f'{warning}<p class="mv-verdict">No path keeps every limit.</p>{advice}'
-    head = "".join(f"<th>{name}</th>" for name in ("", "Room", "Tightest at", "Hit", "Length", "Angle"))
+        return f'{warning}{reasons}<p class="mv-verdict">No path keeps every limit.</p>{advice}'
+    head = "".join(f"<th>{name}</th>" for name in ("", "Room", "Tightest at", "Hit", "Length", "Angle", "Goes through"))
     rows = []
     for number, one in enumerate(plan.alternatives):
         low, high = one.hit_probability_interval
@@ -159,6 +169,7 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
             f"{percent(one.hit_probability)} <small>({percent(low)}–{percent(high)})</small>",
             f"{one.length_mm:.0f} mm",
             f"{one.entry_angle_deg:.0f}°",
+            html.escape(crossed(one)),
         )
         marked = ' class="mv-active"' if number == chosen else ""
         rows.append(f"<tr{marked}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
@@ -167,6 +178,15 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
         f'{warning}<table class="mv-table" id="alternatives"><tr>{head}</tr>{"".join(rows)}</table><p>{reason}</p>'
         f'<p class="mv-hint">{ROOM_IS}</p>'
     )
+
+
+def cautions_html(assessment: Assessment | None) -> str:
+    """The verdict with what was checked, and what must be known beside it."""
+    if assessment is None:
+        return ""
+    listed = "".join(f"<li>{html.escape(caution.text)}</li>" for caution in assessment.cautions)
+    head = f'<p class="mv-verdict">{html.escape(assessment.verdict.headline)}</p>'
+    return f'<div id="cautions">{head}' + (f'<ul class="mv-warning">{listed}</ul>' if listed else "") + "</div>"
 
 
 def margins_html(statements: Sequence[MarginStatement]) -> str:

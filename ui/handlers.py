@@ -104,6 +104,7 @@ def _plan_parts(workbench: Workbench) -> dict[str, Any]:
     is_outdated = any(one.is_stale for one in workbench.structures.values() if one.role != "ignore")
     return {
         "answer": facts.plan_html(plan, workbench.chosen, is_outdated=is_outdated)
+        + facts.cautions_html(workbench.assessment)
         + facts.margins_html(workbench.margin_statements),
         "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
         "chosen": workbench.chosen,

@@ -28,7 +28,7 @@ def find_paths(
         workbench.is_cancelled = False
         workbench.wishes = replace(workbench.wishes.with_numbers(numbers), calibration=calibration)
         review.find_paths(workbench, progress=progress)
-        return wording.after_plan(workbench.plan)
+        return wording.after_plan(workbench.plan, workbench.assessment)
 
     return attempt(workbench, change, shows_path=True)
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import highdicom
-import numpy as np
-from scipy import ndimage
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
-from medsam_planner.case_masks import filled_on_axial_slices
 from medsam_planner.errors import PlanningError
-from medsam_planner.io.intensity import volume_modality
-from medsam_planner.plan_review import PlanInputs, ball_inside_study, skin_mask
+from medsam_planner.plan_review import PlanInputs, ball_inside_study, body_mask
 from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
 from medsam_planner.planning.problem import (
     EntryRegion,
@@ -23,10 +19,11 @@ from medsam_planner.planning.problem import (
 )
 from medsam_planner.planning.structures import Avoid, StayInside
 from medsam_planner.planning.structures import Structure as PlannedStructure
+from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
 from medsam_planner.report import StructureRole
 from medsam_planner.segmentation import SegmentationResult
-from medsam_planner.volumes import StudyVolume, volume_like
+from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm, PromptLog
 from ui.structure import Structure
 from ui.wishes import PlanWishes
@@ -34,8 +31,6 @@ from ui.workbench import Workbench
 
 __all__ = ["Ready", "body_mask", "inputs_of", "margin_of", "require_ready"]
 
-_TISSUE_SHARE = 0.15
-"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
 _REPORT_ROLES = {"avoid": StructureRole.AVOID, "inside": StructureRole.INSIDE}
 
 
@@ -122,6 +117,7 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
             "seed": workbench.settings.seed,
         },
         margin_statements=tuple(statement for _, statement in margins),
+        bone_rule=BoneRule(avoid=None if wishes.avoid_bone else False),
     )
 
 
@@ -158,25 +154,6 @@ def _margin(
         inner=structure.role == "inside",
     )
     return made.margin_mm, made.statement()
-
-
-def body_mask(study: StudyVolume) -> highdicom.Volume:
-    """The patient without the air around; of a CT by its HU, else by the brightness that air does not reach.
-
-    Raises
-    ------
-    PlanningError
-        If there is none.
-    """
-    if volume_modality(study) == "CT":
-        return skin_mask(study)
-    values = study.array
-    bright = ndimage.binary_opening(values > _TISSUE_SHARE * float(np.percentile(values, 99)))
-    parts, count = ndimage.label(bright)
-    if not count:
-        raise PlanningError("No body was found in the study, so there is no skin to enter through.")
-    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return volume_like(study, filled_on_axial_slices(body, study.affine))
 
 
 def _planned(structure: Structure, margin: highdicom.Volume | float, wishes: PlanWishes) -> PlannedStructure:

@@ -47,7 +47,8 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     surfaces = write_results(workbench, progress=progress)
     reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
     workbench.plan, workbench.chosen = reviewed.plan, 0
-    workbench.margin_statements = inputs.margin_statements
+    workbench.margin_statements = reviewed.margin_statements
+    workbench.assessment = reviewed.assessment
     workbench.has_report, workbench.has_archive = True, False
 
 

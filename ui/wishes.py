@@ -34,6 +34,8 @@ class PlanWishes:
     """A file of ``medsam-planner calibrate``; with it the three numbers of margins are not used."""
     alpha: float = 0.1
     """With a calibration: how often a margin may fail, 0.1 for a confidence of 90 %."""
+    avoid_bone: bool = True
+    """Keep off bone that nobody segmented, in a CT and without a structure to stay inside."""
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> PlanWishes:
         """The same with what was typed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 from medsam_planner.planning.search import PlanResult
+from medsam_planner.report.assessment import Assessment
 from prompts import PromptLog
 from ui.structure import Structure
 
@@ -102,12 +103,16 @@ def after_prompt(structure: Structure, log: PromptLog) -> str:
     return "The dashed outline is the answer on this slice. Correct it with clicks, or press “Run to 3D”."
 
 
-def after_plan(plan: PlanResult | None) -> str:
+def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) -> str:
     """What to say when the planner has answered."""
+    if plan is not None and plan.reasons and not plan.feasible:
+        return plan.reasons[0]
     if plan is None or not plan.feasible:
         return "No path keeps every limit. See below what to relax; the report shows why."
     best = plan.alternatives[0]
     room = f"{best.certified_clearance_mm:.1f} mm of room"
+    if assessment is not None and assessment.verdict.kind == "unchecked":
+        room += ", but not all on its way was checked: read the cautions"
     return (
         f"{len(plan.alternatives)} path(s) found; the best has {room} beyond all margins. Open the report to review it."
     )

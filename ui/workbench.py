@@ -18,6 +18,7 @@ from medsam_planner.io import load_volume
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
+from medsam_planner.report.assessment import Assessment
 from medsam_planner.session import Session
 from medsam_planner.versions import versions
 from medsam_planner.volumes import StudyVolume
@@ -68,6 +69,8 @@ class Workbench:
         """Alternative that is drawn."""
         self.margin_statements: tuple[MarginStatement, ...] = ()
         """Of the plan: why each margin is as wide as it is."""
+        self.assessment: Assessment | None = None
+        """Of the plan: its verdict and what must be known beside it."""
         self.has_report = False
         self.has_archive = False
         self.folder: Path | None = None
@@ -241,7 +244,7 @@ class Workbench:
 
     def forget_plan(self) -> None:
         """What a plan was made from has changed: it must not be looked at as if it still held."""
-        self.plan, self.chosen, self.margin_statements = None, 0, ()
+        self.plan, self.chosen, self.margin_statements, self.assessment = None, 0, (), None
         self.has_report = self.has_archive = False
 
     def set_role(self, role: Role) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
+import numpy as np
+from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.loading import load_map
+from medsam_planner.propagation.trace import PropagationTrace
+from medsam_planner.volumes import array_sha256
 from prompts import PromptLog, read_prompt_file
 
-__all__ = ["RunEvidence", "read_run_evidence"]
+__all__ = ["RunEvidence", "read_run_evidence", "trace_of_mask"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +68,20 @@ def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
         return load_map(path) if path.is_file() else None
 
     return RunEvidence(beside("boundary_spread_mm"), beside("uncertainty"), provenance, logs.get(structure))
+
+
+def trace_of_mask(mask_path: Path, structure: str, inside: NDArray[np.bool_]) -> PropagationTrace | None:
+    """How the run beside a mask grew it; None where no run did, or the mask was changed since."""
+    folder = next((place for place in (mask_path.parent, mask_path.parent.parent) if _is_run(place)), None)
+    if folder is None:
+        return None
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))["structures"][structure]
+        if record["provenance"]["mask_sha256"] != array_sha256(np.asarray(inside, dtype=bool)):
+            return None
+        return PropagationTrace.from_rows(int(record["axis"]), record["trace"])
+    except (OSError, ValueError, KeyError, TypeError):  # a result of something else: it says nothing of this mask
+        return None
 
 
 def _is_run(folder: Path) -> bool:

@@ -94,20 +94,32 @@ def tell_plan(reviewed: ReviewedPlan) -> int:
     plan = reviewed.plan
     if plan.feasible:
         best = plan.alternatives[0]
+        say(f"{reviewed.assessment.verdict.headline}.")
         say(
             f"Plan: certified clearance {best.certified_clearance_mm:.1f} mm beyond all margins, limited by "
-            f"{best.limiting_structure}; {best.length_mm:.0f} mm long; {len(plan.alternatives)} alternatives."
+            f"{best.limiting_structure or 'nothing'}; {best.length_mm:.0f} mm long; {len(plan.alternatives)} "
+            "alternatives."
         )
     else:
+        for reason in plan.reasons:
+            say(reason)
         say("No plan meets all constraints.")
         for relaxation in plan.relaxations:
             say(f"  {relaxation.text}")
     tell_notes(reviewed.notes)
+    _tell_cautions(reviewed)
     say(f"Report: {reviewed.report_path}")
     return 0 if plan.feasible else 1
 
 
+def _tell_cautions(reviewed: ReviewedPlan) -> None:
+    for caution in reviewed.assessment.cautions:
+        say(f"Caution: {caution.text}")
+
+
 def _tell_several(reviewed: ReviewedPlan, several: SeveralPlans) -> int:
+    if several.feasible:
+        say(f"{reviewed.assessment.verdict.headline}.")
     for name, plan in several.plans.items():
         if plan.feasible:
             best = plan.alternatives[0]
@@ -116,6 +128,8 @@ def _tell_several(reviewed: ReviewedPlan, several: SeveralPlans) -> int:
                 f"{best.limiting_structure}; {best.length_mm:.0f} mm long."
             )
         else:
+            for reason in plan.reasons:
+                say(f"{name}: {reason}")
             say(f"{name}: no plan meets all constraints.")
             for relaxation in plan.relaxations:
                 say(f"  {relaxation.text}")
@@ -124,5 +138,6 @@ def _tell_several(reviewed: ReviewedPlan, several: SeveralPlans) -> int:
     for sentence in several.relaxations:
         say(f"  {sentence}")
     tell_notes(reviewed.notes)
+    _tell_cautions(reviewed)
     say(f"Report: {reviewed.report_path}")
     return 0 if several.feasible else 1

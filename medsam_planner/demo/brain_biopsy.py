@@ -45,7 +45,7 @@ _BASE_MARGIN_MM, _SPREAD_FACTOR, _LARGEST_MARGIN_MM = 1.0, 2.0, 6.0
 def run_brain_biopsy(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
 ) -> ReviewedPlan:
-    """Segment the ventricles from one box each, and plan a needle from the scalp past them.
+    """Segment the ventricles from two boxes each, and plan a needle from the scalp past them.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def run_brain_biopsy(
 def _run(
     brain: BrainStudy, folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None
 ) -> ReviewedPlan:
-    say("2/4 Segmenting both lateral ventricles from one box each, with 16 stochastic runs.")
+    say("2/4 Segmenting both lateral ventricles from two boxes each, with 16 stochastic runs.")
     segmented = segment_into(folder, brain.study, brain.logs, SegmentationOptions(seed=seed), progress=progress)
     for name, result in segmented.results.items():
         say(f"    {name}: {float(result.mask.array.sum()) * brain.study.voxel_volume / 1000:.1f} ml")

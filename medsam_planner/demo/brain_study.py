@@ -40,7 +40,7 @@ class BrainStudy:
 
     study: StudyVolume
     logs: tuple[PromptLog, ...]
-    """One box on each lateral ventricle."""
+    """Two boxes on each lateral ventricle: from one the walk gives up before the frontal horn ends."""
     head: highdicom.Volume
     """bool; its surface is the modelled scalp."""
     motor_strip: highdicom.Volume
@@ -71,7 +71,8 @@ def load_brain_study() -> BrainStudy:
     logs = []
     for name, sign in (("lateral_ventricle_right", -1.0), ("lateral_ventricle_left", 1.0)):
         log = PromptLog(name)
-        log.add(Box((sign * 1.0, -16.0, 20.0), (sign * 28.0, 46.0, 20.0)))
+        log.add(Box((sign * 1.0, -16.0, 20.0), (sign * 28.0, 46.0, 20.0)))  # its body
+        log.add(Box((0.0, -30.0, 8.0), (sign * 19.0, 3.0, 8.0)))  # the frontal horn, beside which the needle passes
         logs.append(log)
     return BrainStudy(
         study=study,

@@ -174,7 +174,7 @@ def _mark(result: NDArray[np.bool_], mask: highdicom.Volume, affine: NDArray[np.
     for axis in range(3):
         np.cumsum(sums, axis=axis, out=sums)
     to_source = np.linalg.inv(mask.affine) @ affine
-    region = _region(np.linalg.inv(to_source), low, high, result.shape)
+    region = _region(np.asarray(np.linalg.inv(to_source), dtype=np.float64), low, high, result.shape)
     offsets, half = _pieces(to_source, affine)
     for first in range(region[0].start, region[0].stop, _SLAB):
         slab = (slice(first, min(first + _SLAB, region[0].stop)), *region[1:])

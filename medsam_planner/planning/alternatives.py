@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
+from medsam_planner.planning.crossings import Crossing, ValueProfile, crossings_along, values_along
 from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.hit import structure_hit_probability
 from medsam_planner.planning.problem import PlanningProblem, Weights
@@ -60,6 +61,10 @@ class Alternative:
     """Mean inside the cylinder that the tool fills; None where no CT was given."""
     screw_grades: tuple[ScrewGrade, ...] = ()
     """One for each corridor."""
+    crossings: tuple[Crossing, ...] | None = None
+    """Bone, air and outside that the path goes through; None where no image was given."""
+    value_profile: ValueProfile | None = None
+    """The image along the path; None where none was given."""
 
 
 def soft_score(
@@ -172,6 +177,8 @@ def describe(
                     None if problem.bone is None else density_in_tool_hu(problem.bone, line, problem.tool.radius_mm)
                 ),
                 screw_grades=tuple(of_corridor[row] for of_corridor in grades),
+                crossings=None if problem.surroundings is None else crossings_along(problem.surroundings, line),
+                value_profile=None if problem.surroundings is None else values_along(problem.surroundings, line),
             )
         )
     return tuple(sorted(found, key=lambda alternative: -alternative.score))

@@ -38,6 +38,12 @@ class Candidates:
     certified_mm: NDArray[np.float64]
     """Lines that broke another limit were not walked: −inf."""
 
+    @classmethod
+    def none(cls) -> Candidates:
+        """No line."""
+        number, value = np.empty(0, dtype=np.intp), np.empty(0)
+        return cls(number, number, np.empty((0, 2, 3)), value, value, value)
+
     def within(self, limits: Limits) -> NDArray[np.bool_]:
         """Which lines break no limit."""
         return self.fits_geometry(limits) & (self.certified_mm >= limits.min_clearance_mm)

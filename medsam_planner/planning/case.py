@@ -32,6 +32,11 @@
     max_length_mm = 120
     max_entry_angle_deg = 45
 
+    [unsegmented_bone]                 # CT: what is as dense as bone and was not segmented is avoided by default,
+    avoid = false                      # unless the tool must stay inside a structure; true or false decides it
+    above_hu = 226                     # what reaches it counts as bone
+    margin_mm = 0.0
+
 Several tools that must keep apart, such as electrodes, come instead of ``[tool]``, ``[target]`` and ``[entry]``::
 
     min_tool_gap_mm = 2.0              # at the top: certified room between every two tools
@@ -55,9 +60,11 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.planning.surroundings import BONE_ABOVE_HU
 
 __all__ = [
     "AskedTool",
+    "BoneTable",
     "EntryTable",
     "LimitsTable",
     "NamedToolTable",
@@ -189,6 +196,14 @@ class LimitsTable(_Table):
     min_clearance_mm: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
+class BoneTable(_Table):
+    """Bone that nobody segmented; see :class:`medsam_planner.planning.surroundings.BoneRule`."""
+
+    avoid: bool | None = None
+    above_hu: Annotated[float, Field(allow_inf_nan=False)] = BONE_ABOVE_HU
+    margin_mm: Millimetres = 0.0
+
+
 class WeightsTable(_Table):
     """Soft weights; see :class:`medsam_planner.planning.problem.Weights`."""
 
@@ -219,8 +234,9 @@ class PlanCase(_Table):
     entry: EntryTable | None = None
     tools: list[NamedToolTable] = []
     min_tool_gap_mm: Millimetres = 0.0
-    structures: Annotated[list[StructureTable], Field(min_length=1)]
+    structures: list[StructureTable] = []
     limits: LimitsTable = LimitsTable()
+    unsegmented_bone: BoneTable = BoneTable()
     weights: WeightsTable = WeightsTable()
     search: SearchTable = SearchTable()
 

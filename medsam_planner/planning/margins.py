@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import highdicom
@@ -35,6 +36,25 @@ class MarginStatement:
     """Why a promise that was calibrated does not apply here."""
     facts: dict[str, Any] = field(default_factory=dict)
     """The rule and its numbers, as plain JSON values."""
+
+    def doubted(self, reasons: Sequence[str]) -> MarginStatement:
+        """The same where the mask has flaws: no promise holds for it, and its explanation ends with them."""
+        if not reasons:
+            return self
+        told = "; ".join(reasons)
+        was_promised = self.is_promised or bool(self.voids)
+        end = (
+            f"No promise applies to this mask: {told}."
+            if was_promised
+            else f"How wrong the mask is, is not known: {told}."
+        )
+        return replace(
+            self,
+            explanation=f"{self.explanation} {end}",
+            is_promised=False,
+            voids=(*self.voids, *reasons) if was_promised else (),
+            facts={**self.facts, "mask_flaws": list(reasons)},
+        )
 
     def as_entry(self) -> dict[str, Any]:
         """For plan.json."""

@@ -26,6 +26,7 @@ def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
         "frame": "LPS",
         "unit": "mm",
         "feasible": plan.feasible,
+        "checked_against": [structure.name for structure in problem.structures],
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
         "relaxations": [
             {
@@ -39,6 +40,15 @@ def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
             }
             for relaxation in plan.relaxations
         ],
+        "reasons": list(plan.reasons),
+        "nearest_miss": None
+        if plan.nearest_miss is None
+        else {
+            "entry_lps_mm": _number_list(plan.nearest_miss.line_lps_mm[0]),
+            "target_lps_mm": _number_list(plan.nearest_miss.line_lps_mm[1]),
+            "structure": plan.nearest_miss.structure,
+            "shortage_mm": plan.nearest_miss.shortage_mm,
+        },
         "candidate_count": plan.candidate_count,
         "feasible_count": plan.feasible_count,
         "tool": {
@@ -112,6 +122,8 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
             }
             for grade in alternative.screw_grades
         ],
+        "crossings": _crossings(alternative),
+        "value_profile": _values(alternative),
         "score": alternative.score,
         "reason": alternative.reason,
         "clearance_profile": {
@@ -120,6 +132,32 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
                 name: _number_list(room) for name, room in profile.clearance_mm_by_structure.items()
             },
         },
+    }
+
+
+def _crossings(alternative: Alternative) -> list[dict[str, Any]] | None:
+    """Null where no image told what is crossed: an empty list says that nothing is."""
+    if alternative.crossings is None:
+        return None
+    return [
+        {
+            "kind": crossing.kind.value,
+            "from_mm": round(crossing.from_mm, 4),
+            "to_mm": round(crossing.to_mm, 4),
+            "mean_value": None if crossing.mean_value is None else round(crossing.mean_value, 4),
+        }
+        for crossing in alternative.crossings
+    ]
+
+
+def _values(alternative: Alternative) -> dict[str, Any] | None:
+    profile = alternative.value_profile
+    if profile is None:
+        return None
+    return {
+        "unit": profile.unit,
+        "distance_mm": _number_list(profile.distance_mm),
+        "value": _number_list(profile.value),
     }
 
 

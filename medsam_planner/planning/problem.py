@@ -13,6 +13,7 @@ from scipy import ndimage
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import lps_from_index, spacing_mm
 from medsam_planner.planning.structures import Structure, bool_array
+from medsam_planner.planning.surroundings import Surroundings
 from medsam_planner.planning.tool import Tool
 from xai.surface import surface_voxels
 
@@ -126,6 +127,8 @@ class PlanningProblem:
     settings: SearchSettings = field(default_factory=SearchSettings)
     bone: highdicom.Volume | None = None
     """CT in HU, for the bone density along the path; None where it does not matter."""
+    surroundings: Surroundings | None = None
+    """The image that tells what each path goes through; None leaves that unknown."""
 
     def __post_init__(self) -> None:
         targets = self.targets_lps_mm

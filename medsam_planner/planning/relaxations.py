@@ -16,12 +16,17 @@ from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
 from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.problem import Limits, PlanningProblem
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 
-__all__ = ["Relaxation", "find_relaxations"]
+__all__ = ["NearestMiss", "Relaxation", "find_relaxations", "nearest_miss"]
 
 _STEP = 0.1
 """Amounts are rounded up to this many mm or degrees, so that what is printed suffices."""
 _LINES_FOR_STRUCTURES = 3000
+_BONE_ADVICE = (
+    f"Only bone that nobody segmented is in the way ({UNSEGMENTED_BONE}). Move the entry; where the tool is meant to "
+    "go through bone, say so (the tick on the page, avoid = false in a plan file)."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,21 +34,35 @@ class Relaxation:
     """One limit that, relaxed by `amount`, makes a plan possible."""
 
     constraint: str
-    """A field of :class:`~medsam_planner.planning.problem.Limits`, or ``margin_mm:STRUCTURE``."""
+    """A field of :class:`~medsam_planner.planning.problem.Limits`, ``margin_mm:STRUCTURE``, or ``unsegmented_bone``."""
     amount: float
     """By how much, > 0."""
     unit: str
     relaxed_to: float | None
-    """The new limit; None for a structure's margin, which is narrowed by `amount` everywhere."""
+    """The new limit; None for a structure's margin, which is narrowed by `amount` everywhere, and for bone."""
     witness_lps_mm: NDArray[np.float64]
     """(2, 3) entry and target of a line that is then possible."""
     text: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NearestMiss:
+    """Of the lines that keep the limits of length and angle, the one that lacks the least room. It is no plan."""
+
+    line_lps_mm: NDArray[np.float64]
+    """(2, 3) entry and target."""
+    structure: str
+    """Where the room is lacking."""
+    shortage_mm: float
+    """How much is lacking, > 0."""
+
+
 def find_relaxations(
     problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates
 ) -> tuple[Relaxation, ...]:
-    """Find the least relaxation of each limit by itself, the smallest share of the limit first.
+    """Find the least relaxation of each limit by itself, the smallest amount first.
+
+    Room below zero is never offered, nor a margin below zero: the tool would lie inside what it must avoid.
 
     Parameters
     ----------
@@ -74,7 +93,7 @@ def find_relaxations(
     if fits.any():
         number = int(np.argmax(np.where(fits, seen.certified_mm, -np.inf)))
         shortage = limits.min_clearance_mm - float(seen.certified_mm[number])
-        if math.isfinite(shortage) and shortage > 0:
+        if 0 < shortage <= limits.min_clearance_mm:
             found.append(_of_limit("min_clearance_mm", limits, shortage, -1, seen.lines_lps_mm[number]))
         found += _of_structures(problem, fields, seen, fits)
     return tuple(sorted(found, key=lambda relaxation: relaxation.amount))
@@ -86,21 +105,27 @@ def _of_limit(constraint: str, limits: Limits, excess: float, sign: int, line: N
     now = float(getattr(limits, constraint))
     relaxed = now + sign * amount
     word = {"max": "Raise", "min": "Lower"}[constraint[:3]]
-    text = f"{word} {constraint} by {amount:.1f} {unit}, from {now:.1f} to {relaxed:.1f}."
-    if constraint == "min_clearance_mm" and relaxed < 0:
-        # Nobody should plan into a margin: what has to give is what the clearance was measured from.
-        text = (
-            f"The best line falls {amount:.1f} mm short ({constraint} {now:.1f} mm): "
-            "a thinner or more accurate tool, or margins narrower by that much, would fit."
-        )
     return Relaxation(
         constraint=constraint,
         amount=amount,
         unit=unit,
         relaxed_to=relaxed,
         witness_lps_mm=line,
-        text=text,
+        text=f"{word} {constraint} by {amount:.1f} {unit}, from {now:.1f} to {relaxed:.1f}.",
     )
+
+
+def nearest_miss(problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates) -> NearestMiss | None:
+    """Which line lacks the least room; None where none keeps length and angle, or room is not what is lacking."""
+    fits = np.flatnonzero(seen.fits_geometry(problem.limits))
+    if not len(fits):
+        return None
+    line = seen.lines_lps_mm[fits[np.argmax(seen.certified_mm[fits])]]
+    room = clearance_in(fields, line[None], problem.tool)
+    shortage = problem.limits.min_clearance_mm - float(room.certified_mm[0])
+    if not (math.isfinite(shortage) and shortage > 0):
+        return None
+    return NearestMiss(line, str(room.limiting_structure[0]), shortage)
 
 
 def _of_structures(
@@ -112,6 +137,7 @@ def _of_structures(
     lines = seen.lines_lps_mm[numbers]
     room = clearance_in(fields, lines, problem.tool, each_structure=True).by_structure
     wanted = problem.limits.min_clearance_mm
+    margin_mm = {field.name: field.smallest_margin_mm for field in fields}
     found = []
     for name in room:
         others = [room[other].certified_mm for other in room if other != name]
@@ -121,14 +147,17 @@ def _of_structures(
         if not 0 < shortage[row] < math.inf:
             continue
         amount = math.ceil(float(shortage[row]) / _STEP + 1e-9) * _STEP
+        is_bone = name == UNSEGMENTED_BONE
+        if not is_bone and amount > margin_mm[name] + wanted:
+            continue
         found.append(
             Relaxation(
-                constraint=f"margin_mm:{name}",
+                constraint=name if is_bone else f"margin_mm:{name}",
                 amount=amount,
                 unit="mm",
                 relaxed_to=None,
                 witness_lps_mm=lines[row],
-                text=f"Accept {amount:.1f} mm less room at {name}, all other limits kept.",
+                text=_BONE_ADVICE if is_bone else f"Accept {amount:.1f} mm less room at {name}, all other limits kept.",
             )
         )
     return found

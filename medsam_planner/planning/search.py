@@ -22,9 +22,10 @@ from medsam_planner.planning.alternatives import (
 )
 from medsam_planner.planning.candidates import SHORTEST_MM, Candidates, explore
 from medsam_planner.planning.clearance import build_fields, clearance_in
+from medsam_planner.planning.ends import free_ends
 from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.problem import PlanningProblem, Weights
-from medsam_planner.planning.relaxations import Relaxation, find_relaxations
+from medsam_planner.planning.relaxations import NearestMiss, Relaxation, find_relaxations, nearest_miss
 from medsam_planner.progress import Progress
 
 __all__ = ["PlanResult", "Survey", "infeasible", "risk_map_mm", "search", "survey", "worth_showing"]
@@ -47,6 +48,10 @@ class PlanResult:
     """Lines that were looked at."""
     feasible_count: int
     """Of those, lines that break no limit."""
+    reasons: tuple[str, ...] = ()
+    """Sentences on what holds the entry or the target: when infeasible the first says why."""
+    nearest_miss: NearestMiss | None = None
+    """When infeasible, the line that lacks the least room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +66,10 @@ class Survey:
     """(A,) soft score before the hit probability is known."""
     is_on_front: NDArray[np.bool_]
     """(A,) whether no other allowed line has as much room, is as short and as steep, and better in one of them."""
+    problem: PlanningProblem
+    """Whose lines they are: without the ends that lie inside a structure to avoid."""
+    reasons: tuple[str, ...] = ()
+    """See :class:`PlanResult`."""
 
     @property
     def lines_lps_mm(self) -> NDArray[np.float64]:
@@ -75,7 +84,14 @@ class Survey:
 
 
 def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Survey:
-    """Draw lines coarsely, then ever finer around the best, and measure them."""
+    """Draw lines coarsely, then ever finer around the best, and measure them; none where an end is blocked."""
+    free = free_ends(problem)
+    problem = free.problem
+    if free.is_blocked:
+        nothing = np.empty(0)
+        return Survey(
+            (), Candidates.none(), nothing.astype(np.intp), nothing, nothing.astype(bool), problem, free.reasons
+        )
     ends = np.concatenate([problem.entry.points_lps_mm, problem.targets_lps_mm])
     fields = build_fields(problem.structures, ends, progress=progress)
     seen = explore(problem, fields, progress=progress)
@@ -86,7 +102,7 @@ def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Sur
     # Room beyond the scale buys nothing, so it may not keep a line on the front either.
     useful = np.minimum(certified, problem.weights.clearance_scale_mm)
     front = non_dominated(np.round(np.stack([-useful, length, angle], axis=1), 2))
-    return Survey(fields, seen, allowed, score, front)
+    return Survey(fields, seen, allowed, score, front, problem, free.reasons)
 
 
 def search(problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
@@ -106,19 +122,26 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
     """
     found = survey(problem, progress=progress)
     if len(found.allowed) == 0:
-        return infeasible(problem, found, progress=progress)
+        return infeasible(found, progress=progress)
     settings = problem.settings
     chosen = found.distinct(separation_mm=settings.min_separation_mm, count=_SHORTLIST * settings.alternatives)
     chosen = [number for number in chosen if found.is_on_front[number]] or chosen[:1]
     measured = describe(problem, found.fields, found.seen, found.allowed[chosen].tolist(), progress=progress)
     alternatives = worth_showing(measured, problem.weights)[: settings.alternatives]
-    return PlanResult(True, explained(alternatives), (), len(found.seen.length_mm), len(found.allowed))
+    return PlanResult(
+        True, explained(alternatives), (), len(found.seen.length_mm), len(found.allowed), reasons=found.reasons
+    )
 
 
-def infeasible(problem: PlanningProblem, found: Survey, *, progress: Progress | None = None) -> PlanResult:
-    """The answer no, with what to relax."""
+def infeasible(found: Survey, *, progress: Progress | None = None) -> PlanResult:
+    """The answer no, with what to relax; where an end is blocked nothing is."""
+    if not found.fields and found.reasons:
+        return PlanResult(False, (), (), 0, 0, found.reasons)
+    problem = found.problem
     every = explore(problem, found.fields, every_line=True, progress=progress)
-    return PlanResult(False, (), find_relaxations(problem, found.fields, every), len(every.length_mm), 0)
+    relaxations = find_relaxations(problem, found.fields, every)
+    miss = nearest_miss(problem, found.fields, every)
+    return PlanResult(False, (), relaxations, len(every.length_mm), 0, found.reasons, miss)
 
 
 def worth_showing(measured: Sequence[Alternative], weights: Weights) -> tuple[Alternative, ...]:

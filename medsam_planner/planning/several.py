@@ -78,7 +78,7 @@ def search_together(
     found = {name: survey(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)}
     without = [name for name in names if not len(found[name].allowed)]
     if without:
-        plans = {name: infeasible(problems[name], found[name], progress=progress) for name in without}
+        plans = {name: infeasible(found[name], progress=progress) for name in without}
         return SeveralPlans(False, plans, (), min_gap_mm, ())
     chosen = _improved(problems, found, _assigned(problems, found))
     gaps = _gaps(problems, {name: found[name].lines_lps_mm[chosen[name]] for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -64,6 +65,21 @@ class PropagationTrace:
     def anchors(self) -> tuple[int, ...]:
         """Indices of the prompted slices."""
         return tuple(record.index for record in self.records if record.role is SliceRole.ANCHOR)
+
+    @classmethod
+    def from_rows(cls, axis: int, rows: Sequence[Mapping[str, Any]]) -> PropagationTrace:
+        """The trace that :meth:`as_rows` was made of.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If an entry is missing, or no role or stop is called so.
+        """
+        records = [
+            SliceRecord(**{**row, "role": SliceRole(row["role"]), "stop": row["stop"] and StopReason(row["stop"])})
+            for row in rows
+        ]
+        return cls(axis, tuple(records))
 
     def as_rows(self) -> list[dict[str, Any]]:
         """The records as JSON-ready rows."""

@@ -2,61 +2,257 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from medsam_planner.geometry import index_from_lps, spacing_mm
-from medsam_planner.propagation.trace import StopReason
-from medsam_planner.report.model import PlanReport
-from medsam_planner.report.scene import Path
-from medsam_planner.report.wording import number, slice_number
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.planning.crossings import Crossing, CrossingKind, crossings_along
+from medsam_planner.planning.mask_flaws import FlawKind
+from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, StopReason
+from medsam_planner.report.model import PlanReport, StructureRole
+from medsam_planner.report.wording import number, percent, slice_number
 
-__all__ = ["find_cautions"]
+__all__ = ["Caution", "CautionKind", "find_cautions"]
 
 _NATURAL_STOPS = (StopReason.EMPTY, StopReason.RANGE_END, StopReason.VOLUME_END, StopReason.MET, StopReason.NOT_HERE)
 """Fronts end so where the structure ends, or where they were told to."""
 
 _STEP_MM = 0.5
+_AT_ENTRY_MM = 5.0
+"""A path that begins outside of the body by no more than this begins at the skin."""
+_REACH_MM = 30.0
+"""How far a structure may go on beyond the slice where its segmentation gave up: lateral ventricles from one box each
+go on for 25 mm."""
+_ENCLOSED_SHARE = 0.75
+_GRAVE_FLAWS = (FlawKind.ONE_SLICE, FlawKind.STEPPED)
+"""With these the mask is known to be wrong beside its prompted slice."""
 
 
-def find_cautions(report: PlanReport, path: Path | None) -> list[str]:
-    """Sentences, the gravest first; empty when nothing speaks against the figures."""
-    found = []
-    if report.truth and report.plan.alternatives:
-        true_mm, certified_mm = min(report.truth.values()), report.plan.alternatives[0].certified_clearance_mm
-        if true_mm < certified_mm:
-            found.append(
-                f"The true clearance, {number(true_mm)} mm, is less than the certified {number(certified_mm)} mm: "
-                "the margins did not hold the error of the segmentation."
-            )
-    if path is not None:
-        reach_mm, depth_mm = _beyond_images(report, path)
-        if reach_mm > 0:
-            found.append(
-                f"With its placement error the tool reaches {number(reach_mm)} mm beyond the images, "
-                f"{number(depth_mm, 0)} mm along the path; what lies there is not known."
-            )
-    for statement in report.margin_statements:
-        if statement.voids:
-            found.append(
-                f"The confidence of the margin of {statement.structure} does not apply here: "
-                f"{'; '.join(statement.voids)}."
-            )
-    for name, result in report.segmentations.items():
-        early = [record for record in result.trace.records if record.stop not in (None, *_NATURAL_STOPS)]
-        if early and name in report.roles:
-            told = "; ".join(
-                f"slice {slice_number(record.index)}: {record.stop.value}" for record in early if record.stop
-            )
-            found.append(f"The segmentation of {name} stopped before the structure was seen to end ({told}).")
+class CautionKind(StrEnum):
+    """What a caution is about."""
+
+    TRUTH = "truth"
+    CROSSING = "crossing"
+    ENCLOSED = "target enclosed by bone"
+    END_INSIDE = "end inside a structure"
+    BEYOND_IMAGES = "beyond the images"
+    UNKNOWN_PART = "mask of part of the study"
+    EARLY_STOP = "segmentation stopped early"
+    MASK = "mask"
+    CONFIDENCE = "confidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """One thing to know."""
+
+    kind: CautionKind
+    text: str
+    """A sentence."""
+    structure: str | None = None
+    is_unchecked: bool = False
+    """Whether it means that something on the way was not checked: the verdict is then not green."""
+
+    def as_entry(self) -> dict[str, Any]:
+        """For plan.json."""
+        return {
+            "kind": self.kind.value,
+            "structure": self.structure,
+            "is_unchecked": self.is_unchecked,
+            "text": self.text,
+        }
+
+
+def find_cautions(report: PlanReport) -> list[Caution]:
+    """What speaks against the first tool's figures, the gravest first; empty when nothing does."""
+    line = _line(report)
+    found = [*_truth(report)]
+    if line is not None:
+        found += [*_crossings(report, line), *_enclosed(report, line), *_beyond_images(report, line)]
+    if report.plan.feasible:
+        found += [Caution(CautionKind.END_INSIDE, reason) for reason in report.plan.reasons]
+    found += [*_unknown_parts(report, line), *_early_stops(report, line), *_flaws(report), *_confidence(report)]
     return found
 
 
-def _beyond_images(report: PlanReport, path: Path) -> tuple[float, float]:
-    """How far the tool, thickened by its error, leaves the volume at most, and at which depth, mm."""
-    depth_mm = np.linspace(0.0, path.length_mm, max(int(path.length_mm / _STEP_MM), 1) + 1)
-    index = index_from_lps(report.study.affine, np.stack([path.at(float(depth)) for depth in depth_mm]))
+def _line(report: PlanReport) -> NDArray[np.float64] | None:
+    """(2, 3) what the pictures show: the best alternative, else the line that misses the least."""
+    plan = report.plan
+    if plan.alternatives:
+        return np.array([plan.alternatives[0].entry_lps_mm, plan.alternatives[0].target_lps_mm], dtype=np.float64)
+    if plan.relaxations:
+        return np.asarray(plan.relaxations[0].witness_lps_mm, dtype=np.float64)
+    return None if plan.nearest_miss is None else plan.nearest_miss.line_lps_mm
+
+
+def _truth(report: PlanReport) -> Iterator[Caution]:
+    if report.truth and report.plan.alternatives:
+        true_mm, certified_mm = min(report.truth.values()), report.plan.alternatives[0].certified_clearance_mm
+        if true_mm < certified_mm:
+            yield Caution(
+                CautionKind.TRUTH,
+                f"The true clearance, {number(true_mm)} mm, is less than the certified {number(certified_mm)} mm: "
+                "the margins did not hold the error of the segmentation.",
+            )
+
+
+def _crossings(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
+    """Bone, air and outside on the way, but for the skin at the entry and the bone that is meant."""
+    if report.surroundings is None:
+        return
+    of_role = {role: [report.mask(name) for name, is_ in report.roles.items() if is_ is role] for role in StructureRole}
+    targets = [mask for mask in of_role[StructureRole.TARGET] if mask is not None]
+    is_in_bone = bool(of_role[StructureRole.INSIDE])
+    crossed = crossings_along(report.surroundings, line, expected_bone=targets)
+    for kind in CrossingKind:
+        stretches = [one for one in crossed if one.kind is kind and not _is_at_entry(one)]
+        if stretches and not (kind is CrossingKind.BONE and is_in_bone):
+            yield Caution(CautionKind.CROSSING, _crossing_told(report, kind, stretches), is_unchecked=True)
+
+
+def _is_at_entry(crossing: Crossing) -> bool:
+    return crossing.kind is CrossingKind.OUTSIDE and crossing.from_mm == 0 and crossing.to_mm <= _AT_ENTRY_MM
+
+
+_CROSSED = {
+    CrossingKind.BONE: "bone, or what is as dense as bone, that nobody segmented",
+    CrossingKind.AIR: "air inside of the body (lung, airway or bowel)",
+    CrossingKind.OUTSIDE: "places outside of the body as the images show it",
+}
+
+
+def _crossing_told(report: PlanReport, kind: CrossingKind, stretches: list[Crossing]) -> str:
+    unit = "HU" if report.surroundings is None else report.surroundings.unit
+    digits = 0 if unit == "HU" else 2
+    told = []
+    for one in stretches[:4]:
+        mean = "" if one.mean_value is None else f", mean {number(one.mean_value, digits)} {unit}"
+        told.append(f"{number(one.from_mm)} to {number(one.to_mm)} mm from the entry{mean}")
+    rest = f" and {len(stretches) - 4} more" if len(stretches) > 4 else ""
+    total = sum(one.length_mm for one in stretches)
+    path = "The path" if report.plan.alternatives else "The line drawn"
+    return f"{path} goes through {number(total)} mm of {_CROSSED[kind]}: {'; '.join(told)}{rest}."
+
+
+def _enclosed(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
+    if report.surroundings is None or StructureRole.INSIDE in report.roles.values():
+        return
+    share = report.surroundings.bone_around(line[1])
+    if share >= _ENCLOSED_SHARE:
+        yield Caution(
+            CautionKind.ENCLOSED,
+            f"Bone surrounds the target: in {percent(share)} of the directions in a plane through it, bone lies within "
+            "30 mm. It may lie in the spinal canal, the skull or another hollow of bone; what runs there was checked "
+            "only where it was segmented.",
+            is_unchecked=True,
+        )
+
+
+def _beyond_images(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
+    """How far the tool, thickened by its error, leaves the volume at most, and at which depth."""
+    length = float(np.linalg.norm(line[1] - line[0]))
+    fraction = np.linspace(0.0, 1.0, max(int(length / _STEP_MM), 1) + 1)
+    index = index_from_lps(report.study.affine, line[0] + fraction[:, None] * (line[1] - line[0]))
     step = spacing_mm(report.study.affine)
     faces = np.stack([index + 0.5, np.array(report.study.spatial_shape) - 0.5 - index])
-    room_mm = (faces * step).min(axis=(0, 2)) - path.tool.allowance_mm(depth_mm / path.length_mm)
+    room_mm = (faces * step).min(axis=(0, 2)) - report.tool.allowance_mm(fraction)
     worst = int(np.argmin(room_mm))
-    return max(-float(room_mm[worst]), 0.0), float(depth_mm[worst])
+    if room_mm[worst] < 0:
+        yield Caution(
+            CautionKind.BEYOND_IMAGES,
+            f"With its placement error the tool reaches {number(-float(room_mm[worst]))} mm beyond the images, "
+            f"{number(float(fraction[worst]) * length, 0)} mm along the path; what lies there is not known.",
+        )
+
+
+def _unknown_parts(report: PlanReport, line: NDArray[np.float64] | None) -> Iterator[Caution]:
+    """Masks to avoid that cover only part of the study; beyond a corridor's mask nothing is allowed anyway."""
+    room_mm = report.plan.alternatives[0].clearance_mm_by_structure if report.plan.alternatives else {}
+    for name, evidence in report.evidence.items():
+        part = evidence.known_part
+        if part is None or report.roles.get(name) is not StructureRole.AVOID:
+            continue
+        told = f"The mask of {name} covers only part of the study, about {percent(part.share)}."
+        stretches = [] if line is None else part.unknown_stretches_mm(line)
+        unchecked = bool(stretches)
+        if stretches:
+            where = "; ".join(f"{number(first)} to {number(last)} mm from the entry" for first, last in stretches)
+            told += f" The path leaves the part that is known ({where}): whether {name} lies there was not checked."
+        elif line is not None:
+            left = part.depth_mm(line) - float(report.tool.allowance_mm([0.0, 1.0]).max())
+            if left < room_mm.get(name, np.inf):
+                unchecked = True
+                told += f" Its edge leaves {number(max(left, 0.0))} mm of room beside the tool; more is not known."
+        yield Caution(CautionKind.UNKNOWN_PART, told, name, is_unchecked=unchecked)
+
+
+def _early_stops(report: PlanReport, line: NDArray[np.float64] | None) -> Iterator[Caution]:
+    for name in report.structures():
+        trace = report.trace(name)
+        if trace is None or name not in report.roles:
+            continue
+        early = [record for record in trace.records if record.stop not in (None, *_NATURAL_STOPS)]
+        if not early:
+            continue
+        told = "; ".join(f"slice {slice_number(record.index)}: {record.stop.value}" for record in early if record.stop)
+        sentence = f"The segmentation of {name} stopped before the structure was seen to end ({told})."
+        distance = None if line is None else _distance_to_ends_mm(report, name, trace, early, line)
+        is_near = report.roles[name] is StructureRole.AVOID and distance is not None and distance <= _REACH_MM
+        if is_near and distance is not None:
+            sentence += (
+                f" It may go on from there, and the tool passes {number(max(distance, 0.0), 0)} mm from where it "
+                "stopped."
+            )
+        yield Caution(CautionKind.EARLY_STOP, sentence, name, is_unchecked=is_near)
+
+
+def _distance_to_ends_mm(
+    report: PlanReport, name: str, trace: PropagationTrace, early: list[SliceRecord], line: NDArray[np.float64]
+) -> float | None:
+    """From the tool to the last slices before the stops; None where there are none."""
+    mask = report.mask(name)
+    if mask is None:
+        return None
+    length = float(np.linalg.norm(line[1] - line[0]))
+    fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length)), 1) + 1)
+    places = line[0] + fraction[:, None] * (line[1] - line[0])
+    filled = np.flatnonzero(mask.array.any(axis=tuple(axis for axis in range(3) if axis != trace.axis)))
+    nearest = []
+    for record in early:
+        if not len(filled):
+            continue
+        last = int(filled[np.argmin(np.abs(filled - record.index))])
+        section = np.argwhere(mask.array.take(last, axis=trace.axis))
+        voxels = lps_from_index(mask.affine, np.insert(section, trace.axis, last, axis=1))
+        nearest.append(float((cKDTree(voxels).query(places)[0] - report.tool.allowance_mm(fraction)).min()))
+    return min(nearest, default=None)
+
+
+def _flaws(report: PlanReport) -> Iterator[Caution]:
+    for name, flaws in report.flaws.items():
+        if flaws:
+            is_grave = any(flaw.kind in _GRAVE_FLAWS for flaw in flaws)
+            yield Caution(
+                CautionKind.MASK,
+                f"The mask of {name} {', '.join(flaw.text for flaw in flaws)}. How wrong it is, is not known; its "
+                "margin and its clearance are told as if it were right.",
+                name,
+                is_unchecked=is_grave and report.roles.get(name) is StructureRole.AVOID,
+            )
+
+
+def _confidence(report: PlanReport) -> Iterator[Caution]:
+    for statement in report.margin_statements:
+        if statement.voids:
+            yield Caution(
+                CautionKind.CONFIDENCE,
+                f"The confidence of the margin of {statement.structure} does not apply here: "
+                f"{'; '.join(statement.voids)}.",
+                statement.structure,
+            )

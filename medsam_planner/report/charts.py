@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.planning.crossings import Crossing, CrossingKind, ValueProfile
 from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole
 from medsam_planner.report.pictures import png_uri
 from medsam_planner.report.wording import slice_number
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ClearanceCurve", "clearance_chart", "trace_chart"]
+__all__ = ["ClearanceCurve", "clearance_chart", "trace_chart", "value_chart"]
 
 _DPI = 130
 _INK = "#1f2933"
 _MUTED = "#7b8794"
 _DANGER = "#c62828"
+_CROSSING_COLOURS = {CrossingKind.BONE: "#ef6c00", CrossingKind.AIR: "#0277bd", CrossingKind.OUTSIDE: "#9e9e9e"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +81,36 @@ def clearance_chart(
     axes.set_xlabel("depth from the entry (left) to the target (right), mm")
     axes.set_ylabel("clearance, mm")
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.0), frameon=False, fontsize=8.5)
+    return _png(figure)
+
+
+def value_chart(profile: ValueProfile, crossings: Sequence[Crossing], *, bone_above: float | None) -> str:
+    """Draw the image's values along the path, with bone, air and outside marked, as a PNG data URI.
+
+    Parameters
+    ----------
+    profile : ValueProfile
+    crossings : sequence of Crossing
+    bone_above : float, optional
+        What counts as bone from there on; None where the values cannot tell.
+    """
+    from matplotlib.patches import Patch
+
+    figure, (axes,) = _figure(1, height=2.6)
+    for one in crossings:
+        axes.axvspan(one.from_mm, one.to_mm, color=_CROSSING_COLOURS[one.kind], alpha=0.28, linewidth=0)
+    (line,) = axes.plot(profile.distance_mm, profile.value, color=_INK, linewidth=1.5, label="on the axis")
+    handles: list[Any] = [line]
+    if bone_above is not None:
+        label = f"bone from {bone_above:.0f} HU"
+        handles.append(axes.axhline(bone_above, color="#ef6c00", linewidth=1.0, linestyle=":", label=label))
+    for kind in dict.fromkeys(one.kind for one in crossings):
+        total = sum(one.length_mm for one in crossings if one.kind is kind)
+        handles.append(Patch(color=_CROSSING_COLOURS[kind], alpha=0.28, label=f"{kind.value}: {total:.1f} mm"))
+    axes.set_xlim(0.0, float(profile.distance_mm[-1]))
+    axes.set_xlabel("depth from the entry (left) to the target (right), mm")
+    axes.set_ylabel(profile.unit)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1.0), frameon=False, fontsize=8.5)
     return _png(figure)
 
 

@@ -10,15 +10,16 @@ from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_whole
 from medsam_planner.progress import Progress, track
+from medsam_planner.report.assessment import assess
 from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
 from medsam_planner.report.model import PlanReport, StructureRole
 from medsam_planner.report.pictures import colour_bar_uri
-from medsam_planner.report.sections import all_cautions, tool_sections
+from medsam_planner.report.sections import tool_sections
 from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, trace_rows
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
 from medsam_planner.report.widened_surface import WIDENED_TRIANGLES
-from medsam_planner.report.wording import joint_verdict, number, percent, place, plain
+from medsam_planner.report.wording import crossed, number, percent, place, plain
 
 __all__ = ["RESEARCH_USE_NOTICE", "render_html", "write_report"]
 
@@ -57,13 +58,16 @@ def render_html(report: PlanReport, progress: Progress | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, place=place, plain=plain, colour_bar=colour_bar_uri)
+    environment.filters.update(
+        crossed=crossed, number=number, percent=percent, place=place, plain=plain, colour_bar=colour_bar_uri
+    )
     style = (FilePath(__file__).parent / "plan.css").read_text(encoding="utf-8")
     return environment.get_template("plan.html").render(**_context(report, progress), style=style)
 
 
 def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
     sections = tool_sections(report, progress)
+    assessment = assess(report)
     scene = sections[0].scene
     affine = report.study.affine
     letters = axis_letters(affine)
@@ -77,8 +81,8 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
     return {
         "report": report,
         "notice": RESEARCH_USE_NOTICE,
-        "verdict": sections[0].verdict if report.several is None else joint_verdict(report.several),
-        "cautions": all_cautions(sections),
+        "verdict": assessment.verdict,
+        "cautions": [caution.text for caution in assessment.cautions],
         "sections": sections,
         "is_several": len(sections) > 1,
         "scene": scene,

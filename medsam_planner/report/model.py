@@ -16,13 +16,17 @@ from prompts import PromptLog
 
 if TYPE_CHECKING:
     from medsam_planner.mesh import Surface
+    from medsam_planner.planning.known_part import KnownPart
     from medsam_planner.planning.margins import MarginStatement
+    from medsam_planner.planning.mask_flaws import MaskFlaw
     from medsam_planner.planning.search import PlanResult
     from medsam_planner.planning.several import SeveralPlans
+    from medsam_planner.planning.surroundings import Surroundings
     from medsam_planner.planning.tool import Tool
+    from medsam_planner.propagation.trace import PropagationTrace
     from medsam_planner.why_here import WhyHere
 
-__all__ = ["RISK_NAME", "PlanReport", "PlannedTool", "StructureRole"]
+__all__ = ["RISK_NAME", "MaskEvidence", "PlanReport", "PlannedTool", "StructureRole"]
 
 
 RISK_NAME = "best_clearance_mm"
@@ -36,6 +40,17 @@ class StructureRole(Enum):
     INSIDE = "inside"
     TARGET = "target"
     ENTRY = "entry"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskEvidence:
+    """What is known of a mask that came from a file, beside the mask itself."""
+
+    boundary_spread_mm: highdicom.Volume | None = None
+    trace: PropagationTrace | None = None
+    """Of the run that wrote the mask, where it is unchanged since."""
+    known_part: KnownPart | None = None
+    """Where its file covers only part of the study."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +103,12 @@ class PlanReport:
     """By tool: why the surface lies where it limits the best alternative."""
     margin_statements: tuple[MarginStatement, ...] = ()
     """Why each margin is as wide as it is, and what it promises."""
+    surroundings: Surroundings | None = None
+    """What the image alone says of places that nobody segmented."""
+    evidence: Mapping[str, MaskEvidence] = field(default_factory=dict)
+    """By structure that came as a mask."""
+    flaws: Mapping[str, tuple[MaskFlaw, ...]] = field(default_factory=dict)
+    """By structure: why its mask cannot bear a statement on how exact it is."""
     created: str | None = None
     """When the plan was made, as it shall be printed. Never read from the clock: same plan, same bytes."""
 
@@ -113,6 +134,12 @@ class PlanReport:
         if name in self.segmentations:
             return self.segmentations[name].mask
         return self.masks.get(name)
+
+    def trace(self, name: str) -> PropagationTrace | None:
+        """How the mask of a structure was grown, where that is known."""
+        if name in self.segmentations:
+            return self.segmentations[name].trace
+        return self.evidence[name].trace if name in self.evidence else None
 
     def structures(self) -> tuple[str, ...]:
         """Every named structure, those with a role first."""

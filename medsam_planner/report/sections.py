@@ -8,17 +8,17 @@ import numpy as np
 
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.progress import Progress
-from medsam_planner.report.cautions import find_cautions
-from medsam_planner.report.charts import ClearanceCurve, clearance_chart
+from medsam_planner.report.assessment import assess_tool
+from medsam_planner.report.charts import ClearanceCurve, clearance_chart, value_chart
 from medsam_planner.report.model import PlannedTool, PlanReport
 from medsam_planner.report.panel import Panel
 from medsam_planner.report.planes import across_panels, lengthwise_panels, orthogonal_panels
 from medsam_planner.report.scene import Scene, build_scene
 from medsam_planner.report.tables import StructureRow, structure_rows
 from medsam_planner.report.why_picture import WhyPicture, why_picture
-from medsam_planner.report.wording import Verdict, verdict
+from medsam_planner.report.wording import Verdict
 
-__all__ = ["ToolSection", "all_cautions", "tool_sections"]
+__all__ = ["ToolSection", "tool_sections"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +28,11 @@ class ToolSection:
     planned: PlannedTool
     scene: Scene
     verdict: Verdict
-    cautions: tuple[str, ...]
     orthogonal: list[tuple[str, list[Panel]]]
     lengthwise: list[Panel]
     across: list[Panel]
     clearance_chart: str | None
+    value_chart: str | None
     structures: list[StructureRow]
     why: WhyPicture | None
 
@@ -52,33 +52,31 @@ def tool_sections(report: PlanReport, progress: Progress | None) -> list[ToolSec
     return [_section(report.seen_from(tool), tool, progress) for tool in report.tools()]
 
 
-def all_cautions(sections: list[ToolSection]) -> list[str]:
-    """What must be known of every tool, each sentence once; what concerns one of several tools begins with its name."""
-    if len(sections) == 1:
-        return list(sections[0].cautions)
-    every = [set(section.cautions) for section in sections]
-    shared = set.intersection(*every)
-    own = [
-        f"{section.name}: {caution}" for section in sections for caution in section.cautions if caution not in shared
-    ]
-    return [*own, *(caution for caution in sections[0].cautions if caution in shared)]
-
-
 def _section(report: PlanReport, tool: PlannedTool, progress: Progress | None) -> ToolSection:
     scene = build_scene(report)
     why = report.why_here.get(tool.name)
     return ToolSection(
         planned=tool,
         scene=scene,
-        verdict=verdict(report),
-        cautions=tuple(find_cautions(report, scene.path)),
+        verdict=assess_tool(report).verdict,
         orthogonal=orthogonal_panels(scene, progress),
         lengthwise=lengthwise_panels(scene),
         across=across_panels(scene, progress),
         clearance_chart=_clearance(report, scene),
+        value_chart=_values(report),
         structures=structure_rows(report, scene),
         why=None if why is None else why_picture(why, report.study.affine),
     )
+
+
+def _values(report: PlanReport) -> str | None:
+    if report.surroundings is None or not report.plan.alternatives:
+        return None
+    best = report.plan.alternatives[0]
+    if best.value_profile is None:
+        return None
+    bone_above = report.surroundings.bone_above_hu if report.surroundings.has_hounsfield_units else None
+    return value_chart(best.value_profile, best.crossings or (), bone_above=bone_above)
 
 
 def _clearance(report: PlanReport, scene: Scene) -> str | None:

@@ -44,6 +44,8 @@ class StructureRow:
     room_mm: str
     hit: str
     true_mm: str
+    flaws: str
+    """Why margin and clearance cannot be taken at their word; empty where nothing speaks against them."""
 
 
 def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
@@ -69,6 +71,7 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
                 room_mm=number(room.get(style.name)),
                 hit=percent(hits[style.name]) if style.name in hits else "–",
                 true_mm=number(truth.get(style.name)),
+                flaws=", ".join(flaw.text for flaw in report.flaws.get(style.name, ())),
             )
         )
     return rows

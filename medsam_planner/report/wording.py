@@ -12,13 +12,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.report.model import PlanReport, StructureRole
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
     from medsam_planner.planning.several import SeveralPlans
+    from medsam_planner.report.cautions import Caution
 
-__all__ = ["Verdict", "joint_verdict", "number", "percent", "place", "plain", "slice_number", "verdict"]
+__all__ = [
+    "Verdict",
+    "crossed",
+    "joined",
+    "joint_verdict",
+    "number",
+    "percent",
+    "place",
+    "plain",
+    "slice_number",
+    "verdict",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +39,11 @@ class Verdict:
     """The answer in plain words."""
 
     kind: str
-    """``"feasible"``, ``"tight"`` or ``"infeasible"``: names the style."""
+    """``"feasible"``, ``"tight"``, ``"unchecked"`` or ``"infeasible"``: names the style."""
     headline: str
     sentences: tuple[str, ...]
+    checked_against: tuple[str, ...] = ()
+    """Structures that the planned path was measured against; empty without a path."""
 
 
 def place(position_lps_mm: ArrayLike, *, axes: Sequence[int] = (0, 1, 2)) -> str:
@@ -91,34 +106,78 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def verdict(report: PlanReport) -> Verdict:
-    """Say whether a path exists, how much room it leaves, where it is tightest and how likely it touches."""
+def crossed(alternative: Alternative) -> str:
+    """What a path goes through beside soft tissue: ``"bone 8.0 mm, air 31.5 mm"``; a dash where nobody looked."""
+    if alternative.crossings is None:
+        return "–"
+    total: dict[str, float] = {}
+    for one in alternative.crossings:
+        total[one.kind.value] = total.get(one.kind.value, 0.0) + one.length_mm
+    if total:
+        return ", ".join(f"{kind} {number(length)} mm" for kind, length in total.items())
+    has_unit = alternative.value_profile is not None and alternative.value_profile.unit == "HU"
+    return "no bone, no air" if has_unit else "bone and air not known"
+
+
+def joined(names: Sequence[str]) -> str:
+    """``["a", "b", "c"]`` → ``"a, b and c"``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
+    """Say whether a path exists, how much room it leaves, where it is tightest and how likely it touches.
+
+    A path is called feasible only beside the structures it was checked against, and only where nothing that is known to
+    lie on its way was left unchecked.
+    """
     plan = report.plan
     looked = f"{plan.candidate_count} lines were looked at, {plan.feasible_count} satisfy every constraint."
     if plan.feasible and plan.alternatives:
-        about = (*_about(report, plan.alternatives[0]), looked)
-        if plan.alternatives[0].certified_clearance_mm < 0:
-            return Verdict("tight", "Allowed by the limits, but the tool with its error reaches into a margin", about)
-        return Verdict("feasible", "Feasible: a path satisfies every constraint", about)
-    sentences = [looked]
+        best = plan.alternatives[0]
+        checked = tuple(best.clearance_mm_by_structure)
+        about = (*_about(report, best), looked, _not_known(report, checked))
+        if best.certified_clearance_mm < 0:
+            headline = f"Allowed by the limits, but the tool with its error reaches into a margin{_against(checked)}"
+            return Verdict("tight", headline, about, checked)
+        if not _segmented(checked):
+            nothing_but = _all_there_is(report, checked)
+            headline = f"A path satisfies every constraint, but was checked against nothing but {nothing_but}"
+            return Verdict("unchecked", headline, about, checked)
+        if any(caution.is_unchecked for caution in cautions):
+            headline = f"A path satisfies every constraint, but not all on its way was checked{_against(checked)}"
+            return Verdict("unchecked", headline, about, checked)
+        return Verdict("feasible", f"Feasible: a path satisfies every constraint{_against(checked)}", about, checked)
+    sentences = [*plan.reasons, looked] if plan.candidate_count else [*plan.reasons]
+    if plan.nearest_miss is not None:
+        miss = plan.nearest_miss
+        sentences.append(
+            f"Of the lines that keep length and angle, the best lacks {number(miss.shortage_mm)} mm of room at "
+            f"{miss.structure}."
+        )
     if plan.relaxations:
         least = plan.relaxations[0]
         entry, target = (place(end) for end in least.witness_lps_mm)
         sentences.append(f"The least change that makes a path possible: {least.text}")
-        if least.constraint == "min_clearance_mm" and least.relaxed_to is not None and least.relaxed_to < 0:
-            sentences.append(f"The tool with its error would then reach {number(-least.relaxed_to)} mm into a margin.")
         sentences.append(f"The line from {entry} to {target} would then do; it is drawn below and is not a plan.")
-    else:
+    elif plan.candidate_count or not plan.reasons:
         sentences.append("Relaxing a single limit does not help: change the entry region, the target or the tool.")
     return Verdict("infeasible", "Not feasible: no path satisfies every constraint", tuple(sentences))
 
 
-def joint_verdict(several: SeveralPlans) -> Verdict:
-    """Say whether every tool has a path, and whether they keep apart."""
+def joint_verdict(several: SeveralPlans, verdicts: Mapping[str, Verdict]) -> Verdict:
+    """Say whether every tool has a path, and whether they keep apart.
+
+    Parameters
+    ----------
+    several : SeveralPlans
+    verdicts : name to Verdict
+        Of each tool by itself.
+    """
     names = list(several.plans)
     if not several.gaps:
         without = [name for name, plan in several.plans.items() if not plan.feasible]
-        sentence = f"No path of {' and '.join(without)} satisfies every constraint; see below what to relax."
+        why = " ".join(f"{name}: {reason}" for name in without for reason in several.plans[name].reasons)
+        sentence = f"{why} No path of {joined(without)} satisfies every constraint; see below what to relax.".strip()
         return Verdict("infeasible", "Not feasible: a tool has no path", (sentence,))
     tightest = several.gaps[0]
     between = (
@@ -133,7 +192,54 @@ def joint_verdict(several: SeveralPlans) -> Verdict:
         f", limited by {best.limiting_structure}." if best.limiting_structure else "."
     )
     asked = f"At least {number(several.min_gap_mm)} mm between tools were asked for."
-    return Verdict("feasible", f"Feasible: {len(names)} tools that keep apart", (between, beside, asked))
+    checked = tuple(dict.fromkeys(name for one in verdicts.values() for name in one.checked_against))
+    not_known = (verdicts[worst].sentences[-1],) if worst in verdicts else ()
+    unsure = [name for name in names if name in verdicts and verdicts[name].kind != "feasible"]
+    tight = [name for name in unsure if verdicts[name].kind == "tight"]
+    if tight:
+        headline = f"{len(names)} tools that keep apart, but with its error {joined(tight)} reaches into a margin"
+        return Verdict("tight", f"{headline}{_against(checked)}", (between, beside, asked, *not_known), checked)
+    if unsure:
+        headline = f"{len(names)} tools that keep apart, but not all on the way of {joined(unsure)} was checked"
+        return Verdict("unchecked", f"{headline}{_against(checked)}", (between, beside, asked, *not_known), checked)
+    headline = f"Feasible: {len(names)} tools that keep apart{_against(checked)}"
+    return Verdict("feasible", headline, (between, beside, asked, *not_known), checked)
+
+
+def _segmented(checked: Sequence[str]) -> list[str]:
+    return [name for name in checked if name != UNSEGMENTED_BONE]
+
+
+def _against(checked: Sequence[str]) -> str:
+    return f" (checked against {joined(checked)})" if checked else ""
+
+
+def _all_there_is(report: PlanReport, checked: Sequence[str]) -> str:
+    """What little a path was checked against: bone by its density, or only the target it reaches."""
+    if checked:
+        return joined(checked)
+    targets = [name for name, role in report.roles.items() if role is StructureRole.TARGET]
+    return joined(targets) if targets else "the target it reaches"
+
+
+def _not_known(report: PlanReport, checked: Sequence[str]) -> str:
+    """What no figure above speaks of."""
+    if report.surroundings is None:
+        return "What the path goes through beside that was not looked at, and is not known."
+    if not report.surroundings.has_hounsfield_units:
+        return (
+            "What nobody segmented is unknown and not free; this study has no Hounsfield units, so that not even bone "
+            "and air can be told from soft tissue."
+        )
+    if UNSEGMENTED_BONE in checked:
+        above = number(report.surroundings.bone_above_hu, 0)
+        return (
+            f"What nobody segmented is unknown and not free. {UNSEGMENTED_BONE} is what reaches {above} HU without "
+            "having been segmented; soft tissue beside the structures named was not checked."
+        )
+    if StructureRole.INSIDE in report.roles.values():
+        return "What nobody segmented is unknown and not free."
+    return "What nobody segmented is unknown and not free; bone was not avoided unless it was segmented."
 
 
 def _about(report: PlanReport, best: Alternative) -> list[str]:

@@ -72,7 +72,7 @@ def test_a_right_case_is_read_with_absolute_paths_and_defaults(folder):
         ("max_length_mm = 100", "max_length_mm = 0", "limits.max_length_mm"),
         ("max_length_mm = 100", "max_angle = 3", "limits.max_angle: is no entry"),
         ("[limits]", "[limits", "Expected TOML"),
-        ("[[structures]]", "[[risks]]", "structures: is missing"),
+        ("[[structures]]", "[[risks]]", "risks: is no entry"),
     ],
 )
 def test_each_mistake_is_named_with_its_place(folder, find, put, told):

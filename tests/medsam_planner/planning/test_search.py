@@ -170,13 +170,21 @@ def test_when_nothing_fits_the_relaxation_that_is_named_suffices(grid, limits, c
 
 
 def test_the_structure_in_the_way_is_named(grid):
-    lid = ball(grid, 20.0 * towards_z(grid), 11.0)
-    aside = ball(grid, -20.0 * towards_z(grid), 5.0)
-    structures = [Avoid("lid", lid, 6.0), Avoid("aside", aside, 1.0)]
-    plan = search(problem_with(grid, structures, entry_radius=10.0))
-    assert not plan.feasible
+    aside = Avoid("aside", ball(grid, -20.0 * towards_z(grid), 5.0), 1.0)
+    lid = Avoid("lid", ball(grid, 20.0 * towards_z(grid), 2.0), 10.0)
+    plan = search(problem_with(grid, [lid, aside], entry_radius=10.0))
+    assert not plan.feasible and plan.nearest_miss.structure == "lid"
     named = {found.constraint for found in plan.relaxations}
     assert "margin_mm:lid" in named and "margin_mm:aside" not in named
+
+
+def test_a_line_through_a_structure_is_no_matter_of_margins(grid):
+    """Every line from a cap of 10 mm runs through a lid of 11 mm: no margin, however narrow, helps."""
+    lid = Avoid("lid", ball(grid, 20.0 * towards_z(grid), 11.0), 6.0)
+    plan = search(problem_with(grid, [lid], entry_radius=10.0))
+    assert not plan.feasible and plan.nearest_miss.structure == "lid"
+    assert plan.nearest_miss.shortage_mm > 6.0
+    assert not [found for found in plan.relaxations if found.constraint.startswith("margin_mm")]
 
 
 def test_the_risk_map_is_low_behind_the_obstacle_and_high_beside_it(grid):

@@ -14,11 +14,10 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.propagation.trace import PropagationTrace, StopReason
 from medsam_planner.report import PlanReport
 from medsam_planner.report.cautions import find_cautions
-from medsam_planner.report.scene import build_scene
 
 
 def cautions(report: PlanReport) -> list[str]:
-    return find_cautions(report, build_scene(report).path)
+    return [caution.text for caution in find_cautions(report)]
 
 
 def with_stops(report: PlanReport, reason: StopReason) -> dict[str, Any]:

@@ -67,10 +67,10 @@ def test_the_page_reaches_for_nothing_outside_itself(page: str) -> None:
 def test_every_part_is_there(page: str) -> None:
     text = Elements(page).text
     assert text.count(RESEARCH_USE_NOTICE) == 2
-    assert text.index(RESEARCH_USE_NOTICE) < text.index("Feasible")
+    assert text.index(RESEARCH_USE_NOTICE) < text.index("A path satisfies every constraint")
     assert text.rstrip().endswith(RESEARCH_USE_NOTICE)
     for part in (
-        "Feasible",
+        "A path satisfies every constraint",
         "iliac vessel",
         "1.3 %",
         "0.20 % to 4.6 %",

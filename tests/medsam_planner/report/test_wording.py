@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medsam_planner.planning.relaxations import Relaxation
+from medsam_planner.planning.relaxations import NearestMiss, Relaxation
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report import PlanReport, StructureRole
+from medsam_planner.report.cautions import Caution, CautionKind
 from medsam_planner.report.wording import number, percent, place, plain, verdict
 
 
@@ -84,7 +85,41 @@ def test_an_infeasible_plan_says_which_limit_to_relax(make_report: Callable[...,
     assert said.kind == "infeasible"
     assert said.headline.startswith("Not feasible")
     assert advice in said.sentences[1]
-    room = Relaxation("min_clearance_mm", 3.6, "mm", -3.6, relaxation.witness_lps_mm, "Lower min_clearance_mm.")
-    into = " ".join(verdict(make_report(plan=PlanResult(False, (), (room,), 500, 0))).sentences)
-    assert "would then reach 3.6 mm into a margin" in into
     assert "500 lines were looked at, 0 satisfy" in said.sentences[0]
+
+
+def test_what_holds_the_target_is_the_first_thing_said(make_report: Callable[..., PlanReport]) -> None:
+    reason = 'The target lies inside "iliac vessel", a structure to avoid.'
+    said = verdict(make_report(plan=PlanResult(False, (), (), 0, 0, (reason,))))
+    assert said.kind == "infeasible"
+    assert said.sentences == (reason,)
+
+
+def test_the_line_that_misses_the_least_is_told_by_what_it_lacks(make_report: Callable[..., PlanReport]) -> None:
+    miss = NearestMiss(np.array([[0.0, 0, 0], [10.0, 0, 0]]), "iliac vessel", 3.6)
+    said = verdict(make_report(plan=PlanResult(False, (), (), 500, 0, nearest_miss=miss)))
+    assert "the best lacks 3.6 mm of room at iliac vessel." in said.sentences[1]
+
+
+def test_feasible_is_said_only_with_what_was_checked(make_report: Callable[..., PlanReport]) -> None:
+    assert verdict(make_report()).headline.endswith("(checked against iliac vessel)")
+
+
+def test_an_open_question_on_the_way_turns_the_verdict_amber(make_report: Callable[..., PlanReport]) -> None:
+    said = verdict(make_report(), [Caution(CautionKind.CROSSING, "", is_unchecked=True)])
+    assert said.kind == "unchecked"
+    assert "Feasible" not in said.headline
+    assert verdict(make_report(), [Caution(CautionKind.MASK, "")]).kind == "feasible"
+
+
+@pytest.mark.parametrize(
+    ("rooms", "told"),
+    [({}, "checked against nothing but lesion"), ({"unsegmented_bone": 4.0}, "nothing but unsegmented_bone")],
+)
+def test_a_path_past_nothing_that_was_segmented_is_amber(
+    make_report: Callable[..., PlanReport], rooms: dict[str, float], told: str
+) -> None:
+    line = replace(make_report().plan.alternatives[0], clearance_mm_by_structure=rooms)
+    said = verdict(make_report(plan=PlanResult(True, (line,), (), 10, 10)))
+    assert said.kind == "unchecked"
+    assert told in said.headline

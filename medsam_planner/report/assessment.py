@@ -1,0 +1,44 @@
+"""The verdict on a plan and what must be known beside it: told alike by report, page and command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from medsam_planner.report.cautions import Caution, find_cautions
+from medsam_planner.report.model import PlanReport
+from medsam_planner.report.wording import Verdict, joint_verdict, verdict
+
+__all__ = ["Assessment", "assess", "assess_tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is said of a plan."""
+
+    verdict: Verdict
+    cautions: tuple[Caution, ...]
+    """The gravest first; what concerns one of several tools begins with its name."""
+
+
+def assess_tool(report: PlanReport) -> Assessment:
+    """Of the report's first tool."""
+    cautions = tuple(find_cautions(report))
+    return Assessment(verdict(report, cautions), cautions)
+
+
+def assess(report: PlanReport) -> Assessment:
+    """Of all tools together; each sentence once."""
+    by_tool = {tool.name: assess_tool(report.seen_from(tool)) for tool in report.tools()}
+    if report.several is None:
+        return by_tool[report.tool_name]
+    every = [set(one.cautions) for one in by_tool.values()]
+    shared = set.intersection(*every)
+    own = [
+        replace(caution, text=f"{name}: {caution.text}")
+        for name, one in by_tool.items()
+        for caution in one.cautions
+        if caution not in shared
+    ]
+    first = next(iter(by_tool.values()))
+    together = joint_verdict(report.several, {name: one.verdict for name, one in by_tool.items()})
+    return Assessment(together, (*own, *(caution for caution in first.cautions if caution in shared)))
