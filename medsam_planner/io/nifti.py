@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import GantryTiltError, StudyError
 from medsam_planner.io.slice_stack import MIN_SLICES
 from medsam_planner.io.tilt import straighten_array
+from medsam_planner.io.unpacking import refuse_bomb
 from medsam_planner.volumes import StudySource, StudyVolume
 
 __all__ = ["infer_modality", "read_nifti", "save_nifti"]
@@ -59,6 +61,9 @@ def read_nifti(
     """
     image = _open(file, name)
     _refuse_header(image, name)
+    if file.suffix == ".gz":
+        promised = math.prod(image.shape) * image.get_data_dtype().itemsize
+        refuse_bomb(name, packed_bytes=file.stat().st_size, unpacked_bytes=promised)
     array = _voxels(image, name)
     _refuse_array(array, name)
     affine = _RAS_FROM_LPS @ np.asarray(image.affine, dtype=np.float64)
