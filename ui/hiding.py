@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +40,5 @@ def _parents(settings: Settings) -> list[str]:
     """Folders around what was named, longest first; plain and as they stand in HTML."""
     named = [settings.out, *settings.roots, *((settings.study,) if settings.study else ())]
     parents = {path.parent for one in named for path in (one.absolute(), one.resolve())}
-    parents |= {Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path(__file__).parents[1]}
     plain = {str(parent) for parent in parents if parent != Path(parent.anchor)}
     return sorted(plain | {html.escape(text) for text in plain}, key=len, reverse=True)
