@@ -269,7 +269,9 @@ def _structure(
             spread = map_over(mask, table.spread, table.name)
             samples = masks_from_spread(mask, spread, samples=_SAMPLES_FROM_SPREAD, seed=seed)
         evidence[table.name] = MaskEvidence(
-            spread, trace_of_mask(table.mask, table.name, named.given[table.name].array), named.known_parts.get(table.name)
+            spread,
+            trace_of_mask(table.mask, table.name, named.given[table.name].array),
+            named.known_parts.get(table.name),
         )
     elif table.name in named.results:
         result = named.results[table.name]

@@ -19,7 +19,14 @@ def ui(
     model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
     out: Annotated[Path, typer.Option("--out", help="Folder for prompts, results and plans.")] = Path("runs"),
     allow: Annotated[
-        list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
+        list[Path] | None,
+        typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it none but STUDY."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the secret that browsers must show; needed beyond this machine.")
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Further name under which browsers reach this machine; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0)] = 0,
 ) -> None:
@@ -27,26 +34,39 @@ def ui(
     import uvicorn
 
     from medsam_planner.cli.console import say
+    from medsam_planner.engine.registry import load_model
     from medsam_planner.errors import StudyError
     from medsam_planner.run_folder import open_run_folder
+    from ui.access import Access, is_loopback, read_token
     from ui.app import build_app
+    from ui.listening import address_of, listen
     from ui.settings import Settings
 
-    if study is not None and not study.exists():
-        raise StudyError(f"Nothing is at {study}. Check the path for a typing error.")
-    roots = tuple(allow) if allow else (Path.cwd(), Path.home())
-    settings = Settings(out=open_run_folder(out), model=model, study=study, roots=roots, seed=seed)
-    chosen = port or free_port(host)
-    say("Starting the workbench ...")
-    app = build_app(settings, host=host)
-    say(f"Open http://{host}:{chosen}/ in a browser. Results go to {out}. Ctrl-C ends it. Research use only.")
-    uvicorn.run(app, host=host, port=chosen, log_level="warning")
-
-
-def free_port(host: str) -> int:
-    """A port nobody listens on."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    access = Access(host, None if token_file is None else read_token(token_file), tuple(name or ()))
+    for path in (*((study,) if study else ()), *(allow or ())):
+        if not path.exists():
+            raise StudyError(f"Nothing is at {path}. Check the path for a typing error.")
+    for folder in allow or ():
+        if not folder.is_dir():
+            raise StudyError(f"Expected a folder for --allow, got the file {folder}.")
+    bound = listen(host, port)
+    try:
+        settings = Settings(
+            out=open_run_folder(out),
+            model=model,
+            study=study,
+            roots=tuple(path.absolute() for path in allow or ()),
+            seed=seed,
+        )
+        say("Starting the workbench ...")
+        load_model(model)  # an unknown or damaged model is said now, and not to the first person who opens a study
+        app = build_app(settings, access=access)
+        told = "" if token_file is None else f" It asks for the token in {token_file}."
+        if not is_loopback(host):
+            told += " What goes over the network is not encrypted: put a proxy with TLS in front of it."
+        told += f" Results go to {out}. Ctrl-C ends it. Research use only."
+        say(f"Open {address_of(bound, host)} in a browser.{told}")
+        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        bound.close()

@@ -20,7 +20,7 @@ from medsam_planner.progress import Progress
 from ui import facts, wording
 from ui.display import Plane
 from ui.scene import scene
-from ui.settings import upload_root
+from ui.uploads import UploadKind
 from ui.workbench import Workbench
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "on_viewer",
     "open_study",
     "resume",
+    "resume_uploaded",
     "run_to_3d",
     "screen",
     "step_back",
@@ -139,7 +140,7 @@ def open_study(
 
     def change() -> str:
         is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
-        path = workbench.settings.allowed(series if series and is_file else path_text, uploads=(upload_root(),))
+        path = workbench.place_of(f"{path_text.strip()}/{series}" if is_file else path_text)
         workbench.open(path, series=None if is_file else series, resample_tilt=resample_tilt, progress=progress)
         return f"Opened {path.name}. {wording.OPENED}"
 
@@ -147,14 +148,13 @@ def open_study(
         with workbench.changing():
             said = change()
     except AmbiguousSeriesError:
-        return _ask_which(workbench, Path(path_text.strip()).expanduser(), progress)
+        return _ask_which(workbench, workbench.place_of(path_text), progress)
     except GantryTiltError as error:
         return replace(
             screen(workbench, wording.notice("error", f"{error} {wording.TILTED}")), offers_straightening=True
         )
     except MedsamPlannerError as error:
-        path = Path(path_text.strip()).expanduser()
-        if "NIfTI files" in str(error) and path.is_dir():
+        if "NIfTI files" in str(error) and (path := workbench.place_of(path_text)).is_dir():
             return _ask_which(workbench, path, progress)
         return screen(workbench, wording.notice("error", str(error)))
     return replace(screen(workbench, wording.notice("done", said)), tab="segment")
@@ -165,7 +165,7 @@ def _ask_which(workbench: Workbench, path: Path, progress: Progress | None) -> S
     choices = []
     for one in found.readable:
         size = " × ".join(str(count) for count in one.shape)
-        value = str(path / one.description) if one.encoding == "NIfTI" else str(one.number)
+        value = one.description if one.encoding == "NIfTI" else str(one.number)
         choices.append((f"{one.number}: {one.modality}, {size}, {one.description}", value))
     unreadable = len(found.series) - len(found.readable)
     rest = f" ({unreadable} more cannot be read as a volume.)" if unreadable else ""
@@ -304,3 +304,11 @@ def resume(workbench: Workbench, path: Path) -> Screen:
         return f"Took over the prompts of {len(workbench.structures)} structure(s) from {path.name}."
 
     return attempt(workbench, change)
+
+
+def resume_uploaded(workbench: Workbench) -> Screen:
+    """Take over the prompts of the file that was uploaded."""
+    path = workbench.uploads.find(UploadKind.PROMPTS)
+    if path is None:
+        return screen(workbench, wording.notice("error", "No prompts were uploaded. Choose the file again."))
+    return resume(workbench, path)

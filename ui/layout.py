@@ -13,6 +13,8 @@ from ui.handlers import Screen
 from ui.plan_panel import PlanPanel
 from ui.scene import closed_scene
 from ui.structure import ROLES
+from ui.upload_button import upload_button
+from ui.uploads import UploadKind
 
 __all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "updates"]
 
@@ -47,11 +49,11 @@ class Parts:
     viewer: gr.HTML
     path: gr.Textbox
     open: gr.Button
-    upload: gr.UploadButton
+    upload: gr.HTML
     series: gr.Radio
     straighten: gr.Checkbox
     study: gr.HTML
-    resume: gr.UploadButton
+    resume: gr.HTML
     names: gr.Dropdown
     new_name: gr.Textbox
     undo: gr.Button
@@ -70,8 +72,8 @@ class Parts:
     plan: PlanPanel
 
     def doors(self) -> list[Any]:
-        """What lets a study in. Shut until the page has its workbench: a click before that would find none."""
-        return [self.open, self.upload, self.resume]
+        """What lets files in. Shut until the page has its workbench: a click before that would find none."""
+        return [self.open, self.upload, self.resume, self.plan.calibration]
 
     def shown(self) -> list[Any]:
         """The components of :func:`updates`, in its order."""
@@ -149,13 +151,11 @@ def _study_tab() -> dict[str, Any]:
     )
     with gr.Row():
         open_button = gr.Button("Open", variant="primary", interactive=False, elem_id="open")
-        upload = gr.UploadButton("Upload zip or NIfTI", size="lg", interactive=False, elem_id="upload")
+        upload = upload_button(UploadKind.STUDY, "Upload zip or NIfTI", accept=".zip,.nii,.gz,.dcm", elem_id="upload")
     series = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
     straighten = gr.Checkbox(label="Straighten the gantry tilt (resamples the study)", visible=False)
     study = gr.HTML(facts.study_html(None), elem_id="study-facts", apply_default_css=False)
-    resume = gr.UploadButton(
-        "Resume from prompts.json", file_types=[".json"], size="sm", interactive=False, elem_id="resume"
-    )
+    resume = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
     return {
         "path": path,
         "open": open_button,

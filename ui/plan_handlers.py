@@ -48,6 +48,6 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
     def change() -> str:
         workbench.is_cancelled = False
         review.pack(workbench, progress=progress)
-        return f"Packed. The same files lie in {review.results_folder(workbench)}."
+        return f"Packed. The same files lie in {review.results_folder(workbench)} on the server."
 
     return attempt(workbench, change)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 from ui import wording
+from ui.upload_button import upload_button
+from ui.uploads import UploadKind
 from ui.wishes import PlanWishes
 
 __all__ = ["PlanPanel"]
@@ -18,7 +20,7 @@ class PlanPanel:
 
     numbers: dict[str, gr.Number]
     """By field of :class:`ui.wishes.PlanWishes`."""
-    calibration: gr.File
+    calibration: gr.HTML
     find: gr.Button
     stop: gr.Button
     choice: gr.Radio
@@ -40,8 +42,9 @@ class PlanPanel:
                     numbers[name] = gr.Number(
                         value, label=label, minimum=0, min_width=90, elem_id=name.replace("_", "-")
                     )
-        calibration = gr.File(
-            label=wording.CALIBRATION, file_types=[".json"], type="filepath", height=90, elem_id="calibration"
+        gr.HTML(f'<div class="mv-hint">{wording.CALIBRATION}</div>', apply_default_css=False)
+        calibration = upload_button(
+            UploadKind.CALIBRATION, "Calibration file", accept=".json", elem_id="calibration", is_removable=True
         )
         with gr.Row():
             find = gr.Button("Find paths", variant="primary", scale=3, elem_id="find")

@@ -31,7 +31,7 @@ class Registry:
             self._by_token[workbench.token] = workbench
             self._token_by_page[page] = workbench.token
             while len(self._by_token) > _MOST_OPEN:
-                self._by_token.popitem(last=False)
+                self._by_token.popitem(last=False)[1].uploads.close()
         return workbench
 
     def find(self, token: str) -> Workbench:
@@ -56,3 +56,9 @@ class Registry:
             workbench = self._by_token.pop(self._token_by_page.pop(page, ""), None)
         if workbench is not None:
             workbench.is_cancelled = True
+            workbench.uploads.close()
+
+    def close_all(self) -> None:
+        """Forget every workbench: the server ends."""
+        for page in list(self._token_by_page):
+            self.close(page)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.errors import StudyError
+from ui.uploads import is_upload
 
 __all__ = ["Settings"]
 
@@ -22,11 +22,14 @@ class Settings:
     study: Path | None = None
     """Opened in every new page."""
     roots: tuple[Path, ...] = ()
-    """Folders from which studies may be opened by a typed path; the temporary folder of uploads is always one."""
+    """Folders from which studies may be opened by a typed path; none but these and `study`."""
     seed: int = 0
 
-    def allowed(self, text: str, *, uploads: Sequence[Path] = ()) -> Path:
+    def allowed(self, text: str) -> Path:
         """The path a person typed, if it lies where studies may be read.
+
+        A path that is not absolute is looked for in the roots first, so nobody needs to know where those lie; the name
+        of `study` alone is `study`.
 
         Raises
         ------
@@ -36,22 +39,31 @@ class Settings:
         cleaned = text.strip().strip('"').strip("'")
         if not cleaned:
             raise StudyError("Expected the path of a study: a DICOM folder, a zip, a DICOM file or a NIfTI file.")
-        path = Path(cleaned).expanduser()
-        roots = [root.resolve() for root in (*self.roots, *uploads, *((self.study,) if self.study else ()))]
+        try:
+            inside = [path for path in self._meant(cleaned) if self._may_read(path)]
+            found = next((path for path in inside if path.exists()), None)
+        except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, no path at all
+            raise StudyError(f"{cleaned} cannot be read. Check the path for a typing error.") from error
+        if found is not None:
+            return found
+        if inside:
+            raise StudyError(f"Nothing is at {cleaned}. Check the path for a typing error.")
+        named = [path.name for path in (*self.roots, *((self.study,) if self.study else ()))]
+        where = f"below: {', '.join(named)}" if named else "that are uploaded: no folder was named when it was started"
+        raise StudyError(
+            f"This workbench may only read studies {where}. {cleaned} lies elsewhere. "
+            "Upload the study, or restart with --allow FOLDER."
+        )
+
+    def _meant(self, text: str) -> Iterator[Path]:
+        if self.study is not None and text == self.study.name:
+            yield self.study
+        path = Path(text).expanduser()
+        if not path.is_absolute():
+            yield from (root / path for root in self.roots)
+        yield path
+
+    def _may_read(self, path: Path) -> bool:
         real = path.resolve()
-        if not any(real == root or root in real.parents for root in roots):
-            listed = ", ".join(str(root) for root in self.roots) or "none"
-            raise StudyError(
-                f"This workbench may only read studies below: {listed}. {path} lies elsewhere. "
-                "Upload the study, or restart with --allow FOLDER."
-            )
-        if not path.exists():
-            raise StudyError(f"Nothing is at {path}. Check the path for a typing error.")
-        return path
-
-
-def upload_root() -> Path:
-    """Where Gradio puts uploaded files."""
-    import os
-
-    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+        roots = [root.resolve() for root in (*self.roots, *((self.study,) if self.study else ()))]
+        return not is_upload(real) and any(real == root or root in real.parents for root in roots)

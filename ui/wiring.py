@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,13 +12,16 @@ import gradio as gr
 from medsam_planner.errors import MedsamPlannerError
 from ui import handlers, plan_handlers, wording
 from ui.handlers import Screen
+from ui.hiding import discreet
 from ui.layout import Parts, build_parts, gone, source_choices, updates
 from ui.registry import Registry
+from ui.uploads import SHOWN_AS, UploadKind
 from ui.watching import WatchedByPage
 from ui.workbench import Workbench
 
 __all__ = ["build_page"]
 
+_log = logging.getLogger(__name__)
 _QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _LONG: dict[str, Any] = {"show_progress": "full", "api_visibility": "private", "concurrency_limit": 2}
 """Two pages may compute at once; a third waits in the queue."""
@@ -39,9 +43,16 @@ def on_workbench(registry: Registry, act: Callable[..., Screen]) -> Callable[...
 
     def handler(token: str, *values: Any) -> list[Any]:
         try:
-            return updates(act(registry.find(token), *values))
+            workbench = registry.find(token)
         except MedsamPlannerError as error:  # the page's workbench is gone
             return gone(str(error))
+        try:
+            shown = act(workbench, *values)
+        except Exception:  # noqa: BLE001 - logged whole, and said by its number
+            number = secrets.token_hex(3)
+            _log.exception("Unexpected error %s on the page", number)
+            shown = handlers.screen(workbench, wording.notice("error", wording.UNEXPECTED.format(number)))
+        return updates(discreet(shown, registry.settings))
 
     return handler
 
@@ -50,15 +61,15 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
     def begin(request: gr.Request) -> list[Any]:
         workbench = registry.begin(str(request.session_hash))
         welcome = handlers.screen(workbench, wording.notice("info", wording.NO_STUDY))
-        path = gr.update(value=str(registry.settings.study or ""), interactive=True)
-        return [workbench.token, path, *[gr.update(interactive=True)] * len(parts.doors()), *updates(welcome)]
+        study = registry.settings.study
+        path = gr.update(value="" if study is None else study.name, interactive=True)
+        doors = [gr.update(interactive=True), *[f"uploads/{workbench.token}"] * (len(parts.doors()) - 1)]
+        return [workbench.token, path, *doors, *updates(discreet(welcome, registry.settings))]
 
     def open_first(token: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
         if registry.settings.study is None:
             return [gr.skip()] * len(parts.shown())
-        workbench = registry.find(token)
-        watched = WatchedByPage(workbench, progress)
-        return updates(handlers.open_study(workbench, str(registry.settings.study), progress=watched))
+        return opened(registry, token, registry.settings.study.name, None, False, progress)
 
     def end(request: gr.Request) -> None:
         registry.close(str(request.session_hash))
@@ -69,34 +80,36 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
     page.unload(end)
 
 
+def opened(
+    registry: Registry, token: str, path: str, series: str | None, straighten: bool, bar: gr.Progress
+) -> list[Any]:
+    """Open a study by what was typed, chosen or uploaded."""
+
+    def act(workbench: Workbench) -> Screen:
+        watched = WatchedByPage(workbench, bar)
+        workbench.is_cancelled = False
+        return handlers.open_study(workbench, path, series=series, resample_tilt=straighten, progress=watched)
+
+    return on_workbench(registry, act)(token)
+
+
 def _wire_study(registry: Registry, parts: Parts) -> None:
     def open_path(token: str, path: str, straighten: bool, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        return opened(token, path, None, straighten, progress)
+        return opened(registry, token, path, None, straighten, progress)
 
     def open_series(token: str, path: str, series: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        return opened(token, path, series, False, progress)
+        return opened(registry, token, path, series, False, progress)
 
-    def open_upload(token: str, file: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        return [file, *opened(token, file, None, False, progress)]
-
-    def opened(token: str, path: str, series: str | None, straighten: bool, bar: gr.Progress) -> list[Any]:
-        def act(workbench: Workbench) -> Screen:
-            watched = WatchedByPage(workbench, bar)
-            workbench.is_cancelled = False
-            return handlers.open_study(workbench, path, series=series, resample_tilt=straighten, progress=watched)
-
-        return on_workbench(registry, act)(token)
+    def open_upload(token: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        path = f"{SHOWN_AS}{event._data.get('name', '')}"
+        return [path, *opened(registry, token, path, None, False, progress)]
 
     long: dict[str, Any] = {**_LONG, "show_progress_on": parts.notice}
     shown = parts.shown()
     gr.on([parts.open.click, parts.path.submit], open_path, [parts.token, parts.path, parts.straighten], shown, **long)
     parts.series.input(open_series, [parts.token, parts.path, parts.series], shown, **long)
-    parts.upload.upload(open_upload, [parts.token, parts.upload], [parts.path, *shown], **long)
-
-    def resume(workbench: Workbench, file: str) -> Screen:
-        return handlers.resume(workbench, Path(file))
-
-    parts.resume.upload(on_workbench(registry, resume), [parts.token, parts.resume], shown, **long)
+    parts.upload.uploaded(open_upload, [parts.token], [parts.path, *shown], **long)
+    parts.resume.uploaded(on_workbench(registry, handlers.resume_uploaded), [parts.token], shown, **long)
 
 
 def _wire_segment(registry: Registry, parts: Parts) -> None:
@@ -164,14 +177,13 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
 
     def find(
         token: str,
-        calibration: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
         *numbers: float,
     ) -> list[Any]:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
             typed = dict(zip(names, numbers, strict=True))
-            file = None if calibration is None else Path(calibration)
+            file = workbench.uploads.find(UploadKind.CALIBRATION)
             return plan_handlers.find_paths(workbench, typed, calibration=file, progress=watched)
 
         return on_workbench(registry, act)(token)
@@ -183,7 +195,7 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
         return on_workbench(registry, act)(token)
 
     long: dict[str, Any] = {**_LONG, "show_progress_on": panel.answer}
-    panel.find.click(find, [parts.token, panel.calibration, *panel.numbers.values()], shown, **long)
+    panel.find.click(find, [parts.token, *panel.numbers.values()], shown, **long)
     panel.export.click(pack, [parts.token], shown, **long)
     choose = on_workbench(registry, plan_handlers.choose_alternative)
     panel.choice.input(choose, [parts.token, panel.choice], shown, **_QUICK)

@@ -24,6 +24,7 @@ OPENED = "Draw a box around a structure on one slice."
 TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Open” again."
 TARGET_SET = "Target set. Now set the entry."
 ENTRY_SET = "Entry set. Choose what to avoid, then press “Find paths”."
+UNEXPECTED = "Something went wrong that nobody expected (number {}). Your prompts are kept; the server’s log says more."
 STOPPING = "Stopping at the next step …"
 NO_WAY = "No single limit makes a path possible. Move the entry or the target, or avoid less."
 ROOM_IS = (
@@ -48,7 +49,7 @@ WISH_LABELS = {
     "free_entry_mm": "free at entry (mm)",
     "alpha": "may fail (α)",
 }
-CALIBRATION = "Calibration file: margins with a stated confidence, in place of the three numbers for margins"
+CALIBRATION = "With a calibration file: margins with a stated confidence, in place of the three numbers for margins"
 WHY_MARGINS = "Why the margins are as wide as they are"
 SOURCES_FROM = "Uncertainty from"
 SOURCES_INFO = "Each run differs in all that is ticked."

@@ -37,6 +37,7 @@ from prompts import (
 from ui.display import Plane, SliceDisplay, display_for, display_windows
 from ui.settings import Settings
 from ui.structure import COLOURS, FIRST_STRUCTURE, ROLES, Role, Structure
+from ui.uploads import PageUploads
 from ui.wishes import PlanWishes
 
 __all__ = ["Workbench"]
@@ -55,6 +56,7 @@ class Workbench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.token = secrets.token_urlsafe(24)
+        self.uploads = PageUploads()
         self.version = 0
         self.study: StudyVolume | None = None
         self.session: Session | None = None
@@ -116,6 +118,16 @@ class Workbench:
         self.wishes = PlanWishes()
         self.forget_plan()
         self.begin(FIRST_STRUCTURE)
+
+    def place_of(self, text: str) -> Path:
+        """The study that was typed or uploaded, if it may be read.
+
+        Raises
+        ------
+        StudyError, UploadRefusedError
+            If it may not, or is not there.
+        """
+        return self.uploads.study(text.strip()) or self.settings.allowed(text)
 
     def begin(self, name: str) -> None:
         """Begin a structure of this name and work on it.

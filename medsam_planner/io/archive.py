@@ -11,19 +11,17 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from medsam_planner.errors import StudyError
+from medsam_planner.io.unpacking import MAX_UNPACKED_BYTES, most_unpacked_bytes, refuse_bomb
 from medsam_planner.progress import Progress, track
 
-__all__ = ["MAX_ARCHIVE_BYTES", "unpack_archive"]
-
-MAX_ARCHIVE_BYTES = 8 * 1024**3
-"""More than any one CT or MR study unpacks to."""
+__all__ = ["unpack_archive"]
 
 _MAX_MEMBERS = 100_000
 _CHUNK_BYTES = 1 << 20
 
 
 def unpack_archive(
-    path: Path, folder: Path, *, max_bytes: int = MAX_ARCHIVE_BYTES, progress: Progress | None = None
+    path: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED_BYTES, progress: Progress | None = None
 ) -> list[tuple[Path, str]]:
     """Unpack the files of the zip at `path` into `folder`.
 
@@ -35,7 +33,8 @@ def unpack_archive(
     Raises
     ------
     StudyError
-        If the archive is damaged, encrypted, larger than `max_bytes` unpacked, or names files outside itself.
+        If the archive is damaged, encrypted, larger than `max_bytes` unpacked, or far larger than packed
+        (:mod:`medsam_planner.io.unpacking`), or names files outside itself.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -43,7 +42,9 @@ def unpack_archive(
             if len(members) > _MAX_MEMBERS:
                 raise StudyError(f"Expected one study in {path.name}, found {len(members)} files.")
             _refuse_unsafe(members, path)
-            return _write_members(archive, members, folder, max_bytes, progress)
+            stated, packed = sum(member.file_size for member in members), path.stat().st_size
+            refuse_bomb(path.name, packed_bytes=packed, unpacked_bytes=stated, at_most=max_bytes)
+            return _write_members(archive, members, folder, most_unpacked_bytes(packed, at_most=max_bytes), progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         if isinstance(error, StudyError):
             raise
@@ -77,10 +78,7 @@ def _write_members(
             while chunk := packed.read(_CHUNK_BYTES):
                 total += len(chunk)
                 if total > max_bytes:
-                    raise StudyError(
-                        f"{archive.filename} unpacks to more than {max_bytes / 1024**3:.3g} GiB, no study does. "
-                        "Unpack it yourself and name the folder of one series."
-                    )
+                    raise StudyError(f"{Path(str(archive.filename)).name} unpacks to more than its table says.")
                 out.write(chunk)
         written.append((target, member.filename))
     return written

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
+from medsam_planner.io.unpacking import refuse_bomb
 
 __all__ = ["NiftiFile", "open_nifti"]
 
@@ -87,6 +88,7 @@ def open_nifti(file: Path, name: str) -> NiftiFile:
     notes: tuple[str, ...] = ()
     source: Any = holder
     if _is_packed(holder):
+        refuse_bomb(name, packed_bytes=holder.stat().st_size, unpacked_bytes=promised)
         content, notes = _unpacked(holder, name, promised)
         source, size = io.BytesIO(content), len(content)
     else:

@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 from medsam_planner.cli.app import run
 from ui import handlers
 from ui.app import build_app
-from ui.command import free_port
 from ui.registry import Registry
 from ui.settings import Settings
 from ui.workbench import Workbench
@@ -60,10 +59,6 @@ def test_the_page_names_no_other_server_and_asks_for_no_analytics(client: TestCl
 def test_the_command_refuses_a_study_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ui", str(tmp_path / "absent"), "--out", str(tmp_path)]) == 2
     assert "Nothing is at" in capsys.readouterr().err
-
-
-def test_a_free_port_is_one() -> None:
-    assert 1024 <= free_port("127.0.0.1") <= 65535
 
 
 def test_the_page_that_was_idle_longest_gives_way(settings: Settings) -> None:

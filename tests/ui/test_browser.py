@@ -309,7 +309,7 @@ def test_what_is_typed_and_pressed_before_the_page_is_ready_is_not_lost(
     # The doors are shut and look it: whoever types or presses now, sees that nothing is taken.
     assert page.locator("#open").is_disabled()
     assert not bench.path.is_editable()
-    assert page.locator("#resume").is_disabled()
+    assert page.locator("#resume button").first.is_disabled()
     page.locator("#open").click(force=True)
     # Another way in says that the page is not ready, and not that its work is gone.
     page.get_by_role("tab", name="Segment").click()

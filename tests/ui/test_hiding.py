@@ -1,0 +1,86 @@
+"""Messages that a browser sees."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medsam_planner.errors import StudyError
+from ui import handlers
+from ui.hiding import without_folders
+from ui.registry import Registry
+from ui.settings import Settings
+from ui.wiring import on_workbench
+from ui.workbench import Workbench
+
+SETTINGS = Settings(out=Path("/srv/work/runs"), study=Path("/archive/ward 3/P1.zip"), roots=(Path("/data/my studies"),))
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("/data/my studies/P1/ct holds nothing.", "my studies/P1/ct holds nothing."),
+        ("Nothing is at /archive/ward 3/P1.zip. Check it.", "Nothing is at P1.zip. Check it."),
+        ("The same files lie in /srv/work/runs/ct-a1b2/run.", "The same files lie in runs/ct-a1b2/run."),
+        ("[Errno 13] Permission denied: '/opt/secret/place/scan.nii'", "[Errno 13] Permission denied: 'scan.nii'"),
+        ("C:\\Users\\me\\scan.nii cannot be read", "scan.nii cannot be read"),
+        ("got ~/studies/scan.nii (damaged)", "got scan.nii (damaged)"),
+        ("/tmp/medsam-planner-x/000001 is damaged", "000001 is damaged"),
+        ("Expected CT/MR, 3.0 mm/px, n/a.", "Expected CT/MR, 3.0 mm/px, n/a."),
+        ('<a href="x">one</a> <b>1/2</b>', '<a href="x">one</a> <b>1/2</b>'),
+    ],
+)
+def test_a_message_names_files_and_not_where_the_server_keeps_them(message: str, shown: str) -> None:
+    assert without_folders(message, SETTINGS) == shown
+
+
+def notice_of(registry: Registry, act: Any) -> str:
+    return on_workbench(registry, act)(registry.begin("page").token)[1]
+
+
+def test_a_refused_path_does_not_tell_where_the_named_folders_lie(settings: Settings, study_path: Path) -> None:
+    told = notice_of(Registry(settings), lambda bench: handlers.open_study(bench, "/etc/passwd"))
+    assert "lies elsewhere" in told
+    assert study_path.parent.name in told
+    assert str(study_path.parent.parent) not in told
+
+
+def test_an_unexpected_error_is_said_with_a_number_and_logged_whole(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(workbench: Workbench) -> Any:
+        raise ValueError("/srv/secret is broken")
+
+    with caplog.at_level(logging.ERROR):
+        told = notice_of(Registry(settings), act)
+    assert "mv-error" in told and "secret" not in told and "broken" not in told
+    number = told.split("(number ")[1].split(")")[0]
+    assert number in caplog.text and "/srv/secret is broken" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["abdomen.nii.gz", "./abdomen.nii.gz"])
+def test_a_path_is_looked_for_in_the_named_folders(settings: Settings, study_path: Path, text: str) -> None:
+    assert settings.allowed(text) == study_path
+
+
+def test_the_study_of_the_command_line_is_found_by_name_and_nothing_beside_it(study_path: Path, tmp_path: Path) -> None:
+    alone = Settings(out=tmp_path, study=study_path)
+    assert alone.allowed(study_path.name) == study_path
+    (study_path.parent / "neighbour.nii").write_bytes(b"")
+    with pytest.raises(StudyError, match="lies elsewhere"):
+        alone.allowed(str(study_path.parent / "neighbour.nii"))
+    with pytest.raises(StudyError, match="no folder was named"):
+        replace(alone, study=None).allowed(str(study_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\0b", "x" * 5000, "~nobody-at-all/x", "/proc/self/root/etc/passwd", "../../etc/passwd", "\\\\host\\share"],
+)
+def test_no_odd_text_ends_in_a_traceback(settings: Settings, text: str) -> None:
+    with pytest.raises(StudyError):
+        settings.allowed(text)

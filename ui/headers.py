@@ -1,0 +1,51 @@
+"""What every answer tells the browser about itself."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+__all__ = ["HEADERS", "REPORT_POLICY", "new_nonce", "page_policy", "with_nonce"]
+
+_NOTHING_ELSE = "object-src 'none'; base-uri 'self'; form-action 'self'; frame-src 'none'; frame-ancestors 'none'"
+REPORT_POLICY = (
+    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; frame-ancestors 'none'"
+)
+"""The report is one file of text and pictures; scripts in it would be somebody else's."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+"""On each answer, unless it brings its own."""
+
+
+def new_nonce() -> str:
+    """A number used once, that marks the scripts of one answer as the server's."""
+    return secrets.token_urlsafe(16)
+
+
+def page_policy(nonce: str) -> str:
+    """The policy of Gradio's page: everything from this server, and no inline script but those it was sent with.
+
+    ``unsafe-eval`` stays: ``gr.HTML`` compiles its ``js_on_load`` in the browser. ``unsafe-inline`` stays for styles,
+    which Gradio sets on elements.
+    """
+    return (
+        f"default-src 'none'; script-src 'self' 'unsafe-eval' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; {_NOTHING_ELSE}"
+    )
+
+
+def with_nonce(page: bytes, nonce: str) -> bytes:
+    """The page with the nonce on each script tag; what is data in it has its ``<`` escaped by Gradio.
+
+    The manifest goes: browsers ask for it without cookies, and would be asked for the secret.
+    """
+    page = re.sub(rb"<link rel=\"manifest\"[^>]*>", b"", page)
+    return re.sub(rb"<script(?=[\s>])", b'<script nonce="' + nonce.encode("ascii") + b'"', page)
