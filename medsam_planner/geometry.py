@@ -6,10 +6,14 @@ that prompts need as well stands in :mod:`prompts.affine` and is named here agai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from prompts.affine import axis_letters, index_from_lps, lps_from_index, require_affine
+from prompts.geometry import slice_across
 
 __all__ = [
     "acquisition_axis",
@@ -17,9 +21,11 @@ __all__ = [
     "index_from_lps",
     "lps_from_index",
     "require_affine",
+    "slice_across",
     "spacing_mm",
     "volume_ml",
     "voxel_diagonal_mm",
+    "zeros_by_slice",
 ]
 
 _ISOTROPY_TOLERANCE = 0.01
@@ -43,6 +49,25 @@ def volume_ml(mask: ArrayLike, affine: ArrayLike) -> float:
     """Volume of a (K, J, I) mask's voxels in ml."""
     voxel_mm3 = abs(float(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
     return float(np.count_nonzero(mask)) * voxel_mm3 / 1000.0
+
+
+def zeros_by_slice(shape: Sequence[int], axis: int, dtype: DTypeLike) -> NDArray[Any]:
+    """A volume of zeros whose slices across `axis` lie together in memory.
+
+    The system gives memory to what is written alone, so a structure on few slices takes that of few slices.
+
+    Parameters
+    ----------
+    shape : (3,) int
+    axis : int
+    dtype : dtype
+
+    Returns
+    -------
+    (K, J, I) ndarray
+    """
+    others = [size for other, size in enumerate(shape) if other != axis]
+    return np.moveaxis(np.zeros((shape[axis], *others), dtype=dtype), 0, axis)
 
 
 def acquisition_axis(affine: ArrayLike) -> int:

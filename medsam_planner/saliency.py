@@ -17,6 +17,7 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
 from medsam_planner.errors import SaliencyError
+from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.structure import StructurePasses
 from xai.faithfulness import measure_infidelity, overlap_with_structure
@@ -74,26 +75,32 @@ def explain(
     """
     axis = passes.axis
     slices = explained_slices(passes, mask)
-    saliency = np.zeros(mask.shape, dtype=np.float32)
-    field = np.zeros(mask.shape, dtype=bool)
+    saliency, field = zeros_by_slice(mask.shape, axis, np.float32), zeros_by_slice(mask.shape, axis, bool)
     shape, side = segmenter.slice_shape(axis), segmenter.model.size
     with compute_threads(1):
         for part in track(slices, "Grad-CAM", progress):
             cam = cam_of(graph_of(segmenter, axis, part), part.frozen, (side, side))[0]
-            np.moveaxis(saliency, axis, 0)[part.index] = paste(cam, part.crop, shape, 0.0)
+            slice_across(saliency, axis, part.index)[...] = paste(cam, part.crop, shape, 0.0)
             seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
-            np.moveaxis(field, axis, 0)[part.index] = seen > 0.5
-        if not (saliency > 0).any():
+            slice_across(field, axis, part.index)[...] = seen > 0.5
+        # Nothing but zeros lies on the other slices; they are left out, as copies of whole volumes take much memory.
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        saliency_part, field_part, mask_part = (
+            np.moveaxis(one, axis, 0)[filled[0] : filled[-1] + 1] for one in (saliency, field, mask)
+        )
+        if not (saliency_part > 0).any():
             raise SaliencyError("Grad-CAM found no positive evidence on any slice of the mask: the map would be blank.")
         figures = _faithfulness(segmenter, axis, max(slices, key=lambda part: int(part.frozen.sum())), seed)
-    overlap = overlap_with_structure(saliency, mask, field=field | mask)
+    seen_or_inside = field_part | mask_part
+    overlap = overlap_with_structure(saliency_part[seen_or_inside], mask_part[seen_or_inside])
     figures["overlap"] = {
         "energy_inside": overlap.energy_inside,
         "top_inside": overlap.top_inside,
         "top_share": overlap.top_share,
         "chance": overlap.chance,
     }
-    return normalise_saliency(saliency), figures
+    saliency_part[...] = normalise_saliency(saliency_part)
+    return saliency, figures
 
 
 def explained_slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:

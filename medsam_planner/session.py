@@ -17,7 +17,7 @@ from medsam_planner.engine.cache import EmbeddingCache
 from medsam_planner.engine.registry import load_model
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
-from medsam_planner.geometry import spacing_mm
+from medsam_planner.geometry import spacing_mm, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sampling import sample_runs
@@ -256,14 +256,14 @@ class Session:
         entropy, disagreement = runs.entropy_bits(self._temperature)
         masks, box = runs.masks(), runs.band.box
         maps: dict[str, Any] = {
-            "uncertainty": self._on_grid(entropy, box),
-            "mutual_information": self._on_grid(disagreement, box),
+            "uncertainty": self._on_grid(entropy, box, passes.axis),
+            "mutual_information": self._on_grid(disagreement, box, passes.axis),
             "mask_samples": MaskSamples(tuple(part.start for part in box), masks, self.volume),
         }
         occupied = masks[masks.any(axis=(1, 2, 3))]
         if len(occupied) >= 2:
             spread = boundary_spread_mm(occupied, spacing_mm(self.volume.affine))
-            maps["boundary_spread_mm"] = self._on_grid(spread, box)
+            maps["boundary_spread_mm"] = self._on_grid(spread, box, passes.axis)
         return maps
 
     def _saliency(self, passes: StructurePasses, mask: np.ndarray, progress: Progress | None) -> dict[str, Any]:
@@ -272,8 +272,8 @@ class Session:
         volume, faithfulness = explain(self._segmenter, passes, mask, seed=self.seed, progress=progress)
         return {"saliency": volume_like(self.volume, volume), "faithfulness": faithfulness}
 
-    def _on_grid(self, values: np.ndarray, box: tuple[slice, slice, slice]) -> highdicom.Volume:
-        whole = np.zeros(self.volume.spatial_shape, dtype=np.float32)
+    def _on_grid(self, values: np.ndarray, box: tuple[slice, slice, slice], axis: int) -> highdicom.Volume:
+        whole = zeros_by_slice(self.volume.spatial_shape, axis, np.float32)
         whole[box] = values
         return volume_like(self.volume, whole)
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from prompts.affine import lps_from_index, require_affine
 from prompts.errors import GeometryError, PromptError
+from prompts.geometry import slice_across
 from prompts.shapes import Box, Click
 
 __all__ = ["first_box", "next_click"]
@@ -64,7 +65,7 @@ def first_box(truth: NDArray[np.bool_], affine: ArrayLike, axis: int, *, seed: i
     middle = slices[len(slices) // 2]
     step = int(np.random.default_rng(seed).integers(0, _LARGEST_STEP + 1))
     low, high = np.full(3, middle), np.full(3, middle)
-    plane = truth.take(middle, axis=axis)
+    plane = slice_across(truth, axis, int(middle))
     for position, other in enumerate(others):
         occupied = np.flatnonzero(plane.any(axis=1 - position))
         size = truth.shape[other]

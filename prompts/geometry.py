@@ -7,7 +7,7 @@ every position goes through the inverse affine, so flipped, oblique and left-han
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,13 +16,39 @@ from prompts.affine import gap_text, index_from_lps, nearest_index, require_affi
 from prompts.errors import PromptError
 from prompts.shapes import Box, Click, Scribble
 
-__all__ = ["BoxExtent", "box_extent", "click_index", "scribble_indices"]
+__all__ = ["BoxExtent", "box_extent", "click_index", "scribble_indices", "slice_across"]
 
 _INDEX_TOLERANCE = 1e-3
 """In voxels: a corner is the centre of a voxel even after a round trip through millimetres of three decimals."""
 
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def slice_across(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
+    """One slice of a volume, as a view.
+
+    ``numpy.take`` copies the whole volume first where it is not C-contiguous, and NIfTI never is.
+
+    Parameters
+    ----------
+    array : (K, J, I) ndarray
+        Of any memory layout; further axes are kept.
+    axis : int
+        Array axis across which the slice lies.
+    index : int
+
+    Returns
+    -------
+    ndarray
+        The other axes in their order; shares memory with `array`.
+
+    Raises
+    ------
+    IndexError
+        If there is no such axis or slice.
+    """
+    return np.moveaxis(array, axis, 0)[index]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ import highdicom
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
 from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for, volume_modality
 
 __all__ = ["Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
@@ -125,7 +125,7 @@ class SliceDisplay:
 
     def picture(self, array: NDArray[Any], slice_index: int) -> NDArray[Any]:
         """The slice of a (K, J, I) array as (rows, columns) of the screen; a view, not a copy."""
-        return self.upright(np.take(array, slice_index, axis=self.axis))
+        return self.upright(slice_across(array, self.axis, slice_index))
 
     def upright(self, section: NDArray[Any]) -> NDArray[Any]:
         """Turn a section, whose axes are the two other array axes in their order, as it is shown."""

@@ -22,7 +22,7 @@ from medsam_planner.demo.pelvis_scan import Tissues, scan
 from medsam_planner.demo.pelvis_soft_tissue import iliac_artery_left, iliac_vein_left, sciatic_nerve_left
 from medsam_planner.demo.true_distance import TrueDistance
 from medsam_planner.errors import GeometryError
-from medsam_planner.geometry import lps_from_index
+from medsam_planner.geometry import lps_from_index, slice_across
 from medsam_planner.progress import Progress
 from prompts import Box
 
@@ -108,8 +108,7 @@ class PelvisPhantom:
         grow[axis] = 0
         boxes = []
         for number in chosen:
-            index = np.argwhere(np.take(mask, [number], axis=axis))
-            index[:, axis] = number
+            index = np.insert(np.argwhere(slice_across(mask, axis, int(number))), axis, number, axis=1)
             low, high = np.maximum(index.min(axis=0) - grow, 0), np.minimum(index.max(axis=0) + grow, shape - 1)
             boxes.append(Box(lps_from_index(affine, low), lps_from_index(affine, high)))
         return tuple(boxes)

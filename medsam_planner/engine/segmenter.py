@@ -21,7 +21,7 @@ from medsam_planner.engine.runs import Asked, Run, ask_again
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
-from medsam_planner.geometry import spacing_mm
+from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import Normalisation
 from medsam_planner.volumes import volume_sha256
 
@@ -180,9 +180,7 @@ class SliceSegmenter:
     def image(self, axis: int, index: int) -> NDArray[np.float32]:
         """(H, W) normalised intensities of one slice; the last few are kept, as neighbours are asked for in turn."""
         if (axis, index) not in self._images:
-            # A view: numpy.take would first copy a volume that is not C-contiguous.
-            values = np.moveaxis(self.volume.array, axis, 0)[index]
-            self._images[axis, index] = self.normalisation.apply(values)
+            self._images[axis, index] = self.normalisation.apply(slice_across(self.volume.array, axis, index))
             if len(self._images) > _IMAGES_KEPT:
                 self._images.popitem(last=False)
         return self._images[axis, index]

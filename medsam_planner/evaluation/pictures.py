@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.evaluation.records import FinishedStructures
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
 from medsam_planner.report.panel import Panel, Stroke
 from medsam_planner.report.pictures import grey_uri
 from medsam_planner.report.reformat import STANDARD_PLANES, Plane, sample_plane
@@ -104,7 +104,7 @@ def panels_of(record: Mapping[str, Any], image: highdicom.Volume, finished: Fini
 def _shown(
     image: highdicom.Volume, axis: int, index: int, truth: NDArray[np.bool_], found: NDArray[np.bool_], note: str
 ) -> ShownSlice:
-    seen = np.argwhere((truth | found).take(index, axis=axis))
+    seen = np.argwhere(slice_across(truth, axis, index) | slice_across(found, axis, index))
     whole = seen if len(seen) else np.argwhere(truth.any(axis=axis))
     low, high = (np.insert(corner, axis, index) for corner in (whole.min(axis=0), whole.max(axis=0)))
     plane = slice_plane(image.affine, axis, index, low, high)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.evaluation.cases import Structure
 from medsam_planner.evaluation.scores import EndScores, MaskScores, dice, end_scores, score
-from medsam_planner.geometry import acquisition_axis, lps_from_index, spacing_mm
+from medsam_planner.geometry import acquisition_axis, lps_from_index, slice_across, spacing_mm
 from medsam_planner.session import Session
 from prompts import Box, Click, box_extent, first_box, next_click
 
@@ -85,7 +85,7 @@ def first_prompts(structure: Structure, protocol: Protocol, seed: int) -> FirstP
     if protocol is Protocol.CLICK:
         from medsam_planner.training.simulated_prompts import inner_click
 
-        pixel = inner_click(np.take(truth, index, axis=axis), drawn)
+        pixel = inner_click(slice_across(truth, axis, index), drawn)
         return FirstPrompts(axis, index, (Click(lps_from_index(affine, np.insert(pixel, axis, index))),))
     if any(word in structure.name.lower() for word in _VESSEL_WORDS):
         return FirstPrompts(axis, index, ())
@@ -113,7 +113,7 @@ def ellipse_dice(structure: Structure, asked: FirstPrompts) -> float | None:
         return None
     extent = box_extent(box, structure.volume.affine, structure.truth.shape)
     corners = np.delete(np.stack([extent.low_index, extent.high_index]), asked.axis, axis=1)
-    truth = np.take(structure.truth, asked.slice_index, axis=asked.axis)
+    truth = slice_across(structure.truth, asked.axis, asked.slice_index)
     return dice(truth, inscribed_ellipse(corners.reshape(4).astype(np.float64), (truth.shape[0], truth.shape[1])))
 
 
@@ -150,7 +150,7 @@ def ask(
             shown = session.preview()[asked.axis][asked.slice_index].mask()
             first_answer_s = time.perf_counter() - started
             in_plane_mm = np.delete(steps_mm, asked.axis).tolist()
-            slice_scores = score(np.take(truth, asked.slice_index, axis=asked.axis), shown, in_plane_mm)
+            slice_scores = score(slice_across(truth, asked.axis, asked.slice_index), shown, in_plane_mm)
             keep(*_segmented(session, triplanar, None))
         else:
             keep(empty, None, 0.0)

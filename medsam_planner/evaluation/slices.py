@@ -19,7 +19,7 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.evaluation.protocols import inscribed_ellipse
 from medsam_planner.evaluation.scores import dice
-from medsam_planner.geometry import spacing_mm
+from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import normalisation_for
 
 __all__ = ["EndQuality", "SliceScores", "end_quality", "score_slices", "slice_segmenter", "slice_table"]
@@ -86,10 +86,10 @@ def score_slices(
             if structure.truth.shape[axis] < SMALLEST_PLANE_PX or (is_thick and steps_mm[axis] < steps_mm.max()):
                 continue
             for index in _chosen(structure.truth, axis, (0.2, 0.5, 0.8) if is_thick else (0.5,)):
-                truth = np.take(structure.truth, index, axis=axis)
+                truth = slice_across(structure.truth, axis, index)
                 if truth.sum() < SMALLEST_STRUCTURE_PX:
                     continue
-                neighbour = np.take(structure.truth, index - 1, axis=axis) if index > 0 else None
+                neighbour = slice_across(structure.truth, axis, index - 1) if index > 0 else None
                 scores, qualities = _Asked(segmenter, axis, index, truth, rng).all_kinds(neighbour)
                 found.append(
                     SliceScores(

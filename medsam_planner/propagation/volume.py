@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
-from medsam_planner.geometry import spacing_mm
+from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors
 from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
@@ -42,10 +42,9 @@ class PropagatedVolume:
 
     def probability(self, shape: Sequence[int]) -> NDArray[np.float32]:
         """(K, J, I) probabilities, 0 on slices without a prediction."""
-        volume = np.zeros(tuple(shape), dtype=np.float32)
-        across = np.moveaxis(volume, self.trace.axis, 0)
+        volume = zeros_by_slice(shape, self.trace.axis, np.float32)
         for index, prediction in self.predictions.items():
-            across[index] = prediction.probability
+            slice_across(volume, self.trace.axis, index)[...] = prediction.probability
         return volume
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from medsam_planner.engine.compact import SMALLEST_FIELD_PX
 from medsam_planner.engine.protocol import SlicePrompt, box_around
+from medsam_planner.geometry import slice_across
 from medsam_planner.training.anatomy import LabelVolume
 from medsam_planner.training.appearance import degrade, paint
 from medsam_planner.training.field_grid import FieldGrid
@@ -134,8 +135,8 @@ def _draw_plane(volume: LabelVolume, asked: Asked, rng: np.random.Generator) -> 
     table[list(structure)] = True
 
     def taken(number: int) -> _Slice:
-        labels = np.take(volume.labels, number, axis=axis)
-        image = None if volume.image is None else np.take(volume.image, number, axis=axis)
+        labels = slice_across(volume.labels, axis, number)
+        image = None if volume.image is None else slice_across(volume.image, axis, number)
         return _Slice(labels, image, table[labels])
 
     return _Plane(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prompts import Box, Click, GeometryError, PromptError, Scribble, box_extent, click_index, scribble_indices
 from prompts.affine import lps_from_index, nearest_index
+from prompts.geometry import slice_across
 
 SHAPE = (12, 40, 30)
 
@@ -288,3 +289,12 @@ def test_a_scribble_outside_is_refused(grid_affine):
 def test_of_a_line_across_a_hundred_metres_only_the_volume_counts(plain_affine):
     far = Scribble([(-9e4, 5.2, 5.2), (9e4, 5.2, 5.2)])
     assert scribble_indices(far, plain_affine, SHAPE).tolist() == [[5, 5, column] for column in range(SHAPE[2])]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_is_a_view_whatever_the_memory_layout(order, axis):
+    volume = np.array(np.arange(np.prod(SHAPE)).reshape(SHAPE), order=order)
+    part = slice_across(volume, axis, 3)
+    assert np.shares_memory(part, volume)
+    np.testing.assert_array_equal(part, np.take(volume, 3, axis=axis))
