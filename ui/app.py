@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medsam_planner.errors import MedsamPlannerError
 from ui.display import Plane
-from ui.registry import Registry
+from ui.registry import ElsewhereError, Registry
 from ui.settings import Settings
 from ui.viewer import ViewRequest
 
@@ -81,6 +81,19 @@ def _add_routes(app: FastAPI, registry: Registry) -> None:
         except MedsamPlannerError as error:
             raise HTTPException(404, str(error)) from error
 
+    @app.get("/alive/{token}")
+    def alive(token: str) -> JSONResponse:
+        """Whether the page's work is here, asked every few seconds; the page looks again when the version changed."""
+        try:
+            workbench = registry.peek(token)
+        except ElsewhereError as error:
+            raise HTTPException(409, str(error)) from error
+        except MedsamPlannerError as error:
+            raise HTTPException(404, str(error)) from error
+        if workbench is None:
+            return JSONResponse({"is_aside": True})
+        return JSONResponse({"version": workbench.version, "is_computing": workbench.is_computing})
+
     @app.get("/files/{token}/{name}")
     def files(token: str, name: str) -> FileResponse:
         """The two files a page links to; nothing else of the disk can be named."""
@@ -89,8 +102,8 @@ def _add_routes(app: FastAPI, registry: Registry) -> None:
         except MedsamPlannerError as error:
             raise HTTPException(404, str(error)) from error
         headers = {"Cache-Control": "no-store"}
-        if name == "report.html" and workbench.has_report:
+        if name == "report.html" and workbench.snapshot.has_report:
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
-        if name == "run.zip" and workbench.has_archive:
+        if name == "run.zip" and workbench.snapshot.has_archive:
             return FileResponse(archive_path(workbench), media_type="application/zip", filename=name, headers=headers)
         raise HTTPException(404, "Nothing of that name was written yet.")

@@ -21,6 +21,7 @@ from ui import facts, wording
 from ui.display import Plane
 from ui.scene import scene
 from ui.settings import upload_root
+from ui.snapshot import Snapshot
 from ui.workbench import Workbench
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "screen",
     "step_back",
     "step_forward",
+    "step_number",
+    "stop",
 ]
 
 
@@ -70,60 +73,86 @@ class Screen:
     links: str = ""
 
 
-def screen(workbench: Workbench, notice: str = "", **scene_options: Any) -> Screen:
+def screen(workbench: Workbench, notice: str = "", *, tab: str | None = None, **scene_options: Any) -> Screen:
     """The page as it stands."""
+    now = workbench.snapshot
+    structure = now.structure
     shown = Screen(
         scene=scene(workbench, **scene_options),
         notice=notice,
-        study=facts.study_html(workbench.study),
-        structures=facts.structures_html(tuple(workbench.structures.values()), workbench.active),
-        result=facts.result_html(workbench.structures.get(workbench.active)),
+        study=facts.study_html(now.study),
+        structures=facts.structures_html(tuple(now.structures.values()), now.active),
+        result=facts.result_html(structure),
+        tab=tab,
     )
-    if workbench.study is None:
+    if structure is None:
         return shown
-    log, structure = workbench.log, workbench.structure
     return replace(
         shown,
-        names=tuple(workbench.structures),
-        active=workbench.active,
+        names=tuple(now.structures),
+        active=now.active,
         role=structure.role,
-        can_undo=log.can_undo,
-        can_redo=log.can_redo,
-        can_clear=bool(log.prompts),
-        can_run=bool(log.prompts),
-        has_result=any(one.result is not None for one in workbench.structures.values()),
-        **_plan_parts(workbench),
+        can_undo=structure.can_undo,
+        can_redo=structure.can_redo,
+        can_clear=bool(structure.prompts),
+        can_run=bool(structure.prompts),
+        has_result=any(one.result is not None for one in now.structures.values()),
+        **_plan_parts(now, workbench.token),
     )
 
 
-def _plan_parts(workbench: Workbench) -> dict[str, Any]:
-    plan = workbench.plan
-    links = facts.links_html(workbench.token, has_report=workbench.has_report, has_archive=workbench.has_archive)
+def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
+    plan = now.plan
+    links = facts.links_html(token, has_report=now.has_report, has_archive=now.has_archive)
     if plan is None:
         return {"links": links}
-    is_outdated = any(one.is_stale for one in workbench.structures.values() if one.role != "ignore")
+    is_outdated = any(one.is_stale for one in now.structures.values() if one.role != "ignore")
     return {
-        "answer": facts.plan_html(plan, workbench.chosen, is_outdated=is_outdated)
-        + facts.margins_html(workbench.margin_statements),
+        "answer": facts.plan_html(plan, now.chosen, is_outdated=is_outdated)
+        + facts.margins_html(now.margin_statements),
         "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
-        "chosen": workbench.chosen,
+        "chosen": now.chosen,
         "links": links,
     }
 
 
-def attempt(workbench: Workbench, change: Callable[[], str | None], *, said: str = "", **scene_options: Any) -> Screen:
+def attempt(
+    workbench: Workbench,
+    change: Callable[[], str | None],
+    *,
+    said: str = "",
+    step: int | None = None,
+    after: int = 0,
+    is_long: bool = False,
+    **scene_options: Any,
+) -> Screen:
     """Make one change and show the page; an error of the software is said in words, and nothing is lost.
 
-    `change` may return what to tell the person in place of `said`.
+    Parameters
+    ----------
+    workbench : Workbench
+    change : callable
+        May return what to tell the person in place of `said`.
+    said : str
+    step : int, optional
+        Number of the change among the steps of the page; steps are done in their order.
+    after : int
+        Last step before a change that has no number of its own.
+    is_long : bool
+        Whether Stop can stop it.
+    **scene_options
+        Of :func:`ui.scene.scene`.
     """
     try:
-        with workbench.changing():
+        workbench.turns.wait_after(after)
+        with workbench.changing(step=step, is_long=is_long):
             said = change() or said
+            shown = screen(workbench, wording.notice("done", said), **scene_options)
     except OperationCancelledError:
         return screen(workbench, wording.notice("info", "Stopped. Nothing was changed."))
     except MedsamPlannerError as error:
         return screen(workbench, wording.notice("error", str(error)))
-    return screen(workbench, wording.notice("done", said), **scene_options)
+    return shown
 
 
 def open_study(
@@ -143,7 +172,7 @@ def open_study(
         return f"Opened {path.name}. {wording.OPENED}"
 
     try:
-        with workbench.changing():
+        with workbench.changing(is_long=True):
             said = change()
     except AmbiguousSeriesError:
         return _ask_which(workbench, Path(path_text.strip()).expanduser(), progress)
@@ -152,9 +181,6 @@ def open_study(
             screen(workbench, wording.notice("error", f"{error} {wording.TILTED}")), offers_straightening=True
         )
     except MedsamPlannerError as error:
-        path = Path(path_text.strip()).expanduser()
-        if "NIfTI files" in str(error) and path.is_dir():
-            return _ask_which(workbench, path, progress)
         return screen(workbench, wording.notice("error", str(error)))
     return replace(screen(workbench, wording.notice("done", said)), tab="segment")
 
@@ -181,6 +207,8 @@ class ViewerAction:
     slice_index: int
     first: tuple[float, float] = (0.0, 0.0)
     last: tuple[float, float] = (0.0, 0.0)
+    step: int | None = None
+    """Number of the action among the steps of the page."""
 
     @classmethod
     def from_browser(cls, payload: Mapping[str, Any]) -> ViewerAction:
@@ -198,9 +226,15 @@ class ViewerAction:
                 slice_index=int(payload["index"]),
                 first=_pair(payload.get("first", (0.0, 0.0))),
                 last=_pair(payload.get("last", (0.0, 0.0))),
+                step=step_number(payload.get("step")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PromptError(f"The page sent an action that is not understood: {error}. Reload the page.") from error
+
+
+def step_number(value: Any) -> int | None:
+    """The number the page gave a step; None for none."""
+    return None if value is None else int(value)
 
 
 def _pair(value: Any) -> tuple[float, float]:
@@ -210,9 +244,12 @@ def _pair(value: Any) -> tuple[float, float]:
 
 def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
     """Carry out what was done on the canvas."""
+    try:
+        action = ViewerAction.from_browser(payload)
+    except PromptError as error:
+        return screen(workbench, wording.notice("error", str(error)))
 
     def change() -> str:
-        action = ViewerAction.from_browser(payload)
         where = (action.plane, action.slice_index)
         if action.kind == "box":
             workbench.draw_box(*where, action.first, action.last)
@@ -232,38 +269,46 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             raise PromptError(f"The page sent an unknown action {action.kind!r}. Reload the page.")
         return wording.after_prompt(workbench.structure, workbench.log)
 
-    needs_entry = payload.get("kind") == "target" and workbench.wishes.entry_lps_mm is None
-    return attempt(workbench, change, tool="entry" if needs_entry else None)
+    needs_entry = action.kind == "target" and workbench.wishes.entry_lps_mm is None
+    return attempt(workbench, change, step=action.step, tool="entry" if needs_entry else None)
 
 
-def step_back(workbench: Workbench) -> Screen:
+def step_back(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Undo."""
-    return attempt(workbench, workbench.undo)
+    return attempt(workbench, workbench.undo, step=step)
 
 
-def step_forward(workbench: Workbench) -> Screen:
+def step_forward(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Redo."""
-    return attempt(workbench, workbench.redo)
+    return attempt(workbench, workbench.redo, step=step)
 
 
-def clear(workbench: Workbench) -> Screen:
+def clear(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Take all prompts of the active structure off."""
-    return attempt(workbench, workbench.clear, said="All prompts taken off. Undo brings them back.")
+    return attempt(workbench, workbench.clear, step=step, said="All prompts taken off. Undo brings them back.")
 
 
-def begin_structure(workbench: Workbench, name: str) -> Screen:
+def begin_structure(workbench: Workbench, name: str, *, step: int | None = None) -> Screen:
     """Begin a structure and work on it."""
-    return attempt(workbench, partial(workbench.begin, name), said=f"Now prompting ‘{name.strip()}’.")
+    return attempt(workbench, partial(workbench.begin, name), step=step, said=f"Now prompting ‘{name.strip()}’.")
 
 
-def choose_structure(workbench: Workbench, name: str) -> Screen:
+def choose_structure(workbench: Workbench, name: str, *, step: int | None = None) -> Screen:
     """Work on another structure."""
-    return attempt(workbench, partial(workbench.choose, name))
+    return attempt(workbench, partial(workbench.choose, name), step=step)
 
 
-def choose_role(workbench: Workbench, role: str) -> Screen:
+def choose_role(workbench: Workbench, role: str, *, step: int | None = None) -> Screen:
     """Say what the plan does with the active structure."""
-    return attempt(workbench, partial(workbench.set_role, role))
+    return attempt(workbench, partial(workbench.set_role, role), step=step)
+
+
+def stop(workbench: Workbench) -> str:
+    """Ask a running computation to end; gives the notice."""
+    if not workbench.is_computing:
+        return wording.notice("info", wording.NOTHING_RUNS)
+    workbench.is_cancelled = True
+    return wording.notice("info", wording.STOPPING)
 
 
 def run_to_3d(
@@ -273,6 +318,7 @@ def run_to_3d(
     *,
     saliency: bool,
     triplanar: bool,
+    after: int = 0,
     progress: Progress | None = None,
 ) -> Screen:
     """Segment the active structure in 3D; the order in which sources of uncertainty were ticked does not count."""
@@ -281,7 +327,6 @@ def run_to_3d(
         uncertainty = "+".join(name for name in wording.SOURCE_LABELS if name in sources)
         if samples and not uncertainty:
             raise PromptError(wording.NO_SOURCE)
-        workbench.is_cancelled = False
         workbench.segment(
             samples=samples,
             uncertainty=uncertainty or "dropout",
@@ -292,7 +337,7 @@ def run_to_3d(
         structure = workbench.structure
         return f"‘{structure.name}’ has {structure.volume_ml:.2f} ml. Scroll through it, and look at its uncertainty."
 
-    return attempt(workbench, change, shows_structure=True)
+    return attempt(workbench, change, after=after, is_long=True, shows_structure=True)
 
 
 def resume(workbench: Workbench, path: Path) -> Screen:

@@ -20,17 +20,17 @@ def find_paths(
     numbers: Mapping[str, Any],
     *,
     calibration: Path | None = None,
+    after: int = 0,
     progress: Progress | None = None,
 ) -> Screen:
     """Search for paths, with calibrated margins where there is a `calibration`, and write the report."""
 
     def change() -> str:
-        workbench.is_cancelled = False
-        workbench.wishes = replace(workbench.wishes.with_numbers(numbers), calibration=calibration)
+        workbench.publish(wishes=replace(workbench.wishes.with_numbers(numbers), calibration=calibration))
         review.find_paths(workbench, progress=progress)
         return wording.after_plan(workbench.plan)
 
-    return attempt(workbench, change, shows_path=True)
+    return attempt(workbench, change, after=after, is_long=True, shows_path=True)
 
 
 def choose_alternative(workbench: Workbench, number: int) -> Screen:
@@ -46,8 +46,7 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
     """Write the results and pack them for download."""
 
     def change() -> str:
-        workbench.is_cancelled = False
         review.pack(workbench, progress=progress)
         return f"Packed. The same files lie in {review.results_folder(workbench)}."
 
-    return attempt(workbench, change)
+    return attempt(workbench, change, is_long=True)

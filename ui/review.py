@@ -44,9 +44,13 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     inputs = inputs_of(workbench)
     surfaces = write_results(workbench, progress=progress)
     reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
-    workbench.plan, workbench.chosen = reviewed.plan, 0
-    workbench.margin_statements = inputs.margin_statements
-    workbench.has_report, workbench.has_archive = True, False
+    workbench.publish(
+        plan=reviewed.plan,
+        chosen=0,
+        margin_statements=inputs.margin_statements,
+        has_report=True,
+        has_archive=False,
+    )
 
 
 def write_results(workbench: Workbench, *, progress: Progress | None = None) -> dict[str, Surface]:
@@ -59,7 +63,7 @@ def write_results(workbench: Workbench, *, progress: Progress | None = None) -> 
         raise PlanningError("Nothing was run to 3D yet, so there is nothing to write.")
     surfaces = surfaces_of(results, progress=progress)
     folder = results_folder(workbench)
-    workbench.has_report = workbench.has_archive = False
+    workbench.publish(has_report=False, has_archive=False)
     shutil.rmtree(folder, ignore_errors=True)
     session = workbench.require_session()
     write_segmentations(open_run_folder(folder), results, session.logs, study=session.volume, surfaces=surfaces)
@@ -68,9 +72,9 @@ def write_results(workbench: Workbench, *, progress: Progress | None = None) -> 
 
 def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
     """The results as a zip; they are written first where no plan wrote them."""
-    if not workbench.has_report:
+    if not workbench.snapshot.has_report:
         write_results(workbench, progress=progress)
     path = archive_path(workbench)
     shutil.make_archive(str(path.with_suffix("")), "zip", results_folder(workbench))
-    workbench.has_archive = True
+    workbench.publish(has_archive=True)
     return path

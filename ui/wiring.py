@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
-from ui import handlers, plan_handlers, wording
+from ui import coming_back, handlers, plan_handlers, wording
+from ui.coming_back import Remembered
 from ui.handlers import Screen
 from ui.layout import Parts, build_parts, gone, source_choices, updates
 from ui.registry import Registry
@@ -18,9 +21,19 @@ from ui.workbench import Workbench
 
 __all__ = ["build_page"]
 
+_REMEMBERED = """() => [JSON.stringify({
+  here: sessionStorage.getItem('medsam-planner-work') || '',
+  others: JSON.parse(localStorage.getItem('medsam-planner-works') || '[]'),
+})]"""
+"""What the browser remembers, as :class:`ui.coming_back.Remembered` reads it; ``viewer.js`` writes it."""
+_NEXT_STEP = "(step, ...rest) => [window.medsamPlanner.nextStep(), ...rest]"
+_LAST_STEP = "(step, ...rest) => [window.medsamPlanner.lastStep(), ...rest]"
+"""The first input becomes the number of this step, or of the last one before it."""
 _QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _LONG: dict[str, Any] = {"show_progress": "full", "api_visibility": "private", "concurrency_limit": 2}
 """Two pages may compute at once; a third waits in the queue."""
+_STEP: dict[str, Any] = {**_QUICK, "trigger_mode": "multiple", "js": _NEXT_STEP}
+"""Each press counts, in the order of the presses."""
 
 
 def build_page(registry: Registry) -> gr.Blocks:
@@ -41,32 +54,72 @@ def on_workbench(registry: Registry, act: Callable[..., Screen]) -> Callable[...
         try:
             return updates(act(registry.find(token), *values))
         except MedsamPlannerError as error:  # the page's workbench is gone
-            return gone(str(error))
+            return gone(error)
+
+    return handler
+
+
+def on_step(registry: Registry, act: Callable[..., Screen]) -> Callable[..., list[Any]]:
+    """As :func:`on_workbench`, for what must be done in the order the person did it; the step's number comes first."""
+
+    def handler(step: float, token: str, *values: Any) -> list[Any]:
+        return on_workbench(registry, partial(act, step=int(step)))(token, *values)
 
     return handler
 
 
 def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
-    def begin(request: gr.Request) -> list[Any]:
-        workbench = registry.begin(str(request.session_hash))
-        welcome = handlers.screen(workbench, wording.notice("info", wording.NO_STUDY))
-        path = gr.update(value=str(registry.settings.study or ""), interactive=True)
-        return [workbench.token, path, *[gr.update(interactive=True)] * len(parts.doors()), *updates(welcome)]
+    def begin(remembered: str, request: gr.Request) -> list[Any]:
+        known = Remembered.from_browser(remembered)
+        workbench = coming_back.begin(registry, str(request.session_hash), known)
+        path: dict[str, Any] = {} if workbench.key else {"value": str(registry.settings.study or "")}
+        earlier = coming_back.earlier_work(registry, known, but=workbench.key)
+        return [
+            workbench.token,
+            remembered,
+            gr.update(interactive=True, **path),
+            gr.update(choices=earlier, value=None, visible=bool(earlier)),
+            *[gr.update(interactive=True)] * len(parts.doors()),
+            *updates(coming_back.welcome(workbench)),
+        ]
 
-    def open_first(token: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
-        if registry.settings.study is None:
+    def open_first(token: str, remembered: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
+        def act(workbench: Workbench) -> Screen:
+            watched = WatchedByPage(workbench, progress)
+            if workbench.to_take_up is not None:
+                return coming_back.take_up(workbench, progress=watched)
+            opened = handlers.open_study(workbench, str(registry.settings.study), progress=watched)
+            known = Remembered.from_browser(remembered)
+            has_earlier = bool(coming_back.earlier_work(registry, known, but=workbench.key))
+            return replace(opened, tab=None) if has_earlier else opened  # so that it is seen
+
+        try:
+            workbench = registry.find(token)
+        except MedsamPlannerError as error:
+            return gone(error)
+        if workbench.to_take_up is None and (registry.settings.study is None or workbench.study is not None):
             return [gr.skip()] * len(parts.shown())
-        workbench = registry.find(token)
-        watched = WatchedByPage(workbench, progress)
-        return updates(handlers.open_study(workbench, str(registry.settings.study), progress=watched))
+        return on_workbench(registry, act)(token)
 
-    def end(request: gr.Request) -> None:
-        registry.close(str(request.session_hash))
+    def take_earlier(token: str, key: str, request: gr.Request) -> list[Any]:
+        workbench = registry.take_up(str(request.session_hash), key)
+        if workbench is None:
+            return [token, gr.skip(), *gone(MedsamPlannerError(wording.NOT_TAKEN_UP))]
+        return [workbench.token, gr.update(visible=False), *updates(coming_back.welcome(workbench))]
 
-    page.load(begin, None, [parts.token, parts.path, *parts.doors(), *parts.shown()], **_QUICK).then(
-        open_first, [parts.token], parts.shown(), show_progress_on=parts.notice, **_LONG
-    )
-    page.unload(end)
+    def leave(request: gr.Request) -> None:
+        registry.leave(str(request.session_hash))
+
+    begun = [parts.token, parts.remembered, parts.path, parts.earlier, *parts.doors(), *parts.shown()]
+    first: dict[str, Any] = {"show_progress_on": parts.notice, **_LONG}
+    for came in (page.load, parts.viewer.take_up):
+        came(begin, [parts.remembered], begun, js=_REMEMBERED, **_QUICK).then(
+            open_first, [parts.token, parts.remembered], parts.shown(), **first
+        )
+    parts.earlier.input(
+        take_earlier, [parts.token, parts.earlier], [parts.token, parts.earlier, *parts.shown()], **_QUICK
+    ).then(open_first, [parts.token, parts.remembered], parts.shown(), **first)
+    page.unload(leave)
 
 
 def _wire_study(registry: Registry, parts: Parts) -> None:
@@ -82,7 +135,6 @@ def _wire_study(registry: Registry, parts: Parts) -> None:
     def opened(token: str, path: str, series: str | None, straighten: bool, bar: gr.Progress) -> list[Any]:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, bar)
-            workbench.is_cancelled = False
             return handlers.open_study(workbench, path, series=series, resample_tilt=straighten, progress=watched)
 
         return on_workbench(registry, act)(token)
@@ -111,16 +163,18 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
         (parts.redo, handlers.step_forward),
         (parts.clear, handlers.clear),
     ):
-        button.click(on_workbench(registry, act), [parts.token], shown, trigger_mode="multiple", **_QUICK)
+        button.click(on_step(registry, act), [parts.step, parts.token], shown, **_STEP)
 
-    def begin_structure(token: str, name: str) -> list[Any]:
-        return ["", *on_workbench(registry, lambda workbench: handlers.begin_structure(workbench, name))(token)]
+    def begin_structure(step: float, token: str, name: str) -> list[Any]:
+        return ["", *on_step(registry, handlers.begin_structure)(step, token, name)]
 
-    parts.new_name.submit(begin_structure, [parts.token, parts.new_name], [parts.new_name, *shown], **_QUICK)
+    named = [parts.step, parts.token, parts.new_name]
+    parts.new_name.submit(begin_structure, named, [parts.new_name, *shown], **_STEP)
     for chooser, choose in ((parts.names, handlers.choose_structure), (parts.role, handlers.choose_role)):
-        chooser.input(on_workbench(registry, choose), [parts.token, chooser], shown, **_QUICK)
+        chooser.input(on_step(registry, choose), [parts.step, parts.token, chooser], shown, **_STEP)
 
     def run(
+        step: float,
         token: str,
         samples: float,
         sources: list[str],
@@ -131,13 +185,19 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
             return handlers.run_to_3d(
-                workbench, int(samples), sources, saliency=saliency, triplanar=triplanar, progress=watched
+                workbench,
+                int(samples),
+                sources,
+                saliency=saliency,
+                triplanar=triplanar,
+                after=int(step),
+                progress=watched,
             )
 
         return on_workbench(registry, act)(token)
 
-    inputs = [parts.token, parts.samples, parts.sources, parts.saliency, parts.triplanar]
-    parts.run.click(run, inputs, shown, show_progress_on=parts.result, **_LONG)
+    inputs = [parts.step, parts.token, parts.samples, parts.sources, parts.saliency, parts.triplanar]
+    parts.run.click(run, inputs, shown, js=_LAST_STEP, show_progress_on=parts.result, **_LONG)
 
     def offer_sources(samples: float, triplanar: bool, ticked: list[str]) -> Any:
         choices = source_choices(triplanar=triplanar)
@@ -149,10 +209,9 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
 
     def stop(token: str) -> str:
         try:
-            registry.find(token).is_cancelled = True
+            return handlers.stop(registry.find(token))
         except MedsamPlannerError as error:
             return wording.notice("error", str(error))
-        return wording.notice("info", wording.STOPPING)
 
     for button in (parts.stop, parts.plan.stop):
         button.click(stop, [parts.token], parts.notice, **_QUICK)
@@ -163,6 +222,7 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
     names = tuple(panel.numbers)
 
     def find(
+        step: float,
         token: str,
         calibration: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
@@ -172,7 +232,7 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
             watched = WatchedByPage(workbench, progress)
             typed = dict(zip(names, numbers, strict=True))
             file = None if calibration is None else Path(calibration)
-            return plan_handlers.find_paths(workbench, typed, calibration=file, progress=watched)
+            return plan_handlers.find_paths(workbench, typed, calibration=file, after=int(step), progress=watched)
 
         return on_workbench(registry, act)(token)
 
@@ -183,7 +243,8 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
         return on_workbench(registry, act)(token)
 
     long: dict[str, Any] = {**_LONG, "show_progress_on": panel.answer}
-    panel.find.click(find, [parts.token, panel.calibration, *panel.numbers.values()], shown, **long)
+    asked = [parts.step, parts.token, panel.calibration, *panel.numbers.values()]
+    panel.find.click(find, asked, shown, js=_LAST_STEP, **long)
     panel.export.click(pack, [parts.token], shown, **long)
     choose = on_workbench(registry, plan_handlers.choose_alternative)
     panel.choice.input(choose, [parts.token, panel.choice], shown, **_QUICK)

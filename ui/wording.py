@@ -24,6 +24,20 @@ TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Op
 TARGET_SET = "Target set. Now set the entry."
 ENTRY_SET = "Entry set. Choose what to avoid, then press “Find paths”."
 STOPPING = "Stopping at the next step …"
+LOST_TITLE = "The connection to the workbench is lost."
+LOST_TEXT = "What you did is kept on the server; nothing you do now is sent. This bar goes when the connection is back."
+ELSEWHERE_TITLE = "This work was taken up in another window."
+ELSEWHERE_TEXT = "Go on there, or"
+TAKE_BACK = "take it back here"
+TAKING_UP = "Your earlier work is being taken up …"
+HERE_AGAIN = "Your work is here again. If the last thing you did is missing, repeat it."
+STILL_COMPUTING = "Your work is here again; a computation on it is still running."
+PUT_ASIDE = "This page's work was put aside on the server, and is taken up again. Then repeat what you just did."
+NOT_TAKEN_UP = "Your earlier work could not be taken up."
+WHERE_KEPT = "Its prompts are in the folder {folder} of the server's results."
+EARLIER = "Earlier work of this browser, kept on the server"
+EARLIER_INFO = "Choose one to go on with it."
+NOTHING_RUNS = "Nothing is being computed, so there is nothing to stop."
 NO_WAY = "No single limit makes a path possible. Move the entry or the target, or avoid less."
 ROOM_IS = (
     "Room: certified distance beyond the margin, the tool’s radius and its error. "
@@ -106,8 +120,9 @@ def after_plan(plan: PlanResult | None) -> str:
     """What to say when the planner has answered."""
     if plan is None or not plan.feasible:
         return "No path keeps every limit. See below what to relax; the report shows why."
-    best = plan.alternatives[0]
-    room = f"{best.certified_clearance_mm:.1f} mm of room"
+    rooms = sorted({f"{one.certified_clearance_mm:.1f}" for one in plan.alternatives}, key=float)
+    room = rooms[0] if len(rooms) == 1 else f"{rooms[0]} to {rooms[-1]}"
     return (
-        f"{len(plan.alternatives)} path(s) found; the best has {room} beyond all margins. Open the report to review it."
+        f"{len(plan.alternatives)} path(s) found, with {room} mm of room beyond all margins. "
+        "Open the report to review them."
     )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
-from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
-from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
 from medsam_planner.session import Session
@@ -25,7 +25,6 @@ from prompts import (
     Box,
     Click,
     PositionLpsMm,
-    Prompt,
     PromptFile,
     PromptLog,
     Provenance,
@@ -33,67 +32,138 @@ from prompts import (
     validate_file,
     write_prompt_file,
 )
+from ui import kept, turns
 from ui.display import Plane, SliceDisplay, display_for, display_windows
+from ui.kept_result import read_result
 from ui.settings import Settings
+from ui.snapshot import Snapshot
 from ui.structure import COLOURS, FIRST_STRUCTURE, ROLES, Role, Structure
 from ui.wishes import PlanWishes
 
-__all__ = ["Workbench"]
+__all__ = ["NO_PLAN", "Workbench"]
 
-PATIENCE_S = 5.0
-"""How long a click waits for a computation that is nearly done."""
+NO_PLAN: Mapping[str, Any] = {
+    "plan": None,
+    "chosen": 0,
+    "margin_statements": (),
+    "has_report": False,
+    "has_archive": False,
+}
+"""Fields of a snapshot without a plan."""
+
+
+NOT_KEPT = (
+    "This could not be kept on the server's disk, so a reload of the page would lose it. Is the disk full, or the "
+    "folder of the results read-only?"
+)
 
 
 class Workbench:
-    """Opened by one page, closed with it.
+    """The work of one page; it outlives the page, and what is known of it lies on disk.
 
-    Every change goes through :meth:`changing`, which lets one run at a time; reading needs no lock, because a change
-    replaces values and never edits arrays in place.
+    Every change goes through :meth:`changing`, which lets one run at a time, in the order the person made them. It ends
+    by publishing a :class:`Snapshot` in one assignment; reading needs no lock.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.token = secrets.token_urlsafe(24)
-        self.version = 0
-        self.study: StudyVolume | None = None
+        """Of the page that took it up last."""
+        self.key = ""
+        """Names the work on the open study: who knows it can take the work up. Empty without a study."""
+        self.snapshot = Snapshot()
         self.session: Session | None = None
-        self.structures: dict[str, Structure] = {}
-        self.active = ""
-        self.displays: dict[Plane, SliceDisplay] = {}
-        self.windows: dict[str, dict[str, float]] = {}
-        self.study_number = 0
-        self.wishes = PlanWishes()
-        self.plan: PlanResult | None = None
-        self.chosen = 0
-        """Alternative that is drawn."""
-        self.margin_statements: tuple[MarginStatement, ...] = ()
-        """Of the plan: why each margin is as wide as it is."""
-        self.has_report = False
-        self.has_archive = False
+        self.turns = turns.Turns()
+        self.answers = itertools.count(1)
+        """Numbers of the screens its page gets."""
         self.folder: Path | None = None
+        self.to_take_up: Path | None = None
+        """Folder of work that lies on disk and was not read yet."""
         self.is_cancelled = False
+        self.is_computing = False
+        """Whether something runs that Stop can stop."""
+        self._opened = kept.Opened(Path())
+        self._result_files: dict[str, str] = {}
+        """By structure, of the 3D results on disk."""
+        self._kept: Snapshot | None = None
+        """The last one that is on disk."""
         self._lock = threading.Lock()
 
+    @property
+    def version(self) -> int:
+        """Of the snapshot."""
+        return self.snapshot.version
+
+    @property
+    def study(self) -> StudyVolume | None:
+        """The open one."""
+        return self.snapshot.study
+
+    @property
+    def structures(self) -> Mapping[str, Structure]:
+        """By name, in the order they were begun."""
+        return self.snapshot.structures
+
+    @property
+    def active(self) -> str:
+        """Name of the structure being worked on."""
+        return self.snapshot.active
+
+    @property
+    def displays(self) -> Mapping[Plane, SliceDisplay]:
+        """How each plane lies on the screen."""
+        return self.snapshot.displays
+
+    @property
+    def wishes(self) -> PlanWishes:
+        """What the tool must do."""
+        return self.snapshot.wishes
+
+    @property
+    def plan(self) -> PlanResult | None:
+        """The last one that still holds."""
+        return self.snapshot.plan
+
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the workbench for one change.
+    def changing(self, *, step: int | None = None, is_long: bool = False) -> Iterator[None]:
+        """Hold the workbench for one change; when it is made, it is on disk.
+
+        Parameters
+        ----------
+        step : int, optional
+            Its number among the steps of the page: it waits for those before it.
+        is_long : bool
+            Whether it is a computation that Stop can stop.
 
         Raises
         ------
         MedsamPlannerError
-            If a long computation holds it.
+            If a long computation holds it, a step before it was lost, or the change cannot be kept.
         """
-        if not self._lock.acquire(timeout=PATIENCE_S):
-            raise MedsamPlannerError("A computation is still running. Wait until it is done, or press Stop.")
-        try:
-            yield
-        finally:
-            self._lock.release()
+        with self.turns.turn(step):
+            if not self._lock.acquire(timeout=turns.PATIENCE_S):
+                raise MedsamPlannerError(turns.BUSY)
+            try:
+                self.is_cancelled, self.is_computing = False, is_long
+                yield
+                if self.snapshot is not self._kept:
+                    self.keep()
+            finally:
+                self.is_computing = False
+                self._lock.release()
+
+    def publish(self, **changes: Any) -> None:
+        """Show a changed state, all of it at once; names are fields of :class:`Snapshot`."""
+        self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, **changes)
+
+    def _publish_active(self, change: Callable[[Structure], Structure], **changes: Any) -> None:
+        changed = change(self.structure)
+        self.publish(structures={**self.structures, changed.name: changed}, **changes)
 
     def open(
         self, path: Path, *, series: str | None = None, resample_tilt: bool = False, progress: Progress | None = None
     ) -> None:
-        """Read a study and begin a session on it; what was open before is closed.
+        """Read a study and begin a session on it; the work on what was open before stays on disk.
 
         Raises
         ------
@@ -102,17 +172,85 @@ class Workbench:
         WeightsError
             If the model is not there.
         """
-        study = load_volume(path, series=series, resample_tilt=resample_tilt, progress=progress)
-        session = Session(study, self.settings.model, seed=self.settings.seed)
-        self.study, self.session = study, session
-        self.displays = {plane: display_for(study, plane) for plane in Plane}
-        self.structures, self.active = {}, ""
-        self.windows = display_windows(study)
-        self.study_number += 1
+        opened = kept.Opened(path, series, resample_tilt)
+        session = self._session_on(opened, progress)
+        session.log(FIRST_STRUCTURE)
+        first = Structure(FIRST_STRUCTURE, COLOURS[0])
+        self._begin_work(session, opened, kept.new_key(), {first.name: first}, active=first.name, wishes=PlanWishes())
         self.folder = None
-        self.wishes = PlanWishes()
-        self.forget_plan()
-        self.begin(FIRST_STRUCTURE)
+        self._kept = self.snapshot  # nothing was said yet: there is nothing to keep
+
+    def _session_on(self, opened: kept.Opened, progress: Progress | None) -> Session:
+        study = load_volume(opened.path, series=opened.series, resample_tilt=opened.resample_tilt, progress=progress)
+        return Session(study, self.settings.model, seed=self.settings.seed)
+
+    def _begin_work(
+        self,
+        session: Session,
+        opened: kept.Opened,
+        key: str,
+        structures: dict[str, Structure],
+        **changes: Any,
+    ) -> None:
+        study = session.volume
+        self.session, self._opened, self.key, self._result_files = session, opened, key, {}
+        self.publish(
+            study=study,
+            study_number=self.snapshot.study_number + 1,
+            displays={plane: display_for(study, plane) for plane in Plane},
+            windows=display_windows(study, session.normalisation),
+            structures=structures,
+            **NO_PLAN,
+            **changes,
+        )
+
+    def take_up(self, folder: Path, path: Path, *, progress: Progress | None = None) -> list[str]:
+        """Go on with work that lies on disk.
+
+        Parameters
+        ----------
+        folder : Path
+        path : Path
+            Of its study, which may be read.
+        progress : Progress, optional
+
+        Returns
+        -------
+        list of str
+            What could not be taken up, in words.
+
+        Raises
+        ------
+        MedsamPlannerError
+            If what was kept or its study cannot be read, or the study is another one now.
+        """
+        work = kept.read_work(folder)
+        stored = read_prompt_file(folder / "prompts.json")
+        opened = replace(work.opened, path=path)
+        session = self._session_on(opened, progress)
+        if session.study_sha256 != work.image_sha256:
+            raise StudyError(f"{path.name} is not the study it was: its voxels have changed since this work was kept.")
+        study = session.volume
+        validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
+        for log in stored.logs:
+            session.restore(log)
+        lost: list[str] = []
+        structures = {}
+        for one in (*work.structures, *_unlisted(stored, work)):
+            log = session.log(one.name)
+            structures[one.name] = replace(one.with_log(log), previews=_previews(session, log))
+            if one.name in work.result_files:
+                try:
+                    result = read_result(folder / "kept" / work.result_files[one.name], study)
+                except MedsamPlannerError as error:
+                    lost.append(f"{error} Run ‘{one.name}’ to 3D again.")
+                else:
+                    structures[one.name] = structures[one.name].with_result(result, is_stale=one.is_stale)
+        active = work.active if work.active in structures else next(iter(structures))
+        self._begin_work(session, opened, self.key, structures, active=active, wishes=work.wishes)
+        self._result_files = {name: work.result_files[name] for name in structures if structures[name].result}
+        self.folder, self.to_take_up, self._kept = folder, None, self.snapshot
+        return lost
 
     def begin(self, name: str) -> None:
         """Begin a structure of this name and work on it.
@@ -127,16 +265,17 @@ class Workbench:
         if name in self.structures:
             raise PromptError(f"There is a structure named '{name}' already. Choose it in the list.")
         session.log(name)
+        structures = dict(self.structures)
         if self.active == FIRST_STRUCTURE and not self.log.history:
-            del self.structures[FIRST_STRUCTURE]  # nobody used it: the first real name takes its place
-        self.structures[name] = Structure(name, COLOURS[len(self.structures) % len(COLOURS)])
-        self.active = name
+            del structures[FIRST_STRUCTURE]  # nobody used it: the first real name takes its place
+        structures[name] = Structure(name, COLOURS[len(structures) % len(COLOURS)])
+        self.publish(structures=structures, active=name)
 
     def choose(self, name: str) -> None:
         """Work on another structure."""
         if name not in self.structures:
             raise PromptError(f"Expected one of the structures {', '.join(self.structures)}, got '{name}'.")
-        self.active = name
+        self.publish(active=name)
 
     @property
     def structure(self) -> Structure:
@@ -179,7 +318,8 @@ class Workbench:
 
     def click(self, plane: Plane, slice_index: int, column: float, row: float, *, positive: bool) -> None:
         """Say that a point lies inside or outside the structure."""
-        self._add(Click(self.position(plane, slice_index, column, row), positive))
+        click = Click(self.position(plane, slice_index, column, row), positive)
+        self._change_prompts(lambda session: session.add(click, structure=self.active))
 
     def draw_box(self, plane: Plane, slice_index: int, first: tuple[float, float], last: tuple[float, float]) -> None:
         """Say that the structure's section lies in a rectangle of (column, row) corners, cut at the slice's edge."""
@@ -189,46 +329,41 @@ class Workbench:
         corners = np.clip(np.rint(np.array([first, last], dtype=np.float64)), 0, limits)
         if (corners[0] == corners[1]).any():
             raise PromptError("That box is less than two voxels wide. Draw it larger, or click a point instead.")
-        self._add(Box(*(display.lps_at(slice_index, column, row) for column, row in corners.tolist())))
-
-    def _add(self, prompt: Prompt) -> None:
-        self.require_session().add(prompt, structure=self.active)
-        self._prompts_changed()
+        box = Box(*(display.lps_at(slice_index, column, row) for column, row in corners.tolist()))
+        self._change_prompts(lambda session: session.add(box, structure=self.active))
 
     def undo(self) -> None:
         """Take back the last step."""
-        self.log.undo()
-        self._prompts_changed()
+        self._change_prompts(lambda session: session.undo(structure=self.active))
 
     def redo(self) -> None:
         """Bring back the last undone step."""
-        self.log.redo()
-        self._prompts_changed()
+        self._change_prompts(lambda session: session.redo(structure=self.active))
 
     def clear(self) -> None:
         """Take off all prompts of the structure, as one step that can be undone."""
-        self.log.clear()
-        self._prompts_changed()
+        self._change_prompts(lambda session: session.log(self.active).clear())
 
-    def _prompts_changed(self) -> None:
-        structure = self.structure
-        structure.is_stale = structure.result is not None
-        structure.previews = self._preview()
-        self.save()
-
-    def _preview(self) -> dict[int, dict[int, NDArray[np.float32]]]:
-        # Only negative clicks say where the structure is not: there is nothing to show yet, and that is no error.
-        if not any(isinstance(prompt, Box) or prompt.positive for prompt in self.log.prompts):
-            return {}
-        found = self.require_session().preview(structure=self.active)
-        return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}
+    def _change_prompts(self, change: Callable[[Session], object]) -> None:
+        """Change the prompts and ask the model what they mean; where that fails they are as they were before."""
+        session, log = self.require_session(), self.log
+        before = PromptLog.from_history(log.structure, log.history, undone=log.undone)
+        change(session)
+        try:
+            self.save()  # before the answer is computed: what was said is on disk at once
+            previews = _previews(session, log)
+        except BaseException:
+            session.restore(before)
+            with suppress(MedsamPlannerError):
+                self.save()
+            raise
+        self._publish_active(lambda one: replace(one.with_log(log), previews=previews, is_stale=one.result is not None))
 
     def segment(
         self, *, samples: int, uncertainty: str, saliency: bool, triplanar: bool, progress: Progress | None = None
     ) -> None:
         """Run the structure to 3D; options as of :meth:`medsam_planner.Session.segment`."""
-        structure = self.structure
-        structure.result = self.require_session().segment(
+        result = self.require_session().segment(
             structure=self.active,
             samples=samples,
             uncertainty=uncertainty,
@@ -236,13 +371,12 @@ class Workbench:
             triplanar=triplanar,
             progress=progress,
         )
-        structure.is_stale = False
-        self.forget_plan()
+        self._publish_active(lambda one: one.with_result(result), **NO_PLAN)
+        self._result_files.pop(self.active, None)
 
     def forget_plan(self) -> None:
         """What a plan was made from has changed: it must not be looked at as if it still held."""
-        self.plan, self.chosen, self.margin_statements = None, 0, ()
-        self.has_report = self.has_archive = False
+        self.publish(**NO_PLAN)
 
     def set_role(self, role: Role) -> None:
         """Say what the plan does with the active structure.
@@ -254,19 +388,25 @@ class Workbench:
         """
         if role not in ROLES:
             raise PromptError(f"Expected a role of {', '.join(ROLES)}, got {role!r}.")
-        self.structure.role = role
-        self.forget_plan()
+        self._publish_active(lambda one: replace(one, role=role), **NO_PLAN)
 
     def set_end(self, *, target: PositionLpsMm | None = None, entry: PositionLpsMm | None = None) -> None:
         """Say where the tool must end, or where it may enter."""
-        if target is not None:
-            self.wishes = replace(self.wishes, target_lps_mm=target)
-        if entry is not None:
-            self.wishes = replace(self.wishes, entry_lps_mm=entry)
-        self.forget_plan()
+        wishes = replace(
+            self.wishes,
+            target_lps_mm=target or self.wishes.target_lps_mm,
+            entry_lps_mm=entry or self.wishes.entry_lps_mm,
+        )
+        self.publish(wishes=wishes, **NO_PLAN)
 
     def save(self) -> Path:
-        """Write every structure's prompts, with their undone steps, to the run folder."""
+        """Write every structure's prompts, with their undone steps, to the folder of this work.
+
+        Raises
+        ------
+        MedsamPlannerError
+            If they cannot be written.
+        """
         session = self.require_session()
         study = session.volume
         provenance = Provenance(
@@ -278,10 +418,40 @@ class Workbench:
             seed=session.seed,
             versions=versions(),
         )
-        path = self.run_folder() / "prompts.json"
         logs = tuple(session.log(name) for name in self.structures)
-        write_prompt_file(path, PromptFile(logs=logs, provenance=provenance))
+        try:
+            path = self.run_folder() / "prompts.json"
+            write_prompt_file(path, PromptFile(logs=logs, provenance=provenance))
+            path.chmod(0o600)
+        except (OSError, MedsamPlannerError) as error:
+            raise MedsamPlannerError(NOT_KEPT) from error
         return path
+
+    def keep(self) -> None:
+        """Put on disk what is known.
+
+        Raises
+        ------
+        MedsamPlannerError
+            If it cannot be written.
+        """
+        snapshot = self.snapshot
+        self.save()
+        try:
+            for name, one in snapshot.structures.items():
+                if one.result is not None and name not in self._result_files:
+                    self._result_files[name] = kept.keep_result(self.run_folder(), one.result)
+            kept.keep_work(
+                self.run_folder(),
+                snapshot,
+                key=self.key,
+                opened=self._opened,
+                image_sha256=self.require_session().study_sha256,
+                result_files=self._result_files,
+            )
+        except OSError as error:
+            raise MedsamPlannerError(NOT_KEPT) from error
+        self._kept = snapshot
 
     def resume(self, path: Path) -> None:
         """Take over the prompts of a file, in place of those of the same structures.
@@ -295,33 +465,27 @@ class Workbench:
         study = session.volume
         stored = read_prompt_file(path)
         validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
-        if len(self.structures) == 1 and not self.log.history:
-            self.structures = {}
+        is_unused = len(self.structures) == 1 and not self.log.history
+        structures = {} if is_unused else dict(self.structures)
         for log in stored.logs:
             session.restore(log)
-            if log.structure not in self.structures:
-                colour = COLOURS[len(self.structures) % len(COLOURS)]
-                self.structures[log.structure] = Structure(log.structure, colour)
-            self.active = log.structure
-            self._prompts_changed()
-        self.active = stored.logs[0].structure
+            colour = COLOURS[len(structures) % len(COLOURS)]
+            one = structures.get(log.structure) or Structure(log.structure, colour)
+            structures[log.structure] = replace(
+                one.with_log(log), previews=_previews(session, log), is_stale=one.result is not None
+            )
+        self.publish(structures=structures, active=stored.logs[0].structure)
 
     def run_folder(self) -> Path:
         """The folder of this work, made when it is first needed."""
-        from medsam_planner.run_folder import open_run_folder
-
         if self.folder is None:
-            name = "study" if self.study is None or self.study.source is None else self.study.source.path.name
-            self.folder = open_run_folder(self.settings.out / f"{name.split('.')[0]}-{secrets.token_hex(3)}")
+            self.folder = kept.open_work_folder(self.settings.out, self._opened.path.name, self.key)
         return self.folder
 
     @property
     def chosen_line_lps_mm(self) -> NDArray[np.float64] | None:
         """(2, 3) entry and target of the alternative that is drawn; None without a path."""
-        if self.plan is None or not self.plan.alternatives:
-            return None
-        one = self.plan.alternatives[min(self.chosen, len(self.plan.alternatives) - 1)]
-        return np.array([one.entry_lps_mm, one.target_lps_mm], dtype=np.float64)
+        return self.snapshot.chosen_line_lps_mm
 
     def choose_alternative(self, number: int) -> None:
         """Draw another alternative.
@@ -333,9 +497,24 @@ class Workbench:
         """
         if self.plan is None or not 0 <= number < len(self.plan.alternatives):
             raise PlanningError(f"There is no alternative {number + 1}. Find paths first.")
-        self.chosen = number
+        self.publish(chosen=number)
 
     def slice_of(self, plane: Plane, position_lps_mm: PositionLpsMm) -> int:
         """The slice of a plane that holds a place."""
-        display = self.displays[plane]
-        return int(np.rint(index_from_lps(display.affine, position_lps_mm)[display.axis]))
+        return self.snapshot.slice_of(plane, position_lps_mm)
+
+
+def _previews(session: Session, log: PromptLog) -> dict[int, dict[int, NDArray[np.float32]]]:
+    # Only negative clicks say where the structure is not: there is nothing to show yet, and that is no error.
+    if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
+        return {}
+    found = session.preview(structure=log.structure)
+    return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}
+
+
+def _unlisted(stored: PromptFile, work: kept.KeptWork) -> Iterator[Structure]:
+    """Structures whose prompts were written, but not yet the record that lists them."""
+    listed = {one.name for one in work.structures}
+    for number, log in enumerate(stored.logs):
+        if log.structure not in listed:
+            yield Structure(log.structure, COLOURS[number % len(COLOURS)])
