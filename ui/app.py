@@ -57,6 +57,9 @@ def build_app(settings: Settings, *, host: str = "127.0.0.1") -> FastAPI:
         show_error=True,
         theme=gr.themes.Default(
             font=system, font_mono=["ui-monospace", "monospace"], spacing_size="sm", text_size="sm"
+        ).set(
+            **{f"button_primary_background_fill{part}": "#1f66b5" for part in ("", "_dark")}
+            | {f"button_primary_background_fill_hover{part}": "#195496" for part in ("", "_dark")}
         ),
         css=CSS,
         js="() => document.body.classList.add('dark')",
