@@ -24,6 +24,8 @@ __all__ = ["infer_modality", "read_nifti", "save_nifti"]
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _AFFINE_AGREEMENT_MM = 0.1
 """How far sform and qform may put a corner apart: they are float32 and a quaternion of one and the same matrix."""
+_STRAY_SHARE = 1e-4
+"""Of the voxels: maps of diffusion hold a few negative ones where the fit failed."""
 _AIR_HU = -200.0
 """Below this there is air in a CT; MR has no negative values beyond the ringing of an interpolation."""
 _SHEAR_TOLERANCE = 1e-4
@@ -35,8 +37,8 @@ _NIFTI_UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 
 
 def infer_modality(array: NDArray[np.float32]) -> str:
-    """``"CT"`` where the values reach well below zero as air in HU does, else ``"MR"``."""
-    return "CT" if float(array.min()) <= _AIR_HU else "MR"
+    """``"CT"`` where values lie well below zero as air in HU does, in more than stray voxels, else ``"MR"``."""
+    return "CT" if np.count_nonzero(array <= _AIR_HU) > _STRAY_SHARE * array.size else "MR"
 
 
 def read_nifti(
@@ -97,9 +99,8 @@ def read_nifti(
 
 
 def _modality_note(array: NDArray[np.float32]) -> str:
-    low = float(array.min())
     found = infer_modality(array)
-    reason = f"its lowest value is {low:g}, and air in a CT lies below {_AIR_HU:g} HU"
+    reason = f"{np.mean(array <= _AIR_HU):.2%} of its values lie below {_AIR_HU:g}, where air in a CT lies"
     other = "MR" if found == "CT" else "CT"
     return f"Taken for {found}, as NIfTI does not say: {reason}. If it is {other}, say so with --modality {other}."
 

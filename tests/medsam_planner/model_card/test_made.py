@@ -15,13 +15,11 @@ from medsam_planner.model_card import train_and_describe
 
 FILE = """\
 out = "run"
+seed = 1
 steps = 3
 batch = 2
 size = 32
-bfloat16 = false
-encoder_widths = [8, 16]
-decoder_widths = [8, 16]
-encoder_blocks = [0, 1]
+decoder_widths = [8, 8, 16, 16]
 
 [data]
 root = "absent"
