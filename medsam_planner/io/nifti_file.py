@@ -131,6 +131,7 @@ def _header(file: Path, name: str) -> Any:
         if block[:2] == _GZIP:
             stream.seek(0)
             block = zlib.decompressobj(wbits=_ZLIB_GZIP).decompress(stream.read(4 * _HEADER_BYTES), _HEADER_BYTES)
+        kind: Any
         if block[4:7] in (b"n+2", b"ni2"):
             kind = nibabel.Nifti2Header if block[4:7] == b"n+2" else nibabel.nifti2.Nifti2PairHeader
             return kind(block[:540], check=False)
