@@ -55,6 +55,7 @@ class ReviewedPlan:
     """Of the only tool, or of the first."""
     folder: Path
     report_path: Path
+    study: StudyVolume
     several: SeveralPlans | None = None
     """All tools together, where there are several."""
 
@@ -76,7 +77,11 @@ def review_case(case_path: Path, out: Path, *, progress: Progress | None = None)
     if case.study is None:
         raise ConfigError(f"{case_path}: study.path is missing; it names the images the plan is shown on.")
     study = load_volume(
-        case.study.path, series=case.study.series, resample_tilt=case.study.resample_tilt, progress=progress
+        case.study.path,
+        series=case.study.series,
+        resample_tilt=case.study.resample_tilt,
+        modality=case.study.modality,
+        progress=progress,
     )
     return review_plan(inputs_of_case(case, study, None, progress=progress), open_run_folder(out), progress=progress)
 
@@ -153,7 +158,7 @@ def review_plan(inputs: PlanInputs, folder: Path, *, progress: Progress | None =
         margin_statements=inputs.margin_statements,
     )
     report_path = write_report(report, folder / "report.html", progress)
-    return ReviewedPlan(plans[first], folder, report_path, several)
+    return ReviewedPlan(plans[first], folder, report_path, inputs.study, several)
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:
@@ -206,7 +211,7 @@ def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, plans
     """The JSON file's twin; a report of an earlier run does not stay beside a plan that has none."""
     path.unlink(missing_ok=True)
     source = study.source
-    is_dicom = source is not None and source.format == "dicom" and bool(source.datasets)
+    is_dicom = source is not None and source.format == "dicom" and source.is_referable
     if is_dicom and study.frame_of_reference_uid and any(plan.alternatives for plan in plans.values()):
         save_plan_sr(document, path, study)
 

@@ -85,7 +85,7 @@ def write_segmentations(
             volume = getattr(result, name)
             if volume is not None:
                 save_nifti(volume, place / f"{name}.nii.gz")
-        if isinstance(study, StudyVolume) and study.source is not None and study.source.datasets:
+        if isinstance(study, StudyVolume) and study.source is not None and study.source.is_referable:
             _write_dicom(open_run_folder(place / "dicom"), result, study)
     for structure, surface in (surfaces or {}).items():
         meshes = open_run_folder(folder / "meshes")

@@ -44,7 +44,7 @@ def run_case(
     ] = False,
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
-    from medsam_planner.cli.console import tell_plan, watched
+    from medsam_planner.cli.console import tell_notes, tell_plan, watched
     from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, segment_prompt_file
     from medsam_planner.plan_review import check_case, review_segmented_case
     from prompts import read_prompt_file
@@ -61,4 +61,5 @@ def run_case(
     with watched() as progress:
         segmented = segment_prompt_file(study, prompts, out, options, reading=reading, progress=progress)
         reviewed = review_segmented_case(case, segmented, out, why_here=why_here, progress=progress)
+    tell_notes(segmented.study)
     raise typer.Exit(tell_plan(reviewed))

@@ -42,7 +42,7 @@ def segment(
     correct_bias_field: CorrectBiasField = False,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
-    from medsam_planner.cli.console import say, watched
+    from medsam_planner.cli.console import say, tell_notes, watched
     from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, segment_prompt_file
 
     options = SegmentationOptions(
@@ -63,6 +63,7 @@ def segment(
     )
     with watched() as progress:
         segmented = segment_prompt_file(study, prompts, out, options, reading=reading, progress=progress)
+    tell_notes(segmented.study)
     for structure, result in segmented.results.items():
         volume_ml = float(result.mask.array.sum()) * segmented.study.voxel_volume / 1000.0
         say(f"{structure}: {volume_ml:.2f} ml")

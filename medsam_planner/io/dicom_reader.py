@@ -8,6 +8,7 @@ of 24 bits (CT and MR store at most 16), and free of the overflows of small inte
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from medsam_planner.errors import GantryTiltError, StudyError
 from medsam_planner.io.blank_uids import fill_blank_uids
+from medsam_planner.io.copied_values import copy_note
 from medsam_planner.io.dicom_series import DicomSeries, modality_problem
 from medsam_planner.io.slice_stack import (
     POSITION_TOLERANCE_MM,
@@ -46,6 +48,12 @@ _VALUES_ONLY: dict[str, Any] = {
     "apply_icc_profile": False,
 }
 """Rescale to the modality's values and nothing else: windows and inverted displays (MONOCHROME1) are for screens."""
+
+
+_SHARED_NAMES = (
+    "Several files have the same SOPInstanceUID, so no DICOM object can refer to them: results are written "
+    "without DICOM objects."
+)
 
 
 def read_dicom_series(
@@ -82,16 +90,19 @@ def read_dicom_series(
         _check_places(volume, series)
     if not np.isfinite(volume.array).all():
         raise StudyError(f"{_label(series)}: some values are not finite after rescaling; the rescale tags are damaged.")
+    headers = tuple(_without_pixels(datasets, series))
     source = StudySource(
         path=path,
         format="dicom",
         modality=modality or series.modality,
         series_instance_uid=str(datasets[0].SeriesInstanceUID),
         series_description=series.description,
-        datasets=tuple(_without_pixels(datasets, series)),
+        datasets=headers,
         operations=tuple(operations),
         notes=series.notes,
     )
+    notes = [copy_note(headers), None if source.is_referable else _SHARED_NAMES]
+    source = dataclasses.replace(source, notes=(*series.notes, *(note for note in notes if note is not None)))
     return StudyVolume.from_volume(volume, source)
 
 

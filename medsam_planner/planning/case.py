@@ -85,6 +85,8 @@ class StudyTable(_Table):
     path: Path
     series: str | None = None
     resample_tilt: bool = False
+    modality: Literal["CT", "MR"] | None = None
+    """Where the files do not say, as ``--modality`` of the other commands."""
 
 
 class ToolTable(_Table):
