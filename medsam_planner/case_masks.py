@@ -41,6 +41,8 @@ _TISSUE_SHARE = 0.15
 """Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
 _MOST_BEYOND_MM = 100.0
 """How far beyond the study a mask is followed; nobody asks for more room than that."""
+_FINER = 0.95
+"""Voxels of the study's size gain nothing from a grid of their own, and a mask stored flipped is the same mask."""
 _MOST_FINE_VOXELS = 20_000_000
 """A mask of more voxels than this, and than the study, is planned on the study's grid."""
 _VIEW_TRIANGLES = 40_000
@@ -102,7 +104,7 @@ class CaseMasks:
         if is_on_grid(given, study):
             return self.masks[name]
         near = around_mask(given, most_mm=_MOST_BEYOND_MM / 5)
-        is_fine = voxel_diagonal_mm(given.affine) <= voxel_diagonal_mm(study.affine)
+        is_fine = voxel_diagonal_mm(given.affine) < _FINER * voxel_diagonal_mm(study.affine)
         if is_fine and near.array.size <= max(study.array.size, _MOST_FINE_VOXELS):
             return near
         if not inner:

@@ -82,6 +82,7 @@ class ReviewedPlan:
     report_path: Path
     assessment: Assessment
     """The verdict, and what must be known beside it."""
+    study: StudyVolume
     margin_statements: tuple[MarginStatement, ...] = ()
     """As they hold for the masks as they are."""
     several: SeveralPlans | None = None
@@ -109,7 +110,11 @@ def review_case(case_path: Path, out: Path, *, progress: Progress | None = None)
         raise ConfigError(f"{case_path}: study.path is missing; it names the images the plan is shown on.")
     with OutputFolder(out, PLAN_NAMES, inputs=case_files(case_path, case), replaces_all=False) as folder:
         study = load_volume(
-            case.study.path, series=case.study.series, resample_tilt=case.study.resample_tilt, progress=progress
+            case.study.path,
+            series=case.study.series,
+            resample_tilt=case.study.resample_tilt,
+            modality=case.study.modality,
+            progress=progress,
         )
         return review_plan(inputs_of_case(case, study, None, progress=progress), folder, progress=progress)
 
@@ -178,6 +183,7 @@ def review_plan(inputs: PlanInputs, folder: OutputFolder | Path, *, progress: Pr
         report_path.parent,
         report_path,
         planned.assessment,
+        inputs.study,
         inputs.margin_statements,
         report.several,
         tuple(notes),
@@ -314,7 +320,7 @@ def _explained(inputs: PlanInputs, plans: Mapping[str, PlanResult], progress: Pr
 def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, plans: Mapping[str, PlanResult]) -> None:
     """The JSON file's twin."""
     source = study.source
-    is_dicom = source is not None and source.format == "dicom" and bool(source.datasets)
+    is_dicom = source is not None and source.format == "dicom" and source.is_referable
     if is_dicom and study.frame_of_reference_uid and any(plan.alternatives for plan in plans.values()):
         save_plan_sr(document, path, study)
 

@@ -149,7 +149,7 @@ def write_objects(
         Why each that is missing could not be made.
     """
     notes: list[str] = []
-    if isinstance(study, StudyVolume) and study.source is not None and study.source.datasets:
+    if isinstance(study, StudyVolume) and study.source is not None and study.source.is_referable:
         for structure, result in results.items():
             place = structure_place(folder, structure, results) / "dicom"
             for name, write in _dicom_objects(place, result, study).items():

@@ -41,7 +41,13 @@ class StudySource:
     operations: tuple[dict[str, Any], ...] = ()
     """Explicit changes since the files (tilt resampling, clipping, bias correction, ...), oldest first."""
     notes: tuple[str, ...] = ()
-    """What was left aside while reading (localizers, files that hold no image), in words for a person."""
+    """What was left aside or guessed while reading (localizers, the modality of NIfTI), in words for a person."""
+
+    @property
+    def is_referable(self) -> bool:
+        """Whether DICOM objects can refer to its files: it has some, and each has a name of its own."""
+        names = [str(dataset.get("SOPInstanceUID") or "") for dataset in self.datasets]
+        return bool(names) and all(names) and len(set(names)) == len(names)
 
 
 class StudyVolume(highdicom.Volume):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from prompts.errors import PromptError
 from prompts.json_text import parse_json, plain_json, render_json
 from prompts.record import PromptFile, Provenance
 from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
 from prompts.strict import Node
+from prompts.text_file import read_text_file
 from prompts.whole_file import write_whole
 
 __all__ = [
@@ -22,9 +22,6 @@ __all__ = [
     "write_prompt_file",
 ]
 
-_LARGEST_BYTES = 64 * 2**20
-"""Far more than a person can say; a larger file is something else and is not read into memory."""
-
 
 def read_prompt_file(path: str | os.PathLike[str]) -> PromptFile:
     """Read a prompt file.
@@ -35,23 +32,7 @@ def read_prompt_file(path: str | os.PathLike[str]) -> PromptFile:
         If it cannot be read, or anything in it is not as the schema says; the message names the place in the file, what
         was expected and what came.
     """
-    file = Path(path)
-    try:
-        size = file.stat().st_size
-        if size > _LARGEST_BYTES:
-            raise PromptError(f"{file}: expected a prompt file, got {size / 2**20:.0f} MiB. Is this the right file?")
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise PromptError(f"{file}: expected a prompt file, got no such file.") from error
-    except IsADirectoryError as error:
-        raise PromptError(f"{file}: expected a prompt file, got a folder. Name the JSON file in it.") from error
-    except OSError as error:
-        raise PromptError(f"{file}: expected a readable prompt file, got: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"{file}: expected JSON in UTF-8, got other bytes at position {error.start}. Is this the right file?"
-        ) from error
-    return parse_prompt_file(text, source=str(file))
+    return parse_prompt_file(read_text_file(path, "a prompt file", PromptError), source=str(path))
 
 
 def write_prompt_file(path: str | os.PathLike[str], prompt_file: PromptFile) -> None:

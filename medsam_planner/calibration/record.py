@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medsam_planner.calibration.policy import POLICY
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import write_json
+from prompts.text_file import read_text_file
 from xai.conformal import conformal_quantile, coverage_law, smallest_alpha
 from xai.margin_scale import MarginScale, size_shortfall
 
@@ -295,9 +296,9 @@ def read_calibration(path: Path) -> Calibration:
         If it is no such file, is of another version, or is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"Expected a calibration file, {path} cannot be read: {error.strerror or error}.") from error
+        content = json.loads(read_text_file(path, "a calibration file", ConfigError))
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"Expected a calibration file, {path} is damaged: {error}. Calibrate anew.") from error
     if not isinstance(content, dict) or content.get("kind") != "medsam-planner calibration":

@@ -13,10 +13,12 @@ from rich.console import Console
 from medsam_planner.progress import Progress
 
 if TYPE_CHECKING:
+    import highdicom
+
     from medsam_planner.plan_review import ReviewedPlan
     from medsam_planner.planning.several import SeveralPlans
 
-__all__ = ["console", "output", "say", "tell_notes", "tell_plan", "watched"]
+__all__ = ["console", "output", "say", "tell_notes", "tell_plan", "tell_reading", "watched"]
 
 _PLAIN_INTERVAL_S = 5.0
 
@@ -27,6 +29,13 @@ output = Console(highlight=False)
 def say(text: str) -> None:
     """One line on standard output, at once."""
     typer.echo(text)
+
+
+def tell_reading(study: highdicom.Volume) -> None:
+    """What was left aside or guessed while the study was read, a line each."""
+    source = getattr(study, "source", None)
+    for note in source.notes if source is not None else ():
+        say(f"Note: {note}")
 
 
 class _Bars:

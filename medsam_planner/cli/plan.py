@@ -17,9 +17,10 @@ def plan(
     out: Out,
 ) -> None:
     """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
-    from medsam_planner.cli.console import tell_plan, watched
+    from medsam_planner.cli.console import tell_plan, tell_reading, watched
     from medsam_planner.plan_review import review_case
 
     with watched() as progress:
         reviewed = review_case(case, out, progress=progress)
+    tell_reading(reviewed.study)
     raise typer.Exit(tell_plan(reviewed))

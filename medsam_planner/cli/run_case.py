@@ -46,7 +46,7 @@ def run_case(
     ] = False,
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
-    from medsam_planner.cli.console import tell_notes, tell_plan, watched
+    from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
     from medsam_planner.errors import MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.mesh.open3d_mesh import require_open3d
@@ -97,5 +97,6 @@ def run_case(
             write_segmented_objects(folder, segmented)
             raise
         notes = write_segmented_objects(folder, segmented)
+    tell_reading(segmented.study)
     tell_notes(notes)
     raise typer.Exit(tell_plan(reviewed))

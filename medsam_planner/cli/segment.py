@@ -43,7 +43,7 @@ def segment(
     correct_bias_field: CorrectBiasField = False,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
-    from medsam_planner.cli.console import say, tell_notes, watched
+    from medsam_planner.cli.console import say, tell_notes, tell_reading, watched
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.pipeline import (
         ReadingOptions,
@@ -78,6 +78,7 @@ def segment(
     with watched() as progress, OutputFolder(out, names, inputs=[study, prompts, Path(model)]) as folder:
         segmented = segment_prompt_file(study, prompts, folder, options, reading=reading, progress=progress)
         notes = write_segmented_objects(folder, segmented)
+    tell_reading(segmented.study)
     for structure, result in segmented.results.items():
         volume_ml = float(result.mask.array.sum()) * segmented.study.voxel_volume / 1000.0
         say(f"{structure}: {volume_ml:.2f} ml")

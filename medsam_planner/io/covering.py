@@ -173,7 +173,7 @@ def _mark(result: NDArray[np.bool_], mask: highdicom.Volume, affine: NDArray[np.
     sums = np.pad(inside[block].astype(np.uint32), [(1, 0)] * 3)
     for axis in range(3):
         np.cumsum(sums, axis=axis, out=sums)
-    to_source = np.linalg.inv(mask.affine) @ affine
+    to_source: NDArray[np.float64] = np.linalg.inv(np.asarray(mask.affine, dtype=np.float64)) @ affine
     region = _region(np.asarray(np.linalg.inv(to_source), dtype=np.float64), low, high, result.shape)
     offsets, half = _pieces(to_source, affine)
     for first in range(region[0].start, region[0].stop, _SLAB):

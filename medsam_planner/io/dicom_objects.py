@@ -16,11 +16,12 @@ import pydicom
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.blank_uids import content_uid
+from medsam_planner.io.copied_values import without_invalid_values
 from medsam_planner.io.files import whole_file
 from medsam_planner.io.study_files import plain_copy
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["MANUFACTURER", "instance_identity", "made", "source_headers", "write_object"]
+__all__ = ["MANUFACTURER", "image_sources", "instance_identity", "made", "source_headers", "write_object"]
 
 MANUFACTURER = "MedSAM Planner"
 
@@ -40,9 +41,14 @@ def source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
         raise StudyError(
             f"A DICOM object refers to the DICOM study it was made from, got {came}. Save it with save_nifti instead."
         )
+    if not source.is_referable:
+        raise StudyError(
+            "A DICOM object refers to the files of its study by their SOPInstanceUIDs, several files have the same. "
+            "Save it with save_nifti instead."
+        )
     headers = []
     for dataset in source.datasets:
-        header = plain_copy(dataset)
+        header, _ = without_invalid_values(dataset)
         for keyword in [
             "PatientID",
             "PatientName",
@@ -59,6 +65,13 @@ def source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
         _complete_geometry(header, study)
         headers.append(header)
     return headers
+
+
+def image_sources(headers: list[pydicom.Dataset]) -> dict[str, list[pydicom.Dataset]]:
+    """How highdicom wants the images that a new image was made from: one multi-frame file, and others beside it."""
+    if len(headers) > 1 and "PerFrameFunctionalGroupsSequence" in headers[0]:
+        return {"source_images": headers[:1], "further_source_images": headers[1:]}
+    return {"source_images": headers}
 
 
 def _complete_geometry(header: pydicom.Dataset, study: StudyVolume) -> None:

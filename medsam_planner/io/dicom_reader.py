@@ -1,13 +1,14 @@
 """A series of DICOM files as one volume in LPS mm, or a refusal that says why.
 
 highdicom is the strict gate: :func:`highdicom.get_volume_from_series` for one slice per file,
-:meth:`highdicom.Image.get_volume` for many frames in one. It does not say which file is wrong, so the checks of
+:meth:`highdicom.Image.get_frames` for many frames in one. It does not say which file is wrong, so the checks of
 :mod:`~medsam_planner.io.slice_stack` come first. Values are float32 whatever the files store: exact for every integer
 of 24 bits (CT and MR store at most 16), and free of the overflows of small integers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,20 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import format_number_as_ds
 
 from medsam_planner.errors import GantryTiltError, StudyError
 from medsam_planner.io.blank_uids import fill_blank_uids
+from medsam_planner.io.copied_values import copy_note
 from medsam_planner.io.dicom_series import DicomSeries, modality_problem
-from medsam_planner.io.slice_stack import POSITION_TOLERANCE_MM, TILT_ADVICE, ProblemKind, SlicePlane, Stack
+from medsam_planner.io.slice_stack import (
+    POSITION_TOLERANCE_MM,
+    TILT_ADVICE,
+    ProblemKind,
+    SlicePlane,
+    Stack,
+    stack_affine,
+)
 from medsam_planner.io.study_files import READ_ERRORS, DicomFile, name_files, plain_copy, quiet_pydicom
 from medsam_planner.io.tilt import straighten
 from medsam_planner.progress import Progress, track
@@ -38,6 +48,12 @@ _VALUES_ONLY: dict[str, Any] = {
     "apply_icc_profile": False,
 }
 """Rescale to the modality's values and nothing else: windows and inverted displays (MONOCHROME1) are for screens."""
+
+
+_SHARED_NAMES = (
+    "Several files have the same SOPInstanceUID, so no DICOM object can refer to them: results are written "
+    "without DICOM objects."
+)
 
 
 def read_dicom_series(
@@ -74,16 +90,19 @@ def read_dicom_series(
         _check_places(volume, series)
     if not np.isfinite(volume.array).all():
         raise StudyError(f"{_label(series)}: some values are not finite after rescaling; the rescale tags are damaged.")
+    headers = tuple(_without_pixels(datasets, series))
     source = StudySource(
         path=path,
         format="dicom",
         modality=modality or series.modality,
         series_instance_uid=str(datasets[0].SeriesInstanceUID),
         series_description=series.description,
-        datasets=tuple(_without_pixels(datasets, series)),
+        datasets=headers,
         operations=tuple(operations),
         notes=series.notes,
     )
+    notes = [copy_note(headers), None if source.is_referable else _SHARED_NAMES]
+    source = dataclasses.replace(source, notes=(*series.notes, *(note for note in notes if note is not None)))
     return StudyVolume.from_volume(volume, source)
 
 
@@ -150,23 +169,31 @@ def _refuse_cut_stream(dataset: pydicom.Dataset) -> None:
         raise ValueError(f"{frames} frames expected, {found} found.")
 
 
-def _is_multi_frame(datasets: Sequence[pydicom.Dataset]) -> bool:
-    return "PerFrameFunctionalGroupsSequence" in datasets[0]
+def _is_multi_frame(dataset: pydicom.Dataset) -> bool:
+    return "PerFrameFunctionalGroupsSequence" in dataset
 
 
 def _gated_volume(datasets: list[pydicom.Dataset], series: DicomSeries) -> highdicom.Volume:
+    if any(_is_multi_frame(dataset) for dataset in datasets):  # one file or several: highdicom joins no such files
+        return highdicom.Volume(
+            array=_stored_frames(datasets, series),
+            affine=stack_affine(series.planes),
+            coordinate_system="PATIENT",
+            frame_of_reference_uid=_frame_of_reference(datasets),
+        )
     try:
-        if _is_multi_frame(datasets):
-            image = highdicom.Image.from_dataset(datasets[0], copy=False)
-            return image.get_volume(dtype=np.float32, **_VALUES_ONLY)
-        _unify_rounding(datasets)
+        _unify_rounding(datasets, series)
         return highdicom.get_volume_from_series(datasets, dtype=np.float32, **_VALUES_ONLY)
     except READ_ERRORS as error:
         raise StudyError(f"{_label(series)} is refused by highdicom's check of a regular volume: {error}") from error
 
 
-def _unify_rounding(datasets: Sequence[pydicom.Dataset]) -> None:
-    """Give all slices the first one's orientation and spacing: highdicom knows no rounding, the checks before it do."""
+def _unify_rounding(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> None:
+    """Put all slices where the volume has them: highdicom knows no rounding, the checks before it do."""
+    affine = stack_affine(series.planes)
+    for k, index in enumerate(Stack.of(series.planes).order):
+        place = affine[:3, 3] + k * affine[:3, 0]
+        datasets[index].ImagePositionPatient = [format_number_as_ds(float(value)) for value in place]
     for dataset in datasets[1:]:
         dataset.ImageOrientationPatient = datasets[0].ImageOrientationPatient
         dataset.PixelSpacing = datasets[0].PixelSpacing
@@ -175,15 +202,17 @@ def _unify_rounding(datasets: Sequence[pydicom.Dataset]) -> None:
 def _stored_frames(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> NDArray[np.float32]:
     """(K, rows, columns) rescaled slices in stacking order, without asking whether they form a volume."""
     try:
-        if _is_multi_frame(datasets):
-            image = highdicom.Image.from_dataset(datasets[0], copy=True)
-            frames = image.get_frames(dtype=np.float32, **_VALUES_ONLY)
-        else:
-            slices = [highdicom.get_volume_from_series([d], dtype=np.float32, **_VALUES_ONLY) for d in datasets]
-            frames = np.concatenate([one.array for one in slices])
+        frames = np.concatenate([_rescaled_frames(dataset) for dataset in datasets])
     except READ_ERRORS as error:
         raise StudyError(f"{_label(series)} is refused by highdicom: {error}") from error
     return frames[Stack.of(series.planes).order]
+
+
+def _rescaled_frames(dataset: pydicom.Dataset) -> NDArray[np.float32]:
+    """(frames, rows, columns) of one file."""
+    if _is_multi_frame(dataset):
+        return highdicom.Image.from_dataset(dataset, copy=False).get_frames(dtype=np.float32, **_VALUES_ONLY)
+    return highdicom.get_volume_from_series([dataset], dtype=np.float32, **_VALUES_ONLY).array
 
 
 def _frame_of_reference(datasets: Sequence[pydicom.Dataset]) -> str:
@@ -208,9 +237,11 @@ def _refuse_unscaled_ct(series: DicomSeries, datasets: Sequence[pydicom.Dataset]
 def _is_rescaled(dataset: pydicom.Dataset) -> bool:
     if "ModalityLUTSequence" in dataset:
         return True
-    if _is_multi_frame([dataset]):
-        groups = (*dataset.get("SharedFunctionalGroupsSequence", ()), dataset.PerFrameFunctionalGroupsSequence[0])
-        return any("PixelValueTransformationSequence" in group for group in groups)
+    if _is_multi_frame(dataset):
+        shared = dataset.get("SharedFunctionalGroupsSequence") or ()
+        if any("PixelValueTransformationSequence" in group for group in shared):
+            return True
+        return all("PixelValueTransformationSequence" in group for group in dataset.PerFrameFunctionalGroupsSequence)
     return dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None
 
 
@@ -225,6 +256,7 @@ def _check_places(volume: highdicom.Volume, series: DicomSeries) -> None:
 
 
 def _without_pixels(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> list[pydicom.Dataset]:
-    """Headers in slice order, light enough to keep."""
-    order = range(len(datasets)) if _is_multi_frame(datasets) else Stack.of(series.planes).order
+    """Headers in the order of their first slices, light enough to keep."""
+    owner = np.repeat(np.arange(len(datasets)), [int(dataset.get("NumberOfFrames") or 1) for dataset in datasets])
+    order = dict.fromkeys(owner[Stack.of(series.planes).order].tolist())
     return [plain_copy(datasets[index], without_pixels=True) for index in order]

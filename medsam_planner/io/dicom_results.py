@@ -18,7 +18,7 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
 from medsam_planner.errors import EmptyStructureError, GeometryError, StudyError
-from medsam_planner.io.dicom_objects import instance_identity, made, source_headers, write_object
+from medsam_planner.io.dicom_objects import image_sources, instance_identity, made, source_headers, write_object
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
 __all__ = ["save_dicom_seg", "save_parametric_map"]
@@ -93,7 +93,7 @@ def save_dicom_seg(
     )
     segmentation = made(
         highdicom.seg.Segmentation,
-        source_images=headers,
+        **image_sources(headers),
         pixel_array=_as_plain(mask, mask.array.astype(np.uint8)),
         segmentation_type="BINARY",
         segment_descriptions=[description],
@@ -158,7 +158,7 @@ def save_parametric_map(
     window = highdicom.VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-6))
     parametric_map = made(
         highdicom.pm.ParametricMap,
-        source_images=headers,
+        **image_sources(headers),
         pixel_array=_as_plain(values, array),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],

@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 
 from medsam_planner.errors import AmbiguousSeriesError, StudyError
-from medsam_planner.io.slice_stack import Problem, ProblemKind, SlicePlane, stack_problems
-from medsam_planner.io.study_files import DicomFile, StudyFiles, name_files
+from medsam_planner.io.slice_stack import MIN_SLICES, Problem, ProblemKind, SlicePlane, Stack, stack_problems
+from medsam_planner.io.study_files import READ_ERRORS, DicomFile, StudyFiles, name_files
 
 __all__ = ["DicomSeries", "choose_series", "group_series", "series_table"]
 
@@ -33,7 +33,7 @@ class DicomSeries:
 
     def text(self, keyword: str) -> str:
         """A header value of the first file, as text."""
-        return str(self.files[0].header.get(keyword) or "").strip()
+        return _text(self.files[0].header, keyword)
 
     @property
     def series_instance_uid(self) -> str:
@@ -74,13 +74,14 @@ class DicomSeries:
 def group_series(images: Sequence[DicomFile]) -> tuple[DicomSeries, ...]:
     """Sort image files into series, numbered by SeriesNumber and name.
 
-    A file with many frames stands alone. Where the series UID is blank, files of one modality, description, size,
-    orientation and frame of reference are taken together.
+    Where the series UID is blank, files of one modality, description, size, orientation and frame of reference are
+    taken together. Files with many frames stand alone where each is a whole volume at the same places (phases, echoes).
     """
     groups: dict[tuple[Any, ...], list[DicomFile]] = {}
     for file in images:
         groups.setdefault(_group_key(file), []).append(file)
-    ordered = sorted(groups.values(), key=lambda files: (_series_number(files[0].header), files[0].name))
+    parts = [part for files in groups.values() for part in _separated(files)]
+    ordered = sorted(parts, key=lambda files: (_series_number(files[0].header), files[0].name))
     return tuple(_describe(number, files) for number, files in enumerate(ordered, start=1))
 
 
@@ -166,13 +167,29 @@ def _frame_count(header: pydicom.Dataset) -> int:
 def _group_key(file: DicomFile) -> tuple[Any, ...]:
     header = file.header
     uid = str(header.get("SeriesInstanceUID") or "")
-    if _frame_count(header) > 1:
-        return (uid, file.name)
     if uid:
         return (uid,)
     orientation = tuple(np.round(_numbers(header, "ImageOrientationPatient"), 3) + 0.0)
     described = tuple(str(header.get(key) or "") for key in ("Modality", "SeriesDescription", "FrameOfReferenceUID"))
     return ("", _series_number(header), *described, int(header.Rows), int(header.Columns), orientation)
+
+
+def _separated(files: list[DicomFile]) -> list[list[DicomFile]]:
+    """Files of one series that are volumes of their own, else all of them together: no part of one stands alone."""
+    if len(files) == 1 or any(_frame_count(file.header) < MIN_SLICES for file in files):
+        return [files]
+    kinds: dict[tuple[Any, ...], list[DicomFile]] = {}
+    for file in files:
+        try:
+            planes = _planes(file)
+        except READ_ERRORS:
+            return [files]
+        places = sorted(tuple(np.round(plane.position_lps_mm, 1) + 0.0) for plane in planes)
+        kinds.setdefault((planes[0].shape, tuple(np.round(planes[0].orientation, 3) + 0.0), *places), []).append(file)
+    turned = {key[:2] for key in kinds}
+    if len(kinds) > len(turned):  # two files of one orientation at different places: parts of one volume
+        return [files]
+    return [[file] for file in files]
 
 
 def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
@@ -184,13 +201,13 @@ def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
     if len(proper) < len(files):
         skipped = name_files(file.name for file in files if _is_localizer(file.header))
         notes = (f"Skipped {len(files) - len(proper)} localizer image(s): {skipped}.",)
-    problems = _colour_problems(proper)
+    problems = _identity_problems(proper) + _colour_problems(proper)
     planes: list[SlicePlane] = []
     lost: list[str] = []
     for file in proper:
         try:
             planes.extend(_planes(file))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except READ_ERRORS as error:
             lost.append(f"{file.name} ({error})")
     if lost:
         # With some slices placed and some not the series is faulty; with none placed it never was a volume.
@@ -202,7 +219,41 @@ def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
     else:
         problems += stack_problems(planes)
         notes += _tilt_tag_note(proper[0].header, problems)
+        note = None if problems else Stack.of(planes).note
+        notes += () if note is None else (note,)
     return DicomSeries(number, tuple(proper), tuple(planes), problems, notes)
+
+
+_IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "Modality")
+"""What all files of one volume have in common."""
+
+
+def _identity_problems(files: Sequence[DicomFile]) -> tuple[Problem, ...]:
+    """Files of several patients, studies or scanners under one series UID."""
+    problems = []
+    for keyword in _IDENTITY:
+        names_by_value: dict[str, list[str]] = {}
+        for file in files:
+            names_by_value.setdefault(_text(file.header, keyword), []).append(file.name)
+        if len(names_by_value) > 1:
+            listed = "; ".join(
+                f"'{value}' in {name_files(names, most=2)}" for value, names in list(names_by_value.items())[:4]
+            )
+            text = (
+                f"its files have {len(names_by_value)} different values of {keyword} where one volume is of one "
+                f"patient and study: {listed}. Separate them."
+            )
+            problems.append(Problem(ProblemKind.MIXED, text))
+    return tuple(problems)
+
+
+def _text(header: pydicom.Dataset, keyword: str) -> str:
+    """A header value as text, also where it is none that its kind allows."""
+    try:
+        value = header.get(keyword)
+    except READ_ERRORS as error:
+        return f"unreadable ({error})"
+    return "" if value is None else str(value).strip()
 
 
 def _tilt_tag_note(header: pydicom.Dataset, problems: Sequence[Problem]) -> tuple[str, ...]:

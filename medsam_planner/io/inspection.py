@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import highdicom
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.io.dicom_series import DicomSeries, group_series, modality_problem
 from medsam_planner.io.loading import opened_study
 from medsam_planner.io.nifti import read_nifti
-from medsam_planner.io.slice_stack import TILT_ADVICE, ProblemKind, Stack
+from medsam_planner.io.slice_stack import TILT_ADVICE, ProblemKind, stack_affine
 from medsam_planner.io.study_files import StudyFiles
 from medsam_planner.progress import Progress
 
@@ -128,7 +127,7 @@ def _summarise(series: DicomSeries) -> SeriesSummary:
         series_instance_uid=series.series_instance_uid,
         file_count=len(series.files),
         shape=series.shape,
-        affine=None if series.problems else _affine(series),
+        affine=None if series.problems else stack_affine(series.planes),
         encoding=syntax.name if syntax is not None else "Implicit VR Little Endian",
         problems=tuple(problems),
         notes=series.notes,
@@ -142,23 +141,6 @@ def _can_decode(syntax: pydicom.uid.UID) -> bool:
         return bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
-
-
-def _affine(series: DicomSeries) -> NDArray[np.float64]:
-    """The affine that reading the series will give."""
-    stack = Stack.of(series.planes)
-    first = series.planes[int(stack.order[0])]
-    geometry = highdicom.VolumeGeometry.from_attributes(
-        image_position=first.position_lps_mm,
-        image_orientation=first.orientation,
-        pixel_spacing=first.pixel_spacing_mm,
-        spacing_between_slices=float(stack.steps_mm.mean()),
-        number_of_frames=len(series.planes),
-        rows=first.shape[0],
-        columns=first.shape[1],
-        coordinate_system="PATIENT",
-    )
-    return geometry.affine
 
 
 def _summarise_nifti(number: int, file: Path, name: str) -> SeriesSummary:

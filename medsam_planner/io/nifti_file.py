@@ -133,10 +133,11 @@ def _header(file: Path, name: str) -> Any:
         if block[:2] == _GZIP:
             stream.seek(0)
             block = zlib.decompressobj(wbits=_ZLIB_GZIP).decompress(stream.read(4 * _HEADER_BYTES), _HEADER_BYTES)
+        kind: Any
         if block[4:7] in (b"n+2", b"ni2"):
-            second: Any = nibabel.Nifti2Header if block[4:7] == b"n+2" else nibabel.nifti2.Nifti2PairHeader
-            return second(block[:540], check=False)
-        kind: Any = nibabel.Nifti1Header if block[344:347] == b"n+1" else nibabel.nifti1.Nifti1PairHeader
+            kind = nibabel.Nifti2Header if block[4:7] == b"n+2" else nibabel.nifti2.Nifti2PairHeader
+            return kind(block[:540], check=False)
+        kind = nibabel.Nifti1Header if block[344:347] == b"n+1" else nibabel.nifti1.Nifti1PairHeader
         return kind(block[:348], check=False)  # its check would set spacings of 0 to 1
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "SlicePlane",
     "Stack",
     "doubtful_size",
+    "stack_affine",
     "stack_problems",
 ]
 
@@ -33,8 +34,11 @@ POSITION_TOLERANCE_MM = 0.1
 
 TILT_ADVICE = "Resample it to a straight grid with --resample-tilt (resample_tilt=True)."
 
-_SPACING_TOLERANCE = 0.01
-"""Steps within 1 % of their mean are equal: the tolerance of ``highdicom.get_volume_from_series``."""
+_EVEN_STEPS = 0.01
+"""Steps within 1 % of their mean need no remark: the tolerance of ``highdicom.get_volume_from_series``."""
+
+_POSITION_TOLERANCE_STEPS = 0.25
+"""The same of thin slices, in steps: one missing slice puts another half a step off the line of the rest."""
 
 _ORIENTATION_TOLERANCE = 1e-4
 """Direction cosines closer than this are one orientation written with different rounding (0.03 mm over 250 mm)."""
@@ -124,6 +128,27 @@ class Stack:
         """How far within the plane the last slice is from straight behind the first."""
         return float(np.linalg.norm(self.shift_mm)) * len(self.steps_mm)
 
+    @property
+    def stray_mm(self) -> NDArray[np.float64]:
+        """(N,) how far along the normal each slice lies from its place between the first and the last."""
+        return self.offset_mm - np.arange(len(self.offset_mm)) * self.steps_mm.mean()
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all steps are equal, up to the rounding of positions."""
+        most = min(POSITION_TOLERANCE_MM, _POSITION_TOLERANCE_STEPS * float(self.steps_mm.mean()))
+        return bool(np.abs(self.stray_mm).max() <= most)
+
+    @property
+    def note(self) -> str | None:
+        """What is worth a word about steps that count as equal."""
+        if not self.is_even or np.allclose(self.steps_mm, self.steps_mm.mean(), rtol=_EVEN_STEPS, atol=0.0):
+            return None
+        return (
+            f"Its slices lie up to {np.abs(self.stray_mm).max():.3f} mm off equal steps of "
+            f"{self.steps_mm.mean():.4g} mm, as rounded positions do; they are taken as equally spaced."
+        )
+
     @classmethod
     def of(cls, planes: Sequence[SlicePlane]) -> Stack:
         """Order `planes` (at least two, of one orientation)."""
@@ -138,6 +163,19 @@ class Stack:
         return cls(order, normal, offset, np.diff(offset), mean_move - normal * (mean_move @ normal))
 
 
+def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
+    """Index (slice, row, column) to LPS mm of planes that form a straight stack, as highdicom orders them."""
+    stack = Stack.of(planes)
+    first = planes[int(stack.order[0])]
+    orientation = np.asarray(first.orientation, dtype=np.float64)
+    affine = np.eye(4)
+    affine[:3, 0] = stack.normal * stack.steps_mm.mean()
+    affine[:3, 1] = orientation[3:] * first.pixel_spacing_mm[0]
+    affine[:3, 2] = orientation[:3] * first.pixel_spacing_mm[1]
+    affine[:3, 3] = first.position_lps_mm
+    return affine
+
+
 def stack_problems(planes: Sequence[SlicePlane]) -> tuple[Problem, ...]:
     """Everything that keeps `planes` from being one regular volume; empty when nothing does."""
     mixed = _mixture_problems(planes)
@@ -150,10 +188,13 @@ def stack_problems(planes: Sequence[SlicePlane]) -> tuple[Problem, ...]:
         )
         return (Problem(ProblemKind.TOO_FEW_SLICES, text),)
     stack = Stack.of(planes)
+    doubt = doubtful_size((float(stack.steps_mm.mean()), *planes[0].pixel_spacing_mm), (len(planes), *planes[0].shape))
     names = [planes[index].name for index in stack.order]
     problems = _duplicate_problems(stack, names)
     if problems:
         return problems
+    if doubt is not None:
+        return (Problem(ProblemKind.SPACING, doubt),)
     problems = _spacing_problems(stack, names)
     if stack.largest_shift_mm > POSITION_TOLERANCE_MM:
         problems += (_tilt_problem(stack),)
@@ -208,7 +249,7 @@ def _duplicate_problems(stack: Stack, names: Sequence[str]) -> tuple[Problem, ..
 
 def _spacing_problems(stack: Stack, names: Sequence[str]) -> tuple[Problem, ...]:
     steps = stack.steps_mm
-    if np.allclose(steps, steps.mean(), rtol=_SPACING_TOLERANCE, atol=0.0):
+    if stack.is_even:
         return ()
     values, counts = np.unique(np.round(steps, 2), return_counts=True)
     usual = float(values[np.argmax(counts)])

@@ -235,7 +235,11 @@ def plain_copy(dataset: pydicom.Dataset, *, without_pixels: bool = False) -> pyd
     result = pydicom.Dataset()
     if hasattr(dataset, "file_meta"):
         result.file_meta = dataset.file_meta
-    for element in dataset:
-        if not (without_pixels and element.tag == _PIXEL_DATA):
-            result.add(element)
+    for tag in list(dataset.keys()):
+        if without_pixels and tag == _PIXEL_DATA:
+            continue
+        try:
+            result.add(dataset[tag])
+        except READ_ERRORS:  # a value that is none of its kind, such as a weight of "ANON"
+            continue
     return result

@@ -61,6 +61,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.planning.surroundings import BONE_ABOVE_HU
+from prompts.text_file import read_text_file
 
 __all__ = [
     "AskedTool",
@@ -92,6 +93,8 @@ class StudyTable(_Table):
     path: Path
     series: str | None = None
     resample_tilt: bool = False
+    modality: Literal["CT", "MR"] | None = None
+    """Where the files do not say, as ``--modality`` of the other commands."""
 
 
 class ToolTable(_Table):
@@ -306,10 +309,8 @@ def read_case(path: Path) -> PlanCase:
         If it cannot be read, or an entry is missing, unknown or wrong; the message names every one.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"Expected a case file, {path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(read_text_file(path, "a case file", ConfigError))
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"Expected TOML in {path}: {error}.") from error
     try:
         case = PlanCase.model_validate(document)

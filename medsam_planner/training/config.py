@@ -9,6 +9,7 @@ from typing import Any
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.training.evaluation_config import EvaluationConfig
+from prompts.text_file import read_text_file
 
 __all__ = ["CHECKPOINT", "DataConfig", "TrainingConfig", "read_config"]
 
@@ -88,8 +89,8 @@ def read_config(path: Path) -> TrainingConfig:
     if not path.is_file():
         raise ConfigError(f"Expected a training configuration at {path}, found no file there.")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(read_text_file(path, "a training configuration", ConfigError))
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     tables = {name: values.pop(name, {}) for name in _TABLES}
     for name, table in tables.items():

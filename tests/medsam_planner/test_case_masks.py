@@ -120,6 +120,17 @@ def test_a_part_of_a_mask_beyond_the_study_still_keeps_tools_away(step, tmp_path
     assert certified_mm(Avoid("vessel", named.planned_mask("vessel")), line)[0] <= 6 - TOOL.radius_mm
 
 
+def test_a_mask_stored_the_other_way_round_is_planned_on_the_same_voxels(tmp_path):
+    study = study_on((10, 20, 20), slices_of(2.0), tmp_path)
+    array = np.random.default_rng(0).random((10, 20, 20)) < 0.2
+    flipped = slices_of(2.0)
+    flipped[:3, 3] = lps_from_index(flipped, np.array([0.0, 0.0, 19.0]))
+    flipped[:3, 2] *= -1
+    named = CaseMasks(study, {})
+    named.read("vessel", save_nifti(volume(array[:, :, ::-1], flipped), tmp_path / "vessel.nii.gz"))
+    np.testing.assert_array_equal(named.planned_mask("vessel").array, array)
+
+
 def test_targets_lie_in_the_mask_as_given(tmp_path):
     given = thin_sheet(FINE)
     save_nifti(given, tmp_path / "lesion.nii.gz")

@@ -316,7 +316,7 @@ def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_refused(tmp_path
     with pytest.raises(PromptError, match="got a folder"):
         read_prompt_file(tmp_path)
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(PromptError, match="other bytes at position 0"):
+    with pytest.raises(PromptError, match="other bytes in line 1"):
         read_prompt_file(tmp_path / "image.png")
 
 
