@@ -100,7 +100,10 @@ def read_nifti(
 
 def _modality_note(array: NDArray[np.float32]) -> str:
     found = infer_modality(array)
-    reason = f"{np.mean(array <= _AIR_HU):.2%} of its values lie below {_AIR_HU:g}, where air in a CT lies"
+    reason = (
+        f"its lowest value is {float(array.min()):g}, and {np.mean(array <= _AIR_HU):.2%} of its values lie below "
+        f"{_AIR_HU:g}, where air in a CT lies"
+    )
     other = "MR" if found == "CT" else "CT"
     return (
         f"Taken for {found}, as NIfTI does not say: {reason}. If it is {other}, say so with --modality {other} "
