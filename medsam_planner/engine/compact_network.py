@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["IMAGE_CHANNELS", "PROMPT_CHANNELS", "CompactArchitecture", "CompactNetwork", "channels_last"]
+__all__ = ["IMAGE_CHANNELS", "PROMPT_CHANNELS", "CompactArchitecture", "CompactNetwork", "Residual", "channels_last"]
 
 IMAGE_CHANNELS = 3
 """Percentile-stretched, centre-stretched and rank-equalised intensity (see ``compact_inputs.normalise``)."""
@@ -46,7 +46,7 @@ class CompactArchitecture:
         return asdict(self)
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two 3 × 3 convolutions around the identity."""
 
     def __init__(self, channels: int) -> None:
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = architecture.encoder_widths
         self.stages = nn.ModuleList(
-            nn.Sequential(step, *(_Residual(width) for _ in range(blocks)))
+            nn.Sequential(step, *(Residual(width) for _ in range(blocks)))
             for step, width, blocks in zip(
                 _steps(IMAGE_CHANNELS, widths), widths, architecture.encoder_blocks, strict=True
             )
@@ -116,8 +116,8 @@ class Decoder(nn.Module):
         widths = architecture.decoder_widths
         self.prompt_steps = _steps(PROMPT_CHANNELS, widths)
         # At the finest scale prompt and image are only added: maps of that size cost most and say least.
-        self.meetings = nn.ModuleList(nn.ReLU() if scale == 0 else _Residual(n) for scale, n in enumerate(widths))
-        self.fusions = nn.ModuleList(_Residual(width) for width in widths)
+        self.meetings = nn.ModuleList(nn.ReLU() if scale == 0 else Residual(n) for scale, n in enumerate(widths))
+        self.fusions = nn.ModuleList(Residual(width) for width in widths)
         self.dropouts = nn.ModuleList(nn.Dropout2d(architecture.dropout) for _ in widths)
         self.ascents = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1))
         self.mask_head = nn.Conv2d(widths[0], _FOLD**2, 1)

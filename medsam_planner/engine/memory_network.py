@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medsam_planner.engine.compact_network import Residual
+
 __all__ = ["ANSWERS", "PROMPT_CHANNELS", "MemoryArchitecture", "MemoryNetwork", "SliceMemory"]
 
 ANSWERS = 3
@@ -125,22 +127,6 @@ class Encoder(nn.Module):
         return [neck(found[stage]) for stage, neck in zip(_PYRAMID_STAGES, self.necks, strict=True)]
 
 
-class _Residual(nn.Module):
-    """Two 3 x 3 convolutions around the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(self.second_norm.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(x)))
-        return functional.relu(x + self.second_norm(self.second(inner)))
-
-
 class MemoryReader(nn.Module):
     """Attention from the slice that is asked about to the tokens of answered slices."""
 
@@ -210,10 +196,10 @@ class Decoder(nn.Module):
             for scale, (channels, width) in enumerate(zip(previous, widths, strict=True))
         )
         # At fine scales there is less of everything: maps of that size cost most and say least.
-        self.meetings = nn.ModuleList(nn.ReLU() if scale < 2 else _Residual(n) for scale, n in enumerate(widths))
+        self.meetings = nn.ModuleList(nn.ReLU() if scale < 2 else Residual(n) for scale, n in enumerate(widths))
         self.memory_reader = MemoryReader(widths[2], architecture.head_channels)
         self.fusions = nn.ModuleList(
-            _step(width, width, 1) if scale == 0 else _Residual(width) for scale, width in enumerate(widths)
+            _step(width, width, 1) if scale == 0 else Residual(width) for scale, width in enumerate(widths)
         )
         self.dropouts = nn.ModuleList(
             nn.Identity() if scale == 0 else nn.Dropout2d(architecture.dropout) for scale in range(len(widths))

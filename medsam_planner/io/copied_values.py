@@ -15,27 +15,25 @@ from pydicom.valuerep import DA, DT, TM, validate_value
 
 from medsam_planner.io.study_files import READ_ERRORS
 
-__all__ = ["copy_note", "without_invalid_values"]
+__all__ = ["SINGLE_VALUES", "copy_note", "without_invalid_values"]
 
 _ALLOWED = {"PatientSex": ("M", "F", "O"), "PatientSexNeutered": ("ALTERED", "UNALTERED")}
 _PATIENT_GROUP = 0x0010
 _NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
 _MOMENTS = {"DA": DA, "TM": TM, "DT": DT}
-_SINGLE = frozenset(
-    {
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "PatientSex",
-        "AccessionNumber",
-        "StudyID",
-        "StudyDate",
-        "StudyTime",
-        "ReferringPhysicianName",
-    }
+SINGLE_VALUES = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
 )
-"""Values of which an object has one."""
-_TOLD = _SINGLE | {"PatientAge", "PatientWeight", "PatientSize", "StudyDescription"}
+"""Values of patient and study of which every object has one, if an empty one."""
+_TOLD = {*SINGLE_VALUES, "PatientAge", "PatientWeight", "PatientSize", "StudyDescription"}
 """Values about which a person is told."""
 _PIXEL_GROUPS = (0x0028, 0x5200, 0x7FE0)
 """Geometry and pixels, which reading has checked."""
@@ -86,7 +84,7 @@ def _is_valid(element: DataElement) -> bool:
     if value is None or value == "":
         return True
     several = isinstance(value, pydicom.multival.MultiValue | list | tuple)
-    if several and element.keyword in _SINGLE:
+    if several and element.keyword in SINGLE_VALUES:
         return False
     for one in value if several else (value,):
         if element.keyword in _ALLOWED and str(one) not in _ALLOWED[element.keyword]:

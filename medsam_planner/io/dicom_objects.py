@@ -16,7 +16,7 @@ import pydicom
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.blank_uids import content_uid
-from medsam_planner.io.copied_values import without_invalid_values
+from medsam_planner.io.copied_values import SINGLE_VALUES, without_invalid_values
 from medsam_planner.io.files import whole_file
 from medsam_planner.io.study_files import plain_copy
 from medsam_planner.volumes import StudyVolume
@@ -49,17 +49,7 @@ def source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
     headers = []
     for dataset in source.datasets:
         header, _ = without_invalid_values(dataset)
-        for keyword in [
-            "PatientID",
-            "PatientName",
-            "PatientBirthDate",
-            "PatientSex",
-            "AccessionNumber",
-            "StudyID",
-            "StudyDate",
-            "StudyTime",
-            "ReferringPhysicianName",
-        ]:
+        for keyword in SINGLE_VALUES:
             if keyword not in header:
                 setattr(header, keyword, "")
         _complete_geometry(header, study)
