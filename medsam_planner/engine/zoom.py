@@ -8,12 +8,13 @@ of the coarser grid: no shift and no aliasing in either direction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.engine.protocol import Crop, SlicePrompt
+from medsam_planner.engine.protocol import Crop, RememberedSlice, SlicePrompt
 from medsam_planner.errors import GeometryError
 
 __all__ = ["best_field", "crop_to_slice", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
@@ -183,9 +184,22 @@ def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -
 
 
 def prompt_to_crop(prompt: SlicePrompt, crop: Crop) -> SlicePrompt:
-    """The same prompt in model pixels: box and points mapped, mask and example resampled to (size, size)."""
+    """The same prompt in model pixels: box, points and memory mapped, mask and example resampled to (size, size)."""
     box = None if prompt.box is None else slice_to_crop(np.reshape(prompt.box, (2, 2)), crop).reshape(4)
     points = None if prompt.points is None else slice_to_crop(np.reshape(prompt.points, (-1, 2)), crop)
     mask = None if prompt.mask is None else extract(prompt.mask, crop)
     example = None if prompt.example is None else extract(prompt.example, crop)
-    return SlicePrompt(box=box, points=points, labels=prompt.labels, mask=mask, example=example, rim_px=prompt.rim_px)
+    return replace(
+        prompt,
+        box=box,
+        points=points,
+        mask=mask,
+        example=example,
+        memory=tuple(_memory_to_crop(one, crop) for one in prompt.memory),
+    )
+
+
+def _memory_to_crop(one: RememberedSlice, crop: Crop) -> RememberedSlice:
+    row, column = slice_to_crop(one.centre_rc, crop).tolist()
+    scale = crop.size / crop.side_rc[0]
+    return replace(one, centre_rc=(row, column), side=one.side * scale, away=one.away * scale)

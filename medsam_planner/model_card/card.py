@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.engine.compact import CompactModel
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.evaluation.cases import trained_on
 from medsam_planner.evaluation.protocols import Protocol
 from medsam_planner.evaluation.sheet import worst_first
@@ -65,7 +65,7 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    model = CompactModel(weights)
+    model = open_compact(weights)
     names = trained_on(model) or ()
     text = environment.get_template("card.md").render(
         model=model,
