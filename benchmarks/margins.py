@@ -257,6 +257,7 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
                     arguments.model,
                     settings,
                     weights_sha256=model.weights_sha256,
+                    propagation=propagation_version(model),
                     folder=arguments.out,
                     progress=progress,
                 )

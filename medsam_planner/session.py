@@ -20,10 +20,10 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sampling import sample_runs
 from medsam_planner.propagation.sources import UncertaintySource, source_named
 from medsam_planner.propagation.structure import StructurePasses, StructureTracker
-from medsam_planner.propagation.volume import PROPAGATION_VERSION
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation import MaskSamples, SegmentationResult
 from medsam_planner.versions import versions
@@ -293,7 +293,7 @@ class Session:
             "temperature": self._temperature,
             "seed": self.seed,
             "rules": asdict(self.rules),
-            "propagation": PROPAGATION_VERSION,
+            "propagation": propagation_version(self.model),
             **options,
             "study": str(source.path) if source else None,
             "modality": source.modality if source else None,

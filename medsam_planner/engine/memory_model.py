@@ -34,6 +34,7 @@ class MemoryModel(CompactModel):
 
     rims_px = ()
     answers = 3
+    _network: MemoryNetwork
 
     @staticmethod
     def _network_class() -> type[MemoryNetwork]:
@@ -94,7 +95,10 @@ class MemoryModel(CompactModel):
         previous_logits: NDArray[np.float32] | None = None,
         part: Any | None = None,
     ) -> SaliencyGraph:
-        """The path from the normalised crop, with the memory held still; explained as the compact model's is."""
+        """The path from the normalised crop, with the memory held still.
+
+        Explained is what the encoder hands over at a quarter of the input's resolution.
+        """
         import torch
 
         network = part or self._network
@@ -112,7 +116,7 @@ class MemoryModel(CompactModel):
             return logits[:, answer]
 
         inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
-        return SaliencyGraph(inputs, forward, network.encoder.stages[1])
+        return SaliencyGraph(inputs, forward, network.encoder.necks[1])
 
     def _inputs(
         self, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
@@ -148,9 +152,7 @@ class MemoryModel(CompactModel):
             keys.append(torch.cat([one.tokens[0] for one in prompt.memory], dim=2))
             values.append(torch.cat([one.tokens[1] for one in prompt.memory], dim=2))
             own = _token_grid(prompt.memory[0].tokens[0].shape[2])
-            places = [
-                (np.asarray(one.centre_rc) + 0.5 + (own - 0.5) * one.side) / self.size for one in prompt.memory
-            ]
+            places = [(np.asarray(one.centre_rc) + 0.5 + (own - 0.5) * one.side) / self.size for one in prompt.memory]
             positions.append(np.concatenate(places))
             distances.append(np.repeat([one.away / self.size for one in prompt.memory], len(own)))
         return SliceMemory(

@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RememberedSlice:
-    """An answered slice as a model with a memory keeps it, and where it lies as seen from the slice that is asked about.
+    """An answered slice as a model with a memory keeps it, and where it lies as seen from the asked slice.
 
     Lengths are in pixels of the asked slice along its rows, or in model pixels once the prompt is in model pixels.
     """

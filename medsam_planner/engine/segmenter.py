@@ -152,9 +152,7 @@ class SliceSegmenter:
                 )
                 probability = sigmoid(paste(decoded.logits[0] + np.float32(logit_shift), one, shape, OUTSIDE_LOGIT))
                 quality = float(decoded.quality[0])
-                answers.append(
-                    SlicePrediction(probability, quality, one, prompt, before, logit_shift, tuple(memory))
-                )
+                answers.append(SlicePrediction(probability, quality, one, prompt, before, logit_shift, tuple(memory)))
         if not answers:
             raise PromptError(f"The model '{self.model.name}' found no field to look at for this prompt.")
         return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]

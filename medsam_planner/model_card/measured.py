@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.engine.compact_weights import annotate_weights
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.evaluation.cases import find_cases, seen_in_training, trained_on
 from medsam_planner.evaluation.dropout_run import DropoutEvaluated, evaluate_dropout
 from medsam_planner.evaluation.protocols import Protocol
