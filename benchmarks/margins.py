@@ -36,6 +36,7 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning import Avoid, Tool, clearance
 from medsam_planner.planning.hit import clopper_pearson
 from medsam_planner.planning.margins import margin_from_scale
+from medsam_planner.propagation.methods import propagation_version
 from xai.conformal import conformal_quantile, nonconformity_score, patients_needed, stretch
 from xai.margin_scale import DEFAULT_SCALE, SCALES, MarginScale
 from xai.surface import surface_voxels

@@ -23,7 +23,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sampling import sample_runs
 from medsam_planner.propagation.sources import UncertaintySource, source_named
-from medsam_planner.propagation.structure import StructurePasses, StructureTracker
+from medsam_planner.propagation.structure import Alternatives, StructurePasses, StructureTracker
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation import MaskSamples, SegmentationResult
 from medsam_planner.versions import versions
@@ -143,6 +143,40 @@ class Session:
             return {}
         by_axis = self._tracker(structure).anchors(prompts)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
+
+    def alternatives(self, *, structure: str = DEFAULT_STRUCTURE) -> Alternatives:
+        """Every answer the model offers to the last prompt, best first.
+
+        A box can mean a ring, its disc or one of its parts, and so can a lone click. To a correction, and by a model
+        that gives one answer, there is one.
+
+        Raises
+        ------
+        PromptError
+            If nothing says where the structure is, or the last prompt is a scribble.
+        """
+        return self._tracker(structure).alternatives(self.log(structure).prompts)
+
+    def choose(self, answer: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
+        """Take one of :meth:`alternatives`; a step of the log, which undo takes back and prompt files keep.
+
+        What is corrected next is the chosen answer.
+
+        Parameters
+        ----------
+        answer : int
+            Its number, counted from the best as 0.
+        structure : str
+
+        Raises
+        ------
+        PromptError
+            If there is no such answer.
+        """
+        count = len(self.alternatives(structure=structure).answers)
+        if not 0 <= answer < count:
+            raise PromptError(f"Expected a choice from 0 to {count - 1} among {count} answers, got {answer}.")
+        self.log(structure).choose(answer)
 
     def segment(
         self,

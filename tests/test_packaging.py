@@ -18,6 +18,7 @@ IMPORT_PACKAGES = ("prompts", "xai", "medsam_planner", "ui")
 PROMPTS_NAMES = [
     "Box",
     "BoxExtent",
+    "Choice",
     "Clear",
     "Click",
     "Entry",

@@ -79,12 +79,13 @@ def slice_events(
             first, last = int(extent.low_index[axis]), int(extent.high_index[axis])
             limits = SliceRange(first, last) if extent.axis is None else None
             box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-            events.append(SliceEvent((first + last) // 2, box=box, limits=limits))
+            events.append(SliceEvent((first + last) // 2, box=box, limits=limits, answer=prompt.answer))
         elif isinstance(prompt, Click):
             index = click_index(prompt, affine)
             slice_index = int(np.clip(np.rint(index[axis]), 0, shape[axis] - 1))
             point = (float(index[in_plane[0]]), float(index[in_plane[1]]))
-            events.append(SliceEvent(slice_index, points=(point,), labels=(prompt.positive,)))
+            labels = (prompt.positive,)
+            events.append(SliceEvent(slice_index, points=(point,), labels=labels, answer=prompt.answer))
         else:
             voxels = np.asarray(scribble_indices(prompt, affine, shape))
             for slice_index in dict.fromkeys(voxels[:, axis].tolist()):
