@@ -219,7 +219,7 @@ WRONG_FILES = {
     "an entry without kind": (with_entry(position_lps_mm=[1, 2, 3]), "structures.liver[1]: expected the key 'kind'"),
     "an unknown kind": (
         with_entry(kind="lasso"),
-        'liver[1].kind: expected "box" or "clear" or "click" or "scribble", got "lasso"',
+        'liver[1].kind: expected "box" or "choice" or "clear" or "click" or "scribble", got "lasso"',
     ),
     "a click without position": (
         with_entry(kind="click"),
