@@ -29,6 +29,7 @@ _LISTED = 6
 _PROMPTED = {
     Protocol.BOX: "One loose 2D box on the middle slice, then corrections in 3D",
     Protocol.CLICK: "One click on the middle slice, then corrections in 3D",
+    Protocol.SURVEY: "One loose 2D box, its answers and corrections in 3D; a lone click; a painted wall",
     Protocol.CVPR25: "Range, box and clicks, comparable with the CVPR 2025 protocol",
 }
 
