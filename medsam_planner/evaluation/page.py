@@ -78,7 +78,14 @@ def write_page(
 
 def _headline(columns: Sequence[Figure]) -> list[Figure]:
     """The columns of the first table."""
-    wanted = ("slice_dice", "first_dice", "final_dice", "final_surface_dice_2mm", "final_hd95_mm", "reached_080")
+    wanted: tuple[str, ...] = (
+        "slice_dice",
+        "first_dice",
+        "final_dice",
+        "final_surface_dice_2mm",
+        "final_hd95_mm",
+        "reached_080",
+    )
     if any(figure.name == "slice_best_dice" for figure in columns):
         wanted = tuple(name for name, _ in HEADLINE[Protocol.SURVEY])
     challenge = [figure for figure in columns if figure.name.startswith("challenge_")]
