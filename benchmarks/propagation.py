@@ -1,11 +1,11 @@
 """From one box to a 3D mask: seconds and peak memory, beside MedSAM's way of doing it on the same slices.
 
-With ``--model`` other weights are timed; ``--model random-memory`` times the network with a memory before it is trained:
-random weights, all slices asked, the same arithmetic. The study is procedural: 20 × 512 × 512, an organ of slowly changing outline with a neighbour of near-equal contrast.
+The study is procedural: 20 × 512 × 512, an organ of slowly changing outline with a neighbour of near-equal contrast.
 The baseline encodes and decodes every slice of the mask with MedSAM ViT-B (random weights: the same arithmetic); it is
 timed on one slice and multiplied. What 16 stochastic runs and their maps cost is stated in deterministic passes, in CPU
-time of one process, for each source of uncertainty. Run: ``python -m benchmarks.propagation`` (about two minutes on two
-cores).
+time of one process, for each source of uncertainty. With ``--model`` other weights are timed; ``random-memory`` is the
+network with a memory before it is trained: every slice is asked and everything is unsure, so its masks cost what they
+will, its runs more. Run: ``python -m benchmarks.propagation`` (about two minutes on two cores).
 """
 
 from __future__ import annotations

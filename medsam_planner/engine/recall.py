@@ -23,8 +23,8 @@ from medsam_planner.engine.zoom import extract
 
 __all__ = ["AnsweredSlice", "Recall"]
 
-_TOKENS_KEPT = 512
-"""About 150 kB each at 96 model pixels."""
+_TOKENS_KEPT = 96
+"""About 150 kB each at 96 model pixels, and the answer they are of: what a slice and its stochastic passes need."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

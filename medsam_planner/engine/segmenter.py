@@ -176,7 +176,8 @@ class SliceSegmenter:
 
     def question(self, axis: int, index: int, prediction: SlicePrediction, crop: Crop) -> SlicePrompt:
         """What a prediction answered, in model pixels of its field, with the memory it was given from."""
-        return self._question(axis, index, prediction.prompt, crop, prediction.memory)
+        with compute_threads(1):
+            return self._question(axis, index, prediction.prompt, crop, prediction.memory)
 
     def sample(
         self, axis: int, index: int, prediction: SlicePrediction, window: tuple[slice, slice], runs: Sequence[Run]

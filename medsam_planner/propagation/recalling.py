@@ -41,8 +41,8 @@ FIELD_SHIFT = 0.12
 FIELD_CHANGE = (0.6, 1.25)
 """The same for the side of the field that the structure would open, over the side of the present one: training's
 structures take a third to two thirds of their crop's side, and its crops differ by up to a fifth."""
-_STATES_KEPT = 3
-"""Walks are kept for the last so many states of the anchors: undo and redo cost nothing."""
+_STATES_KEPT = 2
+"""Walks are kept for the last so many states of the anchors, so that taking back the last step costs nothing."""
 
 
 @dataclass(slots=True, eq=False)
