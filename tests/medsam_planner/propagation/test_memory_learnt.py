@@ -51,6 +51,7 @@ def test_a_memory_that_was_trained_is_worth_more_than_an_emptied_one(tmp_path, m
             steps=400,
             size=32,
             warmup_steps=20,
+            norm_steps=150,
             learning_rate=2e-3,
             encoder_rate=0.5,
             ema_decay=0.97,
