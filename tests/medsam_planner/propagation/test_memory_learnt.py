@@ -44,14 +44,15 @@ def _dice_from_box(volume: highdicom.Volume, truth: np.ndarray, weights: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_memory_that_was_trained_is_worth_more_than_an_emptied_one(tmp_path, monkeypatch):
     weights = train(
         TrainingConfig(
             out=tmp_path / "run",
-            steps=400,
+            steps=240,
             size=32,
             warmup_steps=20,
-            norm_steps=150,
+            norm_steps=80,
             learning_rate=2e-3,
             encoder_rate=0.5,
             ema_decay=0.97,
