@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, PlanningError, StudyError
+from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
+from medsam_planner.io.body import body_mask
 from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.loading import load_map
@@ -27,18 +28,12 @@ from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = [
     "CaseMasks",
-    "body_mask",
     "drawn_surface",
-    "filled_on_axial_slices",
     "map_over",
-    "skin_mask",
     "surface_of_mask",
     "unknown_end",
 ]
 
-_AIR_BELOW_HU = -300.0
-_TISSUE_SHARE = 0.15
-"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
 _MOST_BEYOND_MM = 100.0
 """How far beyond the study a mask is followed; nobody asks for more room than that."""
 _FINER = 0.95
@@ -129,7 +124,11 @@ class CaseMasks:
         if not table.skin:
             return self.named(name, table.mask, table.structure, StructureRole.ENTRY)
         if "skin" not in self.masks:
-            self.masks["skin"] = skin_mask(self.study)
+            if volume_modality(self.study) != "CT":
+                raise StudyError(
+                    "Expected a CT to find the skin in (HU tell body from air); name an entry mask or structure."
+                )
+            self.masks["skin"] = body_mask(self.study)
         self.roles["skin"] = StructureRole.ENTRY
         return self.masks["skin"]
 
@@ -152,53 +151,6 @@ class CaseMasks:
             self.roles.setdefault(structure, role)
             return self.results[structure].mask
         raise unknown_end(name, structure, {*self.results, *self.masks})
-
-
-def skin_mask(study: StudyVolume) -> highdicom.Volume:
-    """The body of a CT: everything denser than fat-free air, its largest part, holes filled slice by slice.
-
-    Raises
-    ------
-    StudyError
-        If the study is no CT: only HU tell the body from the air around it.
-    """
-    if study.source is None or study.source.modality != "CT":
-        raise StudyError("Expected a CT to find the skin in (HU tell body from air); name an entry mask or structure.")
-    dense = ndimage.binary_opening(study.array > _AIR_BELOW_HU, iterations=2)
-    parts, count = ndimage.label(dense)
-    if count == 0:
-        raise StudyError("Expected a body denser than air in the CT, found none; name an entry mask or structure.")
-    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return volume_like(study, filled_on_axial_slices(body, study.affine))
-
-
-def filled_on_axial_slices(body: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Fill what a body closes around on each slice across it, along whichever array axis the slices are stored.
-
-    Lungs and bowel that the ends of the volume cut are open upwards and downwards, and closed on every axial slice.
-    """
-    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing_mm(affine)))
-    filled = [ndimage.binary_fill_holes(section) for section in np.moveaxis(body, axis, 0)]
-    return np.stack(filled, axis=axis)
-
-
-def body_mask(study: StudyVolume) -> highdicom.Volume:
-    """The patient without the air around; of a CT by its HU, else by the brightness that air does not reach.
-
-    Raises
-    ------
-    StudyError, PlanningError
-        If there is none.
-    """
-    if volume_modality(study) == "CT":
-        return skin_mask(study)
-    values = study.array
-    bright = ndimage.binary_opening(values > _TISSUE_SHARE * float(np.percentile(values, 99)))
-    parts, count = ndimage.label(bright)
-    if not count:
-        raise PlanningError("No body was found in the study, so there is no skin to enter through.")
-    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return volume_like(study, filled_on_axial_slices(body, study.affine))
 
 
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:

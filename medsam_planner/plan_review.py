@@ -12,7 +12,7 @@ import highdicom
 import numpy as np
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import body_mask, drawn_surface, skin_mask
+from medsam_planner.case_masks import drawn_surface
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import spacing_mm, voxel_diagonal_mm
 from medsam_planner.io import load_volume
@@ -49,13 +49,11 @@ __all__ = [
     "ReviewedPlan",
     "assessed_plan",
     "ball_inside_study",
-    "body_mask",
     "check_case",
     "margins_statement",
     "review_case",
     "review_plan",
     "review_segmented_case",
-    "skin_mask",
 ]
 
 

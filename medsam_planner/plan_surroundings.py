@@ -7,9 +7,9 @@ from dataclasses import replace
 import highdicom
 import numpy as np
 
-from medsam_planner.case_masks import body_mask
-from medsam_planner.errors import ConfigError, PlanningError, StudyError
+from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import index_from_lps
+from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import normalisation_for, volume_modality
 from medsam_planner.plan_inputs import PlanInputs
 from medsam_planner.planning.problem import PlanningProblem
@@ -75,7 +75,7 @@ def _body(inputs: PlanInputs) -> highdicom.Volume | None:
         return inputs.masks["skin"]
     try:
         return body_mask(inputs.study)
-    except (StudyError, PlanningError):
+    except StudyError:
         return None
 
 

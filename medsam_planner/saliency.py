@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from medsam_planner.engine.protocol import Crop, SaliencyGraph
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
-from medsam_planner.errors import SaliencyError
+from medsam_planner.errors import SaliencyError, StudyError
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.body import body_mask
 from medsam_planner.progress import Progress, track
@@ -85,7 +86,7 @@ def explain(
             slice_across(saliency, axis, part.index)[...] = paste(cam, part.crop, shape, 0.0)
             seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
             slice_across(field, axis, part.index)[...] = seen > 0.5
-        field &= body_mask(segmenter.volume) | mask
+        field &= _body(segmenter.volume) | mask
         saliency[~field] = 0.0  # the map is coarse, and spreads into the air when it is enlarged
         # Nothing but zeros lies on the other slices; they are left out, as copies of whole volumes take much memory.
         filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -105,6 +106,14 @@ def explain(
     }
     saliency_part[...] = normalise_saliency(saliency_part)
     return saliency, figures
+
+
+def _body(study: highdicom.Volume) -> NDArray[np.bool_]:
+    """(K, J, I): everything where nothing tells body from air, as in a study of one value."""
+    try:
+        return np.asarray(body_mask(study).array, dtype=bool)
+    except StudyError:
+        return np.ones(study.spatial_shape, dtype=bool)
 
 
 def explained_slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:

@@ -8,7 +8,8 @@ import highdicom
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.errors import PlanningError
-from medsam_planner.plan_review import PlanInputs, ball_inside_study, body_mask
+from medsam_planner.io.body import body_mask
+from medsam_planner.plan_review import PlanInputs, ball_inside_study
 from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
 from medsam_planner.planning.problem import (
     EntryRegion,
@@ -29,7 +30,7 @@ from ui.structure import Structure
 from ui.wishes import PlanWishes
 from ui.workbench import Workbench
 
-__all__ = ["Ready", "body_mask", "inputs_of", "margin_of", "require_ready"]
+__all__ = ["Ready", "inputs_of", "margin_of", "require_ready"]
 
 _REPORT_ROLES = {"avoid": StructureRole.AVOID, "inside": StructureRole.INSIDE}
 

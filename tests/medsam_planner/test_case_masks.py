@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import CaseMasks, drawn_surface, map_over, skin_mask, surface_of_mask
+from medsam_planner.case_masks import CaseMasks, drawn_surface, map_over, surface_of_mask
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io import load_volume, save_nifti
@@ -195,35 +195,6 @@ def test_the_blur_of_a_thick_structure_is_left_alone(plain_affine):
 
 def test_a_mask_that_cannot_be_drawn_is_left_out_of_the_picture(plain_affine):
     assert drawn_surface(volume(np.zeros((4, 4, 4), dtype=bool), plain_affine)) is None
-
-
-# --- skin -----------------------------------------------------------------------------------------------------------
-
-
-def chest(affine, shape):
-    """A cylinder of soft tissue along z with a lung that runs through all of it."""
-    places = lps_from_index(affine, np.moveaxis(np.indices(shape), 0, -1).astype(float))
-    middle = lps_from_index(affine, (np.array(shape) - 1) / 2.0)
-    radius = np.linalg.norm((places - middle)[..., :2], axis=-1)
-    hu = np.full(shape, -1000.0, dtype=np.float32)
-    hu[radius < 30] = 30.0
-    hu[radius < 15] = -850.0
-    return hu, radius
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1), (1, 0, 2)])
-@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
-@pytest.mark.parametrize("deg", [0.0, 15.0])
-def test_lungs_cut_by_the_ends_of_the_volume_belong_to_the_body(order, signs, deg, tmp_path):
-    affine = np.eye(4)
-    affine[:3, :3] = (np.eye(3) * np.array([2.0, 2.0, 3.0]))[:, order] * np.array(signs)
-    affine = turned_about_x(affine, deg)
-    shape = tuple(np.array([40, 40, 10])[list(order)].tolist())
-    hu, radius = chest(affine, shape)
-    study = study_on(shape, affine, tmp_path)
-    study.array[...] = hu
-    np.testing.assert_array_equal(skin_mask(study).array[radius < 20], True)
-    assert not skin_mask(study).array[radius > 33].any()
 
 
 # --- whole cases ----------------------------------------------------------------------------------------------------

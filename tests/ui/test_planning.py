@@ -15,13 +15,14 @@ import pytest
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import lps_from_index
+from medsam_planner.io.body import body_mask
 from medsam_planner.propagation.trace import PropagationTrace
 from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.ui.phantom import LESION_LPS_MM
 from ui import handlers, plan_handlers
-from ui.planning import body_mask, inputs_of, margin_of
+from ui.planning import inputs_of, margin_of
 from ui.review import results_folder
 from ui.wishes import PlanWishes
 from ui.workbench import Workbench
