@@ -1,9 +1,8 @@
-"""The masks that a case names: read and brought onto the study's grid, segmented, or found in the study itself."""
+"""Masks in files: read, and brought onto the study's grid and the grid to plan on, so that nothing of them is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -11,29 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medsam_planner.calibration.run_evidence import read_run_evidence, trace_of_mask
 from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
-from medsam_planner.io.body import body_mask
 from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
-from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.loading import load_map
 from medsam_planner.mesh import Surface, surface_from_probability
-from medsam_planner.planning.case import EntryTable
-from medsam_planner.planning.known_part import KnownPart, known_part
+from medsam_planner.planning.case import PlanCase
+from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.known_part import known_part
+from medsam_planner.planning.margins import masks_from_spread
 from medsam_planner.planning.problem import points_in_mask
 from medsam_planner.progress import Progress
-from medsam_planner.report import StructureRole
-from medsam_planner.segmentation import SegmentationResult
 from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = [
-    "CaseMasks",
+    "case_evidence",
+    "case_files",
     "drawn_surface",
+    "file_evidence",
     "map_over",
+    "planned_mask",
     "surface_of_mask",
-    "unknown_end",
+    "target_points",
 ]
 
+_SAMPLES_FROM_SPREAD = 16
 _MOST_BEYOND_MM = 100.0
 """How far beyond the study a mask is followed; nobody asks for more room than that."""
 _FINER = 0.95
@@ -46,111 +48,136 @@ _FLAT_SURFACE = 0.76
 """What the blur leaves of a voxel right behind a flat surface: Φ(0.5 / 0.7)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CaseMasks:
-    """What a case has named so far, and what each is for."""
+def file_evidence(
+    name: str,
+    path: Path,
+    study: StudyVolume,
+    *,
+    is_corridor: bool = False,
+    spread: Path | None = None,
+    is_calibrated: bool = False,
+    seed: int = 0,
+) -> StructureEvidence:
+    """What the mask in a file says of a structure, on the study's grid and on its own.
 
-    study: StudyVolume
-    results: Mapping[str, SegmentationResult]
-    """Structures that were segmented."""
-    masks: dict[str, highdicom.Volume] = field(default_factory=dict)
-    """Structures that came as masks, by name, on the study's grid; grows as they are asked for."""
-    roles: dict[str, StructureRole] = field(default_factory=dict)
-    given: dict[str, highdicom.Volume] = field(default_factory=dict)
-    """The same masks as they lie in their files."""
-    known_parts: dict[str, KnownPart] = field(default_factory=dict)
-    """Of masks whose file covers only part of the study."""
+    Parameters
+    ----------
+    name : str
+    path : Path
+    study : StudyVolume
+    is_corridor : bool
+        Where the grids differ, a mask is all voxels that it touches; of a corridor those that lie wholly in it, if any.
+    spread : Path, optional
+        Map of the boundary spread in mm that belongs to the mask.
+    is_calibrated : bool
+        The margin will be read off a calibration: the run that wrote the mask is read as well.
+    seed : int
+        Of the masks drawn from `spread`.
 
-    def read(self, name: str, path: Path, *, inner: bool = False) -> highdicom.Volume:
-        """The mask in a file, from now on known by `name`, on the study's grid.
+    Raises
+    ------
+    ConfigError
+        If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
+    """
+    given = _given_mask(path, name)
+    touched = covering_mask(given, study)
+    if not touched.array.any():
+        raise ConfigError(
+            f"Expected a mask of '{name}' that lies in the study, {path} does not: its voxels are elsewhere."
+        )
+    filled = covering_mask(given, study, inner=True) if is_corridor else touched
+    on_study = filled if filled.array.any() else touched
+    known = StructureEvidence(
+        mask=on_study,
+        given=given,
+        trace=trace_of_mask(path, name, given.array),
+        known_part=known_part(given, study),
+    )
+    if is_calibrated:  # a calibration speaks of the study's voxels
+        run = read_run_evidence(path, name)
+        return replace(
+            known,
+            boundary_spread_mm=None if run.boundary_spread_mm is None else covering_map(run.boundary_spread_mm, study),
+            entropy_bits=None if run.entropy_bits is None else covering_map(run.entropy_bits, study),
+            provenance=run.provenance,
+            log=run.log,
+        )
+    planned = planned_mask(name, given, on_study, study, is_corridor=is_corridor)
+    if spread is None:
+        return replace(known, planned=planned)
+    spread_mm = map_over(planned, spread, name)
+    samples = masks_from_spread(planned, spread_mm, samples=_SAMPLES_FROM_SPREAD, seed=seed)
+    return replace(known, planned=planned, boundary_spread_mm=spread_mm, mask_samples=samples)
 
-        Where the grids differ, it is all that the mask touches; of a corridor (`inner`) what lies wholly in it, if
-        anything does.
 
-        Raises
-        ------
-        ConfigError
-            If the file holds no mask, or one that does not lie in the study.
-        """
-        given = _given_mask(path, name)
-        touched = covering_mask(given, self.study)
-        if not touched.array.any():
-            raise ConfigError(
-                f"Expected a mask of '{name}' that lies in the study, {path} does not: its voxels are elsewhere."
-            )
-        filled = covering_mask(given, self.study, inner=True) if inner else touched
-        self.given[name], self.masks[name] = given, filled if filled.array.any() else touched
-        part = known_part(given, self.study)
-        if part is not None:
-            self.known_parts[name] = part
-        return self.masks[name]
+def case_evidence(case: PlanCase, study: StudyVolume) -> dict[str, StructureEvidence]:
+    """What the masks say that a plan file names, by structure.
 
-    def planned_mask(self, name: str, *, inner: bool = False) -> highdicom.Volume:
-        """A mask that was read, on the grid to plan on: its own where that is finer, else the study's.
+    Raises
+    ------
+    ConfigError
+        As :func:`file_evidence`.
+    """
+    found = {
+        table.name: file_evidence(
+            table.name,
+            table.mask,
+            study,
+            is_corridor=table.role == "inside",
+            spread=table.spread,
+            is_calibrated=table.calibration is not None,
+            seed=case.search.seed,
+        )
+        for table in case.structures
+        if table.mask is not None
+    }
+    return found | {name: file_evidence(name, path, study) for name, path in case.end_masks().items()}
 
-        It may reach beyond the study: what lies there can be near a tool all the same.
 
-        Raises
-        ------
-        ConfigError
-            If a corridor is too thin for that grid.
-        """
-        given, study = self.given[name], self.study
-        if is_on_grid(given, study):
-            return self.masks[name]
-        near = around_mask(given, most_mm=_MOST_BEYOND_MM / 5)
-        is_fine = voxel_diagonal_mm(given.affine) < _FINER * voxel_diagonal_mm(study.affine)
-        if is_fine and near.array.size <= max(study.array.size, _MOST_FINE_VOXELS):
-            return near
-        if not inner:
-            return covering_mask(given, grid_around(study, given, most_mm=_MOST_BEYOND_MM))
-        filled = covering_mask(given, study, inner=True)
-        if not filled.array.any():
-            raise _too_thin(name, given, study)
-        return filled
+def case_files(case_path: Path, case: PlanCase) -> list[Path]:
+    """The plan file and every file or folder it names."""
+    stated = [
+        None if case.study is None else case.study.path,
+        *(path for table in case.structures for path in (table.mask, table.spread, table.calibration)),
+        *case.end_masks().values(),
+    ]
+    return [case_path, *(path for path in stated if path is not None)]
 
-    def target_points(self, name: str, path: Path | None, structure: str | None) -> NDArray[np.float64]:
-        """(G, 3) LPS mm, all of them in the mask as it was given, and in the study."""
-        mask = self.named(name, path, structure, StructureRole.TARGET)
-        given = self.given.get(name if path is not None else structure or "")
-        if given is None or is_on_grid(given, self.study):
-            return points_in_mask(mask)
-        points = points_in_mask(given)
-        index = index_from_lps(self.study.affine, points)
-        return points[((index >= -0.5) & (index <= np.array(self.study.spatial_shape) - 0.5)).all(axis=1)]
 
-    def entered(self, table: EntryTable, name: str) -> highdicom.Volume:
-        """What a tool enters through."""
-        if not table.skin:
-            return self.named(name, table.mask, table.structure, StructureRole.ENTRY)
-        if "skin" not in self.masks:
-            if volume_modality(self.study) != "CT":
-                raise StudyError(
-                    "Expected a CT to find the skin in (HU tell body from air); name an entry mask or structure."
-                )
-            self.masks["skin"] = body_mask(self.study)
-        self.roles["skin"] = StructureRole.ENTRY
-        return self.masks["skin"]
+def planned_mask(
+    name: str, given: highdicom.Volume, on_study: highdicom.Volume, study: StudyVolume, *, is_corridor: bool
+) -> highdicom.Volume:
+    """The mask of a file on the grid to plan on: its own where that is finer, else the study's.
 
-    def named(self, name: str, path: Path | None, structure: str | None, role: StructureRole) -> highdicom.Volume:
-        """A mask of its own, read once and called `name`, or that of a structure.
+    It may reach beyond the study: what lies there can be near a tool all the same.
 
-        Raises
-        ------
-        ConfigError
-            If no structure is called so, or as :meth:`read`.
-        """
-        if path is not None:
-            if name not in self.masks:
-                self.read(name, path)
-                self.roles[name] = role
-            return self.masks[name]
-        if structure in self.masks:
-            return self.masks[structure]
-        if structure is not None and structure in self.results:
-            self.roles.setdefault(structure, role)
-            return self.results[structure].mask
-        raise unknown_end(name, structure, {*self.results, *self.masks})
+    Raises
+    ------
+    ConfigError
+        If a corridor is too thin for that grid.
+    """
+    if is_on_grid(given, study):
+        return on_study
+    near = around_mask(given, most_mm=_MOST_BEYOND_MM / 5)
+    is_fine = voxel_diagonal_mm(given.affine) < _FINER * voxel_diagonal_mm(study.affine)
+    if is_fine and near.array.size <= max(study.array.size, _MOST_FINE_VOXELS):
+        return near
+    if not is_corridor:
+        return covering_mask(given, grid_around(study, given, most_mm=_MOST_BEYOND_MM))
+    filled = covering_mask(given, study, inner=True)
+    if not filled.array.any():
+        raise _too_thin(name, given, study)
+    return filled
+
+
+def target_points(evidence: StructureEvidence, study: StudyVolume) -> NDArray[np.float64]:
+    """(G, 3) LPS mm: voxels of a structure to be reached, all of them in the mask as it was given, and in the study."""
+    given = evidence.given
+    if given is None or is_on_grid(given, study):
+        return points_in_mask(evidence.mask)
+    points = points_in_mask(given)
+    index = index_from_lps(study.affine, points)
+    return points[((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5)).all(axis=1)]
 
 
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
@@ -194,13 +221,6 @@ def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
             "its voxels. Name the map of the same run as the mask."
         )
     return covering_map(values, mask)
-
-
-def unknown_end(place: str, name: str | None, known: Collection[str]) -> ConfigError:
-    """That `place` (entry or target) names a structure that is not there."""
-    return ConfigError(
-        f"{place}.structure: expected one of {sorted(known)}, got {name!r}. Give it prompts, or name a mask."
-    )
 
 
 def _given_mask(path: Path, name: str) -> highdicom.Volume:

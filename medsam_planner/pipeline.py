@@ -19,6 +19,7 @@ from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
+from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.run_folder import write_objects, write_records, write_structure
@@ -87,6 +88,10 @@ class Segmented:
     """That segmented them, and can explain what it did."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
+
+    def evidence(self) -> dict[str, StructureEvidence]:
+        """What is known of each structure, for a plan."""
+        return {name: StructureEvidence.of_result(result, self.logs[name]) for name, result in self.results.items()}
 
     def why_here(self, structure: str, position_lps_mm: ArrayLike, progress: Progress | None = None) -> WhyHere:
         """Why the surface of a structure lies where it does, nearest to a position."""

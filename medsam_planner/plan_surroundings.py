@@ -11,11 +11,12 @@ from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import normalisation_for, volume_modality
-from medsam_planner.plan_inputs import PlanInputs
+from medsam_planner.plan_request import PlanInputs
+from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import PlanningProblem
-from medsam_planner.planning.structures import StayInside
+from medsam_planner.planning.request import SKIN
+from medsam_planner.planning.structures import StayInside, StructureRole
 from medsam_planner.planning.surroundings import UNSEGMENTED_BONE, Surroundings, surroundings_of
-from medsam_planner.report import StructureRole
 
 __all__ = ["with_surroundings"]
 
@@ -30,22 +31,15 @@ def with_surroundings(inputs: PlanInputs) -> PlanInputs:
     """
     surroundings = _surroundings(inputs)
     problems = {name: replace(problem, surroundings=surroundings) for name, problem in inputs.problems.items()}
-    masks, roles = dict(inputs.masks), dict(inputs.roles)
+    evidence, roles = dict(inputs.evidence), dict(inputs.roles)
     if _avoids_bone(inputs, surroundings):
-        bone = surroundings.unsegmented_bone(_segmented(inputs), inputs.bone_rule.margin_mm)
+        bone = surroundings.unsegmented_bone(_segmented(inputs), inputs.request.bone_rule.margin_mm)
         if bone is not None:
             problems = {
                 name: replace(problem, structures=(*problem.structures, bone)) for name, problem in problems.items()
             }
-            masks[bone.name], roles[bone.name] = bone.mask, StructureRole.AVOID
-    first, *others = problems
-    return replace(
-        inputs,
-        problem=problems[first],
-        others={name: problems[name] for name in others},
-        masks=masks,
-        roles=roles,
-    )
+            evidence[bone.name], roles[bone.name] = StructureEvidence(bone.mask), StructureRole.AVOID
+    return replace(inputs, problems=problems, evidence=evidence, roles=roles)
 
 
 def _surroundings(inputs: PlanInputs) -> Surroundings:
@@ -65,14 +59,14 @@ def _surroundings(inputs: PlanInputs) -> Surroundings:
         body=_body(inputs),
         is_ct=is_ct,
         intensity_range=shown,
-        above_hu=inputs.bone_rule.above_hu,
+        above_hu=inputs.request.bone_rule.above_hu,
     )
 
 
 def _body(inputs: PlanInputs) -> highdicom.Volume | None:
     """The patient; None where nothing tells it from the air around."""
-    if inputs.roles.get("skin") is StructureRole.ENTRY and "skin" in inputs.masks:
-        return inputs.masks["skin"]
+    if any(tool.entry.surface == SKIN for tool in inputs.request.tools):
+        return inputs.evidence[SKIN].mask
     try:
         return body_mask(inputs.study)
     except StudyError:
@@ -80,7 +74,7 @@ def _body(inputs: PlanInputs) -> highdicom.Volume | None:
 
 
 def _avoids_bone(inputs: PlanInputs, surroundings: Surroundings) -> bool:
-    asked, structures = inputs.bone_rule.avoid, inputs.problem.structures
+    asked, structures = inputs.request.bone_rule.avoid, inputs.problem.structures
     if asked and not surroundings.has_hounsfield_units:
         raise ConfigError(
             "[unsegmented_bone] avoid = true: expected a CT, whose Hounsfield units tell bone, got "
@@ -95,12 +89,12 @@ def _avoids_bone(inputs: PlanInputs, surroundings: Surroundings) -> bool:
 def _segmented(inputs: PlanInputs) -> list[highdicom.Volume]:
     """What somebody outlined: whatever has a part in the plan, and what holds a target."""
     masks = [structure.mask for problem in inputs.problems.values() for structure in problem.structures]
-    masks += [mask for name, mask in inputs.masks.items() if inputs.roles.get(name) is StructureRole.TARGET]
-    for name, result in inputs.segmentations.items():
-        if inputs.roles.get(name) is StructureRole.TARGET or any(
-            _holds(result.mask, problem) for problem in inputs.problems.values()
+    for name, known in inputs.evidence.items():
+        is_target = inputs.roles.get(name) is StructureRole.TARGET
+        if is_target or (
+            known.result is not None and any(_holds(known.mask, problem) for problem in inputs.problems.values())
         ):
-            masks.append(result.mask)
+            masks.append(known.mask)
     unique = {id(mask): mask for mask in masks if tuple(mask.spatial_shape) == tuple(inputs.study.spatial_shape)}
     return list(unique.values())
 

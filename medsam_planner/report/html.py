@@ -9,11 +9,12 @@ from typing import Any
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_whole
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.assessment import assess
 from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
-from medsam_planner.report.model import PlanReport, StructureRole
+from medsam_planner.report.model import PlanReport
 from medsam_planner.report.pictures import colour_bar_uri
 from medsam_planner.report.sections import tool_sections
 from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, trace_rows

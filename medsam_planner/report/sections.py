@@ -49,7 +49,7 @@ class ToolSection:
 
 def tool_sections(report: PlanReport, progress: Progress | None) -> list[ToolSection]:
     """One section for each tool, in the report's order."""
-    return [_section(report.seen_from(tool), tool, progress) for tool in report.tools()]
+    return [_section(report.seen_from(tool), tool, progress) for tool in report.tools]
 
 
 def _section(report: PlanReport, tool: PlannedTool, progress: Progress | None) -> ToolSection:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
-from medsam_planner.report.model import PlanReport, StructureRole
+from medsam_planner.report.model import PlanReport
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
-    from medsam_planner.planning.several import SeveralPlans
+    from medsam_planner.planning.several import JointPlan
     from medsam_planner.report.cautions import Caution
 
 __all__ = [
@@ -164,34 +165,34 @@ def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
     return Verdict("infeasible", "Not feasible: no path satisfies every constraint", tuple(sentences))
 
 
-def joint_verdict(several: SeveralPlans, verdicts: Mapping[str, Verdict]) -> Verdict:
+def joint_verdict(joint: JointPlan, verdicts: Mapping[str, Verdict]) -> Verdict:
     """Say whether every tool has a path, and whether they keep apart.
 
     Parameters
     ----------
-    several : SeveralPlans
+    joint : JointPlan
     verdicts : name to Verdict
         Of each tool by itself.
     """
-    names = list(several.plans)
-    if not several.gaps:
-        without = [name for name, plan in several.plans.items() if not plan.feasible]
-        why = " ".join(f"{name}: {reason}" for name in without for reason in several.plans[name].reasons)
+    names = list(joint.plans)
+    if not joint.gaps:
+        without = [name for name, plan in joint.plans.items() if not plan.feasible]
+        why = " ".join(f"{name}: {reason}" for name in without for reason in joint.plans[name].reasons)
         sentence = f"{why} No path of {joined(without)} satisfies every constraint; see below what to relax.".strip()
         return Verdict("infeasible", "Not feasible: a tool has no path", (sentence,))
-    tightest = several.gaps[0]
+    tightest = joint.gaps[0]
     between = (
         f"Between tools it is tightest from {tightest.first} to {tightest.second}: {number(tightest.certified_mm)} mm "
         f"are left beyond both radii and both placement errors, at {place(tightest.first_point_lps_mm)}."
     )
-    if not several.feasible:
-        return Verdict("infeasible", "Not feasible: tools come too near each other", (between, *several.relaxations))
-    worst = min(names, key=lambda name: several.plans[name].alternatives[0].certified_clearance_mm)
-    best = several.plans[worst].alternatives[0]
+    if not joint.feasible:
+        return Verdict("infeasible", "Not feasible: tools come too near each other", (between, *joint.relaxations))
+    worst = min(names, key=lambda name: joint.plans[name].alternatives[0].certified_clearance_mm)
+    best = joint.plans[worst].alternatives[0]
     beside = f"Beside structures {worst} has the least room: {number(best.certified_clearance_mm)} mm" + (
         f", limited by {best.limiting_structure}." if best.limiting_structure else "."
     )
-    asked = f"At least {number(several.min_gap_mm)} mm between tools were asked for."
+    asked = f"At least {number(joint.min_gap_mm)} mm between tools were asked for."
     checked = tuple(dict.fromkeys(name for one in verdicts.values() for name in one.checked_against))
     not_known = (verdicts[worst].sentences[-1],) if worst in verdicts else ()
     unsure = [name for name in names if name in verdicts and verdicts[name].kind != "feasible"]

@@ -10,7 +10,8 @@ import pytest
 
 from medsam_planner.planning.relaxations import NearestMiss, Relaxation
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.report import PlanReport, StructureRole
+from medsam_planner.planning.structures import StructureRole
+from medsam_planner.report import PlanReport
 from medsam_planner.report.cautions import Caution, CautionKind
 from medsam_planner.report.wording import number, percent, place, plain, verdict
 
