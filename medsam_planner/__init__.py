@@ -12,15 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medsam_planner.io import load_volume, save_dicom_seg, save_nifti, save_parametric_map
+    from medsam_planner.plan_making import Plan, plan
+    from medsam_planner.planning.request import PlanRequest
     from medsam_planner.segmentation import SegmentationResult
     from medsam_planner.session import Session
 
-__all__ = ["SegmentationResult", "Session", "load_volume", "save_dicom_seg", "save_nifti", "save_parametric_map"]
+__all__ = [
+    "Plan",
+    "PlanRequest",
+    "SegmentationResult",
+    "Session",
+    "load_volume",
+    "plan",
+    "save_dicom_seg",
+    "save_nifti",
+    "save_parametric_map",
+]
 
 _HOMES = {
+    "Plan": "medsam_planner.plan_making",
+    "PlanRequest": "medsam_planner.planning.request",
     "SegmentationResult": "medsam_planner.segmentation",
     "Session": "medsam_planner.session",
     "load_volume": "medsam_planner.io",
+    "plan": "medsam_planner.plan_making",
     "save_dicom_seg": "medsam_planner.io",
     "save_nifti": "medsam_planner.io",
     "save_parametric_map": "medsam_planner.io",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.memory_network import PROMPT_CHANNELS
+from medsam_planner.engine.threads import compute_threads
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.training.anatomy import LabelVolume, procedural_anatomy
 from medsam_planner.training.config import DataConfig, TrainingConfig
@@ -145,7 +146,8 @@ def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]
     factory = SampleFactory(config)
     parent = parent_process()
     for index in range(start, config.steps, stride):
-        batch = factory.batch(index)
+        with compute_threads(1):  # small matrices: threads that wait for each other cost more than the products
+            batch = factory.batch(index)
         while parent is None or parent.is_alive():
             try:
                 results.put(batch, timeout=5.0)
