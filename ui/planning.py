@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.mesh import Surface
-from medsam_planner.plan_request import PlanInputs, check_request, resolve
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings
 from medsam_planner.planning.request import (
@@ -24,6 +23,7 @@ from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.plan_request import PlanInputs, check_request, resolve
 from prompts import PositionLpsMm
 from ui.structure import Structure
 from ui.wishes import PlanWishes

@@ -9,10 +9,10 @@ from pathlib import Path
 from medsam_planner.errors import PlanningError
 from medsam_planner.io.files import whole_file
 from medsam_planner.mesh import Surface
-from medsam_planner.pipeline import surfaces_of
-from medsam_planner.plan_review import review_plan
 from medsam_planner.progress import Progress
-from medsam_planner.run_folder import open_run_folder, write_segmentations
+from medsam_planner.workflow.review import review_plan
+from medsam_planner.workflow.run_folder import open_run_folder, write_segmentations
+from medsam_planner.workflow.segment import surfaces_of
 from ui.planning import check_plan, inputs_of
 from ui.workbench import Workbench
 

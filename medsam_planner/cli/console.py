@@ -15,8 +15,8 @@ from medsam_planner.progress import Progress
 if TYPE_CHECKING:
     import highdicom
 
-    from medsam_planner.plan_review import ReviewedPlan
     from medsam_planner.planning.search import PlanResult
+    from medsam_planner.workflow.review import ReviewedPlan
 
 __all__ = ["console", "output", "say", "tell_notes", "tell_plan", "tell_reading", "watched"]
 

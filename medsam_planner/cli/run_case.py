@@ -50,12 +50,16 @@ def run_case(
     ] = False,
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
-    from medsam_planner.case_masks import case_evidence, case_files
     from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
     from medsam_planner.errors import ConfigError, MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.mesh.open3d_mesh import require_open3d
-    from medsam_planner.pipeline import (
+    from medsam_planner.planning.case import read_case
+    from medsam_planner.workflow.case_masks import case_evidence, case_files
+    from medsam_planner.workflow.plan_request import check_names, check_request
+    from medsam_planner.workflow.review import review_segmented_case
+    from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
+    from medsam_planner.workflow.segment import (
         ReadingOptions,
         SegmentationOptions,
         check_options,
@@ -63,10 +67,6 @@ def run_case(
         segment_prompt_file,
         write_segmented_objects,
     )
-    from medsam_planner.plan_request import check_names, check_request
-    from medsam_planner.plan_review import review_segmented_case
-    from medsam_planner.planning.case import read_case
-    from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
     from prompts import read_prompt_file
 
     options = SegmentationOptions(

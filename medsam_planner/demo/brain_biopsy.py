@@ -15,9 +15,6 @@ from medsam_planner.demo.brain_study import (
     sphere_mask,
 )
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_into, write_segmented_objects
-from medsam_planner.plan_request import resolve
-from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings
 from medsam_planner.planning.request import (
@@ -30,7 +27,10 @@ from medsam_planner.planning.request import (
 )
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
-from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
+from medsam_planner.workflow.plan_request import resolve
+from medsam_planner.workflow.review import ReviewedPlan, review_plan
+from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
+from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
 
 __all__ = ["run_brain_biopsy"]
 

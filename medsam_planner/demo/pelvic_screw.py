@@ -16,9 +16,6 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
 from medsam_planner.io.dicom_writer import slice_name, write_ct_series
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_into, write_segmented_objects
-from medsam_planner.plan_request import resolve
-from medsam_planner.plan_review import ReviewedPlan, review_plan
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
@@ -32,8 +29,11 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
-from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.plan_request import resolve
+from medsam_planner.workflow.review import ReviewedPlan, review_plan
+from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
+from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
 from prompts import Box, Click, PromptLog
 
 __all__ = ["run_pelvic_screw"]

@@ -12,8 +12,8 @@ from medsam_planner.planning.known_part import KnownPart
 from medsam_planner.planning.structures import MaskRuns
 
 if TYPE_CHECKING:
-    from medsam_planner.propagation.trace import PropagationTrace
-    from medsam_planner.segmentation import SegmentationResult
+    from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.segmentation.result import SegmentationResult
     from prompts import PromptLog
 
 __all__ = ["StructureEvidence"]

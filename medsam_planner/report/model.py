@@ -10,7 +10,7 @@ import highdicom
 
 from medsam_planner.errors import GeometryError
 from medsam_planner.planning.structures import StructureRole
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from prompts import PromptLog
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from medsam_planner.planning.several import JointPlan
     from medsam_planner.planning.surroundings import Surroundings
     from medsam_planner.planning.tool import Tool
-    from medsam_planner.propagation.trace import PropagationTrace
-    from medsam_planner.why_here import WhyHere
+    from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.segmentation.surface_explanation import WhyHere
 
 __all__ = ["RISK_NAME", "PlanReport", "PlannedTool"]
 

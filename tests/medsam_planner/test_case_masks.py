@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import (
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.io import load_volume, save_nifti
+from medsam_planner.planning.case import read_case
+from medsam_planner.planning.clearance import clearance
+from medsam_planner.planning.structures import Avoid, StayInside
+from medsam_planner.planning.tool import Tool
+from medsam_planner.volumes import StudySource, StudyVolume
+from medsam_planner.workflow.case_masks import (
     case_evidence,
     drawn_surface,
     file_evidence,
@@ -15,15 +23,7 @@ from medsam_planner.case_masks import (
     surface_of_mask,
     target_points,
 )
-from medsam_planner.errors import ConfigError
-from medsam_planner.geometry import index_from_lps, lps_from_index
-from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.plan_request import resolve
-from medsam_planner.planning.case import read_case
-from medsam_planner.planning.clearance import clearance
-from medsam_planner.planning.structures import Avoid, StayInside
-from medsam_planner.planning.tool import Tool
-from medsam_planner.volumes import StudySource, StudyVolume
+from medsam_planner.workflow.plan_request import resolve
 
 TOOL = Tool(radius_mm=0.5, entry_error_mm=0.0, target_error_mm=0.0)
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medsam_planner.case_masks import case_evidence
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.plan_making import plan
 from medsam_planner.planning.case import read_case
+from medsam_planner.workflow.case_masks import case_evidence
+from medsam_planner.workflow.plan import plan
 
 SHAPE = (40, 60, 60)
 SPACING_MM = (2.0, 2.0, 2.0)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.body import body_mask
-from medsam_planner.propagation.trace import PropagationTrace
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.provenance import PropagationTrace
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.ui.phantom import LESION_LPS_MM

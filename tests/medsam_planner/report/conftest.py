@@ -18,9 +18,9 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.several import JointPlan
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
+from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.report.model import PlannedTool, PlanReport
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudySource, StudyVolume, volume_like
 from prompts import Box, Click, PromptLog, Scribble
 
