@@ -8,11 +8,12 @@ import highdicom
 import numpy as np
 import pytest
 
-from medsam_planner import pipeline, run_folder
 from medsam_planner.cli.app import run
 from medsam_planner.io import save_nifti
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.segmentation.session import Session
+from medsam_planner.workflow import run_folder
+from medsam_planner.workflow import segment as pipeline
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from prompts import Box, PromptFile, PromptLog, write_prompt_file
 from prompts.names import RESULT_NAMES
