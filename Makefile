@@ -49,7 +49,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 docs: $(READY)
-	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
 
 bench: $(READY)

@@ -57,7 +57,7 @@ def test_the_pages_are_built_without_a_network_and_load_nothing_from_elsewhere(t
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_NETWORK, str(ROOT / "mkdocs.yml"), str(tmp_path / "site")],
         cwd=ROOT,
-        env={**os.environ, "DISABLE_MKDOCS_2_WARNING": "true"},
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         timeout=240,
