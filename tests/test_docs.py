@@ -112,5 +112,5 @@ def test_the_plan_file_of_the_page_is_read_and_every_entry_is_explained() -> Non
 
     explained(PlanCase)
     defaults = {name: field.default for name, field in StructureTable.model_fields.items()}
-    assert (defaults["base_margin_mm"], defaults["spread_factor"], defaults["max_margin_mm"]) == (1, 2, 10)
-    assert "`base_margin_mm`, `spread_factor`, `max_margin_mm` | 1, 2, 10 |" in page
+    assert (defaults["base_margin_mm"], defaults["spread_factor"], defaults["max_margin_mm"]) == (2, 2, 10)
+    assert "`base_margin_mm`, `spread_factor`, `max_margin_mm` | 2, 2, 10 |" in page

@@ -80,9 +80,12 @@ PUBLIC_NAMES = {
         "supervoxels",
     ],
     "medsam_planner": [
+        "Plan",
+        "PlanRequest",
         "SegmentationResult",
         "Session",
         "load_volume",
+        "plan",
         "save_dicom_seg",
         "save_nifti",
         "save_parametric_map",
@@ -93,14 +96,6 @@ PUBLIC_NAMES = {
         "save_dicom_seg",
         "save_nifti",
         "save_parametric_map",
-    ],
-    "medsam_planner.training": [
-        "train_from_file",
-    ],
-    "medsam_planner.model_card": [
-        "Made",
-        "describe",
-        "train_and_describe",
     ],
     "medsam_planner.mesh": [
         "Colormap",
@@ -122,10 +117,22 @@ PUBLIC_NAMES = {
     ],
     "medsam_planner.planning": [
         "Avoid",
+        "BoneRule",
+        "CalibratedRule",
         "Clearance",
+        "EntryRequest",
         "HitProbability",
+        "Limits",
+        "PlanRequest",
+        "SearchSettings",
+        "SpreadRule",
         "StayInside",
+        "StructureRequest",
+        "StructureRole",
+        "TargetRequest",
         "Tool",
+        "ToolRequest",
+        "Weights",
         "clearance",
         "hit_probability",
         "margin_from_spread",
@@ -134,18 +141,26 @@ PUBLIC_NAMES = {
     "medsam_planner.calibration": [
         "CalibratedMargin",
         "Calibration",
-        "calibrate",
         "calibrated_margin",
         "read_calibration",
         "write_calibration",
     ],
     "medsam_planner.report": [
-        "RESEARCH_USE_NOTICE",
         "RISK_NAME",
         "PlanReport",
         "PlannedTool",
-        "StructureRole",
         "write_report",
+    ],
+    "medsam_planner.lab.training": [
+        "train_from_file",
+    ],
+    "medsam_planner.lab.model_card": [
+        "Made",
+        "describe",
+        "train_and_describe",
+    ],
+    "medsam_planner.lab.calibration": [
+        "calibrate",
     ],
     "medsam_planner.cli": [
         "main",
@@ -154,8 +169,12 @@ PUBLIC_NAMES = {
 
 WITHOUT_NAMES = [
     "medsam_planner.engine",
-    "medsam_planner.evaluation",
     "medsam_planner.propagation",
+    "medsam_planner.segmentation",
+    "medsam_planner.drawing",
+    "medsam_planner.workflow",
+    "medsam_planner.lab",
+    "medsam_planner.lab.evaluation",
     "medsam_planner.demo",
     "ui",
 ]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from medsam_planner.drawing.reformat import Plane, sample_plane
 from medsam_planner.geometry import lps_from_index, spacing_mm
-from medsam_planner.report.reformat import Plane, sample_plane
 
 __all__ = ["WidenedStructure", "widened_structure"]
 
