@@ -11,6 +11,7 @@ from medsam_planner.errors import StudyError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.volumes import volume_like
+from prompts.masks import largest_component
 
 __all__ = ["body_mask"]
 
@@ -48,11 +49,10 @@ def body_mask(study: highdicom.Volume) -> highdicom.Volume:
     disc = _disc(study.affine, axial)
     dense = values > threshold
     opened = ndimage.binary_opening(dense, disc)
-    parts, count = ndimage.label(opened)
-    if count == 0 or (not is_ct and float(values.max()) == float(values.min())):
+    if not opened.any() or (not is_ct and float(values.max()) == float(values.min())):
         kind = "denser than air in the CT" if is_ct else "brighter than air in the study"
         raise StudyError(f"Expected a body {kind}, found none; name an entry mask or structure.")
-    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    largest = largest_component(opened, touching=False)
     body = ndimage.binary_dilation(largest, disc, mask=dense | largest)  # what the opening took off
     sections = np.moveaxis(body, axial, 0)
     for section in sections:

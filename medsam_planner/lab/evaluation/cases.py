@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.volumes import StudyVolume
+from prompts.masks import largest_component
 
 __all__ = [
     "Case",
@@ -167,7 +167,7 @@ def read_structures(case: Case, *, most: int | None = None, largest_part: bool =
         )
     for value in _values(case, labels.array)[:most]:
         truth = labels.array == value
-        yield Structure(case, value, _name(case, value), _largest_part(truth) if largest_part else truth, image)
+        yield Structure(case, value, _name(case, value), largest_component(truth) if largest_part else truth, image)
 
 
 def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
@@ -182,7 +182,7 @@ def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
     """
     labels = _labels(case)
     for value in _values(case, labels.array):
-        yield _name(case, value), volume_ml(_largest_part(labels.array == value), labels.affine)
+        yield _name(case, value), volume_ml(largest_component(labels.array == value), labels.affine)
 
 
 def _name(case: Case, label: int) -> str:
@@ -200,15 +200,6 @@ def _values(case: Case, labels: NDArray[np.float32]) -> list[int]:
     if not np.array_equal(values, np.rint(values)):
         raise ConfigError(f"{case.folder}: expected whole numbers in labels.nii.gz, got {values[:5].tolist()} ….")
     return [int(value) for value in values if value > 0]
-
-
-def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return np.asarray(parts == int(sizes.argmax()))
 
 
 def files_sha256(case: Case) -> str:

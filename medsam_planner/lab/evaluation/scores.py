@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medsam_planner.errors import GeometryError
+from prompts.masks import mask_box
 
 __all__ = ["TOLERANCES_MM", "EndScores", "MaskScores", "area_under_scores", "clicks_to", "dice", "end_scores", "score"]
 
@@ -80,7 +80,7 @@ def score(truth: Mask, predicted: Mask, spacing_mm: Sequence[float]) -> MaskScor
         if truth.any() == predicted.any():
             return MaskScores(1.0, 1.0, 1.0, 1.0, 0.0)
         return MaskScores(0.0, 0.0, 0.0, 0.0, float(np.linalg.norm(np.array(truth.shape) * np.array(spacing_mm))))
-    window = ndimage.find_objects((truth | predicted).view(np.uint8))[0]
+    window = mask_box(truth | predicted)
     spacing = tuple(float(step) for step in spacing_mm)
     (within_1mm, within_2mm, within_5mm), hd95_mm = _surfaces(truth[window], predicted[window], spacing)
     return MaskScores(dice(truth, predicted), within_1mm, within_2mm, within_5mm, hd95_mm)
