@@ -8,7 +8,7 @@ import numpy as np
 
 from medsam_planner.geometry import acquisition_axis
 from medsam_planner.report.faithfulness import saliency_warning
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.segmentation.result import SegmentationResult
 from ui.display import Plane
 from ui.viewer import Layers, Mark, Outline, OverlayMap, ViewRequest, view
 from ui.wording import NO_STUDY

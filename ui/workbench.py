@@ -18,9 +18,9 @@ from medsam_planner.io import load_volume
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
+from medsam_planner.provenance import versions
 from medsam_planner.report.assessment import Assessment
-from medsam_planner.session import Session
-from medsam_planner.versions import versions
+from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from prompts import (
     Box,
@@ -323,7 +323,7 @@ class Workbench:
 
     def run_folder(self) -> Path:
         """The folder of this work, made when it is first needed."""
-        from medsam_planner.run_folder import open_run_folder
+        from medsam_planner.workflow.run_folder import open_run_folder
 
         if self.folder is None:
             name = "study" if self.study is None or self.study.source is None else self.study.source.path.name

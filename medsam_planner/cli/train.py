@@ -11,7 +11,7 @@ __all__ = ["train"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file; see medsam_planner/training/compact.toml.")],
+    config: Annotated[Path, typer.Argument(help="TOML file; see medsam_planner/lab/training/compact.toml.")],
     resume: Annotated[
         bool, typer.Option(help="Go on where the same file was left, in training or in the evaluation.")
     ] = False,
@@ -20,8 +20,8 @@ def train(
     ] = None,
 ) -> None:
     """Train the compact model, measure it on cases held back, and write its card; resumably."""
-    from medsam_planner import model_card
     from medsam_planner.cli.console import say, watched
+    from medsam_planner.lab import model_card
 
     with watched() as progress:
         if describe is not None:

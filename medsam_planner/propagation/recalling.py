@@ -1,6 +1,6 @@
 """Propagation for a model with a memory: each slice is asked from the slices that were answered.
 
-It is asked as training asks it (:mod:`medsam_planner.training.interactions`): the mask and the picture of the slice
+It is asked as training asks it (:mod:`medsam_planner.lab.training.interactions`): the mask and the picture of the slice
 before say what is looked for, and the memory holds what is known of the structure: the prompted slices, nearest first,
 and the last slices of the walk. So what was taught on one slice reaches all others, in both directions, while a
 prompted slice keeps the answer it was given. Nothing is moved, tuned or shifted on the way.

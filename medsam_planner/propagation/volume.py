@@ -17,8 +17,8 @@ from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, what_is_known
 from medsam_planner.propagation.methods import PropagationMethod, method_for
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.propagation.walk import Anchor, Front, StopRules, Visit, slice_grid
+from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
 
 __all__ = ["PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
+from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 
 __all__ = ["Anchor", "CarriedClick", "Front", "SliceGrid", "StopRules", "Visit", "slice_grid"]
 

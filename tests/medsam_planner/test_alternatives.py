@@ -9,8 +9,8 @@ import medsam_planner as mp
 from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import PromptError
 from medsam_planner.io.nifti import save_nifti
-from medsam_planner.pipeline import ReadingOptions, SegmentationOptions, read_study, replay_log, segment_into
 from medsam_planner.propagation.walk import StopRules
+from medsam_planner.workflow.segment import ReadingOptions, SegmentationOptions, read_study, replay_log, segment_into
 from prompts import Box, Choice, PromptFile, PromptLog, Scribble, parse_prompt_file, render_prompt_file
 
 from .memory_studies import OTHER, PROMPTED, box_on, bytes_of, click_on, study, write_memory_weights
@@ -142,7 +142,7 @@ def test_a_prompt_file_keeps_the_choice(session, weights):
 
 def test_a_replay_rebuilds_a_chosen_mask_byte_for_byte(weights, tmp_path, monkeypatch):
     """With these weights in the place of the shipped ones."""
-    monkeypatch.setattr("medsam_planner.session.load_model", lambda name: open_compact(weights))
+    monkeypatch.setattr("medsam_planner.segmentation.session.load_model", lambda name: open_compact(weights))
     save_nifti(study(), tmp_path / "study.nii.gz")
     read = read_study(tmp_path / "study.nii.gz", ReadingOptions(modality="MR"))
     masks = {}

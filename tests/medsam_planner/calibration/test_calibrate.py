@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from medsam_planner.calibration import Calibration, calibrate, read_calibration, write_calibration
+from medsam_planner.calibration import Calibration, read_calibration, write_calibration
 from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, ScaleEntry, UsualSize
-from medsam_planner.calibration.segmented import Settings
-from medsam_planner.calibration.usual_size import usual_sizes
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
-from medsam_planner.evaluation.cases import find_cases
+from medsam_planner.lab.calibration import calibrate
+from medsam_planner.lab.calibration.segmented import Settings
+from medsam_planner.lab.calibration.usual_size import usual_sizes
+from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.propagation.carrying import CARRYING_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
 from xai.conformal import nonconformity_score
@@ -54,7 +55,7 @@ def test_scores_are_those_of_the_masks_that_were_kept(calibration, kept):
     (place,) = kept.glob("case_0.*")
     with np.load(place) as maps:
         u = SCALES["combined"].on_surface(maps["predicted"], maps["boundary_spread_mm"], maps["entropy_bits"])
-        score = nonconformity_score(maps["truth"], maps["predicted"], u, (3.0, 1.0, 1.0))
+        score = nonconformity_score(maps["truth"], maps["predicted"], u, SPACING)
     assert calibration.patients[0].structures[0].outer_score == pytest.approx(score)
 
 
@@ -252,6 +253,6 @@ def test_the_command_writes_the_file_and_refuses_an_unknown_scale(patients, kept
     assert run([*arguments, "--set-aside", "case_0"]) == 0
     told = capsys.readouterr().out.replace("\n", " ")
     assert "Left out: 1 patients (set aside)" in told
-    assert "vessel 2.2 ml (median of 1 patients: 1 set aside)" in told
+    assert "vessel 2.1 ml (median of 1 patients: 1 set aside)" in told
     assert run([*arguments, "--scale", "guess"]) == 2
     assert "uniform, spread, entropy, combined, size" in capsys.readouterr().err.replace("\n", " ")

@@ -19,9 +19,9 @@ from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError, WeightsError
 from medsam_planner.io.intensity import normalisation_for
-from medsam_planner.training.batches import Batch, SampleFactory
-from medsam_planner.training.config import DataConfig, TrainingConfig
-from medsam_planner.training.interactions import Interaction, Step
+from medsam_planner.lab.training.batches import Batch, SampleFactory
+from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.interactions import Interaction, Step
 
 from ..memory_studies import OTHER, PROMPTED, SHAPE, study, write_memory_weights
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from medsam_planner.cli.app import run
-from medsam_planner.evaluation.cases import find_cases, read_structures, spread_labels
-from medsam_planner.evaluation.protocols import Answer, Protocol, Step, first_prompts
-from medsam_planner.evaluation.scores import EndScores, MaskScores
-from medsam_planner.evaluation.survey import WALL_SHARE, harmful_share, walled
+from medsam_planner.lab.evaluation.cases import find_cases, read_structures, spread_labels
+from medsam_planner.lab.evaluation.protocols import Answer, Protocol, Step, first_prompts
+from medsam_planner.lab.evaluation.scores import EndScores, MaskScores
+from medsam_planner.lab.evaluation.survey import WALL_SHARE, harmful_share, walled
 from prompts import Click
 
 from ..memory_studies import write_memory_weights

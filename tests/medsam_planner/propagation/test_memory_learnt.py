@@ -10,10 +10,10 @@ import medsam_planner as mp
 from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.engine.zoom import prompt_to_crop
 from medsam_planner.geometry import lps_from_index
-from medsam_planner.model_card.procedural_cases import procedural_case
+from medsam_planner.lab.model_card.procedural_cases import procedural_case
+from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.loop import train
 from medsam_planner.propagation.walk import StopRules
-from medsam_planner.training.config import DataConfig, TrainingConfig
-from medsam_planner.training.loop import train
 from prompts import Box
 
 AFFINE = np.eye(4)[[2, 1, 0, 3]]

@@ -15,8 +15,8 @@ from medsam_planner.propagation.recalling import (
     WALKED_REMEMBERED,
     nearest_prompted,
 )
-from medsam_planner.propagation.trace import SliceRole, StopReason
 from medsam_planner.propagation.walk import Anchor, StopRules
+from medsam_planner.provenance import SliceRole, StopReason
 
 from ..memory_studies import OTHER, PROMPTED, SHAPE, box_on, bytes_of, click_on, study, write_memory_weights
 

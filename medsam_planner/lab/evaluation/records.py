@@ -1,0 +1,129 @@
+"""What is kept of every structure that was asked for, and the folder that lets a broken-off evaluation go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.io.files import whole_file, write_json
+from medsam_planner.io.output_folder import open_run_folder
+
+__all__ = ["FinishedStructures", "StoredMask", "code_sha256"]
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_CODE = (
+    "engine",
+    "propagation",
+    "segmentation/session.py",
+    "io/intensity.py",
+    "lab/evaluation/protocols.py",
+    "lab/evaluation/scores.py",
+    "lab/evaluation/survey.py",
+)
+"""What decides a score. A change of the page is no reason to ask all again."""
+
+
+def code_sha256() -> str:
+    """Hash of the source that decides a score: a version number stands still between two edits."""
+    digest = hashlib.sha256()
+    for entry in _CODE:
+        place = _PACKAGE / entry
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredMask:
+    """A 3D mask as the box that holds it."""
+
+    low_index: tuple[int, ...]
+    mask: NDArray[np.bool_]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> StoredMask:
+        """Cut a mask to what it holds; an empty one keeps nothing."""
+        filled = np.nonzero(mask)
+        if len(filled[0]) == 0:
+            return cls((0, 0, 0), np.zeros((0, 0, 0), dtype=bool), mask.shape)
+        window = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in filled)
+        return cls(tuple(part.start for part in window), mask[window].copy(), mask.shape)
+
+    def whole(self) -> NDArray[np.bool_]:
+        """The mask on its grid."""
+        result = np.zeros(self.shape, dtype=bool)
+        ends = (low + size for low, size in zip(self.low_index, self.mask.shape, strict=True))
+        result[tuple(slice(low, end) for low, end in zip(self.low_index, ends, strict=True))] = self.mask
+        return result
+
+
+class FinishedStructures:
+    """The folder ``finished/`` of an evaluation: a JSON file and the masks of each structure, written whole.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the evaluation; created when absent.
+    settings : mapping
+        All that decides a score, as JSON values. A folder made with others is refused.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds an evaluation made with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._place = open_run_folder(open_run_folder(folder) / "finished")
+        stated, path = json.loads(json.dumps(settings)), self._place / "settings.json"
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differing = sorted(key for key in {*found, *stated} if found.get(key) != stated.get(key))
+            if differing:
+                told = "; ".join(f"{key}: {found.get(key)!r} there, {stated.get(key)!r} now" for key in differing)
+                raise ConfigError(f"{folder} holds an evaluation made otherwise ({told}). Choose another --out folder.")
+        write_json(path, stated)
+
+    def find(self, key: str, files_sha256: str) -> dict[str, Any] | None:
+        """The record of a structure, or None where it was not asked for or its case has changed since."""
+        path = self._path(key, ".json")
+        if not path.is_file():
+            return None
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record if record["files_sha256"] == files_sha256 else None
+
+    def keep(self, record: Mapping[str, Any], masks: Mapping[str, StoredMask]) -> None:
+        """Write a structure's masks, then its record: what has a record is finished."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, stored in masks.items():
+            arrays |= {f"{name}.{part}": np.asarray(value) for part, value in asdict(stored).items()}
+        self.keep_arrays(record, arrays)
+
+    def keep_arrays(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """The same with any arrays; see :meth:`arrays`."""
+        with whole_file(self._path(record["key"], ".npz")) as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        write_json(self._path(record["key"], ".json"), dict(record))
+
+    def arrays(self, key: str) -> dict[str, NDArray[Any]]:
+        """All arrays kept of a structure."""
+        with np.load(self._path(key, ".npz"), allow_pickle=False) as stored:
+            return dict(stored)
+
+    def mask(self, key: str, name: str) -> NDArray[np.bool_]:
+        """A kept mask on its grid."""
+        stored = self.arrays(key)
+        low, mask, shape = (stored[f"{name}.{part}"] for part in ("low_index", "mask", "shape"))
+        return StoredMask(tuple(low.tolist()), mask, tuple(shape.tolist())).whole()
+
+    def _path(self, key: str, suffix: str) -> Path:
+        return self._place / (key.replace("/", "__") + suffix)
