@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,14 +24,19 @@ class SlicePrediction:
     """Predicted IoU in [0, 1]."""
     crop: Crop | None
     """The field that was looked at; None where the person only said "not here" and the model was not asked."""
-    prompt: SlicePrompt
-    """What was asked, in slice pixels: with the other two enough to ask the same again, stochastically."""
+    asked: SlicePrompt | Callable[[], SlicePrompt]
+    """:attr:`prompt`, or what builds it: the whole slices that a propagated prompt holds would fill the memory."""
     previous_logits: NDArray[np.float32] | None = None
     """(size, size) answer that was refined, in the pixels of `crop`."""
     logit_shift: float = 0.0
     """What was added to the model's logits."""
     memory: tuple[AnsweredSlice, ...] = field(default=(), repr=False)
     """Other slices that the answer was given from."""
+
+    @property
+    def prompt(self) -> SlicePrompt:
+        """What was asked, in slice pixels: with the other two enough to ask the same again, stochastically."""
+        return self.asked if isinstance(self.asked, SlicePrompt) else self.asked()
 
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) voxels more likely inside than not."""

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medsam_planner.engine.protocol import Crop, RememberedSlice, SlicePrompt
 from medsam_planner.errors import GeometryError
 
-__all__ = ["best_field", "crop_to_slice", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
+__all__ = ["best_field", "crop_to_slice", "crop_window", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
 
 
 def slice_to_crop(positions_rc: ArrayLike, crop: Crop) -> NDArray[np.float64]:
@@ -130,13 +130,10 @@ def paste(
     if crop_map.shape[-2:] != (crop.size, crop.size):
         raise GeometryError(f"Expected a map of {crop.size} x {crop.size} model pixels, got shape {crop_map.shape}.")
     result = np.full((*crop_map.shape[:-2], *shape), fill, dtype=np.float32)
-    inside = []
-    for centre, side, count in zip(crop.centre_rc, crop.side_rc, shape, strict=True):
-        first = max(int(np.ceil(centre - side / 2)), 0)
-        last = min(int(np.floor(centre + side / 2)), count - 1)
-        if last < first:
-            return result
-        inside.append(np.arange(first, last + 1, dtype=np.float64))
+    rows, columns = crop_window(crop, shape)
+    inside = [np.arange(part.start, part.stop, dtype=np.float64) for part in (rows, columns)]
+    if not all(len(pixels) for pixels in inside):
+        return result
     weights = []
     for axis, pixels in enumerate(inside):
         positions = ((pixels - crop.centre_rc[axis]) / crop.side_rc[axis] + 0.5) * crop.size - 0.5
@@ -145,9 +142,18 @@ def paste(
         full[:, taken] = part
         weights.append(full)
     field = weights[0] @ crop_map.astype(np.float32) @ weights[1].T
-    rows, columns = (slice(int(pixels[0]), int(pixels[-1]) + 1) for pixels in inside)
     result[..., rows, columns] = field
     return result
+
+
+def crop_window(crop: Crop, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a slice of (H, W) pixels whose centres lie in the field of `crop`."""
+    window = []
+    for centre, side, count in zip(crop.centre_rc, crop.side_rc, shape, strict=True):
+        first = max(int(np.ceil(centre - side / 2)), 0)
+        window.append(slice(first, max(min(int(np.floor(centre + side / 2)) + 1, count), first)))
+    rows, columns = window
+    return rows, columns
 
 
 def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -> int:

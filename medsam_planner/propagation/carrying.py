@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -122,18 +123,21 @@ class CarryingFront(Front):
         if not (carried > 0.5).any():  # moved off the slice
             motion_px, carried = (0, 0), previous.probability
         self._moved_px = (self._moved_px[0] + motion_px[0], self._moved_px[1] + motion_px[1])
-        asked = replace(carried_prompt(carried, moved(image, motion_px)), rim_px=self.tuning.rim_px)
-        asked = self._with_clicks(asked, index)
-        prediction = self.slices.segment(index, asked, logit_shift=self.tuning.logit_shift)
-        return prediction, carried > 0.5
+        asked = partial(self._prompt, index, previous.probability, motion_px, self._moved_px)
+        prediction = self.slices.segment(index, asked(), logit_shift=self.tuning.logit_shift)
+        return replace(prediction, asked=asked), carried > 0.5
 
-    def _with_clicks(self, asked: SlicePrompt, index: int) -> SlicePrompt:
-        """The prompt with those corrections of the anchor that reach this far, moved along with the structure."""
+    def _prompt(
+        self, index: int, before: NDArray[np.float32], motion_px: tuple[int, int], moved_px: tuple[int, int]
+    ) -> SlicePrompt:
+        """What a slice is asked on behalf of the slice before, with those corrections of the anchor that reach it."""
+        image = moved(self.slices.image(index - self.direction), motion_px)
+        asked = replace(carried_prompt(moved(before, motion_px, beyond=0.0), image), rim_px=self.tuning.rim_px)
         away_mm = abs(index - self.anchor.index) * self.grid.step_mm
         clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
         if not clicks:
             return asked
-        points = np.array([(click.row, click.column) for click in clicks]) + self._moved_px
+        points = np.array([(click.row, click.column) for click in clicks]) + moved_px
         return replace(asked, points=points, labels=np.array([click.positive for click in clicks]))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,15 +53,19 @@ class _RecallingFront(Front):
     anchors: Mapping[int, Anchor]
 
     def _ask(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
-        prompt = carried_prompt(previous.probability, self.segmenter.image(self.axis, index - self.direction))
+        asked = partial(self._prompt, index, previous.probability)
         walked = [
             AnsweredSlice(visit.record.index, visit.prediction.probability, prompted=False)
             for visit in self._visits[-WALKED_REMEMBERED:]
         ]
         memory = (*nearest_prompted(self.anchors, index), *walked)
         crop = self._crop(previous)
-        prediction = self.segmenter.segment(self.axis, index, prompt, memory=memory, crop=crop)
-        return prediction, previous.mask()
+        prediction = self.segmenter.segment(self.axis, index, asked(), memory=memory, crop=crop)
+        return replace(prediction, asked=asked), previous.mask()
+
+    def _prompt(self, index: int, before: NDArray[np.float32]) -> SlicePrompt:
+        """What a slice is asked on behalf of the slice before."""
+        return carried_prompt(before, self.segmenter.image(self.axis, index - self.direction))
 
     def _crop(self, previous: SlicePrediction) -> Crop:
         """The field of the slice before, or a new one around its mask."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.engine.zoom import crop_window
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, what_is_known
@@ -35,10 +36,12 @@ class PropagatedVolume:
     trace: PropagationTrace
 
     def probability(self, shape: Sequence[int]) -> NDArray[np.float32]:
-        """(K, J, I) probabilities, 0 on slices without a prediction."""
+        """(K, J, I) probabilities, 0 where the model did not look."""
         volume = zeros_by_slice(shape, self.trace.axis, np.float32)
         for index, prediction in self.predictions.items():
-            slice_across(volume, self.trace.axis, index)[...] = prediction.probability
+            section = slice_across(volume, self.trace.axis, index)
+            seen = ... if prediction.crop is None else crop_window(prediction.crop, prediction.probability.shape)
+            section[seen] = prediction.probability[seen]
         return volume
 
 

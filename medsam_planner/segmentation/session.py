@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
 from medsam_planner.engine.registry import load_model
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
-from medsam_planner.geometry import spacing_mm, zeros_by_slice
+from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.methods import propagation_version
@@ -221,7 +221,7 @@ class Session:
         source = source_named(uncertainty)
         tracker = self._tracker(structure)
         passes = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
-        mask = passes.probability > 0.5
+        mask = _inside(passes)
         maps: dict[str, Any] = {}
         if samples:
             maps |= self._uncertainty(passes, source, samples, progress)
@@ -335,3 +335,13 @@ class Session:
             "operations": list(source.operations) if source else [],
             "versions": versions(),
         }
+
+
+def _inside(passes: StructurePasses) -> NDArray[np.bool_]:
+    """(K, J, I) voxels more likely inside than not; slices without any take no memory."""
+    mask = zeros_by_slice(passes.probability.shape, passes.axis, bool)
+    for index in range(mask.shape[passes.axis]):
+        section = slice_across(passes.probability, passes.axis, index) > 0.5
+        if section.any():
+            slice_across(mask, passes.axis, index)[...] = section
+    return mask
