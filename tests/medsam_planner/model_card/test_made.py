@@ -8,8 +8,8 @@ import tomllib
 import pytest
 
 from medsam_planner.cli.app import run
-from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_weights import save_weights
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import OperationCancelledError
 from medsam_planner.lab.model_card import train_and_describe
 
@@ -70,7 +70,7 @@ def figures(folder, name):
 
 
 def test_the_figures_are_of_the_weights_that_lie_there(folder, card):
-    digest = CompactModel(folder / "compact.safetensors").weights_sha256
+    digest = open_compact(folder / "compact.safetensors").weights_sha256
     assert figures(folder, "box")["settings"]["weights_sha256"] == digest
     assert figures(folder, "slices")["provenance"]["weights_sha256"] == digest
     assert digest in card
@@ -95,7 +95,7 @@ def test_the_dropout_is_measured_and_its_temperature_lies_in_the_weights(folder,
     assert -1 <= row["variance_rank"]["mean"] <= 1
     assert f"{row['variance_ause']['mean']:.3f}" in card and f"{row['unranked_ause']['mean']:.3f}" in card
     fitted = document["temperature"]
-    assert CompactModel(folder / "compact.safetensors").temperature == fitted["temperature"] != 1.0
+    assert open_compact(folder / "compact.safetensors").temperature == fitted["temperature"] != 1.0
     assert fitted["fitted_on"] == fitted["measured_on"] == 1
     assert f"{fitted['ece_before']:.3f} before and {fitted['ece_after']:.3f} after" in card
 
@@ -127,7 +127,7 @@ def test_a_finished_run_is_left_as_it_is(folder):
 def test_a_file_that_asks_for_no_protocol_ends_with_weights_and_a_card_that_says_so(tmp_path):
     (tmp_path / "tiny.toml").write_text(FILE.split("[evaluation]")[0] + "[evaluation]\nprotocols = []\n")
     made = train_and_describe(tmp_path / "tiny.toml")
-    assert CompactModel(made.weights).temperature == 1.0
+    assert open_compact(made.weights).temperature == 1.0
     assert "Nothing was measured" in made.card.read_text()
     assert not (tmp_path / "run" / "evaluation").exists()
 
@@ -148,7 +148,7 @@ def test_weights_that_exist_are_described_without_training(folder, tmp_path):
 
 def test_weights_that_do_not_say_how_they_were_trained_are_described_too(folder, tmp_path):
     silent = tmp_path / "silent.safetensors"
-    save_weights(CompactModel(folder / "compact.safetensors").network, silent, trained_on=["a case"])
+    save_weights(open_compact(folder / "compact.safetensors").network, silent, trained_on=["a case"])
     (tmp_path / "known.toml").write_text(FILE.replace("most = 1", "protocols = []"))
     assert run(["train", str(tmp_path / "known.toml"), "--describe", str(silent)]) == 0
     assert "An unknown number of steps" in (tmp_path / "run" / "compact.md").read_text()

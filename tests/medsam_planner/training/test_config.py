@@ -38,9 +38,9 @@ def test_without_a_table_boxes_and_slices_are_measured_and_an_empty_list_measure
     assert (chosen.protocols, chosen.most, chosen.corrections, chosen.seed) == ((), 3, 2, 7)
 
 
-def test_the_readme_tells_the_defaults(tmp_path):
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    (table,) = [block.split("```")[0] for block in readme.split("```toml\n")[1:] if block.startswith("[evaluation]")]
+def test_the_documentation_tells_the_defaults(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    (table,) = [block.split("```")[0] for block in page.split("```toml\n")[1:] if block.startswith("[evaluation]")]
     assert read_config(_written(tmp_path, 'out = "run"\n' + table)).evaluation == EvaluationConfig()
 
 
@@ -74,7 +74,7 @@ def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_accepta
         ('out = "x"\nevaluation = true', r"table \[evaluation\]"),
         ('out = "x"\n[evaluation]\nprotocol = "box"', "unknown entry evaluation.'protocol'"),
         ('out = "x"\n[evaluation]\nprotocols = "box"', "evaluation.protocols: expected a value of type"),
-        ('out = "x"\n[evaluation]\nprotocols = ["boxes"]', "box, click, cvpr25, slices"),
+        ('out = "x"\n[evaluation]\nprotocols = ["boxes"]', "box, click, cvpr25, survey, slices"),
         ('out = "x"\n[evaluation]\nprotocols = ["box", "box"]', "each once"),
         ('out = "x"\n[evaluation]\nmost = 0', "evaluation.most"),
         ('out = "x"\n[evaluation]\nmost = "all"', "evaluation.most: expected a value of type int"),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_weights import save_weights
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import ConfigError, OperationCancelledError
 from medsam_planner.lab.training import train_from_file
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
@@ -71,10 +71,10 @@ def test_a_run_is_not_overwritten_unasked(short):
 
 def test_fine_tuned_weights_name_what_their_first_training_saw_too(short, tmp_path):
     first = train(short)
-    known = CompactModel(first)
+    known = open_compact(first)
     older = tmp_path / "older.safetensors"
     save_weights(known.network, older, trained_on=["an older case"])
-    tuned = CompactModel(train(replace(short, out=tmp_path / "tuned", start_from=older)))
+    tuned = open_compact(train(replace(short, out=tmp_path / "tuned", start_from=older)))
     assert json.loads(tuned.metadata["trained_on"]) == ["an older case", "procedural anatomy"]
 
 
@@ -91,7 +91,7 @@ def test_a_file_trains_weights_that_load_and_name_their_data(short, tmp_path):
         "decoder_widths = [8, 8, 16, 16]\n"
         '[data]\nroot = "absent"\nprocedural_pool = 1\nprocedural_side = 36\nworkers = 1\n'
     )
-    model = CompactModel(train_from_file(path))
+    model = open_compact(train_from_file(path))
     assert model.size == 32
     assert model.metadata["trained_on"] == '["procedural anatomy"]'
     assert list((tmp_path / "filed" / "tensorboard").iterdir())
@@ -117,7 +117,7 @@ def test_an_encoder_begins_from_a_file_of_the_same_network_and_no_other(short, t
     given = MemoryNetwork(MemoryArchitecture(size=32)).encoder
     torch.save({f"their.{name}": tensor for name, tensor in given.state_dict().items()}, tmp_path / "imagenet.pth")
     config = replace(short, steps=1, learning_rate=1e-9, ema_decay=0.0, encoder_from=tmp_path / "imagenet.pth")
-    model = CompactModel(train(config))
+    model = open_compact(train(config))
     torch.testing.assert_close(model.network.encoder.stem[0].weight, given.stem[0].weight, atol=1e-3, rtol=1e-2)
     assert json.loads(model.metadata["trained_on"])[0] == "ImageNet (encoder)"
     torch.save({"layer": torch.zeros(3, 3)}, tmp_path / "other.pth")
