@@ -73,7 +73,7 @@ def result_html(structure: Structure | None) -> str:
         return f"<p>{NO_RESULT}</p>"
     result = structure.result
     rows = [("Volume", f"{structure.volume_ml:.2f} ml")]
-    if not result.mask.array.any():
+    if not structure.volume_ml:
         return (
             f"<p>The model found nothing where ‘{html.escape(structure.name)}’ was prompted. "
             "Draw a box on its middle slice.</p>"

@@ -35,7 +35,7 @@ _BROWSER_COOKIE_S = 365 * 24 * 3600
 _READ = ("GET", "HEAD")
 _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/heartbeat/"
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA}
-_FOLDERS = ("/assets/", "/static/", "/views/", "/files/", _HEARTBEAT)
+_FOLDERS = ("/assets/", "/static/", "/alive/", "/views/", "/files/", _HEARTBEAT)
 _UPLOADS = "/uploads/"
 _KEPT_BY_BROWSERS = ("/assets/", "/static/")
 """What holds nothing of a patient."""

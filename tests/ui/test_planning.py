@@ -23,6 +23,7 @@ from tests.ui.phantom import LESION_LPS_MM
 from ui import handlers, plan_handlers
 from ui.planning import body_mask, inputs_of, margin_of
 from ui.review import results_folder
+from ui.structure import Structure
 from ui.wishes import PlanWishes
 from ui.workbench import Workbench
 
@@ -36,6 +37,12 @@ def places(volume: highdicom.Volume) -> NDArray[np.float64]:
     return lps_from_index(volume.affine, index)
 
 
+def put(workbench: Workbench, change: Callable[[Structure], Structure]) -> None:
+    """Change the active structure as no button does."""
+    changed = change(workbench.structure)
+    workbench.publish(structures={**workbench.structures, changed.name: changed})
+
+
 def with_vessel(workbench: Workbench) -> Workbench:
     """The phantom's vessel as if it had been run to 3D, to be avoided; the true cylinder of radius 5 mm."""
     handlers.begin_structure(workbench, "vessel")
@@ -44,7 +51,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
     distance = np.hypot(x + 62, y + 24 - 0.15 * z)
     session = workbench.require_session()
     session.log("vessel").add(Click((-62.0, -24.0, 0.0)))
-    workbench.structure.result = SegmentationResult(
+    result = SegmentationResult(
         structure="vessel",
         mask=volume_like(study, distance < 5),
         probability=volume_like(study, (1 / (1 + np.exp(2 * (distance - 5)))).astype(np.float32)),
@@ -57,6 +64,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
         | {"uncertainty": "dropout", "temperature": 1.0}
         | {"normalisation": {}, "operations": []},
     )
+    put(workbench, lambda one: one.with_result(result))
     handlers.choose_role(workbench, "avoid")
     return workbench
 
@@ -80,7 +88,7 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
 
 def test_a_mask_whose_prompts_changed_is_not_planned_on(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    workbench.structure.is_stale = True
+    put(workbench, lambda one: replace(one, is_stale=True))
     assert "changed since its 3D run" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
@@ -161,9 +169,9 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
         assert plan_handlers.choose_alternative(workbench, 1).chosen == 1
     assert "mv-error" in plan_handlers.choose_alternative(workbench, 99).notice
 
-    workbench.structure.is_stale = True
+    put(workbench, lambda one: replace(one, is_stale=True))
     assert "Prompts changed since this plan" in handlers.screen(workbench).answer
-    workbench.structure.is_stale = False
+    put(workbench, lambda one: replace(one, is_stale=False))
     after = handlers.choose_role(workbench, "ignore")
     assert workbench.plan is None
     assert after.alternatives == ()
