@@ -90,7 +90,6 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
     def begin(remembered: str, request: gr.Request) -> list[Any]:
         known = Remembered.from_browser(remembered)
         workbench = coming_back.begin(registry, str(request.session_hash), known)
-        is_new = settings.study is not None and not workbench.key
         path = gr.update(interactive=True)
         if settings.study is not None and not workbench.key:
             path = gr.update(interactive=True, value=settings.study.name)
