@@ -25,15 +25,21 @@ class Remembered:
     """Of this window."""
     others: tuple[str, ...] = ()
     """Of all its windows, the newest first."""
+    shows_study: bool = False
+    """Whether the page shows a study: it was there all along, and stays on its tab."""
 
     @classmethod
     def from_browser(cls, text: str) -> Remembered:
         """Read what the page sent; what is not understood counts as nothing."""
         try:
             told = json.loads(text)
-            return cls(str(told["here"]), tuple(str(key) for key in told["others"])[:_MOST_OFFERED])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            others = tuple(str(key) for key in told["others"])[:_MOST_OFFERED]
+            return cls(str(told["here"]), others, told.get("shows") is True)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
+
+
+_NOTHING = Remembered()
 
 
 def begin(registry: Registry, page: str, remembered: Remembered) -> Workbench:
@@ -54,20 +60,20 @@ def earlier_work(registry: Registry, remembered: Remembered, *, but: str) -> lis
     return offered
 
 
-def welcome(workbench: Workbench) -> Screen:
+def welcome(workbench: Workbench, known: Remembered = _NOTHING) -> Screen:
     """The first screen of a page that was opened, or came back."""
     if workbench.waiting is not None:
         return screen(workbench, wording.notice("info", wording.TAKING_UP))
     if workbench.study is None:
         return screen(workbench, wording.notice("info", wording.NO_STUDY))
     said = wording.STILL_COMPUTING if workbench.is_computing else wording.HERE_AGAIN
-    return screen(workbench, wording.notice("info", said, study_notes(workbench)), tab="segment")
+    return screen(workbench, wording.notice("info", said, study_notes(workbench)), tab=_tab(known))
 
 
-def take_up(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
+def take_up(workbench: Workbench, known: Remembered = _NOTHING, *, progress: Progress | None = None) -> Screen:
     """Read the work of a page that came back where it lies on disk only, and show it."""
     if workbench.waiting is None:
-        return welcome(workbench)
+        return welcome(workbench, known)
     try:
         with workbench.changing(is_long=True):
             lost = workbench.take_up(progress=progress)
@@ -75,4 +81,8 @@ def take_up(workbench: Workbench, *, progress: Progress | None = None) -> Screen
         told = f"{wording.NOT_TAKEN_UP} {error} {wording.OPEN_AGAIN}"
         return screen(workbench, wording.notice("error", told))
     notes = (*lost, *study_notes(workbench))
-    return screen(workbench, wording.notice("error" if lost else "done", wording.HERE_AGAIN, notes), tab="segment")
+    return screen(workbench, wording.notice("error" if lost else "done", wording.HERE_AGAIN, notes), tab=_tab(known))
+
+
+def _tab(known: Remembered) -> str | None:
+    return None if known.shows_study else "segment"

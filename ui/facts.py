@@ -185,8 +185,10 @@ def cautions_html(assessment: Assessment | None) -> str:
     if assessment is None:
         return ""
     listed = "".join(f"<li>{html.escape(caution.text)}</li>" for caution in assessment.cautions)
-    head = f'<p class="mv-verdict">{html.escape(assessment.verdict.headline)}</p>'
-    return f'<div id="cautions">{head}' + (f'<ul class="mv-warning">{listed}</ul>' if listed else "") + "</div>"
+    verdict = assessment.verdict
+    head = f'<p class="mv-verdict">{html.escape(verdict.headline)}</p>'
+    told = f'<ul class="mv-warning mv-notes">{listed}</ul>' if listed else ""
+    return f'<div id="cautions" class="mv-{verdict.kind}">{head}{told}</div>'
 
 
 def margins_html(statements: Sequence[MarginStatement]) -> str:

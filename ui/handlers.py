@@ -110,8 +110,8 @@ def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
         return {"links": links}
     is_outdated = any(one.is_stale for one in now.structures.values() if one.role != "ignore")
     return {
-        "answer": facts.plan_html(plan, now.chosen, is_outdated=is_outdated)
-        + facts.cautions_html(now.assessment)
+        "answer": facts.cautions_html(now.assessment)
+        + facts.plan_html(plan, now.chosen, is_outdated=is_outdated)
         + wording.notes_html(now.notes)
         + facts.margins_html(now.margin_statements),
         "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
@@ -125,6 +125,7 @@ def attempt(
     change: Callable[[], str | None],
     *,
     said: str = "",
+    kind: Callable[[], str] = lambda: "done",
     notes: Callable[[], Iterable[str]] = tuple,
     step: int | None = None,
     after: int = 0,
@@ -139,6 +140,8 @@ def attempt(
     change : callable
         May return what to tell the person in place of `said`.
     said : str
+    kind : callable
+        Gives the kind of the notice, once the change is made.
     notes : callable
         Gives what was noticed while the change was made.
     step : int, optional
@@ -154,7 +157,7 @@ def attempt(
         workbench.turns.wait_after(after)
         with workbench.changing(step=step, is_long=is_long):
             said = change() or said
-            shown = screen(workbench, wording.notice("done", said, notes()), **scene_options)
+            shown = screen(workbench, wording.notice(kind(), said, notes()), **scene_options)
     except OperationCancelledError:
         return screen(workbench, wording.notice("info", wording.STOPPED))
     except MedsamPlannerError as error:

@@ -35,9 +35,14 @@ def find_paths(
         review.find_paths(workbench, progress=progress)
         return wording.after_plan(workbench.plan, workbench.snapshot.assessment)
 
-    return attempt(
-        workbench, change, notes=lambda: workbench.snapshot.notes, after=after, is_long=True, shows_path=True
-    )
+    def kind() -> str:
+        assessment = workbench.snapshot.assessment
+        return "done" if assessment is not None and not wording.has_doubt(assessment) else "caution"
+
+    def notes() -> tuple[str, ...]:
+        return workbench.snapshot.notes
+
+    return attempt(workbench, change, kind=kind, notes=notes, after=after, is_long=True, shows_path=True)
 
 
 def choose_alternative(workbench: Workbench, number: int) -> Screen:

@@ -47,9 +47,14 @@ class PlanPanel:
                     numbers[name] = gr.Number(
                         value, label=label, minimum=0, min_width=90, elem_id=name.replace("_", "-")
                     )
-        avoid_bone = gr.Checkbox(
-            PlanWishes().avoid_bone, label=wording.AVOID_BONE, info=wording.AVOID_BONE_INFO, elem_id="avoid-bone"
-        )
+                if start + 3 >= len(rows):
+                    avoid_bone = gr.Checkbox(
+                        PlanWishes().avoid_bone,
+                        label=wording.AVOID_BONE,
+                        info=wording.AVOID_BONE_INFO,
+                        scale=3,
+                        elem_id="avoid-bone",
+                    )
         gr.HTML(f'<div class="mv-hint">{wording.CALIBRATION}</div>', apply_default_css=False)
         calibration = upload_button(
             UploadKind.CALIBRATION, "Calibration file", accept=".json", elem_id="calibration", is_removable=True
@@ -58,8 +63,8 @@ class PlanPanel:
             find = gr.Button("Find paths", variant="primary", scale=3, elem_id="find")
             stop = gr.Button("Stop", variant="stop", scale=1, min_width=80)
         links = gr.HTML("", elem_id="links", min_height=24, apply_default_css=False)
-        answer = gr.HTML(wording.NO_PLAN, elem_id="plan-answer", min_height=96, apply_default_css=False)
         choice = gr.Radio(label="Show alternative", choices=[], visible=False, elem_id="alternative")
+        answer = gr.HTML(wording.NO_PLAN, elem_id="plan-answer", min_height=96, apply_default_css=False)
         export = gr.Button("Prepare download of everything", size="sm", elem_id="export")
         return cls(
             numbers=numbers,

@@ -151,7 +151,7 @@ function remember(key) {
   localStorage.setItem('medsam-planner-works', JSON.stringify([key, ...others].slice(0, WORKS_REMEMBERED)));
 }
 
-window.medsamPlanner = { nextStep: () => ++steps, lastStep: () => steps };
+window.medsamPlanner = { nextStep: () => ++steps, lastStep: () => steps, shows: () => Boolean(scene && scene.is_open) };
 
 // ---- between screen and slice ------------------------------------------------------------------------------------
 function layout() {

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _REMEMBERED = """() => [JSON.stringify({
   here: sessionStorage.getItem('medsam-planner-work') || '',
   others: JSON.parse(localStorage.getItem('medsam-planner-works') || '[]'),
+  shows: Boolean(window.medsamPlanner?.shows()),
 })]"""
 """What the browser remembers, as :class:`ui.coming_back.Remembered` reads it; ``viewer.js`` writes it."""
 _NEXT_STEP = "(step, ...rest) => [window.medsamPlanner.nextStep(), ...rest]"
@@ -82,10 +83,10 @@ def on_step(registry: Registry, act: Callable[..., Screen]) -> Callable[..., lis
 def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
     settings, asked, shown = registry.settings, parts.plan.asked(), parts.shown()
 
-    def entrance(workbench: Workbench) -> list[Any]:
+    def entrance(workbench: Workbench, known: Remembered) -> list[Any]:
         """Values of a page that has got this workbench."""
         doors = [gr.update(interactive=True), *door_values(workbench)]
-        return [workbench.token, *doors, *updates(discreet(coming_back.welcome(workbench), settings))]
+        return [workbench.token, *doors, *updates(discreet(coming_back.welcome(workbench, known), settings))]
 
     def begin(remembered: str, request: gr.Request) -> list[Any]:
         known = Remembered.from_browser(remembered)
@@ -95,15 +96,15 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
             path = gr.update(interactive=True, value=settings.study.name)
         earlier = coming_back.earlier_work(registry, known, but=workbench.key)
         offered = gr.update(choices=earlier, value=None, visible=bool(earlier))
-        return [remembered, path, offered, *entrance(workbench)]
+        return [remembered, path, offered, *entrance(workbench, known)]
 
     def open_first(token: str, remembered: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
-            if workbench.waiting is not None:
-                return coming_back.take_up(workbench, progress=watched)
-            shown = handlers.open_study(workbench, study, progress=watched)
             known = Remembered.from_browser(remembered)
+            if workbench.waiting is not None:
+                return coming_back.take_up(workbench, known, progress=watched)
+            shown = handlers.open_study(workbench, study, progress=watched)
             has_earlier = bool(coming_back.earlier_work(registry, known, but=workbench.key))
             return replace(shown, tab=None) if has_earlier else shown  # so that it is seen
 
@@ -132,7 +133,7 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
         if workbench is None:
             doors = [gr.skip()] * len(parts.doors())
             return [gr.skip(), token, *doors, *gone(MedsamPlannerError(wording.NOT_TAKEN_UP))]
-        return [gr.update(visible=False), *entrance(workbench)]
+        return [gr.update(visible=False), *entrance(workbench, Remembered())]
 
     def leave(request: gr.Request) -> None:
         registry.leave(str(request.session_hash))
@@ -288,7 +289,7 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
 
         return on_workbench(registry, act)(token)
 
-    long: dict[str, Any] = {**_LONG, "show_progress_on": panel.answer}
+    long: dict[str, Any] = {**_LONG, "show_progress_on": parts.notice}
     panel.find.click(find, [parts.step, parts.token, *panel.asked()], shown, js=_LAST_STEP, **long)
     panel.export.click(pack, [parts.token], shown, **long)
     choose = on_workbench(registry, plan_handlers.choose_alternative)

@@ -10,7 +10,7 @@ from medsam_planner.report.assessment import Assessment
 from prompts import PromptLog
 from ui.structure import Structure
 
-__all__ = ["after_plan", "after_prompt", "notes_html", "notice", "side_name", "sources"]
+__all__ = ["after_plan", "after_prompt", "has_doubt", "notes_html", "notice", "side_name", "sources"]
 
 TITLE = "MedSAM Planner"
 RESEARCH_USE = "Research use only. Not a medical device."
@@ -90,7 +90,7 @@ _SIDE_NAMES = {
 
 
 def notice(kind: str, text: str, notes: Iterable[str] = ()) -> str:
-    """A line above the picture: ``kind`` is ``"info"``, ``"done"`` or ``"error"``; `notes` are what to know beside it.
+    """A line above the picture: ``"info"``, ``"done"``, ``"caution"`` or ``"error"``; `notes` are what to know beside it.
 
     Without text it is an empty line and not nothing, so that the picture does not jump under the person's hand.
     """
@@ -137,5 +137,11 @@ def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) ->
     rooms = sorted({f"{one.certified_clearance_mm:.1f}" for one in plan.alternatives}, key=float)
     room = f"{' to '.join(dict.fromkeys((rooms[0], rooms[-1])))} mm of room beyond all margins"
     if assessment is not None and assessment.verdict.kind == "unchecked":
-        room += ", but not all on the way was checked: read the cautions"
-    return f"{len(plan.alternatives)} path(s) found, with {room}. Open the report to review them."
+        room += ", but not all on the way was checked"
+    cautions = " Read the cautions." if assessment is not None and assessment.cautions else ""
+    return f"{len(plan.alternatives)} path(s) found, with {room}.{cautions} Open the report to review them."
+
+
+def has_doubt(assessment: Assessment) -> bool:
+    """Whether a plan is anything but feasible without a caution."""
+    return assessment.verdict.kind != "feasible" or bool(assessment.cautions)

@@ -376,8 +376,9 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
         time.sleep(0.04)
     bench.says("where the structure is not")
     bench.has_prompts(12)
-    columns = [prompt.position_lps_mm[0] for prompt in bench.workbench.structure.prompts]
-    assert columns == sorted(columns)  # in the order of the hand
+    places = [prompt.position_lps_mm for prompt in bench.workbench.structure.prompts]
+    assert places == sorted(places)  # in the order of the hand
+    assert len({y for _, y, _ in places}) == 1  # and the picture did not move under it
 
     page.reload()
     bench.says("here again")

@@ -144,7 +144,8 @@ def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> 
 def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
     shown = plan_handlers.find_paths(workbench, NUMBERS)
-    assert "mv-done" in shown.notice, shown.notice
+    assert "mv-caution" in shown.notice and "path(s) found" in shown.notice, shown.notice
+    assert shown.answer.index("cautions") < shown.answer.index("alternatives")
     assert workbench.plan is not None
     assert workbench.plan.feasible
     assert 'id="alternatives"' in shown.answer
