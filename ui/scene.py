@@ -129,7 +129,8 @@ def _marks(now: Snapshot) -> tuple[Mark, ...]:
         marks.append(Mark("entry", "entry", np.array([wishes.entry_lps_mm]), wishes.entry_radius_mm))
     line = now.chosen_line_lps_mm
     if line is not None:
-        marks.append(Mark("path", "", line, wishes.tool_radius_mm))
+        is_doubted = now.assessment is None or now.assessment.verdict.kind != "feasible"
+        marks.append(Mark("path", "", line, wishes.tool_radius_mm, is_doubted))
     return tuple(marks)
 
 

@@ -280,10 +280,10 @@ function drawPrompt(at, prompt) {
 }
 
 const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
+const DOUBTED = '#ffb454';    // as the amber verdict
 
 function drawMark(at, mark) {
-  pen.strokeStyle = MARK_COLOUR[mark.kind];
-  pen.fillStyle = MARK_COLOUR[mark.kind];
+  pen.strokeStyle = pen.fillStyle = mark.is_doubted ? DOUBTED : MARK_COLOUR[mark.kind];
   if (mark.kind === 'path') {
     const [x1, y1] = toScreen(at, ...mark.points[0]);
     const [x2, y2] = toScreen(at, ...mark.points[1]);

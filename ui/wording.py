@@ -65,8 +65,8 @@ WISH_LABELS = {
     "free_entry_mm": "free at entry (mm)",
     "alpha": "may fail (α)",
 }
-AVOID_BONE = "Keep off bone that nobody segmented (CT)"
-AVOID_BONE_INFO = "Untick it where the tool is meant to go through bone."
+AVOID_BONE = "Avoid unsegmented bone (CT)"
+AVOID_BONE_INFO = "Untick where the tool may go through bone."
 CALIBRATION = "With a calibration file: margins with a stated confidence, in place of the three numbers for margins"
 WHY_MARGINS = "Why the margins are as wide as they are"
 SOURCES_FROM = "Uncertainty from"
@@ -90,9 +90,15 @@ _SIDE_NAMES = {
 
 
 def notice(kind: str, text: str, notes: Iterable[str] = ()) -> str:
-    """A line above the picture: ``"info"``, ``"done"``, ``"caution"`` or ``"error"``; `notes` are what to know beside it.
+    """What is said above the picture, in a place whose height stays, so that the picture does not move under the hand.
 
-    Without text it is an empty line and not nothing, so that the picture does not jump under the person's hand.
+    Parameters
+    ----------
+    kind : str
+        ``"info"``, ``"done"``, ``"caution"`` or ``"error"``.
+    text : str
+    notes : iterable of str
+        What to know beside it.
     """
     if not text:
         return '<div class="mv-notice mv-quiet">&nbsp;</div>'

@@ -511,5 +511,16 @@ def test_a_plan_is_found_and_its_report_opened(
     page.wait_for_function("document.querySelector('#calibration').textContent.includes('json')")
     page.locator("#find").click()
     bench.says("the weights the calibration was made with")
+    page.locator("#max-angle-deg input").fill("45")
+    page.locator("#avoid-bone input").uncheck()
+    page.locator("#find").click()
+    bench.says("the weights the calibration was made with")
+    page.wait_for_function("document.querySelector('.mv-busy').hidden")
+    page.reload()  # and what was asked for is there again
+    bench.says("here again")
+    page.get_by_role("tab", name="Plan").click()
+    page.wait_for_function("document.querySelector('#max-angle-deg input').value === '45'")
+    assert not page.locator("#avoid-bone input").is_checked()
+    page.wait_for_function("document.querySelector('#calibration').textContent.includes('json')")
     assert bench.foreign == []
     assert bench.complaints == []

@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import nibabel as nib
 import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError
 from prompts import Click
+from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
 from ui import coming_back, handlers, kept, uploads
+from ui.app import build_app
 from ui.coming_back import Remembered
 from ui.display import Plane
 from ui.registry import ElsewhereError, PutAsideError, Registry
@@ -201,6 +204,43 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
     shown = coming_back.take_up(late)
     assert "not kept any more" in shown.notice and "upload the same study" in shown.notice
     assert again.uploads.find(UploadKind.STUDY) is None
+
+
+def test_a_page_that_lost_its_connection_before_it_had_a_study_keeps_its_workbench(settings: Settings) -> None:
+    registry = Registry(settings)
+    workbench = coming_back.begin(registry, "page", Remembered())
+    registry.leave("page")
+    assert coming_back.begin(registry, "page", Remembered()) is workbench
+    registry.expire(now=time.time() + 3600)
+    assert registry.find(workbench.token) is workbench
+    assert coming_back.begin(registry, "another page", Remembered()) is not workbench
+
+
+def test_a_page_that_stays_away_gives_its_memory_back(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    workbench = worked_on(registry, study_path)
+    registry.leave("page")
+    registry.expire()
+    assert registry.find(workbench.token) is workbench
+    registry.leave("page")
+    registry.expire(now=time.time() + 3600)
+    with pytest.raises(PutAsideError):
+        registry.find(workbench.token)
+
+
+def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, study_path: Path) -> None:
+    app = build_app(settings)
+    registry: Registry = app.state.registry
+    with served(app) as address, httpx.Client(base_url=address) as browser:
+        workbench = worked_on(registry, study_path)
+        token = workbench.token
+        assert browser.get(f"/alive/{token}").json() == {"version": workbench.version, "is_computing": False}
+        assert browser.get("/alive/guessed").status_code == 404
+        registry.take_up("another window", workbench.key)
+        assert browser.get(f"/alive/{token}").status_code == 409
+        registry.put_aside(workbench.token)
+        assert browser.get(f"/alive/{workbench.token}").json() == {"is_aside": True}
+        assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
 
 
 def test_steps_are_done_in_the_order_of_the_person_whatever_order_they_come_in(make_workbench: Make) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.propagation.trace import PropagationTrace
 from medsam_planner.segmentation import SegmentationResult
@@ -23,6 +24,7 @@ from tests.ui.phantom import LESION_LPS_MM
 from ui import handlers, plan_handlers
 from ui.planning import body_mask, inputs_of, margin_of
 from ui.review import results_folder
+from ui.scene import layers
 from ui.structure import Structure
 from ui.wishes import PlanWishes
 from ui.workbench import Workbench
@@ -177,6 +179,39 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     assert workbench.plan is None
     assert after.alternatives == ()
     assert after.links == ""
+
+
+def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(make_workbench: Make) -> None:
+    workbench = aimed(with_vessel(make_workbench()))
+    workbench.set_end(target=(0.0, 20.0, 0.0), entry=(0.0, 84.0, 0.0))  # the spine lies between
+    numbers = {**NUMBERS, "entry_radius_mm": 4.0}
+    kept_off = plan_handlers.find_paths(workbench, numbers)
+    assert kept_off.alternatives == ()
+    assert "the tick on the page" in kept_off.answer
+    through = plan_handlers.find_paths(workbench, numbers, avoid_bone=False)
+    assert through.alternatives
+    assert "mv-caution" in through.notice and "not all on the way was checked" in through.notice
+    assert 'class="mv-unchecked"' in through.answer and "mm of bone" in through.answer
+    assert workbench.plan is not None and workbench.plan.alternatives[0].crossings
+    assert workbench.snapshot.assessment is not None and workbench.snapshot.assessment.verdict.kind == "unchecked"
+    (path,) = (mark for mark in layers(workbench.snapshot).marks if mark.kind == "path")
+    assert path.is_doubted
+
+
+def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
+    make_workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MedsamPlannerError("the surface is <open>")
+
+    monkeypatch.setattr("medsam_planner.run_folder.write_surface", fail)
+    workbench = aimed(with_vessel(make_workbench()))
+    told = "vessel.stl could not be made: the surface is &lt;open&gt;"
+    for shown in (plan_handlers.find_paths(workbench, NUMBERS), plan_handlers.pack(workbench)):
+        assert told in shown.notice
+        assert told in shown.answer
+    handlers.choose_role(workbench, "ignore")
+    assert told in plan_handlers.pack(workbench).notice
 
 
 def test_nothing_to_pack_is_said(make_workbench: Make) -> None:
