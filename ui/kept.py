@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import shutil
 import time
@@ -56,6 +57,7 @@ _KEY_BYTES = 24
 """192 bits: nobody guesses the key of another person's work."""
 _LONGEST_KEY = 64
 _PAGE, _RECORD = "page", "work.json"
+_WORK_FOLDER = re.compile(r".+-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,12 @@ def find_work(out: Path, key: str) -> Path | None:
 def expire_works(out: Path, *, now: float | None = None) -> None:
     """Delete what was kept for pages that did not come back within `EXPIRY_S`; prompts and results stay."""
     oldest = (time.time() if now is None else now) - EXPIRY_S
-    for record in out.glob(f"*/{_PAGE}/{_RECORD}"):
+    for place in out.glob(f"*/{_PAGE}"):
+        if _WORK_FOLDER.fullmatch(place.parent.name) is None:
+            continue
         with contextlib.suppress(OSError):  # gone meanwhile
-            if record.stat().st_mtime < oldest:
-                shutil.rmtree(record.parent, ignore_errors=True)
+            if max(path.stat().st_mtime for path in (place, *place.iterdir())) < oldest:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def keep_work(

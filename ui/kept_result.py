@@ -24,7 +24,7 @@ _VOLUMES = ("mask", "probability", "uncertainty", "mutual_information", "boundar
 
 
 def write_result(path: Path, result: SegmentationResult) -> None:
-    """Write a result, whole or not at all; of each volume the slices that hold anything.
+    """Write a result, whole or not at all; of each volume the box that holds anything.
 
     Raises
     ------
@@ -39,16 +39,15 @@ def write_result(path: Path, result: SegmentationResult) -> None:
         "trace": result.trace.as_rows(),
         "faithfulness": result.faithfulness,
         "provenance": result.provenance,
-        "first_slice": {},
+        "low_index": {},
     }
     for name in _VOLUMES:
         volume = getattr(result, name)
         if volume is None:
             continue
-        filled = [index for index in range(volume.array.shape[axis]) if slice_across(volume.array, axis, index).any()]
-        first, stop = (filled[0], filled[-1] + 1) if filled else (0, 0)
-        told["first_slice"][name] = first
-        arrays[name] = np.moveaxis(volume.array, axis, 0)[first:stop]
+        box = _filled_box(volume.array, axis)
+        told["low_index"][name] = [part.start for part in box]
+        arrays[name] = volume.array[box]
     if result.mask_samples is not None:
         told["samples_low_index"] = [int(low) for low in result.mask_samples.low_index]
         told["samples_shape"] = list(result.mask_samples.masks.shape)
@@ -71,8 +70,8 @@ def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
             told = json.loads(archive["told"].tobytes())
             axis = int(told["axis"])
             volumes = {
-                name: volume_like(study, _whole(archive[name], study, axis, int(first)))
-                for name, first in told["first_slice"].items()
+                name: volume_like(study, _whole(archive[name], study, axis, low))
+                for name, low in told["low_index"].items()
             }
             samples = None
             if "samples" in archive:
@@ -96,7 +95,23 @@ def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
     return result
 
 
-def _whole(part: NDArray[Any], study: highdicom.Volume, axis: int, first: int) -> NDArray[Any]:
+def _filled_box(array: NDArray[Any], axis: int) -> tuple[slice, slice, slice]:
+    """The box of what is not zero, looked for slice by slice: the others of a structure on few take no memory."""
+    flat: NDArray[np.bool_] | bool = False
+    across: list[int] = []
+    for index in range(array.shape[axis]):
+        section = slice_across(array, axis, index) != 0
+        if section.any():
+            flat, across = flat | section, [*across, index]
+    if not across:
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    ends = [np.flatnonzero(np.any(flat, axis=other)) for other in (1, 0)]
+    ends.insert(axis, np.array(across))
+    first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in ends)
+    return first, second, third
+
+
+def _whole(part: NDArray[Any], study: highdicom.Volume, axis: int, low: list[int]) -> NDArray[Any]:
     whole = zeros_by_slice(study.spatial_shape, axis, part.dtype)
-    np.moveaxis(whole, axis, 0)[first : first + len(part)] = part
+    whole[tuple(slice(start, start + size) for start, size in zip(low, part.shape, strict=True))] = part
     return whole

@@ -10,11 +10,12 @@ from collections import OrderedDict
 
 from medsam_planner.errors import MedsamPlannerError
 from ui import kept
+from ui.restoring import Waiting
 from ui.settings import Settings
 from ui.turns import Turns
 from ui.uploads import EXPIRY_S as UPLOADS_EXPIRY_S
 from ui.uploads import PageUploads
-from ui.workbench import Waiting, Workbench
+from ui.workbench import Workbench
 
 __all__ = ["ElsewhereError", "PutAsideError", "Registry"]
 

@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,19 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
 from medsam_planner.session import Session
 from medsam_planner.volumes import StudyVolume
-from prompts import Box, Click, PositionLpsMm, PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
 from ui import kept, turns
 from ui.display import Plane, SliceDisplay, display_for, display_windows
 from ui.keeper import Keeper
 from ui.kept import KeptWork, Opened
-from ui.kept_result import read_result
+from ui.restoring import Waiting, previews_of, restore
 from ui.settings import Settings
 from ui.snapshot import Snapshot
 from ui.structure import COLOURS, FIRST_STRUCTURE, ROLES, Role, Structure
 from ui.uploads import SHOWN_AS, PageUploads, UploadKind
 from ui.wishes import PlanWishes
 
-__all__ = ["Waiting", "Workbench"]
+__all__ = ["Workbench"]
 
 _NO_PLAN: Mapping[str, Any] = {
     "plan": None,
@@ -44,14 +44,6 @@ _NO_PLAN: Mapping[str, Any] = {
     "has_archive": False,
 }
 """Fields of a snapshot without a plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Work that lies on disk and was not read yet."""
-
-    key: str
-    folder: Path
 
 
 class Workbench:
@@ -182,7 +174,7 @@ class Workbench:
         place = f"{SHOWN_AS}{path.name}" if path == upload else str(path.absolute())
         opened = Opened(place, series, resample_tilt)
         session = self._session_on(path, opened, progress)
-        if self.waiting is not None and session.study_sha256 == _image_of(self.waiting):
+        if self.waiting is not None and session.study_sha256 == self.waiting.image_sha256:
             return self._go_on(self.waiting, kept.read_work(self.waiting.folder), session, opened)
         session.log(FIRST_STRUCTURE)
         first = Structure(FIRST_STRUCTURE, COLOURS[0])
@@ -229,25 +221,9 @@ class Workbench:
         return Session(study, self.settings.model, seed=self.settings.seed)
 
     def _go_on(self, waiting: Waiting, work: KeptWork, session: Session, opened: Opened) -> list[str]:
-        study, folder = session.volume, waiting.folder
-        stored = read_prompt_file(kept.prompts_path(folder))
-        validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
-        for log in stored.logs:
-            session.restore(log)
-        lost: list[str] = []
-        structures = {}
-        for one in (*work.structures, *_unlisted(stored, work)):
-            log = session.log(one.name)
-            structure = replace(one.with_log(log), previews=_previews(session, log))
-            if one.name in work.result_files:
-                try:
-                    result = read_result(kept.result_path(folder, work.result_files[one.name]), study)
-                    structure = structure.with_result(result, is_stale=one.is_stale)
-                except MedsamPlannerError as error:
-                    lost.append(f"{error} Run ‘{one.name}’ to 3D again.")
-            structures[one.name] = structure
+        structures, lost = restore(session, work, waiting.folder)
         active = work.active if work.active in structures else next(iter(structures))
-        keeper = Keeper(self.settings.out, opened, session, key=waiting.key, folder=folder)
+        keeper = Keeper(self.settings.out, opened, session, key=waiting.key, folder=waiting.folder)
         self._begin_work(session, keeper, structures, active=active, wishes=work.wishes)
         keeper.is_as(self.snapshot, {name: work.result_files[name] for name in structures if structures[name].result})
         return lost
@@ -372,7 +348,7 @@ class Workbench:
         change(session)
         try:
             self.save()  # before the answer is computed: what was said is on disk at once
-            previews = _previews(session, log)
+            previews = previews_of(session, log)
         except BaseException:
             session.restore(before)
             with suppress(MedsamPlannerError):
@@ -449,7 +425,7 @@ class Workbench:
             colour = COLOURS[len(structures) % len(COLOURS)]
             one = structures.get(log.structure) or Structure(log.structure, colour)
             structures[log.structure] = replace(
-                one.with_log(log), previews=_previews(session, log), is_stale=one.result is not None
+                one.with_log(log), previews=previews_of(session, log), is_stale=one.result is not None
             )
         self.publish(structures=structures, active=stored.logs[0].structure)
 
@@ -477,27 +453,3 @@ class Workbench:
     def slice_of(self, plane: Plane, position_lps_mm: PositionLpsMm) -> int:
         """The slice of a plane that holds a place."""
         return self.snapshot.slice_of(plane, position_lps_mm)
-
-
-def _previews(session: Session, log: PromptLog) -> dict[int, dict[int, NDArray[np.float32]]]:
-    # Only negative clicks say where the structure is not: there is nothing to show yet, and that is no error.
-    if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
-        return {}
-    found = session.preview(structure=log.structure)
-    return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}
-
-
-def _unlisted(stored: PromptFile, work: KeptWork) -> Iterator[Structure]:
-    """Structures whose prompts were written, but not yet the record that lists them."""
-    listed = {one.name for one in work.structures}
-    for number, log in enumerate(stored.logs):
-        if log.structure not in listed:
-            yield Structure(log.structure, COLOURS[number % len(COLOURS)])
-
-
-def _image_of(waiting: Waiting) -> str:
-    """Hash of the study the work is on; empty where what was kept cannot be read."""
-    try:
-        return kept.read_work(waiting.folder).image_sha256
-    except MedsamPlannerError:
-        return ""

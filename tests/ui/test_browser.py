@@ -33,7 +33,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-PATIENCE_MS = 60_000
+PATIENCE_MS = 300_000
 """Nothing waits longer than it must; a busy machine may take minutes over what takes seconds."""
 ACROSS_MM, DOWN_MM = SHAPE[2] * 1.5, SHAPE[1] * 1.5
 
