@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from medsam_planner.errors import MedsamPlannerError
@@ -15,6 +16,7 @@ from ui.workbench import Workbench
 __all__ = ["Remembered", "begin", "earlier_work", "take_up", "welcome"]
 
 _MOST_OFFERED = 8
+_KEY = re.compile(r"[A-Za-z0-9_-]{24,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Remembered:
         """Read what the page sent; what is not understood counts as nothing."""
         try:
             told = json.loads(text)
-            others = tuple(str(key) for key in told["others"])[:_MOST_OFFERED]
-            return cls(str(told["here"]), others, told.get("shows") is True)
+            here, *others = (str(key) if _KEY.fullmatch(str(key)) else "" for key in (told["here"], *told["others"]))
+            return cls(here, tuple(others[:_MOST_OFFERED]), told.get("shows") is True)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
@@ -64,10 +66,12 @@ def welcome(workbench: Workbench, known: Remembered = _NOTHING) -> Screen:
     """The first screen of a page that was opened, or came back."""
     if workbench.waiting is not None:
         return screen(workbench, wording.notice("info", wording.TAKING_UP))
-    if workbench.study is None:
-        return screen(workbench, wording.notice("info", wording.NO_STUDY))
-    said = wording.STILL_COMPUTING if workbench.is_computing else wording.HERE_AGAIN
-    return screen(workbench, wording.notice("info", said, study_notes(workbench)), tab=_tab(known))
+    if workbench.is_computing:
+        said = wording.STILL_COMPUTING
+    else:
+        said = wording.NO_STUDY if workbench.study is None else wording.HERE_AGAIN
+    tab = None if workbench.study is None else _tab(known)
+    return screen(workbench, wording.notice("info", said, study_notes(workbench)), tab=tab)
 
 
 def take_up(workbench: Workbench, known: Remembered = _NOTHING, *, progress: Progress | None = None) -> Screen:

@@ -66,7 +66,7 @@ class Registry:
         """
         with self._lock:
             for token, workbench in self._by_token.items():
-                if workbench.key and hmac.compare_digest(workbench.key.encode(), key.encode()):
+                if hmac.compare_digest(workbench.key.encode(), key.encode()):
                     if self._token_by_page.get(page) != token:
                         _remember(self._elsewhere, token)
                     self._forget(token)

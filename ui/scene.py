@@ -37,7 +37,7 @@ def scene(
     """
     now, answer = workbench.snapshot, next(workbench.answers)
     if now.study is None:
-        return closed_scene(NO_STUDY) | {"answer": answer, "token": workbench.token}
+        return closed_scene(NO_STUDY) | {"answer": answer, "token": workbench.token, "work": workbench.key}
     return {
         "is_open": True,
         "answer": answer,

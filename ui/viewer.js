@@ -132,7 +132,7 @@ async function poll() {
     if (!answer.ok) { meet(answer.status); return; }
     const known = await answer.json();
     if (known.is_aside) return;  // taken up again when the person does something
-    const isBehind = scene && scene.is_open && known.version > scene.version && !known.is_computing;
+    const isBehind = scene && known.version > scene.version && !known.is_computing;
     if (wasLost || (isBehind && seenVersion === known.version)) comeBack();
     seenVersion = known.version;
   } catch { setLost(true); }
@@ -144,11 +144,13 @@ async function poll() {
 })();
 
 // So that a reload, or another window of this browser, finds the work. Whoever knows its key can take it up.
-function remember(key) {
-  if (!key || sessionStorage.getItem('medsam-planner-work') === key) return;
+function remember(key, hasStudy) {
+  if (!key) return;
   sessionStorage.setItem('medsam-planner-work', key);
-  const others = JSON.parse(localStorage.getItem('medsam-planner-works') || '[]').filter((other) => other !== key);
-  localStorage.setItem('medsam-planner-works', JSON.stringify([key, ...others].slice(0, WORKS_REMEMBERED)));
+  const others = JSON.parse(localStorage.getItem('medsam-planner-works') || '[]');
+  if (!hasStudy || others[0] === key) return;
+  const kept = [key, ...others.filter((other) => other !== key)].slice(0, WORKS_REMEMBERED);
+  localStorage.setItem('medsam-planner-works', JSON.stringify(kept));
 }
 
 window.medsamPlanner = { nextStep: () => ++steps, lastStep: () => steps, shows: () => Boolean(scene && scene.is_open) };
@@ -529,7 +531,7 @@ function accept() {
     cache.clear();
   }
   if (scene.is_aside) { comeBack(); return; }
-  remember(scene.work);
+  remember(scene.work, scene.is_open);
   if (scene.is_open && study !== scene.study) {
     study = scene.study;
     cache.clear();

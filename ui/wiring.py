@@ -92,8 +92,11 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
         known = Remembered.from_browser(remembered)
         workbench = coming_back.begin(registry, str(request.session_hash), known)
         path = gr.update(interactive=True)
-        if settings.study is not None and not workbench.key:
-            path = gr.update(interactive=True, value=settings.study.name)
+        if workbench.study is None and workbench.waiting is None:
+            uploaded = workbench.uploads.find(UploadKind.STUDY)
+            study = "" if settings.study is None else settings.study.name
+            place = study if uploaded is None else f"{SHOWN_AS}{uploaded.name}"
+            path = gr.update(interactive=True, value=place) if place else path
         earlier = coming_back.earlier_work(registry, known, but=workbench.key)
         offered = gr.update(choices=earlier, value=None, visible=bool(earlier))
         return [remembered, path, offered, *entrance(workbench, known)]
@@ -113,7 +116,8 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
             workbench = registry.find(token)
         except MedsamPlannerError as error:
             return gone(error)
-        if workbench.waiting is None and (not study or workbench.study is not None):
+        has_study = workbench.study is not None or workbench.is_computing
+        if workbench.waiting is None and (not study or has_study):
             return [gr.skip()] * len(shown)
         return on_workbench(registry, act)(token)
 

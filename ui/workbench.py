@@ -66,6 +66,7 @@ class Workbench:
         self.turns = turns.Turns()
         self.answers = itertools.count(1)
         """Numbers of the screens its page gets."""
+        self._first_key = kept.new_key()
         self.is_cancelled = False
         self.is_computing = False
         """Whether something runs that Stop can stop."""
@@ -73,10 +74,10 @@ class Workbench:
 
     @property
     def key(self) -> str:
-        """Names the work: who knows it can take the work up. Empty without a study."""
+        """Names the work: who knows it can take the work up. A study opened beside another one is other work."""
         if self.keeper is not None:
             return self.keeper.key
-        return "" if self.waiting is None else self.waiting.key
+        return self._first_key if self.waiting is None else self.waiting.key
 
     @property
     def version(self) -> int:
@@ -178,7 +179,9 @@ class Workbench:
             return self._go_on(self.waiting, kept.read_work(self.waiting.folder), session, opened)
         session.log(FIRST_STRUCTURE)
         first = Structure(FIRST_STRUCTURE, COLOURS[0])
-        keeper = Keeper(self.settings.out, opened, session, key=kept.new_key())
+        is_first = self.keeper is None and self.waiting is None
+        key = self._first_key if is_first else kept.new_key()
+        keeper = Keeper(self.settings.out, opened, session, key=key)
         self._begin_work(session, keeper, {first.name: first}, active=first.name, wishes=PlanWishes())
         keeper.is_as(self.snapshot)  # nothing was said yet: there is nothing to keep
         return []

@@ -380,6 +380,17 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     assert places == sorted(places)  # in the order of the hand
     assert len({y for _, y, _ in places}) == 1  # and the picture did not move under it
 
+    page.get_by_role("tab", name="Plan").click()
+    page.locator("#max-angle-deg input").fill("45")
+    page.route("**/alive/**", lambda route: route.abort())
+    page.wait_for_selector("[data-bar=lost]:not([hidden])")
+    page.unroute("**/alive/**")
+    page.wait_for_selector("[data-bar=lost]", state="hidden")
+    bench.says("here again")
+    assert page.locator("#find").is_visible()  # the page is as the person left it
+    assert page.locator("#max-angle-deg input").input_value() == "45"
+    bench.has_prompts(12)
+
     page.reload()
     bench.says("here again")
     bench.has_prompts(12)

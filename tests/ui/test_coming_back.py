@@ -164,7 +164,7 @@ def test_the_seventeenth_page_puts_work_aside_that_is_found_again(settings: Sett
 def test_earlier_work_is_offered_to_the_browser_that_remembers_it(settings: Settings, study_path: Path) -> None:
     workbench = worked_on(Registry(settings), study_path)
     registry = Registry(settings)
-    remembered = Remembered.from_browser(json.dumps({"here": "", "others": [workbench.key, "unknown"]}))
+    remembered = Remembered.from_browser(json.dumps({"here": "", "others": [workbench.key, "unknown" * 4]}))
     ((label, key),) = coming_back.earlier_work(registry, remembered, but="")
     assert key == workbench.key
     assert "abdomen.nii.gz: lesion, other" in label
@@ -249,6 +249,32 @@ def test_a_page_that_lost_its_connection_before_it_had_a_study_keeps_its_workben
     registry.expire(now=time.time() + 3600)
     assert registry.find(workbench.token) is workbench
     assert coming_back.begin(registry, "another page", Remembered()) is not workbench
+    assert coming_back.begin(registry, "reloaded", Remembered(here=workbench.key)) is workbench  # with its uploads
+
+
+def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    workbench = registry.begin("page")
+    with workbench.changing(is_long=True):
+        again = coming_back.begin(registry, "reloaded", Remembered(here=workbench.key))
+        assert again is workbench
+        assert "still running" in coming_back.welcome(again).notice
+    key = workbench.key
+    handlers.open_study(workbench, str(study_path))
+    assert workbench.key == key
+    handlers.open_study(workbench, str(study_path))  # once more from the start
+    assert workbench.key != key
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "null", "[]", '{"here": 3}', '{"here": "\\ud800", "others": [{}, null]}', "{" * 9999]
+)
+def test_what_a_browser_remembers_is_taken_for_nothing_where_it_is_not_ours(settings: Settings, sent: str) -> None:
+    remembered = Remembered.from_browser(sent)
+    assert not any((remembered.here, *remembered.others, remembered.shows_study))
+    registry = Registry(settings)
+    coming_back.begin(registry, "page", remembered)
+    assert coming_back.earlier_work(registry, remembered, but="") == []
 
 
 def test_a_page_that_stays_away_gives_its_memory_back(settings: Settings, study_path: Path) -> None:
