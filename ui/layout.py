@@ -20,7 +20,7 @@ from ui.structure import ROLES
 from ui.upload_button import upload_button
 from ui.uploads import UploadKind
 
-__all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "updates"]
+__all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "unchanged", "updates"]
 
 _HERE = Path(__file__).parent
 CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
@@ -112,6 +112,11 @@ def updates(screen: Screen) -> list[Any]:
         gr.update(choices=list(screen.alternatives), value=screen.chosen, visible=bool(screen.alternatives)),
         screen.links,
     ]
+
+
+def unchanged() -> list[Any]:
+    """Leave everything as it is shown."""
+    return [gr.skip()] * len((*_SHOWN, "answer", "choice", "links"))
 
 
 def gone(error: MedsamPlannerError) -> list[Any]:

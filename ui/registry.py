@@ -89,6 +89,11 @@ class Registry:
             self._left_at.pop(token, None)
             return self._by_token.get(token)
 
+    def page_of(self, workbench: Workbench) -> str | None:
+        """The page that has the workbench now."""
+        with self._lock:
+            return next((page for page, token in self._token_by_page.items() if token == workbench.token), None)
+
     def find(self, token: str) -> Workbench:
         """The workbench of a page.
 

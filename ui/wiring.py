@@ -16,7 +16,7 @@ from ui import coming_back, handlers, plan_handlers, wording
 from ui.coming_back import Remembered
 from ui.handlers import Screen
 from ui.hiding import discreet
-from ui.layout import Parts, build_parts, gone, source_choices, updates
+from ui.layout import Parts, build_parts, gone, source_choices, unchanged, updates
 from ui.registry import Registry
 from ui.uploads import SHOWN_AS, UploadKind
 from ui.watching import WatchedByPage
@@ -60,12 +60,15 @@ def on_workbench(registry: Registry, act: Callable[..., Screen]) -> Callable[...
             workbench = registry.find(token)
         except MedsamPlannerError as error:  # the page's workbench is gone
             return gone(error)
+        page = registry.page_of(workbench)
         try:
             shown = act(workbench, *values)
         except Exception:  # noqa: BLE001 - logged whole, and said by its number
             number = secrets.token_hex(3)
             _log.exception("Unexpected error %s on the page", number)
             shown = handlers.screen(workbench, wording.notice("error", wording.UNEXPECTED.format(number)))
+        if registry.page_of(workbench) != page:  # the page went on with other work, or another page with this
+            return unchanged()
         return updates(discreet(shown, registry.settings))
 
     return handler
@@ -118,7 +121,7 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
             return gone(error)
         has_study = workbench.study is not None or workbench.is_computing
         if workbench.waiting is None and (not study or has_study):
-            return [gr.skip()] * len(shown)
+            return unchanged()
         return on_workbench(registry, act)(token)
 
     def show_asked(token: str) -> list[Any]:

@@ -420,6 +420,9 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     other.locator("#earlier input").first.click()
     other.wait_for_function("document.querySelector('#notice')?.textContent.includes('here again')")
     page.wait_for_selector("[data-bar=elsewhere]:not([hidden])")
+    other.wait_for_timeout(2000)  # the study of the command line, which was being opened, does not come over it
+    assert "here again" in other.locator("#notice").inner_text()
+    assert other.locator("#undo").is_enabled()
 
 
 def test_a_trembling_hand_clicks_and_a_drag_of_the_right_button_means_nothing(

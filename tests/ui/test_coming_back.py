@@ -29,11 +29,13 @@ from ui.app import build_app
 from ui.coming_back import Remembered
 from ui.display import Plane
 from ui.kept_result import read_result, write_result
+from ui.layout import unchanged
 from ui.registry import ElsewhereError, PutAsideError, Registry
 from ui.scene import slice_view
 from ui.settings import Settings
 from ui.uploads import UploadKind
 from ui.viewer import ViewRequest
+from ui.wiring import on_workbench
 from ui.workbench import Workbench
 
 Make = Callable[[], Workbench]
@@ -302,6 +304,28 @@ def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, stu
         registry.put_aside(workbench.token)
         assert browser.get(f"/alive/{workbench.token}").json() == {"is_aside": True}
         assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
+
+
+def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(settings: Settings, study_path: Path) -> None:
+    """As when somebody chooses earlier work while the study of the command line is being opened."""
+    registry = Registry(settings)
+    earlier = worked_on(registry, study_path)
+    opening = registry.begin("another page")
+
+    def act(workbench: Workbench) -> handlers.Screen:
+        shown = handlers.open_study(workbench, str(study_path))
+        assert registry.take_up("another page", earlier.key) is earlier
+        return shown
+
+    assert on_workbench(registry, act)(opening.token) == unchanged()
+    shown = on_workbench(registry, coming_back.welcome)(earlier.token)
+    assert "here again" in shown[1]
+
+    def lose(workbench: Workbench) -> handlers.Screen:
+        registry.take_up("third page", earlier.key)
+        return handlers.screen(workbench)
+
+    assert on_workbench(registry, lose)(earlier.token) == unchanged()
 
 
 def test_steps_are_done_in_the_order_of_the_person_whatever_order_they_come_in(make_workbench: Make) -> None:
