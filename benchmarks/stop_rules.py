@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import medsam_planner as mp
-from medsam_planner.evaluation.cases import find_cases, read_structures
 from medsam_planner.geometry import acquisition_axis, spacing_mm
-from medsam_planner.propagation.trace import SliceRole
+from medsam_planner.lab.evaluation.cases import find_cases, read_structures
 from medsam_planner.propagation.walk import StopRules
+from medsam_planner.provenance import SliceRole
 from prompts.annotator import first_box
 
 FREE = StopRules(

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 import medsam_planner as mp
-from medsam_planner.calibration.calibrate import split_by_training
 from medsam_planner.calibration.policy import policy_box
 from medsam_planner.cli.console import watched
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import PromptError
-from medsam_planner.evaluation.cases import Structure, find_cases, read_structures
-from medsam_planner.evaluation.statistics import mean_over_patients
 from medsam_planner.geometry import spacing_mm
+from medsam_planner.lab.calibration.calibrate import split_by_training
+from medsam_planner.lab.evaluation.cases import Structure, find_cases, read_structures
+from medsam_planner.lab.evaluation.statistics import mean_over_patients
 from medsam_planner.progress import track
 from medsam_planner.propagation.sources import SOURCES
 from xai.calibration import surface_band

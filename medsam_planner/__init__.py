@@ -12,15 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medsam_planner.io import load_volume, save_dicom_seg, save_nifti, save_parametric_map
-    from medsam_planner.segmentation import SegmentationResult
-    from medsam_planner.session import Session
+    from medsam_planner.planning.request import PlanRequest
+    from medsam_planner.segmentation.result import SegmentationResult
+    from medsam_planner.segmentation.session import Session
+    from medsam_planner.workflow.plan import Plan, plan
 
-__all__ = ["SegmentationResult", "Session", "load_volume", "save_dicom_seg", "save_nifti", "save_parametric_map"]
+__all__ = [
+    "Plan",
+    "PlanRequest",
+    "SegmentationResult",
+    "Session",
+    "load_volume",
+    "plan",
+    "save_dicom_seg",
+    "save_nifti",
+    "save_parametric_map",
+]
 
 _HOMES = {
-    "SegmentationResult": "medsam_planner.segmentation",
-    "Session": "medsam_planner.session",
+    "Plan": "medsam_planner.workflow.plan",
+    "PlanRequest": "medsam_planner.planning.request",
+    "SegmentationResult": "medsam_planner.segmentation.result",
+    "Session": "medsam_planner.segmentation.session",
     "load_volume": "medsam_planner.io",
+    "plan": "medsam_planner.workflow.plan",
     "save_dicom_seg": "medsam_planner.io",
     "save_nifti": "medsam_planner.io",
     "save_parametric_map": "medsam_planner.io",

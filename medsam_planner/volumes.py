@@ -44,6 +44,14 @@ class StudySource:
     """What was left aside or guessed while reading (localizers, the modality of NIfTI), in words for a person."""
 
     @property
+    def scanner(self) -> str | None:
+        """Maker and model of the scanner, where the files say."""
+        if not self.datasets:
+            return None
+        words = [str(self.datasets[0].get(key, "")).strip() for key in ("Manufacturer", "ManufacturerModelName")]
+        return " ".join(word for word in words if word) or None
+
+    @property
     def is_referable(self) -> bool:
         """Whether DICOM objects can refer to its files: it has some, and each has a name of its own."""
         names = [str(dataset.get("SOPInstanceUID") or "") for dataset in self.datasets]

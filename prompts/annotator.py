@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from prompts.affine import lps_from_index, require_affine
 from prompts.errors import GeometryError, PromptError
 from prompts.geometry import slice_across
+from prompts.masks import largest_component, mask_box
 from prompts.shapes import Box, Click
 
 __all__ = ["first_box", "next_click"]
@@ -118,10 +119,8 @@ def next_click(
     error = truth != predicted
     if not error.any():
         return None
-    field = ndimage.find_objects(error.view(np.uint8))[0]  # errors are small beside the volume: label only around them
-    labels, _ = ndimage.label(error[field], structure=np.ones((3, 3, 3)))
-    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    depth = ndimage.distance_transform_edt(np.pad(labels == largest, 1))[1:-1, 1:-1, 1:-1]
+    field = mask_box(error)  # errors are small beside the volume: look only around them
+    depth = ndimage.distance_transform_edt(np.pad(largest_component(error[field]), 1))[1:-1, 1:-1, 1:-1]
     deepest = np.argwhere(depth == depth.max())
     # The legacy generator, because it is the challenge's: the same seed must click the same voxel.
     drawn = deepest[np.random.RandomState(seed).choice(len(deepest))]

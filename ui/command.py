@@ -36,7 +36,7 @@ def ui(
     from medsam_planner.cli.console import say
     from medsam_planner.engine.registry import load_model
     from medsam_planner.errors import StudyError
-    from medsam_planner.run_folder import open_run_folder
+    from medsam_planner.workflow.run_folder import open_run_folder
     from ui.access import Access, is_loopback, read_token
     from ui.app import build_app
     from ui.listening import address_of, listen

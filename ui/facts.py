@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy import ndimage
 
+from medsam_planner.drawing.formatting import percent, slice_number
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.mask_flaws import find_flaws
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.propagation.trace import PropagationTrace, SliceRole, StopReason
+from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason
 from medsam_planner.report.assessment import Assessment
-from medsam_planner.report.wording import crossed, percent, slice_number
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.report.wording import crossed
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from ui.structure import Structure
 from ui.wording import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.session import Session
-from medsam_planner.versions import versions
+from medsam_planner.provenance import versions
+from medsam_planner.segmentation.session import Session
 from prompts import PromptFile, Provenance, write_prompt_file
 from ui import kept
 from ui.kept import Opened

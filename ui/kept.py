@@ -29,7 +29,7 @@ from typing import Any
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.io.files import write_json
 from medsam_planner.io.output_folder import open_run_folder
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.segmentation.result import SegmentationResult
 from ui.kept_result import write_result
 from ui.snapshot import Snapshot
 from ui.structure import ROLES, Structure

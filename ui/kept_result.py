@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.files import whole_file
-from medsam_planner.propagation.trace import PropagationTrace
-from medsam_planner.segmentation import MaskSamples, SegmentationResult
+from medsam_planner.provenance import PropagationTrace
+from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
 from medsam_planner.volumes import array_sha256, volume_like
 
 __all__ = ["read_result", "write_result"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.session import Session
+from medsam_planner.segmentation.session import Session
 from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
 from ui import kept
 from ui.kept import KeptWork

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.io.files import whole_file
 from medsam_planner.mesh import Surface
-from medsam_planner.pipeline import surfaces_of
-from medsam_planner.plan_review import review_plan
 from medsam_planner.progress import Progress
-from medsam_planner.run_folder import open_run_folder, write_segmentations
-from ui.planning import inputs_of
+from medsam_planner.workflow.review import review_plan
+from medsam_planner.workflow.run_folder import open_run_folder, write_segmentations
+from medsam_planner.workflow.segment import surfaces_of
+from ui.planning import check_plan, inputs_of
 from ui.workbench import Workbench
 
 __all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"]
@@ -43,9 +42,10 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     PlanningError, EmptyStructureError
         If the plan is asked for wrongly. That no path exists is an answer.
     """
-    inputs = inputs_of(workbench)
+    check_plan(workbench)  # an older plan is kept where this one is asked for wrongly
     surfaces, notes = write_results(workbench, progress=progress)
-    reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
+    inputs = inputs_of(workbench, surfaces, progress=progress)
+    reviewed = review_plan(inputs, results_folder(workbench), progress=progress)
     workbench.publish(
         plan=reviewed.plan,
         chosen=0,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import volume_ml
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.segmentation.result import SegmentationResult
 from prompts import Prompt, PromptLog
 
 __all__ = ["COLOURS", "FIRST_STRUCTURE", "ROLES", "Role", "Structure"]

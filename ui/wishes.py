@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import PlanningError
+from medsam_planner.planning.problem import Limits
+from medsam_planner.planning.request import ALPHA, SpreadRule
 from prompts import PositionLpsMm
 
 __all__ = ["PlanWishes"]
+
+_MARGIN, _LIMITS = SpreadRule(), Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,16 @@ class PlanWishes:
     entry_lps_mm: PositionLpsMm | None = None
     entry_radius_mm: float = 15.0
     tool_radius_mm: float = 1.0
-    base_margin_mm: float = 2.0
-    margin_factor: float = 2.0
-    margin_cap_mm: float = 8.0
-    max_length_mm: float = 150.0
-    max_angle_deg: float = 60.0
+    base_margin_mm: float = _MARGIN.base_mm
+    margin_factor: float = _MARGIN.factor
+    margin_cap_mm: float = _MARGIN.cap_mm
+    max_length_mm: float = _LIMITS.max_length_mm
+    max_angle_deg: float = _LIMITS.max_entry_angle_deg
     free_entry_mm: float = 8.0
     """Path after the entry that need not lie inside a corridor."""
     calibration: Path | None = None
     """A file of ``medsam-planner calibrate``; with it the three numbers of margins are not used."""
-    alpha: float = 0.1
+    alpha: float = ALPHA
     """With a calibration: how often a margin may fail, 0.1 for a confidence of 90 %."""
     avoid_bone: bool = True
     """Keep off bone that nobody segmented, in a CT and without a structure to stay inside."""

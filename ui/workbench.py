@@ -18,7 +18,7 @@ from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError
 from medsam_planner.io import load_volume
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
-from medsam_planner.session import Session
+from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
 from ui import kept, turns

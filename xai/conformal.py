@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prompts.errors import GeometryError
+from prompts.masks import mask_box
 from xai.errors import EmptyStructureError, TooFewPatientsError, UncertaintyError
 from xai.weighted_distance import WeightedDistance, widened_mask
 
@@ -113,7 +114,7 @@ def nonconformity_score(
         return 0.0
     if not found.any():
         return math.inf
-    box = _bounding_box(true | found)
+    box = mask_box(true | found)
     return WeightedDistance(found[box], scale[box], spacing).largest(true[box])
 
 
@@ -217,17 +218,12 @@ def stretch(
         return math.inf
     if not found.any():
         return 0.0
-    box = _bounding_box(found)
+    box = mask_box(found)
     inside, scale = found[box], np.asarray(u, dtype=np.float64)[box]
     reach = np.ceil(q * scale[inside].max() / np.asarray(spacing_mm, dtype=np.float64)).astype(int) + 1
     pads = [(int(n), int(n)) for n in reach]
     widened = widened_mask(np.pad(inside, pads), np.pad(scale, pads, mode="edge"), q, spacing_mm)
     return float(np.count_nonzero(widened)) / float(np.count_nonzero(true))
-
-
-def _bounding_box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
-    spans = [np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    return tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
 
 
 def _require_alpha(alpha: float) -> None:

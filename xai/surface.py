@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prompts.errors import GeometryError
+from prompts.masks import mask_box
 from xai.errors import EmptyStructureError, UncertaintyError
 
 __all__ = ["boundary_spread_mm", "signed_distance_mm", "surface_voxels"]
@@ -137,10 +138,8 @@ class _Crop:
             raise EmptyStructureError(
                 f"Run {number} is empty, so its surface is nowhere: lower the dropout rate or add a prompt."
             )
-        axes = range(whole.ndim)
-        filled = [np.flatnonzero(whole.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
-        low, high = np.array([f[0] for f in filled]), np.array([f[-1] + 1 for f in filled])
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        box = mask_box(whole)
+        low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])
         return cls(whole.shape, low, high, whole[box].copy())
 
     def within(self, low: NDArray[np.int_], high: NDArray[np.int_]) -> NDArray[np.bool_]:

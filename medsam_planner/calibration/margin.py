@@ -12,7 +12,6 @@ import numpy as np
 
 from medsam_planner.calibration.policy import departures
 from medsam_planner.calibration.record import Calibration, UsualSize, ml_in_words
-from medsam_planner.calibration.segmented import scanner_of
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.margins import MarginStatement, margin_from_scale
@@ -229,7 +228,7 @@ def _voids(
         found.append(
             f"the study is {source.modality}, the calibration patients are {', '.join(calibration.modalities)}"
         )
-    scanner = scanner_of(study) if isinstance(study, StudyVolume) else None
+    scanner = source.scanner if source is not None else None
     if scanner and calibration.scanners and scanner not in calibration.scanners:
         found.append(f"its scanner ({scanner}) is none of the calibration's ({', '.join(calibration.scanners)})")
     return found
@@ -237,7 +236,8 @@ def _voids(
 
 def _notes(calibration: Calibration, structure: str, study: highdicom.Volume) -> list[str]:
     notes = ["whether the box lies on the structure's middle slice"]
-    if not calibration.scanners or not (isinstance(study, StudyVolume) and scanner_of(study)):
+    source = study.source if isinstance(study, StudyVolume) else None
+    if not calibration.scanners or source is None or not source.scanner:
         notes.append("whether the scanner is one of the calibration's, as the files do not name it")
     if calibration.scale.per_size_shortfall and structure not in calibration.scale.usual_sizes:
         notes.append(f"whether as much was found as is usual, as no usual size of {structure} is known")

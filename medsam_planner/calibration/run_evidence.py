@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.loading import load_map
-from medsam_planner.propagation.trace import PropagationTrace
+from medsam_planner.provenance import PropagationTrace
 from medsam_planner.volumes import array_sha256
 from prompts import PromptLog, read_prompt_file
 

@@ -41,11 +41,11 @@ def calibrate(
     seed: Seed = 0,
 ) -> None:
     """Measure on patients with reference masks how wide margins must be, and how right the probabilities are."""
-    from medsam_planner.calibration import calibrate as run_calibration
     from medsam_planner.calibration import read_calibration, write_calibration
-    from medsam_planner.calibration.segmented import Settings
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io.output_folder import open_run_folder
+    from medsam_planner.lab.calibration import calibrate as run_calibration
+    from medsam_planner.lab.calibration.segmented import Settings
     from xai.margin_scale import DEFAULT_SCALE, scale_named
 
     if out.exists():

@@ -15,8 +15,8 @@ from medsam_planner.progress import Progress
 if TYPE_CHECKING:
     import highdicom
 
-    from medsam_planner.plan_review import ReviewedPlan
-    from medsam_planner.planning.several import SeveralPlans
+    from medsam_planner.planning.search import PlanResult
+    from medsam_planner.workflow.review import ReviewedPlan
 
 __all__ = ["console", "output", "say", "tell_notes", "tell_plan", "tell_reading", "watched"]
 
@@ -98,55 +98,33 @@ def tell_notes(notes: Iterable[str]) -> None:
 
 def tell_plan(reviewed: ReviewedPlan) -> int:
     """Say what came out, the report's path last; the exit code tells whether a plan exists."""
-    if reviewed.several is not None:
-        return _tell_several(reviewed, reviewed.several)
-    plan = reviewed.plan
-    if plan.feasible:
-        best = plan.alternatives[0]
+    joint = reviewed.joint
+    if reviewed.feasible:
         say(f"{reviewed.assessment.verdict.headline}.")
-        say(
-            f"Plan: certified clearance {best.certified_clearance_mm:.1f} mm beyond all margins, limited by "
-            f"{best.limiting_structure or 'nothing'}; {best.length_mm:.0f} mm long; {len(plan.alternatives)} "
-            "alternatives."
-        )
-    else:
-        for reason in plan.reasons:
-            say(reason)
-        say("No plan meets all constraints.")
-        for relaxation in plan.relaxations:
-            say(f"  {relaxation.text}")
-    tell_notes(reviewed.notes)
-    _tell_cautions(reviewed)
-    say(f"Report: {reviewed.report_path}")
-    return 0 if plan.feasible else 1
-
-
-def _tell_cautions(reviewed: ReviewedPlan) -> None:
-    for caution in reviewed.assessment.cautions:
-        say(f"Caution: {caution.text}")
-
-
-def _tell_several(reviewed: ReviewedPlan, several: SeveralPlans) -> int:
-    if several.feasible:
-        say(f"{reviewed.assessment.verdict.headline}.")
-    for name, plan in several.plans.items():
-        if plan.feasible:
-            best = plan.alternatives[0]
-            say(
-                f"{name}: certified clearance {best.certified_clearance_mm:.1f} mm beyond all margins, limited by "
-                f"{best.limiting_structure}; {best.length_mm:.0f} mm long."
-            )
-        else:
-            for reason in plan.reasons:
-                say(f"{name}: {reason}")
-            say(f"{name}: no plan meets all constraints.")
-            for relaxation in plan.relaxations:
-                say(f"  {relaxation.text}")
-    for gap in several.gaps:
+    for name, plan in joint.plans.items():
+        _tell_tool(plan, "" if len(joint.plans) == 1 and not joint.gaps else f"{name}: ")
+    for gap in joint.gaps:
         say(f"Between {gap.first} and {gap.second}: {gap.certified_mm:.1f} mm certified.")
-    for sentence in several.relaxations:
+    for sentence in joint.relaxations:
         say(f"  {sentence}")
     tell_notes(reviewed.notes)
-    _tell_cautions(reviewed)
+    for caution in reviewed.assessment.cautions:
+        say(f"Caution: {caution.text}")
     say(f"Report: {reviewed.report_path}")
-    return 0 if several.feasible else 1
+    return 0 if reviewed.feasible else 1
+
+
+def _tell_tool(plan: PlanResult, whose: str) -> None:
+    if plan.feasible:
+        best = plan.alternatives[0]
+        say(
+            f"{whose or 'Plan: '}certified clearance {best.certified_clearance_mm:.1f} mm beyond all margins, limited "
+            f"by {best.limiting_structure or 'nothing'}; {best.length_mm:.0f} mm long; {len(plan.alternatives)} "
+            "alternatives."
+        )
+        return
+    for reason in plan.reasons:
+        say(f"{whose}{reason}")
+    say(f"{whose}no plan meets all constraints." if whose else "No plan meets all constraints.")
+    for relaxation in plan.relaxations:
+        say(f"  {relaxation.text}")

@@ -10,7 +10,7 @@ __all__ = ["doctor"]
 def doctor() -> None:
     """Check libraries, weights and a tiny segmentation; exit code 1 when something needed is missing."""
     from medsam_planner.cli.console import say
-    from medsam_planner.health import examine
+    from medsam_planner.cli.health import examine
 
     findings = examine()
     for finding in findings:

@@ -18,7 +18,7 @@ def plan(
 ) -> None:
     """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
     from medsam_planner.cli.console import tell_plan, tell_reading, watched
-    from medsam_planner.plan_review import review_case
+    from medsam_planner.workflow.review import review_case
 
     with watched() as progress:
         reviewed = review_case(case, out, progress=progress)

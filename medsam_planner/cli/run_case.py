@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from medsam_planner.cli.options import (
     Uncertainty,
     Window,
 )
+
+if TYPE_CHECKING:
+    from medsam_planner.planning.evidence import StructureEvidence
+    from medsam_planner.volumes import StudyVolume
 
 __all__ = ["run_case"]
 
@@ -47,10 +51,15 @@ def run_case(
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
     from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
-    from medsam_planner.errors import MedsamPlannerError
+    from medsam_planner.errors import ConfigError, MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.mesh.open3d_mesh import require_open3d
-    from medsam_planner.pipeline import (
+    from medsam_planner.planning.case import read_case
+    from medsam_planner.workflow.case_masks import case_evidence, case_files
+    from medsam_planner.workflow.plan_request import check_names, check_request
+    from medsam_planner.workflow.review import review_segmented_case
+    from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
+    from medsam_planner.workflow.segment import (
         ReadingOptions,
         SegmentationOptions,
         check_options,
@@ -58,10 +67,6 @@ def run_case(
         segment_prompt_file,
         write_segmented_objects,
     )
-    from medsam_planner.plan_inputs import case_files, check_case, check_case_in
-    from medsam_planner.plan_review import review_segmented_case
-    from medsam_planner.planning.case import read_case
-    from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
     from prompts import read_prompt_file
 
     options = SegmentationOptions(
@@ -77,22 +82,28 @@ def run_case(
     check_options(options)
     require_open3d()
     structures = [log.structure for log in prompted_logs(read_prompt_file(prompts), prompts)[0]]
-    check_case(case, structures)
     asked = read_case(case)
+    request = asked.request()
+    if taken := sorted(asked.end_names() & set(structures)):
+        raise ConfigError(
+            f"{case}: expected prompted structures with other names than {taken}: so are the masks of entry and target "
+            "called."
+        )
+    check_names(request, {*structures, *(table.name for table in asked.structures if table.mask), *asked.end_masks()})
+    evidence: dict[str, StructureEvidence] = {}
+
+    def check(volume: StudyVolume) -> None:
+        evidence.update(case_evidence(asked, volume))
+        check_request(request, volume, evidence)
+
     inputs = [study, prompts, Path(model), *case_files(case, asked)]
     names = [*segmentation_names(structures), *PLAN_NAMES]
     with watched() as progress, OutputFolder(out, names, inputs=inputs) as folder:
         segmented = segment_prompt_file(
-            study,
-            prompts,
-            folder,
-            options,
-            reading=reading,
-            check=lambda volume: check_case_in(volume, asked, structures),
-            progress=progress,
+            study, prompts, folder, options, reading=reading, check=check, progress=progress
         )
         try:
-            reviewed = review_segmented_case(case, segmented, folder, why_here=why_here, progress=progress)
+            reviewed = review_segmented_case(asked, segmented, evidence, folder, why_here=why_here, progress=progress)
         except MedsamPlannerError:  # the masks are there all the same
             write_segmented_objects(folder, segmented)
             raise

@@ -45,7 +45,8 @@ def segment(
     """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
     from medsam_planner.cli.console import say, tell_notes, tell_reading, watched
     from medsam_planner.io.output_folder import OutputFolder
-    from medsam_planner.pipeline import (
+    from medsam_planner.workflow.run_folder import segmentation_names
+    from medsam_planner.workflow.segment import (
         ReadingOptions,
         SegmentationOptions,
         check_options,
@@ -53,7 +54,6 @@ def segment(
         segment_prompt_file,
         write_segmented_objects,
     )
-    from medsam_planner.run_folder import segmentation_names
     from prompts import read_prompt_file
 
     options = SegmentationOptions(

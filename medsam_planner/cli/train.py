@@ -11,7 +11,7 @@ __all__ = ["train"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file; see medsam_planner/training/compact.toml.")],
+    config: Annotated[Path, typer.Argument(help="TOML file; see medsam_planner/lab/training/compact.toml.")],
     resume: Annotated[
         bool, typer.Option(help="Go on where the same file was left, in training or in the evaluation.")
     ] = False,

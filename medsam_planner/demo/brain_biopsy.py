@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from medsam_planner.case_masks import surface_of_mask
 from medsam_planner.demo.brain_study import (
     ENTRY_LPS_MM,
     ENTRY_RADIUS_MM,
@@ -16,30 +15,30 @@ from medsam_planner.demo.brain_study import (
     sphere_mask,
 )
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.pipeline import SegmentationOptions, segment_into, write_segmented_objects
-from medsam_planner.plan_inputs import PlanInputs
-from medsam_planner.plan_review import ReviewedPlan, review_plan
-from medsam_planner.planning.margins import margin_from_spread
-from medsam_planner.planning.problem import (
-    Limits,
-    PlanningProblem,
-    SearchSettings,
-    entry_region_on_surface,
-    points_in_sphere,
+from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.problem import Limits, SearchSettings
+from medsam_planner.planning.request import (
+    EntryRequest,
+    PlanRequest,
+    SpreadRule,
+    StructureRequest,
+    TargetRequest,
+    ToolRequest,
 )
-from medsam_planner.planning.structures import Avoid
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
-from medsam_planner.report import StructureRole
-from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.workflow.plan_request import resolve
+from medsam_planner.workflow.review import ReviewedPlan, review_plan
+from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
+from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
 
 __all__ = ["run_brain_biopsy"]
 
 _NEEDLE = Tool(radius_mm=0.9, entry_error_mm=1.0, target_error_mm=1.5)
 """A 1.8 mm side-cutting needle; errors in the range of frame-based biopsy (about 1 to 2 mm at the target)."""
 _LIMITS = Limits(max_length_mm=110.0, max_entry_angle_deg=40.0)
-_BASE_MARGIN_MM, _SPREAD_FACTOR, _LARGEST_MARGIN_MM = 1.0, 2.0, 6.0
+_MARGIN = SpreadRule(base_mm=1.0, factor=2.0, cap_mm=6.0)
+_SCALP = "modelled_scalp"
 
 
 def run_brain_biopsy(
@@ -71,39 +70,18 @@ def _run(
     for name, result in segmented.results.items():
         say(f"    {name}: {float(result.mask.array.sum()) * brain.study.voxel_volume / 1000:.1f} ml")
     say("3/4 Planning a needle to the right thalamus, past the ventricles and the motor strip.")
-    lesion = sphere_mask(brain.study, TARGET_LPS_MM, TARGET_RADIUS_MM)
-    ventricles = [_avoid(result) for result in segmented.results.values() if result.mask.array.any()]
-    problem = PlanningProblem(
-        structures=(*ventricles, Avoid("motor_strip", brain.motor_strip, 0.0)),
-        tool=_NEEDLE,
-        entry=entry_region_on_surface(brain.head, centre_lps_mm=ENTRY_LPS_MM, radius_mm=ENTRY_RADIUS_MM),
-        targets_lps_mm=points_in_sphere(TARGET_LPS_MM, TARGET_RADIUS_MM / 2),
-        limits=_LIMITS,
-        settings=SearchSettings(seed=seed),
-    )
-    inputs = PlanInputs(
-        title="Brain biopsy: needle to the right thalamus (demonstration)",
-        study=brain.study,
-        problem=problem,
-        segmentations=segmented.results,
-        prompts=segmented.logs,
-        surfaces={
-            **segmented.surfaces,
-            "motor_strip": surface_of_mask(brain.motor_strip),
-            "lesion": surface_of_mask(lesion),
+    inputs = resolve(
+        _request(segmented, seed),
+        brain.study,
+        {
+            **segmented.evidence(),
+            "motor_strip": StructureEvidence(brain.motor_strip),
+            "lesion": StructureEvidence(sphere_mask(brain.study, TARGET_LPS_MM, TARGET_RADIUS_MM)),
+            _SCALP: StructureEvidence(brain.head),
         },
-        roles={
-            **{structure.name: StructureRole.AVOID for structure in problem.structures},
-            "lesion": StructureRole.TARGET,
-            "modelled_scalp": StructureRole.ENTRY,
-        },
-        masks={"motor_strip": brain.motor_strip, "lesion": lesion, "modelled_scalp": brain.head},
-        provenance={
-            "demo": "brain-biopsy",
-            "seed": seed,
-            "study": "MNI ICBM152 2009a T1, skull-stripped, from nilearn",
-        },
-        entry_mask=brain.head,
+        surfaces=segmented.surfaces,
+        provenance={"demo": "brain-biopsy", "study": "MNI ICBM152 2009a T1, skull-stripped, from nilearn"},
+        progress=progress,
     )
     say("4/4 Writing the report.")
     reviewed = review_plan(inputs, folder, progress=progress)
@@ -112,8 +90,21 @@ def _run(
     return reviewed
 
 
-def _avoid(result: SegmentationResult) -> Avoid:
-    margin = margin_from_spread(
-        result.boundary_spread_mm, base_mm=_BASE_MARGIN_MM, factor=_SPREAD_FACTOR, cap_mm=_LARGEST_MARGIN_MM
+def _request(segmented: Segmented, seed: int) -> PlanRequest:
+    found = [name for name, result in segmented.results.items() if result.mask.array.any()]
+    return PlanRequest(
+        title="Brain biopsy: needle to the right thalamus (demonstration)",
+        tools=(
+            ToolRequest(
+                _NEEDLE,
+                TargetRequest(TARGET_LPS_MM, TARGET_RADIUS_MM / 2, "lesion"),
+                EntryRequest(_SCALP, ENTRY_LPS_MM, ENTRY_RADIUS_MM),
+            ),
+        ),
+        structures=(
+            *(StructureRequest(name, margin=_MARGIN) for name in found),
+            StructureRequest("motor_strip", margin=SpreadRule(base_mm=0.0)),
+        ),
+        limits=_LIMITS,
+        search=SearchSettings(seed=seed),
     )
-    return Avoid(result.structure, result.mask, margin, result.mask_samples or ())

@@ -11,30 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.case_masks import surface_of_mask
 from medsam_planner.demo.pelvis_phantom import PelvisPhantom, PhantomScan, pelvis_phantom
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
 from medsam_planner.io.dicom_writer import slice_name, write_ct_series
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.pipeline import SegmentationOptions, Segmented, segment_into, write_segmented_objects
-from medsam_planner.plan_inputs import PlanInputs
-from medsam_planner.plan_review import ReviewedPlan, review_plan
-from medsam_planner.planning.margins import margin_from_spread
-from medsam_planner.planning.problem import (
-    Limits,
-    PlanningProblem,
-    SearchSettings,
-    Weights,
-    entry_region_on_surface,
-    points_in_sphere,
+from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.problem import Limits, SearchSettings, Weights
+from medsam_planner.planning.request import (
+    EntryRequest,
+    PlanRequest,
+    SpreadRule,
+    StructureRequest,
+    TargetRequest,
+    ToolRequest,
 )
-from medsam_planner.planning.structures import Avoid, StayInside, Structure
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
-from medsam_planner.report import StructureRole
-from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.plan_request import resolve
+from medsam_planner.workflow.review import ReviewedPlan, review_plan
+from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
+from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
 from prompts import Box, Click, PromptLog
 
 __all__ = ["run_pelvic_screw"]
@@ -54,6 +53,8 @@ _SCREW = Tool(radius_mm=3.25, entry_error_mm=0.5, target_error_mm=0.8)
 _WINDOW = "100, 300"
 """Low and narrow: marrow saturates, so that bone and its cortex look alike, and vessels with contrast stand out."""
 _SCAN_SHAPE, _SCAN_SPACING_MM = (154, 302, 302), (1.4, 1.1, 1.1)
+_BONE_MARGIN = SpreadRule(base_mm=0.0, factor=1.0, cap_mm=2.0)
+_VESSEL_MARGIN = SpreadRule(base_mm=2.0, factor=2.0, cap_mm=8.0)
 _LIMITS = Limits(max_length_mm=130.0, min_length_mm=60.0, max_entry_angle_deg=60.0)
 
 
@@ -90,9 +91,17 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
         share = _share_inside(result.mask.array, _truth(phantom, name, study).array)
         say(f"    {name}: {share:.0%} of the mask lies in the true structure")
     say("4/5 Planning a 6.5 mm screw in the supra-acetabular corridor.")
-    inputs = _plan_inputs(phantom, segmented, seed)
+    inputs = resolve(
+        _request(phantom, segmented, seed),
+        study,
+        {**segmented.evidence(), "sciatic_nerve": StructureEvidence(_truth(phantom, "sciatic_nerve", study))},
+        surfaces=segmented.surfaces,
+        provenance={"demo": "pelvic-screw"},
+        progress=progress,
+    )
     say("5/5 Writing the report.")
-    reviewed = review_plan(inputs, folder, progress=progress)
+    truth = partial(_true_clearance_mm, phantom)
+    reviewed = review_plan(inputs, folder, true_clearance_mm=truth, progress=progress)
     for note in write_segmented_objects(folder, segmented):
         say(f"    Note: {note}")
     if reviewed.plan.feasible:
@@ -145,50 +154,26 @@ def _share_inside(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float((found & truth).sum()) / max(float(found.sum()), 1.0)
 
 
-def _plan_inputs(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanInputs:
-    study, results = segmented.study, segmented.results
-    nerve = _truth(phantom, "sciatic_nerve", study)
-    structures: list[Structure] = []
-    for name, result in results.items():
-        spread = result.boundary_spread_mm
-        samples = result.mask_samples or ()
-        if name == _BONE:
-            margin = margin_from_spread(spread, base_mm=0.0, factor=1.0, cap_mm=2.0)
-            structures.append(
-                StayInside(name, result.mask, margin, samples, free_entry_mm=phantom.corridor.free_entry_mm)
-            )
-        elif result.mask.array.any():
-            margin = margin_from_spread(spread, base_mm=2.0, factor=2.0, cap_mm=8.0)
-            structures.append(Avoid(name, result.mask, margin, samples))
-    structures.append(Avoid("sciatic_nerve", nerve, 3.0))
+def _request(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanRequest:
     corridor = phantom.corridor
-    problem = PlanningProblem(
-        structures=tuple(structures),
-        tool=_SCREW,
-        entry=entry_region_on_surface(
-            results[_BONE].mask, centre_lps_mm=corridor.entry_lps_mm, radius_mm=corridor.entry_radius_mm
+    vessels = [name for name in _VESSELS if segmented.results[name].mask.array.any()]
+    return PlanRequest(
+        title="Pelvic screw: supra-acetabular corridor, left (demonstration on a phantom)",
+        tools=(
+            ToolRequest(
+                _SCREW,
+                TargetRequest(corridor.target_lps_mm, corridor.target_radius_mm),
+                EntryRequest(_BONE, corridor.entry_lps_mm, corridor.entry_radius_mm),
+            ),
         ),
-        targets_lps_mm=points_in_sphere(corridor.target_lps_mm, corridor.target_radius_mm),
+        structures=(
+            StructureRequest(_BONE, StructureRole.INSIDE, _BONE_MARGIN, corridor.free_entry_mm),
+            *(StructureRequest(name, margin=_VESSEL_MARGIN) for name in vessels),
+            StructureRequest("sciatic_nerve", margin=SpreadRule(base_mm=3.0)),
+        ),
         limits=_LIMITS,
         weights=Weights(bone_density=0.3, clearance_scale_mm=4.0),
-        settings=SearchSettings(seed=seed, min_separation_mm=3.0),
-        bone=study,
-    )
-    return PlanInputs(
-        title="Pelvic screw: supra-acetabular corridor, left (demonstration on a phantom)",
-        study=study,
-        problem=problem,
-        segmentations=results,
-        prompts=segmented.logs,
-        surfaces={**segmented.surfaces, "sciatic_nerve": surface_of_mask(nerve)},
-        roles={
-            structure.name: StructureRole.INSIDE if isinstance(structure, StayInside) else StructureRole.AVOID
-            for structure in structures
-        },
-        masks={"sciatic_nerve": nerve},
-        provenance={"demo": "pelvic-screw", "seed": seed},
-        entry_mask=results[_BONE].mask,
-        true_clearance_mm=partial(_true_clearance_mm, phantom),
+        search=SearchSettings(seed=seed, min_separation_mm=3.0),
     )
 
 

@@ -20,10 +20,10 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import save_nifti
 from medsam_planner.io.files import write_whole
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.plan_review import ReviewedPlan, review_case
 from medsam_planner.progress import Progress
-from medsam_planner.run_folder import PLAN_NAMES
 from medsam_planner.volumes import volume_like
+from medsam_planner.workflow.review import ReviewedPlan, review_case
+from medsam_planner.workflow.run_folder import PLAN_NAMES
 
 __all__ = ["run_seeg"]
 

@@ -1,41 +1,71 @@
-"""Where the body is in a study: what is outside it was air, and no evidence lies there."""
+"""Where the patient is in a study: what is outside the body was air."""
 
 from __future__ import annotations
 
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from medsam_planner.errors import StudyError
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import volume_modality
+from medsam_planner.volumes import volume_like
+from prompts.masks import largest_component
 
 __all__ = ["body_mask"]
 
 _AIR_BELOW_HU = -300.0
+_TISSUE_SHARE = 0.15
+"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
+_SHEET_MM = 2.0
+"""Half the thickness of what is taken for a table top or a blanket, and at most two pixels: chest walls are thicker."""
 
 
-def body_mask(study: highdicom.Volume) -> NDArray[np.bool_]:
-    """(K, J, I) bool: the largest connected part that is no air, with what it encloses on any plane, lungs included.
+def body_mask(study: highdicom.Volume) -> highdicom.Volume:
+    """The patient without the air around, lungs and bowel included.
 
-    Everything where nothing tells body from air, as in a study of one value.
+    The largest connected part of a CT that is denser than air, of other studies brighter than air. Sheets as thin as a
+    table top are left out; what the body closes around on an axial slice is part of it, along whichever array axis the
+    slices are stored. Lungs that the ends of the study cut are open upwards and downwards, and closed on axial slices.
+
+    Parameters
+    ----------
+    study : (K, J, I) highdicom.Volume
+
+    Returns
+    -------
+    (K, J, I) highdicom.Volume of bool
+
+    Raises
+    ------
+    StudyError
+        If nothing in the study is denser or brighter than air, or everything has one value.
     """
-    from scipy import ndimage
-    from skimage.filters import threshold_otsu
-
     values = study.array
-    low, high = float(values.min()), float(values.max())
-    if not high > low:
-        return np.ones(values.shape, dtype=bool)
     is_ct = volume_modality(study) == "CT"
-    # In an MR dark tissue may lie below Otsu's threshold, but not around the bright: it is filled in again.
-    threshold = _AIR_BELOW_HU if is_ct else float(threshold_otsu(values))
+    threshold = _AIR_BELOW_HU if is_ct else _TISSUE_SHARE * float(np.percentile(values, 99))
+    axial = int(np.argmax(np.abs(study.affine[2, :3]) / spacing_mm(study.affine)))
+    disc = _disc(study.affine, axial)
     dense = values > threshold
-    parts, count = ndimage.label(ndimage.binary_opening(dense, iterations=2))
-    if count == 0:
-        return np.ones(values.shape, dtype=bool)
-    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    body = ndimage.binary_dilation(largest, iterations=2, mask=dense)  # what the opening took off
-    filled = body.copy()
-    for axis in range(3):
-        for section, whole in zip(np.moveaxis(body, axis, 0), np.moveaxis(filled, axis, 0), strict=True):
-            whole |= ndimage.binary_fill_holes(section)
-    return filled
+    opened = ndimage.binary_opening(dense, disc)
+    if not opened.any() or (not is_ct and float(values.max()) == float(values.min())):
+        kind = "denser than air in the CT" if is_ct else "brighter than air in the study"
+        raise StudyError(f"Expected a body {kind}, found none; name an entry mask or structure.")
+    largest = largest_component(opened, touching=False)
+    body = ndimage.binary_dilation(largest, disc, mask=dense | largest)  # what the opening took off
+    sections = np.moveaxis(body, axial, 0)
+    for section in sections:
+        section[...] = ndimage.binary_fill_holes(section)
+    return volume_like(study, body)
+
+
+def _disc(affine: NDArray[np.float64], axial: int) -> NDArray[np.bool_]:
+    """A disc in the axial slice as a structuring element of three dimensions, one voxel thick."""
+    spacing = spacing_mm(affine)
+    radii = np.clip(np.rint(_SHEET_MM / spacing), 1, 2).astype(int)
+    radii[axial] = 0
+    shape = tuple((2 * radii + 1).tolist())
+    steps = np.indices(shape).reshape(3, -1) - radii[:, None]
+    inside = (steps**2 / np.maximum(radii, 1)[:, None] ** 2).sum(axis=0) <= 1
+    return np.asarray(inside.reshape(shape))

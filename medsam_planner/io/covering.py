@@ -24,6 +24,7 @@ from scipy import ndimage
 from medsam_planner.errors import GeometryError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.io.resampling import resample_like
+from prompts.masks import mask_box
 
 __all__ = ["around_mask", "covering_map", "covering_mask", "grid_around", "is_on_grid"]
 
@@ -192,7 +193,7 @@ def _mark(result: NDArray[np.bool_], mask: highdicom.Volume, affine: NDArray[np.
 
 def _filled_box(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First voxel of the box around what is inside, and the one behind its last."""
-    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    box = mask_box(inside)
     return np.array([axis.start for axis in box]), np.array([axis.stop for axis in box])
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from medsam_planner.errors import MedsamPlannerError, OperationCancelledError, OutputError
 from medsam_planner.io.files import write_whole
-from medsam_planner.versions import versions
+from medsam_planner.provenance import versions
 
 __all__ = ["attempted", "in_one_line", "log_fault"]
 

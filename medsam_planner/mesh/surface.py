@@ -8,7 +8,6 @@ from typing import Any
 import highdicom
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from medsam_planner.errors import EmptyStructureError, GeometryError
 from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
@@ -18,6 +17,7 @@ from medsam_planner.mesh.smoothing import smooth_taubin
 from medsam_planner.mesh.triangles import Surface, signed_volume_mm3
 from medsam_planner.mesh.welding import weld, without_short_edges
 from medsam_planner.progress import Progress, track
+from prompts.masks import largest_component, mask_box
 
 __all__ = ["Surface", "surface_from_probability"]
 
@@ -158,10 +158,8 @@ def _cropped(array: NDArray[Any], level: float, largest_only: bool) -> tuple[NDA
             "Check the prompts, or lower the level."
         )
     if largest_only:
-        labels, count = ndimage.label(inside, structure=np.ones((3, 3, 3)))
-        if count > 1:
-            inside = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+        inside = largest_component(inside)
+    box = mask_box(inside)
     low = np.array([axis.start for axis in box]) - 1
     high = np.array([axis.stop for axis in box]) + 1
     shape = np.array(array.shape)

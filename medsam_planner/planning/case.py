@@ -60,7 +60,21 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.planning.surroundings import BONE_ABOVE_HU
+from medsam_planner.planning.problem import Limits, SearchSettings, Weights
+from medsam_planner.planning.request import (
+    ALPHA,
+    SKIN,
+    CalibratedRule,
+    EntryRequest,
+    PlanRequest,
+    SpreadRule,
+    StructureRequest,
+    TargetRequest,
+    ToolRequest,
+)
+from medsam_planner.planning.structures import StructureRole
+from medsam_planner.planning.surroundings import BoneRule
+from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM, Tool
 from prompts.text_file import read_text_file
 
 __all__ = [
@@ -80,7 +94,12 @@ __all__ = [
 ]
 
 Millimetres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Position = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+
+
+_MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), SearchSettings(), BoneRule()
+"""What a file leaves out."""
 
 
 class _Table(BaseModel):
@@ -101,8 +120,8 @@ class ToolTable(_Table):
     """The straight tool."""
 
     radius_mm: Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
-    entry_error_mm: Millimetres = 1.5
-    target_error_mm: Millimetres = 2.9
+    entry_error_mm: Millimetres = ENTRY_ERROR_MM
+    target_error_mm: Millimetres = TARGET_ERROR_MM
 
 
 class TargetTable(_Table):
@@ -112,6 +131,11 @@ class TargetTable(_Table):
     radius_mm: Millimetres = 0.0
     mask: Path | None = None
     structure: str | None = None
+
+    def request(self, mask_name: str) -> TargetRequest:
+        """With the name under which its own mask is known."""
+        point = None if self.point_lps_mm is None else _position(self.point_lps_mm)
+        return TargetRequest(point, self.radius_mm, self.structure if self.mask is None else mask_name)
 
     @model_validator(mode="after")
     def _one_of_three(self) -> TargetTable:
@@ -128,6 +152,11 @@ class EntryTable(_Table):
     structure: str | None = None
     centre_lps_mm: Position | None = None
     radius_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    def request(self, mask_name: str) -> EntryRequest:
+        """With the name under which its own mask is known."""
+        centre = None if self.centre_lps_mm is None else _position(self.centre_lps_mm)
+        return EntryRequest(self.structure if self.mask is None else mask_name, centre, self.radius_mm)
 
     @model_validator(mode="after")
     def _one_surface(self) -> EntryTable:
@@ -163,14 +192,24 @@ class StructureTable(_Table):
     role: Literal["avoid", "inside"]
     mask: Path | None = None
     spread: Path | None = None
-    base_margin_mm: Millimetres = 1.0
-    spread_factor: Millimetres = 2.0
-    max_margin_mm: Millimetres = 10.0
+    base_margin_mm: Millimetres = _MARGIN.base_mm
+    spread_factor: Millimetres = _MARGIN.factor
+    max_margin_mm: Millimetres = _MARGIN.cap_mm
     calibration: Path | None = None
     """File of `medsam-planner calibrate`; takes the place of the three entries above."""
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    alpha: Annotated[float, Field(gt=0, lt=1)] = ALPHA
     """Share of patients on whom the calibrated margin may fail."""
     free_entry_mm: Millimetres = 0.0
+
+    def request(self) -> StructureRequest:
+        """What is asked of it."""
+        margin = SpreadRule(self.base_margin_mm, self.spread_factor, self.max_margin_mm)
+        return StructureRequest(
+            self.name,
+            StructureRole(self.role),
+            margin if self.calibration is None else CalibratedRule(self.calibration, self.alpha),
+            self.free_entry_mm,
+        )
 
     @model_validator(mode="after")
     def _sensible(self) -> StructureTable:
@@ -193,38 +232,38 @@ class StructureTable(_Table):
 class LimitsTable(_Table):
     """Hard limits; see :class:`medsam_planner.planning.problem.Limits`."""
 
-    max_length_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 200.0
-    min_length_mm: Millimetres = 0.0
-    max_entry_angle_deg: Annotated[float, Field(gt=0, le=180)] = 60.0
-    min_clearance_mm: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    max_length_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _LIMITS.max_length_mm
+    min_length_mm: Millimetres = _LIMITS.min_length_mm
+    max_entry_angle_deg: Annotated[float, Field(gt=0, le=180)] = _LIMITS.max_entry_angle_deg
+    min_clearance_mm: Annotated[float, Field(allow_inf_nan=False)] = _LIMITS.min_clearance_mm
 
 
 class BoneTable(_Table):
     """Bone that nobody segmented; see :class:`medsam_planner.planning.surroundings.BoneRule`."""
 
-    avoid: bool | None = None
-    above_hu: Annotated[float, Field(allow_inf_nan=False)] = BONE_ABOVE_HU
-    margin_mm: Millimetres = 0.0
+    avoid: bool | None = _BONE.avoid
+    above_hu: Annotated[float, Field(allow_inf_nan=False)] = _BONE.above_hu
+    margin_mm: Millimetres = _BONE.margin_mm
 
 
 class WeightsTable(_Table):
     """Soft weights; see :class:`medsam_planner.planning.problem.Weights`."""
 
-    clearance: Millimetres = 1.0
-    length: Millimetres = 0.3
-    angle: Millimetres = 0.2
-    hit_probability: Millimetres = 0.5
-    bone_density: Millimetres = 0.0
+    clearance: Weight = _WEIGHTS.clearance
+    length: Weight = _WEIGHTS.length
+    angle: Weight = _WEIGHTS.angle
+    hit_probability: Weight = _WEIGHTS.hit_probability
+    bone_density: Weight = _WEIGHTS.bone_density
 
 
 class SearchTable(_Table):
     """Effort; see :class:`medsam_planner.planning.problem.SearchSettings`."""
 
-    candidates: Annotated[int, Field(ge=10, le=2_000_000)] = 20_000
-    alternatives: Annotated[int, Field(ge=1, le=20)] = 5
-    min_separation_mm: Millimetres = 6.0
-    hit_draws: Annotated[int, Field(ge=1, le=100_000)] = 300
-    seed: Annotated[int, Field(ge=0)] = 0
+    candidates: Annotated[int, Field(ge=10, le=2_000_000)] = _SEARCH.candidates
+    alternatives: Annotated[int, Field(ge=1, le=20)] = _SEARCH.alternatives
+    min_separation_mm: Millimetres = _SEARCH.min_separation_mm
+    hit_draws: Annotated[int, Field(ge=1, le=100_000)] = _SEARCH.hit_draws
+    seed: Annotated[int, Field(ge=0)] = _SEARCH.seed
 
 
 class PlanCase(_Table):
@@ -283,18 +322,50 @@ class PlanCase(_Table):
             return (AskedTool("tool", self.tool, self.target, self.entry),)
         return tuple(AskedTool(table.name, table, table.target, table.entry) for table in self.tools)
 
-    def end_names(self) -> set[str]:
-        """What the masks are called that entries and targets bring along."""
-        names = set()
+    def request(self) -> PlanRequest:
+        """What the file asks for."""
+        return PlanRequest(
+            tools=tuple(
+                ToolRequest(
+                    Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm),
+                    asked.target.request(self._end_name("target", asked)),
+                    asked.entry.request(self._end_name("entry", asked)),
+                    asked.name,
+                )
+                for asked in self.asked_tools()
+            ),
+            structures=tuple(table.request() for table in self.structures),
+            title=self.title,
+            min_tool_gap_mm=self.min_tool_gap_mm,
+            limits=Limits(**self.limits.model_dump()),
+            bone_rule=BoneRule(**self.unsegmented_bone.model_dump()),
+            weights=Weights(**self.weights.model_dump()),
+            search=SearchSettings(**self.search.model_dump()),
+        )
+
+    def end_masks(self) -> dict[str, Path]:
+        """Masks that entries and targets bring along, by the names they are known by."""
+        found = {}
         for asked in self.asked_tools():
-            suffix = "" if self.tool is not None else f" of {asked.name}"
-            if asked.entry.skin:
-                names.add("skin")
-            if asked.entry.mask is not None:
-                names |= {"entry", f"entry{suffix}"}
-            if asked.target.mask is not None:
-                names.add(f"target{suffix}")
-        return names
+            for place, mask in (("entry", asked.entry.mask), ("target", asked.target.mask)):
+                if mask is not None:
+                    found[self._end_name(place, asked)] = mask
+        return found
+
+    def end_names(self) -> set[str]:
+        """Names that structures cannot have, as masks of entries and targets and the skin do."""
+        skin = {SKIN} if any(asked.entry.skin for asked in self.asked_tools()) else set()
+        return skin | set(self.end_masks())
+
+    def _end_name(self, place: str, asked: AskedTool) -> str:
+        if self.tool is not None or (place == "entry" and len({one.entry.mask for one in self.asked_tools()}) == 1):
+            return place
+        return f"{place} of {asked.name}"
+
+
+def _position(values: list[float]) -> tuple[float, float, float]:
+    x, y, z = values
+    return x, y, z
 
 
 EndTable = TypeVar("EndTable", TargetTable, EntryTable)

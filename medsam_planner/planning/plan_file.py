@@ -11,20 +11,45 @@ import numpy as np
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import SeveralPlans
+from medsam_planner.planning.several import JointPlan
 
-__all__ = ["SCHEMA_VERSION", "plan_document", "several_document"]
+__all__ = ["SCHEMA_VERSION", "plan_document"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
-    """The plan as plain JSON values; positions in LPS mm, best alternative first."""
-    limits, settings, tool = problem.limits, problem.settings, problem.tool
+def plan_document(found: JointPlan, problems: Mapping[str, PlanningProblem]) -> dict[str, Any]:
+    """A plan of one or several tools as plain JSON values; positions in LPS mm, the best alternative of each first.
+
+    ``tools`` holds every tool. What stands there of the first one stands at the top as well, where files of schema 1
+    had the only tool; ``feasible`` at the top is that of all tools together.
+    """
+    tools = [{"name": name, **_tool_entry(plan, problems[name])} for name, plan in found.plans.items()]
     return {
+        **tools[0],
         "schema_version": SCHEMA_VERSION,
         "frame": "LPS",
         "unit": "mm",
+        "feasible": found.feasible,
+        "tools": tools,
+        "min_tool_gap_mm": found.min_gap_mm,
+        "tool_gaps": [
+            {
+                "first": gap.first,
+                "second": gap.second,
+                "certified_gap_mm": gap.certified_mm,
+                "first_point_lps_mm": list(gap.first_point_lps_mm),
+                "second_point_lps_mm": list(gap.second_point_lps_mm),
+            }
+            for gap in found.gaps
+        ],
+        "tool_relaxations": list(found.relaxations),
+    }
+
+
+def _tool_entry(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
+    limits, settings, tool = problem.limits, problem.settings, problem.tool
+    return {
         "feasible": plan.feasible,
         "checked_against": [structure.name for structure in problem.structures],
         "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
@@ -67,29 +92,6 @@ def plan_document(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
             for structure in problem.structures
         ],
         "seed": settings.seed,
-    }
-
-
-def several_document(found: SeveralPlans, problems: Mapping[str, PlanningProblem]) -> dict[str, Any]:
-    """Several tools as plain JSON values: each as :func:`plan_document` with its name, and the room between them."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "frame": "LPS",
-        "unit": "mm",
-        "feasible": found.feasible,
-        "tools": [{"name": name, **plan_document(plan, problems[name])} for name, plan in found.plans.items()],
-        "min_tool_gap_mm": found.min_gap_mm,
-        "tool_gaps": [
-            {
-                "first": gap.first,
-                "second": gap.second,
-                "certified_gap_mm": gap.certified_mm,
-                "first_point_lps_mm": list(gap.first_point_lps_mm),
-                "second_point_lps_mm": list(gap.second_point_lps_mm),
-            }
-            for gap in found.gaps
-        ],
-        "tool_relaxations": list(found.relaxations),
     }
 
 

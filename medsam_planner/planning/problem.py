@@ -66,9 +66,9 @@ class Limits:
         If a limit is not a number, or the shortest length exceeds the longest.
     """
 
-    max_length_mm: float = math.inf
+    max_length_mm: float = 200.0
     min_length_mm: float = 0.0
-    max_entry_angle_deg: float = 90.0
+    max_entry_angle_deg: float = 60.0
     """Between the tool and the inward normal of the surface."""
     min_clearance_mm: float = 0.0
     """Certified room beyond margins, tool radius and tool error."""

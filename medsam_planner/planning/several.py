@@ -1,8 +1,9 @@
-"""Several straight tools in one patient that must not collide, such as the electrodes of an SEEG.
+"""One tool, or several in one patient that must not collide, such as the electrodes of an SEEG.
 
-Each tool is surveyed by itself. A pool of good lines of each, apart from each other, is measured pair by pair, and one
-line of each tool is chosen so that the worst room of all is as large as can be: beside the structures and between the
-tools. Then each tool in turn looks at all of its lines once more, the others held still.
+One tool alone takes the best of its lines. Of several, each is surveyed by itself. A pool of good lines of each, apart
+from each other, is measured pair by pair, and one line of each tool is chosen so that the worst room of all is as large
+as can be: beside the structures and between the tools. Then each tool in turn looks at all of its lines once more, the
+others held still.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning.alternatives import describe, explained
 from medsam_planner.planning.assignment import best_assignment
 from medsam_planner.planning.problem import PlanningProblem
-from medsam_planner.planning.search import PlanResult, Survey, infeasible, survey, worth_showing
+from medsam_planner.planning.search import PlanResult, Survey, infeasible, search, survey, worth_showing
 from medsam_planner.planning.tool_gap import ToolGap, tool_gap, tool_gaps_mm
 from medsam_planner.progress import Progress, track
 
-__all__ = ["SeveralPlans", "search_together"]
+__all__ = ["JointPlan", "search_together"]
 
 _POOL = 60
 """Lines of each tool that are tried together with every line of every other."""
@@ -33,53 +34,56 @@ _ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SeveralPlans:
-    """The answer for all tools, also when it is no."""
+class JointPlan:
+    """The answer for all tools, one or several, also when it is no."""
 
     feasible: bool
     plans: Mapping[str, PlanResult]
     """By tool. The first alternative is the line that belongs to the joint plan; the others may replace it by
     themselves, without coming too near the first lines of the other tools."""
     gaps: tuple[ToolGap, ...]
-    """Each pair of tools, the tightest first; empty when a tool has no line."""
-    min_gap_mm: float
-    relaxations: tuple[str, ...]
+    """Each pair of tools, the tightest first; empty when a tool has no line, or is alone."""
+    min_gap_mm: float = 0.0
+    relaxations: tuple[str, ...] = ()
     """What to change when it is the tools that stand in each other's way."""
 
 
 def search_together(
     problems: Mapping[str, PlanningProblem], *, min_gap_mm: float = 0.0, progress: Progress | None = None
-) -> SeveralPlans:
-    """Plan tools that must leave room for each other.
+) -> JointPlan:
+    """Plan all tools of a patient; several leave room for each other.
 
     Parameters
     ----------
     problems : name to PlanningProblem
-        At least two. What one tool must avoid may differ from what another must.
+        At least one. What one tool must avoid may differ from what another must.
     min_gap_mm : float
         Certified room that must be left between every two tools, beyond their radii and errors.
     progress : Progress, optional
 
     Returns
     -------
-    SeveralPlans
+    JointPlan
         Deterministic: the same problems give the same plans.
 
     Raises
     ------
     PlanningError
-        If there are fewer than two tools, or `min_gap_mm` is not a number.
+        If there is no tool, or `min_gap_mm` is not a number.
     """
-    if len(problems) < 2:
-        raise PlanningError(f"Expected at least two tools, got {list(problems)}; one alone is planned with search().")
+    if not problems:
+        raise PlanningError("Expected at least one tool to plan, got none.")
     if not math.isfinite(min_gap_mm):
         raise PlanningError(f"Expected min_gap_mm to be a number of mm, got {min_gap_mm!r}.")
     names = list(problems)
+    if len(names) == 1:
+        plan = search(problems[names[0]], progress=progress)
+        return JointPlan(plan.feasible, {names[0]: plan}, (), min_gap_mm)
     found = {name: survey(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)}
     without = [name for name in names if not len(found[name].allowed)]
     if without:
         plans = {name: infeasible(found[name], progress=progress) for name in without}
-        return SeveralPlans(False, plans, (), min_gap_mm, ())
+        return JointPlan(False, plans, (), min_gap_mm, ())
     chosen = _improved(problems, found, _assigned(problems, found))
     gaps = _gaps(problems, {name: found[name].lines_lps_mm[chosen[name]] for name in names})
     plans = {
@@ -87,7 +91,7 @@ def search_together(
         for name in track(names, "alternatives of each tool", progress)
     }
     feasible = gaps[0].certified_mm >= min_gap_mm
-    return SeveralPlans(feasible, plans, gaps, min_gap_mm, () if feasible else _advice(gaps, min_gap_mm))
+    return JointPlan(feasible, plans, gaps, min_gap_mm, () if feasible else _advice(gaps, min_gap_mm))
 
 
 def _useful(problem: PlanningProblem, found: Survey) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import highdicom
@@ -13,10 +14,28 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import EmptyStructureError, GeometryError, PlanningError
 
-__all__ = ["Avoid", "MaskRuns", "StayInside", "Structure", "bool_array", "mask_volumes", "require_right_angles"]
+__all__ = [
+    "Avoid",
+    "MaskRuns",
+    "StayInside",
+    "Structure",
+    "StructureRole",
+    "bool_array",
+    "mask_volumes",
+    "require_right_angles",
+]
 
 _RIGHT_ANGLE_TOLERANCE = 1e-4
 """Cosine between two axes that still counts as perpendicular: 0.01 mm over 100 mm."""
+
+
+class StructureRole(Enum):
+    """What a plan does with a structure."""
+
+    AVOID = "avoid"
+    INSIDE = "inside"
+    TARGET = "target"
+    ENTRY = "entry"
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from medsam_planner.geometry import index_from_lps, spacing_mm
 from medsam_planner.planning.region import IndexBox
 from medsam_planner.planning.structures import Avoid, bool_array
 from medsam_planner.volumes import volume_like
+from prompts.masks import mask_box
 
 __all__ = ["AIR_BELOW_HU", "BONE_ABOVE_HU", "UNSEGMENTED_BONE", "BoneRule", "Surroundings", "surroundings_of"]
 
@@ -119,9 +120,9 @@ class Surroundings:
         if self.bone is None:
             return None
         left = self.bone.array.copy()
-        box = _filled_box(left)
-        if box is None:
+        if not left.any():
             return None
+        box = mask_box(left, grown=1)
         part = left[box]
         for mask in segmented:
             part &= ~ndimage.binary_dilation(bool_array(mask, "segmented")[box], _TOUCHING)
@@ -183,14 +184,3 @@ def _without_specks(dense: NDArray[np.bool_], spacing: NDArray[np.float64]) -> N
     is_kept[0] = False
     kept: NDArray[np.bool_] = is_kept[parts]
     return kept
-
-
-def _filled_box(inside: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """The smallest box around the filled part and one voxel more, within the array; None for an empty array."""
-    rows = [np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    if not len(rows[0]):
-        return None
-    return tuple(
-        slice(max(int(row[0]) - 1, 0), min(int(row[-1]) + 2, size))
-        for row, size in zip(rows, inside.shape, strict=True)
-    )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole
 from medsam_planner.propagation.volume import PropagatedVolume
 from medsam_planner.propagation.walk import carried_prompt
+from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole
 
 __all__ = ["consensus_pass", "fuse_probabilities"]
 

@@ -18,9 +18,9 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.propagation.tuning import Tuning
 from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit, tuned
+from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
 
 __all__ = ["PROPAGATION_VERSION", "PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 

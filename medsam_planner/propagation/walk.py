@@ -16,8 +16,8 @@ from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.motion import moved, slice_motion_px
-from medsam_planner.propagation.trace import SliceRecord, SliceRole, StopReason
 from medsam_planner.propagation.tuning import Tuning, best_rim, shift_to_area
+from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 
 __all__ = [
     "Anchor",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medsam_planner.report.html import RESEARCH_USE_NOTICE, write_report
-from medsam_planner.report.model import RISK_NAME, PlannedTool, PlanReport, StructureRole
+from medsam_planner.report.html import write_report
+from medsam_planner.report.model import RISK_NAME, PlannedTool, PlanReport
 
-__all__ = ["RESEARCH_USE_NOTICE", "RISK_NAME", "PlanReport", "PlannedTool", "StructureRole", "write_report"]
+__all__ = ["RISK_NAME", "PlanReport", "PlannedTool", "write_report"]

@@ -28,9 +28,9 @@ def assess_tool(report: PlanReport) -> Assessment:
 
 def assess(report: PlanReport) -> Assessment:
     """Of all tools together; each sentence once."""
-    by_tool = {tool.name: assess_tool(report.seen_from(tool)) for tool in report.tools()}
-    if report.several is None:
-        return by_tool[report.tool_name]
+    by_tool = {tool.name: assess_tool(report.seen_from(tool)) for tool in report.tools}
+    if len(by_tool) == 1:
+        return by_tool[report.tools[0].name]
     every = [set(one.cautions) for one in by_tool.values()]
     shared = set.intersection(*every)
     own = [
@@ -40,5 +40,5 @@ def assess(report: PlanReport) -> Assessment:
         if caution not in shared
     ]
     first = next(iter(by_tool.values()))
-    together = joint_verdict(report.several, {name: one.verdict for name, one in by_tool.items()})
+    together = joint_verdict(report.joint, {name: one.verdict for name, one in by_tool.items()})
     return Assessment(together, (*own, *(caution for caution in first.cautions if caution in shared)))

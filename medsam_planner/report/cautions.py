@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from medsam_planner.drawing.formatting import joined, number, percent, slice_number
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.planning.crossings import Crossing, CrossingKind, crossings_along
 from medsam_planner.planning.mask_flaws import FlawKind
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, StopReason
-from medsam_planner.report.model import PlanReport, StructureRole
-from medsam_planner.report.wording import number, percent, slice_number
+from medsam_planner.planning.structures import StructureRole
+from medsam_planner.provenance import PropagationTrace, SliceRecord, StopReason
+from medsam_planner.report.model import PlanReport
 
 __all__ = ["Caution", "CautionKind", "find_cautions"]
 
@@ -240,7 +241,7 @@ def _flaws(report: PlanReport) -> Iterator[Caution]:
             is_grave = any(flaw.kind in _GRAVE_FLAWS for flaw in flaws)
             yield Caution(
                 CautionKind.MASK,
-                f"The mask of {name} {', '.join(flaw.text for flaw in flaws)}. How wrong it is, is not known; its "
+                f"The mask of {name} {joined([flaw.text for flaw in flaws])}. How wrong it is, is not known; its "
                 "margin and its clearance are told as if it were right.",
                 name,
                 is_unchecked=is_grave and report.roles.get(name) is StructureRole.AVOID,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.drawing.formatting import slice_number
+from medsam_planner.drawing.pictures import png_uri
 from medsam_planner.planning.crossings import Crossing, CrossingKind, ValueProfile
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole
-from medsam_planner.report.pictures import png_uri
-from medsam_planner.report.wording import slice_number
+from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

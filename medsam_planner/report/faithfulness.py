@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medsam_planner.report.wording import number, percent, plain, slice_number
+from medsam_planner.drawing.formatting import number, percent, plain, slice_number
 
 __all__ = ["FaithfulnessRow", "faithfulness_rows", "saliency_warning"]
 
@@ -23,7 +23,7 @@ class FaithfulnessRow:
 
 
 def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
-    """Say the figures of :func:`medsam_planner.saliency.explain`; figures it does not know are shown as they are.
+    """Say the figures of :func:`medsam_planner.segmentation.saliency.explain`; those it does not know as they are.
 
     An unknown figure's chance level is the entry of the same name that ends in ``_of_chance``, or the entry ``chance``
     beside it in a nested mapping.

@@ -6,24 +6,24 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
+from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE, flat_rows, number, percent, place, plain
+from medsam_planner.drawing.pictures import colour_bar_uri
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_whole
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.assessment import assess
 from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
-from medsam_planner.report.model import PlanReport, StructureRole
-from medsam_planner.report.pictures import colour_bar_uri
+from medsam_planner.report.model import PlanReport
 from medsam_planner.report.sections import tool_sections
-from medsam_planner.report.tables import flat_rows, prompt_rows, stop_rows, trace_rows
+from medsam_planner.report.tables import prompt_rows, stop_rows, trace_rows
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
 from medsam_planner.report.widened_surface import WIDENED_TRIANGLES
-from medsam_planner.report.wording import crossed, number, percent, place, plain
+from medsam_planner.report.wording import crossed
 
-__all__ = ["RESEARCH_USE_NOTICE", "render_html", "write_report"]
-
-RESEARCH_USE_NOTICE = "Research use only. Not a medical device."
+__all__ = ["render_html", "write_report"]
 
 
 def write_report(report: PlanReport, path: FilePath | str, progress: Progress | None = None) -> FilePath:
@@ -52,7 +52,9 @@ def render_html(report: PlanReport, progress: Progress | None = None) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("medsam_planner.report", ""),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("medsam_planner.report", ""), jinja2.PackageLoader("medsam_planner.drawing", "")]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -61,7 +63,7 @@ def render_html(report: PlanReport, progress: Progress | None = None) -> str:
     environment.filters.update(
         crossed=crossed, number=number, percent=percent, place=place, plain=plain, colour_bar=colour_bar_uri
     )
-    style = (FilePath(__file__).parent / "plan.css").read_text(encoding="utf-8")
+    style = (FilePath(__file__).parents[1] / "drawing" / "page.css").read_text(encoding="utf-8")
     return environment.get_template("plan.html").render(**_context(report, progress), style=style)
 
 

@@ -4,53 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import highdicom
 
 from medsam_planner.errors import GeometryError
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.planning.structures import StructureRole
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from prompts import PromptLog
 
 if TYPE_CHECKING:
     from medsam_planner.mesh import Surface
-    from medsam_planner.planning.known_part import KnownPart
+    from medsam_planner.planning.evidence import StructureEvidence
     from medsam_planner.planning.margins import MarginStatement
     from medsam_planner.planning.mask_flaws import MaskFlaw
     from medsam_planner.planning.search import PlanResult
-    from medsam_planner.planning.several import SeveralPlans
+    from medsam_planner.planning.several import JointPlan
     from medsam_planner.planning.surroundings import Surroundings
     from medsam_planner.planning.tool import Tool
-    from medsam_planner.propagation.trace import PropagationTrace
-    from medsam_planner.why_here import WhyHere
+    from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.segmentation.surface_explanation import WhyHere
 
-__all__ = ["RISK_NAME", "MaskEvidence", "PlanReport", "PlannedTool", "StructureRole"]
+__all__ = ["RISK_NAME", "PlanReport", "PlannedTool"]
 
 
 RISK_NAME = "best_clearance_mm"
 """Name of the values of :attr:`PlanReport.risk_surface`, mm: what ``planning.search.risk_map_mm`` finds."""
-
-
-class StructureRole(Enum):
-    """What the plan does with a structure."""
-
-    AVOID = "avoid"
-    INSIDE = "inside"
-    TARGET = "target"
-    ENTRY = "entry"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MaskEvidence:
-    """What is known of a mask that came from a file, beside the mask itself."""
-
-    boundary_spread_mm: highdicom.Volume | None = None
-    trace: PropagationTrace | None = None
-    """Of the run that wrote the mask, where it is unchanged since."""
-    known_part: KnownPart | None = None
-    """Where its file covers only part of the study."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,8 +58,9 @@ class PlanReport:
     """By structure."""
     roles: Mapping[str, StructureRole]
     """By structure, in the order of the legend."""
-    plan: PlanResult
-    tool: Tool
+    tools: tuple[PlannedTool, ...]
+    """All of them; the first is the one that pictures are drawn for."""
+    joint: JointPlan
     margins_mm: Mapping[str, highdicom.Volume | float] = field(default_factory=dict)
     """By structure: safety margin belonging to each voxel of the structure, or one for all."""
     surfaces: Mapping[str, Surface] = field(default_factory=dict)
@@ -94,19 +75,14 @@ class PlanReport:
     phantoms, whose truth is known."""
     display_window: tuple[float, float] | None = None
     """Lowest and highest grey value; None chooses by modality."""
-    tool_name: str = "tool"
-    other_tools: tuple[PlannedTool, ...] = ()
-    """Further tools that were planned together with the first."""
-    several: SeveralPlans | None = None
-    """What is known of the tools together, where there are several."""
     why_here: Mapping[str, WhyHere] = field(default_factory=dict)
     """By tool: why the surface lies where it limits the best alternative."""
     margin_statements: tuple[MarginStatement, ...] = ()
     """Why each margin is as wide as it is, and what it promises."""
     surroundings: Surroundings | None = None
     """What the image alone says of places that nobody segmented."""
-    evidence: Mapping[str, MaskEvidence] = field(default_factory=dict)
-    """By structure that came as a mask."""
+    evidence: Mapping[str, StructureEvidence] = field(default_factory=dict)
+    """By structure."""
     flaws: Mapping[str, tuple[MaskFlaw, ...]] = field(default_factory=dict)
     """By structure: why its mask cannot bear a statement on how exact it is."""
     created: str | None = None
@@ -145,11 +121,16 @@ class PlanReport:
         """Every named structure, those with a role first."""
         return tuple(dict.fromkeys([*self.roles, *self.segmentations, *self.masks]))
 
-    def tools(self) -> tuple[PlannedTool, ...]:
-        """Every tool, the first one first."""
-        return (PlannedTool(self.tool_name, self.plan, self.tool), *self.other_tools)
+    @property
+    def plan(self) -> PlanResult:
+        """Of the first tool."""
+        return self.tools[0].plan
+
+    @property
+    def tool(self) -> Tool:
+        """The first one."""
+        return self.tools[0].tool
 
     def seen_from(self, tool: PlannedTool) -> PlanReport:
         """The same report with `tool` as its first."""
-        others = tuple(other for other in self.tools() if other.name != tool.name)
-        return replace(self, plan=tool.plan, tool=tool.tool, tool_name=tool.name, other_tools=others)
+        return replace(self, tools=(tool, *(other for other in self.tools if other.name != tool.name)))

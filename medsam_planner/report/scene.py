@@ -9,15 +9,16 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.drawing.formatting import number
+from medsam_planner.drawing.pictures import ColourScale
+from medsam_planner.drawing.reformat import Plane, sample_plane
 from medsam_planner.errors import GeometryError
 from medsam_planner.geometry import lps_from_index
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
 from medsam_planner.report.faithfulness import saliency_warning
-from medsam_planner.report.model import PlanReport, StructureRole
-from medsam_planner.report.pictures import ColourScale
-from medsam_planner.report.reformat import Plane, sample_plane
+from medsam_planner.report.model import PlanReport
 from medsam_planner.report.widened import WidenedStructure, widened_structure
-from medsam_planner.report.wording import number
 
 __all__ = ["Overlay", "Path", "Scene", "StructureStyle", "build_scene"]
 
@@ -140,7 +141,7 @@ def build_scene(report: PlanReport) -> Scene:
                 other.tool,
                 None,
             )
-            for other in report.other_tools
+            for other in report.tools[1:]
             for line in other.plan.alternatives[:1]
         ),
     )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medsam_planner.drawing.panel import Panel
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.progress import Progress
 from medsam_planner.report.assessment import assess_tool
 from medsam_planner.report.charts import ClearanceCurve, clearance_chart, value_chart
 from medsam_planner.report.model import PlannedTool, PlanReport
-from medsam_planner.report.panel import Panel
 from medsam_planner.report.planes import across_panels, lengthwise_panels, orthogonal_panels
 from medsam_planner.report.scene import Scene, build_scene
 from medsam_planner.report.tables import StructureRow, structure_rows
@@ -49,7 +49,7 @@ class ToolSection:
 
 def tool_sections(report: PlanReport, progress: Progress | None) -> list[ToolSection]:
     """One section for each tool, in the report's order."""
-    return [_section(report.seen_from(tool), tool, progress) for tool in report.tools()]
+    return [_section(report.seen_from(tool), tool, progress) for tool in report.tools]
 
 
 def _section(report: PlanReport, tool: PlannedTool, progress: Progress | None) -> ToolSection:

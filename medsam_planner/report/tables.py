@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medsam_planner.drawing.formatting import number, percent, place, slice_number
 from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps, volume_ml
-from medsam_planner.propagation.trace import PropagationTrace, StopReason
+from medsam_planner.provenance import PropagationTrace, StopReason
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.scene import Scene
-from medsam_planner.report.wording import number, percent, place, plain, slice_number
 from prompts import Box, Click, Prompt, PromptLog, box_extent
 
-__all__ = ["flat_rows", "plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
+__all__ = ["plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
 
 _PLANES = {"LR": "sagittal", "AP": "coronal", "IS": "axial"}
 
@@ -148,24 +146,3 @@ def trace_rows(trace: PropagationTrace) -> list[tuple[str, ...]]:
         )
         for record in trace.records
     ]
-
-
-def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Flatten nested mappings, and lists of named mappings, to (name, text); names are joined by ``›``.
-
-    Entries without a value are left out.
-    """
-    return list(_flat(values, prefix))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        name = f"{prefix} › {key}" if prefix else str(key)
-        if isinstance(value, Mapping):
-            yield from _flat(value, name)
-        elif isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
-            for order, item in enumerate(value, start=1):
-                rest = {entry: item[entry] for entry in item if entry != "name"}
-                yield from _flat(rest, f"{name} › {item.get('name', order)}")
-        elif value is not None:
-            yield name, plain(value)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
+from medsam_planner.drawing.panel import Layer, Panel, ScaleBar
+from medsam_planner.drawing.pictures import ColourScale, rgb_uri
+from medsam_planner.drawing.render3d import Rendering, Scene3D, ToolLine
 from medsam_planner.mesh import Colormap, ColouredSurface, rgb_from_values
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
-from medsam_planner.report.camera import Camera, View, camera_along, camera_for
-from medsam_planner.report.model import RISK_NAME, PlanReport, StructureRole
-from medsam_planner.report.panel import Layer, Panel, ScaleBar
-from medsam_planner.report.pictures import ColourScale, rgb_uri
-from medsam_planner.report.render3d import Rendering, Scene3D, ToolLine
+from medsam_planner.report.model import RISK_NAME, PlanReport
 from medsam_planner.report.scene import Scene
 from medsam_planner.report.widened_surface import widened_surface
 

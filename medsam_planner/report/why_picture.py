@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medsam_planner.drawing.formatting import percent, place, slice_number
+from medsam_planner.drawing.pictures import png_uri
 from medsam_planner.report.faithfulness import FaithfulnessRow
-from medsam_planner.report.pictures import png_uri
 from medsam_planner.report.tables import plane_name
-from medsam_planner.report.wording import percent, place, slice_number
-from medsam_planner.why_here import WhyHere
+
+if TYPE_CHECKING:
+    from medsam_planner.segmentation.surface_explanation import WhyHere
 
 __all__ = ["WhyPicture", "why_picture"]
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from medsam_planner.drawing.reformat import Plane, sample_plane
 from medsam_planner.geometry import lps_from_index, spacing_mm
-from medsam_planner.report.reformat import Plane, sample_plane
+from prompts.masks import mask_box
 
 __all__ = ["WidenedStructure", "widened_structure"]
 
@@ -99,7 +100,8 @@ def widened_structure(
     inwards : bool
         The structure is a corridor, and its margin narrows it.
     """
-    first, box = _bounding_box(mask.array > 0)
+    box = mask_box(mask.array > 0, grown=1)
+    first = np.array([part.start for part in box])
     # Beyond the grid a corridor is outside, and a structure to avoid is not known: both read as "not in the mask".
     inside = np.pad((mask.array > 0)[box], 1)
     if isinstance(margin_mm, highdicom.Volume):
@@ -123,13 +125,3 @@ def widened_structure(
     trees = tuple((float(value), cKDTree(positions[level == value])) for value in np.unique(level))
     bounds = (positions.min(axis=0), positions.max(axis=0))
     return WidenedStructure(mask=mask, trees=trees, half_voxel_mm=half_voxel_mm, bounds_lps_mm=bounds, inwards=inwards)
-
-
-def _bounding_box(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], tuple[slice, ...]]:
-    """The box around a structure, grown by a voxel where the grid has one, and its first voxel."""
-    spans = [np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    box = tuple(
-        slice(max(int(span[0]) - 1, 0), min(int(span[-1]) + 2, size))
-        for span, size in zip(spans, inside.shape, strict=True)
-    )
-    return np.array([part.start for part in box]), box

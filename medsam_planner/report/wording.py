@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from medsam_planner.drawing.formatting import joined, number, percent, place
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
-from medsam_planner.report.model import PlanReport, StructureRole
+from medsam_planner.report.model import PlanReport
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
-    from medsam_planner.planning.several import SeveralPlans
+    from medsam_planner.planning.several import JointPlan
     from medsam_planner.report.cautions import Caution
 
 __all__ = [
     "Verdict",
     "crossed",
-    "joined",
     "joint_verdict",
-    "number",
-    "percent",
-    "place",
-    "plain",
-    "slice_number",
     "verdict",
 ]
 
@@ -46,66 +38,6 @@ class Verdict:
     """Structures that the planned path was measured against; empty without a path."""
 
 
-def place(position_lps_mm: ArrayLike, *, axes: Sequence[int] = (0, 1, 2)) -> str:
-    """Say a position by the patient's letters: ``"R 12.3, A 4.0, S 88.1 mm"``, or only along some axes.
-
-    Letter and number are joined by a no-break space.
-    """
-    values = np.asarray(position_lps_mm, dtype=np.float64)
-    parts = []
-    for axis in axes:
-        positive, negative = ("LR", "PA", "SI")[axis]
-        value = round(float(values[axis]), 1)
-        parts.append(f"{positive if value >= 0 else negative}\N{NO-BREAK SPACE}{abs(value):.1f}")
-    return ", ".join(parts) + "\N{NO-BREAK SPACE}mm"
-
-
-def percent(share: float) -> str:
-    """A probability in percent with the digits that matter: ``"0 %"``, ``"<0.01 %"``, ``"0.42 %"``, ``"12.0 %"``."""
-    value = 100 * share
-    if value == 0:
-        return "0 %"
-    if 0 < value < 0.01:
-        return "<0.01 %"
-    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %"
-
-
-def slice_number(index: int) -> int:
-    """What a person calls the slice of an index: counted from 1, as every viewer does."""
-    return int(index) + 1
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """A figure with fixed digits and a true minus sign; a dash for none."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) != 0 else text.lstrip("-")
-
-
-def plain(value: Any) -> str:
-    """Any provenance value as one line of text."""
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, str | int | Path):
-        return str(value)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return json.dumps({str(key): plain(item) for key, item in value.items()}, ensure_ascii=False)
-    if isinstance(value, Sequence):
-        return ", ".join(f"({plain(item)})" if isinstance(item, list | tuple) else plain(item) for item in value)
-    return str(value)
-
-
 def crossed(alternative: Alternative) -> str:
     """What a path goes through beside soft tissue: ``"bone 8.0 mm, air 31.5 mm"``; a dash where nobody looked."""
     if alternative.crossings is None:
@@ -117,11 +49,6 @@ def crossed(alternative: Alternative) -> str:
         return ", ".join(f"{kind} {number(length)} mm" for kind, length in total.items())
     has_unit = alternative.value_profile is not None and alternative.value_profile.unit == "HU"
     return "no bone, no air" if has_unit else "bone and air not known"
-
-
-def joined(names: Sequence[str]) -> str:
-    """``["a", "b", "c"]`` → ``"a, b and c"``."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
@@ -164,34 +91,34 @@ def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
     return Verdict("infeasible", "Not feasible: no path satisfies every constraint", tuple(sentences))
 
 
-def joint_verdict(several: SeveralPlans, verdicts: Mapping[str, Verdict]) -> Verdict:
+def joint_verdict(joint: JointPlan, verdicts: Mapping[str, Verdict]) -> Verdict:
     """Say whether every tool has a path, and whether they keep apart.
 
     Parameters
     ----------
-    several : SeveralPlans
+    joint : JointPlan
     verdicts : name to Verdict
         Of each tool by itself.
     """
-    names = list(several.plans)
-    if not several.gaps:
-        without = [name for name, plan in several.plans.items() if not plan.feasible]
-        why = " ".join(f"{name}: {reason}" for name in without for reason in several.plans[name].reasons)
+    names = list(joint.plans)
+    if not joint.gaps:
+        without = [name for name, plan in joint.plans.items() if not plan.feasible]
+        why = " ".join(f"{name}: {reason}" for name in without for reason in joint.plans[name].reasons)
         sentence = f"{why} No path of {joined(without)} satisfies every constraint; see below what to relax.".strip()
         return Verdict("infeasible", "Not feasible: a tool has no path", (sentence,))
-    tightest = several.gaps[0]
+    tightest = joint.gaps[0]
     between = (
         f"Between tools it is tightest from {tightest.first} to {tightest.second}: {number(tightest.certified_mm)} mm "
         f"are left beyond both radii and both placement errors, at {place(tightest.first_point_lps_mm)}."
     )
-    if not several.feasible:
-        return Verdict("infeasible", "Not feasible: tools come too near each other", (between, *several.relaxations))
-    worst = min(names, key=lambda name: several.plans[name].alternatives[0].certified_clearance_mm)
-    best = several.plans[worst].alternatives[0]
+    if not joint.feasible:
+        return Verdict("infeasible", "Not feasible: tools come too near each other", (between, *joint.relaxations))
+    worst = min(names, key=lambda name: joint.plans[name].alternatives[0].certified_clearance_mm)
+    best = joint.plans[worst].alternatives[0]
     beside = f"Beside structures {worst} has the least room: {number(best.certified_clearance_mm)} mm" + (
         f", limited by {best.limiting_structure}." if best.limiting_structure else "."
     )
-    asked = f"At least {number(several.min_gap_mm)} mm between tools were asked for."
+    asked = f"At least {number(joint.min_gap_mm)} mm between tools were asked for."
     checked = tuple(dict.fromkeys(name for one in verdicts.values() for name in one.checked_against))
     not_known = (verdicts[worst].sentences[-1],) if worst in verdicts else ()
     unsure = [name for name in names if name in verdicts and verdicts[name].kind != "feasible"]

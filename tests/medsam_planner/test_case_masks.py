@@ -7,16 +7,23 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from medsam_planner.case_masks import CaseMasks, drawn_surface, map_over, skin_mask, surface_of_mask
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.plan_inputs import inputs_of_case
 from medsam_planner.planning.case import read_case
 from medsam_planner.planning.clearance import clearance
 from medsam_planner.planning.structures import Avoid, StayInside
 from medsam_planner.planning.tool import Tool
 from medsam_planner.volumes import StudySource, StudyVolume
+from medsam_planner.workflow.case_masks import (
+    case_evidence,
+    drawn_surface,
+    file_evidence,
+    map_over,
+    surface_of_mask,
+    target_points,
+)
+from medsam_planner.workflow.plan_request import resolve
 
 TOOL = Tool(radius_mm=0.5, entry_error_mm=0.0, target_error_mm=0.0)
 
@@ -69,17 +76,17 @@ def test_no_certified_clearance_exceeds_the_distance_to_the_mask_as_given(thickn
     """Masks finer and coarser than the study, along its axes and turned."""
     given = thin_sheet(turned_about_x(FINE, deg))
     shape = (round(40 / thickness), round(60 / inplane), round(60 / inplane))
-    named = CaseMasks(study_on(shape, slices_of(thickness, inplane_mm=inplane), tmp_path), {})
-    named.read("vessel", save_nifti(given, tmp_path / "vessel.nii.gz"))
+    study = study_on(shape, slices_of(thickness, inplane_mm=inplane), tmp_path)
+    found = file_evidence("vessel", save_nifti(given, tmp_path / "vessel.nii.gz"), study)
     lines = random_lines(300, (0, 0, 0), (58, 58, 38))
     centres = lps_from_index(given.affine, np.argwhere(given.array))
     along = lines[:, :1] + np.linspace(0, 1, 50)[None, :, None] * (lines[:, 1:] - lines[:, :1])
     nearest = cKDTree(centres).query(along)[0].min(axis=1)
-    for structure in (Avoid("vessel", named.planned_mask("vessel")), Avoid("vessel", named.masks["vessel"])):
+    for structure in (Avoid("vessel", found.planned), Avoid("vessel", found.mask)):
         certified = certified_mm(structure, lines)
         assert (certified <= nearest - TOOL.radius_mm).all()
         assert (certified > 0).sum() > 20  # it is not that everything is refused
-    assert np.median(nearest - certified_mm(Avoid("v", named.planned_mask("vessel")), lines)) < 3.5
+    assert np.median(nearest - certified_mm(Avoid("v", found.planned), lines)) < 3.5
 
 
 @pytest.mark.parametrize("thickness", [0.4, 2.0, 20.0])
@@ -87,22 +94,22 @@ def test_no_certified_corridor_leaves_the_mask_as_given(thickness, tmp_path):
     """A box of 12 mm drawn at 0.5 mm, on slices thinner, thicker, and so thick that none lies wholly in it."""
     inside = np.zeros((40, 60, 60), dtype=bool)
     inside[8:32, 10:50, 10:50] = True
-    named = CaseMasks(study_on((round(40 / thickness), 60, 60), slices_of(thickness, inplane_mm=1.0), tmp_path), {})
-    named.read("bone", save_nifti(volume(inside, FINE), tmp_path / "bone.nii.gz"), inner=True)
+    study = study_on((round(40 / thickness), 60, 60), slices_of(thickness, inplane_mm=1.0), tmp_path)
+    found = file_evidence("bone", save_nifti(volume(inside, FINE), tmp_path / "bone.nii.gz"), study, is_corridor=True)
     low, high = (lps_from_index(FINE, np.array(index)) for index in ((7.5, 9.5, 9.5), (31.5, 49.5, 49.5)))
     lines = random_lines(400, low, high)
     room = np.minimum(lines - low, high - lines).min(axis=(1, 2))
-    certified = certified_mm(StayInside("bone", named.planned_mask("bone", inner=True)), lines)
+    certified = certified_mm(StayInside("bone", found.planned), lines)
     assert (certified <= room - TOOL.radius_mm).all() and (certified > 0).any()
 
 
 def test_a_corridor_too_thin_for_the_grid_is_refused_with_both_spacings(tmp_path):
     """Sheets of 1 mm, in voxels whose diagonal is longer than that of the study's."""
     sheet = thin_sheet(slices_of(1.0, inplane_mm=3.0, origin=(0.0, 0.0, 0.4)), (10, 60, 60))
-    named = CaseMasks(study_on((20, 60, 60), slices_of(2.0), tmp_path), {})
-    named.read("bone", save_nifti(sheet, tmp_path / "bone.nii.gz"), inner=True)
+    study = study_on((20, 60, 60), slices_of(2.0), tmp_path)
+    path = save_nifti(sheet, tmp_path / "bone.nii.gz")
     with pytest.raises(ConfigError, match=r"bone.*too thin") as caught:
-        named.planned_mask("bone", inner=True)
+        file_evidence("bone", path, study, is_corridor=True)
     assert "2 × 2 × 2 mm" in str(caught.value) and "1 × 3 × 3 mm" in str(caught.value)
 
 
@@ -113,11 +120,11 @@ def test_a_part_of_a_mask_beyond_the_study_still_keeps_tools_away(step, tmp_path
     grid = slices_of(step, inplane_mm=step)
     vessel = np.zeros((10, 20, 26), dtype=bool)
     vessel[:, 18 // int(step), 44 // int(step)] = vessel[0, 0, 0] = True
-    named = CaseMasks(study, {})
-    mask = named.read("vessel", save_nifti(volume(vessel, grid), tmp_path / "vessel.nii.gz"))
+    found = file_evidence("vessel", save_nifti(volume(vessel, grid), tmp_path / "vessel.nii.gz"), study)
+    mask = found.mask
     assert mask.spatial_shape == study.spatial_shape and mask.array.any() and not mask.array[:, :, 5:].any()
     line = np.array([[[38.0, 18.0, 2.0], [38.0, 18.0, 16.0]]])  # 6 mm from the centres at x = 44
-    assert certified_mm(Avoid("vessel", named.planned_mask("vessel")), line)[0] <= 6 - TOOL.radius_mm
+    assert certified_mm(Avoid("vessel", found.planned), line)[0] <= 6 - TOOL.radius_mm
 
 
 def test_a_mask_stored_the_other_way_round_is_planned_on_the_same_voxels(tmp_path):
@@ -126,16 +133,14 @@ def test_a_mask_stored_the_other_way_round_is_planned_on_the_same_voxels(tmp_pat
     flipped = slices_of(2.0)
     flipped[:3, 3] = lps_from_index(flipped, np.array([0.0, 0.0, 19.0]))
     flipped[:3, 2] *= -1
-    named = CaseMasks(study, {})
-    named.read("vessel", save_nifti(volume(array[:, :, ::-1], flipped), tmp_path / "vessel.nii.gz"))
-    np.testing.assert_array_equal(named.planned_mask("vessel").array, array)
+    path = save_nifti(volume(array[:, :, ::-1], flipped), tmp_path / "vessel.nii.gz")
+    np.testing.assert_array_equal(file_evidence("vessel", path, study).planned.array, array)
 
 
 def test_targets_lie_in_the_mask_as_given(tmp_path):
     given = thin_sheet(FINE)
-    save_nifti(given, tmp_path / "lesion.nii.gz")
-    named = CaseMasks(study_on((8, 30, 30), slices_of(5.0), tmp_path), {})
-    points = named.target_points("target", tmp_path / "lesion.nii.gz", None)
+    study = study_on((8, 30, 30), slices_of(5.0), tmp_path)
+    points = target_points(file_evidence("target", save_nifti(given, tmp_path / "lesion.nii.gz"), study), study)
     index = np.rint(index_from_lps(FINE, points)).astype(int)
     assert len(points) == given.array.sum() and given.array[tuple(index.T)].all()
 
@@ -146,7 +151,7 @@ def test_targets_lie_in_the_mask_as_given(tmp_path):
 def test_a_mask_that_says_nothing_is_named(value, told, tmp_path):
     save_nifti(volume(np.full((5, 6, 7), value, dtype=np.float32), slices_of(2.0)), tmp_path / "vessel.nii.gz")
     with pytest.raises(ConfigError, match=told):
-        CaseMasks(study_on((5, 6, 7), slices_of(2.0), tmp_path), {}).read("vessel", tmp_path / "vessel.nii.gz")
+        file_evidence("vessel", tmp_path / "vessel.nii.gz", study_on((5, 6, 7), slices_of(2.0), tmp_path))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
@@ -155,7 +160,7 @@ def test_masks_are_read_from_numbers_of_any_kind(dtype, value, tmp_path):
     array = np.zeros((5, 6, 7), dtype=dtype)
     array[2, 3, 4] = value
     save_nifti(volume(array, slices_of(2.0)), tmp_path / "vessel.nii.gz")
-    mask = CaseMasks(study_on((5, 6, 7), slices_of(2.0), tmp_path), {}).read("vessel", tmp_path / "vessel.nii.gz")
+    mask = file_evidence("vessel", tmp_path / "vessel.nii.gz", study_on((5, 6, 7), slices_of(2.0), tmp_path)).mask
     np.testing.assert_array_equal(np.argwhere(mask.array), [[2, 3, 4]])
 
 
@@ -197,35 +202,6 @@ def test_a_mask_that_cannot_be_drawn_is_left_out_of_the_picture(plain_affine):
     assert drawn_surface(volume(np.zeros((4, 4, 4), dtype=bool), plain_affine)) is None
 
 
-# --- skin -----------------------------------------------------------------------------------------------------------
-
-
-def chest(affine, shape):
-    """A cylinder of soft tissue along z with a lung that runs through all of it."""
-    places = lps_from_index(affine, np.moveaxis(np.indices(shape), 0, -1).astype(float))
-    middle = lps_from_index(affine, (np.array(shape) - 1) / 2.0)
-    radius = np.linalg.norm((places - middle)[..., :2], axis=-1)
-    hu = np.full(shape, -1000.0, dtype=np.float32)
-    hu[radius < 30] = 30.0
-    hu[radius < 15] = -850.0
-    return hu, radius
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1), (1, 0, 2)])
-@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
-@pytest.mark.parametrize("deg", [0.0, 15.0])
-def test_lungs_cut_by_the_ends_of_the_volume_belong_to_the_body(order, signs, deg, tmp_path):
-    affine = np.eye(4)
-    affine[:3, :3] = (np.eye(3) * np.array([2.0, 2.0, 3.0]))[:, order] * np.array(signs)
-    affine = turned_about_x(affine, deg)
-    shape = tuple(np.array([40, 40, 10])[list(order)].tolist())
-    hu, radius = chest(affine, shape)
-    study = study_on(shape, affine, tmp_path)
-    study.array[...] = hu
-    np.testing.assert_array_equal(skin_mask(study).array[radius < 20], True)
-    assert not skin_mask(study).array[radius > 33].any()
-
-
 # --- whole cases ----------------------------------------------------------------------------------------------------
 
 CASE = """
@@ -249,7 +225,8 @@ def case_of(tmp_path, vessel, text=CASE):
     save_nifti(volume(body, study.affine), tmp_path / "body.nii.gz")
     save_nifti(vessel, tmp_path / "vessel.nii.gz")
     (tmp_path / "case.toml").write_text(text, encoding="utf-8")
-    return inputs_of_case(read_case(tmp_path / "case.toml"), study, None)
+    case = read_case(tmp_path / "case.toml")
+    return resolve(case.request(), study, case_evidence(case, study))
 
 
 def test_a_vessel_one_voxel_wide_makes_a_problem_with_a_picture(tmp_path):

@@ -15,9 +15,9 @@ from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.plan_inputs import inputs_of_case
-from medsam_planner.plan_review import assessed_plan
 from medsam_planner.planning.case import read_case
+from medsam_planner.workflow.case_masks import case_evidence
+from medsam_planner.workflow.plan import plan
 
 SHAPE = (40, 60, 60)
 SPACING_MM = (2.0, 2.0, 2.0)
@@ -115,7 +115,8 @@ def planned(folder: Path, values: NDArray[np.float64], **options: Any) -> dict[s
     """What ``plan.json`` will hold."""
     case = read_case(written(folder, values, **options))
     assert case.study is not None
-    document = assessed_plan(inputs_of_case(case, load_volume(case.study.path), None)).document
+    study = load_volume(case.study.path)
+    document = plan(case.request(), study, case_evidence(case, study)).document
     return json.loads(json.dumps(document, allow_nan=False))
 
 
@@ -254,7 +255,8 @@ def test_a_mask_of_half_the_study_does_not_speak_for_the_other_half(tmp_path):
     upper = whole[tuple(slice(30, None) if other == axis else slice(None) for other in range(3))]
     save_nifti(upper, tmp_path / "vessel.nii.gz")
     checked = read_case(case)
-    document = assessed_plan(inputs_of_case(checked, load_volume(tmp_path / "study.nii.gz"), None)).document
+    study = load_volume(tmp_path / "study.nii.gz")
+    document = plan(checked.request(), study, case_evidence(checked, study)).document
     (told,) = texts(document, "mask of part of the study")
     assert "covers only part of the study, about 25.0 %" in told
     assert "leaves the part that is known (0.0 to" in told

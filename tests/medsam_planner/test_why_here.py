@@ -9,7 +9,7 @@ import pytest
 import medsam_planner as mp
 from medsam_planner.errors import SaliencyError
 from medsam_planner.geometry import index_from_lps, lps_from_index
-from medsam_planner.why_here import nearest_surface_lps_mm
+from medsam_planner.segmentation.surface_explanation import nearest_surface_lps_mm
 from prompts import Box
 
 SHAPE, CENTRE, RADII = (18, 64, 64), (9, 32, 30), (6, 14, 11)

@@ -62,7 +62,7 @@ def test_the_margin_is_the_calibrated_one_and_its_reasons_are_told(make_workbenc
     told = facts.margins_html(inputs.margin_statements)
     assert "10 patients" in told and "80 % confidence" in told
     assert "does NOT apply here" in told and "the mask was changed after it was segmented" in told
-    assert inputs.provenance["wishes"]["calibration"] == "calibration.json"
+    assert inputs.request.as_entry()["structures"][0]["margin"]["calibration"] == "calibration.json"
 
 
 def test_without_a_calibration_no_confidence_is_stated(make_workbench: Make) -> None:

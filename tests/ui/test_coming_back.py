@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.propagation.trace import PropagationTrace
-from medsam_planner.segmentation import MaskSamples, SegmentationResult
+from medsam_planner.provenance import PropagationTrace
+from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
 from medsam_planner.volumes import array_sha256, volume_like
 from prompts import Click
 from tests.ui.serving import served

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.geometry import lps_from_index
-from medsam_planner.propagation.trace import PropagationTrace
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.io.body import body_mask
+from medsam_planner.provenance import PropagationTrace
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.ui.phantom import LESION_LPS_MM
 from ui import handlers, plan_handlers
-from ui.planning import body_mask, inputs_of, margin_of
+from ui.planning import inputs_of
 from ui.review import results_folder
 from ui.scene import layers
 from ui.structure import Structure
-from ui.wishes import PlanWishes
 from ui.workbench import Workbench
 
 Make = Callable[[], Workbench]
@@ -109,16 +109,20 @@ def test_an_entry_far_from_the_skin_is_refused(make_workbench: Make) -> None:
 
 def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> None:
     """2 + 2 × 0.5 = 3 mm everywhere; capped at 2.5; 2 mm where there were no runs."""
-    result = with_vessel(make_workbench()).structure.result
+    workbench = aimed(with_vessel(make_workbench()))
+
+    def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
+        workbench.wishes = replace(workbench.wishes, base_margin_mm=2.0, margin_factor=2.0, **numbers)
+        workbench.structures["vessel"].result = result
+        return inputs_of(workbench).problem.structures[0].margin_mm
+
+    result = workbench.structure.result
     assert result is not None
-    wishes = PlanWishes(base_margin_mm=2.0, margin_factor=2.0, margin_cap_mm=8.0)
-    margin = margin_of(result, wishes)
-    assert isinstance(margin, highdicom.Volume)
-    assert np.unique(margin.array).tolist() == [3.0]
-    capped = margin_of(result, replace(wishes, margin_cap_mm=2.5))
-    assert isinstance(capped, highdicom.Volume)
-    assert np.unique(capped.array).tolist() == [2.5]
-    assert margin_of(replace(result, boundary_spread_mm=None), wishes) == 2.0
+    for cap_mm, expected in ((8.0, 3.0), (2.5, 2.5)):
+        found = margin(result, margin_cap_mm=cap_mm)
+        assert isinstance(found, highdicom.Volume)
+        assert np.unique(found.array).tolist() == [expected]
+    assert margin(replace(result, boundary_spread_mm=None), margin_cap_mm=8.0) == 2.0
 
 
 def test_the_body_of_the_phantom_is_its_ellipse(make_workbench: Make) -> None:
@@ -204,7 +208,7 @@ def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
     def fail(*_: object, **__: object) -> None:
         raise MedsamPlannerError("the surface is <open>")
 
-    monkeypatch.setattr("medsam_planner.run_folder.write_surface", fail)
+    monkeypatch.setattr("medsam_planner.workflow.run_folder.write_surface", fail)
     workbench = aimed(with_vessel(make_workbench()))
     told = "vessel.stl could not be made: the surface is &lt;open&gt;"
     for shown in (plan_handlers.find_paths(workbench, NUMBERS), plan_handlers.pack(workbench)):

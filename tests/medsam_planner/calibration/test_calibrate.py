@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from medsam_planner.calibration import Calibration, calibrate, read_calibration, write_calibration
+from medsam_planner.calibration import Calibration, read_calibration, write_calibration
 from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, ScaleEntry, UsualSize
-from medsam_planner.calibration.segmented import Settings
-from medsam_planner.calibration.usual_size import usual_sizes
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
-from medsam_planner.evaluation.cases import find_cases
+from medsam_planner.lab.calibration import calibrate
+from medsam_planner.lab.calibration.segmented import Settings
+from medsam_planner.lab.calibration.usual_size import usual_sizes
+from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.propagation.volume import PROPAGATION_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
 from xai.conformal import nonconformity_score

@@ -12,18 +12,21 @@ from medsam_planner.cli.app import app, run
 
 CALLS = {
     "demo": ("medsam_planner.demo.seeg.run_seeg", ["demo", "seeg", "--out", "OUT"]),
-    "segment": ("medsam_planner.pipeline.check_options", ["segment", "ct", "prompts.json", "--out", "OUT"]),
-    "run": ("medsam_planner.pipeline.check_options", ["run", "ct", "prompts.json", "case.toml", "--out", "OUT"]),
-    "plan": ("medsam_planner.plan_review.review_case", ["plan", "case.toml", "--out", "OUT"]),
+    "segment": ("medsam_planner.workflow.segment.check_options", ["segment", "ct", "prompts.json", "--out", "OUT"]),
+    "run": (
+        "medsam_planner.workflow.segment.check_options",
+        ["run", "ct", "prompts.json", "case.toml", "--out", "OUT"],
+    ),
+    "plan": ("medsam_planner.workflow.review.review_case", ["plan", "case.toml", "--out", "OUT"]),
     "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
-    "calibrate": ("medsam_planner.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
+    "calibrate": ("medsam_planner.lab.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
-    "train": ("medsam_planner.model_card.train_and_describe", ["train", "train.toml"]),
+    "train": ("medsam_planner.lab.model_card.train_and_describe", ["train", "train.toml"]),
     "evaluate": (
-        "medsam_planner.evaluation.run.evaluate",
+        "medsam_planner.lab.evaluation.run.evaluate",
         ["evaluate", "cases", "--protocol", "box", "--out", "OUT"],
     ),
-    "doctor": ("medsam_planner.health.examine", ["doctor"]),
+    "doctor": ("medsam_planner.cli.health.examine", ["doctor"]),
     "weights": ("medsam_planner.engine.registry.list_weights", ["weights", "list"]),
     "ui": ("ui.app.build_app", ["ui", "--out", "OUT", "--port", "0"]),
 }

@@ -12,8 +12,8 @@ from medsam_planner import pipeline, run_folder
 from medsam_planner.cli.app import run
 from medsam_planner.io import save_nifti
 from medsam_planner.io.dicom_writer import write_ct_series
-from medsam_planner.run_folder import PLAN_NAMES, segmentation_names
-from medsam_planner.session import Session
+from medsam_planner.segmentation.session import Session
+from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from prompts import Box, PromptFile, PromptLog, write_prompt_file
 from prompts.names import RESULT_NAMES
 
@@ -102,7 +102,7 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
     monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path / "logs"))
     monkeypatch.setattr(run_folder, "save_dicom_seg", fails)
     monkeypatch.setattr(pipeline, "surface_from_probability", fails)
-    monkeypatch.setattr("medsam_planner.plan_review.save_plan_sr", fails)
+    monkeypatch.setattr("medsam_planner.workflow.review.save_plan_sr", fails)
     out = tmp_path / "out"
     arguments = [str(place / name) for name in ("ct", "one.json", "case.toml")]
     assert run(["run", *arguments, "--out", str(out), "--samples", "0"]) == 0

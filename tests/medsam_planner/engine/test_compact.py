@@ -401,8 +401,8 @@ def test_the_shipped_weights_find_a_bright_disc_from_a_loose_box_and_from_one_cl
 
 
 def test_the_shipped_weights_beat_the_inscribed_ellipse_on_organs_never_trained_on(shipped, shared_data):
-    from medsam_planner.evaluation.cases import find_cases
-    from medsam_planner.evaluation.slices import score_slices
+    from medsam_planner.lab.evaluation.cases import find_cases
+    from medsam_planner.lab.evaluation.slices import score_slices
 
     (case,) = find_cases(shared_data / "cases" / "ct_trunk_totalseg_siemens")
     asked = [score for *_, scores in score_slices(shipped, case, most=10) for score in scores]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.evaluation.cases import (
+from medsam_planner.lab.evaluation.cases import (
     find_cases,
     label_values,
     read_structures,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import GeometryError
-from medsam_planner.evaluation.scores import area_under_scores, clicks_to, dice, end_scores, score
+from medsam_planner.lab.evaluation.scores import area_under_scores, clicks_to, dice, end_scores, score
 
 
 def cube(shift=0, shape=(24, 24, 24), side=10):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from medsam_planner.cli.app import run
-from medsam_planner.evaluation.slices import SliceScores, slice_table
+from medsam_planner.lab.evaluation.slices import SliceScores, slice_table
 
 
 def scored(case, group, value):

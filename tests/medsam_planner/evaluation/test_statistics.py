@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.evaluation.statistics import mean_over_patients, paired_difference, ratio_over_patients
+from medsam_planner.lab.evaluation.statistics import mean_over_patients, paired_difference, ratio_over_patients
 
 
 def test_the_mean_is_over_structures_and_the_interval_over_patients():

@@ -11,7 +11,7 @@ from medsam_planner.cli.app import run
 from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.errors import OperationCancelledError
-from medsam_planner.model_card import train_and_describe
+from medsam_planner.lab.model_card import train_and_describe
 
 FILE = """\
 out = "run"

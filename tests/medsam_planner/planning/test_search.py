@@ -24,6 +24,7 @@ from medsam_planner.planning.problem import (
     points_in_sphere,
 )
 from medsam_planner.planning.search import risk_map_mm, search
+from medsam_planner.planning.several import JointPlan
 
 SHAPE = (72, 72, 72)
 SETTINGS = SearchSettings(candidates=3000, alternatives=4, hit_draws=60)
@@ -128,9 +129,13 @@ def test_the_profile_falls_to_the_certified_clearance(grid):
     assert lowest == pytest.approx(best.certified_clearance_mm, abs=0.3)
 
 
+def document(plan, problem):
+    return plan_document(JointPlan(plan.feasible, {"tool": plan}, ()), {"tool": problem})
+
+
 def test_the_same_seed_gives_the_same_file(grid):
     problem = problem_with(grid, [Avoid("vessel", ball(grid, 18.0 * towards_z(grid, 25.0), 5.0), 1.0)])
-    first, second = (json.dumps(plan_document(search(problem), problem), allow_nan=False) for _ in range(2))
+    first, second = (json.dumps(document(search(problem), problem), allow_nan=False) for _ in range(2))
     assert first == second
 
 
@@ -225,7 +230,7 @@ def test_a_line_needs_a_length(grid):
     both = np.concatenate([point, grid[1][None] + 20.0])
     plan = search(replace(problem, targets_lps_mm=both))
     assert all(math.isfinite(line.entry_angle_deg) and line.length_mm > 0 for line in plan.alternatives)
-    json.dumps(plan_document(plan, problem), allow_nan=False)
+    json.dumps(document(plan, problem), allow_nan=False)
     entry = replace(problem.entry, points_lps_mm=point, outward_normals_lps=problem.entry.outward_normals_lps[:1])
     with pytest.raises(PlanningError, match="needs a length"):
         search(replace(problem, entry=entry, targets_lps_mm=point))

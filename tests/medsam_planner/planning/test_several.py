@@ -167,8 +167,17 @@ def test_a_tool_without_any_line_says_what_to_relax(head):
     assert any(relaxation.constraint == "max_length_mm" for relaxation in found.plans["amygdala"].relaxations)
 
 
-def test_one_tool_is_not_several(head):
-    with pytest.raises(PlanningError, match="at least two"):
-        search_together({"one": electrode(head, (0, 0, 0), (0, 0, 1))})
+def test_one_tool_is_planned_as_it_is_alone(head):
+    problem = electrode(head, (0, 0, 0), (0, 0, 1))
+    found, alone = search_together({"one": problem}), search(problem)
+    assert found.feasible == alone.feasible and found.gaps == () and list(found.plans) == ["one"]
+    assert [one.entry_lps_mm for one in found.plans["one"].alternatives] == [
+        one.entry_lps_mm for one in alone.alternatives
+    ]
+
+
+def test_no_tool_and_no_gap_are_refused(head):
+    with pytest.raises(PlanningError, match="at least one tool"):
+        search_together({})
     with pytest.raises(PlanningError, match="min_gap_mm"):
         search_together(three(head), min_gap_mm=np.nan)

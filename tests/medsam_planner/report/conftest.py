@@ -15,10 +15,12 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.alternatives import Alternative, ClearanceProfile
 from medsam_planner.planning.search import PlanResult
+from medsam_planner.planning.several import JointPlan
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
-from medsam_planner.propagation.trace import PropagationTrace, SliceRecord, SliceRole, StopReason
-from medsam_planner.report.model import PlanReport, StructureRole
-from medsam_planner.segmentation import SegmentationResult
+from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
+from medsam_planner.report.model import PlannedTool, PlanReport
+from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudySource, StudyVolume, volume_like
 from prompts import Box, Click, PromptLog, Scribble
 
@@ -44,7 +46,10 @@ def make_report() -> Callable[..., PlanReport]:
     fields = _fields(_oblique_affine())
 
     def make(**changes: Any) -> PlanReport:
-        return PlanReport(**{**fields, **changes})
+        values = {**fields, **changes}
+        plan = values.pop("plan")
+        joint = JointPlan(plan.feasible, {"tool": plan}, ())
+        return PlanReport(tools=(PlannedTool("tool", plan, TOOL),), joint=joint, **values)
 
     return make
 
@@ -122,7 +127,6 @@ def _fields(affine: NDArray[np.float64]) -> dict[str, Any]:
         },
         "roles": {"lesion": StructureRole.TARGET, "iliac vessel": StructureRole.AVOID},
         "plan": PlanResult(True, (alternative,), (), candidate_count=20000, feasible_count=812),
-        "tool": TOOL,
         "margins_mm": {"iliac vessel": spread},
         "surfaces": {
             "lesion": _surface(study, np.linalg.norm(positions - target_centre, axis=-1) - 8.0, 0.4),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for, direction_letters, scale_bar_mm
 from medsam_planner.errors import GeometryError
-from medsam_planner.report.camera import Camera, View, camera_along, camera_for, direction_letters, scale_bar_mm
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.propagation.trace import PropagationTrace, StopReason
+from medsam_planner.provenance import PropagationTrace, StopReason
 from medsam_planner.report import PlanReport
 from medsam_planner.report.cautions import find_cautions
 

@@ -12,11 +12,13 @@ import highdicom
 import numpy as np
 import pytest
 
+from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
 from medsam_planner.errors import GeometryError
 from medsam_planner.planning.alternatives import ClearanceProfile
 from medsam_planner.planning.relaxations import Relaxation
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.report import RESEARCH_USE_NOTICE, PlanReport, StructureRole, write_report
+from medsam_planner.planning.structures import StructureRole
+from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.html import render_html
 
 CREATED = "2026-01-02 03:04"

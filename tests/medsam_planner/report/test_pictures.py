@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medsam_planner.drawing.pictures import ColourScale, colour_bar_uri, grey_uri, overlay_uri
 from medsam_planner.errors import GeometryError
-from medsam_planner.report.pictures import ColourScale, colour_bar_uri, grey_uri, overlay_uri
 
 
 def decode(uri: str) -> Image.Image:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medsam_planner.errors import GeometryError
-from medsam_planner.geometry import lps_from_index
-from medsam_planner.report.camera import direction_letters
-from medsam_planner.report.reformat import (
+from medsam_planner.drawing.camera import direction_letters
+from medsam_planner.drawing.reformat import (
     STANDARD_PLANES,
     Plane,
     sample_plane,
     standard_plane,
     tool_frame,
 )
+from medsam_planner.errors import GeometryError
+from medsam_planner.geometry import lps_from_index
 
 SHAPE = (40, 90, 80)
 

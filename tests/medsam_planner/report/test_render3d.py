@@ -7,10 +7,10 @@ from time import process_time
 import numpy as np
 import pytest
 
+from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
+from medsam_planner.drawing.render3d import Scene3D, ToolLine, render
 from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import ColouredSurface, Surface
-from medsam_planner.report.camera import Camera, View, camera_along, camera_for
-from medsam_planner.report.render3d import Scene3D, ToolLine, render
 
 RED, GREEN, BLUE = (220, 20, 20), (20, 200, 20), (20, 20, 220)
 BOX = np.array([(-50.0, -50, -50), (50, 50, 50)])

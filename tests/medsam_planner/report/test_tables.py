@@ -8,17 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.drawing.formatting import flat_rows
 from medsam_planner.geometry import lps_from_index
-from medsam_planner.propagation.trace import PropagationTrace, StopReason
+from medsam_planner.provenance import PropagationTrace, StopReason
 from medsam_planner.report import PlanReport
 from medsam_planner.report.scene import build_scene
-from medsam_planner.report.tables import (
-    flat_rows,
-    prompt_rows,
-    stop_rows,
-    structure_rows,
-    trace_rows,
-)
+from medsam_planner.report.tables import prompt_rows, stop_rows, structure_rows, trace_rows
 from prompts import Box, Click, PromptLog, Scribble
 
 SHAPE = (20, 40, 50)

@@ -9,7 +9,7 @@ import pytest
 
 from medsam_planner.engine.protocol import Crop
 from medsam_planner.report.why_picture import _Turn, why_picture
-from medsam_planner.why_here import WhyHere
+from medsam_planner.segmentation.surface_explanation import WhyHere
 
 PLANES = {2: ("R", "L", "A", "P"), 1: ("R", "L", "S", "I"), 0: ("A", "P", "S", "I")}
 """LPS axis across the slice → letters at the left, right, top and bottom of the picture."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from medsam_planner.drawing.reformat import standard_plane
 from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
-from medsam_planner.report.reformat import standard_plane
 from medsam_planner.report.widened import widened_structure
 
 SHAPE = (40, 100, 90)

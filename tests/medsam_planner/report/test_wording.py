@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medsam_planner.drawing.formatting import number, percent, place, plain
 from medsam_planner.planning.relaxations import NearestMiss, Relaxation
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.report import PlanReport, StructureRole
+from medsam_planner.planning.structures import StructureRole
+from medsam_planner.report import PlanReport
 from medsam_planner.report.cautions import Caution, CautionKind
-from medsam_planner.report.wording import number, percent, place, plain, verdict
+from medsam_planner.report.wording import verdict
 
 
 def test_places_are_said_by_the_side_of_the_patient() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import medsam_planner.training
+import medsam_planner.lab.training
 from medsam_planner.errors import ConfigError
-from medsam_planner.evaluation.protocols import Protocol
-from medsam_planner.training.config import read_config
-from medsam_planner.training.evaluation_config import PROTOCOLS, EvaluationConfig
+from medsam_planner.lab.evaluation.protocols import Protocol
+from medsam_planner.lab.training.config import read_config
+from medsam_planner.lab.training.evaluation_config import PROTOCOLS, EvaluationConfig
 
 
 def _written(folder: Path, text: str) -> Path:
@@ -49,7 +49,7 @@ def test_the_protocols_are_those_of_the_evaluation():
 
 
 def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_acceptance_case_out():
-    config = read_config(Path(medsam_planner.training.__file__).with_name("compact.toml"))
+    config = read_config(Path(medsam_planner.lab.training.__file__).with_name("compact.toml"))
     assert "ct_trunk_totalseg_siemens" in config.data.held_out
     assert "ct_skull_invesalius" in config.data.held_out
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork, SliceMemory
-from medsam_planner.training.batches import Batch, SampleFactory
-from medsam_planner.training.config import DataConfig, TrainingConfig
-from medsam_planner.training.interactions import Interaction, Step, interact
-from medsam_planner.training.losses import answer_losses, intersection_over_union, prompt_loss
+from medsam_planner.lab.training.batches import Batch, SampleFactory
+from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.interactions import Interaction, Step, interact
+from medsam_planner.lab.training.losses import answer_losses, intersection_over_union, prompt_loss
 
 
 @pytest.fixture(scope="module")

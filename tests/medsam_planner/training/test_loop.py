@@ -12,9 +12,9 @@ import torch
 from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.errors import ConfigError, OperationCancelledError
-from medsam_planner.training import train_from_file
-from medsam_planner.training.config import DataConfig, TrainingConfig
-from medsam_planner.training.loop import train
+from medsam_planner.lab.training import train_from_file
+from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.loop import train
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Slices, panels and 3D views for reports of any kind."""

@@ -1,0 +1,1 @@
+"""Offline work on many cases: training, evaluation, calibration, model cards."""

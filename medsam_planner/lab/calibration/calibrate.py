@@ -1,0 +1,233 @@
+"""From labelled cases to a calibration: the policy, the scores, the reliability of the probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.calibration.policy import POLICY
+from medsam_planner.calibration.record import (
+    Calibration,
+    CalibrationPatient,
+    CalibrationStructure,
+    ModalityReliability,
+    ScaleEntry,
+)
+from medsam_planner.engine.registry import load_model
+from medsam_planner.errors import ConfigError
+from medsam_planner.lab.calibration.segmented import SegmentedObject, Settings, segment_cases
+from medsam_planner.lab.calibration.usual_size import usual_sizes
+from medsam_planner.lab.evaluation.cases import Case, find_cases, seen_in_training, trained_on
+from medsam_planner.progress import Progress
+from medsam_planner.propagation.walk import StopRules
+from medsam_planner.provenance import versions
+from xai.calibration import BAND_MM
+from xai.conformal import inner_nonconformity_score, nonconformity_score
+from xai.errors import EmptyStructureError, UncertaintyError
+from xai.margin_scale import MarginScale
+
+__all__ = ["calibrate", "reliability_of", "score_object", "split_by_training", "u_of"]
+
+
+def calibrate(
+    root: Path,
+    scale: MarginScale,
+    *,
+    model: str = "compact",
+    settings: Settings | None = None,
+    only: Sequence[str] = ("*",),
+    labels: Sequence[str] = ("*",),
+    set_aside: Sequence[str] = (),
+    keep: Path | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Run the policy over all patients the weights have not seen, and score them.
+
+    A scale that asks for usual sizes gets them from the references of the others: of patients the weights were trained
+    on, and of those that are set aside (:mod:`medsam_planner.lab.calibration.usual_size`).
+
+    Parameters
+    ----------
+    root : Path
+        Folder of cases; see :mod:`medsam_planner.lab.evaluation.cases`.
+    scale : MarginScale
+        Chosen before, on other patients.
+    model : str
+    settings : Settings, optional
+    only, labels
+        Patterns of folder names and of structure names.
+    set_aside
+        Patterns of folder names whose patients are not calibrated on.
+    keep : Path, optional
+        Folder in which each finished structure is kept, so that the run can go on where it was stopped.
+    progress : Progress, optional
+
+    Raises
+    ------
+    ConfigError
+        If there are no cases, the weights were trained on all of them or all were set aside, or a pattern of
+        `set_aside` fits none.
+    """
+    chosen = settings or Settings()
+    loaded = load_model(model)
+    cases = find_cases(root, only)
+    unseen, seen = split_by_training(cases, loaded)
+    left_out = {case.patient: "the weights were trained on this patient" for case in seen}
+    if not unseen:
+        raise ConfigError(
+            f"Expected patients the weights were not trained on, all {len(left_out)} were: their errors are smaller "
+            "than those of new patients. Calibrate on others."
+        )
+    apart = _patients_of(cases, set_aside)
+    measured, aside = ([case for case in unseen if (case.patient in apart) is wanted] for wanted in (False, True))
+    left_out |= {case.patient: "set aside" for case in aside}
+    if not measured:
+        raise ConfigError(
+            f"Expected patients to calibrate on, all {len({case.patient for case in aside})} the weights were not "
+            "trained on were set aside. Set fewer aside."
+        )
+    entry = ScaleEntry.of(
+        scale, usual_sizes(seen, aside, labels=labels, progress=progress) if scale.per_size_shortfall else {}
+    )
+    objects = segment_cases(
+        measured,
+        model,
+        chosen,
+        labels=labels,
+        weights_sha256=loaded.weights_sha256,
+        folder=keep,
+        progress=progress,
+    )
+    pooled = _Pooled()
+    patients: dict[str, CalibrationPatient] = {}
+    for segmented in objects:
+        patients[segmented.subject] = _joined(patients.get(segmented.subject), segmented, entry)
+        pooled.add(segmented)
+    for case in measured:
+        if case.patient not in patients:
+            left_out[case.patient] = "no structure on which the policy can draw a box"
+    if not patients:
+        raise ConfigError(f"Expected structures that fit {' '.join(labels)} in {root}, found none that can be boxed.")
+    return Calibration(
+        model=loaded.name,
+        weights_sha256=loaded.weights_sha256,
+        policy=POLICY,
+        segmentation=chosen.comparable(StopRules()),
+        scale=entry,
+        patients=list(patients.values()),
+        training_is_known=trained_on(loaded) is not None,
+        left_out=left_out,
+        reliability=pooled.reliability(),
+        versions=versions(),
+    )
+
+
+def u_of(segmented: SegmentedObject, scale: ScaleEntry, *, inner: bool = False) -> NDArray[np.float32]:
+    """The scale on one structure, (K, J, I)."""
+    return scale.on_surface(
+        segmented.structure,
+        segmented.predicted,
+        segmented.boundary_spread_mm,
+        segmented.entropy_bits,
+        found_ml=segmented.found_ml,
+        inner=inner,
+    )
+
+
+def score_object(segmented: SegmentedObject, scale: ScaleEntry) -> CalibrationStructure:
+    """Outer and inner score of one structure."""
+    truth, predicted, spacing = segmented.truth, segmented.predicted, segmented.spacing_mm
+    outer = nonconformity_score(truth, predicted, u_of(segmented, scale), spacing)
+    inner = inner_nonconformity_score(truth, predicted, u_of(segmented, scale, inner=True), spacing)
+    return CalibrationStructure(
+        name=segmented.structure,
+        case=segmented.case,
+        outer_score=outer if math.isfinite(outer) else None,
+        inner_score=inner if math.isfinite(inner) else None,
+        dice=segmented.dice,
+        missed=not segmented.predicted.any(),
+    )
+
+
+def split_by_training(cases: Sequence[Case], model: Any) -> tuple[list[Case], list[Case]]:
+    """Cases of patients the weights never saw, and those of the others. Weights that do not say have seen none."""
+    seen = seen_in_training(cases, trained_on(model) or ())
+    return [case for case in cases if case.name not in seen], [case for case in cases if case.name in seen]
+
+
+def reliability_of(objects: Iterable[SegmentedObject]) -> dict[str, ModalityReliability]:
+    """Reliability of the probabilities by modality."""
+    pooled = _Pooled()
+    for segmented in objects:
+        pooled.add(segmented)
+    return pooled.reliability()
+
+
+class _Pooled:
+    """Probabilities and truth in the surface bands, by modality."""
+
+    def __init__(self) -> None:
+        self._probability: dict[str, list[np.ndarray]] = {}
+        self._truth: dict[str, list[np.ndarray]] = {}
+
+    def add(self, segmented: SegmentedObject) -> None:
+        from xai.calibration import surface_band
+
+        try:
+            band = surface_band(segmented.truth, segmented.spacing_mm)
+        except EmptyStructureError:  # it fills the whole image
+            return
+        self._probability.setdefault(segmented.modality, []).append(segmented.probability[band].astype(np.float32))
+        self._truth.setdefault(segmented.modality, []).append(segmented.truth[band])
+
+    def reliability(self) -> dict[str, ModalityReliability]:
+        from scipy.special import logit
+
+        from xai.calibration import brier_score, fit_temperature, measure_reliability
+
+        found = {}
+        for modality, pieces in self._probability.items():
+            probability, truth = np.concatenate(pieces), np.concatenate(self._truth[modality])
+            diagram = measure_reliability(probability, truth)
+            try:
+                temperature = fit_temperature(logit(np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)), truth)
+            except UncertaintyError:
+                temperature = None
+            found[modality] = ModalityReliability(
+                band_mm=BAND_MM,
+                voxels=len(probability),
+                temperature=temperature,
+                ece=diagram.expected_calibration_error,
+                ace=diagram.average_calibration_error,
+                mce=diagram.maximum_calibration_error,
+                brier=brier_score(probability, truth),
+                confidence=[None if np.isnan(value) else float(value) for value in diagram.confidence],
+                frequency=[None if np.isnan(value) else float(value) for value in diagram.frequency],
+                count=[int(value) for value in diagram.count],
+            )
+        return found
+
+
+def _patients_of(cases: Sequence[Case], patterns: Sequence[str]) -> set[str]:
+    """Patients with a case whose name fits one of the patterns."""
+    for pattern in patterns:
+        if not any(fnmatch(case.name, pattern) for case in cases):
+            raise ConfigError(f"Expected cases to set aside, none of the {len(cases)} has a name that fits {pattern}.")
+    return {case.patient for case in cases if any(fnmatch(case.name, pattern) for pattern in patterns)}
+
+
+def _joined(known: CalibrationPatient | None, segmented: SegmentedObject, scale: ScaleEntry) -> CalibrationPatient:
+    """The patient with one more structure."""
+    scanners = {segmented.scanner} if segmented.scanner else set()
+    return CalibrationPatient(
+        subject=segmented.subject,
+        modalities=sorted({*(known.modalities if known else ()), segmented.modality}),
+        scanners=sorted({*(known.scanners if known else ()), *scanners}),
+        structures=[*(known.structures if known else ()), score_object(segmented, scale)],
+    )

@@ -1,0 +1,169 @@
+"""The policy run over labelled cases: each object segmented once, and kept so that a long run can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.calibration.policy import POLICY, policy_box
+from medsam_planner.errors import PromptError
+from medsam_planner.geometry import spacing_mm, volume_ml
+from medsam_planner.io.files import whole_file
+from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
+from medsam_planner.lab.evaluation.scores import dice
+from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.volume import PROPAGATION_VERSION
+from medsam_planner.propagation.walk import StopRules
+from medsam_planner.segmentation.session import Session
+
+__all__ = ["SegmentedObject", "Settings", "segment_cases"]
+
+_MAPS = ("truth", "predicted", "probability", "boundary_spread_mm", "entropy_bits")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How calibration patients are segmented; margins hold for structures segmented the same way."""
+
+    samples: int = 16
+    uncertainty: str = "dropout"
+    triplanar: bool = False
+    window: str | None = None
+    seed: int = 0
+
+    def comparable(self, rules: StopRules) -> dict[str, Any]:
+        """What must be the same in use: all of it, and the rules that stop propagation."""
+        settings = {**asdict(self), "rules": asdict(rules), "propagation": PROPAGATION_VERSION}
+        document: dict[str, Any] = json.loads(json.dumps(settings))
+        return document
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentedObject:
+    """One structure of a patient, segmented under the policy, beside its reference."""
+
+    case: str
+    subject: str
+    structure: str
+    modality: str
+    scanner: str | None
+    spacing_mm: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    probability: NDArray[np.float32]
+    boundary_spread_mm: NDArray[np.float32]
+    """0 where it is not known."""
+    entropy_bits: NDArray[np.float32]
+
+    @property
+    def dice(self) -> float:
+        """Overlap of prediction and reference."""
+        return dice(self.truth, self.predicted)
+
+    @property
+    def found_ml(self) -> float:
+        """Volume of the prediction."""
+        return volume_ml(self.predicted, np.diag(self.spacing_mm))
+
+
+def segment_cases(
+    cases: Sequence[Case],
+    model: str,
+    settings: Settings,
+    *,
+    labels: Sequence[str] = ("*",),
+    weights_sha256: str,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Iterator[SegmentedObject]:
+    """Segment every object of the cases.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    model : str
+        Name or path of the weights.
+    settings : Settings
+    labels
+        Patterns of structure names.
+    weights_sha256 : str
+        Of that model: with the settings and the policy it names what is kept, so that nothing stale is read.
+    folder : Path, optional
+        Where finished objects are kept and looked for.
+    progress : Progress, optional
+
+    Notes
+    -----
+    An object on which no box can be drawn (its middle section is a line) is left out: the policy cannot prompt it.
+    """
+    key = json.dumps([weights_sha256, settings.comparable(StopRules()), POLICY], sort_keys=True)
+    fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
+    for case in track(cases, "calibration cases", progress, total=len(cases)):
+        for structure in read_structures(case):
+            if not any(fnmatch(structure.name, pattern) for pattern in labels):
+                continue
+            place = None if folder is None else folder / f"{case.name}.{structure.label}.{fingerprint}.npz"
+            kept = None if place is None else _kept(place)
+            if kept is None:
+                maps = _segment(structure, model, settings)
+                if maps is None:
+                    continue
+                if place is not None:
+                    _keep(place, maps)
+            else:
+                maps = kept
+            yield _object(structure, maps)
+
+
+def _segment(structure: Structure, model: str, settings: Settings) -> dict[str, NDArray[Any]] | None:
+    study, truth = structure.volume, structure.truth
+    session = Session(study, model, seed=settings.seed, window=settings.window)
+    try:
+        session.add(policy_box(truth, study.affine, structure.case.patient, structure.name))
+    except PromptError:
+        return None
+    result = session.segment(samples=settings.samples, uncertainty=settings.uncertainty, triplanar=settings.triplanar)
+    spread, entropy = result.boundary_spread_mm, result.uncertainty
+    nothing = np.zeros(truth.shape, dtype=np.float32)
+    return {
+        "truth": truth,
+        "predicted": result.mask.array > 0,
+        "probability": result.probability.array.astype(np.float32),
+        "boundary_spread_mm": nothing if spread is None else spread.array.astype(np.float32),
+        "entropy_bits": nothing if entropy is None else entropy.array.astype(np.float32),
+    }
+
+
+def _object(structure: Structure, maps: dict[str, NDArray[Any]]) -> SegmentedObject:
+    return SegmentedObject(
+        case=structure.case.name,
+        subject=structure.case.patient,
+        structure=structure.name,
+        modality=structure.case.modality,
+        scanner=structure.volume.source.scanner if structure.volume.source else None,
+        spacing_mm=spacing_mm(structure.volume.affine),
+        **maps,
+    )
+
+
+def _kept(place: Path) -> dict[str, NDArray[Any]] | None:
+    """What an earlier run kept; None where there is nothing, or only half of it."""
+    try:
+        with np.load(place) as archive:
+            return {name: archive[name] for name in _MAPS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _keep(place: Path, maps: dict[str, NDArray[Any]]) -> None:
+    with whole_file(place) as file:
+        np.savez_compressed(file, **maps)  # type: ignore[arg-type]

@@ -1,0 +1,222 @@
+"""Which structures of which cases are asked for, and which of them the weights have already seen.
+
+A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` that says ``modality``
+and, where known, ``subject``, ``anatomy`` and ``label_names``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import volume_ml
+from medsam_planner.volumes import StudyVolume
+from prompts.masks import largest_component
+
+__all__ = [
+    "Case",
+    "Structure",
+    "files_sha256",
+    "find_cases",
+    "label_values",
+    "read_structures",
+    "reference_volumes_ml",
+    "seen_in_training",
+    "size_class",
+    "trained_on",
+]
+
+_SMALL_ML, _LARGE_ML = 1.0, 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A folder of the cases and what its ``meta.json`` says."""
+
+    folder: Path
+    patient: str
+    """The unit that may be drawn again in a bootstrap: cases of one patient belong together."""
+    modality: str
+    """``"CT"`` or ``"MR"``."""
+    anatomy: str
+    label_names: dict[int, str]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def group(self) -> str:
+        """Modality and anatomy."""
+        return f"{self.modality} {self.anatomy}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """One label of a case."""
+
+    case: Case
+    label: int
+    name: str
+    truth: NDArray[np.bool_]
+    """(K, J, I): the label's largest connected part (26 neighbours), or all of it where the protocol wants that."""
+    volume: StudyVolume
+
+    @property
+    def key(self) -> str:
+        """Names the structure among all cases."""
+        return f"{self.case.name}/{self.label}"
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the truth."""
+        return volume_ml(self.truth, self.volume.affine)
+
+
+def size_class(volume_ml: float) -> str:
+    """In words that name their bounds."""
+    if volume_ml < _SMALL_ML:
+        return f"small, under {_SMALL_ML:g} ml"
+    return f"medium, {_SMALL_ML:g} to {_LARGE_ML:g} ml" if volume_ml < _LARGE_ML else f"large, from {_LARGE_ML:g} ml"
+
+
+def find_cases(root: Path, only: Sequence[str] = ()) -> list[Case]:
+    """Cases of a folder, or the one case that the folder itself is, in the order of their names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, no name fits the patterns `only`, or a ``meta.json`` is wrong.
+    """
+    folders = [root] if _is_case(root) else sorted(one for one in _folders(root) if _is_case(one))
+    if not folders:
+        raise ConfigError(
+            f"Expected cases in {root}: folders with image.nii.gz, labels.nii.gz and meta.json. Found none."
+        )
+    chosen = [one for one in folders if not only or any(fnmatch(one.name, pattern) for pattern in only)]
+    if not chosen:
+        raise ConfigError(f"None of the {len(folders)} cases in {root} has a name that fits {' or '.join(only)}.")
+    return [_case(folder) for folder in chosen]
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        raise ConfigError(f"Expected a folder of cases at {root}, found none. Correct the path.")
+    return (one for one in root.iterdir() if one.is_dir())
+
+
+def _is_case(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("image.nii.gz", "labels.nii.gz", "meta.json"))
+
+
+def _case(folder: Path) -> Case:
+    path = folder / "meta.json"
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        modality = "CT" if meta["modality"].upper().startswith("CT") else "MR"
+        names = {int(label): str(name) for label, name in meta.get("label_names", {}).items()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"Expected {path} to be JSON with 'modality' (CT …, MR …) and 'label_names' by number, got {error!r}."
+        ) from error
+    # What follows a semicolon tells one case from the next; the group is what they share.
+    anatomy = str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
+    return Case(folder, str(meta.get("subject") or folder.name), modality, anatomy, names)
+
+
+def label_values(case: Case, most: int | None = None) -> list[int]:
+    """Numbers of a case's labels, at most `most` of them.
+
+    Raises
+    ------
+    StudyError
+        If the labels are not one regular volume.
+    ConfigError
+        If they are not whole numbers.
+    """
+    return _values(case, _labels(case).array)[:most]
+
+
+def read_structures(case: Case, *, most: int | None = None, largest_part: bool = True) -> Iterator[Structure]:
+    """Read a case and yield its labels in the order of their numbers, at most `most` of them.
+
+    Raises
+    ------
+    StudyError
+        If image or labels are not one regular volume.
+    ConfigError
+        If they lie on different grids, or the labels are not whole numbers.
+    """
+    from medsam_planner.io import load_volume
+
+    image, labels = load_volume(case.folder / "image.nii.gz", modality=case.modality), _labels(case)
+    if image.spatial_shape != labels.spatial_shape or not np.allclose(image.affine, labels.affine, atol=1e-3):
+        raise ConfigError(
+            f"{case.folder}: expected image and labels on one grid, got {image.spatial_shape} and "
+            f"{labels.spatial_shape}, or affines that differ. Resample the labels to the image."
+        )
+    for value in _values(case, labels.array)[:most]:
+        truth = labels.array == value
+        yield Structure(case, value, _name(case, value), largest_component(truth) if largest_part else truth, image)
+
+
+def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
+    """Name and volume in ml of each label, from the labels alone; of each its largest connected part.
+
+    Raises
+    ------
+    StudyError
+        If the labels are not one regular volume.
+    ConfigError
+        If they are not whole numbers.
+    """
+    labels = _labels(case)
+    for value in _values(case, labels.array):
+        yield _name(case, value), volume_ml(largest_component(labels.array == value), labels.affine)
+
+
+def _name(case: Case, label: int) -> str:
+    return case.label_names.get(label, str(label))
+
+
+def _labels(case: Case) -> StudyVolume:
+    from medsam_planner.io import load_volume
+
+    return load_volume(case.folder / "labels.nii.gz", modality=case.modality)
+
+
+def _values(case: Case, labels: NDArray[np.float32]) -> list[int]:
+    values = np.unique(labels)
+    if not np.array_equal(values, np.rint(values)):
+        raise ConfigError(f"{case.folder}: expected whole numbers in labels.nii.gz, got {values[:5].tolist()} ….")
+    return [int(value) for value in values if value > 0]
+
+
+def files_sha256(case: Case) -> str:
+    """Hash of image and labels: another one asks for the case again."""
+    digest = hashlib.sha256()
+    for name in ("image.nii.gz", "labels.nii.gz"):
+        digest.update((case.folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def trained_on(model: Any) -> tuple[str, ...] | None:
+    """What a model's weights say they were trained on; None where they say nothing, as MedSAM's own."""
+    written = getattr(model, "metadata", {}).get("trained_on")
+    return None if written is None else tuple(json.loads(written))
+
+
+def seen_in_training(cases: Sequence[Case], names: Sequence[str]) -> frozenset[str]:
+    """Names of the cases whose patient was trained on, be it by another case of the same patient."""
+    patients = {case.patient for case in cases if case.name in set(names)}
+    return frozenset(case.name for case in cases if case.patient in patients)

@@ -1,0 +1,56 @@
+"""How much each correction buys, as a line chart."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medsam_planner.drawing.pictures import png_uri
+
+__all__ = ["learning_chart"]
+
+_COLOURS = {"CT": "#1565c0", "MR": "#c2410c"}
+_MEASURES = (("dice", "3D Dice"), ("surface_dice_2mm", "3D surface Dice at 2 mm"))
+
+
+def learning_chart(records: Sequence[Mapping[str, Any]], against: str | None = None) -> str:
+    """Mean score over the corrections by modality, the baseline's dashed, as a PNG data URI."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9.2, 3.4), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, title) in zip(figure.subplots(1, 2, squeeze=False)[0], _MEASURES, strict=True):
+        for modality in sorted({record["modality"] for record in records}):
+            own = [record for record in records if record["modality"] == modality]
+            colour = _COLOURS.get(modality, "#1f2933")
+            label = f"{modality}, {len(own)} asked for"
+            axes.plot(_means(own, "answer", name), color=colour, marker="o", markersize=4, label=label)
+            if against is not None:
+                axes.plot(
+                    _means(own, "against_answer", name),
+                    color=colour,
+                    linestyle=(0, (4, 3)),
+                    linewidth=1.2,
+                    label=f"{modality}, {against}",
+                )
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("corrections after the first prompt", fontsize=9)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e4e7eb", linewidth=0.7)
+        axes.tick_params(labelsize=8.5)
+        axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return png_uri(buffer.getvalue())
+
+
+def _means(records: Sequence[Mapping[str, Any]], which: str, name: str) -> list[float]:
+    curves = [[step["scores"][name] for step in record[which]["steps"]] for record in records]
+    return [float(value) for value in np.mean(curves, axis=0)]

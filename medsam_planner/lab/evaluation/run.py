@@ -1,0 +1,288 @@
+"""Ask for every structure of the cases, keep what came, and write what it amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.protocol import PromptableModel
+from medsam_planner.engine.registry import load_model
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import spacing_mm
+from medsam_planner.io.files import write_json
+from medsam_planner.lab.evaluation.cases import (
+    Case,
+    Structure,
+    files_sha256,
+    find_cases,
+    label_values,
+    read_structures,
+    seen_in_training,
+    size_class,
+    trained_on,
+)
+from medsam_planner.lab.evaluation.figures import figures_of
+from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ask, ellipse_dice, first_prompts
+from medsam_planner.lab.evaluation.records import FinishedStructures, StoredMask, code_sha256
+from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
+from medsam_planner.lab.evaluation.tables import write_csv
+from medsam_planner.progress import Progress, track
+from medsam_planner.provenance import versions
+from medsam_planner.segmentation.session import Session
+
+__all__ = ["ChosenCases", "Evaluated", "EvaluationOptions", "choose_cases", "evaluate"]
+
+
+CHALLENGE_LIMIT_S = 90.0
+"""Seconds for each class of a case, all six answers together (CVPR 2025 interactive 3D segmentation)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What is asked, and of which weights."""
+
+    protocol: Protocol
+    model: str = "compact"
+    against: str | None = None
+    """Other weights, asked for the same structures with the same first prompts."""
+    corrections: int = 5
+    triplanar: bool = False
+    include_seen: bool = False
+    """Ask also for cases the weights were trained on; they stay out of the headline."""
+    only: tuple[str, ...] = ()
+    """Patterns of case names."""
+    most: int | None = None
+    """Structures of each case."""
+    seed: int = 0
+    worst: int = 6
+    """How many of the worst structures are pictured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenCases:
+    """Which cases are asked for and why others are not."""
+
+    cases: tuple[Case, ...]
+    seen: frozenset[str]
+    """Names of those, among all, whose patient the weights were trained on."""
+    left_out: tuple[str, ...]
+    seen_by_baseline: tuple[str, ...]
+    """Asked cases that the weights compared with were trained on."""
+    says_what_it_saw: bool
+    """Whether the weights name what they were trained on."""
+
+    def cautions(self) -> list[str]:
+        """What a reader of the figures must know, in sentences."""
+        told = []
+        if not self.says_what_it_saw:
+            told.append("These weights do not say what they were trained on: some cases may be known to them.")
+        if self.left_out:
+            told.append(
+                f"{len(self.left_out)} cases were left out because the weights were trained on them or on another "
+                "case of the same patient."
+            )
+        if self.seen_by_baseline:
+            told.append(
+                f"The weights compared with were trained on {len(self.seen_by_baseline)} of these cases: the "
+                "comparison favours them."
+            )
+        if self.seen and not self.left_out:
+            told.append("Cases seen in training were asked for too; they stand in a row of their own.")
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What an evaluation left in its folder."""
+
+    records: list[dict[str, Any]]
+    rows: list[GroupSummary]
+    cautions: list[str]
+    against: str | None
+    page: Path
+    cases: dict[str, Case]
+    """Those asked for, by name."""
+    finished: FinishedStructures
+    """Where the masks are."""
+
+
+def choose_cases(
+    root: Path, options: EvaluationOptions, model: PromptableModel, other: PromptableModel | None = None
+) -> ChosenCases:
+    """Leave out what the weights have seen.
+
+    Raises
+    ------
+    ConfigError
+        If there are no cases, or the weights were trained on all of them.
+    """
+    everything, chosen = find_cases(root), find_cases(root, options.only)
+    names = trained_on(model)
+    seen = seen_in_training(everything, names or ()) & {case.name for case in chosen}
+    asked = [case for case in chosen if options.include_seen or case.name not in seen]
+    if not asked:
+        raise ConfigError(
+            f"Expected cases that the weights '{options.model}' were not trained on; all {len(chosen)} chosen ones "
+            f"were (first {chosen[0].name}). Choose others with --only, or add --include-seen to ask for them "
+            "nevertheless, marked as seen."
+        )
+    baseline = seen_in_training(everything, (trained_on(other) or ()) if other else ())
+    return ChosenCases(
+        cases=tuple(asked),
+        seen=seen,
+        left_out=tuple(case.name for case in chosen if case not in asked),
+        seen_by_baseline=tuple(case.name for case in asked if case.name in baseline),
+        says_what_it_saw=names is not None,
+    )
+
+
+def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Progress | None = None) -> Evaluated:
+    """Run a protocol over a folder of cases and write evaluation.json, .csv and .html into `out`.
+
+    What is finished is kept in ``out/finished`` and not asked again by a later call with the same settings.
+
+    Raises
+    ------
+    ConfigError
+        If no case is left to ask for, or `out` holds an evaluation made otherwise.
+    WeightsError
+        If the weights, or those compared with, cannot be loaded.
+    """
+    from medsam_planner.lab.evaluation.page import write_page
+
+    if options.protocol is Protocol.SLICES:
+        raise ConfigError("Expected a protocol that carries a prompt to 3D; 'slices' has a function of its own.")
+    model = load_model(options.model)
+    other = None if options.against is None else load_model(options.against)
+    chosen = choose_cases(root, options, model, other)
+    settings = _settings(options, model, other)
+    finished = FinishedStructures(out, settings)
+    records = list(_records(chosen, options, finished, progress))
+    if not records:
+        raise ConfigError(f"Expected labels in the {len(chosen.cases)} chosen cases of {root}, all are empty.")
+    rows = summarise(records, options.protocol, seed=options.seed)
+    cautions = [*chosen.cautions(), *_late(records, options.protocol)]
+    document = {
+        "schema_version": 1,
+        "protocol": options.protocol.value,
+        "settings": settings,
+        "provenance": {
+            "model": options.model,
+            "weights_sha256": model.weights_sha256,
+            "trained_on": trained_on(model),
+            "against": options.against,
+            "against_sha256": None if other is None else other.weights_sha256,
+            "versions": versions(),
+            "left_out_as_seen": list(chosen.left_out),
+            "seen_by_baseline": list(chosen.seen_by_baseline),
+        },
+        "cautions": cautions,
+        "summary": [row.as_json() for row in rows],
+        "structures": records,
+    }
+    write_json(out / "evaluation.json", document)
+    write_csv(out / "evaluation.csv", records)
+    cases = {case.name: case for case in chosen.cases}
+    page = write_page(out / "evaluation.html", document, rows, finished, cases, worst=options.worst)
+    return Evaluated(records, rows, cautions, options.against, page, cases, finished)
+
+
+def _late(records: list[dict[str, Any]], protocol: Protocol) -> list[str]:
+    """The challenge sets a case to zero that takes too long on its machine; on another machine that is only said."""
+    if protocol is not Protocol.CVPR25:
+        return []
+    late = []
+    for case in sorted({record["case"] for record in records}):
+        seconds = [record["figures"]["total_s"] for record in records if record["case"] == case]
+        if sum(seconds) > CHALLENGE_LIMIT_S * len(seconds):
+            late.append(case)
+    if not late:
+        return []
+    return [
+        f"{len(late)} cases took longer here than the challenge's {CHALLENGE_LIMIT_S:.0f} s a class (first {late[0]}); "
+        "they keep their scores, as this is not its machine."
+    ]
+
+
+def _settings(options: EvaluationOptions, model: PromptableModel, other: PromptableModel | None) -> dict[str, Any]:
+    """All that decides a score; not which cases, so that an evaluation can be widened."""
+    return {
+        "protocol": options.protocol.value,
+        "weights_sha256": model.weights_sha256,
+        "against_sha256": None if other is None else other.weights_sha256,
+        "corrections": options.corrections,
+        "triplanar": options.triplanar,
+        "seed": options.seed,
+        "code_sha256": code_sha256(),
+    }
+
+
+def _records(
+    chosen: ChosenCases, options: EvaluationOptions, finished: FinishedStructures, progress: Progress | None
+) -> Iterator[dict[str, Any]]:
+    whole = options.protocol is Protocol.CVPR25  # the challenge asks for a class, however many parts it has
+    total = sum(len(label_values(case, options.most)) for case in chosen.cases)
+    structures = (
+        structure
+        for case in chosen.cases
+        for structure in read_structures(case, most=options.most, largest_part=not whole)
+    )
+    hashes = {case.name: files_sha256(case) for case in chosen.cases}
+    for structure in track(structures, "structures", progress, total=total):
+        files = hashes[structure.case.name]
+        record = finished.find(structure.key, files)
+        if record is None:
+            record, masks = _asked(structure, options, files)
+            finished.keep(record, masks)
+        yield record | {"seen": structure.case.name in chosen.seen}
+
+
+def _asked(
+    structure: Structure, options: EvaluationOptions, files: str
+) -> tuple[dict[str, Any], dict[str, StoredMask]]:
+    """Ask the weights, and those compared with, for one structure."""
+    case, asked = structure.case, first_prompts(structure, options.protocol, options.seed)
+    answer, first, final = _answer(structure, options, options.model, asked)
+    record: dict[str, Any] = {
+        "key": structure.key,
+        "files_sha256": files,
+        "case": case.name,
+        "patient": case.patient,
+        "modality": case.modality,
+        "anatomy": case.anatomy,
+        "group": case.group,
+        "label": structure.label,
+        "structure": structure.name,
+        "volume_ml": structure.volume_ml,
+        "size": size_class(structure.volume_ml),
+        "spacing_mm": spacing_mm(structure.volume.affine).tolist(),
+        "axis": asked.axis,
+        "slice_index": asked.slice_index,
+        "first_prompts": [{"kind": type(prompt).__name__.lower(), **asdict(prompt)} for prompt in asked.prompts],
+        "ellipse_slice_dice": ellipse_dice(structure, asked),
+        "failure": answer.failure,
+        "figures": figures_of(answer, options.protocol),
+        "answer": asdict(answer),
+        "against_failure": None,
+        "against_figures": None,
+        "against_answer": None,
+    }
+    if options.against is not None:
+        other, _, _ = _answer(structure, options, options.against, asked)
+        record["against_failure"] = other.failure
+        record["against_figures"] = figures_of(other, options.protocol)
+        record["against_answer"] = asdict(other)
+    masks = {"truth": structure.truth, "first": first, "final": final}
+    return record, {name: StoredMask.of(mask) for name, mask in masks.items()}
+
+
+def _answer(
+    structure: Structure, options: EvaluationOptions, model: str, asked: FirstPrompts
+) -> tuple[Answer, NDArray[np.bool_], NDArray[np.bool_]]:
+    session = Session(structure.volume, model, seed=options.seed)
+    return ask(session, structure, asked, corrections=options.corrections, triplanar=options.triplanar)

@@ -1,0 +1,253 @@
+"""Whole interactions as they are trained: a first prompt, slices asked in turn from the memory, corrections between.
+
+Six answers make an interaction. What an answer saw comes from earlier answers, never from the truth, but where an
+answer was so wrong that nobody would have gone on from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from medsam_planner.engine.compact_inputs import click_spot, prompt_maps
+from medsam_planner.engine.memory_network import PROMPT_CHANNELS, MemoryNetwork, SliceMemory
+from medsam_planner.engine.protocol import SlicePrompt, box_around
+from medsam_planner.lab.training.batches import Batch
+from medsam_planner.lab.training.losses import prompt_loss
+from medsam_planner.lab.training.simulated_prompts import correction
+
+__all__ = ["Interaction", "Step", "interact"]
+
+KEEP_PREVIOUS_ANSWER = 0.85
+"""Share of corrections that come with the last answer; the rest learn to do without."""
+WORTH_GOING_ON = 0.4
+"""IoU of an answer from which a person would go on to other slices."""
+PROPAGATED_BOX = 0.5
+"""Share of propagated masks that come with the box around them."""
+MEMORY_ALONE = 0.2
+"""Share of propagated slices that are asked by the memory alone."""
+
+
+class Step(Enum):
+    """What is asked of a slice."""
+
+    FIRST = "first"
+    CORRECTED = "corrected"
+    PROPAGATED = "propagated"
+
+
+_SCRIPTS = (
+    (
+        (Step.FIRST, 0),
+        (Step.PROPAGATED, 1),
+        (Step.PROPAGATED, 2),
+        (Step.CORRECTED, 2),
+        (Step.PROPAGATED, 3),
+        (Step.CORRECTED, 3),
+    ),
+    (
+        (Step.FIRST, 0),
+        (Step.CORRECTED, 0),
+        (Step.PROPAGATED, 1),
+        (Step.CORRECTED, 1),
+        (Step.PROPAGATED, 2),
+        (Step.PROPAGATED, 3),
+    ),
+    (
+        (Step.FIRST, 0),
+        (Step.CORRECTED, 0),
+        (Step.CORRECTED, 0),
+        (Step.CORRECTED, 0),
+        (Step.PROPAGATED, 1),
+        (Step.PROPAGATED, 2),
+    ),
+)
+_SCRIPT_SHARES = (0.4, 0.35, 0.25)
+
+
+@dataclass(slots=True, eq=False)
+class _Remembered:
+    keys: Tensor
+    values: Tensor
+    probability: Tensor
+    """(B, N, N)"""
+
+
+@dataclass(slots=True, eq=False)
+class Interaction:
+    """A batch of stacks under one network, and what was said and answered so far."""
+
+    network: MemoryNetwork
+    batch: Batch
+    device: torch.device
+    rng: np.random.Generator
+    low_precision: bool
+    _pyramid: list[Tensor] = field(init=False)
+    _maps: dict[int, NDArray[np.float32]] = field(init=False, default_factory=dict)
+    _answers: dict[int, Tensor] = field(init=False, default_factory=dict)
+    """(B, N, N) logits of the answer that was taken, by slice."""
+    _prompted: set[int] = field(init=False, default_factory=set)
+    _memory: dict[int, _Remembered] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images = self._tensor(self.batch.images).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        with self._precision():
+            self._pyramid = self.network.encoder(images)
+
+    def ask(self, step: Step, slice_index: int) -> tuple[Tensor, Tensor]:
+        """Loss of one step, and (B,) IoU of the answers taken."""
+        if step is Step.FIRST:
+            self._maps[slice_index] = self.batch.prompts.astype(np.float32)
+        elif step is Step.PROPAGATED:
+            self._maps[slice_index] = self._propagated(slice_index)
+        else:
+            self._correct(slice_index)
+        ambiguous = torch.from_numpy(self.batch.ambiguous & (step is Step.FIRST)).to(self.device)
+        logits, quality = self._decoded(slice_index)
+        truth = torch.from_numpy(self.batch.truth[:, slice_index]).to(self.device)
+        outside = self._tensor(self.batch.outside_px[:, slice_index])
+        loss, iou = prompt_loss(logits, quality, truth, outside, ambiguous)
+        taken = self._taken(quality, iou, ambiguous)
+        rows = torch.arange(len(taken), device=self.device)
+        self._answers[slice_index] = logits.detach()[rows, taken]
+        if step is not Step.PROPAGATED:
+            self._prompted.add(slice_index)
+        self._remember(slice_index, iou[rows, taken], truth)
+        return loss, iou[rows, taken]
+
+    def _taken(self, quality: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
+        """(B,) which answer is gone on from: a person takes the best, a program the one that says it is."""
+        by_person = torch.from_numpy(self.rng.random(len(iou)) < 0.5).to(self.device)
+        best = torch.where(by_person, iou.argmax(1), quality.detach().argmax(1))
+        return torch.where(ambiguous, best, torch.zeros_like(best))
+
+    def _decoded(self, slice_index: int) -> tuple[Tensor, Tensor]:
+        count = self.batch.truth.shape[1]
+        pyramid = [scale.unflatten(0, (-1, count))[:, slice_index] for scale in self._pyramid]
+        maps = self._maps[slice_index].copy()
+        memory = self._read(slice_index)
+        if memory is not None:
+            nearest = memory.distance.min(dim=1).values.cpu().numpy()
+            maps[:, 9] = (1 / (1 + 4 * nearest))[:, None, None]
+        prompts = self._tensor(maps).contiguous(memory_format=torch.channels_last)
+        with self._precision():
+            logits, quality = self.network.decoder(pyramid, prompts, memory)
+        return logits.float(), quality.float()
+
+    def _read(self, slice_index: int) -> SliceMemory | None:
+        """The memory of all other slices, as the slice that is asked about sees it."""
+        others = [number for number in self._memory if number != slice_index]
+        if not others:
+            return None
+        batch = self.batch
+        tokens = self._memory[others[0]].keys.shape[2]
+        side = round(tokens**0.5)
+        axis = (np.arange(side, dtype=np.float32) + 0.5) / side
+        own = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(1, -1, 2)
+        positions, distances = [], []
+        asked_side = batch.sides_mm[:, slice_index]
+        for number in others:
+            at_mm = batch.centres_mm[:, number, None] + (own - 0.5) * batch.sides_mm[:, number, None, None]
+            positions.append((at_mm - batch.centres_mm[:, slice_index, None]) / asked_side[:, None, None] + 0.5)
+            away = np.abs(batch.heights_mm[:, number] - batch.heights_mm[:, slice_index]) / asked_side
+            distances.append(np.repeat(away[:, None], tokens, axis=1))
+        return SliceMemory(
+            torch.cat([self._memory[number].keys for number in others], dim=2),
+            torch.cat([self._memory[number].values for number in others], dim=2),
+            self._tensor(np.concatenate(positions, axis=1)),
+            self._tensor(np.concatenate(distances, axis=1)),
+        )
+
+    def _remember(self, slice_index: int, iou: Tensor, truth: Tensor) -> None:
+        probability = torch.sigmoid(self._answers[slice_index])
+        hopeless = (iou < WORTH_GOING_ON) & truth.flatten(1).any(1)
+        hopeless &= torch.from_numpy(self.rng.random(len(iou)) < 0.8).to(self.device)
+        probability = torch.where(hopeless[:, None, None], truth.float(), probability)
+        features = self._pyramid[2].unflatten(0, (-1, self.batch.truth.shape[1]))[:, slice_index]
+        said = torch.full((len(iou),), float(slice_index in self._prompted), device=self.device)
+        with self._precision():
+            keys, values = self.network.decoder.memory_reader.remember(features, probability, said)
+        self._memory[slice_index] = _Remembered(keys, values, probability)
+
+    def _propagated(self, slice_index: int) -> NDArray[np.float32]:
+        """(B, 10, N, N) prompt maps on behalf of the nearest slice that was answered."""
+        batch, size = self.batch, self.batch.truth.shape[-1]
+        known = np.array(sorted(self._memory))
+        away = np.abs(batch.heights_mm[:, known] - batch.heights_mm[:, slice_index, None])
+        maps = []
+        for number, source in enumerate(known[away.argmin(1)]):
+            if self.rng.random() < MEMORY_ALONE:
+                maps.append(np.zeros((PROMPT_CHANNELS, size, size), dtype=np.float32))
+                continue
+            seen = torch.stack(
+                [self._memory[int(source)].probability[number], self._tensor(batch.images[number, source, 0])]
+            )
+            mask, example = self._moved(seen, number, int(source), slice_index)
+            inside = mask > 0.5
+            box = box_around(inside) if inside.any() and self.rng.random() < PROPAGATED_BOX else None
+            prompt = SlicePrompt(box=box, mask=mask, example=example)
+            maps.append(prompt_maps(prompt, size, channels=PROMPT_CHANNELS))
+        return np.stack(maps)
+
+    def _moved(self, values: Tensor, number: int, source: int, onto: int) -> NDArray[np.float32]:
+        """(2, N, N) mask, 0 beyond its crop, and image of one slice, in the crop of another."""
+        batch = self.batch
+        scale = float(batch.sides_mm[number, onto] / batch.sides_mm[number, source])
+        shift = 2 * (batch.centres_mm[number, onto] - batch.centres_mm[number, source]) / batch.sides_mm[number, source]
+        if abs(scale - 1) < 1e-6 and not np.abs(shift).any():
+            return values.cpu().numpy()
+        theta = torch.tensor([[scale, 0.0, float(shift[1])], [0.0, scale, float(shift[0])]], device=self.device)
+        grid = functional.affine_grid(theta[None], [1, 1, *values.shape[1:]], align_corners=False)
+        mask = functional.grid_sample(values[None, :1], grid, padding_mode="zeros", align_corners=False)
+        image = functional.grid_sample(values[None, 1:], grid, padding_mode="border", align_corners=False)
+        return torch.cat([mask, image], dim=1)[0].cpu().numpy()
+
+    def _correct(self, slice_index: int) -> None:
+        """Add a click, sometimes two, in the largest error, mostly with the answer so far."""
+        answers = self._answers[slice_index].cpu().numpy()
+        maps = self._maps[slice_index].copy()
+        for number, (answer, true) in enumerate(zip(answers, self.batch.truth[:, slice_index], strict=True)):
+            predicted = answer > 0
+            for _ in range(1 if self.rng.random() < 0.75 else 2):
+                click = correction(true, predicted, self.rng)
+                if click is None:
+                    break
+                position, positive = click
+                spot = click_spot(position, maps.shape[-1])
+                channel = 2 if positive else 3
+                maps[number, channel] = np.maximum(maps[number, channel], spot)
+                # The second click goes elsewhere: what the first one repaired counts as right.
+                predicted = np.where(spot > 0.25, true, predicted)
+            if self.rng.random() < KEEP_PREVIOUS_ANSWER:
+                maps[number, 6] = np.tanh(answer / 4)
+                maps[number, 7] = 1
+        self._maps[slice_index] = maps
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision)
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(self.device)
+
+
+def interact(
+    network: MemoryNetwork, batch: Batch, device: torch.device, rng: np.random.Generator, *, low_precision: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean loss over the six steps of an interaction, and the mean IoU by kind of step, where there is a structure."""
+    interaction = Interaction(network, batch, device, rng, low_precision)
+    script = _SCRIPTS[int(rng.choice(len(_SCRIPTS), p=_SCRIPT_SHARES))]
+    total: Tensor = torch.zeros((), device=device)
+    reached: dict[str, list[float]] = {}
+    for step, slice_index in script:
+        loss, iou = interaction.ask(step, slice_index)
+        total = total + loss / len(script)
+        present = batch.truth[:, slice_index].any(axis=(1, 2))
+        reached.setdefault(step.value, []).extend(iou.cpu().numpy()[present].tolist())
+    values = {f"iou_{name}": float(np.mean(found)) for name, found in reached.items() if found}
+    return total, {"loss": float(total.detach())} | values

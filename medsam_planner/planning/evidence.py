@@ -1,0 +1,65 @@
+"""What is known of a structure that takes part in a plan: its mask, and what tells how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import highdicom
+
+from medsam_planner.planning.known_part import KnownPart
+from medsam_planner.planning.structures import MaskRuns
+
+if TYPE_CHECKING:
+    from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.segmentation.result import SegmentationResult
+    from prompts import PromptLog
+
+__all__ = ["StructureEvidence"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StructureEvidence:
+    """Of one structure. The mask alone will do; the rest makes margins vary and cautions possible."""
+
+    mask: highdicom.Volume
+    """bool, on the study's grid."""
+    boundary_spread_mm: highdicom.Volume | None = None
+    """Standard deviation over stochastic passes of the signed distance to the surface, mm."""
+    entropy_bits: highdicom.Volume | None = None
+    """Predictive entropy, bits."""
+    mask_samples: Sequence[highdicom.Volume] | MaskRuns = ()
+    """Masks of stochastic passes."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """How the mask was made; empty where that is not known."""
+    log: PromptLog | None = None
+    trace: PropagationTrace | None = None
+    """How the mask was propagated; None where no run made it, or it was changed since."""
+    known_part: KnownPart | None = None
+    """Where its file covers only part of the study."""
+    given: highdicom.Volume | None = None
+    """As it lies in its file."""
+    planned: highdicom.Volume | None = None
+    """On the grid to plan on, where that is another than the study's."""
+    result: SegmentationResult | None = None
+    """Of the segmentation that made it in this process."""
+
+    @classmethod
+    def of_result(cls, result: SegmentationResult, log: PromptLog | None = None) -> StructureEvidence:
+        """Of a structure that was segmented in this process."""
+        return cls(
+            mask=result.mask,
+            boundary_spread_mm=result.boundary_spread_mm,
+            entropy_bits=result.uncertainty,
+            mask_samples=result.mask_samples or (),
+            provenance=result.provenance,
+            log=log,
+            trace=result.trace,
+            result=result,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no voxel belongs to it."""
+        return not self.mask.array.any()

@@ -1,0 +1,175 @@
+"""Why here: the Grad-CAM volume of a mask, and whether it can be believed.
+
+Each slice of the mask is explained where it was decided: on its own field, with the prompt it was asked, for the logits
+summed inside the frozen mask. The faithfulness figures are measured on the slice with the largest section.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.protocol import Crop, SaliencyGraph
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.engine.threads import compute_threads
+from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
+from medsam_planner.errors import SaliencyError, StudyError
+from medsam_planner.geometry import slice_across, zeros_by_slice
+from medsam_planner.io.body import body_mask
+from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.structure import StructurePasses
+from xai.faithfulness import measure_infidelity, overlap_with_structure
+from xai.saliency import grad_cam, grad_cam_on_embedding, normalise_saliency
+from xai.weight_randomisation import run_weight_randomisation
+
+__all__ = ["ExplainedSlice", "cam_of", "explain", "explained_slices", "graph_of"]
+
+_PERTURBATIONS = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExplainedSlice:
+    """One slice of the mask in the pixels of the field it was decided on."""
+
+    index: int
+    prediction: SlicePrediction
+    crop: Crop
+    frozen: NDArray[np.bool_]
+    """(size, size)"""
+
+
+def explain(
+    segmenter: SliceSegmenter,
+    passes: StructurePasses,
+    mask: NDArray[np.bool_],
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Saliency of a mask across its main axis.
+
+    Parameters
+    ----------
+    segmenter : SliceSegmenter
+    passes : StructurePasses
+        How the mask was made.
+    mask : (K, J, I) bool
+        Not empty.
+    seed : int
+        Of the perturbations and of the weight randomisation.
+
+    Returns
+    -------
+    (K, J, I) float32
+        Scaled to [0, 1] over the whole volume; 0 outside the fields the model looked at, and outside the body.
+    dict
+        ``overlap`` (with its chance level), ``infidelity`` beside ``infidelity_of_chance`` (shares in [0, 1], smaller
+        is better; None where the answer never changed), ``randomisation_rank_correlation`` (near 0 when the map depends
+        on the weights; absent where a map is the same everywhere).
+
+    Raises
+    ------
+    SaliencyError
+        If no slice of the mask has evidence.
+    """
+    axis = passes.axis
+    slices = explained_slices(passes, mask)
+    saliency, field = zeros_by_slice(mask.shape, axis, np.float32), zeros_by_slice(mask.shape, axis, bool)
+    shape, side = segmenter.slice_shape(axis), segmenter.model.size
+    with compute_threads(1):
+        for part in track(slices, "Grad-CAM", progress):
+            cam = cam_of(graph_of(segmenter, axis, part), part.frozen, (side, side))[0]
+            slice_across(saliency, axis, part.index)[...] = paste(cam, part.crop, shape, 0.0)
+            seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
+            slice_across(field, axis, part.index)[...] = seen > 0.5
+        field &= _body(segmenter.volume) | mask
+        saliency[~field] = 0.0  # the map is coarse, and spreads into the air when it is enlarged
+        # Nothing but zeros lies on the other slices; they are left out, as copies of whole volumes take much memory.
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        saliency_part, field_part, mask_part = (
+            np.moveaxis(one, axis, 0)[filled[0] : filled[-1] + 1] for one in (saliency, field, mask)
+        )
+        if not (saliency_part > 0).any():
+            raise SaliencyError("Grad-CAM found no positive evidence on any slice of the mask: the map would be blank.")
+        figures = _faithfulness(segmenter, axis, max(slices, key=lambda part: int(part.frozen.sum())), seed)
+    seen_or_inside = field_part | mask_part
+    overlap = overlap_with_structure(saliency_part[seen_or_inside], mask_part[seen_or_inside])
+    figures["overlap"] = {
+        "energy_inside": overlap.energy_inside,
+        "top_inside": overlap.top_inside,
+        "top_share": overlap.top_share,
+        "chance": overlap.chance,
+    }
+    saliency_part[...] = normalise_saliency(saliency_part)
+    return saliency, figures
+
+
+def _body(study: highdicom.Volume) -> NDArray[np.bool_]:
+    """(K, J, I): everything where nothing tells body from air, as in a study of one value."""
+    try:
+        return np.asarray(body_mask(study).array, dtype=bool)
+    except StudyError:
+        return np.ones(study.spatial_shape, dtype=bool)
+
+
+def explained_slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
+    """The slices of a mask that were decided across its main axis, each in the pixels of its field."""
+    across = np.moveaxis(mask, passes.axis, 0)
+    found = []
+    for index, prediction in sorted(passes.passes[passes.axis].predictions.items()):
+        if prediction.crop is None or not across[index].any():
+            continue
+        frozen = extract(across[index].astype(np.float32), prediction.crop) > 0.5
+        if frozen.any():
+            found.append(ExplainedSlice(index, prediction, prediction.crop, frozen))
+    if not found:
+        raise SaliencyError("Expected at least one slice of the mask inside the field it was decided on, got none.")
+    return found
+
+
+def graph_of(
+    segmenter: SliceSegmenter, axis: int, part: ExplainedSlice, *, weights: Any | None = None
+) -> SaliencyGraph:
+    """The path from what the model was shown on a slice to its answer there; `weights` replaces the explained part."""
+    return segmenter.model.saliency_graph(
+        segmenter.crop_image(axis, part.index, part.crop),
+        segmenter.embedding(axis, part.index, part.crop),
+        prompt_to_crop(part.prediction.prompt, part.crop),
+        previous_logits=part.prediction.previous_logits,
+        part=weights,
+    )
+
+
+def cam_of(graph: SaliencyGraph, frozen: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
+    """(1, *size) Grad-CAM."""
+    if graph.layer is None:
+        return grad_cam_on_embedding(graph.forward, graph.inputs, frozen[None], size=size)
+    return grad_cam(graph.forward, graph.layer, graph.inputs, frozen[None], size=size)
+
+
+def _faithfulness(segmenter: SliceSegmenter, axis: int, part: ExplainedSlice, seed: int) -> dict[str, Any]:
+    graph = graph_of(segmenter, axis, part)
+    side = segmenter.model.size
+    on_inputs = cam_of(graph, part.frozen, (int(graph.inputs.shape[-2]), int(graph.inputs.shape[-1])))
+    infidelity = measure_infidelity(
+        graph.forward, graph.inputs, on_inputs, part.frozen[None], seed=seed, perturbations=_PERTURBATIONS
+    )
+    randomised = run_weight_randomisation(
+        segmenter.model.explained_part,
+        lambda weights: cam_of(graph_of(segmenter, axis, part, weights=weights), part.frozen, (side, side)),
+        seed=seed,
+    )
+    shares = {"infidelity": infidelity.relative[0], "infidelity_of_chance": infidelity.relative_of_chance[0]}
+    compared = {
+        "randomisation_rank_correlation": randomised.rank_correlation[-1],
+        "randomisation_ssim": randomised.ssim[-1],
+    }
+    return {
+        "slice_index": part.index,
+        **{name: float(value) if np.isfinite(value) else None for name, value in shares.items()},
+        **{name: float(value) for name, value in compared.items() if np.isfinite(value)},
+    }

@@ -1,0 +1,204 @@
+"""Why the surface lies where it limits a plan: what the model looked at when it drew this piece of it.
+
+What is explained are the logits summed over a band of the surface around one place, on the slice on which it was
+decided: what raises them moves the surface outward there. Grad-CAM shows where the evidence lies, KernelSHAP which
+pieces of tissue the place rests on, for and against. Both are tested in the same way: squares of the image are removed,
+and the answer's change is held against what the map claims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from medsam_planner.engine.protocol import Crop
+from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.threads import compute_threads
+from medsam_planner.engine.zoom import crop_to_slice, prompt_to_crop
+from medsam_planner.errors import SaliencyError
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.segmentation.saliency import ExplainedSlice, cam_of, explained_slices, graph_of
+from xai.faithfulness import Infidelity, measure_infidelity
+from xai.saliency import normalise_saliency
+from xai.shap import kernel_shap, supervoxels
+from xai.surface import surface_voxels
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["WhyHere", "explain_here", "nearest_surface_lps_mm"]
+
+PATCH_RADIUS_MM = 8.0
+"""How much of the surface around the place is explained."""
+_BAND_MM = 2.0
+_PIECES = 48
+_SAMPLES = 256
+_PERTURBATIONS = 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WhyHere:
+    """What speaks for the surface at one place, in the pixels of the field the model looked at."""
+
+    structure: str
+    place_lps_mm: tuple[float, float, float]
+    """On the surface, nearest to what was asked about."""
+    axis: int
+    """Array axis across which the slice lies."""
+    slice_index: int
+    crop: Crop
+    image: NDArray[np.float32]
+    """(size, size) what the model was shown, in [0, 1]."""
+    mask: NDArray[np.bool_]
+    """(size, size) its answer."""
+    patch: NDArray[np.bool_]
+    """(size, size) the piece of the surface that is explained."""
+    grad_cam: NDArray[np.float32]
+    """(size, size) in [0, 1]."""
+    shap: NDArray[np.float32]
+    """(size, size) in [−1, 1]: positive where tissue moves the surface outward, negative where it holds it back."""
+    figures: dict[str, dict[str, float | None]]
+    """For ``grad_cam`` and ``shap``: ``infidelity`` and ``infidelity_of_chance``, shares in [0, 1], smaller is better;
+    None where no square changed the answer."""
+
+
+def nearest_surface_lps_mm(
+    mask: NDArray[np.bool_], affine: ArrayLike, position_lps_mm: ArrayLike
+) -> NDArray[np.float64]:
+    """Centre of the outermost voxel of a mask that lies nearest to a position, LPS mm.
+
+    Raises
+    ------
+    SaliencyError
+        If the mask is empty.
+    """
+    rim = np.argwhere(surface_voxels(mask))
+    if not len(rim):
+        raise SaliencyError("Expected a mask with a surface to explain, got an empty one or one that fills its volume.")
+    places = lps_from_index(affine, rim)
+    nearest: NDArray[np.float64] = places[np.linalg.norm(places - np.asarray(position_lps_mm), axis=1).argmin()]
+    return nearest
+
+
+def explain_here(
+    segmenter: SliceSegmenter,
+    passes: StructurePasses,
+    mask: NDArray[np.bool_],
+    position_lps_mm: ArrayLike,
+    *,
+    structure: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> WhyHere:
+    """Explain the surface of a mask nearest to a position.
+
+    Parameters
+    ----------
+    segmenter : SliceSegmenter
+    passes : StructurePasses
+        How the mask was made.
+    mask : (K, J, I) bool
+    position_lps_mm : (3,) float
+        For instance the place where a plan is tightest.
+    structure : str
+        Recorded with the answer.
+    seed : int
+        Of KernelSHAP's combinations and of the squares removed.
+    progress : Progress, optional
+
+    Raises
+    ------
+    SaliencyError
+        If the mask is empty, no slice near the place was decided by the model, or there is no evidence.
+    """
+    affine = segmenter.volume.affine
+    place = nearest_surface_lps_mm(mask, affine, position_lps_mm)
+    index = index_from_lps(affine, place)
+    axis = passes.axis
+    part = min(explained_slices(passes, mask), key=lambda one: abs(one.index - index[axis]))
+    patch = _patch(part, np.delete(index, axis), np.delete(spacing_mm(affine), axis))
+    image = segmenter.crop_image(axis, part.index, part.crop)
+    asked = _ImageAnswer(segmenter, part)
+    side = segmenter.model.size
+    pieces = supervoxels(image, _PIECES)
+    with compute_threads(1):
+        stages = track(("Grad-CAM", "KernelSHAP", "faithfulness"), "why here", progress)
+        next(stages)
+        cam = cam_of(graph_of(segmenter, axis, part), patch, (side, side))[0]
+        next(stages)
+        shap = kernel_shap(
+            lambda images: (asked.logits(images) * patch).sum(axis=(1, 2)), image, pieces, samples=_SAMPLES, seed=seed
+        ).per_pixel
+        next(stages)
+        figures = {
+            name: _figures(
+                measure_infidelity(
+                    asked.forward, image[None, None], claim[None], patch[None], seed=seed, perturbations=_PERTURBATIONS
+                )
+            )
+            for name, claim in (("grad_cam", cam), ("shap", shap))
+        }
+        next(stages, None)
+    return WhyHere(
+        structure=structure,
+        place_lps_mm=(float(place[0]), float(place[1]), float(place[2])),
+        axis=axis,
+        slice_index=part.index,
+        crop=part.crop,
+        image=image,
+        mask=part.frozen,
+        patch=patch,
+        grad_cam=normalise_saliency(cam),
+        shap=normalise_saliency(shap),
+        figures=figures,
+    )
+
+
+def _patch(part: ExplainedSlice, centre_rc: NDArray[np.float64], pixel_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """A band of the surface around the place, in the pixels of the field."""
+    size = part.crop.size
+    rows, columns = np.indices((size, size))
+    on_slice = crop_to_slice(np.stack([rows, columns], axis=-1), part.crop)
+    distance = np.linalg.norm((on_slice - centre_rc) * pixel_mm, axis=-1)
+    step_mm = np.asarray(part.crop.side_rc) / size * pixel_mm
+    outward = ndimage.distance_transform_edt(~part.frozen, sampling=step_mm)
+    inward = ndimage.distance_transform_edt(part.frozen, sampling=step_mm)
+    band = (outward <= _BAND_MM) & (inward <= _BAND_MM)
+    # The slice that was decided may not be the one of the place: then its nearest surface is meant.
+    patch: NDArray[np.bool_] = band & (distance <= max(PATCH_RADIUS_MM, float(distance[band].min()) + _BAND_MM))
+    return patch
+
+
+class _ImageAnswer:
+    """The logits of one slice as a function of its image, the prompt held still: for any model of the engine."""
+
+    def __init__(self, segmenter: SliceSegmenter, part: ExplainedSlice) -> None:
+        self.model = segmenter.model
+        self.prompt = prompt_to_crop(part.prediction.prompt, part.crop)
+        self.previous = part.prediction.previous_logits
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, size, size) → (n, size, size)."""
+        return np.stack(
+            [
+                self.model.decode(self.model.encode(image[None]), self.prompt, previous_logits=self.previous).logits[0]
+                for image in images
+            ]
+        )
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """The same on tensors (n, 1, size, size)."""
+        import torch
+
+        return torch.from_numpy(self.logits(rows[:, 0].detach().numpy()))
+
+
+def _figures(measured: Infidelity) -> dict[str, float | None]:
+    shares = {"infidelity": measured.relative[0], "infidelity_of_chance": measured.relative_of_chance[0]}
+    return {name: None if np.isnan(share) else float(share) for name, share in shares.items()}

@@ -1,0 +1,231 @@
+"""A plan from its request: search, verdict, cautions and the document for other programs; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
+from medsam_planner.errors import GeometryError
+from medsam_planner.geometry import spacing_mm
+from medsam_planner.io.covering import covering_map, is_on_grid
+from medsam_planner.planning.alternatives import Alternative
+from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.mask_flaws import FlawKind, MaskFlaw, find_flaws
+from medsam_planner.planning.plan_file import plan_document
+from medsam_planner.planning.request import PlanRequest
+from medsam_planner.planning.search import PlanResult
+from medsam_planner.planning.several import JointPlan, search_together
+from medsam_planner.planning.structures import Structure, bool_array
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
+from medsam_planner.progress import Progress
+from medsam_planner.provenance import versions
+from medsam_planner.report import PlannedTool, PlanReport
+from medsam_planner.report.assessment import Assessment, assess
+from medsam_planner.volumes import StudyVolume, volume_like
+from medsam_planner.workflow.plan_request import PlanInputs, resolve
+from medsam_planner.workflow.unsegmented import with_surroundings
+
+if TYPE_CHECKING:
+    from medsam_planner.segmentation.result import SegmentationResult
+
+__all__ = ["Plan", "TrueClearance", "margins_statement", "plan", "plan_inputs"]
+
+TrueClearance: TypeAlias = Callable[[NDArray[np.float64]], dict[str, float]]
+"""Of phantoms: clearance of a line (2, 3) LPS mm from each true structure in mm, tool radius subtracted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A plan; nothing of it is written yet."""
+
+    inputs: PlanInputs
+    """With what the image says of places nobody segmented."""
+    joint: JointPlan
+    report: PlanReport
+    """Without the risk map."""
+    assessment: Assessment
+    """The verdict, and what must be known beside it."""
+    document: dict[str, Any]
+    """``plan.json``."""
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every tool has a path, and all keep apart."""
+        return self.joint.feasible
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """Paths of the first tool, the best first; empty when there is none."""
+        return self.report.plan.alternatives
+
+
+def plan(
+    request: PlanRequest,
+    study: StudyVolume,
+    masks: Mapping[str, highdicom.Volume | SegmentationResult | StructureEvidence],
+    *,
+    progress: Progress | None = None,
+) -> Plan:
+    """Plan straight tools past what must be avoided and inside what must hold them.
+
+    Parameters
+    ----------
+    request : PlanRequest
+    study : (K, J, I) StudyVolume
+        From :func:`medsam_planner.load_volume`.
+    masks : mapping
+        By structure: a bool mask on the study's grid, or the result of segmenting it, whose uncertainty widens its
+        margin.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Plan
+        Deterministic: the same request, study and masks give the same plan. That no path exists is an answer.
+
+    Raises
+    ------
+    ConfigError, PlanningError, StudyError, GeometryError
+        If the request names what is not there, or anything in it cannot be.
+    """
+    known = {name: _known(name, mask, study) for name, mask in masks.items()}
+    return plan_inputs(resolve(request, study, known, progress=progress), progress=progress)
+
+
+def _known(
+    name: str, mask: highdicom.Volume | SegmentationResult | StructureEvidence, study: StudyVolume
+) -> StructureEvidence:
+    if isinstance(mask, StructureEvidence):
+        return mask
+    if not isinstance(mask, highdicom.Volume):
+        return StructureEvidence.of_result(mask)
+    if not is_on_grid(mask, study):
+        raise GeometryError(
+            f"Expected the mask of '{name}' on the study's grid {tuple(study.spatial_shape)}, got "
+            f"{tuple(mask.spatial_shape)} or another affine; resample it first."
+        )
+    return StructureEvidence(volume_like(study, bool_array(mask, name)))
+
+
+def plan_inputs(
+    inputs: PlanInputs, *, true_clearance_mm: TrueClearance | None = None, progress: Progress | None = None
+) -> Plan:
+    """Search, and say what the plan is worth; nothing is written."""
+    inputs = with_surroundings(inputs)
+    flaws = _flaws(inputs)
+    statements = tuple(
+        statement.doubted(_doubts(statement, flaws.get(statement.structure, ()), inputs))
+        for statement in inputs.margin_statements
+    )
+    inputs = replace(inputs, margin_statements=statements)
+    request, problems, study = inputs.request, inputs.problems, inputs.study
+    joint = search_together(problems, min_gap_mm=request.min_tool_gap_mm, progress=progress)
+    document = plan_document(joint, problems)
+    tools = tuple(PlannedTool(name, found, problems[name].tool) for name, found in joint.plans.items())
+    truth = _truth(true_clearance_mm, tools[0].plan)
+    if truth is not None:
+        document["true_clearance_mm_by_structure"] = truth
+    document["title"] = request.title
+    document["notice"] = RESEARCH_USE_NOTICE
+    document["margins_statement"] = margins_statement(inputs.problem.structures, statements)
+    document["margins"] = [statement.as_entry() for statement in statements]
+    document["why_here"] = {}
+    document["provenance"] = {
+        **inputs.provenance,
+        "request": request.as_entry(),
+        "seed": request.search.seed,
+        "versions": versions(),
+    }
+    results = {name: known.result for name, known in inputs.evidence.items() if known.result is not None}
+    report = PlanReport(
+        title=request.title,
+        study=study,
+        segmentations=results,
+        roles=inputs.roles,
+        tools=tools,
+        joint=joint,
+        margins_mm={one.name: _on_study(one.margin_mm, study) for one in inputs.problem.structures},
+        surfaces=inputs.surfaces,
+        prompts={name: known.log for name, known in inputs.evidence.items() if name in results and known.log},
+        provenance=document["provenance"],
+        masks=inputs.masks,
+        truth=truth,
+        margin_statements=statements,
+        surroundings=inputs.problem.surroundings,
+        evidence=inputs.evidence,
+        flaws=flaws,
+    )
+    assessment = assess(report)
+    document["verdict"] = {"kind": assessment.verdict.kind, "headline": assessment.verdict.headline}
+    document["cautions"] = [caution.as_entry() for caution in assessment.cautions]
+    document["mask_flaws"] = {name: [flaw.text for flaw in found] for name, found in flaws.items()}
+    return Plan(inputs, joint, report, assessment, document)
+
+
+def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:
+    """How wide the margins are, and what holds and what does not."""
+    widths = []
+    for structure in structures:
+        margin = structure.margin_mm
+        if isinstance(margin, highdicom.Volume):
+            low, high = (float(bound) for bound in (margin.array.min(), margin.array.max()))
+            widths.append(f"{structure.name} {low:.1f} to {high:.1f} mm")
+        else:
+            widths.append(f"{structure.name} {float(margin):.1f} mm")
+    promised = [statement for statement in statements if statement.is_promised]
+    rule = " ".join(statement.explanation for statement in statements if statement.is_promised or statement.voids)
+    if len(promised) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
+        others = " of the other structures" if promised else ""
+        rule += (
+            f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry "
+            "no coverage guarantee."
+        )
+    return (
+        f"Margins: {'; '.join(widths) or 'none'}. {rule.strip()} The certified clearance holds for the given masks and "
+        "margins, voxels and the stated tool error included."
+    )
+
+
+def _flaws(inputs: PlanInputs) -> dict[str, tuple[MaskFlaw, ...]]:
+    """By structure that somebody segmented, what is wrong with its mask."""
+    found = {}
+    for structure in inputs.problem.structures:
+        known = inputs.evidence.get(structure.name)
+        if structure.name == UNSEGMENTED_BONE or known is None:
+            continue
+        found[structure.name] = find_flaws(
+            structure.mask,
+            boundary_spread_mm=known.boundary_spread_mm,
+            prompted_slices=() if known.trace is None else known.trace.anchors(),
+            axis=0 if known.trace is None else known.trace.axis,
+        )
+    return found
+
+
+def _doubts(statement: MarginStatement, flaws: tuple[MaskFlaw, ...], inputs: PlanInputs) -> list[str]:
+    """Why a margin cannot be taken at its word. One that was measured on patients does not lean on the runs' spread,
+    unless it is itself finer than a voxel."""
+    voxel = float(spacing_mm(inputs.study.affine).min())
+    leans_on_runs = statement.facts.get("rule") != "conformal" or float(statement.facts["smallest_mm"]) < voxel
+    return [f"the mask {flaw.text}" for flaw in flaws if leans_on_runs or flaw.kind is not FlawKind.SPREAD_BELOW_VOXEL]
+
+
+def _truth(true_clearance_mm: TrueClearance | None, found: PlanResult) -> dict[str, float] | None:
+    if true_clearance_mm is None or not found.alternatives:
+        return None
+    best = found.alternatives[0]
+    return true_clearance_mm(np.array([best.entry_lps_mm, best.target_lps_mm]))
+
+
+def _on_study(margin_mm: highdicom.Volume | float, study: StudyVolume) -> highdicom.Volume | float:
+    """The part of a margin that the pictures show; its grid may reach beyond the study."""
+    if not isinstance(margin_mm, highdicom.Volume) or is_on_grid(margin_mm, study):
+        return margin_mm
+    return covering_map(margin_mm, study)

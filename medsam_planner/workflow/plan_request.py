@@ -1,0 +1,287 @@
+"""From a request, a study and what is known of the structures to the problems a planner can solve.
+
+Every plan goes through :func:`resolve`: that of a plan file, of the page, of a demonstration and of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import highdicom
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medsam_planner.calibration import calibrated_margin, read_calibration
+from medsam_planner.errors import ConfigError, PlanningError
+from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.io.body import body_mask
+from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.intensity import volume_modality
+from medsam_planner.mesh import Surface
+from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
+from medsam_planner.planning.problem import (
+    EntryRegion,
+    PlanningProblem,
+    entry_region_on_surface,
+    points_in_sphere,
+)
+from medsam_planner.planning.request import (
+    SKIN,
+    CalibratedRule,
+    EntryRequest,
+    PlanRequest,
+    StructureRequest,
+    TargetRequest,
+)
+from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
+from medsam_planner.progress import Progress
+from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.case_masks import drawn_surface, target_points
+
+__all__ = ["PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanInputs:
+    """A request with everything it names: planning problems, and what a report shows around them."""
+
+    request: PlanRequest
+    study: StudyVolume
+    problems: Mapping[str, PlanningProblem]
+    """By tool, in the order of the request."""
+    evidence: Mapping[str, StructureEvidence]
+    """By structure: all that take part, all that were segmented beside them, and what is entered."""
+    roles: Mapping[str, StructureRole]
+    """By structure, in the order of the legend."""
+    surfaces: Mapping[str, Surface]
+    margin_statements: tuple[MarginStatement, ...]
+    """Why each margin is as wide as it is."""
+    notes: tuple[str, ...] = ()
+    """What the plan does without, and why."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Beside the request, where it came from."""
+
+    @property
+    def problem(self) -> PlanningProblem:
+        """Of the first tool."""
+        return next(iter(self.problems.values()))
+
+    @property
+    def entered(self) -> highdicom.Volume:
+        """What the first tool enters through."""
+        return self.evidence[self.request.tools[0].entry.surface].mask
+
+    @property
+    def masks(self) -> dict[str, highdicom.Volume]:
+        """Structures that were not segmented in this process, by name."""
+        return {name: known.mask for name, known in self.evidence.items() if known.result is None}
+
+
+def resolve(
+    request: PlanRequest,
+    study: StudyVolume,
+    evidence: Mapping[str, StructureEvidence],
+    *,
+    surfaces: Mapping[str, Surface] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> PlanInputs:
+    """Join a request with its study and what is known of the structures it names.
+
+    Parameters
+    ----------
+    request : PlanRequest
+    study : (K, J, I) StudyVolume
+    evidence : mapping
+        By structure; those that the request does not name are shown beside the plan and decide nothing.
+    surfaces : mapping, optional
+        Meshes that are there already; the others are made.
+    provenance : mapping, optional
+        Where the request came from, as plain JSON values.
+    progress : Progress, optional
+
+    Raises
+    ------
+    ConfigError
+        If a structure is unknown, or a target lies outside the study.
+    PlanningError, StudyError
+        If an entry region touches no surface, or no body is found where the skin is to be entered.
+    """
+    check_names(request, evidence)
+    known = dict(evidence)
+    notes = list(_with_skin(request, study, known))
+    built = [_structure(asked, known[asked.name], study) for asked in request.structures]
+    structures = tuple(structure for structure, _ in built)
+    is_ct = study.source is not None and study.source.modality == "CT"
+    problems = {
+        asked.name: PlanningProblem(
+            structures=structures,
+            tool=asked.tool,
+            entry=_entry(asked.entry, known[asked.entry.surface].mask),
+            targets_lps_mm=_targets(asked.target, study, known),
+            limits=request.limits,
+            weights=request.weights,
+            settings=request.search,
+            bone=study if is_ct else None,
+        )
+        for asked in request.tools
+    }
+    drawn = dict(surfaces or {})
+    for name, one in known.items():
+        if name not in drawn and not one.is_empty:
+            made = attempted(notes, f"The surface of '{name}'", partial(drawn_surface, one.mask, progress=progress))
+            if made is not None:
+                drawn[name] = made
+    return PlanInputs(
+        request=request,
+        study=study,
+        problems=problems,
+        evidence={name: one for name, one in known.items() if not one.is_empty},
+        roles=_roles(request),
+        surfaces=drawn,
+        margin_statements=tuple(statement for _, statement in built),
+        notes=tuple(notes),
+        provenance=provenance or {},
+    )
+
+
+def check_names(request: PlanRequest, known: Collection[str]) -> None:
+    """Refuse a request that names what is not there.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for asked in request.structures:
+        if asked.name not in known:
+            raise ConfigError(
+                f"structures[{asked.name}]: expected a mask, or prompts of that name; known are "
+                f"{sorted(known) or 'none'}."
+            )
+    for tool in request.tools:
+        for place, name in (("target", tool.target.structure), ("entry", tool.entry.structure)):
+            if name is not None and name not in known:
+                raise ConfigError(
+                    f"{place}.structure: expected one of {sorted(known)}, got {name!r}. Give it prompts, or name "
+                    "a mask."
+                )
+
+
+def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[str, StructureEvidence]) -> None:
+    """Find the mistakes that only the study shows, before anything long is done; what is not known yet is passed over.
+
+    Raises
+    ------
+    ConfigError, StudyError, PlanningError
+        As :func:`resolve`.
+    """
+    known = dict(evidence)
+    _with_skin(request, study, known)
+    for asked in request.structures:
+        if asked.name in known:
+            _structure(asked, known[asked.name], study)
+        elif isinstance(asked.margin, CalibratedRule):
+            read_calibration(asked.margin.calibration)
+    for tool in request.tools:
+        if tool.target.point_lps_mm is not None or tool.target.structure in known:
+            _targets(tool.target, study, known)
+        if tool.entry.surface in known:
+            _entry(tool.entry, known[tool.entry.surface].mask)
+
+
+def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
+    """(G, 3) points of a ball, its centre first, without those beyond the volume: nothing is known of what lies there.
+
+    Raises
+    ------
+    ConfigError
+        If the centre itself lies beyond the volume.
+    """
+    points = points_in_sphere(centre_lps_mm, radius_mm)
+    index = index_from_lps(study.affine, points)
+    inside = np.all((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5), axis=1)
+    if not inside[0]:
+        ends = lps_from_index(study.affine, np.stack([np.full(3, -0.5), np.array(study.spatial_shape) - 0.5]))
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        extent = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+        came = ", ".join(f"{value:.1f}" for value in np.asarray(centre_lps_mm, dtype=np.float64))
+        raise ConfigError(
+            f"target.point_lps_mm: expected a place inside the study ({extent} LPS mm), got ({came}). "
+            "Check that it is in LPS (from RAS, change the sign of the first two numbers) and of this study."
+        )
+    return points[inside]
+
+
+def _with_skin(request: PlanRequest, study: StudyVolume, known: dict[str, StructureEvidence]) -> tuple[str, ...]:
+    """Find the skin where a tool enters through it; gives what must be said of it."""
+    if all(tool.entry.structure is not None for tool in request.tools):
+        return ()
+    known[SKIN] = StructureEvidence(body_mask(study))
+    if volume_modality(study) == "CT":
+        return ()
+    return (
+        "The skin was found by brightness, as the study is no CT. Where coils fade or a vein darkens it, it lies too "
+        "deep. Look at the entry on the pictures.",
+    )
+
+
+def _structure(
+    asked: StructureRequest, known: StructureEvidence, study: StudyVolume
+) -> tuple[Structure, MarginStatement]:
+    """A structure with its margin, and what the margin is worth."""
+    mask = known.mask if known.planned is None else known.planned
+    inner = asked.role is StructureRole.INSIDE
+    rule = asked.margin
+    margin: highdicom.Volume | float
+    if isinstance(rule, CalibratedRule):
+        made = calibrated_margin(
+            read_calibration(rule.calibration),
+            structure=asked.name,
+            mask=mask,
+            boundary_spread_mm=known.boundary_spread_mm,
+            entropy_bits=known.entropy_bits,
+            provenance=known.provenance,
+            log=known.log,
+            study=study,
+            alpha=rule.alpha,
+            inner=inner,
+        )
+        margin, statement = made.margin_mm, made.statement()
+    else:
+        numbers = {"base_mm": rule.base_mm, "factor": rule.factor, "cap_mm": rule.cap_mm}
+        margin = margin_from_spread(known.boundary_spread_mm, **numbers)
+        statement = spread_statement(asked.name, **numbers, varies=known.boundary_spread_mm is not None)
+    if inner:
+        return StayInside(asked.name, mask, margin, known.mask_samples, asked.free_entry_mm), statement
+    return Avoid(asked.name, mask, margin, known.mask_samples), statement
+
+
+def _targets(asked: TargetRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]) -> NDArray[np.float64]:
+    if asked.point_lps_mm is not None:
+        return ball_inside_study(study, asked.point_lps_mm, asked.radius_mm)
+    return target_points(known[str(asked.structure)], study)
+
+
+def _entry(asked: EntryRequest, entered: highdicom.Volume) -> EntryRegion:
+    try:
+        return entry_region_on_surface(entered, centre_lps_mm=asked.centre_lps_mm, radius_mm=asked.radius_mm)
+    except PlanningError as error:
+        if asked.radius_mm is None:
+            raise
+        name = f"‘{asked.structure}’" if asked.structure is not None else "the skin"
+        raise PlanningError(
+            f"No surface of {name} lies within {asked.radius_mm:g} mm of the entry. Set it nearer, or widen its radius."
+        ) from error
+
+
+def _roles(request: PlanRequest) -> dict[str, StructureRole]:
+    roles = {asked.name: asked.role for asked in request.structures}
+    for tool in request.tools:
+        roles.setdefault(tool.entry.surface, StructureRole.ENTRY)
+        if tool.target.structure is not None:
+            roles.setdefault(tool.target.structure, StructureRole.TARGET)
+    return roles

@@ -1,0 +1,236 @@
+"""From planning problems to a reviewed plan: search, ``plan.json``, ``plan.dcm`` and ``report.html``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import voxel_diagonal_mm
+from medsam_planner.io import load_volume
+from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.files import write_json
+from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.io.plan_sr import save_plan_sr
+from medsam_planner.mesh import Surface
+from medsam_planner.mesh.open3d_mesh import require_open3d
+from medsam_planner.planning.case import PlanCase, read_case
+from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.search import PlanResult, risk_map_mm
+from medsam_planner.planning.several import JointPlan
+from medsam_planner.progress import Progress
+from medsam_planner.report import PlanReport, write_report
+from medsam_planner.report.assessment import Assessment
+from medsam_planner.report.model import RISK_NAME
+from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.case_masks import case_evidence, case_files, drawn_surface
+from medsam_planner.workflow.plan import Plan, TrueClearance, plan_inputs
+from medsam_planner.workflow.plan_request import PlanInputs, check_names, resolve
+from medsam_planner.workflow.run_folder import PLAN_NAMES
+
+if TYPE_CHECKING:
+    from medsam_planner.segmentation.surface_explanation import WhyHere
+    from medsam_planner.workflow.segment import Segmented
+
+__all__ = [
+    "ReviewedPlan",
+    "review_case",
+    "review_plan",
+    "review_segmented_case",
+]
+
+Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyHere]"
+"""Explains the surface of a segmented structure nearest to a position."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewedPlan:
+    """A plan and where it was written."""
+
+    made: Plan
+    folder: Path
+    report_path: Path
+    notes: tuple[str, ...] = ()
+    """What could not be made beside the plan, and why."""
+
+    @property
+    def feasible(self) -> bool:
+        """Whether there is a plan, for every tool."""
+        return self.made.feasible
+
+    @property
+    def joint(self) -> JointPlan:
+        """Of all tools."""
+        return self.made.joint
+
+    @property
+    def plan(self) -> PlanResult:
+        """Of the first tool."""
+        return self.made.report.plan
+
+    @property
+    def assessment(self) -> Assessment:
+        """The verdict, and what must be known beside it."""
+        return self.made.assessment
+
+    @property
+    def study(self) -> StudyVolume:
+        """What was planned on."""
+        return self.made.inputs.study
+
+    @property
+    def margin_statements(self) -> tuple[MarginStatement, ...]:
+        """As they hold for the masks as they are."""
+        return self.made.inputs.margin_statements
+
+
+def review_case(case_path: Path, out: Path, *, progress: Progress | None = None) -> ReviewedPlan:
+    """Plan a plan file whose structures are all given as masks.
+
+    Raises
+    ------
+    ConfigError
+        If the file lacks a study or a mask, or anything in it is wrong.
+    """
+    require_open3d()
+    case = read_case(case_path)
+    if case.study is None:
+        raise ConfigError(f"{case_path}: study.path is missing; it names the images the plan is shown on.")
+    request = case.request()
+    check_names(request, [*(table.name for table in case.structures if table.mask is not None), *case.end_masks()])
+    with OutputFolder(out, PLAN_NAMES, inputs=case_files(case_path, case), replaces_all=False) as folder:
+        study = load_volume(
+            case.study.path,
+            series=case.study.series,
+            resample_tilt=case.study.resample_tilt,
+            modality=case.study.modality,
+            progress=progress,
+        )
+        inputs = resolve(
+            request, study, case_evidence(case, study), provenance={"case": _dumped(case)}, progress=progress
+        )
+        return review_plan(inputs, folder, progress=progress)
+
+
+def review_segmented_case(
+    case: PlanCase,
+    segmented: Segmented,
+    evidence: Mapping[str, StructureEvidence],
+    out: OutputFolder,
+    *,
+    why_here: bool = False,
+    progress: Progress | None = None,
+) -> ReviewedPlan:
+    """Plan a plan file on structures that were just segmented.
+
+    Parameters
+    ----------
+    case : PlanCase
+    segmented : Segmented
+    evidence : mapping
+        Of the masks that the file names; see :func:`medsam_planner.workflow.case_masks.case_evidence`.
+    out : OutputFolder
+    why_here : bool
+        Explain the surface at the tightest place too: some hundred forward passes for each tool.
+    progress : Progress, optional
+
+    Raises
+    ------
+    ConfigError
+        If the file names a structure that has neither a mask nor prompts.
+    """
+    inputs = resolve(
+        case.request(),
+        segmented.study,
+        {**segmented.evidence(), **evidence},
+        surfaces=segmented.surfaces,
+        provenance={"case": _dumped(case)},
+        progress=progress,
+    )
+    return review_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
+
+
+def _dumped(case: PlanCase) -> dict[str, Any]:
+    return case.model_dump(mode="json")
+
+
+def review_plan(
+    inputs: PlanInputs,
+    folder: OutputFolder | Path,
+    *,
+    explain: Explain | None = None,
+    true_clearance_mm: TrueClearance | None = None,
+    progress: Progress | None = None,
+) -> ReviewedPlan:
+    """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM.
+
+    What the plan can do without and could not be made is a note in ``plan.json`` and in what is returned.
+    """
+    made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
+    report, inputs, document = made.report, made.inputs, made.document
+    notes = list(inputs.notes)
+    document["notes"] = list(notes)
+    write_json(folder / "plan.json", document)  # before what may fail
+    sr_path = folder / "plan.dcm"
+    sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
+    explained = attempted(notes, "The reasons of the surface", partial(_explained, report, explain, progress)) or {}
+    document["why_here"] = {
+        tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.figures}
+        for tool, why in explained.items()
+    }
+    risk_surface = None
+    if len(report.tools) == 1:
+        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, inputs, progress))
+    report = replace(report, why_here=explained, risk_surface=risk_surface)
+    report_path = write_report(report, folder / "report.html", progress)
+    document["notes"] = list(notes)
+    write_json(folder / "plan.json", document)
+    attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, made.joint))
+    if len(notes) > len(document["notes"]):
+        document["notes"] = list(notes)
+        write_json(folder / "plan.json", document)
+    return ReviewedPlan(replace(made, report=report), report_path.parent, report_path, tuple(notes))
+
+
+def _explained(report: PlanReport, explain: Explain | None, progress: Progress | None) -> dict[str, WhyHere]:
+    """By tool, why the surface lies where it limits the best path; a structure that came as a mask has no reasons."""
+    found: dict[str, WhyHere] = {}
+    for tool in report.tools:
+        if explain is None or not tool.plan.alternatives:
+            continue
+        best = tool.plan.alternatives[0]
+        if best.limiting_structure in report.segmentations:
+            place = np.array(best.limiting_point_lps_mm, dtype=np.float64)
+            found[tool.name] = explain(best.limiting_structure, place, progress)
+    return found
+
+
+def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, joint: JointPlan) -> None:
+    """The JSON file's twin."""
+    source = study.source
+    is_dicom = source is not None and source.format == "dicom" and source.is_referable
+    if is_dicom and study.frame_of_reference_uid and any(found.alternatives for found in joint.plans.values()):
+        save_plan_sr(document, path, study)
+
+
+def _risk_surface(inputs: PlanInputs, progress: Progress | None) -> Surface | None:
+    """The entered surface with the best certified clearance of each place of the entry region; NaN elsewhere."""
+    problem, entry_mask = inputs.problem, inputs.entered
+    surface = drawn_surface(entry_mask, progress=progress)
+    if surface is None:
+        return None
+    entries = cKDTree(problem.entry.points_lps_mm)
+    reach_mm = 2.0 * voxel_diagonal_mm(entry_mask.affine)
+    enterable = np.isfinite(entries.query(surface.vertices_lps_mm, distance_upper_bound=reach_mm)[0])
+    risk = np.full(len(surface.vertices_lps_mm), np.nan, dtype=np.float32)
+    if enterable.any():
+        risk[enterable] = risk_map_mm(problem, surface.vertices_lps_mm[enterable], progress=progress)
+    return surface.with_values(RISK_NAME, risk)

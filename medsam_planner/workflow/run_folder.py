@@ -1,0 +1,229 @@
+"""What a run leaves behind: maps on the source grid, meshes, the prompt log, and one JSON that ties them together.
+
+::
+
+    mask.nii.gz  probability.nii.gz  uncertainty.nii.gz  mutual_information.nii.gz  boundary_spread_mm.nii.gz
+    saliency.nii.gz
+    dicom/                        the same as DICOM SEG and Parametric Maps, when the study was DICOM
+    meshes/STRUCTURE.{ply,stl,glb}
+    prompts.json  result.json
+    files.json                    which of the files a run wrote; see :mod:`medsam_planner.io.output_folder`
+
+With several structures the maps of each lie in a folder of its name; the JSON files stay at the top. NIfTI and JSON are
+written first. DICOM objects and meshes follow; one that fails costs nothing else and is a note in ``result.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+
+from medsam_planner.geometry import volume_ml
+from medsam_planner.io import save_dicom_seg, save_nifti, save_parametric_map
+from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.files import write_json
+from medsam_planner.io.output_folder import OutputFolder, open_run_folder
+from medsam_planner.mesh import Surface, rgb_from_values, write_surface
+from medsam_planner.segmentation.result import SegmentationResult
+from medsam_planner.volumes import StudyVolume
+from prompts import PromptFile, PromptLog, write_prompt_file
+from prompts.record import Provenance
+
+__all__ = [
+    "PLAN_NAMES",
+    "mask_names",
+    "open_run_folder",
+    "prompt_record",
+    "segmentation_names",
+    "structure_place",
+    "write_objects",
+    "write_records",
+    "write_segmentations",
+    "write_structure",
+]
+
+PROMPTS, RESULT = "prompts.json", "result.json"
+PLAN_NAMES = ("plan.json", "plan.dcm", "report.html")
+
+_MAPS = ("probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
+_UNITS = {
+    "probability": "1",
+    "uncertainty": "bit",
+    "mutual_information": "bit",
+    "boundary_spread_mm": "mm",
+    "saliency": "1",
+}
+_DICOM_MAPS = ("uncertainty", "boundary_spread_mm", "saliency")
+_MESH_SUFFIXES = ("ply", "stl", "glb")
+_PLAIN_RGB = (214, 201, 176)
+"""Surfaces without an uncertainty: the colour of a bone model."""
+
+
+def segmentation_names(structures: Sequence[str]) -> list[str]:
+    """Every file that segmenting these structures may leave."""
+    names = []
+    for structure in structures:
+        place = "" if len(structures) == 1 else f"{structure}/"
+        names += [f"{place}{name}.nii.gz" for name in ("mask", *_MAPS)]
+        names += [f"{place}dicom/{name}.dcm" for name in ("mask", *_DICOM_MAPS)]
+        names += [f"meshes/{structure}.{suffix}" for suffix in _MESH_SUFFIXES]
+    return [*names, PROMPTS, RESULT]
+
+
+def mask_names(structures: Sequence[str]) -> dict[str, str]:
+    """By structure, where its mask lies in the run's folder."""
+    return {name: "mask.nii.gz" if len(structures) == 1 else f"{name}/mask.nii.gz" for name in structures}
+
+
+def structure_place(folder: Path | OutputFolder, structure: str, structures: Collection[str]) -> Path:
+    """Where the maps of one of several structures lie: the run's folder itself when it holds no other."""
+    return folder / ("." if len(structures) == 1 else structure)
+
+
+def write_segmentations(
+    folder: Path | OutputFolder,
+    results: Mapping[str, SegmentationResult],
+    logs: Mapping[str, PromptLog],
+    *,
+    study: highdicom.Volume,
+    surfaces: Mapping[str, Surface] | None = None,
+    notes: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Write everything known of the structures; existing files of the same name are replaced whole.
+
+    Returns
+    -------
+    tuple of str
+        `notes`, and why each DICOM object or mesh that is missing could not be made; ``result.json`` has them too.
+    """
+    for result in results.values():
+        write_structure(folder, result, list(results))
+    write_records(folder, results, logs, study=study, notes=notes)
+    found = (*notes, *write_objects(folder, results, study=study, surfaces=surfaces))
+    if len(found) > len(notes):
+        write_records(folder, results, logs, study=study, notes=found)
+    return found
+
+
+def write_structure(folder: Path | OutputFolder, result: SegmentationResult, structures: Collection[str]) -> None:
+    """Write the mask and the maps of one of `structures` as NIfTI."""
+    place = structure_place(folder, result.structure, structures)
+    save_nifti(result.mask, place / "mask.nii.gz")
+    for name in _MAPS:
+        volume = getattr(result, name)
+        if volume is not None:
+            save_nifti(volume, place / f"{name}.nii.gz")
+
+
+def write_records(
+    folder: Path | OutputFolder,
+    results: Mapping[str, SegmentationResult],
+    logs: Mapping[str, PromptLog],
+    *,
+    study: highdicom.Volume,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write ``prompts.json`` and ``result.json`` of the structures that are there so far."""
+    write_prompt_file(folder / PROMPTS, prompt_record(results, logs, study))
+    document: dict[str, Any] = {"structures": {name: _summary(result) for name, result in results.items()}}
+    write_json(folder / RESULT, {**document, "notes": list(notes)})
+
+
+def write_objects(
+    folder: Path | OutputFolder,
+    results: Mapping[str, SegmentationResult],
+    *,
+    study: highdicom.Volume,
+    surfaces: Mapping[str, Surface] | None = None,
+) -> list[str]:
+    """Write what other programs read beside the NIfTI files: DICOM objects, when the study was DICOM, and meshes.
+
+    Returns
+    -------
+    list of str
+        Why each that is missing could not be made.
+    """
+    notes: list[str] = []
+    if isinstance(study, StudyVolume) and study.source is not None and study.source.is_referable:
+        for structure, result in results.items():
+            place = structure_place(folder, structure, results) / "dicom"
+            for name, write in _dicom_objects(place, result, study).items():
+                attempted(notes, f"{structure}: dicom/{name}.dcm", write)
+    for structure, surface in (surfaces or {}).items():
+        spread = surface.values.get("boundary_spread_mm")
+        rgb = _PLAIN_RGB if spread is None else rgb_from_values(spread)
+        for suffix in _MESH_SUFFIXES:
+            path = folder / f"meshes/{structure}.{suffix}"
+            attempted(notes, f"meshes/{path.name}", partial(write_surface, surface, path, rgb=rgb, name=structure))
+    return notes
+
+
+def prompt_record(
+    results: Mapping[str, SegmentationResult], logs: Mapping[str, PromptLog], study: highdicom.Volume
+) -> PromptFile:
+    """The logs of the segmented structures with everything a replay needs."""
+    first = next(iter(results.values())).provenance
+    shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "study", "operations")
+    settings = {key: first[key] for key in shared}
+    settings["series"] = _series_uid(study)
+    settings["mask_sha256"] = {name: result.provenance["mask_sha256"] for name, result in results.items()}
+    provenance = Provenance(
+        image_sha256=first["image_sha256"],
+        affine=tuple(tuple(float(value) for value in row) for row in study.affine),
+        shape=tuple(int(size) for size in study.spatial_shape),
+        frame_of_reference_uid=study.frame_of_reference_uid,
+        modality=first["modality"],
+        window=first["window"],
+        model=first["model"],
+        weights_sha256=first["weights_sha256"],
+        seed=first["seed"],
+        samples=first["samples"],
+        versions=first["versions"],
+        settings=settings,
+    )
+    return PromptFile(logs=tuple(logs[name] for name in results), provenance=provenance)
+
+
+def _series_uid(study: highdicom.Volume) -> str | None:
+    """What finds the series again among others; None where its files state none, or are NIfTI."""
+    source = study.source if isinstance(study, StudyVolume) else None
+    if source is None or any(
+        "SeriesInstanceUID" in one.get("filled_count_by_keyword", ()) for one in source.operations
+    ):
+        return None
+    return source.series_instance_uid
+
+
+def _dicom_objects(place: Path, result: SegmentationResult, study: StudyVolume) -> dict[str, Callable[[], Path]]:
+    """How to write each, by its name."""
+    writers: dict[str, Callable[[], Path]] = {}
+    if result.mask.array.any():
+        writers["mask"] = partial(save_dicom_seg, result.mask, place / "mask.dcm", study, label=result.structure)
+    for name in _DICOM_MAPS:
+        volume = getattr(result, name)
+        if volume is not None:
+            path = place / f"{name}.dcm"
+            writers[name] = partial(save_parametric_map, volume, path, study, quantity=name, unit=_UNITS[name])
+    return writers
+
+
+def _summary(result: SegmentationResult) -> dict[str, Any]:
+    mask = np.asarray(result.mask.array, dtype=bool)
+    summary: dict[str, Any] = {
+        "volume_ml": volume_ml(mask, result.mask.affine),
+        "voxels": int(mask.sum()),
+        "axis": result.trace.axis,
+        "trace": result.trace.as_rows(),
+        "faithfulness": result.faithfulness,
+        "provenance": result.provenance,
+    }
+    for name in ("uncertainty", "boundary_spread_mm"):
+        volume = getattr(result, name)
+        if volume is not None and mask.any():
+            summary[f"mean_{name}_inside"] = float(volume.array[mask].mean())
+    return summary
