@@ -112,8 +112,8 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
     workbench = aimed(with_vessel(make_workbench()))
 
     def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
-        workbench.wishes = replace(workbench.wishes, base_margin_mm=2.0, margin_factor=2.0, **numbers)
-        workbench.structures["vessel"].result = result
+        workbench.publish(wishes=replace(workbench.wishes, base_margin_mm=2.0, margin_factor=2.0, **numbers))
+        put(workbench, lambda one: one.with_result(result))
         return inputs_of(workbench).problem.structures[0].margin_mm
 
     result = workbench.structure.result
