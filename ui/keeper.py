@@ -46,6 +46,8 @@ class Keeper:
         """By structure, of the 3D results on disk."""
         self._kept: Snapshot | None = None
         """The last one that is on disk."""
+        self._saved: object = None
+        """The prompts that are on disk."""
 
     @property
     def is_on_disk(self) -> bool:
@@ -90,7 +92,12 @@ class Keeper:
             path.chmod(0o600)
         except OSError as error:
             raise MedsamPlannerError(NOT_KEPT) from error
+        self._saved = self._prompts_of(names)
         return path
+
+    def _prompts_of(self, names: tuple[str, ...]) -> object:
+        logs = (self._session.log(name) for name in names)
+        return [(log.structure, log.history, log.undone) for log in logs]
 
     def keep(self, snapshot: Snapshot) -> None:
         """Put on disk what is known and does not lie there.
@@ -102,7 +109,9 @@ class Keeper:
         """
         if snapshot is self._kept:
             return
-        self.save_prompts(tuple(snapshot.structures))
+        names = tuple(snapshot.structures)
+        if self._saved != self._prompts_of(names):
+            self.save_prompts(names)
         try:
             folder = self.folder()
             for name, one in snapshot.structures.items():

@@ -20,6 +20,7 @@ from ui.layout import Parts, build_parts, gone, source_choices, unchanged, updat
 from ui.registry import Registry
 from ui.uploads import SHOWN_AS, UploadKind
 from ui.watching import WatchedByPage
+from ui.wishes import PlanWishes
 from ui.workbench import Workbench
 
 __all__ = ["build_page"]
@@ -125,15 +126,16 @@ def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
         return on_workbench(registry, act)(token)
 
     def show_asked(token: str) -> list[Any]:
-        """What the plan's panel shows as asked for, in a page that took work up."""
+        """What the plan's panel shows as asked for, in a page that took up work with a plan that was asked for."""
         try:
             workbench = registry.find(token)
         except MedsamPlannerError:
             return [gr.skip()] * len(asked)  # the page was told
-        wishes = workbench.wishes
-        if workbench.study is None:
-            return [gr.skip()] * len(asked)
-        return [*(getattr(wishes, name) for name in parts.plan.numbers), wishes.avoid_bone]
+        told, untouched = (
+            [*(getattr(wishes, name) for name in parts.plan.numbers), wishes.avoid_bone]
+            for wishes in (workbench.wishes, PlanWishes())
+        )
+        return [gr.skip()] * len(asked) if told == untouched else told
 
     def take_earlier(token: str, key: str, request: gr.Request) -> list[Any]:
         workbench = registry.take_up(str(request.session_hash), key)
