@@ -1,6 +1,7 @@
 # make demo    set up, then run both demonstrations and print where their reports lie
-# make test    set up, then run the tests
+# make test    set up, then run the tests with line coverage and its floor
 # make check   lint, formatting, types, import contracts
+# make docs    build the documentation into site/, without a network
 # make guarantees   measure the statistical and geometric promises
 # make bench   print the benchmark tables
 # make test-slow   statistical, training and whole-demo checks
@@ -13,7 +14,7 @@ OUT ?= out
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow guarantees check bench setup
+.PHONY: help demo test test-slow guarantees check docs bench setup
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -25,7 +26,7 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 	@bash .ci/system-libraries
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ui,train,medsam,docs,dev]'
 	@touch $(READY)
 
 demo: $(READY)
@@ -33,7 +34,7 @@ demo: $(READY)
 	$(BIN)/medsam-planner demo brain-biopsy --out $(OUT)/brain-biopsy
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow and not guarantee"
+	$(BIN)/python -m pytest -q -m "not slow and not guarantee" --cov --cov-report=term
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
@@ -46,6 +47,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

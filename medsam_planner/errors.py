@@ -23,10 +23,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
+
 from prompts.errors import GeometryError, MedsamPlannerError, OutputError, PromptError
 from xai.errors import EmptyStructureError, SaliencyError, TooFewPatientsError, UncertaintyError, ZeroVarianceError
 
 __all__ = [
+    "EXTRAS",
     "AmbiguousSeriesError",
     "ConfigError",
     "EmptyStructureError",
@@ -44,7 +48,15 @@ __all__ = [
     "UncertaintyError",
     "WeightsError",
     "ZeroVarianceError",
+    "require_extra",
 ]
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "ui": ("fastapi", "gradio", "uvicorn"),
+    "train": ("tensorboard",),
+    "medsam": ("huggingface_hub", "transformers"),
+}
+"""Modules that each extra of the distribution brings, beyond what a plain install has."""
 
 
 class StudyError(MedsamPlannerError, ValueError):
@@ -77,3 +89,26 @@ class MissingDependencyError(MedsamPlannerError, ImportError):
 
 class OperationCancelledError(MedsamPlannerError, RuntimeError):
     """The person stopped the work."""
+
+
+def require_extra(extra: str, purpose: str) -> None:
+    """Find out before anything is computed whether an extra is installed; nothing is imported.
+
+    Parameters
+    ----------
+    extra : str
+        A key of :data:`EXTRAS`.
+    purpose : str
+        What needs it, as the subject of the message.
+
+    Raises
+    ------
+    MissingDependencyError
+        In one line, with what installs it.
+    """
+    missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"{purpose} needs the extra '{extra}', whose {', '.join(missing)} cannot be imported. Install it: "
+            f"pip install 'medsam-planner[{extra}]' (in a copy of the repository: pip install -e '.[{extra}]')."
+        )

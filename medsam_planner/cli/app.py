@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from importlib.metadata import entry_points, version
 from typing import Any
 
@@ -26,7 +26,7 @@ from medsam_planner.cli import (
     train,
     weights,
 )
-from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.errors import EXTRAS, MedsamPlannerError, require_extra
 from prompts.whole_file import NO_ROOM
 
 __all__ = ["app", "run"]
@@ -172,4 +172,17 @@ def _said(text: str, code: int) -> int:
 @cache
 def _add_commands_of_upper_layers() -> None:
     for point in entry_points(group=_COMMAND_GROUP):
-        app.command(point.name)(point.load())
+        app.command(point.name)(_with_its_extra(point.name, point.load()))
+
+
+def _with_its_extra(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """A command named like an extra needs that extra; said when it is called, so that its help needs nothing."""
+    if name not in EXTRAS:
+        return command
+
+    @wraps(command)
+    def checked(*arguments: Any, **options: Any) -> None:
+        require_extra(name, f"`medsam-planner {name}`")
+        command(*arguments, **options)
+
+    return checked

@@ -12,12 +12,13 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.errors import EXTRAS, MedsamPlannerError, MissingDependencyError, require_extra
 from medsam_planner.provenance import versions
 
 __all__ = ["Finding", "examine"]
 
 _NEEDED_GB = 2.0
+_EXTRA_ADVICE = "If torchvision is installed beside a CPU-only torch, remove it: pip uninstall torchvision."
 _DEBIAN_LIBRARIES = "apt-get install libusb-1.0-0 libgl1 libegl1 libgomp1 libx11-6"
 
 
@@ -37,13 +38,12 @@ def examine() -> list[Finding]:
     for module, advice in (
         ("torch", "Install it first: pip install -r constraints.txt or the pinned torch in constraints.txt."),
         ("open3d", f"Open3D needs system libraries; on Debian: {_DEBIAN_LIBRARIES}."),
-        ("transformers", "If torchvision is installed beside a CPU-only torch, remove it: pip uninstall torchvision."),
         ("captum", ""),
         ("monai", ""),
-        ("gradio", ""),
         ("SimpleITK", ""),
     ):
         findings.append(_try(module, partial(_import, module), advice))
+    findings += [_extra(extra) for extra in EXTRAS]
     findings.append(_try("weights 'compact'", _weights, "Reinstall medsam-planner."))
     findings.append(_try("one slice with the compact model", _segment_disc, ""))
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -63,6 +63,16 @@ def _import(module: str) -> str:
     import_module(module)
     known = versions()
     return known.get(module) or known.get(f"{module}-cpu") or "imports"
+
+
+def _extra(extra: str) -> Finding:
+    """An extra that is absent is no lack; one that is there and cannot be imported is."""
+    what = f"extra '{extra}'"
+    try:
+        require_extra(extra, what)
+    except MissingDependencyError:
+        return Finding(what, True, f"not installed; what needs it is refused (pip install 'medsam-planner[{extra}]')")
+    return _try(what, lambda: ", ".join(f"{name}: {_import(name)}" for name in EXTRAS[extra]), _EXTRA_ADVICE)
 
 
 def _weights() -> str:

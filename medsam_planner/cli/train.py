@@ -20,8 +20,8 @@ def train(
     ] = None,
 ) -> None:
     """Train the compact model, measure it on cases held back, and write its card; resumably."""
-    from medsam_planner import model_card
     from medsam_planner.cli.console import say, watched
+    from medsam_planner.lab import model_card
 
     with watched() as progress:
         if describe is not None:

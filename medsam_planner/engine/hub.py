@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.engine.registry import absence_advice, expected_path, file_sha256, verify, weights_entry
-from medsam_planner.errors import OperationCancelledError, WeightsError
+from medsam_planner.errors import OperationCancelledError, WeightsError, require_extra
 from medsam_planner.progress import Progress
 
 __all__ = ["fetch"]
@@ -36,6 +36,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     WeightsError
         If the name is unknown, the hub cannot be reached (says where to put the file by hand), or what came has
         another checksum (it is deleted).
+    MissingDependencyError
+        If something is to be fetched and the extra ``medsam`` is not installed.
     OperationCancelledError
         If the watcher asked to stop.
     """
@@ -45,6 +47,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     if entry.is_shipped:
         raise WeightsError(verify(name).advice)
 
+    require_extra("medsam", f"Fetching {name}")
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
     from huggingface_hub.file_download import http_get

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medsam_planner.errors import WeightsError
+from medsam_planner.errors import WeightsError, require_extra
 from medsam_planner.io.files import write_whole
 
 if TYPE_CHECKING:
@@ -207,9 +207,12 @@ def network_from(path: Path) -> SamModel:
 
     Raises
     ------
+    MissingDependencyError
+        If the extra ``medsam`` is not installed.
     WeightsError
         If the file is absent, damaged, or of another network; names the tensors that do not fit.
     """
+    require_extra("medsam", "MedSAM")
     import torch
     from transformers import SamModel
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel
-from medsam_planner.errors import WeightsError
+from medsam_planner.errors import WeightsError, require_extra
 
 __all__ = [
     "Verification",
@@ -183,10 +183,14 @@ def require_weights(name_or_path: str | Path) -> None:
 
     Raises
     ------
+    MissingDependencyError
+        If the model of a name needs an extra that is not installed.
     WeightsError
         If they are unknown or absent, or those of a name are damaged.
     """
-    if isinstance(name_or_path, str) and name_or_path in read_manifest():
+    if isinstance(name_or_path, str) and (entry := read_manifest().get(name_or_path)) is not None:
+        if entry.model == "medsam":
+            require_extra("medsam", f"The model {name_or_path}")
         outcome = verify(name_or_path)
         if not outcome.is_whole:
             raise WeightsError(outcome.advice)

@@ -22,6 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
 from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.io import itk_jpeg
 from medsam_planner.io.blank_uids import fill_blank_uids
 from medsam_planner.io.copied_values import copy_note
 from medsam_planner.io.dicom_series import DicomSeries, modality_problem
@@ -39,6 +40,8 @@ from medsam_planner.progress import Progress, track
 from medsam_planner.volumes import StudySource, StudyVolume
 
 __all__ = ["read_dicom_series"]
+
+itk_jpeg.register()  # pydicom keeps its decoders in one table per process
 
 _VALUES_ONLY: dict[str, Any] = {
     "apply_real_world_transform": False,

@@ -15,7 +15,7 @@ import torch
 from medsam_planner.engine.compact_network import channels_last
 from medsam_planner.engine.compact_weights import read_weights, save_weights
 from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
-from medsam_planner.errors import ConfigError, OperationCancelledError
+from medsam_planner.errors import ConfigError, OperationCancelledError, require_extra
 from medsam_planner.io.files import whole_file
 from medsam_planner.lab.training.batches import Batch, batches
 from medsam_planner.lab.training.config import CHECKPOINT, TrainingConfig, read_config
@@ -61,9 +61,12 @@ def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | 
     ------
     ConfigError
         If a checkpoint is there and `resume` is not set.
+    MissingDependencyError
+        If the extra ``train`` is not installed.
     OperationCancelledError
         When the watcher asked to stop; the checkpoint of that moment is kept.
     """
+    require_extra("train", "Training")
     from torch.utils.tensorboard import SummaryWriter
 
     config.out.mkdir(parents=True, exist_ok=True)

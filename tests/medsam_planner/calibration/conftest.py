@@ -15,7 +15,7 @@ from medsam_planner.lab.calibration.segmented import Settings
 from medsam_planner.volumes import StudyVolume
 from xai.margin_scale import SCALES
 
-SHAPE, SPACING = (14, 40, 40), (3.0, 1.0, 1.0)
+SHAPE, SPACING = (22, 40, 40), (2.0, 1.0, 1.0)
 SETTINGS = Settings(samples=2)
 
 
@@ -26,7 +26,7 @@ def affine() -> np.ndarray:
     return matrix
 
 
-def ball(radius_mm: float, middle: tuple[float, float, float] = (7.0, 20.0, 20.0)) -> np.ndarray:
+def ball(radius_mm: float, middle: tuple[float, float, float] = (11.0, 20.0, 20.0)) -> np.ndarray:
     offset = (np.stack(np.indices(SHAPE), axis=-1) - np.array(middle)) * np.array(SPACING)
     return np.linalg.norm(offset, axis=-1) <= radius_mm
 
@@ -36,10 +36,12 @@ def image_of(truth: np.ndarray, seed: int) -> np.ndarray:
     return (np.where(truth, 300.0, 100.0) + noise).astype(np.float32)
 
 
-def write_patient(root: Path, number: int, *, subject: str | None = None, modality: str = "MR T1") -> Path:
+def write_patient(
+    root: Path, number: int, *, subject: str | None = None, modality: str = "MR T1", radius_mm: float | None = None
+) -> Path:
     folder = root / f"case_{number}"
     folder.mkdir(parents=True)
-    truth = ball(8.0 + 0.7 * number)
+    truth = ball(8.0 + 0.7 * number if radius_mm is None else radius_mm)
     for name, array in (("image", image_of(truth, number)), ("labels", truth.astype(np.float32))):
         save_nifti(StudyVolume(array, affine(), "PATIENT"), folder / f"{name}.nii.gz")
     meta = {"subject": subject or f"patient {number}", "modality": modality, "label_names": {"1": "vessel"}}

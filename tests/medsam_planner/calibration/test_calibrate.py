@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_masks_that_were_kept(calibration, kept):
     (place,) = kept.glob("case_0.*")
     with np.load(place) as maps:
         u = SCALES["combined"].on_surface(maps["predicted"], maps["boundary_spread_mm"], maps["entropy_bits"])
-        score = nonconformity_score(maps["truth"], maps["predicted"], u, (3.0, 1.0, 1.0))
+        score = nonconformity_score(maps["truth"], maps["predicted"], u, SPACING)
     assert calibration.patients[0].structures[0].outer_score == pytest.approx(score)
 
 
@@ -253,6 +253,6 @@ def test_the_command_writes_the_file_and_refuses_an_unknown_scale(patients, kept
     assert run([*arguments, "--set-aside", "case_0"]) == 0
     told = capsys.readouterr().out.replace("\n", " ")
     assert "Left out: 1 patients (set aside)" in told
-    assert "vessel 2.2 ml (median of 1 patients: 1 set aside)" in told
+    assert "vessel 2.1 ml (median of 1 patients: 1 set aside)" in told
     assert run([*arguments, "--scale", "guess"]) == 2
     assert "uniform, spread, entropy, combined, size" in capsys.readouterr().err.replace("\n", " ")

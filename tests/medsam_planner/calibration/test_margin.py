@@ -99,7 +99,7 @@ def with_usual_size(known, usual_ml: float | None):
 
 def test_where_a_third_of_the_usual_volume_was_found_the_margin_is_2_1_times_as_wide_and_says_why(known):
     mask = known["mask"]
-    found_ml = float((mask.array > 0).sum()) * 3 / 1000  # voxels of 3 mm³
+    found_ml = float((mask.array > 0).sum()) * 2 / 1000  # voxels of 2 mm³
     made = calibrated_margin(**with_usual_size(known, 3 * found_ml))
     assert made.margin_mm.array == pytest.approx(2.6 * (1 + math.log(3)), rel=1e-6)
     said = (
@@ -122,7 +122,7 @@ def test_a_structure_as_large_as_usual_has_the_margin_of_one_width(known):
 
 
 def test_a_corridor_twice_as_large_as_usual_is_narrowed_more_and_says_why(known):
-    found_ml = float((known["mask"].array > 0).sum()) * 3 / 1000
+    found_ml = float((known["mask"].array > 0).sum()) * 2 / 1000
     made = calibrated_margin(**with_usual_size(known, found_ml / 2), inner=True)
     assert made.size is not None
     assert made.size.times_as_wide == pytest.approx(1 + math.log(2))

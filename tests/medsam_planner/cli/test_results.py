@@ -8,11 +8,12 @@ import highdicom
 import numpy as np
 import pytest
 
-from medsam_planner import pipeline, run_folder
 from medsam_planner.cli.app import run
 from medsam_planner.io import save_nifti
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.segmentation.session import Session
+from medsam_planner.workflow import run_folder
+from medsam_planner.workflow import segment as segmenting
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from prompts import Box, PromptFile, PromptLog, write_prompt_file
 from prompts.names import RESULT_NAMES
@@ -101,7 +102,7 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
 
     monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path / "logs"))
     monkeypatch.setattr(run_folder, "save_dicom_seg", fails)
-    monkeypatch.setattr(pipeline, "surface_from_probability", fails)
+    monkeypatch.setattr(segmenting, "surface_from_probability", fails)
     monkeypatch.setattr("medsam_planner.workflow.review.save_plan_sr", fails)
     out = tmp_path / "out"
     arguments = [str(place / name) for name in ("ct", "one.json", "case.toml")]
@@ -150,7 +151,7 @@ def test_a_run_finds_every_mistake_before_it_segments(place, tmp_path, monkeypat
     def works(*_, **__):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(pipeline, "Session", works)
+    monkeypatch.setattr(segmenting, "Session", works)
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"no mask")
     away = affine()

@@ -1,0 +1,116 @@
+"""The documentation is built without a network, its examples run, and its tables name what the program has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import medsam_planner.cli.app as command_line
+from medsam_planner.engine.registry import load_model
+from medsam_planner.errors import WeightsError
+from medsam_planner.planning.case import PlanCase, StructureTable
+from prompts import parse_prompt_file
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+WITHOUT_NETWORK = """
+import socket, sys
+def refuse(*arguments, **options):
+    raise OSError("the documentation asked for the network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from mkdocs.__main__ import cli
+sys.argv = ["mkdocs", "build", "--strict", "--quiet", "-f", sys.argv[1], "-d", sys.argv[2]]
+cli()
+"""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("page", ["use/annotate.md", "use/needle.md", "use/screw.md"])
+def test_a_worked_example_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        load_model("compact")
+    except WeightsError as error:
+        pytest.skip(f"needs weights: {error}")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks(page, "python"), 1):
+        exec(compile(block, f"{page}, block {number}", "exec"), names)
+
+
+def test_the_pages_are_built_without_a_network_and_load_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NETWORK, str(ROOT / "mkdocs.yml"), str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="?(https?:[^" >]+)', page.read_text("utf-8"))
+        assert not loaded, f"{page.name} loads {loaded}"
+
+
+def test_the_reference_shows_every_public_name() -> None:
+    shown = {
+        name for page in DOCS.glob("api/*.md") for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)
+    }
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for package in setuptools["packages"]:
+        if package not in {"medsam_planner.cli", "weights"}:
+            assert hasattr(import_module(package), "__all__") == (package in shown), package
+
+
+def test_the_page_of_the_command_line_names_every_command() -> None:
+    command_line._add_commands_of_upper_layers()
+    app = command_line.app
+    known = {info.name or info.callback.__name__ for info in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
+    rows = re.findall(r"^\| `([a-z]+)", (DOCS / "command-line.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(known)
+
+
+def test_the_prompt_file_of_the_page_is_read() -> None:
+    (text,) = blocks("formats.md", "json")
+    read = parse_prompt_file(text)
+    assert read.structures == ("liver",)
+    assert len(json.loads(text)["structures"]["liver"]) == 3
+
+
+def test_the_plan_file_of_the_page_is_read_and_every_entry_is_explained() -> None:
+    (text,) = blocks("formats.md", "toml")
+    case = PlanCase.model_validate(tomllib.loads(text))
+    assert [tool.name for tool in case.tools] == ["amygdala", "hippocampus"]
+    page = (DOCS / "formats.md").read_text(encoding="utf-8")
+
+    def explained(table: type[BaseModel]) -> None:
+        for name, field in table.model_fields.items():
+            assert re.search(rf"[`\[]{name}\b", page), f"{table.__name__}.{name} is not on the page"
+            for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+                if isinstance(part, type) and issubclass(part, BaseModel):
+                    explained(part)
+
+    explained(PlanCase)
+    defaults = {name: field.default for name, field in StructureTable.model_fields.items()}
+    assert (defaults["base_margin_mm"], defaults["spread_factor"], defaults["max_margin_mm"]) == (2, 2, 10)
+    assert "`base_margin_mm`, `spread_factor`, `max_margin_mm` | 2, 2, 10 |" in page

@@ -1,0 +1,108 @@
+"""A plain install imports and works; what needs an extra says which one, in one line, before anything is computed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from medsam_planner.errors import EXTRAS, MissingDependencyError, require_extra
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HIDDEN = ("fastapi", "gradio", "huggingface_hub", "starlette", "tensorboard", "transformers", "uvicorn")
+"""What the extras bring; importing it fails below, as where it is not installed."""
+
+COMMANDS = {
+    "ui": ("ui", ["ui", "--port", "0", "--out", "runs"]),
+    "train": ("train", ["train", "train.toml"]),
+    "fetch": ("medsam", ["weights", "fetch", "medsam-vit-b"]),
+    "convert": ("medsam", ["weights", "convert", "medsam.pth", "converted"]),
+    "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
+}
+
+TRAINING = 'out = "weights"\nsteps = 1\n'
+
+
+def run_plain(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `code` in an interpreter that has none of the extras."""
+    hide = f"import sys\nfor name in {HIDDEN!r}:\n    sys.modules[name] = None\n"
+    return subprocess.run(
+        [sys.executable, "-c", hide + code], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def declared() -> dict[str, list[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {**project["optional-dependencies"], "": project["dependencies"]}
+    return {
+        extra: [re.split(r"[<>=;\[ ]", line)[0].replace("-", "_") for line in lines] for extra, lines in wanted.items()
+    }
+
+
+def test_the_extras_are_those_of_the_distribution() -> None:
+    extras = declared()
+    assert set(extras) - {"", "dev", "docs"} == set(EXTRAS)
+    for extra, modules in EXTRAS.items():
+        assert sorted(extras[extra]) == list(modules)
+        assert not set(extras[""]) & set(modules), "a plain install would bring them"
+
+
+def test_an_extra_that_is_there_is_no_error() -> None:
+    for extra in EXTRAS:
+        require_extra(extra, "The test")
+
+
+def test_the_message_names_the_extra_and_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        require_extra("train", "Training")
+    assert str(caught.value) == (
+        "Training needs the extra 'train', whose tensorboard cannot be imported. Install it: "
+        "pip install 'medsam-planner[train]' (in a copy of the repository: pip install -e '.[train]')."
+    )
+
+
+def test_every_module_below_the_page_imports_without_the_extras(tmp_path: Path) -> None:
+    modules = sorted(
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in ("prompts", "xai", "medsam_planner")
+        for file in (ROOT / package).rglob("*.py")
+        if file.stem != "__main__"
+    )
+    done = run_plain(
+        f"import importlib\nfor name in {[*modules, 'ui.command']!r}:\n    importlib.import_module(name)", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_plain_install_is_well(tmp_path: Path) -> None:
+    done = run_plain("from medsam_planner.cli import main; main(['doctor'])", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for extra in EXTRAS:
+        assert f"medsam-planner[{extra}]" in "".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_without_its_extra_ends_with_2_and_one_line_that_names_it(command: str, tmp_path: Path) -> None:
+    extra, arguments = COMMANDS[command]
+    (tmp_path / "train.toml").write_text(TRAINING, encoding="utf-8")
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "medsam.pth").write_bytes(b"")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = run_plain(f"from medsam_planner.cli import main; main({arguments!r})", tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"needs the extra '{extra}'" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_help_of_every_command_needs_no_extra(tmp_path: Path) -> None:
+    for command in ("ui", "train"):
+        done = run_plain(f"from medsam_planner.cli import main; main([{command!r}, '--help'])", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "--port" in done.stdout if command == "ui" else "--resume" in done.stdout

@@ -1,0 +1,217 @@
+"""The names that each package publishes are exactly these; a change here is a change of the interface."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PUBLIC_NAMES = {
+    "prompts": [
+        "Box",
+        "BoxExtent",
+        "Clear",
+        "Click",
+        "Entry",
+        "GeometryError",
+        "MedsamPlannerError",
+        "OutputError",
+        "PositionLpsMm",
+        "Prompt",
+        "PromptError",
+        "PromptFile",
+        "PromptLog",
+        "Provenance",
+        "Scribble",
+        "box_extent",
+        "click_index",
+        "first_box",
+        "next_click",
+        "parse_prompt_file",
+        "read_prompt_file",
+        "render_prompt_file",
+        "scribble_indices",
+        "validate",
+        "validate_file",
+        "write_prompt_file",
+    ],
+    "xai": [
+        "CoverageLaw",
+        "EmptyStructureError",
+        "Infidelity",
+        "ReliabilityDiagram",
+        "SaliencyError",
+        "ShapValues",
+        "StructureOverlap",
+        "TooFewPatientsError",
+        "UncertaintyError",
+        "WeightRandomisation",
+        "ZeroVarianceError",
+        "active_dropout",
+        "area_under_sparsification_error",
+        "boundary_spread_mm",
+        "brier_score",
+        "conformal_quantile",
+        "coverage_law",
+        "expected_entropy",
+        "fit_temperature",
+        "grad_cam",
+        "inner_nonconformity_score",
+        "insert_dropout",
+        "joint_score",
+        "kernel_shap",
+        "measure_infidelity",
+        "measure_reliability",
+        "mutual_information",
+        "nonconformity_score",
+        "normalise_saliency",
+        "overlap_with_structure",
+        "patients_needed",
+        "predictive_entropy",
+        "rank_correlation",
+        "run_weight_randomisation",
+        "scale_temperature",
+        "signed_distance_mm",
+        "smallest_alpha",
+        "supervoxels",
+    ],
+    "medsam_planner": [
+        "Plan",
+        "PlanRequest",
+        "SegmentationResult",
+        "Session",
+        "load_volume",
+        "plan",
+        "save_dicom_seg",
+        "save_nifti",
+        "save_parametric_map",
+    ],
+    "medsam_planner.io": [
+        "inspect_study",
+        "load_volume",
+        "save_dicom_seg",
+        "save_nifti",
+        "save_parametric_map",
+    ],
+    "medsam_planner.mesh": [
+        "Colormap",
+        "ColouredSurface",
+        "Surface",
+        "SurfaceCheck",
+        "WorldFrame",
+        "check_surface",
+        "colour_by",
+        "decimate",
+        "require_closed",
+        "rgb_from_values",
+        "smooth_taubin",
+        "surface_deviation_mm",
+        "surface_from_probability",
+        "value_range",
+        "write_scene",
+        "write_surface",
+    ],
+    "medsam_planner.planning": [
+        "Avoid",
+        "BoneRule",
+        "CalibratedRule",
+        "Clearance",
+        "EntryRequest",
+        "HitProbability",
+        "Limits",
+        "PlanRequest",
+        "SearchSettings",
+        "SpreadRule",
+        "StayInside",
+        "StructureRequest",
+        "StructureRole",
+        "TargetRequest",
+        "Tool",
+        "ToolRequest",
+        "Weights",
+        "clearance",
+        "hit_probability",
+        "margin_from_spread",
+        "masks_from_spread",
+    ],
+    "medsam_planner.calibration": [
+        "CalibratedMargin",
+        "Calibration",
+        "calibrated_margin",
+        "read_calibration",
+        "write_calibration",
+    ],
+    "medsam_planner.report": [
+        "RISK_NAME",
+        "PlanReport",
+        "PlannedTool",
+        "write_report",
+    ],
+    "medsam_planner.lab.training": [
+        "train_from_file",
+    ],
+    "medsam_planner.lab.model_card": [
+        "Made",
+        "describe",
+        "train_and_describe",
+    ],
+    "medsam_planner.lab.calibration": [
+        "calibrate",
+    ],
+    "medsam_planner.cli": [
+        "main",
+    ],
+}
+
+WITHOUT_NAMES = [
+    "medsam_planner.engine",
+    "medsam_planner.propagation",
+    "medsam_planner.segmentation",
+    "medsam_planner.drawing",
+    "medsam_planner.workflow",
+    "medsam_planner.lab",
+    "medsam_planner.lab.evaluation",
+    "medsam_planner.demo",
+    "ui",
+]
+"""Packages whose modules are imported one by one; the package itself publishes nothing."""
+
+
+@pytest.mark.parametrize("package", PUBLIC_NAMES)
+def test_a_package_publishes_exactly_these_names(package: str) -> None:
+    module = import_module(package)
+    assert module.__all__ == PUBLIC_NAMES[package]
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("package", WITHOUT_NAMES)
+def test_a_package_without_names_has_none(package: str) -> None:
+    module = import_module(package)
+    submodules = {path.stem for path in Path(str(module.__file__)).parent.iterdir()}
+    assert not hasattr(module, "__all__")
+    assert not {name for name in vars(module) if not name.startswith("_")} - submodules - {"annotations"}
+
+
+def test_no_other_name_can_be_reached_in_packages_that_import_at_once() -> None:
+    for package in ("prompts", "xai"):
+        module = import_module(package)
+        submodules = {path.stem for path in (ROOT / package).glob("*.py")}
+        reachable = {name for name in vars(module) if not name.startswith("_")} - submodules - {"annotations"}
+        assert reachable == set(PUBLIC_NAMES[package])
+
+
+def test_every_package_of_the_build_is_listed() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert sorted([*PUBLIC_NAMES, *WITHOUT_NAMES, "weights"]) == sorted(setuptools["packages"])
+
+
+def test_the_types_of_every_package_are_published() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for package in ("prompts", "xai", "medsam_planner", "ui"):
+        assert (ROOT / package / "py.typed").is_file()
+        assert "py.typed" in setuptools["package-data"][package]
