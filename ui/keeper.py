@@ -41,6 +41,7 @@ class Keeper:
         self._out = out
         self._opened = opened
         self._session = session
+        self._image_sha256 = session.study_sha256  # now, while a study is opened, and not at the first prompt
         self._folder = folder
         self._result_files: dict[str, str] = {}
         """By structure, of the 3D results on disk."""
@@ -123,7 +124,7 @@ class Keeper:
                 snapshot,
                 key=self.key,
                 opened=self._opened,
-                image_sha256=self._session.study_sha256,
+                image_sha256=self._image_sha256,
                 result_files=self._result_files,
             )
         except OSError as error:
