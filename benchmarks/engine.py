@@ -11,7 +11,7 @@ import argparse
 import multiprocessing
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 SAMPLES = 16
 BOX_RC = (190.0, 150.0, 300.0, 285.0)
 SPACING_MM = (0.8, 0.8)
-VARIANTS = ("compact", "MedSAM ViT-B float32", "MedSAM ViT-B bfloat16")
+VARIANTS = ("compact", "compact with memory", "MedSAM ViT-B float32", "MedSAM ViT-B bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def measure(variant: str) -> Figures:
     """Figures of one model; runs in a fresh process."""
     from medsam_planner.engine.compact import CompactModel
     from medsam_planner.engine.medsam import MedSam
-    from medsam_planner.engine.protocol import PromptableModel, SlicePrompt
+    from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel, RememberedSlice, SlicePrompt
     from medsam_planner.engine.registry import load_model
     from medsam_planner.engine.threads import compute_threads
     from medsam_planner.engine.zoom import extract, prompt_to_crop
@@ -95,6 +95,15 @@ def measure(variant: str) -> Figures:
             from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
 
             model = CompactModel.from_network(CompactNetwork(CompactArchitecture()).eval())
+    elif variant == "compact with memory":
+        import torch
+
+        from medsam_planner.engine.memory_model import MemoryModel
+        from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
+
+        torch.manual_seed(0)
+        repeats = 15
+        model = MemoryModel.from_network(MemoryNetwork(MemoryArchitecture()))
     else:
         precision = "bfloat16" if variant.endswith("bfloat16") else "float32"
         model = MedSam.with_random_weights(encode_precision=precision)
@@ -102,6 +111,10 @@ def measure(variant: str) -> Figures:
     prompt = SlicePrompt(box=np.array(BOX_RC))
     (crop,) = model.crops(prompt, image.shape, SPACING_MM)
     field, asked = extract(image, crop)[None], prompt_to_crop(prompt, crop)
+    if isinstance(model, ModelWithMemory):  # as late in a walk: six prompted slices and two of the walk
+        tokens = model.remember(model.encode(field), np.zeros(field.shape[1:], np.float32), prompted=True)
+        known = [RememberedSlice(tokens, crop.centre_rc, crop.side_rc[0], 2.0 * n) for n in range(1, 9)]
+        asked = prompt_to_crop(replace(prompt, memory=tuple(known)), crop)
     loaded_mib = peak_mib()
     with compute_threads(1):  # as the slice segmenter does; MedSAM's encoder takes more for itself
         if repeats > 1:

@@ -3,15 +3,19 @@
 The study is procedural: 20 × 512 × 512, an organ of slowly changing outline with a neighbour of near-equal contrast.
 The baseline encodes and decodes every slice of the mask with MedSAM ViT-B (random weights: the same arithmetic); it is
 timed on one slice and multiplied. What 16 stochastic runs and their maps cost is stated in deterministic passes, in CPU
-time of one process, for each source of uncertainty. Run: ``python -m benchmarks.propagation`` (about two minutes on two
-cores).
+time of one process, for each source of uncertainty. With ``--model`` other weights are timed; ``random-memory`` is the
+network with a memory before it is trained: every slice is asked and everything is unsure, so its masks cost what they
+will, its runs more. Run: ``python -m benchmarks.propagation`` (about two minutes on two cores).
 """
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import resource
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
@@ -21,10 +25,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import highdicom
 
+    import medsam_planner as mp
     from prompts import Box
 
 SLICES, SIDE, STEP_MM, PIXEL_MM = 20, 512, 2.0, 0.8
 SOURCES = ("dropout", "jitter", "augment", "dropout+jitter", "dropout+jitter+augment")
+RANDOM_MEMORY = "random-memory"
 ROUNDS = 3
 """Of which the median ratio is printed: other work on the machine passes over single rounds."""
 
@@ -63,14 +69,36 @@ def boxed_organ() -> tuple[highdicom.Volume, NDArray[np.bool_], Box]:
     return highdicom.Volume(study, affine, "PATIENT"), organ, box
 
 
-def measure_sources() -> dict[str, float]:
-    """Cost of 16 runs with their maps, in deterministic passes: median over rounds, in a process of its own."""
-    import medsam_planner as mp
+def random_memory_weights(path: Path) -> Path:
+    """Weights of an untrained network with a memory."""
+    import torch
 
+    from medsam_planner.engine.compact_weights import save_weights
+    from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
+
+    torch.manual_seed(0)
+    save_weights(MemoryNetwork(MemoryArchitecture()), path, trained_on=[])
+    return path
+
+
+def session_on(volume: highdicom.Volume, model: str) -> mp.Session:
+    """A session; random weights know nothing of their quality, so no walk of theirs is ended for it."""
+    import medsam_planner as mp
+    from medsam_planner.propagation.walk import StopRules
+
+    if model != RANDOM_MEMORY:
+        return mp.Session(volume, model)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = random_memory_weights(Path(folder) / "memory.safetensors")
+        return mp.Session(volume, str(weights), rules=StopRules(min_quality=0.0))
+
+
+def measure_sources(model: str) -> dict[str, float]:
+    """Cost of 16 runs with their maps, in deterministic passes: median over rounds, in a process of its own."""
     volume, _, box = boxed_organ()
     ratios: dict[str, list[float]] = {source: [] for source in SOURCES}
     for _ in range(ROUNDS):
-        session = mp.Session(volume)
+        session = session_on(volume, model)
         session.add(box)
         passed = cpu_seconds(lambda session=session: session.segment(samples=0))
         for source in SOURCES:
@@ -86,20 +114,18 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return process_time() - start
 
 
-def measure_session() -> dict[str, float]:
-    """Seconds of each step with the shipped weights, in a process of its own."""
-    import medsam_planner as mp
+def measure_session(model: str) -> dict[str, float]:
+    """Seconds of each step, in a process of its own."""
     from prompts import Click
 
     volume, organ, box = boxed_organ()
     figures = {}
-    session = mp.Session(volume)
+    session = session_on(volume, model)
     session.add(box)
-    for name, options in (
-        ("3D mask", {"samples": 0}),
-        ("3D mask + 16 runs", {"samples": 16}),
-        ("3D mask + Grad-CAM", {"samples": 0, "saliency": True}),
-    ):
+    steps = [("3D mask", {"samples": 0}), ("3D mask + 16 runs", {"samples": 16})]
+    if model != RANDOM_MEMORY:  # an untrained network has no evidence to show
+        steps.append(("3D mask + Grad-CAM", {"samples": 0, "saliency": True}))
+    for name, options in steps:
         start = perf_counter()
         result = session.segment(**options)
         figures[name] = perf_counter() - start
@@ -107,6 +133,9 @@ def measure_session() -> dict[str, float]:
     start = perf_counter()
     session.preview()
     figures["correction"] = perf_counter() - start
+    start = perf_counter()
+    session.segment(samples=0)
+    figures["3D mask after a correction"] = perf_counter() - start
     mask = result.mask.array
     figures["dice"] = 2 * float((mask & organ).sum()) / float(mask.sum() + organ.sum())
     figures["slices"] = float(mask.any(axis=(1, 2)).sum())
@@ -139,11 +168,14 @@ def measure_baseline() -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="compact", help=f"name or path of weights, or {RANDOM_MEMORY}")
+    model = parser.parse_args().model
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        ours = pool.apply(measure_session)
+        ours = pool.apply(measure_session, (model,))
     with context.Pool(1) as pool:
-        ratios = pool.apply(measure_sources)
+        ratios = pool.apply(measure_sources, (model,))
     with context.Pool(1) as pool:
         theirs = pool.apply(measure_baseline)
     loop = ours["slices"] * (theirs["encode"] + theirs["decode"])
@@ -152,9 +184,12 @@ def main() -> None:
     first = ours["3D mask"]
     print(f"{'3D mask':34}{first:10.2f}{loop / first:20.0f}")
     for name in ("3D mask + 16 runs", "3D mask + Grad-CAM"):
-        print(f"{name + ' (mask known)':34}{ours[name]:10.2f}{loop / ours[name]:20.0f}")
+        if name in ours:
+            print(f"{name + ' (mask known)':34}{ours[name]:10.2f}{loop / ours[name]:20.0f}")
     ratio = theirs["decode"] / ours["correction"]
     print(f"{'correction on another slice':34}{ours['correction']:10.3f}{ratio:20.2f} (against one SAM decode)")
+    again = ours["3D mask after a correction"]
+    print(f"{'3D mask after the correction':34}{again:10.2f}{loop / again:20.0f}")
     print(f"{'MedSAM ViT-B loop (one slice x n)':34}{loop:10.1f}{1:20.0f}")
     for source, passes in ratios.items():
         print(f"16 runs of {source}: {passes:.1f} deterministic passes")

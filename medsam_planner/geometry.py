@@ -6,6 +6,8 @@ that prompts need as well stands in :mod:`prompts.affine` and is named here agai
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +30,8 @@ __all__ = [
     "zeros_by_slice",
 ]
 
+_OWN: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+"""Memory that a forked process does not share."""
 _ISOTROPY_TOLERANCE = 0.01
 """Spacings within 1 % of each other count as equal: pixel spacings are often rounded to three digits."""
 
@@ -66,8 +70,12 @@ def zeros_by_slice(shape: Sequence[int], axis: int, dtype: DTypeLike) -> NDArray
     -------
     (K, J, I) ndarray
     """
-    others = [size for other, size in enumerate(shape) if other != axis]
-    return np.moveaxis(np.zeros((shape[axis], *others), dtype=dtype), 0, axis)
+    sizes = [shape[axis], *(size for other, size in enumerate(shape) if other != axis)]
+    kind = np.dtype(dtype)
+    count = math.prod(sizes)
+    # From the system itself: numpy asks for pages of 2 MB, and a few rows of each slice would take all of it.
+    memory = mmap.mmap(-1, max(count * kind.itemsize, 1), **_OWN)
+    return np.moveaxis(np.frombuffer(memory, dtype=kind, count=count).reshape(sizes), 0, axis)
 
 
 def acquisition_axis(affine: ArrayLike) -> int:

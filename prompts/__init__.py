@@ -13,13 +13,14 @@ from prompts.file import (
     write_prompt_file,
 )
 from prompts.geometry import BoxExtent, box_extent, click_index, scribble_indices
-from prompts.log import Clear, Entry, PromptLog
+from prompts.log import Choice, Clear, Entry, PromptLog
 from prompts.shapes import Box, Click, PositionLpsMm, Prompt, Scribble
 from prompts.validation import validate, validate_file
 
 __all__ = [
     "Box",
     "BoxExtent",
+    "Choice",
     "Clear",
     "Click",
     "Entry",

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from prompts.errors import PromptError
 from prompts.names import require_name
-from prompts.shapes import Box, Click, Prompt, Scribble
+from prompts.shapes import Box, Click, Prompt, Scribble, require_answer
 
-__all__ = ["Clear", "Entry", "PromptLog"]
+__all__ = ["Choice", "Clear", "Entry", "PromptLog"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,23 @@ class Clear:
     """A step that takes off every prompt before it. It is a step like the others, so undo brings them all back."""
 
 
-Entry: TypeAlias = Prompt | Clear
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A step that takes one of the answers to the box or click before it, counted from the best as 0.
+
+    Raises
+    ------
+    PromptError
+        If `answer` is no whole number from 0.
+    """
+
+    answer: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answer", require_answer(self.answer))
+
+
+Entry: TypeAlias = Prompt | Clear | Choice
 
 
 class PromptLog:
@@ -49,10 +65,12 @@ class PromptLog:
         Raises
         ------
         PromptError
-            If an entry is no prompt, or `undone` is not between 0 and the number of entries.
+            If an entry is no prompt, a choice does not follow a box or a positive click, or `undone` is not between 0
+            and the number of entries.
         """
         log = cls(structure)
         log._entries = [_require_entry(entry) for entry in history]
+        _standing(log._entries)
         if not 0 <= undone <= len(log._entries):
             raise PromptError(f"Expected between 0 and {len(log._entries)} undone entries, got {undone}.")
         log._applied = len(log._entries) - undone
@@ -65,14 +83,8 @@ class PromptLog:
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """What holds now: the entries not undone, since the last clear."""
-        standing: list[Prompt] = []
-        for entry in self._entries[: self._applied]:
-            if isinstance(entry, Clear):
-                standing.clear()
-            else:
-                standing.append(entry)
-        return tuple(standing)
+        """What holds now: the entries not undone, since the last clear; a choice stands in the prompt it is about."""
+        return _standing(self._entries[: self._applied])
 
     @property
     def history(self) -> tuple[Entry, ...]:
@@ -100,11 +112,23 @@ class PromptLog:
         Raises
         ------
         PromptError
-            If `prompt` is not a click, box or scribble.
+            If `prompt` is not a click, box or scribble, or has its answer chosen already.
         """
         if not isinstance(prompt, Click | Box | Scribble):
             raise PromptError(f"Expected a Click, Box or Scribble, got {type(prompt).__name__}.")
-        self._append(prompt)
+        self._append(_require_entry(prompt))
+
+    def choose(self, answer: int) -> None:
+        """Take one of the answers to the last prompt, counted from the best as 0; a step of its own.
+
+        Raises
+        ------
+        PromptError
+            If the last prompt is no box and no positive click, or `answer` no whole number from 0.
+        """
+        choice = Choice(answer)
+        _standing([*self._entries[: self._applied], choice])
+        self._append(choice)
 
     def clear(self) -> None:
         """Take off every prompt, as one step that can be undone. On a log without prompts nothing happens."""
@@ -160,6 +184,30 @@ class PromptLog:
 
 
 def _require_entry(entry: Entry) -> Entry:
-    if not isinstance(entry, Click | Box | Scribble | Clear):
-        raise PromptError(f"Expected a Click, Box, Scribble or Clear, got {type(entry).__name__}.")
+    if not isinstance(entry, Click | Box | Scribble | Clear | Choice):
+        raise PromptError(f"Expected a Click, Box, Scribble, Clear or Choice, got {type(entry).__name__}.")
+    if isinstance(entry, Click | Box) and entry.answer is not None:
+        raise PromptError("Expected a prompt as it was given; its answer is chosen by a step of its own.")
     return entry
+
+
+def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
+    standing: list[Prompt] = []
+    for entry in entries:
+        if isinstance(entry, Clear):
+            standing.clear()
+        elif isinstance(entry, Choice):
+            last = standing[-1] if standing else None
+            if not (isinstance(last, Box) or (isinstance(last, Click) and last.positive)):
+                came = "nothing" if last is None else f"a {type(last).__name__.lower()}"
+                raise PromptError(f"Expected a box or a positive click before a choice of its answers, got {came}.")
+            standing[-1] = _with_answer(last, entry.answer)
+        else:
+            standing.append(entry)
+    return tuple(standing)
+
+
+def _with_answer(prompt: Box | Click, answer: int) -> Box | Click:
+    if isinstance(prompt, Box):
+        return Box(prompt.corner_lps_mm, prompt.opposite_lps_mm, answer=answer)
+    return Click(prompt.position_lps_mm, prompt.positive, answer=answer)

@@ -16,7 +16,8 @@
       "provenance": {"image_sha256": "...", "seed": 0, ...}
     }
 
-Entries stand in the order they were given; ``{"kind": "clear"}`` takes off what stands before it. The entries marked
+Entries stand in the order they were given; ``{"kind": "clear"}`` takes off what stands before it, and ``{"kind":
+"choice", "answer": 1}`` takes the second best answer to the box or click before it. The entries marked
 ``undone`` come last and can be redone when the session is resumed. ``positive`` (default true), ``undone`` (default
 false) and ``provenance`` may be left out.
 """
@@ -27,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from prompts.log import Clear, Entry, PromptLog
+from prompts.log import Choice, Clear, Entry, PromptLog
 from prompts.record import PromptFile, Provenance
 from prompts.shapes import Box, Click, Scribble
 from prompts.strict import Node
@@ -96,6 +97,8 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
             return {"kind": "scribble", "positions_lps_mm": entry.positions_lps_mm, "positive": entry.positive}
         case Clear():
             return {"kind": "clear"}
+        case Choice():
+            return {"kind": "choice", "answer": entry.answer}
 
 
 def _log(structure: str, entries: Node) -> PromptLog:
@@ -113,7 +116,13 @@ def _log(structure: str, entries: Node) -> PromptLog:
 
 
 def _entry(node: Node) -> Entry:
-    readers: dict[str, Callable[[Node], Entry]] = {"box": _box, "clear": _clear, "click": _click, "scribble": _scribble}
+    readers: dict[str, Callable[[Node], Entry]] = {
+        "box": _box,
+        "choice": _choice,
+        "clear": _clear,
+        "click": _click,
+        "scribble": _scribble,
+    }
     node.require_keys({"kind"}, others_allowed=True)
     kind = node["kind"].text()
     if kind not in readers:
@@ -142,6 +151,11 @@ def _scribble(node: Node) -> Scribble:
 def _clear(node: Node) -> Clear:
     node.require_keys({"kind"}, optional={"undone"})
     return Clear()
+
+
+def _choice(node: Node) -> Choice:
+    node.require_keys({"kind", "answer"}, optional={"undone"})
+    return Choice(node["answer"].integer(at_least=0))
 
 
 def _positive(node: Node) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from prompts.affine import gap_text, index_from_lps, lps_from_index, nearest_index, require_affine, require_shape
 from prompts.errors import GeometryError, PromptError
 from prompts.geometry import box_extent
-from prompts.log import Clear
+from prompts.log import Choice, Clear
 from prompts.record import PromptFile
 from prompts.shapes import Box, Click, Prompt, Scribble
 
@@ -39,7 +39,7 @@ def validate_file(
     """
     for log in prompt_file.logs:
         for number, entry in enumerate(log.history, start=1):
-            if isinstance(entry, Clear):
+            if isinstance(entry, Clear | Choice):
                 continue
             try:
                 validate(

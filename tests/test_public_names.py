@@ -14,6 +14,7 @@ PUBLIC_NAMES = {
     "prompts": [
         "Box",
         "BoxExtent",
+        "Choice",
         "Clear",
         "Click",
         "Entry",

@@ -1,4 +1,4 @@
-"""``medsam-planner evaluate CASES --protocol box|click|cvpr25|slices --out DIR``."""
+"""``medsam-planner evaluate CASES --protocol box|click|cvpr25|survey|slices --out DIR``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class ProtocolName(StrEnum):
     BOX = "box"
     CLICK = "click"
     CVPR25 = "cvpr25"
+    SURVEY = "survey"
     SLICES = "slices"
 
 
@@ -32,6 +33,10 @@ def evaluate(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Pattern of case names; may be given again.")] = None,
     most: Annotated[int | None, typer.Option(help="At most so many structures of a case.", min=1)] = None,
+    per_group: Annotated[
+        int | None,
+        typer.Option(help="At most so many structures of each modality and anatomy, spread over its cases.", min=1),
+    ] = None,
     corrections: Annotated[int, typer.Option(help="Clicks after the first prompt.", min=0)] = 5,
     triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
     include_seen: Annotated[
@@ -60,6 +65,7 @@ def evaluate(
         include_seen=include_seen,
         only=tuple(only or ()),
         most=most,
+        per_group=per_group,
         seed=seed,
         worst=worst,
     )

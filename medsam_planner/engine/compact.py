@@ -6,16 +6,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.compact_fields import compact_fields
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import read_weights
 from medsam_planner.engine.logits import SUREST_LOGIT
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
-from medsam_planner.errors import GeometryError, PromptError
+from medsam_planner.errors import GeometryError, PromptError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -25,14 +26,8 @@ if TYPE_CHECKING:
 
     Network = CompactNetwork | MemoryNetwork
 
-__all__ = ["BOX_FACTOR", "CARRIED_BOX_RIMS_PX", "CompactModel"]
+__all__ = ["CARRIED_BOX_RIMS_PX", "CompactModel", "decoded"]
 
-BOX_FACTOR = 1.8
-"""Side of the field over the longer side of the box; training draws 1.5 to 2.4."""
-SMALLEST_FIELD_PX = 20.0
-"""A field never shows fewer slice pixels than this: below it there is no context left to see."""
-LADDER_STEP = 1.7
-"""Ratio between neighbouring zooms for a lone click; training covers 0.8 to 6 times the structure."""
 CARRIED_BOX_RIMS_PX = (2.0, 3.0, 4.0)
 """Model pixels by which the box of a carried mask may be grown where it is asked for by itself; mostly by the first."""
 
@@ -43,7 +38,8 @@ class CompactModel:
     Parameters
     ----------
     path : Path
-        safetensors file written by :func:`~medsam_planner.engine.compact_weights.save_weights`.
+        safetensors file written by :func:`~medsam_planner.engine.compact_weights.save_weights`, of a network without a
+        memory; :func:`~medsam_planner.engine.memory_model.open_compact` opens either.
 
     Raises
     ------
@@ -54,6 +50,7 @@ class CompactModel:
     name = "compact"
     default_window = "full"
     reads_example = True
+    rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX
 
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))
@@ -61,7 +58,7 @@ class CompactModel:
         self.metadata = metadata
 
     @classmethod
-    def from_network(cls, network: Network, *, weights_sha256: str = "") -> CompactModel:
+    def from_network(cls, network: Network, *, weights_sha256: str = "") -> Self:
         """Wrap a network that is already in memory, as training does to evaluate itself."""
         model = cls.__new__(cls)
         model._adopt(network, weights_sha256)
@@ -71,12 +68,21 @@ class CompactModel:
     def _adopt(self, network: Network, digest: str) -> None:
         from medsam_planner.engine.compact_network import channels_last
 
+        if not isinstance(network, self._network_class()):
+            raise WeightsError(
+                f"Expected weights of {self._network_class().__name__}, got those of {type(network).__name__}: load "
+                "them with medsam_planner.engine.memory_model.open_compact."
+            )
         self._network = channels_last(network.eval())
         self.weights_sha256 = digest
         self.architecture: CompactArchitecture | MemoryArchitecture = network.architecture
         self.size = network.architecture.size
-        self._channels = network.prompt_channels
-        self.rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX if network.answers == 1 else ()
+
+    @staticmethod
+    def _network_class() -> type[Network]:
+        from medsam_planner.engine.compact_network import CompactNetwork
+
+        return CompactNetwork
 
     @property
     def tensors_sha256(self) -> str:
@@ -116,72 +122,18 @@ class CompactModel:
         import torch
 
         network = part or self._network
-        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits, channels=self._channels)[None])
-        with torch.inference_mode():
-            found = self._network.decoder(list(embedding), maps)
-        (answer,) = _chosen(found[1], [prompt], [previous_logits]) if self._network.answers > 1 else (0,)
+        maps = torch.from_numpy(prompt_maps(prompt, self.size, previous_logits)[None])
 
         def forward(inputs: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = network(inputs, maps.expand(len(inputs), -1, -1, -1))[0]
-            return logits if logits.ndim == 3 else logits[:, answer]
+            return logits
 
         inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
         return SaliencyGraph(inputs, forward, network.encoder.stages[1])
 
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
-        """Fields worth looking at, square in mm.
-
-        A box, or what a mask holds above one half, fixes one field :data:`BOX_FACTOR` times as wide, grown where clicks
-        lie outside. Clicks alone give a ladder of zooms around them.
-
-        Raises
-        ------
-        PromptError
-            If nothing was asked, or only an empty mask.
-        """
-        spacing = np.asarray(spacing_mm, dtype=np.float64)
-        if spacing.shape != (2,) or not np.all(spacing > 0):
-            raise GeometryError(f"Expected the two positive pixel spacings of the slice in mm, got {spacing_mm}.")
-        core = _core_rectangle(prompt)
-        points = None if prompt.points is None or len(prompt.points) == 0 else np.asarray(prompt.points, dtype=float)
-        if core is None and points is None:
-            raise PromptError(
-                "Expected a box, a click or a mask with a pixel above 0.5 on the slice; got none of them."
-            )
-        smallest_mm = SMALLEST_FIELD_PX * float(spacing.min())
-        if core is None:
-            return self._ladder(np.asarray(points), prompt.labels, shape, spacing, smallest_mm)
-        extent_mm = (core[1] - core[0] + 1) * spacing
-        centre = (core[0] + core[1]) / 2
-        side_mm = max(BOX_FACTOR * float(extent_mm.max()), smallest_mm)
-        if points is not None:
-            low, high = np.minimum(core[0], points.min(0)), np.maximum(core[1], points.max(0))
-            if np.any(np.abs(points - centre) * spacing > 0.45 * side_mm):
-                centre = (low + high) / 2
-                side_mm = max(side_mm, 1.25 * float(((high - low + 1) * spacing).max()))
-        return (self._field(centre, side_mm, spacing),)
-
-    def _ladder(
-        self,
-        points: NDArray[np.float64],
-        labels: NDArray[np.bool_] | None,
-        shape: tuple[int, int],
-        spacing: NDArray[np.float64],
-        smallest_mm: float,
-    ) -> tuple[Crop, ...]:
-        positive = points if labels is None or not np.any(labels) else points[np.asarray(labels, dtype=bool)]
-        centre = (positive.min(0) + positive.max(0)) / 2
-        spread_mm = 2 * float((np.abs(points - centre) * spacing).max())
-        side_mm = max(smallest_mm, 1.3 * spread_mm)
-        widest_mm = max(float((np.asarray(shape) * spacing).max()), side_mm)
-        sides = [side_mm]
-        while sides[-1] * LADDER_STEP < widest_mm:
-            sides.append(sides[-1] * LADDER_STEP)
-        return tuple(self._field(centre, side, spacing) for side in sides)
-
-    def _field(self, centre: NDArray[np.float64], side_mm: float, spacing: NDArray[np.float64]) -> Crop:
-        side = side_mm / spacing
-        return Crop((float(centre[0]), float(centre[1])), (float(side[0]), float(side[1])), self.size)
+        """Fields worth looking at; see :func:`~medsam_planner.engine.compact_fields.compact_fields`."""
+        return compact_fields(prompt, shape, spacing_mm, self.size)
 
     def encode(self, images: NDArray[np.float32]) -> list[torch.Tensor]:
         """Embed (B, size, size) crops as one feature map per scale, batch first."""
@@ -232,7 +184,7 @@ class CompactModel:
         per_crop = [feature if len(feature) == 1 else feature[owners] for feature in embedding]
         with torch.inference_mode():
             logits, quality = self._network.decoder.ascend(self._meet(per_crop, asked))
-            found = _decoded(*self._single(logits, quality, asked))
+            found = decoded(logits, quality)
         parts = [np.flatnonzero(owners == number) for number in range(len(prompts))]
         answers = [_agreed([Decoded(found.logits[[i]], found.quality[[i]]) for i in part]) for part in parts]
         return Decoded(
@@ -263,11 +215,8 @@ class CompactModel:
                     met = self._meet(embedding, pairs)
                     asks = [count if number == 0 else -(-count // shared_by) for count in runs]
                     owners = np.repeat(np.arange(len(runs)), asks).tolist()
-                    # Of several answers all runs give the one that is given without dropout.
-                    answers_of = self._answers_of(met, pairs)
                     torch.manual_seed(seed)
-                    logits, quality = self._network.decoder.ascend(met, owners)
-                    found = _decoded(*_picked(logits, quality, [answers_of[owner] for owner in owners]))
+                    found = decoded(*self._network.decoder.ascend(met, owners))
                     starts = np.cumsum([0, *asks[:-1]])
                     shared = np.concatenate(
                         [start + np.arange(count) % ask for start, count, ask in zip(starts, runs, asks, strict=True)]
@@ -282,16 +231,16 @@ class CompactModel:
     ) -> list[torch.Tensor]:
         import torch
 
-        maps = [prompt_maps(question, self.size, previous, channels=self._channels) for question, previous in asked]
+        maps = [prompt_maps(question, self.size, previous) for question, previous in asked]
         prompts = torch.from_numpy(np.stack(maps)).to(embedding[0].device, memory_format=torch.channels_last)
         return self._network.decoder.meet(list(embedding), prompts)
 
     def _questions(self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
-        """What is asked for one prompt: by a network without a memory, a carried mask and its box by itself as well.
+        """What is asked for one prompt: a carried mask, and its box by itself as well.
 
         The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
         """
-        if self._network.answers > 1 or prompt.box is None or prompt.points is not None or previous_logits is not None:
+        if prompt.box is None or prompt.points is not None or previous_logits is not None:
             return [prompt]
         if prompt.mask is None and prompt.rim_px is None:
             return [prompt]
@@ -299,52 +248,9 @@ class CompactModel:
         alone = SlicePrompt(box=np.asarray(prompt.box) + rim_px * np.array([-1.0, -1.0, 1.0, 1.0]))
         return [alone] if prompt.mask is None else [prompt, alone]
 
-    def _answers_of(
-        self, met: list[torch.Tensor], asked: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]]
-    ) -> list[int]:
-        """Which answer is given to each question."""
-        if self._network.answers == 1:
-            return [0] * len(asked)
-        dropouts = self._network.decoder.dropouts
-        training = dropouts.training
-        dropouts.eval()
-        try:
-            _, quality = self._network.decoder.ascend(met)
-        finally:
-            dropouts.train(training)
-        return _chosen(quality, *zip(*asked, strict=True))
 
-    def _single(
-        self,
-        logits: torch.Tensor,
-        quality: torch.Tensor,
-        asked: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One answer for each question."""
-        answers = [0] * len(asked) if self._network.answers == 1 else _chosen(quality, *zip(*asked, strict=True))
-        return _picked(logits, quality, answers)
-
-
-def _chosen(
-    quality: torch.Tensor, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
-) -> list[int]:
-    """Which of a network's answers is given: the one that says it is best where a box or a lone click may mean several
-    things, else the first, which is trained for prompts that mean one."""
-    best: list[int] = quality.argmax(dim=1).tolist()
-    return [
-        found if prompt.mask is None and previous is None and (prompt.points is None or len(prompt.points) < 2) else 0
-        for found, prompt, previous in zip(best, prompts, previous_logits, strict=True)
-    ]
-
-
-def _picked(logits: torch.Tensor, quality: torch.Tensor, answers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    if logits.ndim == 3:
-        return logits, quality
-    rows = list(range(len(answers)))
-    return logits[rows, list(answers)], quality[rows, list(answers)]
-
-
-def _decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
+def decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
+    """What a decoder gave, (S, N, N) and (S,), as it is handed out."""
     import torch
 
     return Decoded(
@@ -362,18 +268,3 @@ def _agreed(answers: Sequence[Decoded]) -> Decoded:
         logits=np.mean(logits, axis=0, dtype=np.float32),
         quality=np.mean([answer.quality for answer in answers], axis=0, dtype=np.float32),
     )
-
-
-def _core_rectangle(prompt: SlicePrompt) -> NDArray[np.float64] | None:
-    """((first row, first column), (last row, last column)) of box and mask together, or None."""
-    rectangles = []
-    if prompt.box is not None:
-        box = np.reshape(np.asarray(prompt.box, dtype=np.float64), (2, 2))
-        rectangles.append(np.stack([box.min(0), box.max(0)]))
-    if prompt.mask is not None:
-        rows, columns = np.nonzero(prompt.mask > 0.5)
-        if len(rows):
-            rectangles.append(np.array([[rows.min(), columns.min()], [rows.max(), columns.max()]], dtype=np.float64))
-    if not rectangles:
-        return None
-    return np.stack([np.min([r[0] for r in rectangles], 0), np.max([r[1] for r in rectangles], 0)])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medsam_planner.engine.compact_network import CompactNetwork
     from medsam_planner.engine.memory_network import MemoryNetwork
 
-__all__ = ["FORMAT", "annotate_weights", "read_weights", "save_weights"]
+__all__ = ["FORMAT", "FORMAT_WITHOUT_MEMORY", "annotate_weights", "read_weights", "save_weights", "weights_format"]
 
 FORMAT = "medsam-planner-compact-3"
 """Name of the layout of weights and prompt channels that training writes: a network with a memory."""
@@ -78,6 +78,17 @@ def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str
     content = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def weights_format(path: Path) -> str:
+    """:data:`FORMAT` or :data:`FORMAT_WITHOUT_MEMORY`, as a weights file says.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, damaged or of another format.
+    """
+    return _read(path)[1]["format"]
 
 
 def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, str], str]:

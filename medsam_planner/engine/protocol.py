@@ -8,12 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crop", "Decoded", "PromptableModel", "SaliencyGraph", "SlicePrompt", "box_around"]
+__all__ = [
+    "Crop",
+    "Decoded",
+    "ModelWithMemory",
+    "PromptableModel",
+    "RememberedSlice",
+    "SaliencyGraph",
+    "SlicePrompt",
+    "box_around",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RememberedSlice:
+    """An answered slice as a model with a memory keeps it, and where it lies as seen from the asked slice.
+
+    Lengths are in pixels of the asked slice along its rows, or in model pixels once the prompt is in model pixels.
+    """
+
+    tokens: Any
+    """Of :meth:`ModelWithMemory.remember`; nobody else looks into them."""
+    centre_rc: tuple[float, float]
+    """Middle of the field that was remembered, as :attr:`Crop.centre_rc`."""
+    side: float
+    """Of that field."""
+    away: float
+    """Distance between the two slices."""
+    changed: Callable[[Any], Any] | None = None
+    """Gives the tokens of the same slice under an :class:`~medsam_planner.engine.runs.ImageChange`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +62,13 @@ class SlicePrompt:
     rim_px: float | None = None
     """Model pixels by which the box of a carried mask is grown where the model asks for it by itself, None for its
     usual rim; with a box alone, by which that box is grown."""
+    memory: tuple[RememberedSlice, ...] = ()
+    """Other slices that were answered, in the order of their indices; for a :class:`ModelWithMemory` alone."""
+    answer: int | None = None
+    """Which of a model's several answers is meant; None for the one it gives by itself."""
 
     def is_empty(self) -> bool:
-        """Whether nothing at all was asked."""
+        """Whether nothing was said of the slice itself."""
         return self.box is None and (self.points is None or len(self.points) == 0) and self.mask is None
 
 
@@ -149,3 +181,27 @@ class PromptableModel(Protocol):
         part: Any | None = None,
     ) -> SaliencyGraph:
         """The path from a (size, size) crop or its embedding to the answer; `part` replaces `explained_part`."""
+
+
+@runtime_checkable
+class ModelWithMemory(PromptableModel, Protocol):
+    """A model that reads slices answered before (:attr:`SlicePrompt.memory`) and offers several answers to a prompt.
+
+    The prompts of one call remember equally many slices.
+    """
+
+    answers: int
+    """How many masks it offers where a prompt may mean several things: a box, or a lone click."""
+
+    def remember(self, embedding: Any, mask: NDArray[np.float32], *, prompted: bool) -> Any:
+        """What is kept of one answered slice.
+
+        Parameters
+        ----------
+        embedding
+            Of its field, as :meth:`PromptableModel.encode` gives it.
+        mask : (size, size) float32
+            Probability of its answer, in model pixels of the same field.
+        prompted : bool
+            Whether a person prompted it; else it was propagated to.
+        """

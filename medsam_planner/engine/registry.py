@@ -241,9 +241,9 @@ def _kind(path: Path) -> str:
 
 def _open(kind: str, path: Path, name: str) -> PromptableModel:
     if kind == "compact":
-        from medsam_planner.engine.compact import CompactModel
+        from medsam_planner.engine.memory_model import open_compact
 
-        return CompactModel(path)
+        return open_compact(path)
     from medsam_planner.engine.medsam import MedSam
 
     return MedSam.load(path, name=name)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.logits import SUREST_LOGIT
-from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
+from medsam_planner.engine.protocol import Crop, PromptableModel, RememberedSlice, SlicePrompt
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError
 
@@ -84,7 +84,14 @@ class ImageChange:
             box = np.concatenate([corners.min(0), corners.max(0)])
         mask = None if prompt.mask is None else self.flipped(prompt.mask)
         example = None if prompt.example is None else self.image(prompt.example)
-        return replace(prompt, points=points, box=box, mask=mask, example=example)
+        memory = tuple(self._remembered(one, size) for one in prompt.memory)
+        return replace(prompt, points=points, box=box, mask=mask, example=example, memory=memory)
+
+    def _remembered(self, one: RememberedSlice, size: int) -> RememberedSlice:
+        """The same slice of the changed study: the whole study is turned over and repainted, not the asked slice."""
+        row, column = (size - 1 - at if turned else at for at, turned in zip(one.centre_rc, self.flip, strict=True))
+        tokens = one.tokens if one.changed is None else one.changed(self)
+        return replace(one, tokens=tokens, centre_rc=(row, column))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import highdicom
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, SUREST_LOGIT, logit, sigmoid
-from medsam_planner.engine.protocol import Crop, PromptableModel, SlicePrompt
+from medsam_planner.engine.prediction import SlicePrediction
+from medsam_planner.engine.protocol import Crop, ModelWithMemory, PromptableModel, SlicePrompt
+from medsam_planner.engine.recall import AnsweredSlice, Recall
 from medsam_planner.engine.runs import Asked, Run, ask_again
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
@@ -30,35 +32,6 @@ __all__ = ["SlicePrediction", "SliceSegmenter"]
 _IMAGES_KEPT = 8
 _SUREST_REFINED = 13.8155
 """An answer that is refined counts no surer than this: a probability of 1e-6."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SlicePrediction:
-    """The model's answer on one slice."""
-
-    probability: NDArray[np.float32]
-    """(H, W)."""
-    quality: float
-    """Predicted IoU in [0, 1]."""
-    crop: Crop | None
-    """The field that was looked at; None where the person only said "not here" and the model was not asked."""
-    prompt: SlicePrompt
-    """What was asked, in slice pixels: with the other two enough to ask the same again, stochastically."""
-    previous_logits: NDArray[np.float32] | None = None
-    """(size, size) answer that was refined, in the pixels of `crop`."""
-    logit_shift: float = 0.0
-    """What was added to the model's logits."""
-
-    def mask(self) -> NDArray[np.bool_]:
-        """(H, W) voxels more likely inside than not."""
-        return np.asarray(self.probability > 0.5)
-
-    def entropy_bits(self) -> float:
-        """Mean binary entropy of the probability over the mask, in bits; 0 where the mask is empty."""
-        inside = np.clip(self.probability[self.mask()], 1e-7, 1 - 1e-7).astype(np.float64)
-        if inside.size == 0:
-            return 0.0
-        return float(np.mean(-inside * np.log2(inside) - (1 - inside) * np.log2(1 - inside)))
 
 
 class SliceSegmenter:
@@ -88,6 +61,7 @@ class SliceSegmenter:
         self.study_sha256 = volume_sha256(volume)
         self._cache = cache
         self._images: OrderedDict[tuple[int, int], NDArray[np.float32]] = OrderedDict()
+        self._recall = Recall(model, self.embedding, self.crop_image) if isinstance(model, ModelWithMemory) else None
         self._spacing_mm = spacing_mm(volume.affine)
 
     def slice_shape(self, axis: int) -> tuple[int, int]:
@@ -108,6 +82,8 @@ class SliceSegmenter:
         *,
         previous: SlicePrediction | None = None,
         logit_shift: float = 0.0,
+        memory: Sequence[AnsweredSlice] = (),
+        crop: Crop | None = None,
     ) -> SlicePrediction:
         """Answer `prompt` on slice `index` across `axis`; of several fields :func:`best_field` picks.
 
@@ -120,11 +96,15 @@ class SliceSegmenter:
             Answer on the same slice that `prompt` refines; its field is kept while it holds all points.
         logit_shift : float
             Added to the answer: above 0 it grows, below it shrinks.
+        memory : sequence of AnsweredSlice
+            Other slices of the axis to answer from, where the model has a memory.
+        crop : Crop, optional
+            The field to look at; by default those the model finds worth it.
 
         Raises
         ------
         PromptError
-            If nothing was asked, or the slice does not exist.
+            If nothing was asked, the slice does not exist, or the model has no memory and is to use one.
         """
         self._require(axis, index, prompt)
         if not self.model.reads_example:
@@ -133,17 +113,41 @@ class SliceSegmenter:
         answers: list[SlicePrediction] = []
         known = None if previous is None else np.clip(logit(previous.probability), -_SUREST_REFINED, _SUREST_REFINED)
         with compute_threads(1):
-            for crop in self._fields(axis, prompt, previous):
-                before = None if known is None else extract(known, crop)
+            for one in self._fields(axis, prompt, previous) if crop is None else (crop,):
+                before = None if known is None else extract(known, one)
                 decoded = self.model.decode(
-                    self.embedding(axis, index, crop), prompt_to_crop(prompt, crop), previous_logits=before
+                    self.embedding(axis, index, one),
+                    self._question(axis, index, prompt, one, memory),
+                    previous_logits=before,
                 )
-                probability = sigmoid(paste(decoded.logits[0] + np.float32(logit_shift), crop, shape, OUTSIDE_LOGIT))
+                probability = sigmoid(paste(decoded.logits[0] + np.float32(logit_shift), one, shape, OUTSIDE_LOGIT))
                 quality = float(decoded.quality[0])
-                answers.append(SlicePrediction(probability, quality, crop, prompt, before, logit_shift))
+                answers.append(SlicePrediction(probability, quality, one, prompt, before, logit_shift, tuple(memory)))
         if not answers:
             raise PromptError(f"The model '{self.model.name}' found no field to look at for this prompt.")
         return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]
+
+    def alternatives(
+        self, axis: int, index: int, prompt: SlicePrompt, *, memory: Sequence[AnsweredSlice] = ()
+    ) -> tuple[SlicePrediction, ...]:
+        """Every answer the model offers to a prompt that may mean several things, by predicted quality, best first.
+
+        The first one is what :meth:`segment` gives; the others were found in its field. A model of one answer gives
+        that one.
+        """
+        own = self.segment(axis, index, prompt, memory=memory)
+        if not isinstance(self.model, ModelWithMemory):
+            return (own,)
+        offered = [
+            self.segment(axis, index, replace(prompt, answer=number), memory=memory, crop=own.crop)
+            for number in range(self.model.answers)
+        ]
+        return tuple(sorted(offered, key=lambda answer: -answer.quality))
+
+    def question(self, axis: int, index: int, prediction: SlicePrediction, crop: Crop) -> SlicePrompt:
+        """What a prediction answered, in model pixels of its field, with the memory it was given from."""
+        with compute_threads(1):
+            return self._question(axis, index, prediction.prompt, crop, prediction.memory)
 
     def sample(
         self, axis: int, index: int, prediction: SlicePrediction, window: tuple[slice, slice], runs: Sequence[Run]
@@ -164,7 +168,7 @@ class SliceSegmenter:
                 self.model,
                 self.embedding(axis, index, crop),
                 lambda: self.crop_image(axis, index, crop),
-                _asked(prediction, crop),
+                _asked(prediction, crop, self.question(axis, index, prediction, crop)),
                 runs,
             )
             row, column = crop.centre_rc
@@ -209,6 +213,18 @@ class SliceSegmenter:
         )
         return self._cache.get_or_encode(key, lambda: self.model.encode(self.crop_image(axis, index, crop)[None]))
 
+    def _question(
+        self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[AnsweredSlice]
+    ) -> SlicePrompt:
+        if not memory:
+            return prompt_to_crop(prompt, crop)
+        if self._recall is None:
+            raise PromptError(f"The model '{self.model.name}' has no memory and answers every slice by itself.")
+        others = [float(mm) for other, mm in enumerate(self._spacing_mm) if other != axis]
+        step_px = float(self._spacing_mm[axis]) / others[0]
+        remembered = self._recall.remembered(axis, index, crop, step_px, memory)
+        return prompt_to_crop(replace(prompt, memory=remembered), crop)
+
     def _require(self, axis: int, index: int, prompt: SlicePrompt) -> None:
         count = self.volume.spatial_shape[axis]
         if not 0 <= index < count:
@@ -217,7 +233,7 @@ class SliceSegmenter:
             raise PromptError("Expected a box, a click, a scribble or a mask on the slice, got none.")
 
 
-def _asked(prediction: SlicePrediction, crop: Crop) -> Asked:
+def _asked(prediction: SlicePrediction, crop: Crop, question: SlicePrompt) -> Asked:
     """What a prediction answers, in model pixels, and where its structure lies: by its mask, else by the box."""
     mask = prediction.mask()
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -228,7 +244,7 @@ def _asked(prediction: SlicePrediction, crop: Crop) -> Asked:
     elif box is not None:
         low, high = np.reshape(box, (2, 2)).min(0), np.reshape(box, (2, 2)).max(0)
     return Asked(
-        prompt_to_crop(prediction.prompt, crop),
+        question,
         prediction.previous_logits,
         crop.size,
         slice_to_crop((low + high) / 2, crop),

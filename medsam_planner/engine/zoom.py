@@ -8,15 +8,16 @@ of the coarser grid: no shift and no aliasing in either direction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.engine.protocol import Crop, SlicePrompt
+from medsam_planner.engine.protocol import Crop, RememberedSlice, SlicePrompt
 from medsam_planner.errors import GeometryError
 
-__all__ = ["best_field", "crop_to_slice", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
+__all__ = ["best_field", "crop_to_slice", "crop_window", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
 
 
 def slice_to_crop(positions_rc: ArrayLike, crop: Crop) -> NDArray[np.float64]:
@@ -129,13 +130,10 @@ def paste(
     if crop_map.shape[-2:] != (crop.size, crop.size):
         raise GeometryError(f"Expected a map of {crop.size} x {crop.size} model pixels, got shape {crop_map.shape}.")
     result = np.full((*crop_map.shape[:-2], *shape), fill, dtype=np.float32)
-    inside = []
-    for centre, side, count in zip(crop.centre_rc, crop.side_rc, shape, strict=True):
-        first = max(int(np.ceil(centre - side / 2)), 0)
-        last = min(int(np.floor(centre + side / 2)), count - 1)
-        if last < first:
-            return result
-        inside.append(np.arange(first, last + 1, dtype=np.float64))
+    rows, columns = crop_window(crop, shape)
+    inside = [np.arange(part.start, part.stop, dtype=np.float64) for part in (rows, columns)]
+    if not all(len(pixels) for pixels in inside):
+        return result
     weights = []
     for axis, pixels in enumerate(inside):
         positions = ((pixels - crop.centre_rc[axis]) / crop.side_rc[axis] + 0.5) * crop.size - 0.5
@@ -144,9 +142,18 @@ def paste(
         full[:, taken] = part
         weights.append(full)
     field = weights[0] @ crop_map.astype(np.float32) @ weights[1].T
-    rows, columns = (slice(int(pixels[0]), int(pixels[-1]) + 1) for pixels in inside)
     result[..., rows, columns] = field
     return result
+
+
+def crop_window(crop: Crop, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a slice of (H, W) pixels whose centres lie in the field of `crop`."""
+    window = []
+    for centre, side, count in zip(crop.centre_rc, crop.side_rc, shape, strict=True):
+        first = max(int(np.ceil(centre - side / 2)), 0)
+        window.append(slice(first, max(min(int(np.floor(centre + side / 2)) + 1, count), first)))
+    rows, columns = window
+    return rows, columns
 
 
 def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -> int:
@@ -183,9 +190,22 @@ def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -
 
 
 def prompt_to_crop(prompt: SlicePrompt, crop: Crop) -> SlicePrompt:
-    """The same prompt in model pixels: box and points mapped, mask and example resampled to (size, size)."""
+    """The same prompt in model pixels: box, points and memory mapped, mask and example resampled to (size, size)."""
     box = None if prompt.box is None else slice_to_crop(np.reshape(prompt.box, (2, 2)), crop).reshape(4)
     points = None if prompt.points is None else slice_to_crop(np.reshape(prompt.points, (-1, 2)), crop)
     mask = None if prompt.mask is None else extract(prompt.mask, crop)
     example = None if prompt.example is None else extract(prompt.example, crop)
-    return SlicePrompt(box=box, points=points, labels=prompt.labels, mask=mask, example=example, rim_px=prompt.rim_px)
+    return replace(
+        prompt,
+        box=box,
+        points=points,
+        mask=mask,
+        example=example,
+        memory=tuple(_memory_to_crop(one, crop) for one in prompt.memory),
+    )
+
+
+def _memory_to_crop(one: RememberedSlice, crop: Crop) -> RememberedSlice:
+    row, column = slice_to_crop(one.centre_rc, crop).tolist()
+    scale = crop.size / crop.side_rc[0]
+    return replace(one, centre_rc=(row, column), side=one.side * scale, away=one.away * scale)

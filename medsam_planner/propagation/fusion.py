@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.methods import method_for
 from medsam_planner.propagation.volume import PropagatedVolume
-from medsam_planner.propagation.walk import carried_prompt
+from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole
 
 __all__ = ["consensus_pass", "fuse_probabilities"]
@@ -44,15 +45,13 @@ def consensus_pass(
     """
     across = np.moveaxis(probability, axis, 0)
     crossed = np.flatnonzero((across > 0.5).sum(axis=(1, 2)) >= _MIN_PIXELS)
+    method = method_for(segmenter, axis, StopRules())
     predictions: dict[int, SlicePrediction] = {}
     records: list[SliceRecord] = []
     for index in track(crossed.tolist(), f"consensus across axis {axis}", progress):
-        section = np.ascontiguousarray(across[index])
-        predictions[index] = prediction = segmenter.segment(
-            axis, index, carried_prompt(section, segmenter.image(axis, index))
-        )
+        predictions[index] = prediction = method.section(index, across)
         pixel = segmenter.slice_spacing_mm(axis)
-        mask, before = prediction.mask(), section > 0.5
+        mask, before = prediction.mask(), across[index] > 0.5
         records.append(
             SliceRecord(
                 index=index,

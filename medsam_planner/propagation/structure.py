@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import acquisition_axis
 from medsam_planner.progress import Progress
@@ -16,10 +16,10 @@ from medsam_planner.propagation.anchors import SliceEvent, slice_events
 from medsam_planner.propagation.fusion import consensus_pass, fuse_probabilities
 from medsam_planner.propagation.volume import PropagatedVolume, Propagator
 from medsam_planner.propagation.walk import Anchor, StopRules
-from prompts import Box, Prompt
+from prompts import Box, Prompt, Scribble
 from prompts.geometry import box_extent
 
-__all__ = ["StructurePasses", "StructureTracker"]
+__all__ = ["Alternatives", "StructurePasses", "StructureTracker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +38,19 @@ class StructurePasses:
         return next(iter(self.passes))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternatives:
+    """Every answer the model offers to one prompt."""
+
+    axis: int
+    """Array axis across which the slice lies."""
+    slice_index: int
+    answers: tuple[SlicePrediction, ...]
+    """By predicted IoU, best first; one where the prompt means one thing, or the model gives one."""
+    chosen: int
+    """Number of the one that is taken."""
+
+
 @dataclass(slots=True, eq=False)
 class StructureTracker:
     """Keeps one propagator for each axis, so that going on costs only what is new."""
@@ -49,6 +62,26 @@ class StructureTracker:
     def anchors(self, prompts: Sequence[Prompt]) -> dict[int, dict[int, Anchor]]:
         """Answers on the prompted slices alone, by axis and index: what a person sees while prompting."""
         return {axis: self._propagator(axis).anchors(events) for axis, events in self._events(prompts).items()}
+
+    def alternatives(self, prompts: Sequence[Prompt]) -> Alternatives:
+        """Every answer to the last prompt on its slice.
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt that says where the structure is, or the last one is a scribble.
+        """
+        events_by_axis = self._events(prompts)
+        last = prompts[-1]
+        if isinstance(last, Scribble):
+            raise PromptError("Expected a box or a click as the last prompt: a scribble has one answer.")
+        axis = next(iter(events_by_axis))
+        if isinstance(last, Box):
+            own = box_extent(last, self.segmenter.volume.affine, self.segmenter.volume.spatial_shape).axis
+            axis = axis if own is None else own
+        events = events_by_axis[axis]
+        answers = self._propagator(axis).alternatives(events)
+        return Alternatives(axis, events[-1].index, answers, events[-1].answer or 0)
 
     def run(
         self, prompts: Sequence[Prompt], *, triplanar: bool = False, progress: Progress | None = None

@@ -1,32 +1,27 @@
 """From anchors to a volume: fronts meet between two anchors, walk on beyond the last, and every visit is recorded.
 
-Nothing is done twice: a front remembers how far it came, so a new prompt costs only the slices between its neighbouring
-anchors.
+How slices are asked on the way is the matter of the method (:mod:`medsam_planner.propagation.methods`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
-from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
+from medsam_planner.engine.zoom import crop_window
+from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors
-from medsam_planner.propagation.tuning import Tuning
-from medsam_planner.propagation.walk import Anchor, Front, SliceGrid, StopRules, Visit, tuned
+from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, what_is_known
+from medsam_planner.propagation.methods import PropagationMethod, method_for
+from medsam_planner.propagation.walk import Anchor, Front, StopRules, Visit, slice_grid
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
 
-__all__ = ["PROPAGATION_VERSION", "PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
-
-PROPAGATION_VERSION = 3
-"""Raised whenever the same prompts, weights and settings come to mean other masks: what was calibrated before does not
-speak of them. Calibrations and runs that do not name it are of version 1."""
+__all__ = ["PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 
 _MIDDLE_WEIGHT = 0.05
 """Pull of the middle against the deviations of the predicted IoU, per slice and unit of doubt."""
@@ -41,34 +36,13 @@ class PropagatedVolume:
     trace: PropagationTrace
 
     def probability(self, shape: Sequence[int]) -> NDArray[np.float32]:
-        """(K, J, I) probabilities, 0 on slices without a prediction."""
+        """(K, J, I) probabilities, 0 where the model did not look."""
         volume = zeros_by_slice(shape, self.trace.axis, np.float32)
         for index, prediction in self.predictions.items():
-            slice_across(volume, self.trace.axis, index)[...] = prediction.probability
+            section = slice_across(volume, self.trace.axis, index)
+            seen = ... if prediction.crop is None else crop_window(prediction.crop, prediction.probability.shape)
+            section[seen] = prediction.probability[seen]
         return volume
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _SlicesAcross:
-    """A segmenter held to one axis."""
-
-    segmenter: SliceSegmenter
-    axis: int
-
-    def segment(
-        self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None, *, logit_shift: float = 0.0
-    ) -> SlicePrediction:
-        """Answer a prompt on one slice."""
-        return self.segmenter.segment(self.axis, index, prompt, previous=previous, logit_shift=logit_shift)
-
-    @property
-    def rims_px(self) -> tuple[float, ...]:
-        """Those of the model."""
-        return self.segmenter.model.rims_px
-
-    def image(self, index: int) -> NDArray[np.float32]:
-        """(H, W) intensities of one slice."""
-        return self.segmenter.image(self.axis, index)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,28 +55,28 @@ class Propagator:
     segmenter: SliceSegmenter
     axis: int
     rules: StopRules = field(default_factory=StopRules)
-    _anchor_memo: dict[str, dict[int, Anchor]] = field(default_factory=dict)
-    _fronts: dict[tuple[str, int, int, bool], Front] = field(default_factory=dict)
-    _tunings: dict[tuple[str, int], Tuning] = field(default_factory=dict)
+    _method: PropagationMethod = field(init=False)
+    _anchor_memo: dict[str, dict[int, Anchor]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._method = method_for(self.segmenter, self.axis, self.rules)
 
     def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
         """Answer every prompt on its own slice, in log order."""
-        return fold_anchors(
-            events,
-            self._slices,
-            lambda anchors: self._propagate(anchors, self._limits(events), None).predictions,
-            self._anchor_memo,
-            self.segmenter.slice_shape(self.axis),
-            self.segmenter.slice_spacing_mm(self.axis),
-        )
+        return fold_anchors(events, self._method, self._propagated(events), self._anchor_memo)
+
+    def alternatives(self, events: Sequence[SliceEvent]) -> tuple[SlicePrediction, ...]:
+        """Every answer to the last prompt, best first."""
+        before = self.anchors(events[:-1])
+        found = what_is_known(events[-1], before, self._propagated(events[:-1]))
+        return self._method.alternatives(events[-1], before, found)
 
     def propagate(self, events: Sequence[SliceEvent], *, progress: Progress | None = None) -> PropagatedVolume:
         """Carry the answers of all prompts through the volume."""
         return self._propagate(self.anchors(events), self._limits(events), progress)
 
-    @property
-    def _slices(self) -> _SlicesAcross:
-        return _SlicesAcross(self.segmenter, self.axis)
+    def _propagated(self, events: Sequence[SliceEvent]) -> Callable[[dict[int, Anchor]], dict[int, SlicePrediction]]:
+        return lambda anchors: self._propagate(anchors, self._limits(events), None).predictions
 
     def _limits(self, events: Sequence[SliceEvent]) -> SliceRange:
         last = self.segmenter.volume.spatial_shape[self.axis] - 1
@@ -141,13 +115,14 @@ class Propagator:
     ) -> list[Visit]:
         """Visits strictly between two anchors, or beyond the outermost one."""
         if below is None and above is not None:
-            return self._outward(self._front(anchors[above], -1), limits.first, progress)
+            return self._outward(self._method.front(anchors, above, -1, is_between=False), limits.first, progress)
         if above is None and below is not None:
-            return self._outward(self._front(anchors[below], +1), limits.last, progress)
+            return self._outward(self._method.front(anchors, below, +1, is_between=False), limits.last, progress)
         if below is None or above is None:
             return []
         upward, downward = (
-            self._front(anchors[start], direction, is_between=True) for start, direction in ((below, +1), (above, -1))
+            self._method.front(anchors, start, direction, is_between=True)
+            for start, direction in ((below, +1), (above, -1))
         )
         if not anchors[above].prediction.mask().any():
             return cut_at_end(upward.reach(above - 1, progress))
@@ -165,30 +140,14 @@ class Propagator:
         at_end = last_index in (0, count - 1)
         return _ended(front.reach(last_index, progress), StopReason.VOLUME_END if at_end else StopReason.RANGE_END)
 
-    def _front(self, anchor: Anchor, direction: int, *, is_between: bool = False) -> Front:
-        key = (anchor.digest, anchor.index, direction, is_between)
-        if key not in self._fronts:
-            rules = self.rules.between_anchors() if is_between else self.rules
-            self._fronts[key] = Front(anchor, direction, self._slices, self._grid(), rules, self._tuning(anchor))
-        return self._fronts[key]
-
-    def _tuning(self, anchor: Anchor) -> Tuning:
-        key = (anchor.digest, anchor.index)
-        if key not in self._tunings:
-            self._tunings[key] = tuned(anchor, self._slices)
-        return self._tunings[key]
-
-    def _grid(self) -> SliceGrid:
-        step = float(spacing_mm(self.segmenter.volume.affine)[self.axis])
-        return SliceGrid(self.segmenter.slice_spacing_mm(self.axis), step)
-
     def _anchor_record(self, anchor: Anchor) -> SliceRecord:
+        grid = slice_grid(self.segmenter, self.axis)
         return SliceRecord(
             index=anchor.index,
             role=SliceRole.ANCHOR,
             source_index=None,
             overlap=None,
-            area_mm2=self._grid().area_mm2(anchor.prediction.mask()),
+            area_mm2=grid.area_mm2(anchor.prediction.mask()),
             centroid_drift_mm=None,
             quality=anchor.prediction.quality,
             entropy_bits=anchor.prediction.entropy_bits(),

@@ -1,57 +1,24 @@
-"""A front walks outward from one anchor: each slice is prompted by the mask of the slice before, moved along with it.
+"""A front walks outward from one anchor, slice by slice, until a rule ends it.
 
-The rules that end a walk are stated in mm and as ratios, so that they mean the same on thick and thin slices.
+The rules are stated in mm and as ratios, so that they mean the same on thick and thin slices. How a slice is asked on
+the way is the matter of the method (:mod:`medsam_planner.propagation.methods`).
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.protocol import SlicePrompt, box_around
-from medsam_planner.engine.segmenter import SlicePrediction
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.motion import moved, slice_motion_px
-from medsam_planner.propagation.tuning import Tuning, best_rim, shift_to_area
 from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 
-__all__ = [
-    "Anchor",
-    "CarriedClick",
-    "Front",
-    "SliceGrid",
-    "SlicesAcross",
-    "StopRules",
-    "Visit",
-    "carried_prompt",
-    "tuned",
-]
-
-
-class SlicesAcross(Protocol):
-    """The slices across one axis of a study, under one model."""
-
-    def segment(
-        self,
-        index: int,
-        prompt: SlicePrompt,
-        previous: SlicePrediction | None = None,
-        *,
-        logit_shift: float = 0.0,
-    ) -> SlicePrediction:
-        """Answer a prompt on slice `index`, refining `previous` where it is given."""
-
-    def image(self, index: int) -> NDArray[np.float32]:
-        """(H, W) intensities of slice `index` as the model is shown them."""
-
-    @property
-    def rims_px(self) -> tuple[float, ...]:
-        """Rims of a carried box that the model may be asked with."""
-
+__all__ = ["Anchor", "CarriedClick", "Front", "SliceGrid", "StopRules", "Visit", "slice_grid"]
 
 _LEAST_QUALITY = 1e-3
 
@@ -87,6 +54,20 @@ class StopRules:
         """The rules where the person has said that the structure goes on, or where it ends."""
         return replace(self, max_doubt_mm=math.inf)
 
+    def by_quality(self) -> StopRules:
+        """The rule of the predicted IoU alone, for a model that knows how far its memory is."""
+        free = math.inf
+        return StopRules(
+            min_overlap=0.0,
+            max_growth_ratio=free,
+            max_growth_from_anchor=free,
+            max_shrinkage_mm=free,
+            max_centroid_drift_mm=free,
+            min_quality=self.min_quality,
+            max_entropy_bits=free,
+            max_doubt_mm=free,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SliceGrid:
@@ -102,6 +83,11 @@ class SliceGrid:
     def centroid_mm(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(2,) centre of a non-empty slice mask, in mm along rows and columns."""
         return np.array([positions.mean() for positions in np.nonzero(mask)]) * np.asarray(self.pixel_mm)
+
+
+def slice_grid(segmenter: SliceSegmenter, axis: int) -> SliceGrid:
+    """That of the slices across one axis of a study."""
+    return SliceGrid(segmenter.slice_spacing_mm(axis), float(spacing_mm(segmenter.volume.affine)[axis]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,46 +121,21 @@ class Visit:
     prediction: SlicePrediction
 
 
-def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
-    """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
-
-    Parameters
-    ----------
-    probability, image : (H, W) float32
-        Of the neighbour, where the structure is looked for; intensities as the model is shown them.
-    """
-    return SlicePrompt(box=box_around(probability > 0.5), mask=probability, example=image)
-
-
-def tuned(anchor: Anchor, slices: SlicesAcross) -> Tuning:
-    """How walks from an anchor are to ask: so that its own mask, carried onto its own slice, comes back unchanged."""
-    mask = anchor.prediction.mask()
-    if not mask.any():
-        return Tuning()
-    asked = carried_prompt(anchor.prediction.probability, slices.image(anchor.index))
-    rim_px: float | None = None
-    if slices.rims_px:
-        by_box = [SlicePrompt(box=asked.box, rim_px=rim) for rim in slices.rims_px]
-        rim_px = slices.rims_px[best_rim([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)]
-    own = slices.segment(anchor.index, replace(asked, rim_px=rim_px))
-    return Tuning(rim_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
-
-
 @dataclass(slots=True, eq=False)
-class Front:
+class Front(ABC):
     """A walk in one direction that goes only as far as it is asked to, and remembers how far it came."""
 
     anchor: Anchor
     direction: int
-    slices: SlicesAcross
     grid: SliceGrid
     rules: StopRules
-    tuning: Tuning
-    _visits: list[Visit] = field(default_factory=list)
-    _best_quality: float = 0.0
-    _doubt_mm: float = 0.0
-    _moved_px: tuple[int, int] = (0, 0)
-    """Of the structure since the anchor."""
+    _visits: list[Visit] = field(default_factory=list, init=False)
+    _best_quality: float = field(default=0.0, init=False)
+    _doubt_mm: float = field(default=0.0, init=False)
+
+    @abstractmethod
+    def _ask(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
+        """The answer on the next slice, and the (H, W) mask it was asked with."""
 
     @property
     def stopped(self) -> bool:
@@ -194,20 +155,11 @@ class Front:
 
     def _visit(self, index: int) -> Visit:
         previous = self._visits[-1].prediction if self._visits else self.anchor.prediction
-        previous_mask, image = previous.mask(), self.slices.image(index - self.direction)
-        motion_px = slice_motion_px(
-            previous_mask, image, self.slices.image(index), self.grid.pixel_mm, self.grid.step_mm
-        )
-        carried = moved(previous.probability, motion_px, beyond=0.0)
-        if not (carried > 0.5).any():  # moved off the slice
-            motion_px, carried = (0, 0), previous.probability
-        self._moved_px = (self._moved_px[0] + motion_px[0], self._moved_px[1] + motion_px[1])
-        asked = replace(carried_prompt(carried, moved(image, motion_px)), rim_px=self.tuning.rim_px)
-        asked = self._with_clicks(asked, index)
-        prediction = self.slices.segment(index, asked, logit_shift=self.tuning.logit_shift)
+        previous_mask = previous.mask()
+        prediction, carried = self._ask(index, previous)
         mask = prediction.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
-        overlap = float((mask & (carried > 0.5)).sum()) / max(float(mask.sum()), 1.0)
+        overlap = float((mask & carried).sum()) / max(float(mask.sum()), 1.0)
         drift: float | None = None
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
@@ -228,15 +180,6 @@ class Front:
             stop=stop,
         )
         return Visit(record, prediction)
-
-    def _with_clicks(self, asked: SlicePrompt, index: int) -> SlicePrompt:
-        """The prompt with those corrections of the anchor that reach this far, moved along with the structure."""
-        away_mm = abs(index - self.anchor.index) * self.grid.step_mm
-        clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
-        if not clicks:
-            return asked
-        points = np.array([(click.row, click.column) for click in clicks]) + self._moved_px
-        return replace(asked, points=points, labels=np.array([click.positive for click in clicks]))
 
     def _stop(
         self, area: float, previous_area: float, overlap: float, drift: float | None, quality: float, entropy: float

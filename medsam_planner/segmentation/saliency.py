@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import Crop, SaliencyGraph
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.threads import compute_threads
-from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
+from medsam_planner.engine.zoom import extract, paste
 from medsam_planner.errors import SaliencyError, StudyError
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.body import body_mask
@@ -138,7 +138,7 @@ def graph_of(
     return segmenter.model.saliency_graph(
         segmenter.crop_image(axis, part.index, part.crop),
         segmenter.embedding(axis, part.index, part.crop),
-        prompt_to_crop(part.prediction.prompt, part.crop),
+        segmenter.question(axis, part.index, part.prediction, part.crop),
         previous_logits=part.prediction.previous_logits,
         part=weights,
     )

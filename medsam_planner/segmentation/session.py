@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
 from medsam_planner.engine.registry import load_model
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
-from medsam_planner.geometry import spacing_mm, zeros_by_slice
+from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sampling import sample_runs
 from medsam_planner.propagation.sources import UncertaintySource, source_named
-from medsam_planner.propagation.structure import StructurePasses, StructureTracker
-from medsam_planner.propagation.volume import PROPAGATION_VERSION
+from medsam_planner.propagation.structure import Alternatives, StructurePasses, StructureTracker
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
@@ -149,6 +149,40 @@ class Session:
         by_axis = self._tracker(structure).anchors(prompts)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
 
+    def alternatives(self, *, structure: str = DEFAULT_STRUCTURE) -> Alternatives:
+        """Every answer the model offers to the last prompt, best first.
+
+        A box can mean a ring, its disc or one of its parts, and so can a lone click. To a correction, and by a model
+        that gives one answer, there is one.
+
+        Raises
+        ------
+        PromptError
+            If nothing says where the structure is, or the last prompt is a scribble.
+        """
+        return self._tracker(structure).alternatives(self.log(structure).prompts)
+
+    def choose(self, answer: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
+        """Take one of :meth:`alternatives`; a step of the log, which undo takes back and prompt files keep.
+
+        What is corrected next is the chosen answer.
+
+        Parameters
+        ----------
+        answer : int
+            Its number, counted from the best as 0.
+        structure : str
+
+        Raises
+        ------
+        PromptError
+            If there is no such answer.
+        """
+        count = len(self.alternatives(structure=structure).answers)
+        if not 0 <= answer < count:
+            raise PromptError(f"Expected a choice from 0 to {count - 1} among {count} answers, got {answer}.")
+        self.log(structure).choose(answer)
+
     def segment(
         self,
         *,
@@ -192,7 +226,7 @@ class Session:
         source = source_named(uncertainty)
         tracker = self._tracker(structure)
         passes = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
-        mask = passes.probability > 0.5
+        mask = _inside(passes)
         maps: dict[str, Any] = {}
         if samples:
             maps |= self._uncertainty(passes, source, samples, progress)
@@ -298,7 +332,7 @@ class Session:
             "temperature": self._temperature,
             "seed": self.seed,
             "rules": asdict(self.rules),
-            "propagation": PROPAGATION_VERSION,
+            "propagation": propagation_version(self.model),
             **options,
             "study": str(source.path) if source else None,
             "modality": source.modality if source else None,
@@ -306,3 +340,13 @@ class Session:
             "operations": list(source.operations) if source else [],
             "versions": versions(),
         }
+
+
+def _inside(passes: StructurePasses) -> NDArray[np.bool_]:
+    """(K, J, I) voxels more likely inside than not; slices without any take no memory."""
+    mask = zeros_by_slice(passes.probability.shape, passes.axis, bool)
+    for index in range(mask.shape[passes.axis]):
+        section = slice_across(passes.probability, passes.axis, index) > 0.5
+        if section.any():
+            slice_across(mask, passes.axis, index)[...] = section
+    return mask

@@ -18,7 +18,7 @@ from scipy import ndimage
 from medsam_planner.engine.protocol import Crop
 from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.engine.threads import compute_threads
-from medsam_planner.engine.zoom import crop_to_slice, prompt_to_crop
+from medsam_planner.engine.zoom import crop_to_slice
 from medsam_planner.errors import SaliencyError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.progress import Progress, track
@@ -124,7 +124,7 @@ def explain_here(
     part = min(explained_slices(passes, mask), key=lambda one: abs(one.index - index[axis]))
     patch = _patch(part, np.delete(index, axis), np.delete(spacing_mm(affine), axis))
     image = segmenter.crop_image(axis, part.index, part.crop)
-    asked = _ImageAnswer(segmenter, part)
+    asked = _ImageAnswer(segmenter, axis, part)
     side = segmenter.model.size
     pieces = supervoxels(image, _PIECES)
     with compute_threads(1):
@@ -178,9 +178,9 @@ def _patch(part: ExplainedSlice, centre_rc: NDArray[np.float64], pixel_mm: NDArr
 class _ImageAnswer:
     """The logits of one slice as a function of its image, the prompt held still: for any model of the engine."""
 
-    def __init__(self, segmenter: SliceSegmenter, part: ExplainedSlice) -> None:
+    def __init__(self, segmenter: SliceSegmenter, axis: int, part: ExplainedSlice) -> None:
         self.model = segmenter.model
-        self.prompt = prompt_to_crop(part.prediction.prompt, part.crop)
+        self.prompt = segmenter.question(axis, part.index, part.prediction, part.crop)
         self.previous = part.prediction.previous_logits
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

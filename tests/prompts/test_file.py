@@ -219,7 +219,7 @@ WRONG_FILES = {
     "an entry without kind": (with_entry(position_lps_mm=[1, 2, 3]), "structures.liver[1]: expected the key 'kind'"),
     "an unknown kind": (
         with_entry(kind="lasso"),
-        'liver[1].kind: expected "box" or "clear" or "click" or "scribble", got "lasso"',
+        'liver[1].kind: expected "box" or "choice" or "clear" or "click" or "scribble", got "lasso"',
     ),
     "a click without position": (
         with_entry(kind="click"),
@@ -383,3 +383,19 @@ def test_a_file_holds_at_least_one_structure_and_each_once():
 def test_asking_for_an_absent_structure_lists_those_there_are():
     with pytest.raises(PromptError, match=r"one of the structures \['left kidney'\], got 'liver'"):
         small_file().log("liver")
+
+
+def test_a_choice_is_kept_and_a_wrong_one_is_refused(tmp_path):
+    log = PromptLog("liver")
+    log.add(Box((0, 0, 0), (5, 5, 0)))
+    log.choose(1)
+    log.choose(2)
+    log.undo()
+    path = tmp_path / "prompts.json"
+    write_prompt_file(path, PromptFile((log,)))
+    assert read_prompt_file(path).logs == (log,)
+    entries = json.loads(path.read_text())["structures"]["liver"]
+    assert entries[1:] == [{"kind": "choice", "answer": 1}, {"kind": "choice", "answer": 2, "undone": True}]
+    path.write_text(path.read_text().replace('"answer": 1', '"answer": -1'))
+    with pytest.raises(PromptError, match=re.escape("liver[1].answer: expected")):
+        read_prompt_file(path)

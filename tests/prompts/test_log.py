@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts import Box, Clear, Click, PromptError, PromptLog, Scribble
+from prompts import Box, Choice, Clear, Click, PromptError, PromptLog, Scribble
 
 A, B, C = Click((0, 0, 0)), Click((1, 0, 0), positive=False), Box((0, 0, 0), (5, 5, 0))
 
@@ -148,7 +148,7 @@ def test_only_prompts_can_be_added(entry):
 
 
 def test_a_history_of_other_things_or_of_fewer_entries_than_undone_is_refused():
-    with pytest.raises(PromptError, match="Expected a Click, Box, Scribble or Clear, got str"):
+    with pytest.raises(PromptError, match="Expected a Click, Box, Scribble, Clear or Choice, got str"):
         PromptLog.from_history("liver", [A, "undo"])
     for undone in (-1, 2):
         with pytest.raises(PromptError, match="between 0 and 1 undone entries"):
@@ -159,3 +159,34 @@ def test_a_log_tells_what_it_holds():
     log = play(PromptLog("liver"), [A, Scribble([(0, 0, 0)]), "undo"])
     assert repr(log) == "PromptLog('liver', 1 prompts, 1 undone)"
     assert len(log) == 1
+
+
+def test_a_choice_is_a_step_that_stands_in_the_prompt_before_it():
+    log = play(PromptLog(), [C])
+    log.choose(2)
+    assert log.history == (C, Choice(2))
+    assert log.prompts == (Box(C.corner_lps_mm, C.opposite_lps_mm, answer=2),)
+    log.choose(1)
+    assert log.prompts[0].answer == 1
+    assert log.undo() == Choice(1)
+    assert log.prompts[0].answer == 2
+    log.undo()
+    assert log.prompts == (C,)
+
+
+def test_a_choice_without_a_box_or_a_positive_click_is_refused_and_changes_nothing():
+    for moves in ([], [B], [C, "clear"], [Scribble([(0, 0, 0), (1, 0, 0)])]):
+        log = play(PromptLog(), moves)
+        before = log.history
+        with pytest.raises(PromptError, match="box or a positive click before a choice"):
+            log.choose(0)
+        assert log.history == before
+    with pytest.raises(PromptError, match="counted from the best"):
+        play(PromptLog(), [A]).choose(-1)
+    with pytest.raises(PromptError, match="before a choice"):
+        PromptLog.from_history("liver", [Choice(1), A])
+
+
+def test_a_prompt_is_added_as_it_was_given():
+    with pytest.raises(PromptError, match="a step of its own"):
+        PromptLog().add(Click((0, 0, 0), answer=1))

@@ -25,6 +25,7 @@ from medsam_planner.lab.calibration.segmented import SegmentedObject, Settings, 
 from medsam_planner.lab.calibration.usual_size import usual_sizes
 from medsam_planner.lab.evaluation.cases import Case, find_cases, seen_in_training, trained_on
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
@@ -101,6 +102,7 @@ def calibrate(
         chosen,
         labels=labels,
         weights_sha256=loaded.weights_sha256,
+        propagation=propagation_version(loaded),
         folder=keep,
         progress=progress,
     )
@@ -118,7 +120,7 @@ def calibrate(
         model=loaded.name,
         weights_sha256=loaded.weights_sha256,
         policy=POLICY,
-        segmentation=chosen.comparable(StopRules()),
+        segmentation=chosen.comparable(StopRules(), propagation_version(loaded)),
         scale=entry,
         patients=list(patients.values()),
         training_is_known=trained_on(loaded) is not None,

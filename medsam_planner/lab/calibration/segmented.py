@@ -21,7 +21,6 @@ from medsam_planner.io.files import whole_file
 from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.volume import PROPAGATION_VERSION
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation.session import Session
 
@@ -40,9 +39,9 @@ class Settings:
     window: str | None = None
     seed: int = 0
 
-    def comparable(self, rules: StopRules) -> dict[str, Any]:
-        """What must be the same in use: all of it, and the rules that stop propagation."""
-        settings = {**asdict(self), "rules": asdict(rules), "propagation": PROPAGATION_VERSION}
+    def comparable(self, rules: StopRules, propagation: int) -> dict[str, Any]:
+        """What must be the same in use: all of it, the rules that stop propagation, and its version."""
+        settings = {**asdict(self), "rules": asdict(rules), "propagation": propagation}
         document: dict[str, Any] = json.loads(json.dumps(settings))
         return document
 
@@ -82,6 +81,7 @@ def segment_cases(
     *,
     labels: Sequence[str] = ("*",),
     weights_sha256: str,
+    propagation: int,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SegmentedObject]:
@@ -97,6 +97,8 @@ def segment_cases(
         Patterns of structure names.
     weights_sha256 : str
         Of that model: with the settings and the policy it names what is kept, so that nothing stale is read.
+    propagation : int
+        Its :func:`~medsam_planner.propagation.methods.propagation_version`.
     folder : Path, optional
         Where finished objects are kept and looked for.
     progress : Progress, optional
@@ -105,7 +107,7 @@ def segment_cases(
     -----
     An object on which no box can be drawn (its middle section is a line) is left out: the policy cannot prompt it.
     """
-    key = json.dumps([weights_sha256, settings.comparable(StopRules()), POLICY], sort_keys=True)
+    key = json.dumps([weights_sha256, settings.comparable(StopRules(), propagation), POLICY], sort_keys=True)
     fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
     for case in track(cases, "calibration cases", progress, total=len(cases)):
         for structure in read_structures(case):

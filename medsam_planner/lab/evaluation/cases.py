@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,11 @@ __all__ = [
     "reference_volumes_ml",
     "seen_in_training",
     "size_class",
+    "spread_labels",
     "trained_on",
 ]
+
+T = TypeVar("T")
 
 _SMALL_ML, _LARGE_ML = 1.0, 50.0
 
@@ -147,8 +150,36 @@ def label_values(case: Case, most: int | None = None) -> list[int]:
     return _values(case, _labels(case).array)[:most]
 
 
-def read_structures(case: Case, *, most: int | None = None, largest_part: bool = True) -> Iterator[Structure]:
-    """Read a case and yield its labels in the order of their numbers, at most `most` of them.
+def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Labels to ask for by case name, at most `per_group` of each group, spread over its cases and over their labels.
+
+    Raises
+    ------
+    StudyError, ConfigError
+        As :func:`label_values`.
+    """
+    chosen: dict[str, list[int]] = {}
+    for group in sorted({case.group for case in cases}):
+        own = _scattered([case for case in cases if case.group == group])
+        left = [_scattered(label_values(case, most)) for case in own]
+        for taken in range(max((len(labels) for labels in left), default=0)):
+            for case, labels in zip(own, left, strict=True):
+                count = sum(len(chosen.get(one.name, ())) for one in own)
+                if taken < len(labels) and count < per_group:
+                    chosen.setdefault(case.name, []).append(labels[taken])
+    return {name: tuple(sorted(labels)) for name, labels in chosen.items()}
+
+
+def _scattered(items: Sequence[T]) -> list[T]:
+    """The same items, so that the first few lie far apart: by the golden ratio's multiples."""
+    order = np.argsort(np.arange(len(items)) * 0.6180339887 % 1.0, kind="stable")
+    return [items[int(number)] for number in order]
+
+
+def read_structures(
+    case: Case, *, most: int | None = None, largest_part: bool = True, labels: Sequence[int] | None = None
+) -> Iterator[Structure]:
+    """Read a case and yield its labels in the order of their numbers, at most `most` of them, or those named.
 
     Raises
     ------
@@ -159,14 +190,16 @@ def read_structures(case: Case, *, most: int | None = None, largest_part: bool =
     """
     from medsam_planner.io import load_volume
 
-    image, labels = load_volume(case.folder / "image.nii.gz", modality=case.modality), _labels(case)
-    if image.spatial_shape != labels.spatial_shape or not np.allclose(image.affine, labels.affine, atol=1e-3):
+    image, drawn = load_volume(case.folder / "image.nii.gz", modality=case.modality), _labels(case)
+    if image.spatial_shape != drawn.spatial_shape or not np.allclose(image.affine, drawn.affine, atol=1e-3):
         raise ConfigError(
             f"{case.folder}: expected image and labels on one grid, got {image.spatial_shape} and "
-            f"{labels.spatial_shape}, or affines that differ. Resample the labels to the image."
+            f"{drawn.spatial_shape}, or affines that differ. Resample the labels to the image."
         )
-    for value in _values(case, labels.array)[:most]:
-        truth = labels.array == value
+    for value in _values(case, drawn.array)[:most]:
+        if labels is not None and value not in labels:
+            continue
+        truth = drawn.array == value
         yield Structure(case, value, _name(case, value), largest_component(truth) if largest_part else truth, image)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +27,21 @@ class Figure:
     label: str
     meaning: str
     digits: int = 3
-    protocols: tuple[Protocol, ...] = (Protocol.BOX, Protocol.CLICK, Protocol.CVPR25)
+    protocols: tuple[Protocol, ...] = (Protocol.BOX, Protocol.CLICK, Protocol.CVPR25, Protocol.SURVEY)
 
 
-_WALKED = (Protocol.BOX, Protocol.CLICK)
+_WALKED = (Protocol.BOX, Protocol.CLICK, Protocol.SURVEY)
 _CHALLENGE = (Protocol.CVPR25,)
+_SURVEY = (Protocol.SURVEY,)
 
 FIGURES = (
     Figure("slice_dice", "slice, Dice", "on the prompted slice, after the first prompt"),
     Figure("slice_surface_dice_2mm", "slice, NSD 2 mm", "on the prompted slice, after the first prompt"),
     Figure("slice_hd95_mm", "slice, HD95 mm", "on the prompted slice, after the first prompt", 1),
+    Figure("slice_best_dice", "slice, best of offered", "Dice of the best answer that is offered", protocols=_SURVEY),
+    Figure("below_ellipse", "below ellipse", "share of boxes answered worse than by their ellipse", 2, _SURVEY),
+    Figure("click_slice_dice", "lone click, Dice", "on its slice, after one click off the centre", protocols=_SURVEY),
+    Figure("wall_slice_dice", "wall, Dice", "a painted wall on its slice, box and two clicks", protocols=_SURVEY),
     Figure("first_dice", "3D first, Dice", "whole volume, after the first prompt alone"),
     Figure("first_surface_dice_1mm", "3D first, NSD 1 mm", "whole volume, after the first prompt alone"),
     Figure("first_surface_dice_2mm", "3D first, NSD 2 mm", "whole volume, after the first prompt alone"),
@@ -47,6 +52,7 @@ FIGURES = (
     Figure("final_surface_dice_2mm", "3D final, NSD 2 mm", "whole volume, after the last correction"),
     Figure("final_surface_dice_5mm", "3D final, NSD 5 mm", "whole volume, after the last correction"),
     Figure("final_hd95_mm", "3D final, HD95 mm", "whole volume, after the last correction", 1),
+    Figure("harmful_corrections", "harmful", "share of corrections that lower the 3D Dice by over 0.02", 3, _SURVEY),
     Figure(
         "mean_dice_over_clicks",
         "AUC over clicks, Dice",
@@ -101,8 +107,18 @@ def figures_shown(protocol: Protocol) -> tuple[Figure, ...]:
     return tuple(figure for figure in FIGURES if protocol in figure.protocols)
 
 
-def figures_of(answer: Answer, protocol: Protocol) -> dict[str, float | None]:
-    """Every figure of one answer, in the order of :data:`FIGURES`; None where it does not exist."""
+def figures_of(
+    answer: Answer, protocol: Protocol, more: Mapping[str, float | None] | None = None
+) -> dict[str, float | None]:
+    """Every figure of one answer, in the order of :data:`FIGURES`; None where it does not exist.
+
+    Parameters
+    ----------
+    answer : Answer
+    protocol : Protocol
+    more : mapping, optional
+        Figures that do not follow from the answer, by name.
+    """
     first, final, corrections = answer.steps[0], answer.steps[-1], len(answer.steps) - 1
     found: dict[str, float | None] = {}
     for prefix, scores in (("slice", answer.slice_scores), ("first", first.scores), ("final", final.scores)):
@@ -125,7 +141,8 @@ def figures_of(answer: Answer, protocol: Protocol) -> dict[str, float | None]:
     found["volume_s"] = first.seconds
     found["correction_s"] = float(np.mean(corrected)) if corrected else None
     found["total_s"] = answer.first_answer_s + sum(step.seconds for step in answer.steps)
-    return {figure.name: found[figure.name] for figure in figures_shown(protocol)}
+    found |= more or {}
+    return {figure.name: found.get(figure.name) for figure in figures_shown(protocol)}
 
 
 def _challenge(dices: Sequence[float], surfaces: Sequence[float]) -> dict[str, float | None]:

@@ -15,13 +15,14 @@ from medsam_planner.lab.evaluation.pictures import FOUND_COLOUR, TRUTH_COLOUR, p
 from medsam_planner.lab.evaluation.protocols import Protocol
 from medsam_planner.lab.evaluation.records import FinishedStructures
 from medsam_planner.lab.evaluation.statistics import Estimate, PairedDifference
-from medsam_planner.lab.evaluation.summary import GroupSummary
+from medsam_planner.lab.evaluation.summary import HEADLINE, GroupSummary
 
 __all__ = ["write_page"]
 
 _TITLES = {
     Protocol.BOX: "One loose box, then corrections",
     Protocol.CLICK: "One click, then corrections",
+    Protocol.SURVEY: "One loose box, its answers and corrections; a lone click; a wall",
     Protocol.CVPR25: "Range, box and clicks: comparable with the CVPR 2025 protocol",
 }
 
@@ -78,7 +79,16 @@ def write_page(
 
 def _headline(columns: Sequence[Figure]) -> list[Figure]:
     """The columns of the first table."""
-    wanted = ("slice_dice", "first_dice", "final_dice", "final_surface_dice_2mm", "final_hd95_mm", "reached_080")
+    wanted: tuple[str, ...] = (
+        "slice_dice",
+        "first_dice",
+        "final_dice",
+        "final_surface_dice_2mm",
+        "final_hd95_mm",
+        "reached_080",
+    )
+    if any(figure.name == "slice_best_dice" for figure in columns):
+        wanted = tuple(name for name, _ in HEADLINE[Protocol.SURVEY])
     challenge = [figure for figure in columns if figure.name.startswith("challenge_")]
     return challenge or [figure for figure in columns if figure.name in wanted]
 

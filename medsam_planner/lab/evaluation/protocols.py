@@ -32,6 +32,8 @@ class Protocol(Enum):
     CVPR25 = "cvpr25"
     """The range of slices and a 2D box on the middle one; then corrections (comparable with the CVPR 2025 challenge for
     interactive 3D segmentation, whose own files decide what counts as its result)."""
+    SURVEY = "survey"
+    """As ``box``; and beside it all answers to the box, a lone click, and a wall (:mod:`.survey`)."""
     SLICES = "slices"
     """Many kinds of prompts on single slices, nothing carried to 3D."""
 
@@ -80,7 +82,7 @@ def first_prompts(structure: Structure, protocol: Protocol, seed: int) -> FirstP
     filled = np.flatnonzero(truth.any(axis=others))
     index = int(filled[len(filled) // 2])
     box = first_box(truth, affine, axis, seed=int(drawn.integers(2**31)))
-    if protocol is Protocol.BOX:
+    if protocol in (Protocol.BOX, Protocol.SURVEY):
         return FirstPrompts(axis, index, (box,))
     if protocol is Protocol.CLICK:
         from medsam_planner.lab.training.simulated_prompts import inner_click

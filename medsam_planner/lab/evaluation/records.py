@@ -18,8 +18,16 @@ from medsam_planner.io.output_folder import open_run_folder
 
 __all__ = ["FinishedStructures", "StoredMask", "code_sha256"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_CODE = ("engine", "propagation", "session.py", "io/intensity.py", "evaluation/protocols.py", "evaluation/scores.py")
+_PACKAGE = Path(__file__).resolve().parents[2]
+_CODE = (
+    "engine",
+    "propagation",
+    "segmentation/session.py",
+    "io/intensity.py",
+    "lab/evaluation/protocols.py",
+    "lab/evaluation/scores.py",
+    "lab/evaluation/survey.py",
+)
 """What decides a score. A change of the page is no reason to ask all again."""
 
 

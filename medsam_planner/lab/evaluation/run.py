@@ -24,12 +24,14 @@ from medsam_planner.lab.evaluation.cases import (
     read_structures,
     seen_in_training,
     size_class,
+    spread_labels,
     trained_on,
 )
 from medsam_planner.lab.evaluation.figures import figures_of
 from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ask, ellipse_dice, first_prompts
 from medsam_planner.lab.evaluation.records import FinishedStructures, StoredMask, code_sha256
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
+from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.lab.evaluation.tables import write_csv
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
@@ -58,6 +60,8 @@ class EvaluationOptions:
     """Patterns of case names."""
     most: int | None = None
     """Structures of each case."""
+    per_group: int | None = None
+    """Structures of each group of modality and anatomy, spread over its cases: a subset that is measured soon."""
     seed: int = 0
     worst: int = 6
     """How many of the worst structures are pictured."""
@@ -226,13 +230,18 @@ def _records(
     chosen: ChosenCases, options: EvaluationOptions, finished: FinishedStructures, progress: Progress | None
 ) -> Iterator[dict[str, Any]]:
     whole = options.protocol is Protocol.CVPR25  # the challenge asks for a class, however many parts it has
-    total = sum(len(label_values(case, options.most)) for case in chosen.cases)
+    if options.per_group is None:
+        wanted = {case.name: tuple(label_values(case, options.most)) for case in chosen.cases}
+    else:
+        wanted = spread_labels(chosen.cases, options.per_group, options.most)
+    cases = [case for case in chosen.cases if case.name in wanted]
+    total = sum(len(labels) for labels in wanted.values())
     structures = (
         structure
-        for case in chosen.cases
-        for structure in read_structures(case, most=options.most, largest_part=not whole)
+        for case in cases
+        for structure in read_structures(case, largest_part=not whole, labels=wanted[case.name])
     )
-    hashes = {case.name: files_sha256(case) for case in chosen.cases}
+    hashes = {case.name: files_sha256(case) for case in cases}
     for structure in track(structures, "structures", progress, total=total):
         files = hashes[structure.case.name]
         record = finished.find(structure.key, files)
@@ -247,7 +256,7 @@ def _asked(
 ) -> tuple[dict[str, Any], dict[str, StoredMask]]:
     """Ask the weights, and those compared with, for one structure."""
     case, asked = structure.case, first_prompts(structure, options.protocol, options.seed)
-    answer, first, final = _answer(structure, options, options.model, asked)
+    answer, first, final, figures = _answer(structure, options, options.model, asked)
     record: dict[str, Any] = {
         "key": structure.key,
         "files_sha256": files,
@@ -266,16 +275,16 @@ def _asked(
         "first_prompts": [{"kind": type(prompt).__name__.lower(), **asdict(prompt)} for prompt in asked.prompts],
         "ellipse_slice_dice": ellipse_dice(structure, asked),
         "failure": answer.failure,
-        "figures": figures_of(answer, options.protocol),
+        "figures": figures,
         "answer": asdict(answer),
         "against_failure": None,
         "against_figures": None,
         "against_answer": None,
     }
     if options.against is not None:
-        other, _, _ = _answer(structure, options, options.against, asked)
+        other, _, _, others = _answer(structure, options, options.against, asked)
         record["against_failure"] = other.failure
-        record["against_figures"] = figures_of(other, options.protocol)
+        record["against_figures"] = others
         record["against_answer"] = asdict(other)
     masks = {"truth": structure.truth, "first": first, "final": final}
     return record, {name: StoredMask.of(mask) for name, mask in masks.items()}
@@ -283,6 +292,9 @@ def _asked(
 
 def _answer(
     structure: Structure, options: EvaluationOptions, model: str, asked: FirstPrompts
-) -> tuple[Answer, NDArray[np.bool_], NDArray[np.bool_]]:
+) -> tuple[Answer, NDArray[np.bool_], NDArray[np.bool_], dict[str, float | None]]:
     session = Session(structure.volume, model, seed=options.seed)
-    return ask(session, structure, asked, corrections=options.corrections, triplanar=options.triplanar)
+    answer, first, final = ask(session, structure, asked, corrections=options.corrections, triplanar=options.triplanar)
+    surveyed = options.protocol is Protocol.SURVEY and answer.failure is None
+    more = survey(session, structure, asked, answer, model) if surveyed else {}
+    return answer, first, final, figures_of(answer, options.protocol, more)

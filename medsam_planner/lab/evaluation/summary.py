@@ -16,7 +16,7 @@ __all__ = ["HEADLINE", "GroupSummary", "class_means", "estimate_text", "size_ran
 
 Record = Mapping[str, Any]
 _SIZES_FIRST = ("small", "medium", "large")
-HEADLINE = {
+HEADLINE: dict[Protocol, tuple[tuple[str, str], ...]] = {
     Protocol.BOX: (
         ("slice_dice", "slice Dice"),
         ("first_dice", "3D first Dice"),
@@ -30,6 +30,16 @@ HEADLINE = {
         ("challenge_nsd_final", "NSD final"),
     ),
 }
+HEADLINE[Protocol.SURVEY] = (
+    ("slice_dice", "slice Dice"),
+    ("slice_best_dice", "best of offered"),
+    ("below_ellipse", "below ellipse"),
+    ("first_dice", "3D first Dice"),
+    ("final_dice", "3D final Dice"),
+    ("harmful_corrections", "harmful corrections"),
+    ("wall_slice_dice", "wall, box + 2 clicks"),
+    ("click_slice_dice", "lone click"),
+)
 HEADLINE[Protocol.CLICK] = HEADLINE[Protocol.BOX]
 """The figures that stand first: name and label by protocol."""
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.engine.compact import CompactModel
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.io.files import write_whole
 from medsam_planner.lab.evaluation.cases import trained_on
 from medsam_planner.lab.evaluation.protocols import Protocol
@@ -29,6 +29,7 @@ _LISTED = 6
 _PROMPTED = {
     Protocol.BOX: "One loose 2D box on the middle slice, then corrections in 3D",
     Protocol.CLICK: "One click on the middle slice, then corrections in 3D",
+    Protocol.SURVEY: "One loose 2D box, its answers and corrections in 3D; a lone click; a painted wall",
     Protocol.CVPR25: "Range, box and clicks, comparable with the CVPR 2025 protocol",
 }
 
@@ -65,7 +66,7 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    model = CompactModel(weights)
+    model = open_compact(weights)
     names = trained_on(model) or ()
     text = environment.get_template("card.md").render(
         model=model,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_weights import annotate_weights
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.lab.evaluation.cases import find_cases, seen_in_training, trained_on
 from medsam_planner.lab.evaluation.dropout_run import DropoutEvaluated, evaluate_dropout
 from medsam_planner.lab.evaluation.protocols import Protocol
@@ -70,14 +70,14 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
     dropout = None
     if chosen.dropout_runs:
         # Of the tensors alone: what is found goes into the file, and would begin a new folder when resumed.
-        out = _folder("dropout", CompactModel(weights).tensors_sha256, config)
+        out = _folder("dropout", open_compact(weights).tensors_sha256, config)
         dropout = evaluate_dropout(root, out, options(Protocol.BOX), runs=chosen.dropout_runs, progress=progress)
         if dropout.temperature is not None:
             annotate_weights(weights, {"temperature": repr(dropout.temperature.temperature)})
     volumes: dict[Protocol, Evaluated] = {}
     slices: list[dict[str, Any]] = []
     for protocol in (Protocol(name) for name in chosen.protocols):
-        out = _folder(protocol.value, CompactModel(weights).weights_sha256, config)
+        out = _folder(protocol.value, open_compact(weights).weights_sha256, config)
         if protocol is Protocol.SLICES:
             slices = _slices(root, out, options(protocol), progress)
         else:
@@ -87,7 +87,7 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
         write_sheet(config.out / WORST_PICTURE, worst, evaluated.cases, evaluated.finished, named_by="key")
     shapes = evaluate(
         write_hard_shapes(config.out / "evaluation" / "shape_cases"),
-        _folder("shapes", CompactModel(weights).weights_sha256, config),
+        _folder("shapes", open_compact(weights).weights_sha256, config),
         options(Protocol.BOX, most=None, worst=0),
         progress=progress,
     )
@@ -101,7 +101,7 @@ def _cases(weights: Path, config: TrainingConfig) -> tuple[Path, bool]:
     root = None if config.data.root is None else config.data.root / "cases"
     if root is not None and root.is_dir() and case_folders(root, exclude=()):
         cases = find_cases(root)
-        if len(seen_in_training(cases, trained_on(CompactModel(weights)) or ())) < len(cases):
+        if len(seen_in_training(cases, trained_on(open_compact(weights)) or ())) < len(cases):
             return root, False
     drawn = config.out / "evaluation" / "cases"
     count, seed = config.evaluation.procedural_cases, config.evaluation.seed

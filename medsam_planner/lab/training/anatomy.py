@@ -235,7 +235,7 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
             structures.append((label,))
             label += 1
     if rng.random() < ALIKE_BONES:
-        tissues += [tuple(cortex), tuple(marrow)]
+        tissues += [tuple(part) for part in (cortex, marrow) if part]
     return indexed(LabelVolume("procedural", labels, (1.0, 1.0, 1.0), tuple(structures), tissues=tuple(tissues)))
 
 

@@ -61,6 +61,10 @@ class TrainingConfig:
     """Last share of the steps, over which the learning rate falls; before it is constant, so that a run can be
     shortened or prolonged."""
     ema_decay: float = 0.999
+    norm_steps: int = 1000
+    """First steps, whose batches make the statistics of the batch normalisation; then these are held still. The answers
+    of an interaction are asked so differently that a network normalised by each of them is another one than when it is
+    normalised by their mean, as in use."""
     checkpoint_minutes: float = 10.0
     threads: int = 1
     device: str = "cpu"
@@ -147,8 +151,11 @@ def _check(config: TrainingConfig, path: Path) -> None:
     for name in positive:
         if not getattr(config, name) > 0:
             raise ConfigError(f"{path}: expected {name} > 0, got {getattr(config, name)}.")
-    if config.coarse_steps < 0:
-        raise ConfigError(f"{path}: expected coarse_steps >= 0, got {config.coarse_steps}.")
+    if config.coarse_steps < 0 or config.norm_steps < 0:
+        raise ConfigError(
+            f"{path}: expected coarse_steps and norm_steps of at least 0, got {config.coarse_steps} and "
+            f"{config.norm_steps}."
+        )
     if not 0 <= config.dropout < 1 or not 0 <= config.ema_decay < 1:
         raise ConfigError(
             f"{path}: expected dropout and ema_decay in [0, 1), got {config.dropout} and {config.ema_decay}."

@@ -8,7 +8,7 @@ from medsam_planner.errors import ConfigError
 
 __all__ = ["PROTOCOLS", "EvaluationConfig"]
 
-PROTOCOLS = ("box", "click", "cvpr25", "slices")
+PROTOCOLS = ("box", "click", "cvpr25", "survey", "slices")
 """As ``medsam-planner evaluate`` names them."""
 
 
@@ -20,7 +20,7 @@ class EvaluationConfig:
     """
 
     protocols: tuple[str, ...] = ("box", "slices")
-    """Of ``box``, ``click``, ``cvpr25`` and ``slices``; an empty list measures nothing."""
+    """Of ``box``, ``click``, ``cvpr25``, ``survey`` and ``slices``; an empty list measures nothing."""
     most: int | None = None
     """Structures of each case; None for all."""
     corrections: int = 5

@@ -20,7 +20,7 @@ from medsam_planner.engine.memory_network import PROMPT_CHANNELS, MemoryNetwork,
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.lab.training.batches import Batch
 from medsam_planner.lab.training.losses import prompt_loss
-from medsam_planner.lab.training.simulated_prompts import correction
+from medsam_planner.lab.training.simulated_prompts import correction, grown_box
 
 __all__ = ["Interaction", "Step", "interact"]
 
@@ -40,6 +40,8 @@ class Step(Enum):
     FIRST = "first"
     CORRECTED = "corrected"
     PROPAGATED = "propagated"
+    BOXED = "boxed"
+    """A box on another slice, when some were answered; where the structure is not on it, as propagated."""
 
 
 _SCRIPTS = (
@@ -67,8 +69,26 @@ _SCRIPTS = (
         (Step.PROPAGATED, 1),
         (Step.PROPAGATED, 2),
     ),
+    (
+        (Step.FIRST, 0),
+        (Step.PROPAGATED, 1),
+        (Step.CORRECTED, 1),
+        (Step.CORRECTED, 0),
+        (Step.PROPAGATED, 2),
+        (Step.CORRECTED, 2),
+    ),
+    (
+        (Step.FIRST, 0),
+        (Step.PROPAGATED, 1),
+        (Step.BOXED, 2),
+        (Step.CORRECTED, 2),
+        (Step.PROPAGATED, 3),
+        (Step.CORRECTED, 0),
+    ),
 )
-_SCRIPT_SHARES = (0.4, 0.35, 0.25)
+_SCRIPT_SHARES = (0.3, 0.25, 0.15, 0.15, 0.15)
+SMALLEST_BOXED_PX = 16
+"""Fewer pixels of a structure on a slice are not boxed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,11 +124,14 @@ class Interaction:
         """Loss of one step, and (B,) IoU of the answers taken."""
         if step is Step.FIRST:
             self._maps[slice_index] = self.batch.prompts.astype(np.float32)
-        elif step is Step.PROPAGATED:
-            self._maps[slice_index] = self._propagated(slice_index)
-        else:
+        elif step is Step.CORRECTED:
             self._correct(slice_index)
-        ambiguous = torch.from_numpy(self.batch.ambiguous & (step is Step.FIRST)).to(self.device)
+        else:
+            self._maps[slice_index] = self._propagated(slice_index)
+        several = self.batch.ambiguous & (step is Step.FIRST)
+        if step is Step.BOXED:
+            several = self._box(slice_index)
+        ambiguous = torch.from_numpy(several).to(self.device)
         logits, quality = self._decoded(slice_index)
         truth = torch.from_numpy(self.batch.truth[:, slice_index]).to(self.device)
         outside = self._tensor(self.batch.outside_px[:, slice_index])
@@ -194,6 +217,18 @@ class Interaction:
             prompt = SlicePrompt(box=box, mask=mask, example=example)
             maps.append(prompt_maps(prompt, size, channels=PROMPT_CHANNELS))
         return np.stack(maps)
+
+    def _box(self, slice_index: int) -> NDArray[np.bool_]:
+        """Ask by a box alone instead, where the structure is; (B,) where that was."""
+        truth, size = self.batch.truth[:, slice_index], self.batch.truth.shape[-1]
+        boxed = truth.sum(axis=(1, 2)) >= SMALLEST_BOXED_PX
+        for number in np.flatnonzero(boxed):
+            step_mm = float(self.batch.sides_mm[number, slice_index]) / size
+            low, high = np.reshape(box_around(truth[number]), (2, 2)) * step_mm
+            box = grown_box(low, high, self.rng, slice_mm=float(self.rng.uniform(100, 450))) / step_mm
+            prompt = SlicePrompt(box=np.concatenate([box.min(0), box.max(0)]))
+            self._maps[slice_index][number] = prompt_maps(prompt, size, channels=PROMPT_CHANNELS)
+        return boxed
 
     def _moved(self, values: Tensor, number: int, source: int, onto: int) -> NDArray[np.float32]:
         """(2, N, N) mask, 0 beyond its crop, and image of one slice, in the crop of another."""

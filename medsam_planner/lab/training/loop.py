@@ -137,6 +137,13 @@ def _begin_encoder(network: MemoryNetwork, path: Path) -> None:
     network.encoder.load_state_dict(dict(zip(own, given, strict=False)), strict=False)
 
 
+def hold_statistics(network: torch.nn.Module) -> None:
+    """Normalise by the statistics known so far, as in use; scales and offsets go on learning."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+
+
 class _Run:
     """Everything that changes while training."""
 
@@ -225,6 +232,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate() * group["rate"]
         self.network.train()
+        if self.step >= config.norm_steps:
+            hold_statistics(self.network)
         total, values = interact(self.network, batch, self.device, rng, low_precision=config.bfloat16)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.engine.compact import SMALLEST_FIELD_PX
+from medsam_planner.engine.compact_fields import SMALLEST_FIELD_PX
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.lab.training.anatomy import LabelVolume
 from medsam_planner.lab.training.appearance import degrade

@@ -15,7 +15,7 @@ from medsam_planner.lab.calibration import calibrate
 from medsam_planner.lab.calibration.segmented import Settings
 from medsam_planner.lab.calibration.usual_size import usual_sizes
 from medsam_planner.lab.evaluation.cases import find_cases
-from medsam_planner.propagation.volume import PROPAGATION_VERSION
+from medsam_planner.propagation.carrying import CARRYING_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
 from xai.conformal import nonconformity_score
 from xai.margin_scale import SCALES
@@ -126,7 +126,7 @@ def test_other_weights_policies_and_settings_are_refused(calibration):
         calibration.model_copy(update={"policy": "clicks-1"}).require_same(**same)
     unsaid = {name: value for name, value in calibration.segmentation.items() if name != "propagation"}
     with pytest.raises(
-        ConfigError, match=f"propagation: calibrated 1, here {PROPAGATION_VERSION}"
+        ConfigError, match=f"propagation: calibrated 1, here {CARRYING_VERSION}"
     ):  # made before walks were tuned
         calibration.model_copy(update={"segmentation": unsaid}).require_same(**same)
 

@@ -8,6 +8,8 @@ import pytest
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.propagation.anchors import SliceEvent, fold_anchors
+from medsam_planner.propagation.carrying import CarryingMethod
+from medsam_planner.propagation.walk import SliceGrid, StopRules
 
 SHAPE = (12, 16)
 MASK = np.zeros(SHAPE, dtype=np.float32)
@@ -43,7 +45,8 @@ def corrected(slices, *clicks, walked=CARRIED):
     """The anchor of slice 5 after clicks on a mask that answered `walked`."""
     found = {5: SlicePrediction(MASK, 0.8, None, walked)}
     events = [ANCHOR, *(SliceEvent(5, points=(place,), labels=(positive,)) for place, positive in clicks)]
-    anchors = fold_anchors(events, slices, lambda anchors: {**found}, {}, SHAPE, (1.0, 1.0))
+    method = CarryingMethod(slices, SliceGrid((1.0, 1.0), 1.0), StopRules(), SHAPE)
+    anchors = fold_anchors(events, method, lambda anchors: {**found}, {})
     return anchors[5]
 
 

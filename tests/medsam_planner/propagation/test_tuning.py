@@ -6,8 +6,9 @@ import pytest
 from medsam_planner.engine.logits import logit, sigmoid
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
+from medsam_planner.propagation.carrying import CarryingFront, tuned
 from medsam_planner.propagation.tuning import LARGEST_SHIFT, best_rim, shift_to_area
-from medsam_planner.propagation.walk import Anchor, CarriedClick, Front, SliceGrid, StopRules, tuned
+from medsam_planner.propagation.walk import Anchor, CarriedClick, SliceGrid, StopRules
 
 
 def disc(radius: float, size: int = 41) -> np.ndarray:
@@ -73,8 +74,8 @@ def anchor_of(radius: float, clicks=()) -> Anchor:
     return Anchor(20, SlicePrediction(sigmoid(distance_logits(radius)), 0.9, None, SlicePrompt()), "said", clicks)
 
 
-def front_of(anchor: Anchor, slices: Slices) -> Front:
-    return Front(anchor, +1, slices, SliceGrid((1.0, 1.0), 1.0), StopRules(), tuned(anchor, slices))
+def front_of(anchor: Anchor, slices: Slices) -> CarryingFront:
+    return CarryingFront(anchor, +1, SliceGrid((1.0, 1.0), 1.0), StopRules(), slices, tuned(anchor, slices))
 
 
 def test_a_model_that_answers_too_small_does_not_shrink_along_the_walk():

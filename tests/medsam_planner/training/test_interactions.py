@@ -31,7 +31,7 @@ def _interaction(network: MemoryNetwork, batch: Batch) -> Interaction:
 
 def test_an_interaction_has_a_loss_with_a_gradient_for_every_weight(network, batch):
     scripts = [
-        interact(network, batch, torch.device("cpu"), np.random.default_rng(n), low_precision=False) for n in range(4)
+        interact(network, batch, torch.device("cpu"), np.random.default_rng(n), low_precision=False) for n in range(6)
     ]
     sum(loss for loss, _ in scripts).backward()
     without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
@@ -60,6 +60,19 @@ def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(netwo
     assert memory.keys.shape[2] == (32 // 8) ** 2
     away = np.abs(batch.heights_mm[:, 0] - batch.heights_mm[:, 1]) / batch.sides_mm[:, 1]
     np.testing.assert_allclose(memory.distance[:, 0].numpy(), away, rtol=1e-5)
+
+
+def test_a_box_on_another_slice_is_asked_with_the_memory_of_the_first(network, batch):
+    interaction = _interaction(network.eval(), batch)
+    interaction.ask(Step.FIRST, 0)
+    interaction.ask(Step.BOXED, 1)
+    maps = interaction._maps[1]
+    for number, truth in enumerate(batch.truth[:, 1]):
+        if truth.sum() >= 16:
+            assert (maps[number, 1][truth] > 0.2).mean() > 0.9
+            assert not maps[number, 4:].any()
+    assert interaction._prompted == {0, 1}
+    assert interaction._read(1) is not None
 
 
 def test_tokens_of_an_equal_crop_lie_where_they_lie_on_their_own_slice(network, batch):

@@ -97,6 +97,19 @@ def test_a_file_trains_weights_that_load_and_name_their_data(short, tmp_path):
     assert list((tmp_path / "filed" / "tensorboard").iterdir())
 
 
+def test_statistics_are_held_after_their_steps_and_the_rest_goes_on_learning(short, tmp_path):
+    def states(steps: int) -> dict[str, torch.Tensor]:
+        config = replace(short, out=tmp_path / str(steps), steps=steps, norm_steps=2, ema_decay=0.0)
+        train(config)
+        return torch.load(config.out / "checkpoint.pt", weights_only=True)["network"]
+
+    after, later = states(2), states(4)
+    moved = {name for name in after if not torch.equal(after[name], later[name])}
+    statistics = {name for name in after if "running_" in name or "num_batches" in name}
+    assert statistics and not moved & statistics
+    assert any(name.startswith("decoder") for name in moved)
+
+
 def test_an_encoder_begins_from_a_file_of_the_same_network_and_no_other(short, tmp_path):
     from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
 

@@ -1,0 +1,215 @@
+"""The compact model whose network has a memory: it reads slices answered before, and offers several answers.
+
+Every remembered slice was encoded in the field that is asked about (:mod:`medsam_planner.engine.recall`), as the slices
+of a training stack share their crop, give or take a twentieth of its side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.compact import CompactModel, decoded
+from medsam_planner.engine.compact_inputs import normalise, prompt_maps
+from medsam_planner.engine.compact_weights import FORMAT, weights_format
+from medsam_planner.engine.protocol import Decoded, SaliencyGraph, SlicePrompt
+from medsam_planner.errors import PromptError
+
+if TYPE_CHECKING:
+    import torch
+
+    from medsam_planner.engine.memory_network import MemoryNetwork, SliceMemory
+
+__all__ = ["MemoryModel", "is_ambiguous", "open_compact"]
+
+_CLOSENESS_CHANNEL = 9
+
+
+class MemoryModel(CompactModel):
+    """A compact model with a memory (see :class:`~medsam_planner.engine.protocol.ModelWithMemory`)."""
+
+    rims_px = ()
+    answers = 3
+    _network: MemoryNetwork
+
+    @staticmethod
+    def _network_class() -> type[MemoryNetwork]:
+        from medsam_planner.engine.memory_network import MemoryNetwork
+
+        return MemoryNetwork
+
+    def remember(self, embedding: Any, mask: NDArray[np.float32], *, prompted: bool) -> tuple[torch.Tensor, ...]:
+        """Keys and values of one answered slice; see :class:`~medsam_planner.engine.protocol.ModelWithMemory`."""
+        import torch
+
+        with torch.inference_mode():
+            masks = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None]
+            keys, values = self._network.decoder.memory_reader.remember(
+                embedding[2], masks, torch.tensor([float(prompted)])
+            )
+        return keys, values
+
+    def decode_each(
+        self,
+        embedding: Any,
+        prompts: Sequence[SlicePrompt],
+        previous_logits: Sequence[NDArray[np.float32] | None],
+        *,
+        runs: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> Decoded:
+        """Answer each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`.
+
+        All stochastic passes of a prompt give the answer that is given without dropout.
+        """
+        import torch
+
+        decoder = self._network.decoder
+        maps, memory = self._inputs(prompts, previous_logits)
+        with torch.inference_mode():
+            met = decoder.meet(list(embedding), maps, memory)
+            logits, quality = decoder.ascend(met)
+            answers = _given(quality, prompts, previous_logits)
+            if runs is None:
+                return decoded(*_picked(logits, quality, answers))
+            owners = np.repeat(np.arange(len(prompts)), runs).tolist()
+            with torch.random.fork_rng(devices=[]):
+                decoder.dropouts.train()
+                try:
+                    torch.manual_seed(seed)
+                    logits, quality = decoder.ascend(met, owners)
+                finally:
+                    decoder.dropouts.eval()
+            return decoded(*_picked(logits, quality, [answers[owner] for owner in owners]))
+
+    def saliency_graph(
+        self,
+        image: NDArray[np.float32],
+        embedding: Any,
+        prompt: SlicePrompt,
+        *,
+        previous_logits: NDArray[np.float32] | None = None,
+        part: Any | None = None,
+    ) -> SaliencyGraph:
+        """The path from the normalised crop, with the memory held still.
+
+        Explained is what the encoder hands over at a quarter of the input's resolution.
+        """
+        import torch
+
+        network = part or self._network
+        maps, memory = self._inputs([prompt], [previous_logits])
+        with torch.inference_mode():
+            quality = self._network.decoder(list(embedding), maps, memory)[1]
+        (answer,) = _given(quality, [prompt], [previous_logits])
+        kept = None if memory is None else _repeated(memory, 1)  # out of inference mode, so that gradients may pass
+
+        def forward(inputs: torch.Tensor) -> torch.Tensor:
+            count = len(inputs)
+            known = None if kept is None else _repeated(kept, count)
+            pyramid = network.encoder(inputs)
+            logits: torch.Tensor = network.decoder(pyramid, maps.expand(count, -1, -1, -1), known)[0]
+            return logits[:, answer]
+
+        inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
+        return SaliencyGraph(inputs, forward, network.encoder.necks[1])
+
+    def _inputs(
+        self, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+    ) -> tuple[torch.Tensor, SliceMemory | None]:
+        """(B, 10, N, N) prompt maps, and the memory of all prompts together."""
+        import torch
+
+        counts = {len(prompt.memory) for prompt in prompts}
+        if len(counts) > 1:
+            raise PromptError(f"Expected prompts that remember equally many slices, got {sorted(counts)}.")
+        channels = self._network.prompt_channels
+        maps = np.stack(
+            [
+                prompt_maps(prompt, self.size, previous, channels=channels)
+                for prompt, previous in zip(prompts, previous_logits, strict=True)
+            ]
+        )
+        memory = None
+        if counts != {0}:
+            nearest = [min(one.away for one in prompt.memory) / self.size for prompt in prompts]
+            maps[:, _CLOSENESS_CHANNEL] = (1 / (1 + 4 * np.array(nearest)))[:, None, None]
+            memory = self._memory(prompts)
+        device = next(self._network.parameters()).device
+        return torch.from_numpy(maps).to(device, memory_format=torch.channels_last), memory
+
+    def _memory(self, prompts: Sequence[SlicePrompt]) -> SliceMemory:
+        import torch
+
+        from medsam_planner.engine.memory_network import SliceMemory
+
+        keys, values, positions, distances = [], [], [], []
+        for prompt in prompts:
+            keys.append(torch.cat([one.tokens[0] for one in prompt.memory], dim=2))
+            values.append(torch.cat([one.tokens[1] for one in prompt.memory], dim=2))
+            own = _token_grid(prompt.memory[0].tokens[0].shape[2])
+            places = [(np.asarray(one.centre_rc) + 0.5 + (own - 0.5) * one.side) / self.size for one in prompt.memory]
+            positions.append(np.concatenate(places))
+            distances.append(np.repeat([one.away / self.size for one in prompt.memory], len(own)))
+        return SliceMemory(
+            torch.cat(keys),
+            torch.cat(values),
+            torch.from_numpy(np.stack(positions).astype(np.float32)),
+            torch.from_numpy(np.stack(distances).astype(np.float32)),
+        )
+
+
+def open_compact(path: Path | str) -> CompactModel:
+    """The model of a weights file of either format.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, damaged or of another model.
+    """
+    return MemoryModel(path) if weights_format(Path(path)) == FORMAT else CompactModel(path)
+
+
+def is_ambiguous(prompt: SlicePrompt, *, is_refined: bool) -> bool:
+    """Whether a prompt may mean several things, as training has it: a box or a lone click, and no answer before it."""
+    return prompt.mask is None and not is_refined and (prompt.points is None or len(prompt.points) < 2)
+
+
+def _given(
+    quality: torch.Tensor, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
+) -> list[int]:
+    """Which answer is given: the one asked for; else the one that says it is best where a prompt may mean several
+    things; else the first, which is trained for prompts that mean one."""
+    best: list[int] = quality.argmax(dim=1).tolist()
+    given = []
+    for found, prompt, previous in zip(best, prompts, previous_logits, strict=True):
+        own = found if is_ambiguous(prompt, is_refined=previous is not None) else 0
+        given.append(own if prompt.answer is None else prompt.answer)
+    return given
+
+
+def _picked(logits: torch.Tensor, quality: torch.Tensor, answers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = list(range(len(answers)))
+    return logits[rows, list(answers)], quality[rows, list(answers)]
+
+
+def _token_grid(tokens: int) -> NDArray[np.float64]:
+    """(T, 2) middles of a remembered slice's tokens, in sides of its own crop."""
+    side = round(tokens**0.5)
+    axis = (np.arange(side) + 0.5) / side
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _repeated(memory: SliceMemory, count: int) -> SliceMemory:
+    from medsam_planner.engine.memory_network import SliceMemory
+
+    return SliceMemory(
+        memory.keys.repeat(count, 1, 1, 1),
+        memory.values.repeat(count, 1, 1, 1),
+        memory.positions.repeat(count, 1, 1),
+        memory.distance.repeat(count, 1),
+    )

@@ -1,0 +1,249 @@
+"""Propagation for a model without a memory: each slice is asked with the mask of the slice before, moved along with it.
+
+A walk asks as its prompted slice taught it (:mod:`medsam_planner.propagation.tuning`), and takes along the corrections
+that reach so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.protocol import SlicePrompt, box_around
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.errors import PromptError
+from medsam_planner.propagation.anchors import SliceEvent, nearest_section, nothing_here, said_of
+from medsam_planner.propagation.motion import moved, slice_motion_px
+from medsam_planner.propagation.tuning import Tuning, best_rim, shift_to_area
+from medsam_planner.propagation.walk import Anchor, CarriedClick, Front, SliceGrid, StopRules
+
+__all__ = [
+    "CARRYING_VERSION",
+    "CarryingFront",
+    "CarryingMethod",
+    "SegmenterSlices",
+    "SlicesAcross",
+    "carried_prompt",
+    "tuned",
+]
+
+CARRYING_VERSION = 3
+"""See :func:`~medsam_planner.propagation.methods.propagation_version`."""
+
+
+class SlicesAcross(Protocol):
+    """The slices across one axis of a study, under one model."""
+
+    def segment(
+        self,
+        index: int,
+        prompt: SlicePrompt,
+        previous: SlicePrediction | None = None,
+        *,
+        logit_shift: float = 0.0,
+    ) -> SlicePrediction:
+        """Answer a prompt on slice `index`, refining `previous` where it is given."""
+
+    def image(self, index: int) -> NDArray[np.float32]:
+        """(H, W) intensities of slice `index` as the model is shown them."""
+
+    @property
+    def rims_px(self) -> tuple[float, ...]:
+        """Rims of a carried box that the model may be asked with."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmenterSlices:
+    """A segmenter held to one axis."""
+
+    segmenter: SliceSegmenter
+    axis: int
+
+    def segment(
+        self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None, *, logit_shift: float = 0.0
+    ) -> SlicePrediction:
+        """Answer a prompt on one slice."""
+        return self.segmenter.segment(self.axis, index, prompt, previous=previous, logit_shift=logit_shift)
+
+    @property
+    def rims_px(self) -> tuple[float, ...]:
+        """Those of the model."""
+        return self.segmenter.model.rims_px
+
+    def image(self, index: int) -> NDArray[np.float32]:
+        """(H, W) intensities of one slice."""
+        return self.segmenter.image(self.axis, index)
+
+
+def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
+    """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
+
+    Parameters
+    ----------
+    probability, image : (H, W) float32
+        Of the neighbour, where the structure is looked for; intensities as the model is shown them.
+    """
+    return SlicePrompt(box=box_around(probability > 0.5), mask=probability, example=image)
+
+
+def tuned(anchor: Anchor, slices: SlicesAcross) -> Tuning:
+    """How walks from an anchor are to ask: so that its own mask, carried onto its own slice, comes back unchanged."""
+    mask = anchor.prediction.mask()
+    if not mask.any():
+        return Tuning()
+    asked = carried_prompt(anchor.prediction.probability, slices.image(anchor.index))
+    rim_px: float | None = None
+    if slices.rims_px:
+        by_box = [SlicePrompt(box=asked.box, rim_px=rim) for rim in slices.rims_px]
+        rim_px = slices.rims_px[best_rim([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)]
+    own = slices.segment(anchor.index, replace(asked, rim_px=rim_px))
+    return Tuning(rim_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
+
+
+@dataclass(slots=True, eq=False)
+class CarryingFront(Front):
+    """A front that moves the mask of the slice before along with the structure."""
+
+    slices: SlicesAcross
+    tuning: Tuning
+    _moved_px: tuple[int, int] = field(default=(0, 0), init=False)
+    """Of the structure since the anchor."""
+
+    def _ask(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
+        image = self.slices.image(index - self.direction)
+        motion_px = slice_motion_px(
+            previous.mask(), image, self.slices.image(index), self.grid.pixel_mm, self.grid.step_mm
+        )
+        carried = moved(previous.probability, motion_px, beyond=0.0)
+        if not (carried > 0.5).any():  # moved off the slice
+            motion_px, carried = (0, 0), previous.probability
+        self._moved_px = (self._moved_px[0] + motion_px[0], self._moved_px[1] + motion_px[1])
+        asked = partial(self._prompt, index, previous.probability, motion_px, self._moved_px)
+        prediction = self.slices.segment(index, asked(), logit_shift=self.tuning.logit_shift)
+        return replace(prediction, asked=asked), carried > 0.5
+
+    def _prompt(
+        self, index: int, before: NDArray[np.float32], motion_px: tuple[int, int], moved_px: tuple[int, int]
+    ) -> SlicePrompt:
+        """What a slice is asked on behalf of the slice before, with those corrections of the anchor that reach it."""
+        image = moved(self.slices.image(index - self.direction), motion_px)
+        asked = replace(carried_prompt(moved(before, motion_px, beyond=0.0), image), rim_px=self.tuning.rim_px)
+        away_mm = abs(index - self.anchor.index) * self.grid.step_mm
+        clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
+        if not clicks:
+            return asked
+        points = np.array([(click.row, click.column) for click in clicks]) + moved_px
+        return replace(asked, points=points, labels=np.array([click.positive for click in clicks]))
+
+
+@dataclass(slots=True, eq=False)
+class CarryingMethod:
+    """See :class:`~medsam_planner.propagation.methods.PropagationMethod`.
+
+    Nothing is done twice: a walk depends on its own anchor alone, so a new prompt costs only the slices between its
+    neighbouring anchors.
+    """
+
+    slices: SlicesAcross
+    grid: SliceGrid
+    rules: StopRules
+    slice_shape: tuple[int, int]
+    _fronts: dict[tuple[str, int, int, bool], CarryingFront] = field(default_factory=dict, init=False)
+    _tunings: dict[tuple[str, int], Tuning] = field(default_factory=dict, init=False)
+
+    def answer(
+        self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
+    ) -> tuple[SlicePrediction, tuple[CarriedClick, ...]]:
+        """Refine what is known of the slice; where nothing is, take the nearest section along, or begin afresh."""
+        if event.answer:
+            raise PromptError(f"Expected the first answer, got a choice of number {event.answer}: the model gives one.")
+        anchor = anchors.get(event.index)
+        clicks = _carried_clicks(event, found.get(event.index), self.grid.pixel_mm)
+        return self._answer(event, found), (*(anchor.clicks if anchor else ()), *clicks)
+
+    def alternatives(
+        self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
+    ) -> tuple[SlicePrediction, ...]:
+        """The one answer."""
+        return (self._answer(event, found),)
+
+    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> Front:
+        """The walk from one anchor."""
+        anchor = anchors[start]
+        key = (anchor.digest, anchor.index, direction, is_between)
+        if key not in self._fronts:
+            rules = self.rules.between_anchors() if is_between else self.rules
+            self._fronts[key] = CarryingFront(anchor, direction, self.grid, rules, self.slices, self._tuning(anchor))
+        return self._fronts[key]
+
+    def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
+        """Asked as a neighbour's mask would be."""
+        return self.slices.segment(
+            index, carried_prompt(np.ascontiguousarray(sections[index]), self.slices.image(index))
+        )
+
+    def _tuning(self, anchor: Anchor) -> Tuning:
+        key = (anchor.digest, anchor.index)
+        if key not in self._tunings:
+            self._tunings[key] = tuned(anchor, self.slices)
+        return self._tunings[key]
+
+    def _answer(self, event: SliceEvent, found: Mapping[int, SlicePrediction]) -> SlicePrediction:
+        known = found.get(event.index)
+        said = said_of(event, known)
+        if event.box is not None:
+            return self.slices.segment(event.index, said)
+        if known is not None and known.mask().any():
+            return _refined(event, said, known, self.slices)
+        if said.box is None and (said.labels is None or not said.labels.any()):
+            return nothing_here(said, self.slice_shape)
+        near = None if said.box is not None else nearest_section(event, found)
+        if near is not None:
+            said = replace(said, mask=found[near].probability, example=self.slices.image(near))
+        return self.slices.segment(event.index, said)
+
+
+def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
+    """Answer a correction of a non-empty mask.
+
+    On a slice that was walked to, the carried mask says what is looked for, and the answer so far what is wrong with
+    it; the model takes both together for more than they say. What was missing is asked for by the carried mask alone.
+    What was too much is asked for by the answer so far alone, in a box around it: a click on a part of a structure
+    otherwise takes the rest along. Only where nothing is left of the carried mask either way, nothing is there.
+    """
+    carried = replace(said, box=known.prompt.box, mask=known.prompt.mask, example=known.prompt.example)
+    if known.prompt.mask is None:
+        return slices.segment(event.index, carried, known)
+    afresh = slices.segment(event.index, carried)
+    if all(event.labels):
+        return afresh
+    if not afresh.mask().any():
+        refined = slices.segment(event.index, carried, known)
+        if not refined.mask().any():
+            return refined
+    return slices.segment(event.index, replace(said, box=box_around(known.mask())), known)
+
+
+def _carried_clicks(
+    event: SliceEvent, known: SlicePrediction | None, pixel_mm: tuple[float, float]
+) -> tuple[CarriedClick, ...]:
+    """The clicks of an event that correct a mask, and how far each reaches beyond its slice."""
+    if known is None or event.box is not None or not known.mask().any():
+        return ()
+    mask = known.mask()
+    occupied = np.argwhere(mask)
+    low = np.maximum(occupied.min(0) - 1, 0)
+    around = low + np.argwhere(~mask[tuple(slice(a, b + 2) for a, b in zip(low, occupied.max(0), strict=True))])
+    clicks = []
+    for (row, column), positive in zip(event.points, event.labels, strict=True):
+        at = np.clip(np.rint([row, column]).astype(int), 0, np.array(mask.shape) - 1)
+        beyond = occupied if positive else around
+        corrects = mask[tuple(at)] != positive and len(beyond) > 0
+        reach_mm = float(np.linalg.norm((beyond - at) * pixel_mm, axis=1).min()) if corrects else 0.0
+        clicks.append(CarriedClick(row, column, positive, reach_mm))
+    return tuple(clicks)
