@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from medsam_planner.errors import MedsamPlannerError
 from ui.access import Access
 from ui.display import Plane
-from ui.registry import Registry
+from ui.registry import ElsewhereError, Registry
 from ui.settings import Settings
 from ui.uploads import UploadKind, UploadRefusedError, expire_uploads
 from ui.viewer import ViewRequest
@@ -70,6 +70,9 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
         show_error=False,
         theme=gr.themes.Default(
             font=system, font_mono=["ui-monospace", "monospace"], spacing_size="sm", text_size="sm"
+        ).set(
+            **{f"button_primary_background_fill{part}": "#1f66b5" for part in ("", "_dark")}
+            | {f"button_primary_background_fill_hover{part}": "#195496" for part in ("", "_dark")}
         ),
         css=CSS,
         js="() => document.body.classList.add('dark')",
@@ -78,12 +81,13 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _expiring(app: FastAPI) -> AsyncIterator[None]:
-    """Delete uploads that grew old for as long as the server runs."""
+    """Delete uploads and kept work that grew old for as long as the server runs."""
 
     async def watch() -> None:
         while True:
-            await asyncio.sleep(_EXPIRY_CHECK_S)
             await asyncio.to_thread(expire_uploads)
+            await asyncio.to_thread(app.state.registry.expire)
+            await asyncio.sleep(_EXPIRY_CHECK_S)
 
     watching = asyncio.create_task(watch())
     try:
@@ -120,14 +124,27 @@ def _add_routes(app: FastAPI, registry: Registry) -> None:
         except MedsamPlannerError as error:
             raise HTTPException(404, without_folders(str(error), registry.settings)) from error
 
+    @app.get("/alive/{token}")
+    def alive(token: str) -> JSONResponse:
+        """Whether the page's work is here, asked every few seconds; the page looks again when the version changed."""
+        try:
+            workbench = registry.peek(token)
+        except ElsewhereError as error:
+            raise HTTPException(409, str(error)) from error
+        except MedsamPlannerError as error:
+            raise HTTPException(404, str(error)) from error
+        if workbench is None:
+            return JSONResponse({"is_aside": True})
+        return JSONResponse({"version": workbench.version, "is_computing": workbench.is_computing})
+
     @app.get("/files/{token}/{name}")
     def files(token: str, name: str) -> FileResponse:
         """The two files a page links to; nothing else of the disk can be named."""
         workbench = find(token)
-        if name == "report.html" and workbench.has_report:
+        if name == "report.html" and workbench.snapshot.has_report:
             headers = {"Content-Security-Policy": REPORT_POLICY}
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
-        if name == "run.zip" and workbench.has_archive:
+        if name == "run.zip" and workbench.snapshot.has_archive:
             return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
         raise HTTPException(404, "Nothing of that name was written yet.")
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
-from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for, volume_modality
+from medsam_planner.io.intensity import CT_WINDOWS, Normalisation, volume_modality
 
 __all__ = ["Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
 
@@ -173,13 +173,19 @@ def side_letters(direction_lps: ArrayLike) -> str:
     return "".join(letters)
 
 
-def display_windows(study: highdicom.Volume) -> dict[str, dict[str, float]]:
-    """Window presets by name, the one to begin with first: Hounsfield windows for CT, the values' own range else."""
+def display_windows(study: highdicom.Volume, seen: Normalisation) -> dict[str, dict[str, float]]:
+    """Window presets by name, the one to begin with first: Hounsfield windows for CT, the values' own range else.
+
+    Parameters
+    ----------
+    study : highdicom.Volume
+    seen : Normalisation
+        What the model sees the study through.
+    """
     if volume_modality(study) == "CT":
         return {name: {"centre": window.centre, "width": window.width} for name, window in CT_WINDOWS.items()}
-    chosen = normalisation_for(study, None, "full")
     low, high = float(study.array.min()), float(study.array.max())
     return {
-        "image": {"centre": (chosen.low + chosen.high) / 2, "width": chosen.high - chosen.low},
+        "image": {"centre": (seen.low + seen.high) / 2, "width": seen.high - seen.low},
         "full": {"centre": (low + high) / 2, "width": max(high - low, 1e-6)},
     }

@@ -74,7 +74,7 @@ def result_html(structure: Structure | None) -> str:
         return f"<p>{NO_RESULT}</p>"
     result = structure.result
     rows = [("Volume", f"{structure.volume_ml:.2f} ml")]
-    if not result.mask.array.any():
+    if not structure.volume_ml:
         return (
             f"<p>The model found nothing where ‘{html.escape(structure.name)}’ was prompted. "
             "Draw a box on its middle slice.</p>"
@@ -186,8 +186,10 @@ def cautions_html(assessment: Assessment | None) -> str:
     if assessment is None:
         return ""
     listed = "".join(f"<li>{html.escape(caution.text)}</li>" for caution in assessment.cautions)
-    head = f'<p class="mv-verdict">{html.escape(assessment.verdict.headline)}</p>'
-    return f'<div id="cautions">{head}' + (f'<ul class="mv-warning">{listed}</ul>' if listed else "") + "</div>"
+    verdict = assessment.verdict
+    head = f'<p class="mv-verdict">{html.escape(verdict.headline)}</p>'
+    told = f'<ul class="mv-warning mv-notes">{listed}</ul>' if listed else ""
+    return f'<div id="cautions" class="mv-{verdict.kind}">{head}{told}</div>'
 
 
 def margins_html(statements: Sequence[MarginStatement]) -> str:

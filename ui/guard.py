@@ -34,8 +34,10 @@ _MOST_SESSIONS = 100_000
 _BROWSER_COOKIE_S = 365 * 24 * 3600
 _READ = ("GET", "HEAD")
 _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/heartbeat/"
-_PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA}
-_FOLDERS = ("/assets/", "/static/", "/views/", "/files/", _HEARTBEAT)
+_RECONNECT = "/gradio_api/app_id"
+"""After a lost connection Gradio's page asks for it until it is answered, then loads itself again."""
+_PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
+_FOLDERS = ("/assets/", "/static/", "/alive/", "/views/", "/files/", _HEARTBEAT)
 _UPLOADS = "/uploads/"
 _KEPT_BY_BROWSERS = ("/assets/", "/static/")
 """What holds nothing of a patient."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from medsam_planner.progress import Progress
 from ui import facts, wording
 from ui.display import Plane
 from ui.scene import scene
+from ui.snapshot import Snapshot
 from ui.uploads import UploadKind
 from ui.workbench import Workbench
 
@@ -38,6 +39,9 @@ __all__ = [
     "screen",
     "step_back",
     "step_forward",
+    "step_number",
+    "stop",
+    "study_notes",
 ]
 
 
@@ -71,61 +75,94 @@ class Screen:
     links: str = ""
 
 
-def screen(workbench: Workbench, notice: str = "", **scene_options: Any) -> Screen:
+def screen(workbench: Workbench, notice: str = "", *, tab: str | None = None, **scene_options: Any) -> Screen:
     """The page as it stands."""
+    now = workbench.snapshot
+    structure = now.structure
     shown = Screen(
         scene=scene(workbench, **scene_options),
         notice=notice,
-        study=facts.study_html(workbench.study),
-        structures=facts.structures_html(tuple(workbench.structures.values()), workbench.active),
-        result=facts.result_html(workbench.structures.get(workbench.active)),
+        study=facts.study_html(now.study),
+        structures=facts.structures_html(tuple(now.structures.values()), now.active),
+        result=facts.result_html(structure),
+        tab=tab,
     )
-    if workbench.study is None:
+    if structure is None:
         return shown
-    log, structure = workbench.log, workbench.structure
     return replace(
         shown,
-        names=tuple(workbench.structures),
-        active=workbench.active,
+        names=tuple(now.structures),
+        active=now.active,
         role=structure.role,
-        can_undo=log.can_undo,
-        can_redo=log.can_redo,
-        can_clear=bool(log.prompts),
-        can_run=bool(log.prompts),
-        has_result=any(one.result is not None for one in workbench.structures.values()),
-        **_plan_parts(workbench),
+        can_undo=structure.can_undo,
+        can_redo=structure.can_redo,
+        can_clear=bool(structure.prompts),
+        can_run=bool(structure.prompts),
+        has_result=any(one.result is not None for one in now.structures.values()),
+        **_plan_parts(now, workbench.token),
     )
 
 
-def _plan_parts(workbench: Workbench) -> dict[str, Any]:
-    plan = workbench.plan
-    links = facts.links_html(workbench.token, has_report=workbench.has_report, has_archive=workbench.has_archive)
+def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
+    plan = now.plan
+    links = facts.links_html(token, has_report=now.has_report, has_archive=now.has_archive)
     if plan is None:
         return {"links": links}
-    is_outdated = any(one.is_stale for one in workbench.structures.values() if one.role != "ignore")
+    is_outdated = any(one.is_stale for one in now.structures.values() if one.role != "ignore")
     return {
-        "answer": facts.plan_html(plan, workbench.chosen, is_outdated=is_outdated)
-        + facts.cautions_html(workbench.assessment)
-        + facts.margins_html(workbench.margin_statements),
+        "answer": facts.cautions_html(now.assessment)
+        + facts.plan_html(plan, now.chosen, is_outdated=is_outdated)
+        + wording.notes_html(now.notes)
+        + facts.margins_html(now.margin_statements),
         "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
-        "chosen": workbench.chosen,
+        "chosen": now.chosen,
         "links": links,
     }
 
 
-def attempt(workbench: Workbench, change: Callable[[], str | None], *, said: str = "", **scene_options: Any) -> Screen:
+def attempt(
+    workbench: Workbench,
+    change: Callable[[], str | None],
+    *,
+    said: str = "",
+    kind: Callable[[], str] = lambda: "done",
+    notes: Callable[[], Iterable[str]] = tuple,
+    step: int | None = None,
+    after: int = 0,
+    is_long: bool = False,
+    **scene_options: Any,
+) -> Screen:
     """Make one change and show the page; an error of the software is said in words, and nothing is lost.
 
-    `change` may return what to tell the person in place of `said`.
+    Parameters
+    ----------
+    workbench : Workbench
+    change : callable
+        May return what to tell the person in place of `said`.
+    said : str
+    kind : callable
+        Gives the kind of the notice, once the change is made.
+    notes : callable
+        Gives what was noticed while the change was made.
+    step : int, optional
+        Number of the change among the steps of the page; steps are done in their order.
+    after : int
+        Last step before a change that has no number of its own.
+    is_long : bool
+        Whether Stop can stop it.
+    **scene_options
+        Of :func:`ui.scene.scene`.
     """
     try:
-        with workbench.changing():
+        workbench.turns.wait_after(after)
+        with workbench.changing(step=step, is_long=is_long):
             said = change() or said
+            shown = screen(workbench, wording.notice(kind(), said, notes()), **scene_options)
     except OperationCancelledError:
-        return screen(workbench, wording.notice("info", "Stopped. Nothing was changed."))
+        return screen(workbench, wording.notice("info", wording.STOPPED))
     except MedsamPlannerError as error:
         return screen(workbench, wording.notice("error", str(error)))
-    return screen(workbench, wording.notice("done", said), **scene_options)
+    return shown
 
 
 def open_study(
@@ -138,35 +175,53 @@ def open_study(
 ) -> Screen:
     """Open a study by path; where it holds several series, list them and open none."""
 
-    def change() -> str:
+    def change() -> tuple[str, list[str]]:
         is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
         path = workbench.place_of(f"{path_text.strip()}/{series}" if is_file else path_text)
-        workbench.open(path, series=None if is_file else series, resample_tilt=resample_tilt, progress=progress)
-        return f"Opened {path.name}. {wording.OPENED}"
+        waiting = workbench.key if workbench.waiting is not None else None
+        lost = workbench.open(path, series=None if is_file else series, resample_tilt=resample_tilt, progress=progress)
+        if workbench.key == waiting:
+            return wording.HERE_AGAIN, lost
+        return f"Opened {path.name}. {wording.OPENED}", lost
 
     try:
-        with workbench.changing():
-            said = change()
-    except AmbiguousSeriesError:
-        return _ask_which(workbench, workbench.place_of(path_text), progress)
+        with workbench.changing(is_long=True):
+            said, lost = change()
+    except AmbiguousSeriesError as error:
+        return _ask_which(workbench, path_text, error, progress)
     except GantryTiltError as error:
         return replace(
             screen(workbench, wording.notice("error", f"{error} {wording.TILTED}")), offers_straightening=True
         )
+    except OperationCancelledError:
+        return screen(workbench, wording.notice("info", wording.STOPPED))
     except MedsamPlannerError as error:
-        if "NIfTI files" in str(error) and (path := workbench.place_of(path_text)).is_dir():
-            return _ask_which(workbench, path, progress)
         return screen(workbench, wording.notice("error", str(error)))
-    return replace(screen(workbench, wording.notice("done", said)), tab="segment")
+    return screen(workbench, wording.notice("done", said, (*lost, *study_notes(workbench))), tab="segment")
 
 
-def _ask_which(workbench: Workbench, path: Path, progress: Progress | None) -> Screen:
-    found = inspect_study(path, progress=progress)
+def study_notes(workbench: Workbench) -> tuple[str, ...]:
+    """What was noticed while the open study was read."""
+    source = None if workbench.study is None else workbench.study.source
+    return () if source is None else source.notes
+
+
+def _ask_which(workbench: Workbench, path_text: str, error: AmbiguousSeriesError, progress: Progress | None) -> Screen:
+    try:
+        path = workbench.place_of(path_text)
+        found = inspect_study(path, progress=progress)
+    except MedsamPlannerError as other:
+        return screen(workbench, wording.notice("error", str(other)))
     choices = []
     for one in found.readable:
+        is_file = one.encoding == "NIfTI"
+        if is_file and not path.is_dir():  # a file in a zip has no place of its own
+            continue
         size = " × ".join(str(count) for count in one.shape)
-        value = one.description if one.encoding == "NIfTI" else str(one.number)
+        value = one.description if is_file else str(one.number)
         choices.append((f"{one.number}: {one.modality}, {size}, {one.description}", value))
+    if not choices:
+        return screen(workbench, wording.notice("error", str(error)))
     unreadable = len(found.series) - len(found.readable)
     rest = f" ({unreadable} more cannot be read as a volume.)" if unreadable else ""
     said = f"This study holds {len(choices)} series. Choose one below.{rest}"
@@ -182,6 +237,8 @@ class ViewerAction:
     slice_index: int
     first: tuple[float, float] = (0.0, 0.0)
     last: tuple[float, float] = (0.0, 0.0)
+    step: int | None = None
+    """Number of the action among the steps of the page."""
 
     @classmethod
     def from_browser(cls, payload: Mapping[str, Any]) -> ViewerAction:
@@ -199,9 +256,15 @@ class ViewerAction:
                 slice_index=int(payload["index"]),
                 first=_pair(payload.get("first", (0.0, 0.0))),
                 last=_pair(payload.get("last", (0.0, 0.0))),
+                step=step_number(payload.get("step")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PromptError(f"The page sent an action that is not understood: {error}. Reload the page.") from error
+
+
+def step_number(value: Any) -> int | None:
+    """The number the page gave a step; None for none."""
+    return None if value is None else int(value)
 
 
 def _pair(value: Any) -> tuple[float, float]:
@@ -211,9 +274,12 @@ def _pair(value: Any) -> tuple[float, float]:
 
 def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
     """Carry out what was done on the canvas."""
+    try:
+        action = ViewerAction.from_browser(payload)
+    except PromptError as error:
+        return screen(workbench, wording.notice("error", str(error)))
 
     def change() -> str:
-        action = ViewerAction.from_browser(payload)
         where = (action.plane, action.slice_index)
         if action.kind == "box":
             workbench.draw_box(*where, action.first, action.last)
@@ -233,38 +299,46 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             raise PromptError(f"The page sent an unknown action {action.kind!r}. Reload the page.")
         return wording.after_prompt(workbench.structure, workbench.log)
 
-    needs_entry = payload.get("kind") == "target" and workbench.wishes.entry_lps_mm is None
-    return attempt(workbench, change, tool="entry" if needs_entry else None)
+    needs_entry = action.kind == "target" and workbench.wishes.entry_lps_mm is None
+    return attempt(workbench, change, step=action.step, tool="entry" if needs_entry else None)
 
 
-def step_back(workbench: Workbench) -> Screen:
+def step_back(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Undo."""
-    return attempt(workbench, workbench.undo)
+    return attempt(workbench, workbench.undo, step=step)
 
 
-def step_forward(workbench: Workbench) -> Screen:
+def step_forward(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Redo."""
-    return attempt(workbench, workbench.redo)
+    return attempt(workbench, workbench.redo, step=step)
 
 
-def clear(workbench: Workbench) -> Screen:
+def clear(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Take all prompts of the active structure off."""
-    return attempt(workbench, workbench.clear, said="All prompts taken off. Undo brings them back.")
+    return attempt(workbench, workbench.clear, step=step, said="All prompts taken off. Undo brings them back.")
 
 
-def begin_structure(workbench: Workbench, name: str) -> Screen:
+def begin_structure(workbench: Workbench, name: str, *, step: int | None = None) -> Screen:
     """Begin a structure and work on it."""
-    return attempt(workbench, partial(workbench.begin, name), said=f"Now prompting ‘{name.strip()}’.")
+    return attempt(workbench, partial(workbench.begin, name), step=step, said=f"Now prompting ‘{name.strip()}’.")
 
 
-def choose_structure(workbench: Workbench, name: str) -> Screen:
+def choose_structure(workbench: Workbench, name: str, *, step: int | None = None) -> Screen:
     """Work on another structure."""
-    return attempt(workbench, partial(workbench.choose, name))
+    return attempt(workbench, partial(workbench.choose, name), step=step)
 
 
-def choose_role(workbench: Workbench, role: str) -> Screen:
+def choose_role(workbench: Workbench, role: str, *, step: int | None = None) -> Screen:
     """Say what the plan does with the active structure."""
-    return attempt(workbench, partial(workbench.set_role, role))
+    return attempt(workbench, partial(workbench.set_role, role), step=step)
+
+
+def stop(workbench: Workbench) -> str:
+    """Ask a running computation to end; gives the notice."""
+    if not workbench.is_computing:
+        return wording.notice("info", wording.NOTHING_RUNS)
+    workbench.is_cancelled = True
+    return wording.notice("info", wording.STOPPING)
 
 
 def run_to_3d(
@@ -274,6 +348,7 @@ def run_to_3d(
     *,
     saliency: bool,
     triplanar: bool,
+    after: int = 0,
     progress: Progress | None = None,
 ) -> Screen:
     """Segment the active structure in 3D; the order in which sources of uncertainty were ticked does not count."""
@@ -282,7 +357,6 @@ def run_to_3d(
         uncertainty = "+".join(name for name in wording.SOURCE_LABELS if name in sources)
         if samples and not uncertainty:
             raise PromptError(wording.NO_SOURCE)
-        workbench.is_cancelled = False
         workbench.segment(
             samples=samples,
             uncertainty=uncertainty or "dropout",
@@ -293,7 +367,7 @@ def run_to_3d(
         structure = workbench.structure
         return f"‘{structure.name}’ has {structure.volume_ml:.2f} ml. Scroll through it, and look at its uncertainty."
 
-    return attempt(workbench, change, shows_structure=True)
+    return attempt(workbench, change, after=after, is_long=True, shows_structure=True)
 
 
 def resume(workbench: Workbench, path: Path) -> Screen:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import gradio as gr
 
+from medsam_planner.errors import MedsamPlannerError
 from ui import facts, wording
 from ui.handlers import Screen
 from ui.plan_panel import PlanPanel
+from ui.registry import ElsewhereError, PutAsideError
 from ui.scene import closed_scene
 from ui.structure import ROLES
 from ui.upload_button import upload_button
 from ui.uploads import UploadKind
 
-__all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "updates"]
+__all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "unchanged", "updates"]
 
 _HERE = Path(__file__).parent
 CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
@@ -43,8 +47,12 @@ _SHOWN = (
 class Parts:
     """Every component a person sees or a handler reads."""
 
-    token: gr.State
-    """Of the page's workbench; kept on the server."""
+    token: gr.Textbox
+    """Of the page's workbench. The page keeps it: what the server keeps for a page is gone after a lost connection."""
+    remembered: gr.Textbox
+    """Keys of works, as :meth:`ui.coming_back.Remembered.from_browser` reads them."""
+    step: gr.Number
+    """Number of what is being done among the steps of the page; the browser counts."""
     notice: gr.HTML
     viewer: gr.HTML
     path: gr.Textbox
@@ -52,6 +60,8 @@ class Parts:
     upload: gr.HTML
     series: gr.Radio
     straighten: gr.Checkbox
+    earlier: gr.Radio
+    """Works of this browser that can be taken up, by key."""
     study: gr.HTML
     resume: gr.HTML
     names: gr.Dropdown
@@ -104,9 +114,16 @@ def updates(screen: Screen) -> list[Any]:
     ]
 
 
-def gone(told: str) -> list[Any]:
+def unchanged() -> list[Any]:
+    """Leave everything as it is shown."""
+    return [gr.skip()] * len((*_SHOWN, "answer", "choice", "links"))
+
+
+def gone(error: MedsamPlannerError) -> list[Any]:
     """Say why the page has no workbench (any more), and show no slice: none of it could be scrolled or corrected."""
-    values = {"notice": wording.notice("error", told), "viewer": closed_scene(told)}
+    told = wording.PUT_ASIDE if isinstance(error, PutAsideError) else str(error)
+    flags = {"is_aside": isinstance(error, PutAsideError), "is_elsewhere": isinstance(error, ElsewhereError)}
+    values = {"notice": wording.notice("error", told), "viewer": closed_scene(told) | flags}
     return [values.get(name, gr.skip()) for name in (*_SHOWN, "answer", "choice", "links")]
 
 
@@ -117,7 +134,8 @@ def source_choices(*, triplanar: bool) -> list[tuple[str, str]]:
 
 def build_parts() -> Parts:
     """Lay the page out; call inside ``gr.Blocks``."""
-    token = gr.State("")
+    token, remembered = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
+    step = gr.Number(0, visible=False)
     head = f'<h1>{wording.TITLE}</h1><span class="mv-research">{wording.RESEARCH_USE}</span>'
     gr.HTML(f'<div class="mv-head">{head}</div>', elem_id="head", apply_default_css=False)
     notice = gr.HTML(wording.notice("info", wording.NO_STUDY), elem_id="notice", apply_default_css=False)
@@ -125,7 +143,7 @@ def build_parts() -> Parts:
         with gr.Column(scale=7, min_width=560):
             viewer = gr.HTML(
                 value=None,
-                html_template=(_HERE / "viewer.html").read_text(encoding="utf-8"),
+                html_template=_viewer_html(),
                 js_on_load=(_HERE / "viewer.js").read_text(encoding="utf-8"),
                 apply_default_css=False,
                 elem_id="viewer",
@@ -138,10 +156,19 @@ def build_parts() -> Parts:
                 segment = _segment_tab()
             with gr.Tab("Plan", id="plan"):
                 plan = PlanPanel.build()
-    return Parts(token=token, notice=notice, viewer=viewer, tabs=tabs, plan=plan, **study, **segment)
+    hidden: dict[str, Any] = {"token": token, "remembered": remembered, "step": step}
+    return Parts(**hidden, notice=notice, viewer=viewer, tabs=tabs, plan=plan, **study, **segment)
+
+
+def _viewer_html() -> str:
+    words = ("LOST_TITLE", "LOST_TEXT", "ELSEWHERE_TITLE", "ELSEWHERE_TEXT", "TAKE_BACK")
+    return Template((_HERE / "viewer.html").read_text(encoding="utf-8")).substitute(
+        {name: html.escape(getattr(wording, name)) for name in words}
+    )
 
 
 def _study_tab() -> dict[str, Any]:
+    earlier = gr.Radio(label=wording.EARLIER, info=wording.EARLIER_INFO, choices=[], visible=False, elem_id="earlier")
     path = gr.Textbox(
         label="Path of a study",
         placeholder="DICOM folder, zip, DICOM file or NIfTI",
@@ -157,6 +184,7 @@ def _study_tab() -> dict[str, Any]:
     study = gr.HTML(facts.study_html(None), elem_id="study-facts", apply_default_css=False)
     resume = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
     return {
+        "earlier": earlier,
         "path": path,
         "open": open_button,
         "upload": upload,

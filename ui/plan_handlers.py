@@ -19,18 +19,30 @@ def find_paths(
     workbench: Workbench,
     numbers: Mapping[str, Any],
     *,
+    avoid_bone: bool = True,
     calibration: Path | None = None,
+    after: int = 0,
     progress: Progress | None = None,
 ) -> Screen:
-    """Search for paths, with calibrated margins where there is a `calibration`, and write the report."""
+    """Search for paths, with calibrated margins where there is a `calibration`, and write the report.
+
+    `avoid_bone` keeps off bone that nobody segmented, in a CT.
+    """
 
     def change() -> str:
-        workbench.is_cancelled = False
-        workbench.wishes = replace(workbench.wishes.with_numbers(numbers), calibration=calibration)
+        wishes = replace(workbench.wishes.with_numbers(numbers), avoid_bone=avoid_bone, calibration=calibration)
+        workbench.publish(wishes=wishes)
         review.find_paths(workbench, progress=progress)
-        return wording.after_plan(workbench.plan, workbench.assessment)
+        return wording.after_plan(workbench.plan, workbench.snapshot.assessment)
 
-    return attempt(workbench, change, shows_path=True)
+    def kind() -> str:
+        assessment = workbench.snapshot.assessment
+        return "done" if assessment is not None and not wording.has_doubt(assessment) else "caution"
+
+    def notes() -> tuple[str, ...]:
+        return workbench.snapshot.notes
+
+    return attempt(workbench, change, kind=kind, notes=notes, after=after, is_long=True, shows_path=True)
 
 
 def choose_alternative(workbench: Workbench, number: int) -> Screen:
@@ -46,8 +58,7 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
     """Write the results and pack them for download."""
 
     def change() -> str:
-        workbench.is_cancelled = False
         review.pack(workbench, progress=progress)
         return f"Packed. The same files lie in {review.results_folder(workbench)} on the server."
 
-    return attempt(workbench, change)
+    return attempt(workbench, change, notes=lambda: workbench.snapshot.notes, is_long=True)

@@ -20,6 +20,7 @@ class PlanPanel:
 
     numbers: dict[str, gr.Number]
     """By field of :class:`ui.wishes.PlanWishes`."""
+    avoid_bone: gr.Checkbox
     calibration: gr.HTML
     find: gr.Button
     stop: gr.Button
@@ -28,6 +29,10 @@ class PlanPanel:
     answer: gr.HTML
     export: gr.Button
     links: gr.HTML
+
+    def asked(self) -> list[gr.Number | gr.Checkbox]:
+        """What is asked for: the numbers in their order, then whether to keep off bone."""
+        return [*self.numbers.values(), self.avoid_bone]
 
     @classmethod
     def build(cls) -> PlanPanel:
@@ -42,6 +47,14 @@ class PlanPanel:
                     numbers[name] = gr.Number(
                         value, label=label, minimum=0, min_width=90, elem_id=name.replace("_", "-")
                     )
+                if start + 3 >= len(rows):
+                    avoid_bone = gr.Checkbox(
+                        PlanWishes().avoid_bone,
+                        label=wording.AVOID_BONE,
+                        info=wording.AVOID_BONE_INFO,
+                        scale=3,
+                        elem_id="avoid-bone",
+                    )
         gr.HTML(f'<div class="mv-hint">{wording.CALIBRATION}</div>', apply_default_css=False)
         calibration = upload_button(
             UploadKind.CALIBRATION, "Calibration file", accept=".json", elem_id="calibration", is_removable=True
@@ -50,11 +63,12 @@ class PlanPanel:
             find = gr.Button("Find paths", variant="primary", scale=3, elem_id="find")
             stop = gr.Button("Stop", variant="stop", scale=1, min_width=80)
         links = gr.HTML("", elem_id="links", min_height=24, apply_default_css=False)
-        answer = gr.HTML(wording.NO_PLAN, elem_id="plan-answer", min_height=96, apply_default_css=False)
         choice = gr.Radio(label="Show alternative", choices=[], visible=False, elem_id="alternative")
+        answer = gr.HTML(wording.NO_PLAN, elem_id="plan-answer", min_height=96, apply_default_css=False)
         export = gr.Button("Prepare download of everything", size="sm", elem_id="export")
         return cls(
             numbers=numbers,
+            avoid_bone=avoid_bone,
             calibration=calibration,
             find=find,
             stop=stop,

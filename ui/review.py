@@ -43,39 +43,51 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
         If the plan is asked for wrongly. That no path exists is an answer.
     """
     check_plan(workbench)  # an older plan is kept where this one is asked for wrongly
-    surfaces = write_results(workbench, progress=progress)
+    surfaces, notes = write_results(workbench, progress=progress)
     inputs = inputs_of(workbench, surfaces, progress=progress)
     reviewed = review_plan(inputs, results_folder(workbench), progress=progress)
-    workbench.plan, workbench.chosen = reviewed.plan, 0
-    workbench.margin_statements = reviewed.margin_statements
-    workbench.assessment = reviewed.assessment
-    workbench.has_report, workbench.has_archive = True, False
+    workbench.publish(
+        plan=reviewed.plan,
+        chosen=0,
+        margin_statements=reviewed.margin_statements,
+        assessment=reviewed.assessment,
+        notes=(*notes, *reviewed.notes),
+        has_report=True,
+        has_archive=False,
+    )
 
 
-def write_results(workbench: Workbench, *, progress: Progress | None = None) -> dict[str, Surface]:
-    """Write masks, maps, meshes and prompts of every structure that was run to 3D; gives the meshes.
+def write_results(
+    workbench: Workbench, *, progress: Progress | None = None
+) -> tuple[dict[str, Surface], tuple[str, ...]]:
+    """Write masks, maps, meshes and prompts of every structure that was run to 3D.
 
     An older plan in the folder goes with it: it may not be of these masks.
+
+    Returns
+    -------
+    dict, tuple of str
+        The meshes by structure, and why each DICOM object or mesh that is missing could not be made.
     """
     results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
     if not results:
         raise PlanningError("Nothing was run to 3D yet, so there is nothing to write.")
     surfaces = surfaces_of(results, progress=progress)
     folder = results_folder(workbench)
-    workbench.has_report = workbench.has_archive = False
+    workbench.publish(has_report=False, has_archive=False)
     shutil.rmtree(folder, ignore_errors=True)
     session = workbench.require_session()
-    write_segmentations(open_run_folder(folder), results, session.logs, study=session.volume, surfaces=surfaces)
-    return surfaces
+    notes = write_segmentations(open_run_folder(folder), results, session.logs, study=session.volume, surfaces=surfaces)
+    return surfaces, notes
 
 
 def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
     """The results as a zip; they are written first where no plan wrote them."""
-    if not workbench.has_report:
-        write_results(workbench, progress=progress)
+    if not workbench.snapshot.has_report:
+        workbench.publish(notes=write_results(workbench, progress=progress)[1])
     path, folder = archive_path(workbench), results_folder(workbench)
     with whole_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.rglob("*")):
             archive.write(file, file.relative_to(folder))
-    workbench.has_archive = True
+    workbench.publish(has_archive=True)
     return path

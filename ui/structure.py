@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import volume_ml
 from medsam_planner.segmentation.result import SegmentationResult
+from prompts import Prompt, PromptLog
 
 __all__ = ["COLOURS", "FIRST_STRUCTURE", "ROLES", "Role", "Structure"]
 
@@ -22,20 +24,37 @@ ROLES: tuple[Role, ...] = ("ignore", "avoid", "inside")
 FIRST_STRUCTURE = "structure 1"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Structure:
-    """One named structure of the study."""
+    """One named structure of the study at one moment."""
 
     name: str
     colour: str
     role: Role = "ignore"
+    prompts: tuple[Prompt, ...] = ()
+    can_undo: bool = False
+    can_redo: bool = False
+    previews: Mapping[int, Mapping[int, NDArray[np.float32]]] = field(default_factory=dict)
+    """Answers on the prompted slices, by array axis and slice index."""
     result: SegmentationResult | None = None
     is_stale: bool = False
     """Whether its prompts changed since the 3D result."""
-    previews: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
-    """Answers on the prompted slices, by array axis and slice index."""
+    volume_ml: float | None = None
+    """Of the 3D result; None before there is one."""
+    widest_spread_mm: float = 0.0
+    """Largest boundary spread of the 3D result."""
 
-    @property
-    def volume_ml(self) -> float | None:
-        """Volume of the 3D result, or None before there is one."""
-        return None if self.result is None else volume_ml(self.result.mask.array, self.result.mask.affine)
+    def with_log(self, log: PromptLog) -> Structure:
+        """The same with the prompts of `log`."""
+        return replace(self, prompts=log.prompts, can_undo=log.can_undo, can_redo=log.can_redo)
+
+    def with_result(self, result: SegmentationResult, *, is_stale: bool = False) -> Structure:
+        """The same with a 3D result; figures that need the whole volume are taken here, once."""
+        spread = result.boundary_spread_mm
+        return replace(
+            self,
+            result=result,
+            is_stale=is_stale,
+            volume_ml=volume_ml(result.mask.array, result.mask.affine),
+            widest_spread_mm=0.0 if spread is None else float(spread.array.max()),
+        )

@@ -1,9 +1,10 @@
-// Sends a file to the page's private folder on the server. props.value is the address of the page's uploads.
+// Sends a file to the page's private folder on the server. props.value has the address of the page's uploads
+// and the name of the file it keeps.
 const root = element.querySelector('.mv-upload');
 const part = (name) => root.querySelector('[data-part="' + name + '"]');
 const input = root.querySelector('input'), bar = root.querySelector('progress');
 const removable = root.dataset.removable === 'true';
-const address = () => props.value + '/' + root.dataset.kind;
+const address = () => props.value.address + '/' + root.dataset.kind;
 
 function say(words) {
   part('told').textContent = words;
@@ -56,5 +57,10 @@ part('remove').addEventListener('click', async () => {
   show('');
   trigger('removed', {});
 });
-watch('value', open);
-open();
+function accept() {
+  if (props.value) show(props.value.kept);
+  open();
+}
+
+watch('value', accept);
+accept();

@@ -21,8 +21,8 @@ _HERE = Path(__file__).parent
 def upload_button(kind: UploadKind, label: str, *, accept: str, elem_id: str, is_removable: bool = False) -> gr.HTML:
     """A button with its progress and its error.
 
-    Its value is None until the page has its workbench, then the address of the page's uploads. After an upload it
-    triggers ``uploaded``, after the file was taken off ``removed``.
+    Its value is None until the page has its workbench, then the ``address`` of the page's uploads and the name of the
+    file that is ``kept``. After an upload it triggers ``uploaded``, after the file was taken off ``removed``.
     """
     template = (_HERE / "upload.html").read_text(encoding="utf-8")
     for name, text in (("LABEL", label), ("ACCEPT", accept), ("KIND", kind.value)):

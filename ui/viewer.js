@@ -6,7 +6,10 @@ const pen = canvas.getContext('2d');
 const control = (name) => root.querySelector('[data-control="' + name + '"]');
 const text = (name) => root.querySelector('[data-text="' + name + '"]');
 
-const CLICK_PX = 4;           // a shorter drag is a click
+const CLICK_PX = 8;           // a hand trembles: a shorter drag is a click (Android's touch slop is 8 as well)
+const POLL_MS = 2500;         // how often the server is asked whether it is there
+const POLL_PATIENCE_MS = 4000;
+const WORKS_REMEMBERED = 8;
 const CACHED_VIEWS = 60;
 const GREY_TEXT = '#e8edf2';
 
@@ -19,6 +22,10 @@ let zoom = 1, shift = [0, 0]; // of the whole-slice fit; shift in CSS pixels
 let drag = null;
 let study = null;             // to notice another study
 let fetching = false, wanted = null;
+let steps = 0;                // what the person did so far, numbered so that the server keeps the order
+let token = '';               // of the workbench the steps are counted for
+let isLost = false, isElsewhere = false, isComingBack = false;
+let seenVersion = null;       // of the server's state, at the last poll
 const cache = new Map();
 
 // ---- fetching ----------------------------------------------------------------------------------------------------
@@ -32,7 +39,8 @@ function address(index) {
 
 async function fetched(url) {
   if (cache.has(url)) return cache.get(url);
-  const answer = await fetch(url);
+  const answer = await fetch(url).catch((problem) => { setLost(true); throw problem; });
+  if (answer.status === 404 || answer.status === 409) meet(answer.status);
   if (!answer.ok) throw new Error('view ' + answer.status);
   const found = await answer.json();
   found.picture = await decoded(found.image);
@@ -53,7 +61,7 @@ async function decoded(uri) {
 
 // At most one request is under way; while it is, only the newest wish is kept, so scrolling never queues up.
 async function refresh() {
-  if (!scene || !scene.is_open) { view = null; draw(); return; }
+  if (!scene || !scene.is_open) { view = null; showSlice(); draw(); return; }
   wanted = address(indexOf[plane]);
   if (fetching) return;
   fetching = true;
@@ -65,13 +73,14 @@ async function refresh() {
       const before = view;
       try {
         view = await fetched(url);
+        showSlice();  // number and picture change together
         draw();
         if (before && before.plane === view.plane && before.index !== view.index && !wanted) {
           const ahead = view.index + Math.sign(view.index - before.index);
           if (ahead >= 0 && ahead < view.count) await fetched(address(ahead));
         }
       } catch (problem) {
-        text('cursor').textContent = 'The picture could not be loaded (' + problem.message + '). Reload the page.';
+        if (!isLost) text('cursor').textContent = 'The picture could not be loaded (' + problem.message + ').';
       }
     }
   } finally {
@@ -79,6 +88,72 @@ async function refresh() {
     root.dataset.state = 'ready';
   }
 }
+
+// ---- the connection ----------------------------------------------------------------------------------------------
+function bar(name, isShown) {
+  root.querySelector('[data-bar="' + name + '"]').hidden = !isShown;
+  document.querySelectorAll('#tabs, .mv-bar, .mv-stage, .mv-foot').forEach((part) => {
+    const isOpen = part.id === 'tabs' || part.matches('.mv-stage') || (scene && scene.is_open);
+    part.inert = isLost || isElsewhere || !isOpen;
+  });
+}
+
+function setLost(now) {
+  isLost = now;
+  if (now) drag = null;
+  bar('lost', isLost);
+}
+
+function setElsewhere(now) {
+  isElsewhere = now;
+  bar('elsewhere', isElsewhere);
+}
+
+// The server does not know this page's workbench: its work is on disk, or another window has it.
+function meet(status) {
+  if (status === 409) setElsewhere(true);
+  else comeBack();
+}
+
+function comeBack() {
+  if (isComingBack || isElsewhere) return;
+  isComingBack = true;  // until the next scene
+  trigger('take_up', {});
+  setTimeout(() => { isComingBack = false; }, 10000);
+}
+
+async function poll() {
+  if (!token || isElsewhere) return;
+  try {
+    const answer = await fetch('alive/' + token, { signal: AbortSignal.timeout(POLL_PATIENCE_MS), cache: 'no-store' });
+    if (answer.status !== 404 && answer.status !== 409 && !answer.ok) throw new Error('alive ' + answer.status);
+    const wasLost = isLost;
+    setLost(false);
+    if (!answer.ok) { meet(answer.status); return; }
+    const known = await answer.json();
+    if (known.is_aside) return;  // taken up again when the person does something
+    const isBehind = scene && known.version > scene.version && !known.is_computing;
+    if (wasLost || (isBehind && seenVersion === known.version)) comeBack();
+    seenVersion = known.version;
+  } catch { setLost(true); }
+}
+
+(function pollAgain() {
+  if (!root.isConnected) return;
+  poll().finally(() => setTimeout(pollAgain, isLost ? POLL_MS / 2 : POLL_MS));
+})();
+
+// So that a reload, or another window of this browser, finds the work. Whoever knows its key can take it up.
+function remember(key, hasStudy) {
+  if (!key) return;
+  sessionStorage.setItem('medsam-planner-work', key);
+  const others = JSON.parse(localStorage.getItem('medsam-planner-works') || '[]');
+  if (!hasStudy || others[0] === key) return;
+  const kept = [key, ...others.filter((other) => other !== key)].slice(0, WORKS_REMEMBERED);
+  localStorage.setItem('medsam-planner-works', JSON.stringify(kept));
+}
+
+window.medsamPlanner = { nextStep: () => ++steps, lastStep: () => steps, shows: () => Boolean(scene && scene.is_open) };
 
 // ---- between screen and slice ------------------------------------------------------------------------------------
 function layout() {
@@ -106,7 +181,6 @@ function draw() {
   pen.fillRect(0, 0, width, height);
   if (!view) {
     write(scene ? scene.empty_text : '', width / 2, height / 2, { align: 'center', size: 16 });
-    text('slice').textContent = 'no study';
     return;
   }
   const at = layout();
@@ -208,10 +282,10 @@ function drawPrompt(at, prompt) {
 }
 
 const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
+const DOUBTED = '#ffb454';    // as the amber verdict
 
 function drawMark(at, mark) {
-  pen.strokeStyle = MARK_COLOUR[mark.kind];
-  pen.fillStyle = MARK_COLOUR[mark.kind];
+  pen.strokeStyle = pen.fillStyle = mark.is_doubted ? DOUBTED : MARK_COLOUR[mark.kind];
   if (mark.kind === 'path') {
     const [x1, y1] = toScreen(at, ...mark.points[0]);
     const [x2, y2] = toScreen(at, ...mark.points[1]);
@@ -305,10 +379,10 @@ function drawLegend() {
 }
 
 // ---- what the person does ----------------------------------------------------------------------------------------
-function act(payload) {
-  if (!view) return;
+function act(payload, on = view) {
+  if (!on || isLost || isElsewhere) return;
   root.querySelector('.mv-busy').hidden = false;
-  trigger('viewer_action', { ...payload, plane: view.plane, index: view.index });
+  trigger('viewer_action', { ...payload, plane: on.plane, index: on.index, step: window.medsamPlanner.nextStep() });
 }
 
 function place(event) {
@@ -323,7 +397,7 @@ canvas.addEventListener('pointerdown', (event) => {
   canvas.setPointerCapture(event.pointerId);
   const [x, y] = place(event);
   const kind = event.button === 1 ? 'move' : event.button === 2 || event.shiftKey ? 'negative' : 'press';
-  drag = { kind, x, y, nowX: x, nowY: y, shift: [...shift] };
+  drag = { kind, x, y, nowX: x, nowY: y, shift: [...shift], view };  // it means the slice it began on
   event.preventDefault();
 });
 canvas.addEventListener('pointermove', (event) => {
@@ -343,9 +417,11 @@ canvas.addEventListener('pointerup', () => {
   const done = drag, at = layout();
   drag = null;
   const first = toSlice(at, done.x, done.y), last = toSlice(at, done.nowX, done.nowY);
-  if (done.kind === 'box') act({ kind: 'box', first, last });
-  else if (done.kind === 'press') act({ kind: tool === 'prompt' ? 'positive' : tool, first });
-  else if (done.kind === 'negative' && tool === 'prompt') act({ kind: 'negative', first });
+  const far = Math.hypot(done.nowX - done.x, done.nowY - done.y) > CLICK_PX;
+  // A box drawn back to where it began is taken back; a drag of the right button means nothing.
+  if (done.kind === 'box' && far) act({ kind: 'box', first, last }, done.view);
+  else if (done.kind === 'press' && !far) act({ kind: tool === 'prompt' ? 'positive' : tool, first }, done.view);
+  else if (done.kind === 'negative' && !far && tool === 'prompt') act({ kind: 'negative', first }, done.view);
   draw();
 });
 canvas.addEventListener('pointercancel', () => { drag = null; draw(); });
@@ -358,11 +434,12 @@ canvas.addEventListener('wheel', (event) => {
     const [nowX, nowY] = toScreen(layout(), ...before);
     shift = zoom === 1 ? [0, 0] : [shift[0] + x - nowX, shift[1] + y - nowY];
     draw();
-  } else step(Math.sign(event.deltaY));
+  } else if (!drag) step(Math.sign(event.deltaY));
 }, { passive: false });
 canvas.addEventListener('keydown', (event) => {
-  const steps = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
-  if (event.key in steps) step(steps[event.key]);
+  const strides = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
+  if (event.key in strides) step(strides[event.key]);
+  else if (event.key === 'Escape') { drag = null; draw(); }
   else if (event.ctrlKey && event.key.toLowerCase() === 'z') act({ kind: event.shiftKey ? 'redo' : 'undo' });
   else if (event.ctrlKey && event.key.toLowerCase() === 'y') act({ kind: 'redo' });
   else return;
@@ -380,16 +457,17 @@ function step(by) {
   if (!scene || !scene.is_open) return;
   const count = scene.planes[plane].count;
   indexOf[plane] = Math.min(Math.max(indexOf[plane] + by, 0), count - 1);
-  showSlice();
   refresh();
 }
 
+// Where the picture on the screen lies: never ahead of it.
 function showSlice() {
-  if (!scene || !scene.is_open) return;
+  if (!view) { text('slice').textContent = 'no study'; return; }
   const slider = control('slice');
-  slider.max = scene.planes[plane].count - 1;
-  slider.value = indexOf[plane];
-  text('slice').textContent = 'slice ' + (indexOf[plane] + 1) + ' of ' + scene.planes[plane].count;
+  slider.max = view.count - 1;
+  if (!slider.matches(':active')) slider.value = view.index;  // a hand that drags it leads
+  text('slice').textContent = 'slice ' + (view.index + 1) + ' of ' + view.count;
+  press('plane', view.plane);
 }
 
 function press(attribute, value) {
@@ -403,8 +481,6 @@ root.querySelectorAll('[data-plane]').forEach((button) => button.addEventListene
   plane = button.dataset.plane;
   zoom = 1;
   shift = [0, 0];
-  press('plane', plane);
-  showSlice();
   refresh();
 }));
 root.querySelectorAll('[data-tool]').forEach((button) => button.addEventListener('click', () => {
@@ -415,7 +491,6 @@ root.querySelectorAll('[data-step]').forEach((button) =>
   button.addEventListener('click', () => step(Number(button.dataset.step))));
 control('slice').addEventListener('input', (event) => {
   indexOf[plane] = Number(event.target.value);
-  showSlice();
   refresh();
 });
 control('window').addEventListener('change', (event) => {
@@ -431,7 +506,9 @@ control('window').addEventListener('change', (event) => {
 }));
 control('overlay').addEventListener('change', refresh);
 control('opacity').addEventListener('input', draw);
+control('slice').addEventListener('change', showSlice);
 control('fit').addEventListener('click', () => { zoom = 1; shift = [0, 0]; draw(); });
+control('take-back').addEventListener('click', () => { setElsewhere(false); comeBack(); });
 
 // ---- what Python says --------------------------------------------------------------------------------------------
 function fill(select, entries, chosen) {
@@ -440,10 +517,21 @@ function fill(select, entries, chosen) {
 }
 
 function accept() {
-  scene = props.value;
+  const news = props.value;
+  // Answers may overtake one another; an older state is not shown over a newer one.
+  if (scene && news && news.token && news.token === token && news.version < scene.version) return;
+  scene = news;
+  isComingBack = false;
   root.querySelector('.mv-busy').hidden = true;
-  root.querySelectorAll('.mv-bar, .mv-foot').forEach((bar) => { bar.inert = !(scene && scene.is_open); });
+  setElsewhere(Boolean(scene && scene.is_elsewhere));
   if (!scene) return;
+  if (scene.token && scene.token !== token) {
+    token = scene.token;
+    steps = 0;
+    cache.clear();
+  }
+  if (scene.is_aside) { comeBack(); return; }
+  remember(scene.work, scene.is_open);
   if (scene.is_open && study !== scene.study) {
     study = scene.study;
     cache.clear();
@@ -453,7 +541,6 @@ function accept() {
     indexOf = {};
     Object.entries(scene.planes).forEach(([name, known]) => { indexOf[name] = Math.floor(known.count / 2); });
     plane = scene.first_plane;
-    press('plane', plane);
     const presets = Object.keys(scene.windows).map((name) => [name, name]);
     fill(control('window'), [...presets, ['own', 'own']], presets[0][0]);
     control('centre').value = scene.windows[presets[0][0]].centre;
@@ -462,9 +549,8 @@ function accept() {
   if (scene.is_open) fill(control('overlay'), scene.overlays, control('overlay').value);
   if (scene.go_to) Object.assign(indexOf, scene.go_to);
   if (scene.tool) { tool = scene.tool; press('tool', tool); }
-  showSlice();
   refresh();
-  root.dataset.version = scene.version;  // what is shown belongs to this answer of Python
+  root.dataset.version = scene.version;  // what is shown belongs to this state of the workbench
 }
 
 watch('value', accept);

@@ -79,6 +79,8 @@ class Mark:
     positions_lps_mm: NDArray[np.float64]
     """(1, 3) a place, (2, 3) a line from its entry to its target."""
     radius_mm: float = 0.0
+    is_doubted: bool = False
+    """Whether a path is drawn in the colour of its verdict, which is not that of a feasible one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,6 +220,7 @@ def _drawn_mark(mark: Mark, display: SliceDisplay, index: int) -> dict[str, Any]
         drawn["hidden"] = gap > max(mark.radius_mm, _NEAR_MM)
         return drawn
     drawn["radius_mm"] = mark.radius_mm
+    drawn["is_doubted"] = mark.is_doubted
     drawn["inside"] = _part_within(gaps_mm, max(mark.radius_mm, 0.5 * step_mm))
     return drawn
 

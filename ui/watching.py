@@ -40,5 +40,5 @@ class WatchedByPage:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether Stop was pressed, or the page closed."""
+        """Whether Stop was pressed, or the server ends."""
         return self._workbench.is_cancelled

@@ -5,26 +5,41 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
-from ui import handlers, plan_handlers, wording
+from ui import coming_back, handlers, plan_handlers, wording
+from ui.coming_back import Remembered
 from ui.handlers import Screen
 from ui.hiding import discreet
-from ui.layout import Parts, build_parts, gone, source_choices, updates
+from ui.layout import Parts, build_parts, gone, source_choices, unchanged, updates
 from ui.registry import Registry
 from ui.uploads import SHOWN_AS, UploadKind
 from ui.watching import WatchedByPage
+from ui.wishes import PlanWishes
 from ui.workbench import Workbench
 
 __all__ = ["build_page"]
 
 _log = logging.getLogger(__name__)
+_REMEMBERED = """() => [JSON.stringify({
+  here: sessionStorage.getItem('medsam-planner-work') || '',
+  others: JSON.parse(localStorage.getItem('medsam-planner-works') || '[]'),
+  shows: Boolean(window.medsamPlanner?.shows()),
+})]"""
+"""What the browser remembers, as :class:`ui.coming_back.Remembered` reads it; ``viewer.js`` writes it."""
+_NEXT_STEP = "(step, ...rest) => [window.medsamPlanner.nextStep(), ...rest]"
+_LAST_STEP = "(step, ...rest) => [window.medsamPlanner.lastStep(), ...rest]"
+"""The first input becomes the number of this step, or of the last one before it."""
 _QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _LONG: dict[str, Any] = {"show_progress": "full", "api_visibility": "private", "concurrency_limit": 2}
 """Two pages may compute at once; a third waits in the queue."""
+_STEP: dict[str, Any] = {**_QUICK, "trigger_mode": "multiple", "js": _NEXT_STEP}
+"""Each press counts, in the order of the presses."""
 
 
 def build_page(registry: Registry) -> gr.Blocks:
@@ -45,39 +60,116 @@ def on_workbench(registry: Registry, act: Callable[..., Screen]) -> Callable[...
         try:
             workbench = registry.find(token)
         except MedsamPlannerError as error:  # the page's workbench is gone
-            return gone(str(error))
+            return gone(error)
+        page = registry.page_of(workbench)
         try:
             shown = act(workbench, *values)
         except Exception:  # noqa: BLE001 - logged whole, and said by its number
             number = secrets.token_hex(3)
             _log.exception("Unexpected error %s on the page", number)
             shown = handlers.screen(workbench, wording.notice("error", wording.UNEXPECTED.format(number)))
+        if registry.page_of(workbench) != page:  # the page went on with other work, or another page with this
+            return unchanged()
         return updates(discreet(shown, registry.settings))
 
     return handler
 
 
+def on_step(registry: Registry, act: Callable[..., Screen]) -> Callable[..., list[Any]]:
+    """As :func:`on_workbench`, for what must be done in the order the person did it; the step's number comes first."""
+
+    def handler(step: float, token: str, *values: Any) -> list[Any]:
+        return on_workbench(registry, partial(act, step=int(step)))(token, *values)
+
+    return handler
+
+
 def _wire_page(page: gr.Blocks, registry: Registry, parts: Parts) -> None:
-    def begin(request: gr.Request) -> list[Any]:
-        workbench = registry.begin(str(request.session_hash))
-        welcome = handlers.screen(workbench, wording.notice("info", wording.NO_STUDY))
-        study = registry.settings.study
-        path = gr.update(value="" if study is None else study.name, interactive=True)
-        doors = [gr.update(interactive=True), *[f"uploads/{workbench.token}"] * (len(parts.doors()) - 1)]
-        return [workbench.token, path, *doors, *updates(discreet(welcome, registry.settings))]
+    settings, asked, shown = registry.settings, parts.plan.asked(), parts.shown()
 
-    def open_first(token: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
-        if registry.settings.study is None:
-            return [gr.skip()] * len(parts.shown())
-        return opened(registry, token, registry.settings.study.name, None, False, progress)
+    def entrance(workbench: Workbench, known: Remembered) -> list[Any]:
+        """Values of a page that has got this workbench."""
+        doors = [gr.update(interactive=True), *door_values(workbench)]
+        return [workbench.token, *doors, *updates(discreet(coming_back.welcome(workbench, known), settings))]
 
-    def end(request: gr.Request) -> None:
-        registry.close(str(request.session_hash))
+    def begin(remembered: str, request: gr.Request) -> list[Any]:
+        known = Remembered.from_browser(remembered)
+        workbench = coming_back.begin(registry, str(request.session_hash), known)
+        path = gr.update(interactive=True)
+        if workbench.study is None and workbench.waiting is None:
+            uploaded = workbench.uploads.find(UploadKind.STUDY)
+            study = "" if settings.study is None else settings.study.name
+            place = study if uploaded is None else f"{SHOWN_AS}{uploaded.name}"
+            path = gr.update(interactive=True, value=place) if place else path
+        earlier = coming_back.earlier_work(registry, known, but=workbench.key)
+        offered = gr.update(choices=earlier, value=None, visible=bool(earlier))
+        return [remembered, path, offered, *entrance(workbench, known)]
 
-    page.load(begin, None, [parts.token, parts.path, *parts.doors(), *parts.shown()], **_QUICK).then(
-        open_first, [parts.token], parts.shown(), show_progress_on=parts.notice, **_LONG
+    def open_first(token: str, remembered: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's own way
+        def act(workbench: Workbench) -> Screen:
+            watched = WatchedByPage(workbench, progress)
+            known = Remembered.from_browser(remembered)
+            if workbench.waiting is not None:
+                return coming_back.take_up(workbench, known, progress=watched)
+            shown = handlers.open_study(workbench, study, progress=watched)
+            has_earlier = bool(coming_back.earlier_work(registry, known, but=workbench.key))
+            return replace(shown, tab=None) if has_earlier else shown  # so that it is seen
+
+        study = "" if settings.study is None else settings.study.name
+        try:
+            workbench = registry.find(token)
+        except MedsamPlannerError as error:
+            return gone(error)
+        has_study = workbench.study is not None or workbench.is_computing
+        if workbench.waiting is None and (not study or has_study):
+            return unchanged()
+        return on_workbench(registry, act)(token)
+
+    def show_asked(token: str) -> list[Any]:
+        """What the plan's panel shows as asked for, in a page that took up work with a plan that was asked for."""
+        try:
+            workbench = registry.find(token)
+        except MedsamPlannerError:
+            return [gr.skip()] * len(asked)  # the page was told
+        told, untouched = (
+            [*(getattr(wishes, name) for name in parts.plan.numbers), wishes.avoid_bone]
+            for wishes in (workbench.wishes, PlanWishes())
+        )
+        return [gr.skip()] * len(asked) if told == untouched else told
+
+    def take_earlier(token: str, key: str, request: gr.Request) -> list[Any]:
+        workbench = registry.take_up(str(request.session_hash), key)
+        if workbench is None:
+            doors = [gr.skip()] * len(parts.doors())
+            return [gr.skip(), token, *doors, *gone(MedsamPlannerError(wording.NOT_TAKEN_UP))]
+        return [gr.update(visible=False), *entrance(workbench, Remembered())]
+
+    def leave(request: gr.Request) -> None:
+        registry.leave(str(request.session_hash))
+
+    entered = [parts.token, *parts.doors(), *shown]
+    begun = [parts.remembered, parts.path, parts.earlier, *entered]
+    known = [parts.token, parts.remembered]
+    first: dict[str, Any] = {"show_progress_on": parts.notice, **_LONG}
+    page.load(begin, [parts.remembered], begun, js=_REMEMBERED, **_QUICK).then(open_first, known, shown, **first).then(
+        show_asked, [parts.token], asked, **_QUICK
     )
-    page.unload(end)
+    earlier = [parts.token, parts.earlier]
+    parts.earlier.input(take_earlier, earlier, [parts.earlier, *entered], **_QUICK).then(
+        open_first, known, shown, **first
+    ).then(show_asked, [parts.token], asked, **_QUICK)
+    # A page that was there all along keeps what was typed in it.
+    parts.viewer.take_up(begin, [parts.remembered], begun, js=_REMEMBERED, **_QUICK).then(
+        open_first, known, shown, **first
+    )
+    page.unload(leave)
+
+
+def door_values(workbench: Workbench) -> list[dict[str, str]]:
+    """Where each upload button sends its file, and what the page keeps of it."""
+    address = f"uploads/{workbench.token}"
+    kept = workbench.uploads.find(UploadKind.CALIBRATION)
+    return [{"address": address, "kept": ""}] * 2 + [{"address": address, "kept": "" if kept is None else kept.name}]
 
 
 def opened(
@@ -87,7 +179,6 @@ def opened(
 
     def act(workbench: Workbench) -> Screen:
         watched = WatchedByPage(workbench, bar)
-        workbench.is_cancelled = False
         return handlers.open_study(workbench, path, series=series, resample_tilt=straighten, progress=watched)
 
     return on_workbench(registry, act)(token)
@@ -124,16 +215,18 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
         (parts.redo, handlers.step_forward),
         (parts.clear, handlers.clear),
     ):
-        button.click(on_workbench(registry, act), [parts.token], shown, trigger_mode="multiple", **_QUICK)
+        button.click(on_step(registry, act), [parts.step, parts.token], shown, **_STEP)
 
-    def begin_structure(token: str, name: str) -> list[Any]:
-        return ["", *on_workbench(registry, lambda workbench: handlers.begin_structure(workbench, name))(token)]
+    def begin_structure(step: float, token: str, name: str) -> list[Any]:
+        return ["", *on_step(registry, handlers.begin_structure)(step, token, name)]
 
-    parts.new_name.submit(begin_structure, [parts.token, parts.new_name], [parts.new_name, *shown], **_QUICK)
+    named = [parts.step, parts.token, parts.new_name]
+    parts.new_name.submit(begin_structure, named, [parts.new_name, *shown], **_STEP)
     for chooser, choose in ((parts.names, handlers.choose_structure), (parts.role, handlers.choose_role)):
-        chooser.input(on_workbench(registry, choose), [parts.token, chooser], shown, **_QUICK)
+        chooser.input(on_step(registry, choose), [parts.step, parts.token, chooser], shown, **_STEP)
 
     def run(
+        step: float,
         token: str,
         samples: float,
         sources: list[str],
@@ -144,13 +237,19 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
             return handlers.run_to_3d(
-                workbench, int(samples), sources, saliency=saliency, triplanar=triplanar, progress=watched
+                workbench,
+                int(samples),
+                sources,
+                saliency=saliency,
+                triplanar=triplanar,
+                after=int(step),
+                progress=watched,
             )
 
         return on_workbench(registry, act)(token)
 
-    inputs = [parts.token, parts.samples, parts.sources, parts.saliency, parts.triplanar]
-    parts.run.click(run, inputs, shown, show_progress_on=parts.result, **_LONG)
+    inputs = [parts.step, parts.token, parts.samples, parts.sources, parts.saliency, parts.triplanar]
+    parts.run.click(run, inputs, shown, js=_LAST_STEP, show_progress_on=parts.result, **_LONG)
 
     def offer_sources(samples: float, triplanar: bool, ticked: list[str]) -> Any:
         choices = source_choices(triplanar=triplanar)
@@ -162,10 +261,9 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
 
     def stop(token: str) -> str:
         try:
-            registry.find(token).is_cancelled = True
+            return handlers.stop(registry.find(token))
         except MedsamPlannerError as error:
             return wording.notice("error", str(error))
-        return wording.notice("info", wording.STOPPING)
 
     for button in (parts.stop, parts.plan.stop):
         button.click(stop, [parts.token], parts.notice, **_QUICK)
@@ -173,18 +271,24 @@ def _wire_segment(registry: Registry, parts: Parts) -> None:
 
 def _wire_plan(registry: Registry, parts: Parts) -> None:
     panel, shown = parts.plan, parts.shown()
-    names = tuple(panel.numbers)
 
     def find(
+        step: float,
         token: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-        *numbers: float,
+        *asked: Any,
     ) -> list[Any]:
         def act(workbench: Workbench) -> Screen:
             watched = WatchedByPage(workbench, progress)
-            typed = dict(zip(names, numbers, strict=True))
-            file = workbench.uploads.find(UploadKind.CALIBRATION)
-            return plan_handlers.find_paths(workbench, typed, calibration=file, progress=watched)
+            *numbers, avoid_bone = asked
+            return plan_handlers.find_paths(
+                workbench,
+                dict(zip(panel.numbers, numbers, strict=True)),
+                avoid_bone=bool(avoid_bone),
+                calibration=workbench.uploads.find(UploadKind.CALIBRATION),
+                after=int(step),
+                progress=watched,
+            )
 
         return on_workbench(registry, act)(token)
 
@@ -194,8 +298,8 @@ def _wire_plan(registry: Registry, parts: Parts) -> None:
 
         return on_workbench(registry, act)(token)
 
-    long: dict[str, Any] = {**_LONG, "show_progress_on": panel.answer}
-    panel.find.click(find, [parts.token, *panel.numbers.values()], shown, **long)
+    long: dict[str, Any] = {**_LONG, "show_progress_on": parts.notice}
+    panel.find.click(find, [parts.step, parts.token, *panel.asked()], shown, js=_LAST_STEP, **long)
     panel.export.click(pack, [parts.token], shown, **long)
     choose = on_workbench(registry, plan_handlers.choose_alternative)
     panel.choice.input(choose, [parts.token, panel.choice], shown, **_QUICK)

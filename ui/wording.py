@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
 from prompts import PromptLog
 from ui.structure import Structure
 
-__all__ = ["after_plan", "after_prompt", "notice", "side_name", "sources"]
+__all__ = ["after_plan", "after_prompt", "has_doubt", "notes_html", "notice", "side_name", "sources"]
 
 TITLE = "MedSAM Planner"
 RESEARCH_USE = "Research use only. Not a medical device."
@@ -25,7 +26,22 @@ TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Op
 TARGET_SET = "Target set. Now set the entry."
 ENTRY_SET = "Entry set. Choose what to avoid, then press “Find paths”."
 UNEXPECTED = "Something went wrong that nobody expected (number {}). Your prompts are kept; the server’s log says more."
+STOPPED = "Stopped. Nothing was changed."
 STOPPING = "Stopping at the next step …"
+NOTHING_RUNS = "Nothing is being computed, so there is nothing to stop."
+LOST_TITLE = "The connection to the workbench is lost."
+LOST_TEXT = "What you did is kept on the server; nothing you do now is sent. This bar goes when the connection is back."
+ELSEWHERE_TITLE = "This work was taken up in another window."
+ELSEWHERE_TEXT = "Go on there, or"
+TAKE_BACK = "take it back here"
+TAKING_UP = "Your earlier work is being taken up …"
+HERE_AGAIN = "Your work is here again. If the last thing you did is missing, repeat it."
+STILL_COMPUTING = "Your work is here again; a computation on it is still running."
+PUT_ASIDE = "This page's work was put aside on the server, and is taken up again. Then repeat what you just did."
+NOT_TAKEN_UP = "Your earlier work could not be taken up."
+OPEN_AGAIN = "The work itself is kept: open or upload the same study as it was, and it goes on."
+EARLIER = "Earlier work of this browser, kept on the server"
+EARLIER_INFO = "Choose one to go on with it."
 NO_WAY = "No single limit makes a path possible. Move the entry or the target, or avoid less."
 ROOM_IS = (
     "Room: certified distance beyond the margin, the tool’s radius and its error. "
@@ -49,6 +65,8 @@ WISH_LABELS = {
     "free_entry_mm": "free at entry (mm)",
     "alpha": "may fail (α)",
 }
+AVOID_BONE = "Avoid unsegmented bone (CT)"
+AVOID_BONE_INFO = "Untick where the tool may go through bone."
 CALIBRATION = "With a calibration file: margins with a stated confidence, in place of the three numbers for margins"
 WHY_MARGINS = "Why the margins are as wide as they are"
 SOURCES_FROM = "Uncertainty from"
@@ -71,15 +89,27 @@ _SIDE_NAMES = {
 }
 
 
-def notice(kind: str, text: str) -> str:
-    """A line above the picture: ``kind`` is ``"info"``, ``"done"`` or ``"error"``.
+def notice(kind: str, text: str, notes: Iterable[str] = ()) -> str:
+    """What is said above the picture, in a place whose height stays, so that the picture does not move under the hand.
 
-    Without text it is an empty line and not nothing, so that the picture does not jump under the person's hand.
+    Parameters
+    ----------
+    kind : str
+        ``"info"``, ``"done"``, ``"caution"`` or ``"error"``.
+    text : str
+    notes : iterable of str
+        What to know beside it.
     """
     if not text:
         return '<div class="mv-notice mv-quiet">&nbsp;</div>'
     role = "alert" if kind == "error" else "status"
-    return f'<div class="mv-notice mv-{kind}" role="{role}">{html.escape(text)}</div>'
+    return f'<div class="mv-notice mv-{kind}" role="{role}">{html.escape(text)}{notes_html(notes)}</div>'
+
+
+def notes_html(notes: Iterable[str]) -> str:
+    """What was noticed while a study was opened or results were made, one a line; nothing for none."""
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    return f'<ul class="mv-warning mv-notes">{listed}</ul>' if listed else ""
 
 
 def sources(name: str) -> str:
@@ -110,10 +140,14 @@ def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) ->
         return plan.reasons[0]
     if plan is None or not plan.feasible:
         return "No path keeps every limit. See below what to relax; the report shows why."
-    best = plan.alternatives[0]
-    room = f"{best.certified_clearance_mm:.1f} mm of room"
+    rooms = sorted({f"{one.certified_clearance_mm:.1f}" for one in plan.alternatives}, key=float)
+    room = f"{' to '.join(dict.fromkeys((rooms[0], rooms[-1])))} mm of room beyond all margins"
     if assessment is not None and assessment.verdict.kind == "unchecked":
-        room += ", but not all on its way was checked: read the cautions"
-    return (
-        f"{len(plan.alternatives)} path(s) found; the best has {room} beyond all margins. Open the report to review it."
-    )
+        room += ", but not all on the way was checked"
+    cautions = " Read the cautions." if assessment is not None and assessment.cautions else ""
+    return f"{len(plan.alternatives)} path(s) found, with {room}.{cautions} Open the report to review them."
+
+
+def has_doubt(assessment: Assessment) -> bool:
+    """Whether a plan is anything but feasible without a caution."""
+    return assessment.verdict.kind != "feasible" or bool(assessment.cautions)

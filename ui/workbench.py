@@ -2,103 +2,167 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
-from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
-from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
-from medsam_planner.provenance import versions
-from medsam_planner.report.assessment import Assessment
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
-from prompts import (
-    Box,
-    Click,
-    PositionLpsMm,
-    Prompt,
-    PromptFile,
-    PromptLog,
-    Provenance,
-    read_prompt_file,
-    validate_file,
-    write_prompt_file,
-)
+from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
+from ui import kept, turns
 from ui.display import Plane, SliceDisplay, display_for, display_windows
+from ui.keeper import Keeper
+from ui.kept import KeptWork, Opened
+from ui.restoring import Waiting, previews_of, restore
 from ui.settings import Settings
+from ui.snapshot import Snapshot
 from ui.structure import COLOURS, FIRST_STRUCTURE, ROLES, Role, Structure
-from ui.uploads import PageUploads
+from ui.uploads import SHOWN_AS, PageUploads, UploadKind
 from ui.wishes import PlanWishes
 
 __all__ = ["Workbench"]
 
-PATIENCE_S = 5.0
-"""How long a click waits for a computation that is nearly done."""
+_NO_PLAN: Mapping[str, Any] = {
+    "plan": None,
+    "chosen": 0,
+    "margin_statements": (),
+    "assessment": None,
+    "notes": (),
+    "has_report": False,
+    "has_archive": False,
+}
+"""Fields of a snapshot without a plan."""
 
 
 class Workbench:
-    """Opened by one page, closed with it.
+    """The work of one page; it outlives the page, and what is known of it lies on disk.
 
-    Every change goes through :meth:`changing`, which lets one run at a time; reading needs no lock, because a change
-    replaces values and never edits arrays in place.
+    Every change goes through :meth:`changing`, which lets one run at a time, in the order the person made them. A
+    change publishes a :class:`Snapshot` in one assignment; reading needs no lock.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, waiting: Waiting | None = None) -> None:
         self.settings = settings
         self.token = secrets.token_urlsafe(24)
+        """Of the page that took it up last."""
         self.uploads = PageUploads()
-        self.version = 0
-        self.study: StudyVolume | None = None
+        self.snapshot = Snapshot()
         self.session: Session | None = None
-        self.structures: dict[str, Structure] = {}
-        self.active = ""
-        self.displays: dict[Plane, SliceDisplay] = {}
-        self.windows: dict[str, dict[str, float]] = {}
-        self.study_number = 0
-        self.wishes = PlanWishes()
-        self.plan: PlanResult | None = None
-        self.chosen = 0
-        """Alternative that is drawn."""
-        self.margin_statements: tuple[MarginStatement, ...] = ()
-        """Of the plan: why each margin is as wide as it is."""
-        self.assessment: Assessment | None = None
-        """Of the plan: its verdict and what must be known beside it."""
-        self.has_report = False
-        self.has_archive = False
-        self.folder: Path | None = None
+        self.keeper: Keeper | None = None
+        """Of the work on the open study."""
+        self.waiting = waiting
+        self.turns = turns.Turns()
+        self.answers = itertools.count(1)
+        """Numbers of the screens its page gets."""
+        self._first_key = kept.new_key()
         self.is_cancelled = False
+        self.is_computing = False
+        """Whether something runs that Stop can stop."""
         self._lock = threading.Lock()
 
+    @property
+    def key(self) -> str:
+        """Names the work: who knows it can take the work up. A study opened beside another one is other work."""
+        if self.keeper is not None:
+            return self.keeper.key
+        return self._first_key if self.waiting is None else self.waiting.key
+
+    @property
+    def version(self) -> int:
+        """Of the snapshot."""
+        return self.snapshot.version
+
+    @property
+    def study(self) -> StudyVolume | None:
+        """The open one."""
+        return self.snapshot.study
+
+    @property
+    def structures(self) -> Mapping[str, Structure]:
+        """By name, in the order they were begun."""
+        return self.snapshot.structures
+
+    @property
+    def active(self) -> str:
+        """Name of the structure being worked on."""
+        return self.snapshot.active
+
+    @property
+    def displays(self) -> Mapping[Plane, SliceDisplay]:
+        """How each plane lies on the screen."""
+        return self.snapshot.displays
+
+    @property
+    def wishes(self) -> PlanWishes:
+        """What the tool must do."""
+        return self.snapshot.wishes
+
+    @property
+    def plan(self) -> PlanResult | None:
+        """The last one that still holds."""
+        return self.snapshot.plan
+
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the workbench for one change.
+    def changing(self, *, step: int | None = None, is_long: bool = False) -> Iterator[None]:
+        """Hold the workbench for one change; when it is made, it is on disk.
+
+        Parameters
+        ----------
+        step : int, optional
+            Its number among the steps of the page: it waits for those before it.
+        is_long : bool
+            Whether it is a computation that Stop can stop.
 
         Raises
         ------
         MedsamPlannerError
-            If a long computation holds it.
+            If a long computation holds it, a step before it was lost, or the change cannot be kept.
         """
-        if not self._lock.acquire(timeout=PATIENCE_S):
-            raise MedsamPlannerError("A computation is still running. Wait until it is done, or press Stop.")
-        try:
-            yield
-        finally:
-            self._lock.release()
+        with self.turns.turn(step):
+            if not self._lock.acquire(timeout=turns.PATIENCE_S):
+                raise MedsamPlannerError(turns.BUSY)
+            try:
+                self.is_cancelled, self.is_computing = False, is_long
+                try:
+                    yield
+                finally:  # also what was done before an error
+                    if self.keeper is not None:
+                        self.keeper.keep(self.snapshot)
+            finally:
+                self.is_computing = False
+                self._lock.release()
+
+    def publish(self, **changes: Any) -> None:
+        """Show a changed state, all of it at once; names are fields of :class:`Snapshot`."""
+        self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, **changes)
+
+    def _publish_active(self, change: Callable[[Structure], Structure], **changes: Any) -> None:
+        changed = change(self.structure)
+        self.publish(structures={**self.structures, changed.name: changed}, **changes)
 
     def open(
         self, path: Path, *, series: str | None = None, resample_tilt: bool = False, progress: Progress | None = None
-    ) -> None:
-        """Read a study and begin a session on it; what was open before is closed.
+    ) -> list[str]:
+        """Read a study and begin a session on it; the work on what was open before stays on disk.
+
+        Work that waits for this very study, which was not found, goes on.
+
+        Returns
+        -------
+        list of str
+            What of such work could not be taken up, in words.
 
         Raises
         ------
@@ -107,17 +171,20 @@ class Workbench:
         WeightsError
             If the model is not there.
         """
-        study = load_volume(path, series=series, resample_tilt=resample_tilt, progress=progress)
-        session = Session(study, self.settings.model, seed=self.settings.seed)
-        self.study, self.session = study, session
-        self.displays = {plane: display_for(study, plane) for plane in Plane}
-        self.structures, self.active = {}, ""
-        self.windows = display_windows(study)
-        self.study_number += 1
-        self.folder = None
-        self.wishes = PlanWishes()
-        self.forget_plan()
-        self.begin(FIRST_STRUCTURE)
+        upload = self.uploads.find(UploadKind.STUDY)
+        place = f"{SHOWN_AS}{path.name}" if path == upload else str(path.absolute())
+        opened = Opened(place, series, resample_tilt)
+        session = self._session_on(path, opened, progress)
+        if self.waiting is not None and session.study_sha256 == self.waiting.image_sha256:
+            return self._go_on(self.waiting, kept.read_work(self.waiting.folder), session, opened)
+        session.log(FIRST_STRUCTURE)
+        first = Structure(FIRST_STRUCTURE, COLOURS[0])
+        is_first = self.keeper is None and self.waiting is None
+        key = self._first_key if is_first else kept.new_key()
+        keeper = Keeper(self.settings.out, opened, session, key=key)
+        self._begin_work(session, keeper, {first.name: first}, active=first.name, wishes=PlanWishes())
+        keeper.is_as(self.snapshot)  # nothing was said yet: there is nothing to keep
+        return []
 
     def place_of(self, text: str) -> Path:
         """The study that was typed or uploaded, if it may be read.
@@ -128,6 +195,56 @@ class Workbench:
             If it may not, or is not there.
         """
         return self.uploads.study(text.strip()) or self.settings.allowed(text)
+
+    def take_up(self, *, progress: Progress | None = None) -> list[str]:
+        """Go on with the work that waits on disk.
+
+        Returns
+        -------
+        list of str
+            What could not be taken up, in words.
+
+        Raises
+        ------
+        MedsamPlannerError
+            If what was kept or its study cannot be read, or the study is another one now.
+        """
+        if self.waiting is None:
+            return []
+        work = kept.read_work(self.waiting.folder)
+        session = self._session_on(self.place_of(work.opened.place), work.opened, progress)
+        if session.study_sha256 != work.image_sha256:
+            raise StudyError(
+                f"{work.opened.name} is not the study it was: its voxels have changed since this work was kept."
+            )
+        return self._go_on(self.waiting, work, session, work.opened)
+
+    def _session_on(self, path: Path, opened: Opened, progress: Progress | None) -> Session:
+        study = load_volume(path, series=opened.series, resample_tilt=opened.resample_tilt, progress=progress)
+        return Session(study, self.settings.model, seed=self.settings.seed)
+
+    def _go_on(self, waiting: Waiting, work: KeptWork, session: Session, opened: Opened) -> list[str]:
+        structures, lost = restore(session, work, waiting.folder)
+        active = work.active if work.active in structures else next(iter(structures))
+        keeper = Keeper(self.settings.out, opened, session, key=waiting.key, folder=waiting.folder)
+        self._begin_work(session, keeper, structures, active=active, wishes=work.wishes)
+        keeper.is_as(self.snapshot, {name: work.result_files[name] for name in structures if structures[name].result})
+        return lost
+
+    def _begin_work(
+        self, session: Session, keeper: Keeper, structures: Mapping[str, Structure], **changes: Any
+    ) -> None:
+        study = session.volume
+        self.session, self.keeper, self.waiting = session, keeper, None
+        self.publish(
+            study=study,
+            study_number=self.snapshot.study_number + 1,
+            displays={plane: display_for(study, plane) for plane in Plane},
+            windows=display_windows(study, session.normalisation),
+            structures=structures,
+            **_NO_PLAN,
+            **changes,
+        )
 
     def begin(self, name: str) -> None:
         """Begin a structure of this name and work on it.
@@ -142,16 +259,17 @@ class Workbench:
         if name in self.structures:
             raise PromptError(f"There is a structure named '{name}' already. Choose it in the list.")
         session.log(name)
+        structures = dict(self.structures)
         if self.active == FIRST_STRUCTURE and not self.log.history:
-            del self.structures[FIRST_STRUCTURE]  # nobody used it: the first real name takes its place
-        self.structures[name] = Structure(name, COLOURS[len(self.structures) % len(COLOURS)])
-        self.active = name
+            del structures[FIRST_STRUCTURE]  # nobody used it: the first real name takes its place
+        structures[name] = Structure(name, COLOURS[len(structures) % len(COLOURS)])
+        self.publish(structures=structures, active=name)
 
     def choose(self, name: str) -> None:
         """Work on another structure."""
         if name not in self.structures:
             raise PromptError(f"Expected one of the structures {', '.join(self.structures)}, got '{name}'.")
-        self.active = name
+        self.publish(active=name)
 
     @property
     def structure(self) -> Structure:
@@ -176,6 +294,12 @@ class Workbench:
             raise StudyError("Open a study first.")
         return self.session
 
+    def require_keeper(self) -> Keeper:
+        """What keeps the work on the open study; refuses as :meth:`require_session`."""
+        if self.keeper is None:
+            raise StudyError("Open a study first.")
+        return self.keeper
+
     def position(self, plane: Plane, slice_index: int, column: float, row: float) -> PositionLpsMm:
         """Where a point of the screen lies in the patient.
 
@@ -194,7 +318,8 @@ class Workbench:
 
     def click(self, plane: Plane, slice_index: int, column: float, row: float, *, positive: bool) -> None:
         """Say that a point lies inside or outside the structure."""
-        self._add(Click(self.position(plane, slice_index, column, row), positive))
+        click = Click(self.position(plane, slice_index, column, row), positive)
+        self._change_prompts(lambda session: session.add(click, structure=self.active))
 
     def draw_box(self, plane: Plane, slice_index: int, first: tuple[float, float], last: tuple[float, float]) -> None:
         """Say that the structure's section lies in a rectangle of (column, row) corners, cut at the slice's edge."""
@@ -204,46 +329,41 @@ class Workbench:
         corners = np.clip(np.rint(np.array([first, last], dtype=np.float64)), 0, limits)
         if (corners[0] == corners[1]).any():
             raise PromptError("That box is less than two voxels wide. Draw it larger, or click a point instead.")
-        self._add(Box(*(display.lps_at(slice_index, column, row) for column, row in corners.tolist())))
-
-    def _add(self, prompt: Prompt) -> None:
-        self.require_session().add(prompt, structure=self.active)
-        self._prompts_changed()
+        box = Box(*(display.lps_at(slice_index, column, row) for column, row in corners.tolist()))
+        self._change_prompts(lambda session: session.add(box, structure=self.active))
 
     def undo(self) -> None:
         """Take back the last step."""
-        self.log.undo()
-        self._prompts_changed()
+        self._change_prompts(lambda session: session.undo(structure=self.active))
 
     def redo(self) -> None:
         """Bring back the last undone step."""
-        self.log.redo()
-        self._prompts_changed()
+        self._change_prompts(lambda session: session.redo(structure=self.active))
 
     def clear(self) -> None:
         """Take off all prompts of the structure, as one step that can be undone."""
-        self.log.clear()
-        self._prompts_changed()
+        self._change_prompts(lambda session: session.log(self.active).clear())
 
-    def _prompts_changed(self) -> None:
-        structure = self.structure
-        structure.is_stale = structure.result is not None
-        structure.previews = self._preview()
-        self.save()
-
-    def _preview(self) -> dict[int, dict[int, NDArray[np.float32]]]:
-        # Only negative clicks say where the structure is not: there is nothing to show yet, and that is no error.
-        if not any(isinstance(prompt, Box) or prompt.positive for prompt in self.log.prompts):
-            return {}
-        found = self.require_session().preview(structure=self.active)
-        return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}
+    def _change_prompts(self, change: Callable[[Session], object]) -> None:
+        """Change the prompts and ask the model what they mean; where that fails they are as they were before."""
+        session, log = self.require_session(), self.log
+        before = PromptLog.from_history(log.structure, log.history, undone=log.undone)
+        change(session)
+        try:
+            self.save()  # before the answer is computed: what was said is on disk at once
+            previews = previews_of(session, log)
+        except BaseException:
+            session.restore(before)
+            with suppress(MedsamPlannerError):
+                self.save()
+            raise
+        self._publish_active(lambda one: replace(one.with_log(log), previews=previews, is_stale=one.result is not None))
 
     def segment(
         self, *, samples: int, uncertainty: str, saliency: bool, triplanar: bool, progress: Progress | None = None
     ) -> None:
         """Run the structure to 3D; options as of :meth:`medsam_planner.Session.segment`."""
-        structure = self.structure
-        structure.result = self.require_session().segment(
+        result = self.require_session().segment(
             structure=self.active,
             samples=samples,
             uncertainty=uncertainty,
@@ -251,13 +371,12 @@ class Workbench:
             triplanar=triplanar,
             progress=progress,
         )
-        structure.is_stale = False
-        self.forget_plan()
+        self.require_keeper().forget_result(self.active)
+        self._publish_active(lambda one: one.with_result(result), **_NO_PLAN)
 
     def forget_plan(self) -> None:
         """What a plan was made from has changed: it must not be looked at as if it still held."""
-        self.plan, self.chosen, self.margin_statements, self.assessment = None, 0, (), None
-        self.has_report = self.has_archive = False
+        self.publish(**_NO_PLAN)
 
     def set_role(self, role: Role) -> None:
         """Say what the plan does with the active structure.
@@ -269,34 +388,26 @@ class Workbench:
         """
         if role not in ROLES:
             raise PromptError(f"Expected a role of {', '.join(ROLES)}, got {role!r}.")
-        self.structure.role = role
-        self.forget_plan()
+        self._publish_active(lambda one: replace(one, role=role), **_NO_PLAN)
 
     def set_end(self, *, target: PositionLpsMm | None = None, entry: PositionLpsMm | None = None) -> None:
         """Say where the tool must end, or where it may enter."""
-        if target is not None:
-            self.wishes = replace(self.wishes, target_lps_mm=target)
-        if entry is not None:
-            self.wishes = replace(self.wishes, entry_lps_mm=entry)
-        self.forget_plan()
+        wishes = replace(
+            self.wishes,
+            target_lps_mm=target or self.wishes.target_lps_mm,
+            entry_lps_mm=entry or self.wishes.entry_lps_mm,
+        )
+        self.publish(wishes=wishes, **_NO_PLAN)
 
     def save(self) -> Path:
-        """Write every structure's prompts, with their undone steps, to the run folder."""
-        session = self.require_session()
-        study = session.volume
-        provenance = Provenance(
-            affine=tuple(tuple(float(value) for value in row) for row in study.affine),
-            shape=tuple(int(size) for size in study.spatial_shape),
-            frame_of_reference_uid=study.frame_of_reference_uid,
-            model=session.model.name,
-            weights_sha256=session.model.weights_sha256,
-            seed=session.seed,
-            versions=versions(),
-        )
-        path = self.run_folder() / "prompts.json"
-        logs = tuple(session.log(name) for name in self.structures)
-        write_prompt_file(path, PromptFile(logs=logs, provenance=provenance))
-        return path
+        """Write every structure's prompts, with their undone steps, to the folder of this work.
+
+        Raises
+        ------
+        MedsamPlannerError
+            If they cannot be written.
+        """
+        return self.require_keeper().save_prompts(tuple(self.structures))
 
     def resume(self, path: Path) -> None:
         """Take over the prompts of a file, in place of those of the same structures.
@@ -310,33 +421,25 @@ class Workbench:
         study = session.volume
         stored = read_prompt_file(path)
         validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
-        if len(self.structures) == 1 and not self.log.history:
-            self.structures = {}
+        is_unused = len(self.structures) == 1 and not self.log.history
+        structures = {} if is_unused else dict(self.structures)
         for log in stored.logs:
             session.restore(log)
-            if log.structure not in self.structures:
-                colour = COLOURS[len(self.structures) % len(COLOURS)]
-                self.structures[log.structure] = Structure(log.structure, colour)
-            self.active = log.structure
-            self._prompts_changed()
-        self.active = stored.logs[0].structure
+            colour = COLOURS[len(structures) % len(COLOURS)]
+            one = structures.get(log.structure) or Structure(log.structure, colour)
+            structures[log.structure] = replace(
+                one.with_log(log), previews=previews_of(session, log), is_stale=one.result is not None
+            )
+        self.publish(structures=structures, active=stored.logs[0].structure)
 
     def run_folder(self) -> Path:
         """The folder of this work, made when it is first needed."""
-        from medsam_planner.workflow.run_folder import open_run_folder
-
-        if self.folder is None:
-            name = "study" if self.study is None or self.study.source is None else self.study.source.path.name
-            self.folder = open_run_folder(self.settings.out / f"{name.split('.')[0]}-{secrets.token_hex(3)}")
-        return self.folder
+        return self.require_keeper().folder()
 
     @property
     def chosen_line_lps_mm(self) -> NDArray[np.float64] | None:
         """(2, 3) entry and target of the alternative that is drawn; None without a path."""
-        if self.plan is None or not self.plan.alternatives:
-            return None
-        one = self.plan.alternatives[min(self.chosen, len(self.plan.alternatives) - 1)]
-        return np.array([one.entry_lps_mm, one.target_lps_mm], dtype=np.float64)
+        return self.snapshot.chosen_line_lps_mm
 
     def choose_alternative(self, number: int) -> None:
         """Draw another alternative.
@@ -348,9 +451,8 @@ class Workbench:
         """
         if self.plan is None or not 0 <= number < len(self.plan.alternatives):
             raise PlanningError(f"There is no alternative {number + 1}. Find paths first.")
-        self.chosen = number
+        self.publish(chosen=number)
 
     def slice_of(self, plane: Plane, position_lps_mm: PositionLpsMm) -> int:
         """The slice of a plane that holds a place."""
-        display = self.displays[plane]
-        return int(np.rint(index_from_lps(display.affine, position_lps_mm)[display.axis]))
+        return self.snapshot.slice_of(plane, position_lps_mm)

@@ -136,7 +136,7 @@ def _from_percentiles(array: NDArray[np.floating[Any]]) -> Normalisation:
     positive = array[array > 0]
     if not positive.size:
         raise StudyError("Expected voxels above 0 to scale an MR by, found none. Give a window as centre, width.")
-    low, high = (float(value) for value in np.percentile(positive, MR_PERCENTILES))
+    low, high = (float(value) for value in np.percentile(positive, MR_PERCENTILES, overwrite_input=True))
     if not low < high:
         raise StudyError(f"All voxels above 0 have the value {low:g}; there is no contrast to scale by.")
     return Normalisation(low, high, "percentiles {:g}, {:g} of voxels > 0".format(*MR_PERCENTILES))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medsam_planner.errors import StudyError
+from medsam_planner.errors import AmbiguousSeriesError, StudyError
 from medsam_planner.io.archive import unpack_archive
 from medsam_planner.io.dicom_reader import read_dicom_series
 from medsam_planner.io.dicom_series import choose_series
@@ -44,7 +44,7 @@ def load_volume(
     Raises
     ------
     AmbiguousSeriesError
-        If there are several series and `series` names none; the message lists them.
+        If there are several series and `series` names none, or several NIfTI files; the message lists them.
     GantryTiltError
         If the stack is sheared and `resample_tilt` is not set.
     StudyError
@@ -75,6 +75,11 @@ def load_volume(
         if len(study.niftis) == 1:
             file, name = study.niftis[0]
             return read_nifti(file, name=name, path=place, resample_tilt=resample_tilt, modality=modality)
+    if study.niftis:
+        names = name_files(name for _, name in study.niftis)
+        raise AmbiguousSeriesError(
+            f"Expected one study in {place}, found {len(study.niftis)} NIfTI files ({names}). Name the file itself."
+        )
     raise StudyError(_nothing_to_read(study, place))
 
 
@@ -139,9 +144,6 @@ def _refuse_damaged(study: StudyFiles, place: Path) -> None:
 
 
 def _nothing_to_read(study: StudyFiles, place: Path) -> str:
-    if study.niftis:
-        names = name_files(name for _, name in study.niftis)
-        return f"Expected one study in {place}, found {len(study.niftis)} NIfTI files ({names}). Name the file itself."
     ignored = study.ignored_text()
     if not ignored:
         return f"Expected the DICOM files of a series, {place} is empty."

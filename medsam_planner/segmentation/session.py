@@ -93,6 +93,11 @@ class Session:
         return float(getattr(self.model, "temperature", 1.0))
 
     @property
+    def study_sha256(self) -> str:
+        """Of the study's voxels and affine."""
+        return self._segmenter.study_sha256
+
+    @property
     def logs(self) -> dict[str, PromptLog]:
         """Prompt logs by structure, in the order the structures were begun."""
         return dict(self._logs)

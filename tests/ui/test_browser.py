@@ -7,12 +7,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medsam_planner.errors import MedsamPlannerError
+from prompts import Click
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
 from tests.ui.test_calibrated_margins import calibration_file
 from ui.registry import Registry
@@ -50,6 +54,9 @@ class Server:
 
     address: str
     registry: Registry
+    stop: Callable[[], None]
+    again: Callable[[], Server]
+    """Start another one at the same address, on the same folder of results."""
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +68,31 @@ def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory
 
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(**changes: Any) -> Server:
+    def start(port: int = 0, **changes: Any) -> Server:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
             port = probe.getsockname()[1]
         settings = Settings(
             **{"out": tmp_path_factory.mktemp("runs"), "model": model, "roots": (study_path.parent,), **changes}
         )
         app = build_app(settings)
-        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         running.append((server, thread))
         until = time.monotonic() + PATIENCE_MS / 1000
         while not server.started and time.monotonic() < until:
             time.sleep(0.05)
-        return Server(f"http://127.0.0.1:{port}/", app.state.registry)
+
+        def stop() -> None:
+            server.should_exit = True
+            thread.join(10)
+
+        again = partial(start, port, **{**changes, "out": settings.out})
+        return Server(f"http://127.0.0.1:{port}/", app.state.registry, stop, again)
 
     yield start
     for server, thread in running:
@@ -140,6 +156,15 @@ class Bench:
     def is_open(self) -> None:
         self.page.wait_for_function("document.querySelector('[data-text=slice]')?.textContent.includes(' of ')")
 
+    def has_prompts(self, count: int) -> None:
+        """Wait until so many prompts hold."""
+        found, until = -1, time.monotonic() + 60
+        while found != count and time.monotonic() < until:
+            self.page.wait_for_timeout(50)  # not time.sleep: what the page asks for is noted only meanwhile
+            with suppress(MedsamPlannerError):  # the page has not come back yet
+                found = len(self.workbench.structure.prompts)
+        assert found == count
+
     def settled(self) -> None:
         """The last answer of the server is on the screen, and no picture is on its way."""
         self.page.wait_for_function(
@@ -186,6 +211,16 @@ def open_bench(chromium: str) -> Iterator[Callable[[Server], Bench]]:
         browser.close()
 
 
+CONTRAST = """button => {
+  const light = (text) => {
+    const parts = text.match(/[0-9.]+/g).slice(0, 3).map((part) => part / 255);
+    const [r, g, b] = parts.map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const style = getComputedStyle(button);
+  const [low, high] = [light(style.backgroundColor), light(style.color)].sort((one, other) => one - other);
+  return (high + 0.05) / (low + 0.05);
+}"""  # WCAG 2.2, 1.4.3
 YELLOW = (240, 228, 66)  # the first structure's colour
 RED = (214, 58, 58)  # a negative click
 LESION_MM = (float(LESION_LPS_MM[0]), float(LESION_LPS_MM[1]))
@@ -249,7 +284,7 @@ def test_a_person_segments_corrects_and_reads_the_maps(
     page.locator("#viewer canvas").focus()
     shown = page.locator("[data-text=slice]").inner_text()
     page.keyboard.press("ArrowDown")
-    assert page.locator("[data-text=slice]").inner_text() != shown
+    page.wait_for_function("shown => document.querySelector('[data-text=slice]').textContent !== shown", arg=shown)
     bench.settled()
     assert bench.foreign == []
     assert bench.complaints == []
@@ -327,20 +362,100 @@ def test_what_is_typed_and_pressed_before_the_page_is_ready_is_not_lost(
     assert bench.complaints == []
 
 
-def test_a_page_whose_work_was_closed_says_so_and_stops_waiting(
+def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     serve: Callable[..., Server], open_bench: Callable[[Server], Bench], study_path: Path
 ) -> None:
     server = serve(study=study_path)
     bench = open_bench(server)
+    page = bench.page
     bench.is_open()
     bench.says("Draw a box")
+    x, y = bench.on_canvas(40, 40)
+    for number in range(12):
+        page.mouse.click(x + 8 * number, y, button="right")
+        time.sleep(0.04)
+    bench.says("where the structure is not")
+    bench.has_prompts(12)
+    places = [prompt.position_lps_mm for prompt in bench.workbench.structure.prompts]
+    assert places == sorted(places)  # in the order of the hand
+    assert len({y for _, y, _ in places}) == 1  # and the picture did not move under it
+
+    page.get_by_role("tab", name="Plan").click()
+    page.locator("#max-angle-deg input").fill("45")
+    page.route("**/alive/**", lambda route: route.abort())
+    page.wait_for_selector("[data-bar=lost]:not([hidden])")
+    page.unroute("**/alive/**")
+    page.wait_for_selector("[data-bar=lost]", state="hidden")
+    bench.says("here again")
+    assert page.locator("#find").is_visible()  # the page is as the person left it
+    assert page.locator("#max-angle-deg input").input_value() == "45"
+    bench.has_prompts(12)
+
+    page.reload()
+    bench.says("here again")
+    bench.has_prompts(12)
+    assert page.locator("#undo").is_enabled()
+
+    shown = page.locator("[data-text=slice]").inner_text()
+    server.stop()
+    page.wait_for_selector("[data-bar=lost]:not([hidden])")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(3000)
+    assert page.locator("[data-bar=lost]").is_visible()
+    assert page.locator("[data-text=slice]").inner_text() == shown  # the picture did not change either
+    bench.server = server.again()
+    page.wait_for_selector("[data-bar=lost]", state="hidden")
+    bench.has_prompts(12)
     bench.settled()
-    for page in list(server.registry._token_by_page):
-        server.registry.close(page)
-    bench.page.mouse.click(*bench.on_canvas(*LESION_MM))
-    bench.says("Reload the page")
-    bench.page.wait_for_function("document.querySelector('.mv-busy').hidden")
-    assert bench.page.locator("[data-text=slice]").inner_text() == "no study"
+
+    bench.server.registry.put_aside(bench.workbench.token)
+    page.mouse.click(x, y + 40, button="right")
+    bench.has_prompts(12)
+    bench.settled()
+    page.mouse.click(x, y + 40, button="right")
+    bench.has_prompts(13)
+
+    other = page.context.new_page()
+    other.goto(server.address)
+    other.locator("#earlier input").first.click()
+    other.wait_for_function("document.querySelector('#notice')?.textContent.includes('here again')")
+    page.wait_for_selector("[data-bar=elsewhere]:not([hidden])")
+    other.wait_for_timeout(2000)  # the study of the command line, which was being opened, does not come over it
+    assert "here again" in other.locator("#notice").inner_text()
+    assert other.locator("#undo").is_enabled()
+
+
+def test_a_trembling_hand_clicks_and_a_drag_of_the_right_button_means_nothing(
+    serve: Callable[..., Server], open_bench: Callable[[Server], Bench], study_path: Path
+) -> None:
+    bench = open_bench(serve(study=study_path))
+    page = bench.page
+    bench.is_open()
+    bench.says("Draw a box")
+    page.locator("#stop").click()
+    bench.says("nothing to stop")
+    x, y = bench.on_canvas(*LESION_MM)
+    page.mouse.move(x, y)
+    page.mouse.down(button="right")
+    page.mouse.move(x + 60, y, steps=3)
+    page.mouse.up(button="right")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 5, y, steps=3)
+    page.mouse.up()
+    bench.has_prompts(1)
+    (prompt,) = bench.workbench.structure.prompts
+    assert isinstance(prompt, Click) and prompt.positive
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.evaluate("window.scrollTo(0, 300)")
+    top, bottom = page.locator(".mv-research").evaluate(
+        "one => { const at = one.getBoundingClientRect(); return [at.top, at.bottom]; }"
+    )
+    assert page.evaluate("window.scrollY") > 0
+    assert 0 <= top < bottom <= 500
+    for tab, name in (("Plan", "#find"), ("Segment", "#run"), ("Segment", "#stop"), ("Segment", "#undo")):
+        page.get_by_role("tab", name=tab).click()
+        assert page.locator(name).evaluate(CONTRAST) >= 4.5, name
 
 
 def test_two_people_do_not_see_each_others_prompts(
@@ -410,5 +525,16 @@ def test_a_plan_is_found_and_its_report_opened(
     page.wait_for_function("document.querySelector('#calibration').textContent.includes('json')")
     page.locator("#find").click()
     bench.says("the weights the calibration was made with")
+    page.locator("#max-angle-deg input").fill("45")
+    page.locator("#avoid-bone input").uncheck()
+    page.locator("#find").click()
+    bench.says("the weights the calibration was made with")
+    page.wait_for_function("document.querySelector('.mv-busy').hidden")
+    page.reload()  # and what was asked for is there again
+    bench.says("here again")
+    page.get_by_role("tab", name="Plan").click()
+    page.wait_for_function("document.querySelector('#max-angle-deg input').value === '45'")
+    assert not page.locator("#avoid-bone input").is_checked()
+    page.wait_for_function("document.querySelector('#calibration').textContent.includes('json')")
     assert bench.foreign == []
     assert bench.complaints == []

@@ -54,7 +54,7 @@ def calibration_file(folder: Path, *, weights_sha256: str = "None", settings: di
 
 def test_the_margin_is_the_calibrated_one_and_its_reasons_are_told(make_workbench: Make, tmp_path: Path) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    workbench.wishes = replace(workbench.wishes, calibration=calibration_file(tmp_path), alpha=0.2)
+    workbench.publish(wishes=replace(workbench.wishes, calibration=calibration_file(tmp_path), alpha=0.2))
     inputs = inputs_of(workbench)
     margin = inputs.problem.structures[0].margin_mm
     assert isinstance(margin, highdicom.Volume)

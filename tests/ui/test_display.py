@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
+from medsam_planner.io.intensity import normalisation_for
 from ui.display import Plane, SliceDisplay, display_for, display_windows, side_letters
 
 SHAPE = (6, 7, 9)
@@ -16,6 +17,11 @@ SHAPE = (6, 7, 9)
 def volume(affine: NDArray[np.float64], array: NDArray[np.float32] | None = None) -> highdicom.Volume:
     values = np.zeros(SHAPE, dtype=np.float32) if array is None else array
     return highdicom.Volume(array=values, affine=affine, coordinate_system="PATIENT")
+
+
+def windows_of(study: highdicom.Volume) -> dict[str, dict[str, float]]:
+    """As the workbench asks for them."""
+    return display_windows(study, normalisation_for(study, None, "full"))
 
 
 @pytest.fixture(params=["plain", "oblique", "mirrored"])
@@ -108,19 +114,19 @@ def test_opposite_sides_carry_opposite_letters(affine: NDArray[np.float64]) -> N
 def test_a_ct_begins_in_the_soft_tissue_window_and_an_mr_in_its_own_range(plain_affine: NDArray[np.float64]) -> None:
     hounsfield = np.full(SHAPE, -1000, dtype=np.float32)
     hounsfield[2:] = 40
-    assert next(iter(display_windows(volume(plain_affine, hounsfield)).items())) == (
+    assert next(iter(windows_of(volume(plain_affine, hounsfield)).items())) == (
         "soft-tissue",
         {"centre": 40.0, "width": 400.0},
     )
     signal = np.linspace(0, 1000, int(np.prod(SHAPE)), dtype=np.float32).reshape(SHAPE)
-    windows = display_windows(volume(plain_affine, signal))
+    windows = windows_of(volume(plain_affine, signal))
     assert "soft-tissue" not in windows
     assert windows["full"] == {"centre": 500.0, "width": 1000.0}
 
 
 def test_an_image_without_contrast_is_refused(plain_affine: NDArray[np.float64]) -> None:
     with pytest.raises(StudyError):
-        display_windows(volume(plain_affine))
+        windows_of(volume(plain_affine))
 
 
 def test_upright_turns_a_section_as_the_picture_is_turned(affine: NDArray[np.float64]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import threading
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +84,33 @@ def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
     opened = handlers.open_study(workbench, str(folder), series=asked.series[1][1])
     assert opened.scene["is_open"]
     assert opened.series is None
+
+
+def test_two_volumes_in_a_zip_are_named_and_none_is_offered(
+    make_workbench: Make, tmp_path: Path, study_path: Path
+) -> None:
+    workbench = make_workbench()
+    workbench.settings = replace(workbench.settings, roots=(tmp_path,))
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for name in ("before.nii.gz", "after.nii.gz"):
+            archive.write(study_path, name)
+    shown = handlers.open_study(workbench, "two.zip")
+    assert shown.series is None
+    assert "before.nii.gz" in shown.notice and "after.nii.gz" in shown.notice
+    assert shown.names  # what was open stays open
+
+
+def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(
+    settings: Settings, study_path: Path
+) -> None:
+    workbench = Workbench(settings)
+    shown = handlers.open_study(workbench, str(study_path))
+    assert "Opened abdomen.nii.gz" in shown.notice
+    assert workbench.study is not None and workbench.study.source is not None
+    (note,) = workbench.study.source.notes
+    assert note.startswith("Taken for CT")
+    assert html.escape(note) in shown.notice
+    assert html.escape(note) in shown.study  # and stays there
 
 
 def test_a_dragged_box_lands_on_the_voxels_under_it(make_workbench: Make) -> None:
@@ -294,7 +323,7 @@ def test_two_pages_share_nothing(settings: Settings, study_path: Path) -> None:
 
 def test_a_second_change_waits_its_turn_and_says_so(make_workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     workbench = make_workbench()
-    monkeypatch.setattr("ui.workbench.PATIENCE_S", 0.05)
+    monkeypatch.setattr("ui.turns.PATIENCE_S", 0.05)
     begun, done = threading.Event(), threading.Event()
 
     def compute() -> None:

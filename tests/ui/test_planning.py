@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.body import body_mask
 from medsam_planner.provenance import PropagationTrace
@@ -24,6 +25,8 @@ from tests.ui.phantom import LESION_LPS_MM
 from ui import handlers, plan_handlers
 from ui.planning import inputs_of
 from ui.review import results_folder
+from ui.scene import layers
+from ui.structure import Structure
 from ui.workbench import Workbench
 
 Make = Callable[[], Workbench]
@@ -36,6 +39,12 @@ def places(volume: highdicom.Volume) -> NDArray[np.float64]:
     return lps_from_index(volume.affine, index)
 
 
+def put(workbench: Workbench, change: Callable[[Structure], Structure]) -> None:
+    """Change the active structure as no button does."""
+    changed = change(workbench.structure)
+    workbench.publish(structures={**workbench.structures, changed.name: changed})
+
+
 def with_vessel(workbench: Workbench) -> Workbench:
     """The phantom's vessel as if it had been run to 3D, to be avoided; the true cylinder of radius 5 mm."""
     handlers.begin_structure(workbench, "vessel")
@@ -44,7 +53,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
     distance = np.hypot(x + 62, y + 24 - 0.15 * z)
     session = workbench.require_session()
     session.log("vessel").add(Click((-62.0, -24.0, 0.0)))
-    workbench.structure.result = SegmentationResult(
+    result = SegmentationResult(
         structure="vessel",
         mask=volume_like(study, distance < 5),
         probability=volume_like(study, (1 / (1 + np.exp(2 * (distance - 5)))).astype(np.float32)),
@@ -57,6 +66,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
         | {"uncertainty": "dropout", "temperature": 1.0}
         | {"normalisation": {}, "operations": []},
     )
+    put(workbench, lambda one: one.with_result(result))
     handlers.choose_role(workbench, "avoid")
     return workbench
 
@@ -80,7 +90,7 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
 
 def test_a_mask_whose_prompts_changed_is_not_planned_on(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    workbench.structure.is_stale = True
+    put(workbench, lambda one: replace(one, is_stale=True))
     assert "changed since its 3D run" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
@@ -102,8 +112,8 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
     workbench = aimed(with_vessel(make_workbench()))
 
     def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
-        workbench.wishes = replace(workbench.wishes, base_margin_mm=2.0, margin_factor=2.0, **numbers)
-        workbench.structures["vessel"].result = result
+        workbench.publish(wishes=replace(workbench.wishes, base_margin_mm=2.0, margin_factor=2.0, **numbers))
+        put(workbench, lambda one: one.with_result(result))
         return inputs_of(workbench).problem.structures[0].margin_mm
 
     result = workbench.structure.result
@@ -140,7 +150,8 @@ def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> 
 def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
     shown = plan_handlers.find_paths(workbench, NUMBERS)
-    assert "mv-done" in shown.notice, shown.notice
+    assert "mv-caution" in shown.notice and "path(s) found" in shown.notice, shown.notice
+    assert shown.answer.index("cautions") < shown.answer.index("alternatives")
     assert workbench.plan is not None
     assert workbench.plan.feasible
     assert 'id="alternatives"' in shown.answer
@@ -165,13 +176,46 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
         assert plan_handlers.choose_alternative(workbench, 1).chosen == 1
     assert "mv-error" in plan_handlers.choose_alternative(workbench, 99).notice
 
-    workbench.structure.is_stale = True
+    put(workbench, lambda one: replace(one, is_stale=True))
     assert "Prompts changed since this plan" in handlers.screen(workbench).answer
-    workbench.structure.is_stale = False
+    put(workbench, lambda one: replace(one, is_stale=False))
     after = handlers.choose_role(workbench, "ignore")
     assert workbench.plan is None
     assert after.alternatives == ()
     assert after.links == ""
+
+
+def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(make_workbench: Make) -> None:
+    workbench = aimed(with_vessel(make_workbench()))
+    workbench.set_end(target=(0.0, 20.0, 0.0), entry=(0.0, 84.0, 0.0))  # the spine lies between
+    numbers = {**NUMBERS, "entry_radius_mm": 4.0}
+    kept_off = plan_handlers.find_paths(workbench, numbers)
+    assert kept_off.alternatives == ()
+    assert "the tick on the page" in kept_off.answer
+    through = plan_handlers.find_paths(workbench, numbers, avoid_bone=False)
+    assert through.alternatives
+    assert "mv-caution" in through.notice and "not all on the way was checked" in through.notice
+    assert 'class="mv-unchecked"' in through.answer and "mm of bone" in through.answer
+    assert workbench.plan is not None and workbench.plan.alternatives[0].crossings
+    assert workbench.snapshot.assessment is not None and workbench.snapshot.assessment.verdict.kind == "unchecked"
+    (path,) = (mark for mark in layers(workbench.snapshot).marks if mark.kind == "path")
+    assert path.is_doubted
+
+
+def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
+    make_workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MedsamPlannerError("the surface is <open>")
+
+    monkeypatch.setattr("medsam_planner.workflow.run_folder.write_surface", fail)
+    workbench = aimed(with_vessel(make_workbench()))
+    told = "vessel.stl could not be made: the surface is &lt;open&gt;"
+    for shown in (plan_handlers.find_paths(workbench, NUMBERS), plan_handlers.pack(workbench)):
+        assert told in shown.notice
+        assert told in shown.answer
+    handlers.choose_role(workbench, "ignore")
+    assert told in plan_handlers.pack(workbench).notice
 
 
 def test_nothing_to_pack_is_said(make_workbench: Make) -> None:

@@ -1,0 +1,398 @@
+"""A page that comes back finds its work, and nobody else does; steps are done in the order the person did them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import highdicom
+import httpx
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.provenance import PropagationTrace
+from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
+from medsam_planner.volumes import array_sha256, volume_like
+from prompts import Click
+from tests.ui.serving import served
+from tests.ui.test_handlers import lesion_box
+from ui import coming_back, handlers, kept, uploads
+from ui.app import build_app
+from ui.coming_back import Remembered
+from ui.display import Plane
+from ui.kept_result import read_result, write_result
+from ui.layout import unchanged
+from ui.registry import ElsewhereError, PutAsideError, Registry
+from ui.scene import slice_view
+from ui.settings import Settings
+from ui.uploads import UploadKind
+from ui.viewer import ViewRequest
+from ui.wiring import on_workbench
+from ui.workbench import Workbench
+
+Make = Callable[[], Workbench]
+
+
+def worked_on(registry: Registry, study_path: Path) -> Workbench:
+    """Two structures, one run to 3D, a role, and both ends of a plan."""
+    workbench = registry.begin("page")
+    handlers.open_study(workbench, str(study_path))
+    handlers.begin_structure(workbench, "lesion")
+    handlers.on_viewer(workbench, lesion_box(workbench))
+    handlers.run_to_3d(workbench, 2, saliency=False, triplanar=False)
+    handlers.choose_role(workbench, "avoid")
+    handlers.begin_structure(workbench, "other")
+    handlers.on_viewer(workbench, {"kind": "positive", "plane": "axial", "index": 20, "first": [50, 40]})
+    handlers.step_back(workbench)
+    for kind in ("target", "entry"):
+        handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [60, 40]})
+    return workbench
+
+
+def test_all_that_was_known_is_there_after_a_restart(settings: Settings, study_path: Path) -> None:
+    before = worked_on(Registry(settings), study_path)
+    registry = Registry(settings)  # of a server that was started again
+    after = coming_back.begin(registry, "page", Remembered(here=before.key))
+    assert "being taken up" in coming_back.welcome(after).notice
+    shown = coming_back.take_up(after)
+    assert "here again" in shown.notice
+    assert shown.names == ("lesion", "other")
+    assert after.active == "other"
+    assert shown.can_redo
+    assert after.wishes == before.wishes
+    for name, one in before.structures.items():
+        again = after.structures[name]
+        assert (again.prompts, again.role, again.is_stale) == (one.prompts, one.role, one.is_stale)
+        assert again.previews.keys() == one.previews.keys()
+    result, again = before.structures["lesion"].result, after.structures["lesion"].result
+    assert result is not None and again is not None
+    for name in ("mask", "probability", "uncertainty", "mutual_information", "boundary_spread_mm"):
+        np.testing.assert_array_equal(getattr(again, name).array, getattr(result, name).array)
+    assert again.mask_samples is not None and result.mask_samples is not None
+    np.testing.assert_array_equal(again.mask_samples.masks, result.mask_samples.masks)
+    assert again.trace == result.trace
+    assert after.structures["lesion"].volume_ml == before.structures["lesion"].volume_ml
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_3d_result_is_read_back_to_the_last_bit(tmp_path: Path, axis: int) -> None:
+    study = highdicom.Volume(array=np.zeros((7, 8, 9), np.float32), affine=np.eye(4), coordinate_system="PATIENT")
+    values = np.zeros((7, 8, 9), dtype=np.float32)
+    values[2:5, 3:4, 1:9] = np.random.default_rng(0).random((3, 1, 8))
+    mask = values > 0.5
+    result = SegmentationResult(
+        structure="vessel",
+        mask=volume_like(study, mask),
+        probability=volume_like(study, values),
+        trace=PropagationTrace(axis, ()),
+        uncertainty=volume_like(study, np.zeros_like(values)),
+        mask_samples=MaskSamples((1, 0, 2), np.random.default_rng(1).random((3, 2, 5, 3)) > 0.5, study),
+        provenance={"mask_sha256": array_sha256(mask)},
+    )
+    write_result(tmp_path / "a.npz", result)
+    again = read_result(tmp_path / "a.npz", study)
+    for name in ("mask", "probability", "uncertainty"):
+        np.testing.assert_array_equal(getattr(again, name).array, getattr(result, name).array)
+        assert getattr(again, name).array.dtype == getattr(result, name).array.dtype
+    assert again.mask_samples is not None and result.mask_samples is not None
+    np.testing.assert_array_equal(again.mask_samples.masks, result.mask_samples.masks)
+    assert again.mutual_information is None
+    damaged = bytearray((tmp_path / "a.npz").read_bytes())
+    damaged[200] ^= 255
+    (tmp_path / "a.npz").write_bytes(damaged)
+    with pytest.raises(MedsamPlannerError, match=r"a\.npz"):
+        read_result(tmp_path / "a.npz", study)
+
+
+def test_what_is_kept_is_closed_to_others_and_does_not_tell_its_key(settings: Settings, study_path: Path) -> None:
+    workbench = worked_on(Registry(settings), study_path)
+    folder = workbench.run_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "page").stat().st_mode & 0o777 == 0o700
+    for file in (folder / "prompts.json", *(folder / "page").iterdir()):
+        assert file.stat().st_mode & 0o777 == 0o600, file
+    assert len(workbench.key) >= 32  # 192 bits
+    assert workbench.key not in (folder / "page/work.json").read_text() + folder.name
+
+
+@pytest.mark.parametrize("key", ["", "x", "../../etc", "*", "A" * 32])
+def test_a_guessed_key_finds_nothing(settings: Settings, study_path: Path, key: str) -> None:
+    registry = Registry(settings)
+    worked_on(registry, study_path)
+    assert registry.take_up("other page", key) is None
+    assert kept.find_work(settings.out, key) is None
+
+
+def test_a_reload_goes_on_with_the_workbench_in_memory_and_the_old_page_is_told(
+    settings: Settings, study_path: Path
+) -> None:
+    registry = Registry(settings)
+    workbench = worked_on(registry, study_path)
+    old = workbench.token
+    assert coming_back.begin(registry, "reloaded", Remembered(here=workbench.key)) is workbench
+    assert registry.find(workbench.token) is workbench
+    with pytest.raises(ElsewhereError):
+        registry.find(old)
+
+
+def test_a_page_that_goes_away_for_a_moment_loses_nothing(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    workbench = worked_on(registry, study_path)
+    registry.leave("page")
+    assert registry.find(workbench.token) is workbench
+    assert not workbench.is_cancelled
+
+
+def test_the_seventeenth_page_puts_work_aside_that_is_found_again(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    first = worked_on(registry, study_path)
+    for number in range(16):
+        registry.begin(f"page {number}")
+    with pytest.raises(PutAsideError):
+        registry.find(first.token)
+    again = registry.take_up("page", first.key)
+    assert again is not None and again is not first
+    assert coming_back.take_up(again).names == ("lesion", "other")
+
+
+def test_earlier_work_is_offered_to_the_browser_that_remembers_it(settings: Settings, study_path: Path) -> None:
+    workbench = worked_on(Registry(settings), study_path)
+    registry = Registry(settings)
+    remembered = Remembered.from_browser(json.dumps({"here": "", "others": [workbench.key, "unknown" * 4]}))
+    ((label, key),) = coming_back.earlier_work(registry, remembered, but="")
+    assert key == workbench.key
+    assert "abdomen.nii.gz: lesion, other" in label
+    assert coming_back.earlier_work(registry, remembered, but=workbench.key) == []
+
+
+def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
+    settings: Settings, study_path: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.nii.gz"
+    copy.write_bytes(study_path.read_bytes())
+    settings = replace(settings, roots=(tmp_path, study_path.parent))
+    before = worked_on(Registry(settings), copy)
+    nifti = nib.load(study_path)
+    nib.save(nib.Nifti1Image(np.asarray(nifti.dataobj) + 1, nifti.affine), copy)
+    again = Registry(settings).take_up("page", before.key)
+    assert again is not None
+    refused = coming_back.take_up(again)
+    assert "not the study it was" in refused.notice and refused.names == ()
+    assert "here again" not in handlers.open_study(again, str(copy)).notice  # another study: other work
+    waiting = Registry(settings).take_up("page", before.key)
+    assert waiting is not None
+    coming_back.take_up(waiting)
+    shown = handlers.open_study(waiting, str(study_path))
+    assert "here again" in shown.notice and shown.names == ("lesion", "other")
+    assert waiting.key == before.key
+    for name, one in before.structures.items():
+        assert waiting.structures[name].prompts == one.prompts
+
+
+def test_nothing_but_prompts_stays_of_a_page_that_nobody_came_back_to(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    workbench = worked_on(registry, study_path)
+    folder, key = workbench.run_folder(), workbench.key
+    registry.expire(now=time.time() + kept.EXPIRY_S - 60)
+    assert kept.find_work(settings.out, key) == folder
+    registry.expire(now=time.time() + kept.EXPIRY_S + 60)
+    assert [path.name for path in folder.iterdir()] == ["prompts.json"]
+    assert Registry(settings).take_up("page", key) is None
+    handlers.choose_role(workbench, "ignore")  # the page was open all along
+    again = Registry(settings).take_up("page", key)
+    assert again is not None
+    coming_back.take_up(again)
+    assert again.structures["lesion"].result is not None
+
+
+def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
+    settings: Settings, study_path: Path
+) -> None:
+    registry = Registry(replace(settings, roots=()))
+    page = registry.begin("page")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield study_path.read_bytes()
+
+    size = study_path.stat().st_size
+    asyncio.run(page.uploads.receive(UploadKind.STUDY, study_path.name, pieces(), declared_bytes=size))
+    handlers.open_study(page, f"uploaded/{study_path.name}")
+    handlers.on_viewer(page, lesion_box(page))
+    registry.leave("page")
+    registry.expire(now=time.time() + 3600)
+    with pytest.raises(PutAsideError):
+        registry.find(page.token)
+    again = registry.take_up("page", page.key)
+    assert again is not None and again is not page
+    assert "here again" in coming_back.take_up(again).notice
+    assert again.structure.prompts == page.structure.prompts
+    registry.put_aside(again.token)
+    registry.expire(now=time.time() + uploads.EXPIRY_S + 60)
+    late = registry.take_up("page", page.key)
+    assert late is not None
+    shown = coming_back.take_up(late)
+    assert "not kept any more" in shown.notice and "upload the same study" in shown.notice
+    assert again.uploads.find(UploadKind.STUDY) is None
+
+
+def test_a_page_that_lost_its_connection_before_it_had_a_study_keeps_its_workbench(settings: Settings) -> None:
+    registry = Registry(settings)
+    workbench = coming_back.begin(registry, "page", Remembered())
+    registry.leave("page")
+    assert coming_back.begin(registry, "page", Remembered()) is workbench
+    registry.expire(now=time.time() + 3600)
+    assert registry.find(workbench.token) is workbench
+    assert coming_back.begin(registry, "another page", Remembered()) is not workbench
+    assert coming_back.begin(registry, "reloaded", Remembered(here=workbench.key)) is workbench  # with its uploads
+
+
+def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    workbench = registry.begin("page")
+    with workbench.changing(is_long=True):
+        again = coming_back.begin(registry, "reloaded", Remembered(here=workbench.key))
+        assert again is workbench
+        assert "still running" in coming_back.welcome(again).notice
+    key = workbench.key
+    handlers.open_study(workbench, str(study_path))
+    assert workbench.key == key
+    handlers.open_study(workbench, str(study_path))  # once more from the start
+    assert workbench.key != key
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "null", "[]", '{"here": 3}', '{"here": "\\ud800", "others": [{}, null]}', "{" * 9999]
+)
+def test_what_a_browser_remembers_is_taken_for_nothing_where_it_is_not_ours(settings: Settings, sent: str) -> None:
+    remembered = Remembered.from_browser(sent)
+    assert not any((remembered.here, *remembered.others, remembered.shows_study))
+    registry = Registry(settings)
+    coming_back.begin(registry, "page", remembered)
+    assert coming_back.earlier_work(registry, remembered, but="") == []
+
+
+def test_a_page_that_stays_away_gives_its_memory_back(settings: Settings, study_path: Path) -> None:
+    registry = Registry(settings)
+    workbench = worked_on(registry, study_path)
+    registry.leave("page")
+    registry.expire()
+    assert registry.find(workbench.token) is workbench
+    registry.leave("page")
+    registry.expire(now=time.time() + 3600)
+    with pytest.raises(PutAsideError):
+        registry.find(workbench.token)
+
+
+def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, study_path: Path) -> None:
+    app = build_app(settings)
+    registry: Registry = app.state.registry
+    with served(app) as address, httpx.Client(base_url=address) as browser:
+        workbench = worked_on(registry, study_path)
+        token = workbench.token
+        assert browser.get(f"/alive/{token}").json() == {"version": workbench.version, "is_computing": False}
+        assert browser.get("/alive/guessed").status_code == 404
+        registry.take_up("another window", workbench.key)
+        assert browser.get(f"/alive/{token}").status_code == 409
+        registry.put_aside(workbench.token)
+        assert browser.get(f"/alive/{workbench.token}").json() == {"is_aside": True}
+        assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
+
+
+def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(settings: Settings, study_path: Path) -> None:
+    """As when somebody chooses earlier work while the study of the command line is being opened."""
+    registry = Registry(settings)
+    earlier = worked_on(registry, study_path)
+    opening = registry.begin("another page")
+
+    def act(workbench: Workbench) -> handlers.Screen:
+        shown = handlers.open_study(workbench, str(study_path))
+        assert registry.take_up("another page", earlier.key) is earlier
+        return shown
+
+    assert on_workbench(registry, act)(opening.token) == unchanged()
+    shown = on_workbench(registry, coming_back.welcome)(earlier.token)
+    assert "here again" in shown[1]
+
+    def lose(workbench: Workbench) -> handlers.Screen:
+        registry.take_up("third page", earlier.key)
+        return handlers.screen(workbench)
+
+    assert on_workbench(registry, lose)(earlier.token) == unchanged()
+
+
+def test_steps_are_done_in_the_order_of_the_person_whatever_order_they_come_in(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    handlers.on_viewer(workbench, {**lesion_box(workbench), "step": 1})
+    order = list(range(2, 14))
+    random.Random(0).shuffle(order)
+
+    def click(number: int) -> None:
+        payload = {"kind": "negative", "plane": "axial", "index": 20, "first": [20 + number, 40], "step": number}
+        handlers.on_viewer(workbench, payload)
+
+    threads = [threading.Thread(target=click, args=(number,)) for number in order]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    display = workbench.displays[Plane.AXIAL]
+    clicks = [one for one in workbench.structure.prompts if isinstance(one, Click)]
+    columns = [round(float(display.screen_from_lps(one.position_lps_mm)[0])) for one in clicks]
+    assert columns == [20 + number for number in range(2, 14)]
+
+
+def test_a_step_whose_predecessor_was_lost_is_not_done_and_the_next_ones_are(
+    make_workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.turns.PATIENCE_S", 0.05)
+    workbench = make_workbench()
+    payload = {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]}
+    assert "did not reach" in handlers.on_viewer(workbench, {**payload, "step": 2}).notice
+    assert workbench.structure.prompts == ()
+    assert "mv-error" not in handlers.on_viewer(workbench, {**payload, "step": 3}).notice
+
+
+def test_a_view_never_sees_half_of_a_change(make_workbench: Make, study_path: Path) -> None:
+    """While a study is opened again and again, every view is answered."""
+    workbench = make_workbench()
+    done = threading.Event()
+
+    def reopen() -> None:
+        for _ in range(3):
+            workbench.open(study_path)
+            handlers.begin_structure(workbench, "lesion")
+        done.set()
+
+    thread = threading.Thread(target=reopen)
+    thread.start()
+    while not done.is_set():
+        slice_view(workbench, Plane.AXIAL, ViewRequest(20, -160, 240))
+        handlers.screen(workbench)
+    thread.join()
+
+
+def test_stop_without_a_computation_says_so(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    assert "nothing to stop" in handlers.stop(workbench)
+    with workbench.changing(is_long=True):
+        assert "Stopping" in handlers.stop(workbench)
+        assert workbench.is_cancelled
+
+
+def test_a_prompt_that_the_model_fails_on_is_taken_back(make_workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    workbench = make_workbench()
+
+    def fail(**_: object) -> None:
+        raise MedsamPlannerError("no answer")
+
+    monkeypatch.setattr(workbench.require_session(), "preview", fail)
+    assert "no answer" in handlers.on_viewer(workbench, lesion_box(workbench)).notice
+    assert workbench.log.history == ()

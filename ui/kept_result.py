@@ -1,0 +1,117 @@
+"""A 3D result on disk, to the last bit, so that nobody has to run it again."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.geometry import slice_across, zeros_by_slice
+from medsam_planner.io.files import whole_file
+from medsam_planner.provenance import PropagationTrace
+from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
+from medsam_planner.volumes import array_sha256, volume_like
+
+__all__ = ["read_result", "write_result"]
+
+_VOLUMES = ("mask", "probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
+
+
+def write_result(path: Path, result: SegmentationResult) -> None:
+    """Write a result, whole or not at all; of each volume the box that holds anything.
+
+    Raises
+    ------
+    OSError
+        If the place cannot be written.
+    """
+    axis = result.trace.axis
+    arrays: dict[str, NDArray[Any]] = {}
+    told: dict[str, Any] = {
+        "structure": result.structure,
+        "axis": axis,
+        "trace": result.trace.as_rows(),
+        "faithfulness": result.faithfulness,
+        "provenance": result.provenance,
+        "low_index": {},
+    }
+    for name in _VOLUMES:
+        volume = getattr(result, name)
+        if volume is None:
+            continue
+        box = _filled_box(volume.array, axis)
+        told["low_index"][name] = [part.start for part in box]
+        arrays[name] = volume.array[box]
+    if result.mask_samples is not None:
+        told["samples_low_index"] = [int(low) for low in result.mask_samples.low_index]
+        told["samples_shape"] = list(result.mask_samples.masks.shape)
+        arrays["samples"] = np.packbits(result.mask_samples.masks)
+    arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
+    with whole_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
+    """Read a result of this study back.
+
+    Raises
+    ------
+    MedsamPlannerError
+        If the file is absent, damaged, or of another grid.
+    """
+    try:
+        with np.load(path) as archive:
+            told = json.loads(archive["told"].tobytes())
+            axis = int(told["axis"])
+            volumes = {
+                name: volume_like(study, _whole(archive[name], study, axis, low))
+                for name, low in told["low_index"].items()
+            }
+            samples = None
+            if "samples" in archive:
+                shape = tuple(int(size) for size in told["samples_shape"])
+                bits = np.unpackbits(archive["samples"], count=int(np.prod(shape)))
+                k, j, i = (int(low) for low in told["samples_low_index"])
+                samples = MaskSamples((k, j, i), bits.reshape(shape).astype(bool), study)
+        result = SegmentationResult(
+            structure=str(told["structure"]),
+            trace=PropagationTrace.from_rows(axis, told["trace"]),
+            mask_samples=samples,
+            faithfulness=told["faithfulness"],
+            provenance=told["provenance"],
+            **volumes,
+        )
+        is_whole = array_sha256(result.mask.array) == result.provenance["mask_sha256"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise MedsamPlannerError(f"The kept 3D result {path.name} cannot be read: {error}.") from error
+    if not is_whole:
+        raise MedsamPlannerError(f"The kept 3D result {path.name} is damaged: its mask is not the one that was kept.")
+    return result
+
+
+def _filled_box(array: NDArray[Any], axis: int) -> tuple[slice, slice, slice]:
+    """The box of what is not zero, looked for slice by slice: the others of a structure on few take no memory."""
+    flat: NDArray[np.bool_] | bool = False
+    across: list[int] = []
+    for index in range(array.shape[axis]):
+        section = slice_across(array, axis, index) != 0
+        if section.any():
+            flat, across = flat | section, [*across, index]
+    if not across:
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    ends = [np.flatnonzero(np.any(flat, axis=other)) for other in (1, 0)]
+    ends.insert(axis, np.array(across))
+    first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in ends)
+    return first, second, third
+
+
+def _whole(part: NDArray[Any], study: highdicom.Volume, axis: int, low: list[int]) -> NDArray[Any]:
+    whole = zeros_by_slice(study.spatial_shape, axis, part.dtype)
+    whole[tuple(slice(start, start + size) for start, size in zip(low, part.shape, strict=True))] = part
+    return whole
