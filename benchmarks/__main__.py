@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = ("engine", "propagation", "xai", "mesh", "planning", "planning_scaling")
+BENCHMARKS = ("engine", "propagation", "xai", "mesh", "planning", "planning_scaling", "large_study")
 
 
 def main() -> int:

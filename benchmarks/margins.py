@@ -36,7 +36,6 @@ from medsam_planner.lab.evaluation.statistics import mean_over_patients, ratio_o
 from medsam_planner.planning import Avoid, Tool, clearance
 from medsam_planner.planning.hit import clopper_pearson
 from medsam_planner.planning.margins import margin_from_scale
-from medsam_planner.propagation.methods import propagation_version
 from xai.conformal import conformal_quantile, nonconformity_score, patients_needed, stretch
 from xai.margin_scale import DEFAULT_SCALE, SCALES, MarginScale
 from xai.surface import surface_voxels
@@ -255,10 +254,8 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
             return by_patient(
                 segment_cases(
                     chosen,
-                    arguments.model,
+                    model,
                     settings,
-                    weights_sha256=model.weights_sha256,
-                    propagation=propagation_version(model),
                     folder=arguments.out,
                     progress=progress,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +16,7 @@ from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import read_weights
 from medsam_planner.engine.logits import SUREST_LOGIT
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
+from medsam_planner.engine.threads import random_draws
 from medsam_planner.errors import GeometryError, PromptError, WeightsError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class CompactModel:
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))
         self._adopt(network, digest)
-        self.metadata = metadata
+        self.metadata: Mapping[str, str] = metadata
 
     @classmethod
     def from_network(cls, network: Network, *, weights_sha256: str = "") -> Self:
@@ -207,7 +208,7 @@ class CompactModel:
         # at less cost.
         shared_by = 2 if len(prompts) == 1 else 4
         asked = [self._questions(prompt, previous) for prompt, previous in zip(prompts, previous_logits, strict=True)]
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with torch.inference_mode(), random_draws(seed):
             self._network.decoder.dropouts.train()
             try:
                 for number, questions in enumerate(zip(*asked, strict=True)):

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.engine.registry import absence_advice, expected_path, file_sha256, verify, weights_entry
+from medsam_planner.engine.registry import absence_advice, expected_path, verify, weights_entry
 from medsam_planner.errors import OperationCancelledError, WeightsError, require_extra
+from medsam_planner.io.files import file_sha256
 from medsam_planner.progress import Progress
 
 __all__ = ["fetch"]

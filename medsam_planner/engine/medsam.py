@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 from medsam_planner.engine.medsam_network import network_input, random_network
 from medsam_planner.engine.medsam_weights import network_from, weights_file
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
-from medsam_planner.engine.registry import file_sha256
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.errors import GeometryError, PromptError
+from medsam_planner.io.files import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,9 @@ class MedSam:
     default_window = "soft-tissue"
     reads_example = False
     rims_px: tuple[float, ...] = ()
+    metadata: Mapping[str, str] = MappingProxyType({})
+    """MedSAM's files say nothing of themselves."""
+    temperature = 1.0
 
     def __init__(
         self,
@@ -91,9 +95,16 @@ class MedSam:
         self._sampling = threading.Lock()  # active dropout is a state of the network
         insert_dropout(self._network.mask_decoder, dropout_rate)
 
+    @property
+    def tensors_sha256(self) -> str:
+        """That of the file."""
+        return self.weights_sha256
+
     @classmethod
-    def load(cls, path: Path | str, *, name: str = "medsam-vit-b", **options: Any) -> MedSam:
+    def load(cls, path: Path | str, *, name: str = "medsam-vit-b", sha256: str | None = None, **options: Any) -> MedSam:
         """Model with the weights of `path`; see :func:`~medsam_planner.engine.medsam_weights.network_from`.
+
+        `sha256` is the hash of the file where it is known already.
 
         Raises
         ------
@@ -102,7 +113,7 @@ class MedSam:
         """
         path = Path(path)
         network = network_from(path)
-        return cls(network, weights_sha256=file_sha256(weights_file(path)), name=name, **options)
+        return cls(network, weights_sha256=sha256 or file_sha256(weights_file(path)), name=name, **options)
 
     @classmethod
     def with_random_weights(cls, config: SamConfig | None = None, *, seed: int = 0, **options: Any) -> MedSam:

@@ -17,6 +17,7 @@ from medsam_planner.engine.compact import CompactModel, decoded
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import FORMAT, weights_format
 from medsam_planner.engine.protocol import Decoded, SaliencyGraph, SlicePrompt
+from medsam_planner.engine.threads import random_draws
 from medsam_planner.errors import PromptError
 
 if TYPE_CHECKING:
@@ -77,10 +78,9 @@ class MemoryModel(CompactModel):
             if runs is None:
                 return decoded(*_picked(logits, quality, answers))
             owners = np.repeat(np.arange(len(prompts)), runs).tolist()
-            with torch.random.fork_rng(devices=[]):
+            with random_draws(seed):
                 decoder.dropouts.train()
                 try:
-                    torch.manual_seed(seed)
                     logits, quality = decoder.ascend(met, owners)
                 finally:
                     decoder.dropouts.eval()

@@ -6,7 +6,7 @@ pixel. The slice of a volume across array axis `a` has the two other axes, in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -126,6 +126,17 @@ class PromptableModel(Protocol):
     """Rims of a carried box that are worth trying, the usual one first; empty where the model has no use for any."""
     reads_example: bool
     """Whether :attr:`SlicePrompt.example` is looked at; where it is not, it is left out before it costs anything."""
+
+    metadata: Mapping[str, str]
+    """What the weights file says of itself, such as ``trained_on`` (JSON); empty where it says nothing."""
+
+    @property
+    def tensors_sha256(self) -> str:
+        """Hash of the weights alone: metadata that came later leaves it as it was."""
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by where they tell how sure the model is; 1 where none was fitted."""
 
     @property
     def network(self) -> Any:

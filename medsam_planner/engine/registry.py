@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from pathlib import Path
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import WeightsError, require_extra
+from medsam_planner.io.files import file_sha256
 
 __all__ = [
     "Verification",
     "WeightsRow",
     "WeightsState",
-    "file_sha256",
     "list_weights",
     "load_model",
     "require_weights",
@@ -104,12 +103,6 @@ def weights_entry(name: str) -> WeightsEntry:
 def expected_path(entry: WeightsEntry) -> Path:
     """Where the file of `entry` belongs, whether or not it is there."""
     return shipped_folder() / entry.file if entry.is_shipped else user_folder() / entry.name / entry.file
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(name: str) -> Verification:
@@ -221,7 +214,8 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     """
     require_weights(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
-        return _open(entries[name_or_path].model, expected_path(entries[name_or_path]), name_or_path)
+        entry = entries[name_or_path]  # whose checksum was compared just now
+        return _open(entry.model, expected_path(entry), name_or_path, entry.sha256)
     path = Path(name_or_path).expanduser()
     return _open(_kind(path), path, path.stem if path.is_file() else path.name)
 
@@ -239,11 +233,11 @@ def _kind(path: Path) -> str:
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
-def _open(kind: str, path: Path, name: str) -> PromptableModel:
+def _open(kind: str, path: Path, name: str, sha256: str | None = None) -> PromptableModel:
     if kind == "compact":
         from medsam_planner.engine.memory_model import open_compact
 
         return open_compact(path)
     from medsam_planner.engine.medsam import MedSam
 
-    return MedSam.load(path, name=name)
+    return MedSam.load(path, name=name, sha256=sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["compute_threads"]
+__all__ = ["compute_threads", "random_draws"]
+
+_DRAWING = threading.RLock()
 
 
 @cache
@@ -38,3 +41,17 @@ def compute_threads(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def random_draws(seed: int) -> Iterator[None]:
+    """Draw from torch's generator as `seed` says, and leave it as it was.
+
+    Torch has one generator for a process: of several threads one draws at a time, so that each gets the same bytes for
+    the same seed.
+    """
+    import torch
+
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

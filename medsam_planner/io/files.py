@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from prompts.json_text import key_path
 from prompts.whole_file import whole_file, write_whole
 
-__all__ = ["NotFiniteError", "json_text", "whole_file", "write_json", "write_whole"]
+__all__ = ["NotFiniteError", "file_sha256", "json_text", "whole_file", "write_json", "write_whole"]
 
 
 class NotFiniteError(ValueError):
@@ -55,3 +56,9 @@ def _first_not_finite(value: Any, path: str = "") -> tuple[str, float] | None:
         if found is not None:
             return found
     return None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

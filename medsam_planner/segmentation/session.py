@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.engine.registry import load_model
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
@@ -47,8 +48,8 @@ class Session:
     ----------
     volume : highdicom.Volume
         The study, usually from :func:`medsam_planner.load_volume`.
-    model : str
-        ``"compact"``, ``"medsam-vit-b"``, or a path to weights.
+    model : str, Path or PromptableModel
+        ``"compact"``, ``"medsam-vit-b"``, a path to weights, or a model that was loaded before.
     seed : int
         Of the stochastic runs. Same study, prompts, weights and seed give the same bytes.
     window : str or (centre, width), optional
@@ -68,7 +69,7 @@ class Session:
     def __init__(
         self,
         volume: highdicom.Volume,
-        model: str = "compact",
+        model: str | Path | PromptableModel = "compact",
         *,
         seed: int = 0,
         window: str | tuple[float, float] | None = None,
@@ -76,7 +77,7 @@ class Session:
         cache_folder: Path | None = None,
     ) -> None:
         self.volume = volume
-        self.model = load_model(model)
+        self.model = load_model(model) if isinstance(model, str | Path) else model
         self.seed = seed
         self._window_text = None if window is None else str(window)
         self.normalisation = normalisation_for(volume, window, self.model.default_window)
@@ -90,7 +91,7 @@ class Session:
     @property
     def _temperature(self) -> float:
         """What logits are divided by where they tell how sure the model is; the weights state it."""
-        return float(getattr(self.model, "temperature", 1.0))
+        return self.model.temperature
 
     @property
     def study_sha256(self) -> str:

@@ -98,11 +98,9 @@ def calibrate(
     )
     objects = segment_cases(
         measured,
-        model,
+        loaded,
         chosen,
         labels=labels,
-        weights_sha256=loaded.weights_sha256,
-        propagation=propagation_version(loaded),
         folder=keep,
         progress=progress,
     )

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.calibration.policy import POLICY, policy_box
+from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm, volume_ml
 from medsam_planner.io.files import whole_file
 from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation.session import Session
 
@@ -76,12 +78,10 @@ class SegmentedObject:
 
 def segment_cases(
     cases: Sequence[Case],
-    model: str,
+    model: PromptableModel,
     settings: Settings,
     *,
     labels: Sequence[str] = ("*",),
-    weights_sha256: str,
-    propagation: int,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SegmentedObject]:
@@ -90,15 +90,11 @@ def segment_cases(
     Parameters
     ----------
     cases : sequence of Case
-    model : str
-        Name or path of the weights.
+    model : PromptableModel
+        Its weights and propagation, with the settings and the policy, name what is kept, so that nothing stale is read.
     settings : Settings
     labels
         Patterns of structure names.
-    weights_sha256 : str
-        Of that model: with the settings and the policy it names what is kept, so that nothing stale is read.
-    propagation : int
-        Its :func:`~medsam_planner.propagation.methods.propagation_version`.
     folder : Path, optional
         Where finished objects are kept and looked for.
     progress : Progress, optional
@@ -107,7 +103,9 @@ def segment_cases(
     -----
     An object on which no box can be drawn (its middle section is a line) is left out: the policy cannot prompt it.
     """
-    key = json.dumps([weights_sha256, settings.comparable(StopRules(), propagation), POLICY], sort_keys=True)
+    key = json.dumps(
+        [model.weights_sha256, settings.comparable(StopRules(), propagation_version(model)), POLICY], sort_keys=True
+    )
     fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
     for case in track(cases, "calibration cases", progress, total=len(cases)):
         for structure in read_structures(case):
@@ -126,7 +124,7 @@ def segment_cases(
             yield _object(structure, maps)
 
 
-def _segment(structure: Structure, model: str, settings: Settings) -> dict[str, NDArray[Any]] | None:
+def _segment(structure: Structure, model: PromptableModel, settings: Settings) -> dict[str, NDArray[Any]] | None:
     study, truth = structure.volume, structure.truth
     session = Session(study, model, seed=settings.seed, window=settings.window)
     try:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.volumes import StudyVolume
@@ -243,9 +244,9 @@ def files_sha256(case: Case) -> str:
     return digest.hexdigest()
 
 
-def trained_on(model: Any) -> tuple[str, ...] | None:
+def trained_on(model: PromptableModel) -> tuple[str, ...] | None:
     """What a model's weights say they were trained on; None where they say nothing, as MedSAM's own."""
-    written = getattr(model, "metadata", {}).get("trained_on")
+    written = model.metadata.get("trained_on")
     return None if written is None else tuple(json.loads(written))
 
 

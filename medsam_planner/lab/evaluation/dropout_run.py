@@ -23,7 +23,7 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import write_json
 from medsam_planner.lab.evaluation.cases import Structure, files_sha256, label_values, read_structures, size_class
 from medsam_planner.lab.evaluation.protocols import Protocol, first_prompts
-from medsam_planner.lab.evaluation.records import FinishedStructures, code_sha256
+from medsam_planner.lab.evaluation.records import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.run import ChosenCases, EvaluationOptions, choose_cases
 from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
@@ -102,8 +102,8 @@ def evaluate_dropout(
     chosen = choose_cases(root, options, model)
     settings = {
         # Not of the whole file: the temperature that is found here goes into it.
-        "tensors_sha256": getattr(model, "tensors_sha256", model.weights_sha256),
-        "code_sha256": code_sha256(),
+        "tensors_sha256": model.tensors_sha256,
+        "scoring": scoring_version(model),
         "runs": runs,
         "seed": options.seed,
         "band_mm": BAND_MM,

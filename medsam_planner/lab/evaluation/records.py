@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,33 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import whole_file, write_json
 from medsam_planner.io.output_folder import open_run_folder
+from medsam_planner.propagation.methods import propagation_version
 
-__all__ = ["FinishedStructures", "StoredMask", "code_sha256"]
+__all__ = ["FinishedStructures", "StoredMask", "scoring_version"]
 
-_PACKAGE = Path(__file__).resolve().parents[2]
-_CODE = (
-    "engine",
-    "propagation",
-    "segmentation/session.py",
-    "io/intensity.py",
-    "lab/evaluation/protocols.py",
-    "lab/evaluation/scores.py",
-    "lab/evaluation/survey.py",
-)
-"""What decides a score. A change of the page is no reason to ask all again."""
+SCORING_VERSION = 1
+"""Raised whenever protocols or scores come to mean something else, so that finished work is asked for again."""
 
 
-def code_sha256() -> str:
-    """Hash of the source that decides a score: a version number stands still between two edits."""
-    digest = hashlib.sha256()
-    for entry in _CODE:
-        place = _PACKAGE / entry
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+def scoring_version(model: PromptableModel) -> str:
+    """What, beside weights and settings, decides a score: the way from slice to slice, and the protocols."""
+    return f"propagation {propagation_version(model)}, scoring {SCORING_VERSION}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,7 @@ from medsam_planner.lab.evaluation.cases import (
 )
 from medsam_planner.lab.evaluation.figures import figures_of
 from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ask, ellipse_dice, first_prompts
-from medsam_planner.lab.evaluation.records import FinishedStructures, StoredMask, code_sha256
+from medsam_planner.lab.evaluation.records import FinishedStructures, StoredMask, scoring_version
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
 from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.lab.evaluation.tables import write_csv
@@ -166,7 +166,7 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
     chosen = choose_cases(root, options, model, other)
     settings = _settings(options, model, other)
     finished = FinishedStructures(out, settings)
-    records = list(_records(chosen, options, finished, progress))
+    records = list(_records(chosen, options, (model, other), finished, progress))
     if not records:
         raise ConfigError(f"Expected labels in the {len(chosen.cases)} chosen cases of {root}, all are empty.")
     rows = summarise(records, options.protocol, seed=options.seed)
@@ -222,12 +222,16 @@ def _settings(options: EvaluationOptions, model: PromptableModel, other: Prompta
         "corrections": options.corrections,
         "triplanar": options.triplanar,
         "seed": options.seed,
-        "code_sha256": code_sha256(),
+        "scoring": scoring_version(model),
     }
 
 
 def _records(
-    chosen: ChosenCases, options: EvaluationOptions, finished: FinishedStructures, progress: Progress | None
+    chosen: ChosenCases,
+    options: EvaluationOptions,
+    models: tuple[PromptableModel, PromptableModel | None],
+    finished: FinishedStructures,
+    progress: Progress | None,
 ) -> Iterator[dict[str, Any]]:
     whole = options.protocol is Protocol.CVPR25  # the challenge asks for a class, however many parts it has
     if options.per_group is None:
@@ -246,17 +250,21 @@ def _records(
         files = hashes[structure.case.name]
         record = finished.find(structure.key, files)
         if record is None:
-            record, masks = _asked(structure, options, files)
+            record, masks = _asked(structure, options, models, files)
             finished.keep(record, masks)
         yield record | {"seen": structure.case.name in chosen.seen}
 
 
 def _asked(
-    structure: Structure, options: EvaluationOptions, files: str
+    structure: Structure,
+    options: EvaluationOptions,
+    models: tuple[PromptableModel, PromptableModel | None],
+    files: str,
 ) -> tuple[dict[str, Any], dict[str, StoredMask]]:
     """Ask the weights, and those compared with, for one structure."""
     case, asked = structure.case, first_prompts(structure, options.protocol, options.seed)
-    answer, first, final, figures = _answer(structure, options, options.model, asked)
+    model, against = models
+    answer, first, final, figures = _answer(structure, options, model, asked)
     record: dict[str, Any] = {
         "key": structure.key,
         "files_sha256": files,
@@ -281,8 +289,8 @@ def _asked(
         "against_figures": None,
         "against_answer": None,
     }
-    if options.against is not None:
-        other, _, _, others = _answer(structure, options, options.against, asked)
+    if against is not None:
+        other, _, _, others = _answer(structure, options, against, asked)
         record["against_failure"] = other.failure
         record["against_figures"] = others
         record["against_answer"] = asdict(other)
@@ -291,7 +299,7 @@ def _asked(
 
 
 def _answer(
-    structure: Structure, options: EvaluationOptions, model: str, asked: FirstPrompts
+    structure: Structure, options: EvaluationOptions, model: PromptableModel, asked: FirstPrompts
 ) -> tuple[Answer, NDArray[np.bool_], NDArray[np.bool_], dict[str, float | None]]:
     session = Session(structure.volume, model, seed=options.seed)
     answer, first, final = ask(session, structure, asked, corrections=options.corrections, triplanar=options.triplanar)

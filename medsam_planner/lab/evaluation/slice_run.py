@@ -15,7 +15,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import write_json, write_whole
 from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.lab.evaluation.cases import trained_on
-from medsam_planner.lab.evaluation.records import code_sha256
+from medsam_planner.lab.evaluation.records import scoring_version
 from medsam_planner.lab.evaluation.run import EvaluationOptions, choose_cases
 from medsam_planner.lab.evaluation.slices import EndQuality, SliceScores, end_quality, score_slices, slice_table
 from medsam_planner.progress import Progress, track
@@ -68,7 +68,7 @@ def evaluate_slices(
                 "seed": options.seed,
                 "most": options.most,
                 "only": list(options.only),
-                "code_sha256": code_sha256(),
+                "scoring": scoring_version(model),
             },
             "provenance": {
                 "model": options.model,

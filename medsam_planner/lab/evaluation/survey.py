@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.lab.evaluation.cases import Structure
 from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ellipse_dice, first_prompts
@@ -31,7 +32,7 @@ WALL_CONTRAST = 0.5
 
 
 def survey(
-    session: Session, structure: Structure, asked: FirstPrompts, answer: Answer, model: str
+    session: Session, structure: Structure, asked: FirstPrompts, answer: Answer, model: PromptableModel
 ) -> dict[str, float | None]:
     """The figures of :data:`~medsam_planner.lab.evaluation.protocols.Protocol.SURVEY`; None where one does not exist.
 
@@ -43,7 +44,7 @@ def survey(
     asked : FirstPrompts
     answer : Answer
         What came of the box and the corrections.
-    model : str
+    model : PromptableModel
         Name or path of the weights.
     """
     truth = slice_across(structure.truth, asked.axis, asked.slice_index)
@@ -107,7 +108,7 @@ def _clicked(session: Session, structure: Structure, truth: NDArray[np.bool_]) -
     return dice(truth, session.preview(structure="clicked")[asked.axis][asked.slice_index].mask())
 
 
-def _wall_dice(structure: Structure, asked: FirstPrompts, model: str, seed: int) -> float | None:
+def _wall_dice(structure: Structure, asked: FirstPrompts, model: PromptableModel, seed: int) -> float | None:
     made = walled(structure, asked)
     if made is None:
         return None

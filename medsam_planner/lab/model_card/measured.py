@@ -10,10 +10,11 @@ from typing import Any
 
 from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.engine.memory_model import open_compact
+from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.lab.evaluation.cases import find_cases, seen_in_training, trained_on
 from medsam_planner.lab.evaluation.dropout_run import DropoutEvaluated, evaluate_dropout
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.records import code_sha256
+from medsam_planner.lab.evaluation.records import scoring_version
 from medsam_planner.lab.evaluation.run import Evaluated, EvaluationOptions, evaluate
 from medsam_planner.lab.evaluation.sheet import worst_first, write_sheet
 from medsam_planner.lab.evaluation.slice_run import evaluate_slices
@@ -70,14 +71,14 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
     dropout = None
     if chosen.dropout_runs:
         # Of the tensors alone: what is found goes into the file, and would begin a new folder when resumed.
-        out = _folder("dropout", open_compact(weights).tensors_sha256, config)
+        out = _folder("dropout", (model := open_compact(weights)).tensors_sha256, model, config)
         dropout = evaluate_dropout(root, out, options(Protocol.BOX), runs=chosen.dropout_runs, progress=progress)
         if dropout.temperature is not None:
             annotate_weights(weights, {"temperature": repr(dropout.temperature.temperature)})
     volumes: dict[Protocol, Evaluated] = {}
     slices: list[dict[str, Any]] = []
     for protocol in (Protocol(name) for name in chosen.protocols):
-        out = _folder(protocol.value, open_compact(weights).weights_sha256, config)
+        out = _folder(protocol.value, (model := open_compact(weights)).weights_sha256, model, config)
         if protocol is Protocol.SLICES:
             slices = _slices(root, out, options(protocol), progress)
         else:
@@ -87,7 +88,7 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
         write_sheet(config.out / WORST_PICTURE, worst, evaluated.cases, evaluated.finished, named_by="key")
     shapes = evaluate(
         write_hard_shapes(config.out / "evaluation" / "shape_cases"),
-        _folder("shapes", open_compact(weights).weights_sha256, config),
+        _folder("shapes", (model := open_compact(weights)).weights_sha256, model, config),
         options(Protocol.BOX, most=None, worst=0),
         progress=progress,
     )
@@ -108,10 +109,10 @@ def _cases(weights: Path, config: TrainingConfig) -> tuple[Path, bool]:
     return write_procedural_cases(drawn, count=count, side=config.data.procedural_side, seed=seed), True
 
 
-def _folder(name: str, weights_sha256: str, config: TrainingConfig) -> Path:
-    """A folder of its own for all that decides its figures, so that other weights or code begin a new one."""
+def _folder(name: str, weights_sha256: str, model: PromptableModel, config: TrainingConfig) -> Path:
+    """A folder of its own for all that decides its metrics, so that other weights or scoring begin a new one."""
     chosen = config.evaluation
-    stated = [weights_sha256, code_sha256(), chosen.corrections, chosen.seed, chosen.dropout_runs]
+    stated = [weights_sha256, scoring_version(model), chosen.corrections, chosen.seed, chosen.dropout_runs]
     return config.out / "evaluation" / f"{name}-{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:8]}"
 
 

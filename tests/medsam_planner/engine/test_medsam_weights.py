@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from medsam_planner.engine.medsam import MedSam
 from medsam_planner.engine.medsam_weights import config_of, convert, network_from, official_to_hugging_face
 from medsam_planner.engine.protocol import SlicePrompt
-from medsam_planner.engine.registry import file_sha256, load_model
+from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import WeightsError
+from medsam_planner.io.files import file_sha256
 
 PROMPT = SlicePrompt(box=np.array([20.0, 30.0, 70.0, 100.0]), points=np.array([[40.0, 60.0]]), labels=np.array([True]))
 

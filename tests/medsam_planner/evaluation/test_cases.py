@@ -59,7 +59,7 @@ def test_weights_that_do_not_say_what_they_saw_are_told_from_those_that_saw_noth
     told = SimpleNamespace(metadata={"trained_on": '["a", "b"]'})
     assert trained_on(told) == ("a", "b")
     assert trained_on(SimpleNamespace(metadata={"trained_on": "[]"})) == ()
-    assert trained_on(SimpleNamespace()) is None
+    assert trained_on(SimpleNamespace(metadata={})) is None
 
 
 def test_patterns_choose_cases_and_a_case_can_be_named_itself(cases):

@@ -16,7 +16,8 @@ class ThresholdModel:
     """Looks at the whole slice, one model pixel for each slice pixel; slices must be square of side `size`."""
 
     name = "threshold"
-    weights_sha256 = "none"
+    weights_sha256 = tensors_sha256 = "none"
+    temperature = 1.0
     default_window = "full"
     reads_example = False
     rims_px = ()
@@ -24,6 +25,7 @@ class ThresholdModel:
 
     def __init__(self, size: int, *, level: float = 0.5) -> None:
         self.size = size
+        self.metadata: dict[str, str] = {}
         self.level = level
         self.decoded = 0
         self.quality = 0.9
