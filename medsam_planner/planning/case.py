@@ -33,7 +33,7 @@
     max_entry_angle_deg = 45
 
     [unsegmented_bone]                 # CT: what is as dense as bone and was not segmented is avoided by default,
-    avoid = false                      # unless the tool must stay inside a structure; true or false decides it
+    avoid = false                      # unless the tool must stay inside bone; true or false decides it
     above_hu = 226                     # what reaches it counts as bone
     margin_mm = 0.0
 
@@ -73,7 +73,7 @@ from medsam_planner.planning.request import (
     ToolRequest,
 )
 from medsam_planner.planning.structures import StructureRole
-from medsam_planner.planning.surroundings import BoneRule
+from medsam_planner.planning.surroundings import BONE_BOUNDS_HU, BoneRule
 from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM, Tool
 from prompts.text_file import read_text_file
 
@@ -242,7 +242,7 @@ class BoneTable(_Table):
     """Bone that nobody segmented; see :class:`medsam_planner.planning.surroundings.BoneRule`."""
 
     avoid: bool | None = _BONE.avoid
-    above_hu: Annotated[float, Field(allow_inf_nan=False)] = _BONE.above_hu
+    above_hu: Annotated[float, Field(ge=BONE_BOUNDS_HU[0], le=BONE_BOUNDS_HU[1])] = _BONE.above_hu
     margin_mm: Millimetres = _BONE.margin_mm
 
 

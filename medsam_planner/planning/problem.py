@@ -93,6 +93,11 @@ class Weights:
     bone_density: float = 0.0
     clearance_scale_mm: float = 10.0
 
+    def __post_init__(self) -> None:
+        values = (self.clearance, self.length, self.angle, self.hit_probability, self.bone_density)
+        if not all(math.isfinite(value) and value >= 0 for value in values) or not self.clearance_scale_mm > 0:
+            raise PlanningError(f"Expected weights of at least 0 and a clearance_scale_mm above 0, got {self}.")
+
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
@@ -105,6 +110,15 @@ class SearchSettings:
     """Alternatives whose entries and whose targets both lie closer than this count as the same."""
     hit_draws: int = 300
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.candidates, self.alternatives, self.hit_draws)
+        if not all(isinstance(count, int | np.integer) and count >= 1 for count in counts):
+            raise PlanningError(f"Expected candidates, alternatives and hit_draws of at least 1, got {self}.")
+        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise PlanningError(f"Expected a seed of at least 0, got {self.seed!r}.")
+        if not (math.isfinite(self.min_separation_mm) and self.min_separation_mm >= 0):
+            raise PlanningError(f"Expected min_separation_mm of at least 0, got {self.min_separation_mm!r}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

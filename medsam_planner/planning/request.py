@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medsam_planner.errors import PlanningError
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.structures import StructureRole
-from medsam_planner.planning.surroundings import BoneRule
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE, BoneRule
 from medsam_planner.planning.tool import Tool
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
 
 ALPHA = 0.1
 """Miscoverage of a calibrated margin, unless another is asked for."""
+_LARGEST_RADIUS_MM = 200.0
+"""Of a target: no structure that one tool must reach is larger."""
 SKIN = "skin"
 """Name of the body that is found in the study itself, where a tool enters through no named structure."""
 
@@ -94,8 +98,21 @@ class StructureRequest:
     """Path after the entry that need not lie inside a corridor."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise PlanningError(f"Expected the structure's name as text, got {self.name!r}.")
+        if self.name == UNSEGMENTED_BONE:
+            raise PlanningError(
+                f"Expected another name than '{UNSEGMENTED_BONE}': bone that nobody segmented is called so. Rename it."
+            )
         if self.role not in (StructureRole.AVOID, StructureRole.INSIDE):
-            raise PlanningError(f"Expected '{self.name}' to be avoided or to stay inside, got {self.role}.")
+            raise PlanningError(
+                f"Expected the role of '{self.name}' as StructureRole.AVOID or StructureRole.INSIDE, got {self.role!r}."
+            )
+        if not isinstance(self.margin, SpreadRule | CalibratedRule):
+            raise PlanningError(
+                f"Expected the margin of '{self.name}' as a SpreadRule or a CalibratedRule, got {self.margin!r}."
+            )
+        _require_mm(self.free_entry_mm, f"free_entry_mm of '{self.name}'")
         if self.free_entry_mm and self.role is not StructureRole.INSIDE:
             raise PlanningError(f"Expected a free entry of a structure to stay inside, got one of '{self.name}'.")
 
@@ -118,6 +135,9 @@ class TargetRequest:
     def __post_init__(self) -> None:
         if self.point_lps_mm is None and self.structure is None:
             raise PlanningError("Expected a target: a point, or the name of a structure.")
+        if self.point_lps_mm is not None:
+            object.__setattr__(self, "point_lps_mm", _position(self.point_lps_mm, "point_lps_mm of a target"))
+        _require_mm(self.radius_mm, "radius_mm of a target", most=_LARGEST_RADIUS_MM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +158,9 @@ class EntryRequest:
     def __post_init__(self) -> None:
         if (self.centre_lps_mm is None) != (self.radius_mm is None):
             raise PlanningError("Expected centre_lps_mm and radius_mm of an entry together, or neither.")
+        if self.centre_lps_mm is not None:
+            object.__setattr__(self, "centre_lps_mm", _position(self.centre_lps_mm, "centre_lps_mm of an entry"))
+            _require_mm(self.radius_mm, "radius_mm of an entry")
 
     @property
     def surface(self) -> str:
@@ -176,8 +199,18 @@ class PlanRequest:
     search: SearchSettings = field(default_factory=SearchSettings)
 
     def __post_init__(self) -> None:
+        for name, kind in _PARTS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise PlanningError(f"Expected {name} of a plan request as {kind.__name__}, got {value!r}.")
+        for name, kind in (("tools", ToolRequest), ("structures", StructureRequest)):
+            given = getattr(self, name)
+            if not isinstance(given, tuple | list) or not all(isinstance(one, kind) for one in given):
+                raise PlanningError(f"Expected {name} of a plan request as a tuple of {kind.__name__}, got {given!r}.")
+            object.__setattr__(self, name, tuple(given))
         if not self.tools:
             raise PlanningError("Expected at least one tool to plan, got none.")
+        _require_mm(self.min_tool_gap_mm, "min_tool_gap_mm")
         for what, named in (("tools", self.tools), ("structures", self.structures)):
             names = [one.name for one in named]
             if len(set(names)) < len(names):
@@ -191,6 +224,32 @@ class PlanRequest:
     def as_entry(self) -> dict[str, Any]:
         """As plain JSON values, calibrations by the names of their files."""
         return _plain(asdict(self))
+
+
+_PARTS: dict[str, type] = {
+    "title": str,
+    "limits": Limits,
+    "bone_rule": BoneRule,
+    "weights": Weights,
+    "search": SearchSettings,
+}
+
+
+def _require_mm(value: object, what: str, *, most: float = math.inf) -> None:
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(float(value)) or not 0 <= float(value) <= most:  # type: ignore[arg-type]
+        upper = "" if math.isinf(most) else f" and at most {most:g}"
+        raise PlanningError(f"Expected {what} as a number of mm, at least 0{upper}, got {value!r}.")
+
+
+def _position(value: object, what: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(number) for number in np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise PlanningError(f"Expected {what} as three numbers, LPS mm, got {value!r}.") from error
+    if not all(map(math.isfinite, (x, y, z))):
+        raise PlanningError(f"Expected {what} as three finite numbers, LPS mm, got {value!r}.")
+    return x, y, z
 
 
 def _plain(value: Any) -> Any:

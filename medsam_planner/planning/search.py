@@ -28,7 +28,7 @@ from medsam_planner.planning.problem import PlanningProblem, Weights
 from medsam_planner.planning.relaxations import NearestMiss, Relaxation, find_relaxations, nearest_miss
 from medsam_planner.progress import Progress
 
-__all__ = ["PlanResult", "Survey", "infeasible", "risk_map_mm", "search", "survey", "worth_showing"]
+__all__ = ["PlanResult", "Survey", "infeasible", "plan_of", "risk_map_mm", "search", "survey", "worth_showing"]
 
 _SHORTLIST = 2
 """Lines that are measured in full for each alternative that is shown: what a line gains in hit probability may be worth
@@ -120,7 +120,11 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
         alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
         another.
     """
-    found = survey(problem, progress=progress)
+    return plan_of(survey(problem, progress=progress), problem, progress=progress)
+
+
+def plan_of(found: Survey, problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
+    """The plan of one tool from the lines that were looked at."""
     if len(found.allowed) == 0:
         return infeasible(found, progress=progress)
     settings = problem.settings

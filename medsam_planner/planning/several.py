@@ -20,7 +20,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning.alternatives import describe, explained
 from medsam_planner.planning.assignment import best_assignment
 from medsam_planner.planning.problem import PlanningProblem
-from medsam_planner.planning.search import PlanResult, Survey, infeasible, search, survey, worth_showing
+from medsam_planner.planning.search import PlanResult, Survey, plan_of, search, survey, worth_showing
 from medsam_planner.planning.tool_gap import ToolGap, tool_gap, tool_gaps_mm
 from medsam_planner.progress import Progress, track
 
@@ -82,7 +82,7 @@ def search_together(
     found = {name: survey(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)}
     without = [name for name in names if not len(found[name].allowed)]
     if without:
-        plans = {name: infeasible(found[name], progress=progress) for name in without}
+        plans = {name: plan_of(found[name], problems[name], progress=progress) for name in names}
         return JointPlan(False, plans, (), min_gap_mm, ())
     chosen = _improved(problems, found, _assigned(problems, found))
     gaps = _gaps(problems, {name: found[name].lines_lps_mm[chosen[name]] for name in names})

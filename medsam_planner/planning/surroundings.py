@@ -27,6 +27,8 @@ UNSEGMENTED_BONE = "unsegmented_bone"
 BONE_ABOVE_HU = 226.0
 """Lower end of the range in which CT software predefines bone (Materialise Mimics: 226 to 3071 HU). Contrast medium,
 calcification and metal reach it too."""
+BONE_BOUNDS_HU = (100.0, 600.0)
+"""Below lie soft tissues with contrast; above, spongy bone and thin cortex would go unseen."""
 AIR_BELOW_HU = -300.0
 """Between the densest lung and fat (about -120 HU)."""
 _LEAST_BONE_MM3 = 27.0
@@ -46,7 +48,7 @@ class BoneRule:
     Raises
     ------
     PlanningError
-        If a number is not finite, or the margin is negative.
+        If the threshold is no density of bone, or the margin is negative or not finite.
     """
 
     avoid: bool | None = None
@@ -55,8 +57,9 @@ class BoneRule:
     margin_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.above_hu) or not np.isfinite(self.margin_mm) or self.margin_mm < 0:
-            raise PlanningError(f"Expected above_hu as a number of HU and margin_mm >= 0 for bone, got {self}.")
+        low, high = BONE_BOUNDS_HU
+        if not low <= self.above_hu <= high or not np.isfinite(self.margin_mm) or self.margin_mm < 0:
+            raise PlanningError(f"Expected above_hu from {low:g} to {high:g} HU and margin_mm >= 0, got {self}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +74,11 @@ class Surroundings:
     bone: highdicom.Volume | None
     """bool, on the image's grid, within 60 mm of the lines; None where the values have no fixed unit."""
     bone_above_hu: float = BONE_ABOVE_HU
+    """What reaches it is avoided; what is told as bone on a path reaches this or :data:`BONE_ABOVE_HU`."""
+    is_bone_avoided: bool = False
+    """Whether the plan keeps off bone that nobody segmented, be there any or not."""
+    bone_corridors: tuple[str, ...] = ()
+    """Structures to stay inside that are bone: the bone in and around them is meant."""
     offset: float = 0.0
     scale: float = 1.0
 
@@ -119,7 +127,7 @@ class Surroundings:
         """
         if self.bone is None:
             return None
-        left = self.bone.array.copy()
+        left = np.asarray(self.bone.array & (self.image.array >= self.bone_above_hu))
         if not left.any():
             return None
         box = mask_box(left, grown=1)
@@ -160,7 +168,8 @@ def surroundings_of(
     """
     if not is_ct:
         low, high = intensity_range
-        return Surroundings(image, "normalised intensity", body, None, above_hu, low, max(high - low, 1e-12))
+        scale = max(high - low, 1e-12)
+        return Surroundings(image, "normalised intensity", body, None, above_hu, offset=low, scale=scale)
     spacing = spacing_mm(image.affine)
     grid = IndexBox(np.zeros(3, dtype=np.int64), np.array(image.spatial_shape, dtype=np.int64))
     index = index_from_lps(image.affine, lines_lps_mm)
@@ -170,7 +179,7 @@ def surroundings_of(
     ).clipped_to(grid)
     box = around.slices_in(grid)
     bone = np.zeros(image.spatial_shape, dtype=bool)
-    bone[box] = _without_specks(image.array[box] >= above_hu, spacing)
+    bone[box] = _without_specks(image.array[box] >= min(above_hu, BONE_ABOVE_HU), spacing)
     return Surroundings(image, "HU", body, volume_like(image, bone), above_hu)
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import highdicom
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from medsam_planner.drawing.formatting import joined, number, percent, slice_number
@@ -18,6 +20,8 @@ from medsam_planner.planning.mask_flaws import FlawKind
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.provenance import PropagationTrace, SliceRecord, StopReason
 from medsam_planner.report.model import PlanReport
+from medsam_planner.volumes import volume_like
+from prompts.masks import mask_box
 
 __all__ = ["Caution", "CautionKind", "find_cautions"]
 
@@ -25,6 +29,8 @@ _NATURAL_STOPS = (StopReason.EMPTY, StopReason.RANGE_END, StopReason.VOLUME_END,
 """Fronts end so where the structure ends, or where they were told to."""
 
 _STEP_MM = 0.5
+_CORTEX_MM = 4.0
+"""Around a corridor of bone: masks leave out part of the cortex, which is up to so thick."""
 _AT_ENTRY_MM = 5.0
 """A path that begins outside of the body by no more than this begins at the skin."""
 _REACH_MM = 30.0
@@ -108,13 +114,26 @@ def _crossings(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Cautio
     if report.surroundings is None:
         return
     of_role = {role: [report.mask(name) for name, is_ in report.roles.items() if is_ is role] for role in StructureRole}
-    targets = [mask for mask in of_role[StructureRole.TARGET] if mask is not None]
-    is_in_bone = bool(of_role[StructureRole.INSIDE])
-    crossed = crossings_along(report.surroundings, line, expected_bone=targets)
+    meant = [mask for mask in of_role[StructureRole.TARGET] if mask is not None]
+    meant += [_grown(mask) for mask in map(report.mask, report.surroundings.bone_corridors) if mask is not None]
+    crossed = crossings_along(report.surroundings, line, expected_bone=meant)
     for kind in CrossingKind:
         stretches = [one for one in crossed if one.kind is kind and not _is_at_entry(one)]
-        if stretches and not (kind is CrossingKind.BONE and is_in_bone):
+        if stretches:
             yield Caution(CautionKind.CROSSING, _crossing_told(report, kind, stretches), is_unchecked=True)
+
+
+def _grown(mask: highdicom.Volume) -> highdicom.Volume:
+    """A corridor of bone with the cortex that its mask leaves out."""
+    spacing = spacing_mm(mask.affine)
+    reach = np.ceil(_CORTEX_MM / spacing).astype(int)
+    sides = tuple((2 * reach + 1).tolist())
+    steps = np.indices(sides).reshape(3, -1).T - reach
+    ball = (np.linalg.norm(steps * spacing, axis=1) <= _CORTEX_MM).reshape(sides)
+    box = mask_box(mask.array > 0, grown=int(reach.max()))
+    grown = np.zeros(mask.spatial_shape, dtype=bool)
+    grown[box] = ndimage.binary_dilation(mask.array[box] > 0, ball)
+    return volume_like(mask, grown)
 
 
 def _is_at_entry(crossing: Crossing) -> bool:
@@ -142,7 +161,7 @@ def _crossing_told(report: PlanReport, kind: CrossingKind, stretches: list[Cross
 
 
 def _enclosed(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
-    if report.surroundings is None or StructureRole.INSIDE in report.roles.values():
+    if report.surroundings is None or report.surroundings.bone_corridors:
         return
     share = report.surroundings.bone_around(line[1])
     if share >= _ENCLOSED_SHARE:

@@ -164,7 +164,13 @@ def _not_known(report: PlanReport, checked: Sequence[str]) -> str:
             f"What nobody segmented is unknown and not free. {UNSEGMENTED_BONE} is what reaches {above} HU without "
             "having been segmented; soft tissue beside the structures named was not checked."
         )
-    if StructureRole.INSIDE in report.roles.values():
+    if report.surroundings.is_bone_avoided:
+        above = number(report.surroundings.bone_above_hu, 0)
+        return (
+            "What nobody segmented is unknown and not free. Nothing within reach that nobody segmented is as dense as "
+            f"bone ({above} HU); softer bone and soft tissue were not looked for."
+        )
+    if report.surroundings.bone_corridors:
         return "What nobody segmented is unknown and not free."
     return "What nobody segmented is unknown and not free; bone was not avoided unless it was segmented."
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
-from medsam_planner.errors import GeometryError
+from medsam_planner.errors import GeometryError, PlanningError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.covering import covering_map, is_on_grid
 from medsam_planner.planning.alternatives import Alternative
@@ -95,6 +95,12 @@ def plan(
     ConfigError, PlanningError, StudyError, GeometryError
         If the request names what is not there, or anything in it cannot be.
     """
+    if not isinstance(request, PlanRequest):
+        raise PlanningError(f"Expected a PlanRequest, got {type(request).__name__}.")
+    if not isinstance(study, highdicom.Volume):
+        raise PlanningError(f"Expected the study as load_volume() gives it, got {type(study).__name__}.")
+    if not isinstance(study, StudyVolume):
+        study = StudyVolume.from_volume(study, None)
     known = {name: _known(name, mask, study) for name, mask in masks.items()}
     return plan_inputs(resolve(request, study, known, progress=progress), progress=progress)
 
@@ -105,6 +111,11 @@ def _known(
     if isinstance(mask, StructureEvidence):
         return mask
     if not isinstance(mask, highdicom.Volume):
+        if not hasattr(mask, "boundary_spread_mm"):
+            raise PlanningError(
+                f"Expected the mask of '{name}' as a highdicom.Volume or the result of segmenting it, got "
+                f"{type(mask).__name__}; volume_like(study, array) makes a volume."
+            )
         return StructureEvidence.of_result(mask)
     if not is_on_grid(mask, study):
         raise GeometryError(

@@ -38,6 +38,7 @@ from medsam_planner.planning.request import (
     TargetRequest,
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.case_masks import drawn_surface, target_points
@@ -112,6 +113,11 @@ def resolve(
         If an entry region touches no surface, or no body is found where the skin is to be entered.
     """
     check_names(request, evidence)
+    if UNSEGMENTED_BONE in evidence:
+        raise ConfigError(
+            f"Expected structures with other names than '{UNSEGMENTED_BONE}': bone that nobody segmented is called so. "
+            "Rename it."
+        )
     known = dict(evidence)
     notes = list(_with_skin(request, study, known))
     built = [_structure(asked, known[asked.name], study) for asked in request.structures]

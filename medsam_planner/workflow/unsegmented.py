@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import highdicom
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import index_from_lps
@@ -14,11 +17,17 @@ from medsam_planner.io.intensity import normalisation_for, volume_modality
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.request import SKIN
-from medsam_planner.planning.structures import StayInside, StructureRole
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE, Surroundings, surroundings_of
+from medsam_planner.planning.structures import Avoid, StructureRole
+from medsam_planner.planning.surroundings import AIR_BELOW_HU, BONE_ABOVE_HU, Surroundings, surroundings_of
 from medsam_planner.workflow.plan_request import PlanInputs
+from prompts.masks import mask_box
 
 __all__ = ["with_surroundings"]
+
+_BONE_SHARE = 0.1
+"""Of a corridor's voxels."""
+_MOST_AIR = 0.3
+"""Of the voxels around a corridor."""
 
 
 def with_surroundings(inputs: PlanInputs) -> PlanInputs:
@@ -30,10 +39,14 @@ def with_surroundings(inputs: PlanInputs) -> PlanInputs:
         If bone is to be avoided in a study without Hounsfield units.
     """
     surroundings = _surroundings(inputs)
+    surroundings = replace(surroundings, bone_corridors=_bone_corridors(inputs, surroundings))
+    surroundings = replace(surroundings, is_bone_avoided=_avoids_bone(inputs, surroundings))
     problems = {name: replace(problem, surroundings=surroundings) for name, problem in inputs.problems.items()}
     evidence, roles = dict(inputs.evidence), dict(inputs.roles)
-    if _avoids_bone(inputs, surroundings):
-        bone = surroundings.unsegmented_bone(_segmented(inputs), inputs.request.bone_rule.margin_mm)
+    if surroundings.is_bone_avoided:
+        bone = surroundings.unsegmented_bone(
+            _segmented(inputs, surroundings.bone_corridors), inputs.request.bone_rule.margin_mm
+        )
         if bone is not None:
             problems = {
                 name: replace(problem, structures=(*problem.structures, bone)) for name, problem in problems.items()
@@ -74,25 +87,51 @@ def _body(inputs: PlanInputs) -> highdicom.Volume | None:
 
 
 def _avoids_bone(inputs: PlanInputs, surroundings: Surroundings) -> bool:
-    asked, structures = inputs.request.bone_rule.avoid, inputs.problem.structures
+    asked = inputs.request.bone_rule.avoid
     if asked and not surroundings.has_hounsfield_units:
         raise ConfigError(
             "[unsegmented_bone] avoid = true: expected a CT, whose Hounsfield units tell bone, got "
             f"{volume_modality(inputs.study)}. Segment the bone, or leave the entry out."
         )
-    if any(structure.name == UNSEGMENTED_BONE for structure in structures):
-        return False  # somebody segmented it under that name
-    is_in_bone = any(isinstance(structure, StayInside) for structure in structures)
-    return surroundings.has_hounsfield_units and (not is_in_bone if asked is None else asked)
+    return surroundings.has_hounsfield_units and (not surroundings.bone_corridors if asked is None else asked)
 
 
-def _segmented(inputs: PlanInputs) -> list[highdicom.Volume]:
+def _bone_corridors(inputs: PlanInputs, surroundings: Surroundings) -> tuple[str, ...]:
+    """Structures to stay inside that are bone."""
+    if not surroundings.has_hounsfield_units:
+        return ()
+    corridors = [name for name, role in inputs.roles.items() if role is StructureRole.INSIDE]
+    return tuple(name for name in corridors if _is_bone(inputs.evidence[name].mask.array > 0, inputs.study.array))
+
+
+def _is_bone(inside: NDArray[np.bool_], hu: NDArray[np.floating]) -> bool:
+    """Whether enough of a structure is as dense as bone, as marrow fills the rest, and no air surrounds it.
+
+    A trunk or a head to stay inside holds bone, and is none.
+    """
+    box = mask_box(inside, grown=1)
+    inside, hu = inside[box], hu[box]
+    rim = ndimage.binary_dilation(inside) & ~inside
+    is_dense = float((hu[inside] >= BONE_ABOVE_HU).mean()) >= _BONE_SHARE
+    return is_dense and (not rim.any() or float((hu[rim] < AIR_BELOW_HU).mean()) < _MOST_AIR)
+
+
+def _segmented(inputs: PlanInputs, bone_corridors: Collection[str]) -> list[highdicom.Volume]:
     """What somebody outlined: whatever has a part in the plan, and what holds a target."""
-    masks = [structure.mask for problem in inputs.problems.values() for structure in problem.structures]
+    masks = [
+        structure.mask
+        for problem in inputs.problems.values()
+        for structure in problem.structures
+        if isinstance(structure, Avoid)
+        or structure.name in bone_corridors  # a soft corridor says nothing of bone in it
+    ]
     for name, known in inputs.evidence.items():
         is_target = inputs.roles.get(name) is StructureRole.TARGET
+        is_soft_corridor = inputs.roles.get(name) is StructureRole.INSIDE and name not in bone_corridors
         if is_target or (
-            known.result is not None and any(_holds(known.mask, problem) for problem in inputs.problems.values())
+            known.result is not None
+            and not is_soft_corridor
+            and any(_holds(known.mask, problem) for problem in inputs.problems.values())
         ):
             masks.append(known.mask)
     unique = {id(mask): mask for mask in masks if tuple(mask.spatial_shape) == tuple(inputs.study.spatial_shape)}

@@ -181,12 +181,11 @@ def test_a_rib_that_was_segmented_is_avoided_under_its_own_name(tmp_path):
     assert plan["nearest_miss"]["structure"] == "ribs"
 
 
-def test_a_tool_that_must_stay_in_bone_does_not_avoid_it(tmp_path):
-    """Inverted, as for a screw: the bone is the corridor."""
+def test_a_trunk_to_stay_inside_is_no_bone(tmp_path):
     corridor = VESSEL.replace("vessel", "body").replace("avoid", "inside")
-    plan = planned(tmp_path, chest(0.0), structures=f"{corridor}free_entry_mm = 20\nbase_margin_mm = 0\n")
-    assert plan["checked_against"] == ["body"]
-    assert texts(plan, "crossing") == []
+    found = planned(tmp_path, chest(0.0), structures=f"{corridor}free_entry_mm = 20\nbase_margin_mm = 0\n")
+    assert not found["feasible"]
+    assert found["checked_against"] == ["body", "unsegmented_bone"]
 
 
 def test_a_target_in_bone_is_refused_for_that_reason(tmp_path):
@@ -261,3 +260,57 @@ def test_a_mask_of_half_the_study_does_not_speak_for_the_other_half(tmp_path):
     assert "covers only part of the study, about 25.0 %" in told
     assert "leaves the part that is known (0.0 to" in told
     assert document["verdict"]["kind"] == "unchecked"
+
+
+SOFT_CORRIDOR = """
+[[structures]]
+name = "organ"
+role = "inside"
+mask = "organ.nii.gz"
+free_entry_mm = 27.0
+"""
+
+
+def test_a_corridor_of_soft_tissue_does_not_let_a_path_through_bone(tmp_path):
+    """A shell of 800 HU without a gap lies before the organ that the tool must stay inside."""
+    x, y, _ = grid()
+    organ = (np.abs(x) < 20) & (y > -24) & (y < 20)
+    save_nifti(highdicom.Volume(organ, affine(), "PATIENT"), tmp_path / "organ.nii.gz")
+    found = planned(tmp_path, chest(0.0), structures=SOFT_CORRIDOR)
+    assert not found["feasible"]
+    assert found["nearest_miss"]["structure"] == "unsegmented_bone"
+    through = planned(tmp_path, chest(0.0), structures=SOFT_CORRIDOR, more="[unsegmented_bone]\navoid = false\n")
+    assert through["feasible"] and through["verdict"]["kind"] == "unchecked"
+    assert "mm of bone" in " ".join(texts(through, "crossing"))
+
+
+def test_a_corridor_of_bone_lets_the_tool_through_its_own_cortex_only(tmp_path):
+    """A block of bone with a marrow of 150 HU, entered at its own surface; a rib before it is no part of it."""
+    x, y, _ = grid()
+    hu = np.where((np.abs(x) < 50) & (y > -40), 40.0, -1000.0)
+    block = (np.abs(x) < 16) & (y > -20) & (y < 30)
+    hu[block] = 150.0
+    hu[block & ((np.abs(x) > 12) | (y < -16))] = 700.0
+    corridor = (np.abs(x) < 16) & (y > -20) & (y < 30)
+    save_nifti(highdicom.Volume(corridor, affine(), "PATIENT"), tmp_path / "organ.nii.gz")
+    alone = planned(tmp_path, hu, structures=SOFT_CORRIDOR)
+    assert alone["feasible"] and not texts(alone, "crossing"), alone["cautions"]
+    hu[(np.abs(x) < 30) & (y > -36) & (y < -32)] = 800.0
+    behind = planned(tmp_path, hu, structures=SOFT_CORRIDOR)
+    assert "mm of bone" in " ".join(texts(behind, "crossing"))
+    assert behind["verdict"]["kind"] == "unchecked"
+
+
+@pytest.mark.parametrize("above_hu", [100_000.0, -50.0])
+def test_no_threshold_can_hide_bone(tmp_path, above_hu):
+    with pytest.raises(ConfigError, match="above_hu"):
+        planned(tmp_path, chest(0.0), more=f"[unsegmented_bone]\nabove_hu = {above_hu}\n")
+
+
+def test_bone_below_the_threshold_of_avoidance_is_told_all_the_same(tmp_path):
+    """Ribs of 300 HU, avoided from 500 HU: they are crossed, and that is said."""
+    hu = chest(0.0)
+    hu[hu > 500] = 300.0
+    found = planned(tmp_path, hu, more="[unsegmented_bone]\nabove_hu = 500\n")
+    assert found["feasible"] and found["verdict"]["kind"] == "unchecked"
+    assert "mm of bone" in " ".join(texts(found, "crossing"))

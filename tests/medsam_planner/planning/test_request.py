@@ -1,0 +1,108 @@
+"""A plan request refuses nonsense in words, before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import highdicom
+import numpy as np
+import pytest
+
+import medsam_planner as mp
+from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.planning import (
+    EntryRequest,
+    Limits,
+    PlanRequest,
+    SearchSettings,
+    SpreadRule,
+    StructureRequest,
+    StructureRole,
+    TargetRequest,
+    Tool,
+    ToolRequest,
+    Weights,
+)
+from medsam_planner.volumes import StudySource, StudyVolume
+
+NEEDLE = ToolRequest(Tool(1.0, 0.0, 0.0), TargetRequest((40.0, 40.0, 30.0), 1.0))
+SEARCH = SearchSettings(candidates=300, alternatives=1, hit_draws=10)
+
+
+def study() -> StudyVolume:
+    """A cylinder of soft tissue along the first axis, 2 mm voxels."""
+    _, j, i = np.indices((30, 40, 40))
+    hu = np.where(np.hypot(j - 20, i - 20) < 17, 40.0, -1000.0)
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = 2.0
+    affine[3, 3] = 1.0
+    volume = highdicom.Volume(hu, affine, "PATIENT")
+    return StudyVolume.from_volume(volume, StudySource(path=None, format="nifti", modality="CT"))
+
+
+BAD = [
+    lambda: TargetRequest(),
+    lambda: TargetRequest((1.0, 2.0)),
+    lambda: TargetRequest("abc"),
+    lambda: TargetRequest((1.0, 2.0, math.nan)),
+    lambda: TargetRequest((1.0, 2.0, 3.0), math.inf),
+    lambda: TargetRequest((1.0, 2.0, 3.0), -100.0),
+    lambda: TargetRequest((1.0, 2.0, 3.0), 1e6),
+    lambda: EntryRequest(centre_lps_mm=(0.0, 0.0, 0.0)),
+    lambda: EntryRequest(centre_lps_mm=(0.0, 0.0, 0.0), radius_mm=math.nan),
+    lambda: StructureRequest("vessel", "avoid"),
+    lambda: StructureRequest("", StructureRole.AVOID),
+    lambda: StructureRequest("unsegmented_bone"),
+    lambda: StructureRequest("vessel", free_entry_mm=3.0),
+    lambda: StructureRequest("vessel", margin=2.0),
+    lambda: SpreadRule(base_mm=3.0, cap_mm=2.0),
+    lambda: SearchSettings(candidates=-1),
+    lambda: SearchSettings(alternatives=0),
+    lambda: SearchSettings(seed=-1),
+    lambda: Weights(clearance=math.nan),
+    lambda: Limits(max_length_mm=math.nan),
+    lambda: PlanRequest(()),
+    lambda: PlanRequest((NEEDLE,), min_tool_gap_mm=-99.0),
+    lambda: PlanRequest((NEEDLE, NEEDLE)),
+    lambda: PlanRequest((NEEDLE,), (StructureRequest("vessel"), StructureRequest("vessel"))),
+    lambda: PlanRequest((NEEDLE,), (StructureRequest("skin"),)),
+    lambda: PlanRequest((NEEDLE,), bone_rule=None),
+    lambda: PlanRequest("needle"),
+    lambda: mp.plan({}, study(), {}),
+    lambda: mp.plan(PlanRequest((NEEDLE,)), "ct/", {}),
+    lambda: mp.plan(PlanRequest((NEEDLE,), (StructureRequest("vessel"),)), study(), {}),
+    lambda: mp.plan(PlanRequest((NEEDLE,), (StructureRequest("vessel"),)), study(), {"vessel": np.zeros((3, 3, 3))}),
+    lambda: mp.plan(
+        PlanRequest((NEEDLE,)), study(), {"unsegmented_bone": study().with_array(np.ones((30, 40, 40)) > 0)}
+    ),
+]
+
+
+@pytest.mark.parametrize("make", BAD)
+def test_nonsense_is_refused_in_words(make):
+    with pytest.raises(MedsamPlannerError) as refused:
+        make()
+    assert "xpected" in str(refused.value)
+
+
+def test_an_array_is_a_position_and_the_document_is_json():
+    request = PlanRequest(
+        (ToolRequest(Tool(1.0, 0.0, 0.0), TargetRequest(np.array([40.0, 40.0, 30.0]), 1.0)),), search=SEARCH
+    )
+    made = mp.plan(request, study(), {})
+    json.dumps(made.document, allow_nan=False)
+    assert request.tools[0].target.point_lps_mm == (40.0, 40.0, 30.0)
+
+
+def test_every_tool_stands_in_the_document_when_one_has_no_path():
+    _, j, i = np.indices((30, 40, 40))
+    vessel = np.hypot(j - 20, i - 12) < 4
+    first = ToolRequest(Tool(0.5, 0.0, 0.0), TargetRequest((56.0, 40.0, 30.0), 1.0), name="free")
+    blocked = ToolRequest(Tool(0.5, 0.0, 0.0), TargetRequest((30.0, 40.0, 24.0), 0.5), name="blocked")
+    request = PlanRequest((first, blocked), (StructureRequest("vessel"),), search=SEARCH)
+    made = mp.plan(request, study(), {"vessel": study().with_array(vessel)})
+    assert not made.feasible
+    assert [(tool["name"], tool["feasible"]) for tool in made.document["tools"]] == [("free", True), ("blocked", False)]
+    assert made.document["name"] == "free" and made.document["feasible"] is False
+    assert made.assessment.verdict.kind == "infeasible"
