@@ -17,6 +17,7 @@ import pytest
 from medsam_planner.errors import MedsamPlannerError, StudyError
 from medsam_planner.propagation.sources import SOURCES
 from prompts import Box, Click, read_prompt_file
+from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import handlers
 from ui.display import Plane
@@ -67,6 +68,45 @@ def test_a_link_does_not_lead_out_of_the_allowed_folders(settings: Settings, tmp
     (root / "link").symlink_to("/etc")
     with pytest.raises(StudyError, match="lies elsewhere"):
         replace(settings, roots=(root,)).allowed(str(root / "link" / "passwd"))
+
+
+@pytest.mark.parametrize("way", ["nifti", "series", "deep", "by name", "img"])
+def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
+    settings: Settings, study_path: Path, tmp_path: Path, way: str
+) -> None:
+    root = tmp_path / "root"
+    folder = root / "P1"
+    (folder / "a").mkdir(parents=True)
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    typed = "P1"
+    if way == "series":
+        write_ct_series(outside, np.random.default_rng(0).normal(0, 50, (6, 8, 8)), np.diag([2.0, 1.0, 1.0, 1.0]))
+        for file in outside.iterdir():
+            (folder / file.name).symlink_to(file)
+    elif way == "img":
+        nibabel.Nifti1Pair(np.ones((4, 4, 4), np.float32), np.eye(4)).to_filename(folder / "x.hdr")
+        (folder / "x.img").rename(outside / "x.img")
+        (folder / "x.img").symlink_to(outside / "x.img")
+        typed = "P1/x.hdr"
+    else:
+        (folder / ("a/x.nii.gz" if way == "deep" else "x.nii.gz")).symlink_to(study_path)
+        typed = "P1/x.nii.gz" if way == "by name" else typed
+    shown = handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
+    assert "mv-error" in shown.notice and not shown.scene["is_open"]
+    assert {"by name": "lies elsewhere", "img": "x.hdr holds links"}.get(way, "P1 holds links") in shown.notice
+    assert str(tmp_path) not in shown.notice
+
+
+def test_a_link_within_the_allowed_folders_and_the_links_of_the_named_study_are_read(
+    settings: Settings, study_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "root" / "P1"
+    folder.mkdir(parents=True)
+    (folder / "x.nii.gz").symlink_to(study_path)
+    inside = replace(settings, roots=(tmp_path / "root", study_path.parent))
+    assert inside.allowed("P1") == folder
+    assert replace(settings, roots=(), study=folder).allowed("P1") == folder
 
 
 def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
