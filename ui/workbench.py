@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
+from medsam_planner.errors import MedsamPlannerError, OutputError, PlanningError, PromptError, StudyError
 from medsam_planner.io import load_volume
+from medsam_planner.io.output_folder import require_apart
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
 from medsam_planner.segmentation.session import Session
@@ -167,7 +168,7 @@ class Workbench:
         Raises
         ------
         StudyError
-            If it cannot be read as one volume.
+            If it cannot be read as one volume, or its folder holds the one results go to.
         WeightsError
             If the model is not there.
         """
@@ -220,6 +221,13 @@ class Workbench:
         return self._go_on(self.waiting, work, session, work.opened)
 
     def _session_on(self, path: Path, opened: Opened, progress: Progress | None) -> Session:
+        try:
+            require_apart(self.settings.out, [path])
+        except OutputError as error:
+            raise StudyError(
+                f"{path.name} holds the folder that results go to, and they would become files of the study. Open the "
+                "folder of the series itself, upload the study, or restart with --out elsewhere."
+            ) from error
         study = load_volume(path, series=opened.series, resample_tilt=opened.resample_tilt, progress=progress)
         return Session(study, self.settings.model, seed=self.settings.seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable
@@ -107,6 +108,20 @@ def test_a_link_within_the_allowed_folders_and_the_links_of_the_named_study_are_
     inside = replace(settings, roots=(tmp_path / "root", study_path.parent))
     assert inside.allowed("P1") == folder
     assert replace(settings, roots=(), study=folder).allowed("P1") == folder
+
+
+@pytest.mark.parametrize("out", ["P1", "P1/runs", "P1/ct/runs"])
+def test_a_study_that_holds_the_folder_of_the_results_is_not_opened(
+    settings: Settings, study_path: Path, tmp_path: Path, out: str
+) -> None:
+    folder = tmp_path / "root" / "P1"
+    folder.mkdir(parents=True)
+    shutil.copy(study_path, folder / "x.nii.gz")
+    inside = replace(settings, roots=(tmp_path / "root",), out=tmp_path / "root" / out)
+    shown = handlers.open_study(Workbench(inside), "P1")
+    assert "P1 holds the folder that results go to" in shown.notice and not shown.scene["is_open"]
+    assert str(tmp_path) not in shown.notice
+    assert handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
 
 
 def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
