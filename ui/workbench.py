@@ -22,6 +22,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
+from prompts.names import require_free
 from ui import kept, turns
 from ui.display import Plane, SliceDisplay, display_for, display_windows
 from ui.keeper import Keeper
@@ -263,7 +264,7 @@ class Workbench:
             If there is one of that name, or the name cannot be used.
         """
         session = self.require_session()
-        name = name.strip()
+        name = require_free(name.strip())
         if name in self.structures:
             raise PromptError(f"There is a structure named '{name}' already. Choose it in the list.")
         session.log(name)
@@ -423,11 +424,13 @@ class Workbench:
         Raises
         ------
         PromptError, GeometryError
-            If the file cannot be read, or its prompts do not belong to this study.
+            If the file cannot be read, its prompts do not belong to this study, or a name cannot be used.
         """
         session = self.require_session()
         study = session.volume
         stored = read_prompt_file(path)
+        for log in stored.logs:
+            require_free(log.structure)
         validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
         is_unused = len(self.structures) == 1 and not self.log.history
         structures = {} if is_unused else dict(self.structures)

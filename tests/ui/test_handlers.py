@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
+from medsam_planner.planning.request import SKIN
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.propagation.sources import SOURCES
-from prompts import Box, Click, read_prompt_file
+from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import handlers
@@ -122,6 +124,19 @@ def test_a_study_that_holds_the_folder_of_the_results_is_not_opened(
     assert "P1 holds the folder that results go to" in shown.notice and not shown.scene["is_open"]
     assert str(tmp_path) not in shown.notice
     assert handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
+
+
+@pytest.mark.parametrize("name", [UNSEGMENTED_BONE, SKIN, "Skin "])
+def test_no_structure_takes_the_name_of_what_a_plan_finds_by_itself(
+    make_workbench: Make, tmp_path: Path, name: str
+) -> None:
+    workbench = make_workbench()
+    assert "finds in the image" in handlers.begin_structure(workbench, name).notice
+    log = PromptLog(name.strip())
+    log.add(Click((0.0, 0.0, 0.0), True))
+    write_prompt_file(tmp_path / "p.json", PromptFile((log,)))
+    assert "finds in the image" in handlers.resume(workbench, tmp_path / "p.json").notice
+    assert list(workbench.structures) == ["structure 1"]
 
 
 def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
