@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from prompts.errors import PromptError
 
-__all__ = ["RESULT_NAMES", "name_key", "require_different", "require_name"]
+__all__ = ["RESERVED", "RESULT_NAMES", "name_key", "require_different", "require_free", "require_name"]
 
 _LONGEST = 64
 """Characters; what a DICOM segment label holds (value representation LO)."""
@@ -35,6 +35,8 @@ RESULT_NAMES = frozenset(
     }
 )
 """What a run calls its own files and folders."""
+RESERVED = frozenset({"skin", "unsegmented_bone"})
+"""What the planner calls the parts of the body that it finds in the image by itself."""
 
 
 def require_name(structure: str) -> str:
@@ -67,6 +69,21 @@ def require_name(structure: str) -> str:
     if key in RESULT_NAMES or key.split(".")[0].rstrip() in _DEVICES:
         taken = "files of every run are called so" if key in RESULT_NAMES else "Windows keeps it for a device"
         raise PromptError(f"Expected a structure's name that is free, got {structure!r}: {taken}. Choose another one.")
+    return structure
+
+
+def require_free(structure: str) -> str:
+    """Return `structure` unless a plan means by that name, in any capitals, what it finds in the image by itself.
+
+    Raises
+    ------
+    PromptError
+    """
+    if name_key(structure) in RESERVED:
+        raise PromptError(
+            f"Expected a structure's name that is free, got {structure!r}: a plan calls what it finds in the image by "
+            "itself so. Choose another one."
+        )
     return structure
 
 

@@ -48,12 +48,13 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
     from ui.wiring import build_page
 
     registry = Registry(settings)
-    app = FastAPI(title="MedSAM Planner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_expiring)
-    app.add_middleware(Guard, access=access or Access())
-    app.state.registry = registry
-    _add_routes(app, registry)
     page = build_page(registry).queue(default_concurrency_limit=2, max_size=_MOST_WAITING, api_open=False)
     page.has_launched = True  # else Gradio does not check the paths of files, and takes any file of the disk
+    app = FastAPI(title="MedSAM Planner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_expiring)
+    counts = {number: len(event.inputs) for number, event in page.fns.items()}
+    app.add_middleware(Guard, access=access or Access(), input_count_by_event=counts)
+    app.state.registry = registry
+    _add_routes(app, registry)
     system = ["system-ui", "-apple-system", "Segoe UI", "Helvetica", "Arial", "sans-serif"]
     return gr.mount_gradio_app(
         app,

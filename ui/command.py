@@ -36,6 +36,7 @@ def ui(
     from medsam_planner.cli.console import say
     from medsam_planner.engine.registry import load_model
     from medsam_planner.errors import StudyError
+    from medsam_planner.io.output_folder import require_apart
     from medsam_planner.workflow.run_folder import open_run_folder
     from ui.access import Access, is_loopback, read_token
     from ui.app import build_app
@@ -49,6 +50,7 @@ def ui(
     for folder in allow or ():
         if not folder.is_dir():
             raise StudyError(f"Expected a folder for --allow, got the file {folder}.")
+    require_apart(out, [study] if study else [])
     bound = listen(host, port)
     try:
         settings = Settings(

@@ -1,8 +1,8 @@
 """The one door of the server. Every request passes it, before any route of ours or of Gradio's sees it.
 
 In this order: a name of this machine in the Host header, the secret where there is one, a route the page uses (Gradio
-brings fifty more: they stay shut), no other page as the sender, a short body without files in it, and a session that
-this browser began. What is refused is said in one line that tells nothing of the machine.
+brings fifty more: they stay shut), no other page as the sender, a short body without files in it that names an event of
+the page, and a session that this browser began. What is refused is said in one line that tells nothing of the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -44,11 +44,20 @@ _KEPT_BY_BROWSERS = ("/assets/", "/static/")
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application.
 
-    def __init__(self, app: ASGIApp, *, access: Access) -> None:
+    Parameters
+    ----------
+    app : ASGIApp
+    access : Access
+    input_count_by_event : mapping
+        Of every event of the page, by Gradio's number of it.
+    """
+
+    def __init__(self, app: ASGIApp, *, access: Access, input_count_by_event: Mapping[int, int]) -> None:
         self._app = app
         self._access = access
+        self._input_count_by_event = input_count_by_event
         self._sessions = _Sessions()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +80,7 @@ class Guard:
         if request.scope["path"] == _JOIN:
             body = await _short_body(request)
             event = _event_of(body)
-            if event is None:
+            if event is None or not self._is_of_page(event):
                 refused = _refusal(400, "Expected an event of the page: short JSON without files.")
                 await refused(request.scope, request.receive, send)
                 return
@@ -128,6 +137,13 @@ class Guard:
         if self._is_foreign(request):
             return _refusal(403, "Only the page of this server may do that.")
         return None
+
+    def _is_of_page(self, event: Mapping[str, Any]) -> bool:
+        """Whether the page has such an event with so many inputs; at another one Gradio fails."""
+        number, values = event.get("fn_index"), event.get("data")
+        if type(number) is not int or not isinstance(values, list):  # True is an int too
+            return False
+        return self._input_count_by_event.get(number) == len(values)
 
     def _is_foreign(self, request: Request) -> bool:
         """Whether another page sent it. Following a link to the page is no such thing."""

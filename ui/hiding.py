@@ -8,22 +8,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ui.uploads import FOLDER_PREFIX
+
 if TYPE_CHECKING:
     from ui.handlers import Screen
     from ui.settings import Settings
 
 __all__ = ["discreet", "without_folders"]
 
-_PATH = re.compile(r"""(?<![\w<>/\\.:;#&~-])(?:~|[A-Za-z]:)?[/\\][^\s'"<>|,;:()\[\]{}&‘’“”]+""")
-"""A path from the root, as messages quote them; ``<`` before it would be a closing tag."""
+_UPLOADS = re.compile(rf"""[^\s'"<>]*[/\\]{FOLDER_PREFIX}[^\s'"<>/\\]*[/\\](?:[^\s'"<>/\\]+[/\\])*""")
+"""Folders of an uploaded file; they are never the person's, whatever stands before them."""
+_STAYS = r"</[A-Za-z][A-Za-z0-9-]*\s*>|\bhttps?://[^\s'\"<>]+"
+"""What has slashes and is no path: a closing tag, an address of the web."""
+_RUN = r"(?:\b[A-Za-z]:(?=[/\\]))?[^\s'\"<>|,;:()\[\]{}&‘’“”/\\]*[/\\][^\s'\"<>|,;:()\[\]{}&‘’“”]+"
+"""Marks without a gap that have a slash."""
+_FOUND = re.compile(rf"(?P<stays>{_STAYS})|{_RUN}")
 
 
 def without_folders(text: str, settings: Settings) -> str:
-    """The text with each absolute path cut to what the person knows: from a named folder on, else its last part."""
+    """The text, plain or HTML, with each absolute path cut to what the person knows: from a named folder on, else its
+    last part. What begins with a word (``CT/MR``, ``P1/ct``) or a dot is no absolute path.
+    """
+    text = _UPLOADS.sub("", text)
     for parent in _parents(settings):
         prefix = re.escape(parent.rstrip("/\\"))
         text = re.sub(rf"(?<![\w/\\.-]){prefix}[/\\]", "", text)
-    return _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\"))[-1], text)
+    return _FOUND.sub(_cut, text)
 
 
 def discreet(screen: Screen, settings: Settings) -> Screen:
@@ -34,6 +44,20 @@ def discreet(screen: Screen, settings: Settings) -> Screen:
         study=without_folders(screen.study, settings),
         answer=without_folders(screen.answer, settings),
     )
+
+
+def _cut(found: re.Match[str]) -> str:
+    run = found[0]
+    before, *parts = re.split(r"[/\\]", run.rstrip("/\\"))
+    is_drive, is_home = run[1:2] == ":", before.startswith("~")
+    if found["stays"] or not parts or (before and not is_drive and not is_home and _is_relative(before)):
+        return run
+    return ("" if is_drive or is_home else before) + parts[-1]
+
+
+def _is_relative(before: str) -> bool:
+    """Whether the path goes on from what stands before its first slash."""
+    return before in (".", "..") or before[-1].isalnum() or before[-1] == "_"
 
 
 def _parents(settings: Settings) -> list[str]:

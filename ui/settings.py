@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.errors import StudyError
+from medsam_planner.io.study_files import name_files, walk_files
 from ui.uploads import is_upload
 
 __all__ = ["Settings"]
@@ -34,7 +35,8 @@ class Settings:
         Raises
         ------
         StudyError
-            If nothing was typed, the path leaves the allowed folders (also by a link), or nothing is there.
+            If nothing was typed, the path or a file of the study leaves the allowed folders (also by a link), or
+            nothing is there.
         """
         cleaned = text.strip().strip('"').strip("'")
         if not cleaned:
@@ -45,6 +47,7 @@ class Settings:
         except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, no path at all
             raise StudyError(f"{cleaned} cannot be read. Check the path for a typing error.") from error
         if found is not None:
+            self._refuse_links_outside(found)
             return found
         if inside:
             raise StudyError(f"Nothing is at {cleaned}. Check the path for a typing error.")
@@ -63,7 +66,33 @@ class Settings:
             yield from (root / path for root in self.roots)
         yield path
 
+    def _refuse_links_outside(self, path: Path) -> None:
+        if self.study is not None and path.resolve() == self.study.resolve():
+            return  # whoever started the server named this very study
+        outside = [name for file, name in _files_of(path) if file.is_symlink() and not self._leads_inside(file)]
+        if outside:
+            raise StudyError(
+                f"{path.name} holds links to files outside the folders this workbench may read: {name_files(outside)}. "
+                "Copy the files themselves into the folder, or upload the study."
+            )
+
+    def _leads_inside(self, link: Path) -> bool:
+        try:
+            return self._may_read(link)
+        except (OSError, RuntimeError):  # a loop of links
+            return False
+
     def _may_read(self, path: Path) -> bool:
         real = path.resolve()
         roots = [root.resolve() for root in (*self.roots, *((self.study,) if self.study else ()))]
         return not is_upload(real) and any(real == root or root in real.parents for root in roots)
+
+
+def _files_of(path: Path) -> list[tuple[Path, str]]:
+    """Every file that reading the study may open, and its name: also the .img beside a NIfTI header."""
+    if path.is_dir():
+        return walk_files(path)
+    try:
+        return [(one, one.name) for one in path.parent.iterdir() if one.name.lower().endswith((".img", ".img.gz"))]
+    except OSError:  # a folder that may be passed and not listed: no .img is found there either
+        return []

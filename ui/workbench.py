@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
+from medsam_planner.errors import MedsamPlannerError, OutputError, PlanningError, PromptError, StudyError
 from medsam_planner.io import load_volume
+from medsam_planner.io.output_folder import require_apart
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
+from prompts.names import require_free
 from ui import kept, turns
 from ui.display import Plane, SliceDisplay, display_for, display_windows
 from ui.keeper import Keeper
@@ -167,7 +169,7 @@ class Workbench:
         Raises
         ------
         StudyError
-            If it cannot be read as one volume.
+            If it cannot be read as one volume, or its folder holds the one results go to.
         WeightsError
             If the model is not there.
         """
@@ -220,6 +222,13 @@ class Workbench:
         return self._go_on(self.waiting, work, session, work.opened)
 
     def _session_on(self, path: Path, opened: Opened, progress: Progress | None) -> Session:
+        try:
+            require_apart(self.settings.out, [path])
+        except OutputError as error:
+            raise StudyError(
+                f"{path.name} holds the folder that results go to, and they would become files of the study. Open the "
+                "folder of the series itself, upload the study, or restart with --out elsewhere."
+            ) from error
         study = load_volume(path, series=opened.series, resample_tilt=opened.resample_tilt, progress=progress)
         return Session(study, self.settings.model, seed=self.settings.seed)
 
@@ -255,7 +264,7 @@ class Workbench:
             If there is one of that name, or the name cannot be used.
         """
         session = self.require_session()
-        name = name.strip()
+        name = require_free(name.strip())
         if name in self.structures:
             raise PromptError(f"There is a structure named '{name}' already. Choose it in the list.")
         session.log(name)
@@ -415,11 +424,13 @@ class Workbench:
         Raises
         ------
         PromptError, GeometryError
-            If the file cannot be read, or its prompts do not belong to this study.
+            If the file cannot be read, its prompts do not belong to this study, or a name cannot be used.
         """
         session = self.require_session()
         study = session.volume
         stored = read_prompt_file(path)
+        for log in stored.logs:
+            require_free(log.structure)
         validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
         is_unused = len(self.structures) == 1 and not self.log.history
         structures = {} if is_unused else dict(self.structures)

@@ -295,16 +295,16 @@ def read_calibration(path: Path) -> Calibration:
     ConfigError
         If it is no such file, is of another version, or is damaged.
     """
+    text = read_text_file(path, "a calibration file", ConfigError)
     try:
-        content = json.loads(read_text_file(path, "a calibration file", ConfigError))
-    except ConfigError:
-        raise
-    except ValueError as error:
+        content = json.loads(text)
+        stated = content.pop("content_sha256", None) if isinstance(content, dict) else None
+        found = _content_sha256(content)
+    except (ValueError, RecursionError) as error:  # also half a character, or nested beyond reason
         raise ConfigError(f"Expected a calibration file, {path} is damaged: {error}. Calibrate anew.") from error
     if not isinstance(content, dict) or content.get("kind") != "medsam-planner calibration":
         raise ConfigError(f"Expected a file written by `medsam-planner calibrate`, {path} is none.")
-    stated = content.pop("content_sha256", None)
-    if stated != _content_sha256(content):
+    if stated != found:
         raise ConfigError(f"{path} was changed after it was written, or is damaged. Calibrate anew.")
     try:
         return Calibration.model_validate(content)
@@ -313,5 +313,5 @@ def read_calibration(path: Path) -> Calibration:
         raise ConfigError(f"{path} is no calibration file of this version: {told}.") from error
 
 
-def _content_sha256(content: Mapping[str, Any]) -> str:
+def _content_sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

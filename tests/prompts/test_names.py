@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prompts import PromptError, PromptFile, PromptLog
-from prompts.names import require_different, require_name
+from prompts.names import require_different, require_free, require_name
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,13 @@ def test_names_that_windows_keeps_for_devices_are_refused(name):
 def test_names_that_no_file_can_have_are_refused(name):
     with pytest.raises(PromptError, match="can also name a file"):
         PromptLog(name)
+
+
+@pytest.mark.parametrize("name", ["skin", "Skin", "unsegmented_bone", "UNSEGMENTED_BONE"])
+def test_names_of_what_a_plan_finds_by_itself_are_not_free(name):
+    with pytest.raises(PromptError, match="finds in the image"):
+        require_free(name)
+    assert require_free(f"{name} 2") == f"{name} 2"
 
 
 def test_a_name_too_long_in_bytes_is_refused():

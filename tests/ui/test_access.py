@@ -57,6 +57,15 @@ def test_a_token_file_must_hold_a_secret(refused: Refused, tmp_path: Path, conte
     assert words in refused("--host", "0.0.0.0", "--token-file", path)
 
 
+@pytest.mark.parametrize("place", ["", "runs", "a/link/runs"])
+def test_results_do_not_go_into_the_study(refused: Refused, tmp_path: Path, place: str) -> None:
+    study = tmp_path / "series"
+    (study / "a").mkdir(parents=True)
+    (study / "a" / "link").symlink_to(study)
+    assert "outside" in refused(study, "--out", study / place)
+    assert sorted(path.name for path in study.iterdir()) == ["a"]
+
+
 def test_white_space_around_the_token_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(f"  {TOKEN}\r\n", encoding="utf-8")

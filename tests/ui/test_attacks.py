@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -39,7 +40,7 @@ class Target:
         return self.app.state.registry
 
     def join(
-        self, function: int = 0, data: Any = (), client: httpx.Client | None = None, **more: Any
+        self, function: Any = 0, data: Any = ("{}",), client: httpx.Client | None = None, **more: Any
     ) -> httpx.Response:
         body = {"data": list(data), "fn_index": function, "session_hash": self.session, **more}
         return (client or self.browser).post("/gradio_api/queue/join", json=body)
@@ -171,6 +172,44 @@ def test_gradio_itself_refuses_foreign_files_should_an_event_pass_the_door(targe
 
 def test_an_event_of_a_megabyte_is_refused(target: Target) -> None:
     assert target.join(3, ["x" * (1 << 20)]).status_code == 400
+
+
+@pytest.mark.parametrize("function", [9999, -1, 1 << 70, None, "0", 0.0, 0.5, True, [0], {}])
+def test_an_event_that_the_page_does_not_have_is_refused_without_an_error_in_the_log(
+    target: Target, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], function: Any
+) -> None:
+    answer = target.join(function)
+    assert (answer.status_code, answer.text) == (400, "Expected an event of the page: short JSON without files.")
+    assert caplog.records == []
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": 3},
+        {"data": "abc"},
+        {"data": None},
+        {"session_hash": 5},
+        {"session_hash": None},
+        {"trigger_id": "x"},
+        {"event_id": []},
+        {"simple_format": {}},
+        {"batched": True},
+        {"data": []},
+        {"fn_index": 9, "data": []},
+        {"fn_index": 9, "data": [None] * 30},
+        {"fn_index": 13, "event_data": "x"},
+    ],
+    ids=str,
+)
+def test_no_odd_event_ends_in_an_error_of_the_server(
+    target: Target, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], changed: dict[str, Any]
+) -> None:
+    body = {"data": ["{}"], "fn_index": 0, "session_hash": target.session, **changed}
+    assert target.browser.post("/gradio_api/queue/join", json=body).status_code < 500
+    time.sleep(1.0)
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
 
 
 # ---- routes ---------------------------------------------------------------------------------------------------------

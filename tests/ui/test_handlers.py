@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable
@@ -15,8 +16,11 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
+from medsam_planner.planning.request import SKIN
+from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.propagation.sources import SOURCES
-from prompts import Box, Click, read_prompt_file
+from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
+from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import handlers
 from ui.display import Plane
@@ -67,6 +71,72 @@ def test_a_link_does_not_lead_out_of_the_allowed_folders(settings: Settings, tmp
     (root / "link").symlink_to("/etc")
     with pytest.raises(StudyError, match="lies elsewhere"):
         replace(settings, roots=(root,)).allowed(str(root / "link" / "passwd"))
+
+
+@pytest.mark.parametrize("way", ["nifti", "series", "deep", "by name", "img"])
+def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
+    settings: Settings, study_path: Path, tmp_path: Path, way: str
+) -> None:
+    root = tmp_path / "root"
+    folder = root / "P1"
+    (folder / "a").mkdir(parents=True)
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    typed = "P1"
+    if way == "series":
+        write_ct_series(outside, np.random.default_rng(0).normal(0, 50, (6, 8, 8)), np.diag([2.0, 1.0, 1.0, 1.0]))
+        for file in outside.iterdir():
+            (folder / file.name).symlink_to(file)
+    elif way == "img":
+        nibabel.Nifti1Pair(np.ones((4, 4, 4), np.float32), np.eye(4)).to_filename(folder / "x.hdr")
+        (folder / "x.img").rename(outside / "x.img")
+        (folder / "x.img").symlink_to(outside / "x.img")
+        typed = "P1/x.hdr"
+    else:
+        (folder / ("a/x.nii.gz" if way == "deep" else "x.nii.gz")).symlink_to(study_path)
+        typed = "P1/x.nii.gz" if way == "by name" else typed
+    shown = handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
+    assert "mv-error" in shown.notice and not shown.scene["is_open"]
+    assert {"by name": "lies elsewhere", "img": "x.hdr holds links"}.get(way, "P1 holds links") in shown.notice
+    assert str(tmp_path) not in shown.notice
+
+
+def test_a_link_within_the_allowed_folders_and_the_links_of_the_named_study_are_read(
+    settings: Settings, study_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "root" / "P1"
+    folder.mkdir(parents=True)
+    (folder / "x.nii.gz").symlink_to(study_path)
+    inside = replace(settings, roots=(tmp_path / "root", study_path.parent))
+    assert inside.allowed("P1") == folder
+    assert replace(settings, roots=(), study=folder).allowed("P1") == folder
+
+
+@pytest.mark.parametrize("out", ["P1", "P1/runs", "P1/ct/runs"])
+def test_a_study_that_holds_the_folder_of_the_results_is_not_opened(
+    settings: Settings, study_path: Path, tmp_path: Path, out: str
+) -> None:
+    folder = tmp_path / "root" / "P1"
+    folder.mkdir(parents=True)
+    shutil.copy(study_path, folder / "x.nii.gz")
+    inside = replace(settings, roots=(tmp_path / "root",), out=tmp_path / "root" / out)
+    shown = handlers.open_study(Workbench(inside), "P1")
+    assert "P1 holds the folder that results go to" in shown.notice and not shown.scene["is_open"]
+    assert str(tmp_path) not in shown.notice
+    assert handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
+
+
+@pytest.mark.parametrize("name", [UNSEGMENTED_BONE, SKIN, "Skin "])
+def test_no_structure_takes_the_name_of_what_a_plan_finds_by_itself(
+    make_workbench: Make, tmp_path: Path, name: str
+) -> None:
+    workbench = make_workbench()
+    assert "finds in the image" in handlers.begin_structure(workbench, name).notice
+    log = PromptLog(name.strip())
+    log.add(Click((0.0, 0.0, 0.0), True))
+    write_prompt_file(tmp_path / "p.json", PromptFile((log,)))
+    assert "finds in the image" in handlers.resume(workbench, tmp_path / "p.json").notice
+    assert list(workbench.structures) == ["structure 1"]
 
 
 def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
+import string
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medsam_planner.errors import StudyError
-from ui import handlers
+from tests.ui.test_planning import NUMBERS, aimed, with_vessel
+from ui import handlers, plan_handlers
 from ui.hiding import without_folders
 from ui.registry import Registry
 from ui.settings import Settings
+from ui.uploads import UploadKind
 from ui.wiring import on_workbench
 from ui.workbench import Workbench
 
@@ -31,15 +38,72 @@ SETTINGS = Settings(out=Path("/srv/work/runs"), study=Path("/archive/ward 3/P1.z
         ("got ~/studies/scan.nii (damaged)", "got scan.nii (damaged)"),
         ("/tmp/medsam-planner-x/000001 is damaged", "000001 is damaged"),
         ("Expected CT/MR, 3.0 mm/px, n/a.", "Expected CT/MR, 3.0 mm/px, n/a."),
-        ('<a href="x">one</a> <b>1/2</b>', '<a href="x">one</a> <b>1/2</b>'),
+        ('<a href="x">one</a> <b>1/2</b><br/>', '<a href="x">one</a> <b>1/2</b><br/>'),
+        ("<li>/opt/secret/p.json: bad</li><p>/x/y</p>", "<li>p.json: bad</li><p>y</p>"),
+        ("Permission denied: &#x27;/opt/secret/p.json&#x27;", "Permission denied: &#x27;p.json&#x27;"),
+        ("file:///opt/secret/p.json", "file:p.json"),
+        ("See https://example.org/a/b, ./a/b, ../a/b and my-study/a-b/c.", None),
+        ('<a href="files/abc/report.html" rel="noopener">Open</a>', None),
+        ("Cannot read it./opt/secret/p.json", "Cannot read it.p.json"),
+        ("got/tmp/medsam-planner-uploads-a1/b2/c3/p.json: bad", "p.json: bad"),
+        (">/tmp/medsam-planner-uploads-a1/b2/c3/my p.json: bad", ">my p.json: bad"),
     ],
 )
 def test_a_message_names_files_and_not_where_the_server_keeps_them(message: str, shown: str) -> None:
-    assert without_folders(message, SETTINGS) == shown
+    assert without_folders(message, SETTINGS) == (message if shown is None else shown)
+
+
+@pytest.mark.parametrize("before", sorted(set(string.punctuation) - set("_/\\")))
+def test_no_mark_before_a_path_lets_it_through(before: str) -> None:
+    for path in ("/opt/secret/p.json", "/data/my studies/p.json", "/tmp/medsam-planner-uploads-a1/b2/c3/p.json"):
+        shown = without_folders(f"x{before}{path}", SETTINGS)
+        assert shown.endswith("p.json")
+        assert not re.search(r"opt|secret|data|tmp|uploads", shown)
 
 
 def notice_of(registry: Registry, act: Any) -> str:
     return on_workbench(registry, act)(registry.begin("page").token)[1]
+
+
+UNREADABLE = [
+    b"",
+    b"{}",
+    b"[1",
+    b"\xff\xfe{}",
+    b"x",
+    b"[" * 100_000,
+    b'{"kind": "medsam-planner calibration"}',
+    b'{"kind": "medsam-planner calibration", "x": "\\ud800"}',
+]
+
+
+def upload(workbench: Workbench, kind: UploadKind, content: bytes) -> Path:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content
+
+    asyncio.run(workbench.uploads.receive(kind, "p.json", pieces(), declared_bytes=len(content)))
+    path = workbench.uploads.find(kind)
+    assert path is not None
+    return path
+
+
+@pytest.mark.parametrize("kind", [UploadKind.PROMPTS, UploadKind.CALIBRATION])
+def test_an_upload_that_cannot_be_read_does_not_tell_where_it_lies(
+    settings: Settings, study_path: Path, kind: UploadKind
+) -> None:
+    registry = Registry(settings)
+    workbench = registry.begin("page")
+    workbench.open(study_path)
+    aimed(with_vessel(workbench))
+    for content in UNREADABLE:
+        path = upload(workbench, kind, content)
+        if kind is UploadKind.PROMPTS:
+            shown = on_workbench(registry, handlers.resume_uploaded)(workbench.token)
+        else:
+            find = partial(plan_handlers.find_paths, numbers=NUMBERS, calibration=path)
+            shown = on_workbench(registry, find)(workbench.token)
+        assert "mv-error" in shown[1] and "p.json" in shown[1], content
+        assert path.parts[1] not in str(shown) and path.parts[-2] not in str(shown), content
 
 
 def test_a_refused_path_does_not_tell_where_the_named_folders_lie(settings: Settings, study_path: Path) -> None:
