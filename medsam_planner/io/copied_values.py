@@ -68,7 +68,7 @@ def copy_note(headers: Sequence[pydicom.Dataset]) -> str | None:
     told = [f"{name} ({_shown(headers[0], name)})" for name in dropped if _is_told(name)]
     if not told:
         return None
-    return f"Values that DICOM does not allow are left empty in DICOM results: {', '.join(told)}."
+    return f"Values that DICOM does not allow are left out of DICOM results: {', '.join(told)}."
 
 
 def _is_told(name: str) -> bool:
