@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medsam_planner.cli.options import Seed
+
 __all__ = ["ui"]
 
 LOOPBACK = "127.0.0.1"
@@ -28,7 +30,7 @@ def ui(
     name: Annotated[
         list[str] | None, typer.Option(help="Further name under which browsers reach this machine; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0)] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Open the workbench: prompt a study, run it to 3D, plan a path, read the report."""
     import uvicorn

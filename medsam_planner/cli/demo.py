@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from medsam_planner.propagation.limits import LARGEST_SEED
+
 __all__ = ["demo"]
 
 
@@ -22,7 +24,9 @@ class DemoName(StrEnum):
 def demo(
     name: Annotated[DemoName, typer.Argument(help="Which one.")] = DemoName.PELVIC_SCREW,
     out: Annotated[Path, typer.Option(help="Folder for the results; created when absent.")] = Path("out/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the phantom, the stochastic runs and the planner.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the phantom, the stochastic runs and the planner.", min=0, max=LARGEST_SEED)
+    ] = 0,
 ) -> None:
     """Run a whole case, from a study to a reviewed plan, without a download."""
     from medsam_planner.cli.console import say, tell_plan, watched

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medsam_planner.propagation.limits import LARGEST_SEED, MOST_SAMPLES
+
 __all__ = [
     "ClipOutliers",
     "CorrectBiasField",
@@ -24,11 +26,11 @@ __all__ = [
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
-Samples = Annotated[int, typer.Option(help="Stochastic runs for the uncertainty; 0 for none.", min=0)]
+Samples = Annotated[int, typer.Option(help="Stochastic runs for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)]
 Uncertainty = Annotated[
     str, typer.Option(help="What the runs differ in: dropout, jitter, augment, triplanar, or several: dropout+jitter.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0, max=LARGEST_SEED)]
 Saliency = Annotated[bool, typer.Option(help="Compute the Grad-CAM volume too; more than doubles the time.")]
 Series = Annotated[str | None, typer.Option(help="Which series: its number in `inspect`, its UID or description.")]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]

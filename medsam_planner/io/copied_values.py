@@ -6,10 +6,11 @@ of the copy; the study itself is not touched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pydicom
-from pydicom import config
+from pydicom import config, datadict
 from pydicom.dataelem import DataElement
 from pydicom.valuerep import DA, DT, TM, validate_value
 
@@ -20,6 +21,7 @@ __all__ = ["SINGLE_VALUES", "copy_note", "without_invalid_values"]
 _ALLOWED = {"PatientSex": ("M", "F", "O"), "PatientSexNeutered": ("ALTERED", "UNALTERED")}
 _PATIENT_GROUP = 0x0010
 _NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
+_TEXT_NUMBERS = ("DS", "IS")
 _MOMENTS = {"DA": DA, "TM": TM, "DT": DT}
 SINGLE_VALUES = (
     "PatientID",
@@ -34,7 +36,7 @@ SINGLE_VALUES = (
 )
 """Values of patient and study of which every object has one, if an empty one."""
 _TOLD = {*SINGLE_VALUES, "PatientAge", "PatientWeight", "PatientSize", "StudyDescription"}
-"""Values about which a person is told."""
+"""Values about which a person is told, beside every number, date and time."""
 _PIXEL_GROUPS = (0x0028, 0x5200, 0x7FE0)
 """Geometry and pixels, which reading has checked."""
 
@@ -54,7 +56,7 @@ def without_invalid_values(header: pydicom.Dataset) -> tuple[pydicom.Dataset, tu
         if is_valid:
             copy.add(element)
         else:
-            dropped.append(pydicom.datadict.keyword_for_tag(tag) or str(tag))
+            dropped.append(datadict.keyword_for_tag(tag) or str(tag))
     return copy, tuple(dropped)
 
 
@@ -62,10 +64,16 @@ def copy_note(headers: Sequence[pydicom.Dataset]) -> str | None:
     """What a person should know before DICOM results of these headers are passed on, or None."""
     if not headers:
         return None
-    told = [f"{name} ({_shown(headers[0], name)})" for name in without_invalid_values(headers[0])[1] if name in _TOLD]
+    dropped = without_invalid_values(headers[0])[1]
+    told = [f"{name} ({_shown(headers[0], name)})" for name in dropped if _is_told(name)]
     if not told:
         return None
-    return f"Values that DICOM does not allow are left empty in DICOM results: {', '.join(told)}."
+    return f"Values that DICOM does not allow are left out of DICOM results: {', '.join(told)}."
+
+
+def _is_told(name: str) -> bool:
+    tag = datadict.tag_for_keyword(name)
+    return name in _TOLD or (tag is not None and datadict.dictionary_VR(tag) in (*_TEXT_NUMBERS, *_MOMENTS))
 
 
 def _shown(header: pydicom.Dataset, name: str) -> str:
@@ -84,13 +92,30 @@ def _is_valid(element: DataElement) -> bool:
     if value is None or value == "":
         return True
     several = isinstance(value, pydicom.multival.MultiValue | list | tuple)
-    if several and element.keyword in SINGLE_VALUES:
+    kind = _kind(element)
+    is_single = element.keyword in SINGLE_VALUES or (
+        kind in _TEXT_NUMBERS
+        and datadict.dictionary_has_tag(element.tag)
+        and datadict.dictionary_VM(element.tag) == "1"
+    )
+    if several and is_single:
         return False
     for one in value if several else (value,):
+        if kind in _TEXT_NUMBERS and not math.isfinite(float(str(one) or 0)):
+            return False
         if element.keyword in _ALLOWED and str(one) not in _ALLOWED[element.keyword]:
             return False
         if not (isinstance(one, bytes) or (element.VR in _NUMBERS and element.tag.group != _PATIENT_GROUP)):
             validate_value(element.VR, str(one), config.RAISE)
-        if element.VR in _MOMENTS:
-            _MOMENTS[element.VR](str(one))
+        if kind in _MOMENTS:
+            _MOMENTS[kind](str(one))
     return True
+
+
+def _kind(element: DataElement) -> str:
+    """VR of the dictionary: a number or date that cannot be read as one is given out as text."""
+    if datadict.dictionary_has_tag(element.tag):
+        kind = datadict.dictionary_VR(element.tag)
+        if kind in (*_TEXT_NUMBERS, *_MOMENTS):
+            return kind
+    return element.VR

@@ -17,15 +17,13 @@ import highdicom
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
 from medsam_planner.errors import GantryTiltError, StudyError
 from medsam_planner.io import itk_jpeg
 from medsam_planner.io.blank_uids import fill_blank_uids
 from medsam_planner.io.copied_values import copy_note
-from medsam_planner.io.dicom_series import DicomSeries, modality_problem
+from medsam_planner.io.dicom_series import DicomSeries, value_problems
 from medsam_planner.io.slice_stack import (
     POSITION_TOLERANCE_MM,
     TILT_ADVICE,
@@ -34,7 +32,8 @@ from medsam_planner.io.slice_stack import (
     Stack,
     stack_affine,
 )
-from medsam_planner.io.study_files import READ_ERRORS, DicomFile, name_files, plain_copy, quiet_pydicom
+from medsam_planner.io.stored_pixels import read_decoded
+from medsam_planner.io.study_files import READ_ERRORS, plain_copy
 from medsam_planner.io.tilt import straighten
 from medsam_planner.progress import Progress, track
 from medsam_planner.volumes import StudySource, StudyVolume
@@ -77,12 +76,11 @@ def read_dicom_series(
         If the files are anything else than one regular scalar volume.
     """
     _refuse_problems(series, modality, resample_tilt)
-    datasets = [_read_file(file) for file in track(series.files, "Decoding slices", progress)]
+    datasets = [read_decoded(file) for file in track(series.files, "Decoding slices", progress)]
     operations: list[dict[str, Any]] = []
     filled = fill_blank_uids(datasets)
     if filled is not None:
         operations.append(filled)
-    _refuse_unscaled_ct(series, datasets, modality)
     is_tilted = any(problem.kind is ProblemKind.TILT for problem in series.problems)
     if is_tilted:
         planes = [series.planes[index] for index in Stack.of(series.planes).order]
@@ -117,10 +115,9 @@ def _label(series: DicomSeries) -> str:
 def _refuse_problems(series: DicomSeries, modality: str | None, resample_tilt: bool) -> None:
     texts = [problem.text for problem in series.problems]
     kinds = {problem.kind for problem in series.problems}
-    wrong_modality = modality_problem(series, modality)
-    if wrong_modality is not None:
-        texts.append(wrong_modality)
-    elif kinds == {ProblemKind.TILT}:
+    wrong_values = value_problems(series, modality)
+    texts += wrong_values
+    if not wrong_values and kinds == {ProblemKind.TILT}:
         if resample_tilt:
             return
         raise GantryTiltError(f"{_label(series)} is not a straight stack: {texts[0]} {TILT_ADVICE}")
@@ -131,45 +128,6 @@ def _refuse_problems(series: DicomSeries, modality: str | None, resample_tilt: b
             else ""
         )
         raise StudyError(f"{_label(series)} cannot be read as one volume: {' And: '.join(texts)}{needs}")
-
-
-def _read_file(file: DicomFile) -> pydicom.Dataset:
-    """Read and decode one file; the decoded pixels stay with the dataset."""
-    try:
-        with quiet_pydicom():
-            dataset = pydicom.dcmread(file.path, force=True)
-            if not dataset.get("PixelData"):
-                raise ValueError("it has no pixel data.")
-            _state_encoding(dataset)
-            _refuse_cut_stream(dataset)
-            dataset.pixel_array  # noqa: B018 - decodes now, while the file can still be named
-    except READ_ERRORS as error:
-        syntax = getattr(getattr(file.header, "file_meta", None), "TransferSyntaxUID", None)
-        encoding = f" (transfer syntax {syntax.name})" if syntax is not None else ""
-        raise StudyError(
-            f"The pixels of {file.name} cannot be decoded{encoding}: {str(error).rstrip('.')}. "
-            "The file is truncated, damaged or of an unsupported encoding; copy it again from its source."
-        ) from error
-    return dataset
-
-
-def _state_encoding(dataset: pydicom.Dataset) -> None:
-    """Files without a meta header have the encoding they were read with."""
-    if not hasattr(dataset, "file_meta"):
-        dataset.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        is_implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
-
-
-def _refuse_cut_stream(dataset: pydicom.Dataset) -> None:
-    """Compressed pixels must end in a sequence delimiter: some decoders fill in the rest of a cut stream silently."""
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    found = sum(1 for _ in pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=frames))
-    if found != frames:
-        raise ValueError(f"{frames} frames expected, {found} found.")
 
 
 def _is_multi_frame(dataset: pydicom.Dataset) -> bool:
@@ -220,32 +178,6 @@ def _rescaled_frames(dataset: pydicom.Dataset) -> NDArray[np.float32]:
 
 def _frame_of_reference(datasets: Sequence[pydicom.Dataset]) -> str:
     return str(datasets[0].FrameOfReferenceUID)
-
-
-def _refuse_unscaled_ct(series: DicomSeries, datasets: Sequence[pydicom.Dataset], modality: str | None) -> None:
-    """CT without a rescale, or with one in some files only, is not in HU."""
-    unscaled = [file.name for file, dataset in zip(series.files, datasets, strict=True) if not _is_rescaled(dataset)]
-    if 0 < len(unscaled) < len(datasets):
-        raise StudyError(
-            f"{_label(series)}: {len(unscaled)} of {len(datasets)} files have no RescaleSlope and RescaleIntercept "
-            f"({name_files(unscaled)}), so their values cannot be compared with the others'."
-        )
-    if unscaled and series.modality == "CT" and modality is None:
-        raise StudyError(
-            f"{_label(series)}: a CT without RescaleSlope and RescaleIntercept ({name_files(unscaled)}) does not say "
-            "what its values mean. If they are Hounsfield units already, say so with modality='CT'."
-        )
-
-
-def _is_rescaled(dataset: pydicom.Dataset) -> bool:
-    if "ModalityLUTSequence" in dataset:
-        return True
-    if _is_multi_frame(dataset):
-        shared = dataset.get("SharedFunctionalGroupsSequence") or ()
-        if any("PixelValueTransformationSequence" in group for group in shared):
-            return True
-        return all("PixelValueTransformationSequence" in group for group in dataset.PerFrameFunctionalGroupsSequence)
-    return dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None
 
 
 def _check_places(volume: highdicom.Volume, series: DicomSeries) -> None:

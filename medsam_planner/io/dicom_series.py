@@ -10,10 +10,12 @@ import numpy as np
 import pydicom
 
 from medsam_planner.errors import AmbiguousSeriesError, StudyError
+from medsam_planner.io.one_acquisition import acquisition_notes, acquisition_problems, identity_problems
+from medsam_planner.io.rescale import rescale_problems
 from medsam_planner.io.slice_stack import MIN_SLICES, Problem, ProblemKind, SlicePlane, Stack, stack_problems
-from medsam_planner.io.study_files import READ_ERRORS, DicomFile, StudyFiles, name_files
+from medsam_planner.io.study_files import READ_ERRORS, DicomFile, StudyFiles, header_text, name_files
 
-__all__ = ["DicomSeries", "choose_series", "group_series", "series_table"]
+__all__ = ["DicomSeries", "choose_series", "group_series", "series_table", "value_problems"]
 
 _VOLUME_MODALITIES = ("CT", "MR")
 _TILT_TAG_TOLERANCE_DEG = 0.1
@@ -33,7 +35,7 @@ class DicomSeries:
 
     def text(self, keyword: str) -> str:
         """A header value of the first file, as text."""
-        return _text(self.files[0].header, keyword)
+        return header_text(self.files[0].header, keyword)
 
     @property
     def series_instance_uid(self) -> str:
@@ -67,7 +69,13 @@ class DicomSeries:
 
         Faults that hide a volume, such as a missing slice, are not among them: a faulty series is refused, not skipped.
         """
-        kinds = (ProblemKind.LOCALIZER, ProblemKind.COLOUR, ProblemKind.NO_GEOMETRY, ProblemKind.TOO_FEW_SLICES)
+        kinds = (
+            ProblemKind.LOCALIZER,
+            ProblemKind.SCREENSHOT,
+            ProblemKind.COLOUR,
+            ProblemKind.NO_GEOMETRY,
+            ProblemKind.TOO_FEW_SLICES,
+        )
         return next((problem.text for problem in self.problems if problem.kind in kinds), None)
 
 
@@ -201,7 +209,8 @@ def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
     if len(proper) < len(files):
         skipped = name_files(file.name for file in files if _is_localizer(file.header))
         notes = (f"Skipped {len(files) - len(proper)} localizer image(s): {skipped}.",)
-    problems = _identity_problems(proper) + _colour_problems(proper)
+    notes += acquisition_notes(proper)
+    problems = identity_problems(proper) + acquisition_problems(proper) + _colour_problems(proper)
     planes: list[SlicePlane] = []
     lost: list[str] = []
     for file in proper:
@@ -222,38 +231,6 @@ def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
         note = None if problems else Stack.of(planes).note
         notes += () if note is None else (note,)
     return DicomSeries(number, tuple(proper), tuple(planes), problems, notes)
-
-
-_IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "Modality")
-"""What all files of one volume have in common."""
-
-
-def _identity_problems(files: Sequence[DicomFile]) -> tuple[Problem, ...]:
-    """Files of several patients, studies or scanners under one series UID."""
-    problems = []
-    for keyword in _IDENTITY:
-        names_by_value: dict[str, list[str]] = {}
-        for file in files:
-            names_by_value.setdefault(_text(file.header, keyword), []).append(file.name)
-        if len(names_by_value) > 1:
-            listed = "; ".join(
-                f"'{value}' in {name_files(names, most=2)}" for value, names in list(names_by_value.items())[:4]
-            )
-            text = (
-                f"its files have {len(names_by_value)} different values of {keyword} where one volume is of one "
-                f"patient and study: {listed}. Separate them."
-            )
-            problems.append(Problem(ProblemKind.MIXED, text))
-    return tuple(problems)
-
-
-def _text(header: pydicom.Dataset, keyword: str) -> str:
-    """A header value as text, also where it is none that its kind allows."""
-    try:
-        value = header.get(keyword)
-    except READ_ERRORS as error:
-        return f"unreadable ({error})"
-    return "" if value is None else str(value).strip()
 
 
 def _tilt_tag_note(header: pydicom.Dataset, problems: Sequence[Problem]) -> tuple[str, ...]:
@@ -334,13 +311,11 @@ def _plane(
     return SlicePlane(name, (int(header.Rows), int(header.Columns)), position, orientation, spacing, uid)
 
 
-def modality_problem(series: DicomSeries, stated: str | None) -> str | None:
-    """Why the values of `series` cannot be read as CT or MR, or None."""
-    if stated is not None:
-        return None
-    if series.modality not in _VOLUME_MODALITIES:
+def value_problems(series: DicomSeries, stated: str | None) -> tuple[str, ...]:
+    """Why the values of `series` cannot be read as CT or MR, where the person says `stated`; empty when they can."""
+    if stated is None and series.modality not in _VOLUME_MODALITIES:
         return (
             f"its modality is '{series.modality or 'blank'}', expected CT or MR. If its values are Hounsfield units "
-            "(as in a cone-beam CT), say so with modality='CT'."
+            "(as in a cone-beam CT), say so with modality='CT'.",
         )
-    return None
+    return rescale_problems(series.files, series.modality, stated)

@@ -1,4 +1,4 @@
-"""What is in a folder, and whether it is a volume, without decoding a pixel of DICOM."""
+"""What is in a folder, and whether it is a volume, by the reader's own checks up to decoding the pixels of DICOM."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pydicom.pixels import get_decoder
 
 from medsam_planner.errors import StudyError
 from medsam_planner.geometry import axis_letters, spacing_mm
-from medsam_planner.io.dicom_series import DicomSeries, group_series, modality_problem
+from medsam_planner.io.dicom_series import DicomSeries, group_series, value_problems
 from medsam_planner.io.loading import opened_study
 from medsam_planner.io.nifti import read_nifti
 from medsam_planner.io.slice_stack import TILT_ADVICE, ProblemKind, stack_affine
+from medsam_planner.io.stored_pixels import check_stored
 from medsam_planner.io.study_files import StudyFiles
-from medsam_planner.progress import Progress
+from medsam_planner.progress import Progress, track
 
 __all__ = ["SeriesSummary", "StudySummary", "inspect_study"]
 
@@ -101,7 +102,7 @@ def inspect_study(path: str | Path, *, progress: Progress | None = None) -> Stud
     """
     place = Path(path)
     with opened_study(place, progress=progress) as study:
-        dicom = [_summarise(series) for series in group_series(study.images)]
+        dicom = [_summarise(series, progress) for series in group_series(study.images)]
         nifti = [_summarise_nifti(number, *file) for number, file in enumerate(study.niftis, start=len(dicom) + 1)]
         return _summary(place, study, (*dicom, *nifti))
 
@@ -110,16 +111,15 @@ def _summary(place: Path, study: StudyFiles, series: tuple[SeriesSummary, ...]) 
     return StudySummary(place, series, study.damaged, dict(study.ignored_count_by_kind))
 
 
-def _summarise(series: DicomSeries) -> SeriesSummary:
+def _summarise(series: DicomSeries, progress: Progress | None) -> SeriesSummary:
     problems = [problem.text for problem in series.problems]
     if [problem.kind for problem in series.problems] == [ProblemKind.TILT]:
         problems[0] += f" {TILT_ADVICE}"
-    wrong_modality = modality_problem(series, None)
-    if wrong_modality is not None:
-        problems.append(wrong_modality)
+    problems += value_problems(series, None)
     syntax = getattr(series.files[0].header, "file_meta", pydicom.Dataset()).get("TransferSyntaxUID")
     if syntax is not None and syntax.is_compressed and not _can_decode(syntax):
         problems.append(f"no installed decoder reads its encoding ({syntax.name}).")
+    problems += _stored_problems(series, progress)
     return SeriesSummary(
         number=series.number,
         modality=series.modality,
@@ -132,6 +132,17 @@ def _summarise(series: DicomSeries) -> SeriesSummary:
         problems=tuple(problems),
         notes=series.notes,
     )
+
+
+def _stored_problems(series: DicomSeries, progress: Progress | None) -> list[str]:
+    """Files whose pixels are not those that their headers announce: the first is named, the others counted."""
+    faults = []
+    for file in track(series.files, "Checking pixels", progress):
+        try:
+            check_stored(file)
+        except StudyError as error:
+            faults.append(str(error))
+    return faults[:1] + [f"{len(faults) - 1} more of {len(series.files)} files are like that."] * (len(faults) > 1)
 
 
 def _can_decode(syntax: pydicom.uid.UID) -> bool:

@@ -69,6 +69,7 @@ class ProblemKind(Enum):
     """Why files are not one regular scalar volume."""
 
     LOCALIZER = "localizer"
+    SCREENSHOT = "screenshot"
     COLOUR = "colour"
     NO_GEOMETRY = "no geometry"
     TOO_FEW_SLICES = "too few slices"

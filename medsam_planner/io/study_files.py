@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.uid import UID, UID_dictionary
 
 from medsam_planner.errors import StudyError
@@ -22,6 +23,7 @@ __all__ = [
     "DicomFile",
     "StudyFiles",
     "file_kind",
+    "header_text",
     "name_files",
     "plain_copy",
     "quiet_pydicom",
@@ -32,7 +34,7 @@ __all__ = [
 _MAX_FILES = 100_000
 """More files than any one study has: a home folder or a disk was meant for a study."""
 
-_PIXEL_DATA = 0x7FE00010
+PIXEL_DATA = 0x7FE00010
 _STANDARD_ROOT = "1.2.840.10008."
 _DICOMDIR_UID = "1.2.840.10008.1.3.10"
 _DERIVED_MODALITIES = frozenset(
@@ -99,6 +101,17 @@ def name_files(names: Iterable[str], *, most: int = 4) -> str:
     listed = list(names)
     shown = ", ".join(listed[:most])
     return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
+
+
+def header_text(header: pydicom.Dataset, keyword: str, *, join: str | None = None) -> str:
+    """A header value as text, also where it is none that its kind allows; several joined as asked."""
+    try:
+        value = header.get(keyword)
+    except READ_ERRORS as error:
+        return f"unreadable ({error})"
+    if join is not None and isinstance(value, MultiValue):
+        return join.join(str(one).strip() for one in value)
+    return "" if value is None else str(value).strip()
 
 
 @contextmanager
@@ -236,7 +249,7 @@ def plain_copy(dataset: pydicom.Dataset, *, without_pixels: bool = False) -> pyd
     if hasattr(dataset, "file_meta"):
         result.file_meta = dataset.file_meta
     for tag in list(dataset.keys()):
-        if without_pixels and tag == _PIXEL_DATA:
+        if without_pixels and tag == PIXEL_DATA:
             continue
         try:
             result.add(dataset[tag])

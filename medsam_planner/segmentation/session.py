@@ -21,6 +21,7 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sampling import sample_runs
 from medsam_planner.propagation.sources import UncertaintySource, source_named
@@ -51,7 +52,7 @@ class Session:
     model : str, Path or PromptableModel
         ``"compact"``, ``"medsam-vit-b"``, a path to weights, or a model that was loaded before.
     seed : int
-        Of the stochastic runs. Same study, prompts, weights and seed give the same bytes.
+        Of the stochastic runs, from 0 to 2**62 - 1. Same study, prompts, weights and seed give the same bytes.
     window : str or (centre, width), optional
         CT window; by default the model's own. MR is scaled between the 0.5 and 99.5 percentiles unless a window is
         given.
@@ -62,6 +63,8 @@ class Session:
 
     Raises
     ------
+    PromptError
+        If the seed is none that every generator takes.
     WeightsError
         If the weights are absent, damaged or unknown.
     """
@@ -76,6 +79,7 @@ class Session:
         rules: StopRules | None = None,
         cache_folder: Path | None = None,
     ) -> None:
+        check_seed(seed)
         self.volume = volume
         self.model = load_model(model) if isinstance(model, str | Path) else model
         self.seed = seed
@@ -200,7 +204,7 @@ class Session:
         ----------
         structure : str
         samples : int
-            Stochastic runs for the uncertainty; 0 for none, else at least 2.
+            Stochastic runs for the uncertainty; 0 for none, else 2 to 1000.
         uncertainty : str
             What they differ in: "dropout", "jitter" (of the prompts), "augment" (flips and intensities of the image),
             "triplanar" (weights of the passes, which must be several), or several of them at once, as "dropout+jitter".
@@ -218,12 +222,12 @@ class Session:
         Raises
         ------
         PromptError
-            If nothing says where the structure is, or the uncertainty has no such source.
+            If nothing says where the structure is, the runs are too few or too many, or the uncertainty has no such
+            source.
         ZeroVarianceError
             If the stochastic runs are all the same.
         """
-        if samples < 0 or samples == 1:
-            raise PromptError(f"Expected 0 samples or at least 2, got {samples}: a spread needs two runs.")
+        check_samples(samples)
         source = source_named(uncertainty)
         tracker = self._tracker(structure)
         passes = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)

@@ -21,6 +21,7 @@ from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
@@ -51,7 +52,13 @@ _MAX_TRIANGLES = 60_000
 
 @dataclass(frozen=True, slots=True)
 class SegmentationOptions:
-    """How to segment; recorded with the result."""
+    """How to segment; recorded with the result.
+
+    Raises
+    ------
+    PromptError
+        If the runs are too few or too many, or the seed is none that every generator takes.
+    """
 
     model: str = "compact"
     samples: int = 16
@@ -60,6 +67,10 @@ class SegmentationOptions:
     triplanar: bool = False
     window: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_samples(self.samples)
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +140,10 @@ def check_options(options: SegmentationOptions) -> None:
     Raises
     ------
     PromptError
-        If the runs are too few, or differ in nothing that is known.
+        If the runs differ in nothing that is known.
     WeightsError
         If the weights are unknown, absent or damaged.
     """
-    if options.samples < 0 or options.samples == 1:
-        raise PromptError(f"Expected 0 samples or at least 2, got {options.samples}: a spread needs two runs.")
     source_named(options.uncertainty)
     require_weights(options.model)
 
