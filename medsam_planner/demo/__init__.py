@@ -1,1 +1,0 @@
-"""Two demonstrations that need no download."""

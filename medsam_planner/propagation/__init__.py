@@ -1,1 +1,0 @@
-"""From prompted slices to a 3D mask."""

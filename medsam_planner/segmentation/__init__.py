@@ -1,1 +1,0 @@
-"""A study being segmented: the session, what it yields, and why its surfaces lie where they do."""

@@ -1,1 +1,0 @@
-"""From a study to a reviewed plan: segmenting, resolving a plan request, planning, writing what came of it."""
