@@ -52,7 +52,7 @@ class BoneRule:
     """
 
     avoid: bool | None = None
-    """None: in a CT, unless the tool must stay inside a structure, as a screw must."""
+    """None: in a CT, unless the tool must stay inside bone, as a screw must."""
     above_hu: float = BONE_ABOVE_HU
     margin_mm: float = 0.0
 
