@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.mesh import Surface
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings
 from medsam_planner.planning.request import (
@@ -21,15 +19,13 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
-from medsam_planner.progress import Progress
-from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.plan_request import PlanInputs, check_request, resolve
+from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import PositionLpsMm
 from ui.structure import Structure
 from ui.wishes import PlanWishes
 from ui.workbench import Workbench
 
-__all__ = ["Ready", "check_plan", "inputs_of", "request_of", "require_ready"]
+__all__ = ["Ready", "inputs_of", "request_of", "require_ready"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +91,7 @@ def request_of(workbench: Workbench) -> PlanRequest:
     )
 
 
-def inputs_of(
-    workbench: Workbench, surfaces: Mapping[str, Surface] | None = None, *, progress: Progress | None = None
-) -> PlanInputs:
+def inputs_of(workbench: Workbench) -> PlanInputs:
     """The request of the page with everything it names.
 
     Raises
@@ -105,22 +99,6 @@ def inputs_of(
     PlanningError, EmptyStructureError
         If something is missing, or the entry region does not touch the surface that is entered.
     """
-    request, study, evidence = _asked(workbench)
-    return resolve(request, study, evidence, surfaces=surfaces, provenance={"page": True}, progress=progress)
-
-
-def check_plan(workbench: Workbench) -> None:
-    """Find what is wrong with the request before anything is written.
-
-    Raises
-    ------
-    PlanningError, EmptyStructureError
-        As :func:`inputs_of`.
-    """
-    check_request(*_asked(workbench))
-
-
-def _asked(workbench: Workbench) -> tuple[PlanRequest, StudyVolume, dict[str, StructureEvidence]]:
     request, session, study = request_of(workbench), workbench.require_session(), workbench.study
     if study is None:
         raise PlanningError("Open a study first.")
@@ -129,7 +107,7 @@ def _asked(workbench: Workbench) -> tuple[PlanRequest, StudyVolume, dict[str, St
         for one in workbench.structures.values()
         if one.result is not None
     }
-    return request, study, evidence
+    return resolve(request, study, evidence, provenance={"page": True})
 
 
 def _structure(structure: Structure, wishes: PlanWishes) -> StructureRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.errors import PlanningError
@@ -13,7 +14,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.workflow.review import review_plan
 from medsam_planner.workflow.run_folder import open_run_folder, write_segmentations
 from medsam_planner.workflow.segment import surfaces_of
-from ui.planning import check_plan, inputs_of
+from ui.planning import inputs_of
 from ui.workbench import Workbench
 
 __all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"]
@@ -42,10 +43,9 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     PlanningError, EmptyStructureError
         If the plan is asked for wrongly. That no path exists is an answer.
     """
-    check_plan(workbench)  # an older plan is kept where this one is asked for wrongly
+    inputs = inputs_of(workbench)  # first: an older plan is kept where this one is asked for wrongly
     surfaces, notes = write_results(workbench, progress=progress)
-    inputs = inputs_of(workbench, surfaces, progress=progress)
-    reviewed = review_plan(inputs, results_folder(workbench), progress=progress)
+    reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
     workbench.publish(
         plan=reviewed.plan,
         chosen=0,

@@ -81,7 +81,6 @@ def _run(
         },
         surfaces=segmented.surfaces,
         provenance={"demo": "brain-biopsy", "study": "MNI ICBM152 2009a T1, skull-stripped, from nilearn"},
-        progress=progress,
     )
     say("4/4 Writing the report.")
     reviewed = review_plan(inputs, folder, progress=progress)

@@ -97,7 +97,6 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
         {**segmented.evidence(), "sciatic_nerve": StructureEvidence(_truth(phantom, "sciatic_nerve", study))},
         surfaces=segmented.surfaces,
         provenance={"demo": "pelvic-screw"},
-        progress=progress,
     )
     say("5/5 Writing the report.")
     truth = partial(_true_clearance_mm, phantom)

@@ -8,7 +8,18 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.errors import GeometryError
 
-__all__ = ["click_spot", "normalise", "percentile_stretched", "prompt_maps"]
+__all__ = [
+    "CLOSENESS_CHANNEL",
+    "click_spot",
+    "closeness",
+    "normalise",
+    "percentile_stretched",
+    "prompt_maps",
+    "token_grid",
+]
+
+CLOSENESS_CHANNEL = 9
+"""Of the prompt maps of a network with a memory: how close the nearest remembered slice lies."""
 
 
 def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,6 +66,18 @@ def _stretched(image: NDArray[np.float32], ordered: NDArray[np.float32]) -> tupl
     low, high = ordered[int(0.01 * (ordered.size - 1))], ordered[int(0.99 * (ordered.size - 1))]
     span = max(float(high - low), 1e-6)
     return np.clip((image - low) * (2 / span) - 1, -1.5, 1.5).astype(np.float32), span
+
+
+def closeness(away: NDArray[np.floating]) -> NDArray[np.floating]:
+    """1 for a remembered slice at the place that is asked about, falling with its distance in sides of the crop."""
+    return 1 / (1 + 4 * away)
+
+
+def token_grid(tokens: int) -> NDArray[np.float64]:
+    """(T, 2) middles of a remembered slice's tokens along rows and columns, in sides of its own crop."""
+    side = round(tokens**0.5)
+    axis = (np.arange(side) + 0.5) / side
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def click_spot(position: NDArray[np.float64], size: int) -> NDArray[np.float32]:

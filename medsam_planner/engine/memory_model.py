@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.compact import CompactModel, decoded
-from medsam_planner.engine.compact_inputs import normalise, prompt_maps
+from medsam_planner.engine.compact_inputs import CLOSENESS_CHANNEL, closeness, normalise, prompt_maps, token_grid
 from medsam_planner.engine.compact_weights import FORMAT, weights_format
 from medsam_planner.engine.protocol import Decoded, SaliencyGraph, SlicePrompt
 from medsam_planner.engine.threads import random_draws
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from medsam_planner.engine.memory_network import MemoryNetwork, SliceMemory
 
 __all__ = ["MemoryModel", "is_ambiguous", "open_compact"]
-
-_CLOSENESS_CHANNEL = 9
 
 
 class MemoryModel(CompactModel):
@@ -137,7 +135,7 @@ class MemoryModel(CompactModel):
         memory = None
         if counts != {0}:
             nearest = [min(one.away for one in prompt.memory) / self.size for prompt in prompts]
-            maps[:, _CLOSENESS_CHANNEL] = (1 / (1 + 4 * np.array(nearest)))[:, None, None]
+            maps[:, CLOSENESS_CHANNEL] = closeness(np.array(nearest))[:, None, None]
             memory = self._memory(prompts)
         device = next(self._network.parameters()).device
         return torch.from_numpy(maps).to(device, memory_format=torch.channels_last), memory
@@ -151,7 +149,7 @@ class MemoryModel(CompactModel):
         for prompt in prompts:
             keys.append(torch.cat([one.tokens[0] for one in prompt.memory], dim=2))
             values.append(torch.cat([one.tokens[1] for one in prompt.memory], dim=2))
-            own = _token_grid(prompt.memory[0].tokens[0].shape[2])
+            own = token_grid(prompt.memory[0].tokens[0].shape[2])
             places = [(np.asarray(one.centre_rc) + 0.5 + (own - 0.5) * one.side) / self.size for one in prompt.memory]
             positions.append(np.concatenate(places))
             distances.append(np.repeat([one.away / self.size for one in prompt.memory], len(own)))
@@ -195,13 +193,6 @@ def _given(
 def _picked(logits: torch.Tensor, quality: torch.Tensor, answers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     rows = list(range(len(answers)))
     return logits[rows, list(answers)], quality[rows, list(answers)]
-
-
-def _token_grid(tokens: int) -> NDArray[np.float64]:
-    """(T, 2) middles of a remembered slice's tokens, in sides of its own crop."""
-    side = round(tokens**0.5)
-    axis = (np.arange(side) + 0.5) / side
-    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def _repeated(memory: SliceMemory, count: int) -> SliceMemory:

@@ -102,7 +102,7 @@ def plan(
     if not isinstance(study, StudyVolume):
         study = StudyVolume.from_volume(study, None)
     known = {name: _known(name, mask, study) for name, mask in masks.items()}
-    return plan_inputs(resolve(request, study, known, progress=progress), progress=progress)
+    return plan_inputs(resolve(request, study, known), progress=progress)
 
 
 def _known(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import highdicom
@@ -18,7 +17,6 @@ from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.errors import ConfigError, PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io.body import body_mask
-from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.mesh import Surface
 from medsam_planner.planning.evidence import StructureEvidence
@@ -39,9 +37,8 @@ from medsam_planner.planning.request import (
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
 from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
-from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.case_masks import drawn_surface, target_points
+from medsam_planner.workflow.case_masks import target_points
 
 __all__ = ["PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]
 
@@ -89,7 +86,6 @@ def resolve(
     *,
     surfaces: Mapping[str, Surface] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
 ) -> PlanInputs:
     """Join a request with its study and what is known of the structures it names.
 
@@ -100,10 +96,9 @@ def resolve(
     evidence : mapping
         By structure; those that the request does not name are shown beside the plan and decide nothing.
     surfaces : mapping, optional
-        Meshes that are there already; the others are made.
+        Meshes that are there already; a report makes the others.
     provenance : mapping, optional
         Where the request came from, as plain JSON values.
-    progress : Progress, optional
 
     Raises
     ------
@@ -119,7 +114,7 @@ def resolve(
             "Rename it."
         )
     known = dict(evidence)
-    notes = list(_with_skin(request, study, known))
+    notes = _with_skin(request, study, known)
     built = [_structure(asked, known[asked.name], study) for asked in request.structures]
     structures = tuple(structure for structure, _ in built)
     is_ct = study.source is not None and study.source.modality == "CT"
@@ -136,21 +131,15 @@ def resolve(
         )
         for asked in request.tools
     }
-    drawn = dict(surfaces or {})
-    for name, one in known.items():
-        if name not in drawn and not one.is_empty:
-            made = attempted(notes, f"The surface of '{name}'", partial(drawn_surface, one.mask, progress=progress))
-            if made is not None:
-                drawn[name] = made
     return PlanInputs(
         request=request,
         study=study,
         problems=problems,
         evidence={name: one for name, one in known.items() if not one.is_empty},
         roles=_roles(request),
-        surfaces=drawn,
+        surfaces=surfaces or {},
         margin_statements=tuple(statement for _, statement in built),
-        notes=tuple(notes),
+        notes=notes,
         provenance=provenance or {},
     )
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ReviewedPlan",
+    "drawn_surfaces",
     "review_case",
     "review_plan",
     "review_segmented_case",
@@ -114,9 +115,7 @@ def review_case(case_path: Path, out: Path, *, progress: Progress | None = None)
             modality=case.study.modality,
             progress=progress,
         )
-        inputs = resolve(
-            request, study, case_evidence(case, study), provenance={"case": _dumped(case)}, progress=progress
-        )
+        inputs = resolve(request, study, case_evidence(case, study), provenance={"case": _dumped(case)})
         return review_plan(inputs, folder, progress=progress)
 
 
@@ -153,7 +152,6 @@ def review_segmented_case(
         {**segmented.evidence(), **evidence},
         surfaces=segmented.surfaces,
         provenance={"case": _dumped(case)},
-        progress=progress,
     )
     return review_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
 
@@ -175,7 +173,7 @@ def review_plan(
     What the plan can do without and could not be made is a note in ``plan.json`` and in what is returned.
     """
     made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
-    report, inputs, document = made.report, made.inputs, made.document
+    report, document = made.report, made.document
     notes = list(inputs.notes)
     document["notes"] = list(notes)
     write_json(folder / "plan.json", document)  # before what may fail
@@ -186,10 +184,11 @@ def review_plan(
         tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.figures}
         for tool, why in explained.items()
     }
+    surfaces = drawn_surfaces(inputs, notes, progress=progress)
     risk_surface = None
     if len(report.tools) == 1:
-        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, inputs, progress))
-    report = replace(report, why_here=explained, risk_surface=risk_surface)
+        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, made.inputs, progress))
+    report = replace(report, surfaces=surfaces, why_here=explained, risk_surface=risk_surface)
     report_path = write_report(report, folder / "report.html", progress)
     document["notes"] = list(notes)
     write_json(folder / "plan.json", document)
@@ -198,6 +197,17 @@ def review_plan(
         document["notes"] = list(notes)
         write_json(folder / "plan.json", document)
     return ReviewedPlan(replace(made, report=report), report_path.parent, report_path, tuple(notes))
+
+
+def drawn_surfaces(inputs: PlanInputs, notes: list[str], *, progress: Progress | None = None) -> dict[str, Surface]:
+    """Meshes of everything the request brought, those that are there already first; in `notes` why one is missing."""
+    drawn = dict(inputs.surfaces)
+    for name, known in inputs.evidence.items():
+        if name not in drawn:
+            made = attempted(notes, f"The surface of '{name}'", partial(drawn_surface, known.mask, progress=progress))
+            if made is not None:
+                drawn[name] = made
+    return drawn
 
 
 def _explained(report: PlanReport, explain: Explain | None, progress: Progress | None) -> dict[str, WhyHere]:

@@ -24,6 +24,7 @@ from medsam_planner.workflow.case_masks import (
     target_points,
 )
 from medsam_planner.workflow.plan_request import resolve
+from medsam_planner.workflow.review import drawn_surfaces
 
 TOOL = Tool(radius_mm=0.5, entry_error_mm=0.0, target_error_mm=0.0)
 
@@ -234,7 +235,7 @@ def test_a_vessel_one_voxel_wide_makes_a_problem_with_a_picture(tmp_path):
     vessel.array[:, 20, 8] = True
     inputs = case_of(tmp_path, vessel)
     (structure,) = inputs.problem.structures
-    assert structure.mask.array.sum() == 15 and "vessel" in inputs.surfaces
+    assert structure.mask.array.sum() == 15 and "vessel" in drawn_surfaces(inputs, [])
 
 
 def test_a_mask_with_a_spread_may_reach_beyond_the_study(tmp_path):

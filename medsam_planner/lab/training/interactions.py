@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from medsam_planner.engine.compact_inputs import click_spot, prompt_maps
+from medsam_planner.engine.compact_inputs import CLOSENESS_CHANNEL, click_spot, closeness, prompt_maps, token_grid
 from medsam_planner.engine.memory_network import PROMPT_CHANNELS, MemoryNetwork, SliceMemory
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.lab.training.batches import Batch
@@ -157,7 +157,7 @@ class Interaction:
         memory = self._read(slice_index)
         if memory is not None:
             nearest = memory.distance.min(dim=1).values.cpu().numpy()
-            maps[:, 9] = (1 / (1 + 4 * nearest))[:, None, None]
+            maps[:, CLOSENESS_CHANNEL] = closeness(nearest)[:, None, None]
         prompts = self._tensor(maps).contiguous(memory_format=torch.channels_last)
         with self._precision():
             logits, quality = self.network.decoder(pyramid, prompts, memory)
@@ -170,9 +170,7 @@ class Interaction:
             return None
         batch = self.batch
         tokens = self._memory[others[0]].keys.shape[2]
-        side = round(tokens**0.5)
-        axis = (np.arange(side, dtype=np.float32) + 0.5) / side
-        own = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(1, -1, 2)
+        own = token_grid(tokens).astype(np.float32)[None]
         positions, distances = [], []
         asked_side = batch.sides_mm[:, slice_index]
         for number in others:
