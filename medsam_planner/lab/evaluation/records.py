@@ -16,6 +16,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import whole_file, write_json
 from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.propagation.methods import propagation_version
+from prompts.masks import mask_box
 
 __all__ = ["FinishedStructures", "StoredMask", "scoring_version"]
 
@@ -39,10 +40,7 @@ class StoredMask:
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> StoredMask:
         """Cut a mask to what it holds; an empty one keeps nothing."""
-        filled = np.nonzero(mask)
-        if len(filled[0]) == 0:
-            return cls((0, 0, 0), np.zeros((0, 0, 0), dtype=bool), mask.shape)
-        window = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in filled)
+        window = mask_box(mask)
         return cls(tuple(part.start for part in window), mask[window].copy(), mask.shape)
 
     def whole(self) -> NDArray[np.bool_]:
