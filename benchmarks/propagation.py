@@ -84,7 +84,7 @@ def random_memory_weights(path: Path) -> Path:
 def session_on(volume: highdicom.Volume, model: str) -> mp.Session:
     """A session; random weights know nothing of their quality, so no walk of theirs is ended for it."""
     import medsam_planner as mp
-    from medsam_planner.propagation.walk import StopRules
+    from medsam_planner.propagation.front import StopRules
 
     if model != RANDOM_MEMORY:
         return mp.Session(volume, model)

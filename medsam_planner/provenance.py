@@ -53,7 +53,7 @@ class StopReason(Enum):
     AREA_JUMP = "the area changed too abruptly"
     CENTROID_JUMP = "the centre moved too far"
     LOW_QUALITY = "the model judged its own answer poor"
-    DOUBT = "the model's doubt added up along the way"
+    QUALITY_LOSS = "the model's doubt added up along the way"
     UNCERTAIN = "the answer was too uncertain"
     RANGE_END = "the end of the requested range"
     VOLUME_END = "the end of the volume"

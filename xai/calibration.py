@@ -22,7 +22,7 @@ __all__ = [
     "brier_score",
     "fit_dropout_temperature",
     "fit_temperature",
-    "mean_of_scaled_runs",
+    "mean_of_scaled_passes",
     "measure_reliability",
     "scale_temperature",
     "surface_band",
@@ -239,7 +239,7 @@ def scale_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.
     return np.asarray(expit(logits / temperature), dtype=np.float32)
 
 
-def mean_of_scaled_runs(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:
+def mean_of_scaled_passes(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:
     """Mean probability of stochastic runs after each run's logits were divided by `temperature`.
 
     Parameters

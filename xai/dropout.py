@@ -4,7 +4,7 @@ SAM, MedSAM and LiteMedSAM carry no active dropout, so sampling them as they com
 :func:`insert_dropout` adds it after chosen layers through hooks: no parameter is added, and weights load before or
 after. :func:`active_dropout` then turns dropout, and nothing else, on.
 
-The masks do not come from torch's random state. Run `t` of layer `l` under seed `s` keeps the same entries on every
+The masks do not come from torch's random state. Pass `t` of layer `l` under seed `s` keeps the same entries on every
 call, in every batch and on every device, so that run `t` of all slices is one coherent structure and the first eight
 of sixteen runs are the same as eight runs.
 """

@@ -136,7 +136,7 @@ class _Crop:
         whole = np.asarray(mask, dtype=bool)
         if not whole.any():
             raise EmptyStructureError(
-                f"Run {number} is empty, so its surface is nowhere: lower the dropout rate or add a prompt."
+                f"Stochastic pass {number} is empty, so its surface is nowhere: lower the dropout rate or add a prompt."
             )
         box = mask_box(whole)
         low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])

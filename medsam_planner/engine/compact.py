@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     Network = CompactNetwork | MemoryNetwork
 
-__all__ = ["CARRIED_BOX_RIMS_PX", "CompactModel", "decoded"]
+__all__ = ["PROPAGATED_BOX_PADDINGS_PX", "CompactModel", "decoded"]
 
-CARRIED_BOX_RIMS_PX = (2.0, 3.0, 4.0)
-"""Model pixels by which the box of a carried mask may be grown where it is asked for by itself; mostly by the first."""
+PROPAGATED_BOX_PADDINGS_PX = (2.0, 3.0, 4.0)
+"""Model pixels of padding that the box of a propagated mask may get where it is decoded on its own; the first is the
+default."""
 
 
 class CompactModel:
@@ -50,8 +51,8 @@ class CompactModel:
 
     name = "compact"
     default_window = "full"
-    reads_example = True
-    rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX
+    reads_reference_slice = True
+    paddings_px: tuple[float, ...] = PROPAGATED_BOX_PADDINGS_PX
 
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))
@@ -237,16 +238,16 @@ class CompactModel:
         return self._network.decoder.meet(list(embedding), prompts)
 
     def _questions(self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
-        """What is asked for one prompt: a carried mask, and its box by itself as well.
+        """What is asked for one prompt: a propagated mask, and its box by itself as well.
 
-        The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
+        The propagated shape drifts from slice to slice; from the box the shape is found anew in the image.
         """
         if prompt.box is None or prompt.points is not None or previous_logits is not None:
             return [prompt]
-        if prompt.mask is None and prompt.rim_px is None:
+        if prompt.mask is None and prompt.padding_px is None:
             return [prompt]
-        rim_px = CARRIED_BOX_RIMS_PX[0] if prompt.rim_px is None else prompt.rim_px
-        alone = SlicePrompt(box=np.asarray(prompt.box) + rim_px * np.array([-1.0, -1.0, 1.0, 1.0]))
+        padding_px = PROPAGATED_BOX_PADDINGS_PX[0] if prompt.padding_px is None else prompt.padding_px
+        alone = SlicePrompt(box=np.asarray(prompt.box) + padding_px * np.array([-1.0, -1.0, 1.0, 1.0]))
         return [alone] if prompt.mask is None else [prompt, alone]
 
 

@@ -95,7 +95,7 @@ def prompt_maps(
     Parameters
     ----------
     prompt : SlicePrompt
-        In model pixels; its mask and example, if any, are (size, size).
+        In model pixels; its mask and reference slice, if any, are (size, size).
     size : int
         Side of the model's input in pixels.
     previous_logits : (size, size) float32, optional
@@ -107,8 +107,8 @@ def prompt_maps(
     -------
     (channels, size, size) float32
         Soft ellipse of the box, soft inside of the box, positive clicks, negative clicks, mask probability, whether
-        there is a mask, previous answer in [-1, 1], whether there is one, the example's intensity in [0.25, 1.75] (0
-        where there is none).
+        there is a mask, previous prediction in [-1, 1], whether there is one, intensity of the reference slice in
+        [0.25, 1.75] (0 where there is none).
     """
     maps = np.zeros((channels, size, size), dtype=np.float32)
     axis = np.arange(size, dtype=np.float32)
@@ -130,10 +130,12 @@ def prompt_maps(
             raise GeometryError(f"Expected a mask of {size} x {size} model pixels, got shape {prompt.mask.shape}.")
         maps[4] = prompt.mask
         maps[5] = 1
-    if prompt.example is not None:
-        if prompt.example.shape != (size, size):
-            raise GeometryError(f"Expected an example of {size} x {size} model pixels, got {prompt.example.shape}.")
-        maps[8] = 1 + 0.5 * percentile_stretched(prompt.example)
+    if prompt.reference_slice is not None:
+        if prompt.reference_slice.shape != (size, size):
+            raise GeometryError(
+                f"Expected a reference slice of {size} x {size} model pixels, got {prompt.reference_slice.shape}."
+            )
+        maps[8] = 1 + 0.5 * percentile_stretched(prompt.reference_slice)
     if previous_logits is not None:
         maps[6] = np.tanh(np.asarray(previous_logits, dtype=np.float32) / 4)
         maps[7] = 1

@@ -37,7 +37,7 @@ __all__ = ["DROPOUT_RATE", "MedSam"]
 DROPOUT_RATE = 0.1
 """Share of channels dropped in the mask decoder: the rate of the original transformer, arXiv 1706.03762 §5.4."""
 
-RUNS_PER_BATCH = 8
+PASSES_PER_BATCH = 8
 """Stochastic runs decoded together: bounds the memory, and does not change what a run gives."""
 
 LOGIT_BOUND = 6.0
@@ -67,8 +67,8 @@ class MedSam:
     """
 
     default_window = "soft-tissue"
-    reads_example = False
-    rims_px: tuple[float, ...] = ()
+    reads_reference_slice = False
+    paddings_px: tuple[float, ...] = ()
     metadata: Mapping[str, str] = MappingProxyType({})
     """MedSAM's files say nothing of themselves."""
     temperature = 1.0
@@ -311,8 +311,8 @@ class MedSam:
 
         parts = []
         decoder = self._network.mask_decoder
-        for first in range(0, samples, RUNS_PER_BATCH):
-            batch = embedding.expand(min(RUNS_PER_BATCH, samples - first), -1, -1, -1)
+        for first in range(0, samples, PASSES_PER_BATCH):
+            batch = embedding.expand(min(PASSES_PER_BATCH, samples - first), -1, -1, -1)
             with self._sampling, active_dropout(decoder, seed, first_run=first):
                 parts.append(self._decode(batch, sparse, dense))
         return parts

@@ -31,7 +31,7 @@ __all__ = ["MemoryModel", "is_ambiguous", "open_compact"]
 class MemoryModel(CompactModel):
     """A compact model with a memory (see :class:`~medsam_planner.engine.protocol.ModelWithMemory`)."""
 
-    rims_px = ()
+    paddings_px = ()
     answers = 3
     _network: MemoryNetwork
 

@@ -41,7 +41,7 @@ class RememberedSlice:
     away: float
     """Distance between the two slices."""
     changed: Callable[[Any], Any] | None = None
-    """Gives the tokens of the same slice under an :class:`~medsam_planner.engine.runs.ImageChange`."""
+    """Gives the tokens of the same slice under an :class:`~medsam_planner.engine.stochastic_passes.ImageChange`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,13 +55,13 @@ class SlicePrompt:
     labels: NDArray[np.bool_] | None = None
     """(N,) True where the point is inside the structure."""
     mask: NDArray[np.float32] | None = None
-    """(H, W) probability carried over from a neighbouring slice or an earlier round, or None."""
-    example: NDArray[np.float32] | None = None
+    """(H, W) probability propagated over from a neighbouring slice or an earlier round, or None."""
+    reference_slice: NDArray[np.float32] | None = None
     """(H, W) intensities of the slice that `mask` was drawn on, scaled as the slice asked about is, or None: with the
     mask it shows what the structure looks like."""
-    rim_px: float | None = None
-    """Model pixels by which the box of a carried mask is grown where the model asks for it by itself, None for its
-    usual rim; with a box alone, by which that box is grown."""
+    padding_px: float | None = None
+    """Model pixels by which the box of a propagated mask is grown where the model asks for it by itself, None for its
+    usual padding; with a box alone, by which that box is grown."""
     memory: tuple[RememberedSlice, ...] = ()
     """Other slices that were answered, in the order of their indices; for a :class:`ModelWithMemory` alone."""
     answer: int | None = None
@@ -122,10 +122,12 @@ class PromptableModel(Protocol):
     """Side of the model's input in pixels."""
     default_window: str
     """Name of the CT window used when the person names none (see ``medsam_planner.io.intensity``)."""
-    rims_px: tuple[float, ...]
-    """Rims of a carried box that are worth trying, the usual one first; empty where the model has no use for any."""
-    reads_example: bool
-    """Whether :attr:`SlicePrompt.example` is looked at; where it is not, it is left out before it costs anything."""
+    paddings_px: tuple[float, ...]
+    """Candidate paddings, in model pixels, of a propagated box; the default one first. Empty where the model uses
+    none."""
+    reads_reference_slice: bool
+    """Whether the model reads :attr:`SlicePrompt.reference_slice`; where it does not, the slice is left out of
+    prompts."""
 
     metadata: Mapping[str, str]
     """What the weights file says of itself, such as ``trained_on`` (JSON); empty where it says nothing."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlice
-from medsam_planner.engine.runs import ImageChange
+from medsam_planner.engine.stochastic_passes import ImageChange
 from medsam_planner.engine.zoom import extract
 
 __all__ = ["AnsweredSlice", "Recall"]

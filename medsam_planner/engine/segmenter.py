@@ -19,7 +19,7 @@ from medsam_planner.engine.logits import OUTSIDE_LOGIT, SUREST_LOGIT, logit, sig
 from medsam_planner.engine.prediction import SlicePrediction
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, PromptableModel, SlicePrompt
 from medsam_planner.engine.recall import AnsweredSlice, Recall
-from medsam_planner.engine.runs import Asked, Run, ask_again
+from medsam_planner.engine.stochastic_passes import PromptInCrop, StochasticPass, decode_passes
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
@@ -107,8 +107,8 @@ class SliceSegmenter:
             If nothing was asked, the slice does not exist, or the model has no memory and is to use one.
         """
         self._require(axis, index, prompt)
-        if not self.model.reads_example:
-            prompt = replace(prompt, example=None)
+        if not self.model.reads_reference_slice:
+            prompt = replace(prompt, reference_slice=None)
         shape = self.slice_shape(axis)
         answers: list[SlicePrediction] = []
         known = None if previous is None else np.clip(logit(previous.probability), -_SUREST_REFINED, _SUREST_REFINED)
@@ -150,7 +150,12 @@ class SliceSegmenter:
             return self._question(axis, index, prediction.prompt, crop, prediction.memory)
 
     def sample(
-        self, axis: int, index: int, prediction: SlicePrediction, window: tuple[slice, slice], runs: Sequence[Run]
+        self,
+        axis: int,
+        index: int,
+        prediction: SlicePrediction,
+        window: tuple[slice, slice],
+        runs: Sequence[StochasticPass],
     ) -> NDArray[np.float32]:
         """Ask what `prediction` was asked once more for each run, on the cached embedding where the image is unchanged.
 
@@ -164,11 +169,11 @@ class SliceSegmenter:
         if crop is None:
             return np.full((len(runs), *shape), OUTSIDE_LOGIT, dtype=np.float32)
         with compute_threads(1):
-            logits = ask_again(
+            logits = decode_passes(
                 self.model,
                 self.embedding(axis, index, crop),
                 lambda: self.crop_image(axis, index, crop),
-                _asked(prediction, crop, self.question(axis, index, prediction, crop)),
+                _prompt_in_crop(prediction, crop, self.question(axis, index, prediction, crop)),
                 runs,
             )
             row, column = crop.centre_rc
@@ -233,7 +238,7 @@ class SliceSegmenter:
             raise PromptError("Expected a box, a click, a scribble or a mask on the slice, got none.")
 
 
-def _asked(prediction: SlicePrediction, crop: Crop, question: SlicePrompt) -> Asked:
+def _prompt_in_crop(prediction: SlicePrediction, crop: Crop, question: SlicePrompt) -> PromptInCrop:
     """What a prediction answers, in model pixels, and where its structure lies: by its mask, else by the box."""
     mask = prediction.mask()
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -243,7 +248,7 @@ def _asked(prediction: SlicePrediction, crop: Crop, question: SlicePrompt) -> As
         low, high = np.array([rows.min(), columns.min()]) - 0.5, np.array([rows.max(), columns.max()]) + 0.5
     elif box is not None:
         low, high = np.reshape(box, (2, 2)).min(0), np.reshape(box, (2, 2)).max(0)
-    return Asked(
+    return PromptInCrop(
         question,
         prediction.previous_logits,
         crop.size,

@@ -190,17 +190,17 @@ def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -
 
 
 def prompt_to_crop(prompt: SlicePrompt, crop: Crop) -> SlicePrompt:
-    """The same prompt in model pixels: box, points and memory mapped, mask and example resampled to (size, size)."""
+    """The same prompt in model pixels: mask and reference slice are resampled to (size, size), the rest is mapped."""
     box = None if prompt.box is None else slice_to_crop(np.reshape(prompt.box, (2, 2)), crop).reshape(4)
     points = None if prompt.points is None else slice_to_crop(np.reshape(prompt.points, (-1, 2)), crop)
     mask = None if prompt.mask is None else extract(prompt.mask, crop)
-    example = None if prompt.example is None else extract(prompt.example, crop)
+    reference_slice = None if prompt.reference_slice is None else extract(prompt.reference_slice, crop)
     return replace(
         prompt,
         box=box,
         points=points,
         mask=mask,
-        example=example,
+        reference_slice=reference_slice,
         memory=tuple(_memory_to_crop(one, crop) for one in prompt.memory),
     )
 

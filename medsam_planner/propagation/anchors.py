@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
-from medsam_planner.propagation.walk import Anchor
+from medsam_planner.propagation.front import Anchor
 from prompts import Box, Click, Scribble
 from prompts.geometry import box_extent, click_index, scribble_indices
 
@@ -29,8 +29,8 @@ __all__ = [
     "fold_anchors",
     "nearest_section",
     "nothing_here",
-    "said_of",
     "slice_events",
+    "slice_prompt",
     "what_is_known",
 ]
 
@@ -146,7 +146,7 @@ def what_is_known(
     return propagated(anchors) if anchors else {}
 
 
-def said_of(event: SliceEvent, known: SlicePrediction | None) -> SlicePrompt:
+def slice_prompt(event: SliceEvent, known: SlicePrediction | None) -> SlicePrompt:
     """All points said of a slice, with the box of the event, or the person's own one where its answer was empty."""
     points = [] if known is None or known.prompt.points is None else [known.prompt.points]
     labels = [] if known is None or known.prompt.labels is None else [known.prompt.labels]

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medsam_planner.engine.runs import Jitter, Run
+from medsam_planner.engine.stochastic_passes import Jitter, StochasticPass
 
-__all__ = ["JITTERS_ASKED", "drawn_about", "jittered"]
+__all__ = ["JITTERS_DECODED", "drawn_about", "jittered"]
 
-JITTERS_ASKED = 6
+JITTERS_DECODED = 6
 """Answers from which, with the one that is known, :func:`jittered` makes all runs."""
 _NODE = float(np.sqrt(3.0))
 """Standard deviations from the middle at which a normal variable is asked for: the nodes of the three-point
 Gauss-Hermite rule, where a parabola follows a function of it best."""
 
 
-def jittered(draws: Sequence[Sequence[float]], share: float) -> tuple[Run, ...]:
+def jittered(draws: Sequence[Sequence[float]], share: float) -> tuple[StochasticPass, ...]:
     """Runs that move and grow the prompt, from seven answers: to the prompt as given, and moved and grown both ways.
 
     The logits of a run are those of the parabolas through these answers, along rows, columns and growth; how the three
@@ -37,20 +37,23 @@ def jittered(draws: Sequence[Sequence[float]], share: float) -> tuple[Run, ...]:
     """
     step = _NODE * share
     ways = [
-        tuple(Run(jitter=Jitter((sign * row, sign * column), float(np.exp(sign * growth)))) for sign in (-1.0, 1.0))
+        tuple(
+            StochasticPass(jitter=Jitter((sign * row, sign * column), float(np.exp(sign * growth))))
+            for sign in (-1.0, 1.0)
+        )
         for row, column, growth in (np.eye(3) * step).tolist()
     ]
     runs = []
     for draw in draws:
-        blend = [(Run(), 1.0 - sum((one / _NODE) ** 2 for one in draw))]
+        blend = [(StochasticPass(), 1.0 - sum((one / _NODE) ** 2 for one in draw))]
         for (lower, upper), one in zip(ways, draw, strict=True):
             x = one / _NODE
             blend += [(lower, (x * x - x) / 2), (upper, (x * x + x) / 2)]
-        runs.append(Run(blend=tuple(blend)))
+        runs.append(StochasticPass(blend=tuple(blend)))
     return tuple(runs)
 
 
-def drawn_about(views: Sequence[Run], runs: Sequence[np.random.Generator]) -> tuple[Run, ...]:
+def drawn_about(views: Sequence[StochasticPass], runs: Sequence[np.random.Generator]) -> tuple[StochasticPass, ...]:
     """Runs drawn from the normal distribution of logits that has the mean and the covariance of the views' answers.
 
     A low-rank normal distribution over whole logit maps, as in [1]_: what voxels do together in the views they do
@@ -58,7 +61,7 @@ def drawn_about(views: Sequence[Run], runs: Sequence[np.random.Generator]) -> tu
 
     Parameters
     ----------
-    views : sequence of Run
+    views : sequence of StochasticPass
         At least two.
     runs : sequence of numpy.random.Generator
         One for each run to draw.
@@ -71,5 +74,5 @@ def drawn_about(views: Sequence[Run], runs: Sequence[np.random.Generator]) -> tu
     for generator in runs:
         draw = generator.standard_normal(len(views))
         weights = 1 / len(views) + (draw - draw.mean()) / np.sqrt(len(views) - 1)
-        made.append(Run(blend=tuple(zip(views, weights.tolist(), strict=True))))
+        made.append(StochasticPass(blend=tuple(zip(views, weights.tolist(), strict=True))))
     return tuple(made)

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import method_for
 from medsam_planner.propagation.volume import PropagatedVolume
-from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole
 
-__all__ = ["consensus_pass", "fuse_probabilities"]
+__all__ = ["consensus_propagation", "fuse_probabilities"]
 
 _MIN_PIXELS = 4
 """A cross-section of fewer pixels tells a decoder nothing about the shape."""
 
 
-def consensus_pass(
+def consensus_propagation(
     segmenter: SliceSegmenter, probability: NDArray[np.float32], axis: int, *, progress: Progress | None = None
 ) -> PropagatedVolume:
     """Ask every slice across `axis` that the mask crosses, with the mask's own cross-section as the prompt.

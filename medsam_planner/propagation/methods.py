@@ -1,7 +1,7 @@
 """How a mask gets from slice to slice: one method for each kind of model, chosen once.
 
 A model without a memory is shown the neighbour's mask, moved along with the structure
-(:mod:`~medsam_planner.propagation.carrying`). One with a memory is shown the answered slices themselves
+(:mod:`~medsam_planner.propagation.motion_compensated`). One with a memory is shown the answered slices themselves
 (:mod:`~medsam_planner.propagation.recalling`).
 """
 
@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.propagation.anchors import SliceEvent
-from medsam_planner.propagation.carrying import CARRYING_VERSION, CarryingMethod, SegmenterSlices
+from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
+from medsam_planner.propagation.motion_compensated import (
+    MOTION_COMPENSATED_VERSION,
+    MotionCompensatedMethod,
+    SegmenterSlices,
+)
 from medsam_planner.propagation.recalling import RECALLING_VERSION, RecallingMethod
-from medsam_planner.propagation.walk import Anchor, CarriedClick, Front, StopRules, slice_grid
 
 __all__ = ["PropagationMethod", "method_for", "propagation_version"]
 
@@ -28,7 +32,7 @@ class PropagationMethod(Protocol):
 
     def answer(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
-    ) -> tuple[SlicePrediction, tuple[CarriedClick, ...]]:
+    ) -> tuple[SlicePrediction, tuple[PropagatedClick, ...]]:
         """What a prompt amounts to on its slice, and which corrections hold beyond it.
 
         Parameters
@@ -45,7 +49,7 @@ class PropagationMethod(Protocol):
     ) -> tuple[SlicePrediction, ...]:
         """Every answer to a prompt, best first; one where it means one thing."""
 
-    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> Front:
+    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> PropagationFront:
         """The walk from the anchor on slice `start`, as far as it came before; `is_between` two of them."""
 
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
@@ -64,10 +68,10 @@ def method_for(segmenter: SliceSegmenter, axis: int, rules: StopRules) -> Propag
     if isinstance(segmenter.model, ModelWithMemory):
         return RecallingMethod(segmenter, axis, rules)
     slices, shape = SegmenterSlices(segmenter, axis), segmenter.slice_shape(axis)
-    return CarryingMethod(slices, slice_grid(segmenter, axis), rules, shape)
+    return MotionCompensatedMethod(slices, slice_grid(segmenter, axis), rules, shape)
 
 
 def propagation_version(model: PromptableModel) -> int:
     """Raised whenever the same prompts, weights and settings come to mean other masks: what was calibrated before does
     not speak of them. Calibrations and runs that do not name it are of version 1."""
-    return RECALLING_VERSION if isinstance(model, ModelWithMemory) else CARRYING_VERSION
+    return RECALLING_VERSION if isinstance(model, ModelWithMemory) else MOTION_COMPENSATED_VERSION

@@ -3,7 +3,7 @@
 It is asked as training asks it (:mod:`medsam_planner.lab.training.interactions`): the mask and the picture of the slice
 before say what is looked for, and the memory holds what is known of the structure: the prompted slices, nearest first,
 and the last slices of the walk. So what was taught on one slice reaches all others, in both directions, while a
-prompted slice keeps the answer it was given. Nothing is moved, tuned or shifted on the way.
+prompted slice keeps the answer it was given. Nothing is moved, fitted_offsets or shifted on the way.
 
 The field stays along a walk, as the slices of a training stack share one crop. It is opened anew where the structure
 has moved or changed more than training's crops differ; every remembered slice is then encoded once in the new field
@@ -25,17 +25,17 @@ from medsam_planner.engine.protocol import Crop, SlicePrompt
 from medsam_planner.engine.recall import AnsweredSlice
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
-from medsam_planner.propagation.anchors import SliceEvent, nearest_section, nothing_here, said_of
-from medsam_planner.propagation.carrying import carried_prompt
-from medsam_planner.propagation.walk import Anchor, CarriedClick, Front, StopRules, slice_grid
+from medsam_planner.propagation.anchors import SliceEvent, nearest_section, nothing_here, slice_prompt
+from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
+from medsam_planner.propagation.motion_compensated import propagated_prompt
 
-__all__ = ["PROMPTED_REMEMBERED", "RECALLING_VERSION", "WALKED_REMEMBERED", "RecallingMethod"]
+__all__ = ["PROMPTED_REMEMBERED", "PROPAGATED_REMEMBERED", "RECALLING_VERSION", "RecallingMethod"]
 
 RECALLING_VERSION = 4
 """See :func:`~medsam_planner.propagation.methods.propagation_version`."""
 PROMPTED_REMEMBERED = 6
 """Of the prompted slices the nearest so many are remembered; training's stacks hold up to three."""
-WALKED_REMEMBERED = 2
+PROPAGATED_REMEMBERED = 2
 """Of a walk the last so many slices."""
 FIELD_SHIFT = 0.12
 """Share of its side by which the structure may leave the middle of a field before the field is opened anew."""
@@ -47,7 +47,7 @@ _STATES_KEPT = 2
 
 
 @dataclass(slots=True, eq=False)
-class _RecallingFront(Front):
+class _RecallingFront(PropagationFront):
     segmenter: SliceSegmenter
     axis: int
     anchors: Mapping[int, Anchor]
@@ -56,7 +56,7 @@ class _RecallingFront(Front):
         asked = partial(self._prompt, index, previous.probability)
         walked = [
             AnsweredSlice(visit.record.index, visit.prediction.probability, prompted=False)
-            for visit in self._visits[-WALKED_REMEMBERED:]
+            for visit in self._visits[-PROPAGATED_REMEMBERED:]
         ]
         memory = (*nearest_prompted(self.anchors, index), *walked)
         crop = self._crop(previous)
@@ -65,7 +65,7 @@ class _RecallingFront(Front):
 
     def _prompt(self, index: int, before: NDArray[np.float32]) -> SlicePrompt:
         """What a slice is asked on behalf of the slice before."""
-        return carried_prompt(before, self.segmenter.image(self.axis, index - self.direction))
+        return propagated_prompt(before, self.segmenter.image(self.axis, index - self.direction))
 
     def _crop(self, previous: SlicePrediction) -> Crop:
         """The field of the slice before, or a new one around its mask."""
@@ -99,11 +99,13 @@ class RecallingMethod:
     segmenter: SliceSegmenter
     axis: int
     rules: StopRules
-    _walks: OrderedDict[tuple[str, ...], dict[tuple[int, int], Front]] = field(default_factory=OrderedDict, init=False)
+    _fronts_by_state: OrderedDict[tuple[str, ...], dict[tuple[int, int], PropagationFront]] = field(
+        default_factory=OrderedDict, init=False
+    )
 
     def answer(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
-    ) -> tuple[SlicePrediction, tuple[CarriedClick, ...]]:
+    ) -> tuple[SlicePrediction, tuple[PropagatedClick, ...]]:
         """The answer the model gives by itself, or the one that was chosen."""
         if event.answer is not None:
             offered = self.alternatives(event, anchors, found)
@@ -124,13 +126,13 @@ class RecallingMethod:
             return (self._answered(event, question),)
         return self.segmenter.alternatives(self.axis, event.index, question.prompt, memory=question.memory)
 
-    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> Front:
+    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> PropagationFront:
         """The walk from one anchor, with all of them in its memory; between two of them it is the same walk."""
         state = tuple(f"{index}:{anchors[index].digest}" for index in sorted(anchors))
-        fronts = self._walks.setdefault(state, {})
-        self._walks.move_to_end(state)
-        if len(self._walks) > _STATES_KEPT:
-            self._walks.popitem(last=False)
+        fronts = self._fronts_by_state.setdefault(state, {})
+        self._fronts_by_state.move_to_end(state)
+        if len(self._fronts_by_state) > _STATES_KEPT:
+            self._fronts_by_state.popitem(last=False)
         key = (start, direction)
         if key not in fronts:
             grid, rules = slice_grid(self.segmenter, self.axis), self.rules.by_quality()
@@ -140,10 +142,10 @@ class RecallingMethod:
         return fronts[key]
 
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
-        """Asked as a neighbour's mask would be, with the neighbouring sections in memory."""
+        """Prompted as a neighbour's mask would be, with the neighbouring sections in memory."""
         around = [one for one in (index - 1, index + 1) if 0 <= one < len(sections) and (sections[one] > 0.5).any()]
         memory = [AnsweredSlice(one, np.ascontiguousarray(sections[one]), prompted=False) for one in around]
-        prompt = carried_prompt(np.ascontiguousarray(sections[index]), self.segmenter.image(self.axis, index))
+        prompt = propagated_prompt(np.ascontiguousarray(sections[index]), self.segmenter.image(self.axis, index))
         return self.segmenter.segment(self.axis, index, prompt, memory=memory)
 
     def _question(
@@ -151,20 +153,22 @@ class RecallingMethod:
     ) -> _Question | None:
         """What to ask; None where only "not here" was said of a slice that holds nothing."""
         known = found.get(event.index)
-        said = said_of(event, known)
+        said = slice_prompt(event, known)
         prompted = nearest_prompted(anchors, event.index)
         if event.box is not None:
             return _Question(said, prompted)
         if known is not None and known.mask().any():
-            prompt = replace(said, box=known.prompt.box, mask=known.prompt.mask, example=known.prompt.example)
-            return _Question(prompt, (*prompted, *_walked(known.memory)), known)
+            prompt = replace(
+                said, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
+            )
+            return _Question(prompt, (*prompted, *_propagated_to(known.memory)), known)
         if said.box is None and (said.labels is None or not said.labels.any()):
             return None
         near = None if said.box is not None else nearest_section(event, found)
         if near is None:
             return _Question(said, prompted)
         section = found[near]
-        said = replace(said, mask=section.probability, example=self.segmenter.image(self.axis, near))
+        said = replace(said, mask=section.probability, reference_slice=self.segmenter.image(self.axis, near))
         walked = () if near in anchors else (AnsweredSlice(near, section.probability, prompted=False),)
         return _Question(said, (*prompted, *walked))
 
@@ -174,7 +178,7 @@ class RecallingMethod:
         )
 
     def _nothing(self, event: SliceEvent, found: Mapping[int, SlicePrediction]) -> SlicePrediction:
-        return nothing_here(said_of(event, found.get(event.index)), self.segmenter.slice_shape(self.axis))
+        return nothing_here(slice_prompt(event, found.get(event.index)), self.segmenter.slice_shape(self.axis))
 
 
 def nearest_prompted(anchors: Mapping[int, Anchor], index: int) -> tuple[AnsweredSlice, ...]:
@@ -183,5 +187,5 @@ def nearest_prompted(anchors: Mapping[int, Anchor], index: int) -> tuple[Answere
     return tuple(AnsweredSlice(one, anchors[one].prediction.probability, prompted=True) for _, one in others)
 
 
-def _walked(memory: Sequence[AnsweredSlice]) -> tuple[AnsweredSlice, ...]:
+def _propagated_to(memory: Sequence[AnsweredSlice]) -> tuple[AnsweredSlice, ...]:
     return tuple(one for one in memory if not one.prompted)

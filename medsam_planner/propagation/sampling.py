@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, logit, sigmoid
-from medsam_planner.engine.runs import Run
 from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.stochastic_passes import StochasticPass
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.sources import UncertaintySource
-from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.propagation.volume import PropagatedVolume
 
-__all__ = ["BAND_MM", "SampledRuns", "SurfaceBand", "sample_box", "sample_runs", "surface_band"]
+__all__ = ["BAND_MM", "SampledPasses", "SurfaceBand", "sample_box", "sample_passes", "surface_band"]
 
 BAND_MM = 10.0
 """Distance from the deterministic surface up to which runs are sampled."""
@@ -83,7 +83,7 @@ def surface_band(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SampledRuns:
+class SampledPasses:
     """T stochastic runs of one structure."""
 
     band: SurfaceBand
@@ -121,16 +121,16 @@ class SampledRuns:
         return entropy, disagreement
 
 
-def sample_runs(
+def sample_passes(
     segmenter: SliceSegmenter,
-    passes: StructurePasses,
+    passes: PropagatedStructure,
     source: UncertaintySource,
     *,
     samples: int,
     seed: int,
     band_mm: float = BAND_MM,
     progress: Progress | None = None,
-) -> SampledRuns:
+) -> SampledPasses:
     """Ask again, in a band around the surface.
 
     Memory: two bytes for each run and voxel of the band, six with several passes.
@@ -141,13 +141,13 @@ def sample_runs(
         If the source weighs passes across several planes and there is one.
     """
     runs = source.runs(samples, seed)
-    if len(passes.passes) == 1 and any(run.pass_weights is not None for run in runs):
+    if len(passes.passes) == 1 and any(run.plane_weights is not None for run in runs):
         raise PromptError(
             f"Expected passes across several planes for the uncertainty {source.name!r}, got one: segment with "
             "triplanar, or take another source."
         )
     band = surface_band(passes.probability, spacing_mm(segmenter.volume.affine), band_mm=band_mm)
-    asked = _Asking(segmenter, band, runs, source.name, progress)
+    asked = _Decoding(segmenter, band, runs, source.name, progress)
     if len(passes.passes) == 1:
         logits = np.full((samples, np.count_nonzero(band.inside)), OUTSIDE_LOGIT, dtype=np.float16)
         ((axis, propagated),) = passes.passes.items()
@@ -155,14 +155,14 @@ def sample_runs(
             logits[:, voxels] = answer
     else:
         logits = _fused(asked, passes)
-    return SampledRuns(band, logits, passes.probability[band.box])
+    return SampledPasses(band, logits, passes.probability[band.box])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asking:
+class _Decoding:
     segmenter: SliceSegmenter
     band: SurfaceBand
-    runs: Sequence[Run]
+    runs: Sequence[StochasticPass]
     name: str
     progress: Progress | None
 
@@ -185,7 +185,7 @@ class _Asking:
             yield here[rows, columns], answer[:, rows - low[0], columns - low[1]]
 
 
-def _fused(asked: _Asking, passes: StructurePasses) -> NDArray[np.float16]:
+def _fused(asked: _Decoding, passes: PropagatedStructure) -> NDArray[np.float16]:
     """Mean of the passes, weighed as each run says; prompted slices keep the answer of their own pass."""
     inside = asked.band.inside
     owner = np.full(inside.shape, -1)
@@ -195,7 +195,7 @@ def _fused(asked: _Asking, passes: StructurePasses) -> NDArray[np.float16]:
         np.moveaxis(owner, axis, 0)[prompted] = axis
     owners = owner[inside]
     axes = tuple(passes.passes)
-    weights = np.array([[(run.pass_weights or (1.0, 1.0, 1.0))[axis] for axis in axes] for run in asked.runs])
+    weights = np.array([[(run.plane_weights or (1.0, 1.0, 1.0))[axis] for axis in axes] for run in asked.runs])
     weights /= weights.sum(axis=1, keepdims=True)
     mean = np.zeros((len(asked.runs), len(owners)), dtype=np.float32)
     for order, (axis, propagated) in enumerate(passes.passes.items()):

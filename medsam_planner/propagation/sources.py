@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.runs import ImageChange, Jitter, Run
+from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.errors import PromptError
-from medsam_planner.propagation.blends import JITTERS_ASKED, drawn_about, jittered
+from medsam_planner.propagation.blends import JITTERS_DECODED, drawn_about, jittered
 
 __all__ = [
     "SOURCES",
@@ -42,10 +42,10 @@ class UncertaintySource(Protocol):
     def name(self) -> str:
         """What it is called in options, records and calibrations."""
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """What each of that many runs does differently; the same for the same seed."""
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def runs(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """These, or as many that are made of fewer answers."""
 
 
@@ -55,30 +55,30 @@ class Dropout:
 
     name: str = "dropout"
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """Runs that differ in the dropped channels alone."""
-        return (Run(dropout_seed=seed),) * samples
+        return (StochasticPass(dropout_seed=seed),) * samples
 
     runs = draws
 
 
 @dataclass(frozen=True, slots=True)
 class PromptJitter:
-    """Box, clicks and carried masks are moved, grown and shrunk together: what another hand would have drawn."""
+    """Box, clicks and propagated masks are moved, grown and shrunk together: what another hand would have drawn."""
 
     name: str = "jitter"
     share: float = 0.05
     """Standard deviation of the shift along rows and columns, as a share of the structure's extent on the slice, and of
     the logarithm of the growth: a box 60 pixels wide moves by about 3. Twice that is a loose box."""
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """Runs that differ in the prompt alone."""
         scaled = (self.share * draw for draw in self._normal(samples, seed))
-        return tuple(Run(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in scaled)
+        return tuple(StochasticPass(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in scaled)
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def runs(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """More than six are made of six answers and the one that is known."""
-        if samples <= JITTERS_ASKED:
+        if samples <= JITTERS_DECODED:
             return self.draws(samples, seed)
         return jittered([draw.tolist() for draw in self._normal(samples, seed)], self.share)
 
@@ -103,12 +103,14 @@ class Augmentation:
     """Largest standard deviation of the noise, as a share of the range of the field's intensities."""
     flips: bool = True
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """Runs that differ in the image alone. Any four in a row turn it all four ways."""
         generators = _generators(samples, seed, 2)
-        return tuple(Run(change=self._change(one, divmod(number % 4, 2))) for number, one in enumerate(generators))
+        return tuple(
+            StochasticPass(change=self._change(one, divmod(number % 4, 2))) for number, one in enumerate(generators)
+        )
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def runs(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """More than four are drawn about the answers to the image as it is and turned three ways."""
         return _about_few(self.draws(samples, seed), seed)
 
@@ -130,10 +132,10 @@ class Triplanar:
 
     name: str = "triplanar"
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """Runs that differ in the weights of the passes alone."""
         drawn = (generator.dirichlet(np.ones(3)) for generator in _generators(samples, seed, 3))
-        return tuple(Run(pass_weights=(float(w[0]), float(w[1]), float(w[2]))) for w in drawn)
+        return tuple(StochasticPass(plane_weights=(float(w[0]), float(w[1]), float(w[2]))) for w in drawn)
 
     runs = draws
 
@@ -154,26 +156,26 @@ class Mixture:
         """Names of the parts, joined by a plus."""
         return "+".join(part.name for part in self.parts)
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """Runs that differ in everything the parts differ in."""
         drawn = [part.draws(samples, seed) for part in self.parts]
         return tuple(self._merged(drawn, number, seed) for number in range(samples))
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def runs(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         """With dropout what is drawn; else more than four are drawn about the answer that is known and three others."""
         drawn = self.draws(samples, seed)
         return drawn if drawn[0].dropout_seed is not None else _about_few(drawn, seed)
 
-    def _merged(self, drawn: Sequence[tuple[Run, ...]], number: int, seed: int) -> Run:
+    def _merged(self, drawn: Sequence[tuple[StochasticPass, ...]], number: int, seed: int) -> StochasticPass:
         drops = any(runs[number].dropout_seed is not None for runs in drawn)
         view = number % _VIEWS if drops else number
-        merged = Run(dropout_seed=seed * _VIEWS + view) if drops else Run()
+        merged = StochasticPass(dropout_seed=seed * _VIEWS + view) if drops else StochasticPass()
         for runs in drawn:
             merged = replace(
                 merged,
                 jitter=merged.jitter or runs[view].jitter,
                 change=merged.change or runs[view].change,
-                pass_weights=merged.pass_weights or runs[number].pass_weights,
+                plane_weights=merged.plane_weights or runs[number].plane_weights,
             )
         return merged
 
@@ -203,13 +205,13 @@ def source_named(name: str) -> UncertaintySource:
     return parts[0] if len(parts) == 1 else Mixture(parts)
 
 
-def _about_few(drawn: tuple[Run, ...], seed: int) -> tuple[Run, ...]:
+def _about_few(drawn: tuple[StochasticPass, ...], seed: int) -> tuple[StochasticPass, ...]:
     """As many runs about the answer that is known and three of those drawn; those themselves if they are few."""
     if len(drawn) <= _VIEWS:
         return drawn
-    views = [Run(), *(replace(run, pass_weights=None) for run in drawn[1:_VIEWS])]
+    views = [StochasticPass(), *(replace(run, plane_weights=None) for run in drawn[1:_VIEWS])]
     blends = drawn_about(views, _generators(len(drawn), seed, 4))
-    return tuple(replace(run, pass_weights=own.pass_weights) for run, own in zip(blends, drawn, strict=True))
+    return tuple(replace(run, plane_weights=own.plane_weights) for run, own in zip(blends, drawn, strict=True))
 
 
 def _generators(samples: int, seed: int, source: int) -> Sequence[np.random.Generator]:

@@ -13,17 +13,17 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import acquisition_axis
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, slice_events
-from medsam_planner.propagation.fusion import consensus_pass, fuse_probabilities
+from medsam_planner.propagation.front import Anchor, StopRules
+from medsam_planner.propagation.fusion import consensus_propagation, fuse_probabilities
 from medsam_planner.propagation.volume import PropagatedVolume, Propagator
-from medsam_planner.propagation.walk import Anchor, StopRules
 from prompts import Box, Prompt, Scribble
 from prompts.geometry import box_extent
 
-__all__ = ["Alternatives", "StructurePasses", "StructureTracker"]
+__all__ = ["Alternatives", "PropagatedStructure", "StructureTracker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StructurePasses:
+class PropagatedStructure:
     """The passes that make one mask; the first axis is the main one."""
 
     passes: dict[int, PropagatedVolume]
@@ -85,7 +85,7 @@ class StructureTracker:
 
     def run(
         self, prompts: Sequence[Prompt], *, triplanar: bool = False, progress: Progress | None = None
-    ) -> StructurePasses:
+    ) -> PropagatedStructure:
         """Propagate every prompted plane, add the unprompted ones on request, and fuse.
 
         Raises
@@ -103,10 +103,10 @@ class StructureTracker:
             first = fuse_probabilities(volumes, anchors)
             for axis in range(3):
                 if axis not in passes:
-                    passes[axis] = consensus_pass(self.segmenter, first, axis, progress=progress)
+                    passes[axis] = consensus_propagation(self.segmenter, first, axis, progress=progress)
                     volumes[axis] = passes[axis].probability(first.shape)
                     anchors[axis] = ()
-        return StructurePasses(passes, anchors, fuse_probabilities(volumes, anchors))
+        return PropagatedStructure(passes, anchors, fuse_probabilities(volumes, anchors))
 
     def _events(self, prompts: Sequence[Prompt]) -> dict[int, tuple[SliceEvent, ...]]:
         """Slice events by axis, the main axis first.

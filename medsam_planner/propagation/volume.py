@@ -17,8 +17,8 @@ from medsam_planner.engine.zoom import crop_window
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, what_is_known
+from medsam_planner.propagation.front import Anchor, PropagationFront, StopRules, Visit, slice_grid
 from medsam_planner.propagation.methods import PropagationMethod, method_for
-from medsam_planner.propagation.walk import Anchor, Front, StopRules, Visit, slice_grid
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
 
 __all__ = ["PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
@@ -135,7 +135,7 @@ class Propagator:
             *_ended([visit for visit in down if visit.record.index > last_up], StopReason.MET),
         ]
 
-    def _outward(self, front: Front, last_index: int, progress: Progress | None) -> list[Visit]:
+    def _outward(self, front: PropagationFront, last_index: int, progress: Progress | None) -> list[Visit]:
         count = self.segmenter.volume.spatial_shape[self.axis]
         at_end = last_index in (0, count - 1)
         return _ended(front.reach(last_index, progress), StopReason.VOLUME_END if at_end else StopReason.RANGE_END)

@@ -21,7 +21,7 @@ from medsam_planner.errors import SaliencyError, StudyError
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.body import body_mask
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.propagation.structure import PropagatedStructure
 from xai.faithfulness import measure_infidelity, overlap_with_structure
 from xai.saliency import grad_cam, grad_cam_on_embedding, normalise_saliency
 from xai.weight_randomisation import run_weight_randomisation
@@ -44,7 +44,7 @@ class ExplainedSlice:
 
 def explain(
     segmenter: SliceSegmenter,
-    passes: StructurePasses,
+    passes: PropagatedStructure,
     mask: NDArray[np.bool_],
     *,
     seed: int,
@@ -55,7 +55,7 @@ def explain(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    passes : StructurePasses
+    passes : PropagatedStructure
         How the mask was made.
     mask : (K, J, I) bool
         Not empty.
@@ -116,7 +116,7 @@ def _body(study: highdicom.Volume) -> NDArray[np.bool_]:
         return np.ones(study.spatial_shape, dtype=bool)
 
 
-def explained_slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
+def explained_slices(passes: PropagatedStructure, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
     """The slices of a mask that were decided across its main axis, each in the pixels of its field."""
     across = np.moveaxis(mask, passes.axis, 0)
     found = []

@@ -21,12 +21,12 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import slice_across, spacing_mm, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.sampling import sample_runs
+from medsam_planner.propagation.sampling import sample_passes
 from medsam_planner.propagation.sources import UncertaintySource, source_named
-from medsam_planner.propagation.structure import Alternatives, StructurePasses, StructureTracker
-from medsam_planner.propagation.walk import StopRules
+from medsam_planner.propagation.structure import Alternatives, PropagatedStructure, StructureTracker
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
 from medsam_planner.volumes import StudyVolume, array_sha256, volume_like
@@ -293,12 +293,12 @@ class Session:
         return self._trackers[structure]
 
     def _uncertainty(
-        self, passes: StructurePasses, source: UncertaintySource, samples: int, progress: Progress | None
+        self, passes: PropagatedStructure, source: UncertaintySource, samples: int, progress: Progress | None
     ) -> dict[str, Any]:
         from xai.dropout import require_variance
         from xai.uncertainty import boundary_spread_mm
 
-        runs = sample_runs(self._segmenter, passes, source, samples=samples, seed=self.seed, progress=progress)
+        runs = sample_passes(self._segmenter, passes, source, samples=samples, seed=self.seed, progress=progress)
         require_variance(runs.logits)
         entropy, disagreement = runs.entropy_bits(self._temperature)
         masks, box = runs.masks(), runs.band.box
@@ -313,7 +313,7 @@ class Session:
             maps["boundary_spread_mm"] = self._on_grid(spread, box, passes.axis)
         return maps
 
-    def _saliency(self, passes: StructurePasses, mask: np.ndarray, progress: Progress | None) -> dict[str, Any]:
+    def _saliency(self, passes: PropagatedStructure, mask: np.ndarray, progress: Progress | None) -> dict[str, Any]:
         from medsam_planner.segmentation.saliency import explain
 
         volume, faithfulness = explain(self._segmenter, passes, mask, seed=self.seed, progress=progress)
@@ -336,7 +336,7 @@ class Session:
             "normalisation": asdict(self.normalisation),
             "temperature": self._temperature,
             "seed": self.seed,
-            "rules": asdict(self.rules),
+            "rules": self.rules.as_json(),
             "propagation": propagation_version(self.model),
             **options,
             "study": str(source.path) if source else None,
@@ -347,7 +347,7 @@ class Session:
         }
 
 
-def _inside(passes: StructurePasses) -> NDArray[np.bool_]:
+def _inside(passes: PropagatedStructure) -> NDArray[np.bool_]:
     """(K, J, I) voxels more likely inside than not; slices without any take no memory."""
     mask = zeros_by_slice(passes.probability.shape, passes.axis, bool)
     for index in range(mask.shape[passes.axis]):

@@ -22,7 +22,7 @@ from medsam_planner.engine.zoom import crop_to_slice
 from medsam_planner.errors import SaliencyError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.segmentation.saliency import ExplainedSlice, cam_of, explained_slices, graph_of
 from xai.faithfulness import Infidelity, measure_infidelity
 from xai.saliency import normalise_saliency
@@ -78,17 +78,17 @@ def nearest_surface_lps_mm(
     SaliencyError
         If the mask is empty.
     """
-    rim = np.argwhere(surface_voxels(mask))
-    if not len(rim):
+    surface = np.argwhere(surface_voxels(mask))
+    if not len(surface):
         raise SaliencyError("Expected a mask with a surface to explain, got an empty one or one that fills its volume.")
-    places = lps_from_index(affine, rim)
+    places = lps_from_index(affine, surface)
     nearest: NDArray[np.float64] = places[np.linalg.norm(places - np.asarray(position_lps_mm), axis=1).argmin()]
     return nearest
 
 
 def explain_here(
     segmenter: SliceSegmenter,
-    passes: StructurePasses,
+    passes: PropagatedStructure,
     mask: NDArray[np.bool_],
     position_lps_mm: ArrayLike,
     *,
@@ -101,7 +101,7 @@ def explain_here(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    passes : StructurePasses
+    passes : PropagatedStructure
         How the mask was made.
     mask : (K, J, I) bool
     position_lps_mm : (3,) float

@@ -9,7 +9,7 @@ import medsam_planner as mp
 from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import PromptError
 from medsam_planner.io.nifti import save_nifti
-from medsam_planner.propagation.walk import StopRules
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.workflow.segment import ReadingOptions, SegmentationOptions, read_study, replay_log, segment_into
 from prompts import Box, Choice, PromptFile, PromptLog, Scribble, parse_prompt_file, render_prompt_file
 

@@ -75,8 +75,8 @@ def test_uncertainty_is_in_bits_and_highest_at_the_border(segmented):
     assert entropy.min() >= 0 and entropy.max() <= 1
     core = np.zeros(SHAPE, dtype=bool)
     core[CENTRE[0] - 1 : CENTRE[0] + 2, 28:36, 26:34] = True
-    rim = np.logical_xor(solid, np.roll(solid, 1, axis=1))
-    assert entropy[rim].mean() > entropy[core].mean()
+    padding = np.logical_xor(solid, np.roll(solid, 1, axis=1))
+    assert entropy[padding].mean() > entropy[core].mean()
     assert (result.mutual_information.array <= entropy + 1e-5).all()
 
 

@@ -11,7 +11,7 @@ from xai.calibration import (
     brier_score,
     fit_dropout_temperature,
     fit_temperature,
-    mean_of_scaled_runs,
+    mean_of_scaled_passes,
     measure_reliability,
     scale_temperature,
     surface_band,
@@ -167,7 +167,7 @@ def test_runs_that_agree_need_the_temperature_of_one_of_them(factor: float) -> N
     truth = np.concatenate([np.arange(400) % 4 < 3, np.arange(400) % 4 == 0])
     runs = np.tile(logits, (3, 1))
     assert fit_dropout_temperature(runs, truth) == pytest.approx(factor, rel=1e-3)
-    np.testing.assert_allclose(mean_of_scaled_runs(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
+    np.testing.assert_allclose(mean_of_scaled_passes(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
 
 
 def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_differ() -> None:
@@ -177,8 +177,8 @@ def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_diffe
     runs = 3 * honest
     found = fit_dropout_temperature(runs, truth)
     assert found == pytest.approx(3, rel=0.05)
-    before = measure_reliability(mean_of_scaled_runs(runs, 1.0), truth).expected_calibration_error
-    after = measure_reliability(mean_of_scaled_runs(runs, found), truth).expected_calibration_error
+    before = measure_reliability(mean_of_scaled_passes(runs, 1.0), truth).expected_calibration_error
+    after = measure_reliability(mean_of_scaled_passes(runs, found), truth).expected_calibration_error
     assert after < 0.01 < before
 
 
@@ -189,7 +189,7 @@ def test_where_no_run_looked_the_answer_stays_0_and_the_temperature_is_as_withou
     unseen = np.full((4, 50), -np.inf)
     with_unseen = fit_dropout_temperature(np.hstack([logits, unseen]), np.append(truth, np.ones(50, dtype=bool)))
     assert with_unseen == pytest.approx(fit_dropout_temperature(logits, truth), rel=1e-3)
-    np.testing.assert_array_equal(mean_of_scaled_runs(unseen, 7.0), np.zeros(50))
+    np.testing.assert_array_equal(mean_of_scaled_passes(unseen, 7.0), np.zeros(50))
 
 
 def test_runs_that_no_temperature_mends_are_refused() -> None:
@@ -200,7 +200,7 @@ def test_runs_that_no_temperature_mends_are_refused() -> None:
     with pytest.raises(UncertaintyError, match="NaN"):
         fit_dropout_temperature(np.full((2, 4), np.nan), truth)
     with pytest.raises(UncertaintyError, match="positive"):
-        mean_of_scaled_runs(np.zeros((2, 4)), 0.0)
+        mean_of_scaled_passes(np.zeros((2, 4)), 0.0)
     with pytest.raises(GeometryError, match=r"\(T, N\)"):
         fit_dropout_temperature(np.full(4, 0.5), truth)
     with pytest.raises(EmptyStructureError):

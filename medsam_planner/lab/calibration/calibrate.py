@@ -25,8 +25,8 @@ from medsam_planner.lab.calibration.segmented import SegmentedObject, Settings, 
 from medsam_planner.lab.calibration.usual_size import usual_sizes
 from medsam_planner.lab.evaluation.cases import Case, find_cases, seen_in_training, trained_on
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
 from xai.conformal import inner_nonconformity_score, nonconformity_score

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
-from medsam_planner.calibration.record import UsualSize
+from medsam_planner.calibration.record import MedianVolume
 from medsam_planner.lab.evaluation.cases import Case, reference_volumes_ml
 from medsam_planner.progress import Progress, track
 
@@ -19,7 +19,7 @@ def usual_sizes(
     *,
     labels: Sequence[str] = ("*",),
     progress: Progress | None = None,
-) -> dict[str, UsualSize]:
+) -> dict[str, MedianVolume]:
     """Median reference volume by the structure's name. Only labels are read, nothing is segmented.
 
     Never from calibration patients: their scores would then hang on their own reference masks, and on one another's,
@@ -36,7 +36,7 @@ def usual_sizes(
 
     Returns
     -------
-    dict of UsualSize
+    dict of MedianVolume
         A patient with several references of one name counts once, with their mean.
     """
     volumes_ml: dict[str, dict[str, list[float]]] = {}
@@ -47,7 +47,7 @@ def usual_sizes(
                 volumes_ml.setdefault(name, {}).setdefault(case.patient, []).append(volume_ml)
     seen = {case.patient for case in trained_on}
     return {
-        name: UsualSize(
+        name: MedianVolume(
             median_ml=statistics.median(statistics.fmean(found) for found in by_patient.values()),
             trained_on=len(by_patient.keys() & seen),
             set_aside=len(by_patient.keys() - seen),

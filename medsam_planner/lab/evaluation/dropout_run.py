@@ -29,7 +29,7 @@ from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import size_rank
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.sampling import sample_runs
+from medsam_planner.propagation.sampling import sample_passes
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.provenance import versions
@@ -172,7 +172,7 @@ def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, runs: int)
         band = surface_band(structure.truth, spacing_mm(structure.volume.affine))
         prompts = first_prompts(structure, Protocol.BOX, seed).prompts
         passes = StructureTracker(segmenter).run(prompts)
-        sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=runs, seed=seed)
+        sampled = sample_passes(segmenter, passes, source_named("dropout"), samples=runs, seed=seed)
     except (EmptyStructureError, MedsamPlannerError):  # it fills its image, or could not be answered
         return None
     places = np.argwhere(band)
@@ -235,7 +235,7 @@ def _row(kind: str, name: str, records: Sequence[dict[str, Any]], seed: int) -> 
 def _temperature(
     records: Sequence[dict[str, Any]], finished: FinishedStructures, seed: int
 ) -> FittedTemperature | None:
-    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_runs, measure_reliability
+    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_passes, measure_reliability
 
     fitting, measuring = halves({record["patient"]: record["modality"] for record in records}, seed)
     if not fitting or not measuring:
@@ -250,7 +250,7 @@ def _temperature(
     except UncertaintyError:
         return None
     logits, truth = pooled(measuring)
-    before, after = mean_of_scaled_runs(logits, 1.0), mean_of_scaled_runs(logits, temperature)
+    before, after = mean_of_scaled_passes(logits, 1.0), mean_of_scaled_passes(logits, temperature)
     return FittedTemperature(
         temperature=temperature,
         fitted_on=len(fitting),

@@ -165,7 +165,7 @@ class _Asked:
             answer = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), answer)
         if neighbour is not None and neighbour.sum() >= SMALLEST_STRUCTURE_PX // 2:
             beside = self.segmenter.image(self.axis, self.index - 1)
-            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), example=beside))
+            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), reference_slice=beside))
             scores["neighbour_copied"] = dice(truth, neighbour)
         return scores, qualities
 
@@ -184,7 +184,7 @@ def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[f
             continue
 
         def carried(index: int, source: int) -> SlicePrediction:
-            prompt = SlicePrompt(mask=part[source].astype(np.float32), example=segmenter.image(axis, source))
+            prompt = SlicePrompt(mask=part[source].astype(np.float32), reference_slice=segmenter.image(axis, source))
             return segmenter.segment(axis, index, prompt)
 
         past, within = carried(beyond, last), carried(last, inner)

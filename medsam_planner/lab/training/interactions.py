@@ -210,10 +210,10 @@ class Interaction:
             seen = torch.stack(
                 [self._memory[int(source)].probability[number], self._tensor(batch.images[number, source, 0])]
             )
-            mask, example = self._moved(seen, number, int(source), slice_index)
+            mask, reference = self._moved(seen, number, int(source), slice_index)
             inside = mask > 0.5
             box = box_around(inside) if inside.any() and self.rng.random() < PROPAGATED_BOX else None
-            prompt = SlicePrompt(box=box, mask=mask, example=example)
+            prompt = SlicePrompt(box=box, mask=mask, reference_slice=reference)
             maps.append(prompt_maps(prompt, size, channels=PROMPT_CHANNELS))
         return np.stack(maps)
 

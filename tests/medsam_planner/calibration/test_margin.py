@@ -7,7 +7,7 @@ import pytest
 
 import medsam_planner as mp
 from medsam_planner.calibration import calibrated_margin
-from medsam_planner.calibration.record import ScaleEntry, UsualSize
+from medsam_planner.calibration.record import MedianVolume, ScaleEntry
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.geometry import acquisition_axis, spacing_mm
 from medsam_planner.io import load_volume
@@ -92,7 +92,7 @@ def test_a_corridor_is_narrowed_by_its_own_scores(known):
 
 def with_usual_size(known, usual_ml: float | None):
     """All that a margin needs, with the size scale and a usual size of the vessel."""
-    usual = {} if usual_ml is None else {"vessel": UsualSize(median_ml=usual_ml, trained_on=90, set_aside=7)}
+    usual = {} if usual_ml is None else {"vessel": MedianVolume(median_ml=usual_ml, trained_on=90, set_aside=7)}
     scale = ScaleEntry.of(SCALES["size"], usual)
     return {**known, "calibration": known["calibration"].model_copy(update={"scale": scale})}
 

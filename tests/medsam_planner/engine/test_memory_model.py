@@ -14,8 +14,8 @@ from medsam_planner.engine.compact_inputs import prompt_maps
 from medsam_planner.engine.memory_model import MemoryModel, open_compact
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlice, SlicePrompt
 from medsam_planner.engine.recall import AnsweredSlice
-from medsam_planner.engine.runs import ImageChange, Jitter, Run
 from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError, WeightsError
 from medsam_planner.io.intensity import normalisation_for
@@ -138,7 +138,7 @@ def test_three_answers_are_offered_best_first_and_each_can_be_asked_for(segmente
 @pytest.mark.parametrize("answer", [0, 1, 2])
 def test_a_stochastic_pass_that_changes_nothing_gives_the_answer_that_was_taken(segmenter, answer):
     taken = segmenter.alternatives(0, OTHER, _box(), memory=_remembered(segmenter))[answer]
-    again = segmenter.sample(0, OTHER, taken, WHOLE, [Run(), Run()])
+    again = segmenter.sample(0, OTHER, taken, WHOLE, [StochasticPass(), StochasticPass()])
     inside = again[0] > -19
     expected = np.log(taken.probability) - np.log1p(-taken.probability)
     np.testing.assert_allclose(again[0][inside], expected[inside], atol=2e-3)
@@ -148,12 +148,12 @@ def test_passes_drop_move_and_repaint_with_the_memory_and_repeat_themselves(segm
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
     change = ImageChange(flip=(True, False), gamma=1.2, noise=0.02, noise_seed=4)
     ways = {
-        "dropout": [Run(dropout_seed=1)] * 4,
-        "jitter": [Run(jitter=Jitter((0.05, -0.03), 1.05))],
-        "augment": [Run(change=change)],
-        "all": [Run(dropout_seed=1, jitter=Jitter((0.05, -0.03), 1.05), change=change)],
+        "dropout": [StochasticPass(dropout_seed=1)] * 4,
+        "jitter": [StochasticPass(jitter=Jitter((0.05, -0.03), 1.05))],
+        "augment": [StochasticPass(change=change)],
+        "all": [StochasticPass(dropout_seed=1, jitter=Jitter((0.05, -0.03), 1.05), change=change)],
     }
-    plain = segmenter.sample(0, OTHER, taken, WHOLE, [Run()])
+    plain = segmenter.sample(0, OTHER, taken, WHOLE, [StochasticPass()])
     for name, runs in ways.items():
         first = segmenter.sample(0, OTHER, taken, WHOLE, runs)
         assert not np.allclose(first[0], plain[0], atol=1e-3), name

@@ -14,9 +14,9 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.intensity import normalisation_for
+from medsam_planner.propagation.front import StopRules, Visit
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.propagation.volume import cut_at_end, meeting_slice
-from medsam_planner.propagation.walk import StopRules, Visit
 from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 from prompts import Box, Click, Scribble
 from tests.medsam_planner.propagation.threshold_model import ThresholdModel

@@ -9,13 +9,13 @@ import medsam_planner as mp
 from medsam_planner.engine.protocol import Crop, SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.errors import OperationCancelledError, PromptError
+from medsam_planner.propagation.front import Anchor, StopRules
 from medsam_planner.propagation.recalling import (
     FIELD_SHIFT,
     PROMPTED_REMEMBERED,
-    WALKED_REMEMBERED,
+    PROPAGATED_REMEMBERED,
     nearest_prompted,
 )
-from medsam_planner.propagation.walk import Anchor, StopRules
 from medsam_planner.provenance import SliceRole, StopReason
 
 from ..memory_studies import OTHER, PROMPTED, SHAPE, box_on, bytes_of, click_on, study, write_memory_weights
@@ -74,7 +74,7 @@ def test_a_slice_is_asked_from_the_prompted_slices_and_the_last_of_the_walk(sess
     tracker = session._tracker("structure")
     predictions = tracker.run(session.log().prompts).passes[0].predictions
     asked = {(one.index, one.prompted) for one in predictions[PROMPTED + 5].memory}
-    walked = {(PROMPTED + 5 - step, False) for step in range(1, WALKED_REMEMBERED + 1)}
+    walked = {(PROMPTED + 5 - step, False) for step in range(1, PROPAGATED_REMEMBERED + 1)}
     assert asked == {(PROMPTED, True), (PROMPTED + 1, True)} | walked
 
 

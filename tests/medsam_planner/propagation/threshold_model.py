@@ -19,8 +19,8 @@ class ThresholdModel:
     weights_sha256 = tensors_sha256 = "none"
     temperature = 1.0
     default_window = "full"
-    reads_example = False
-    rims_px = ()
+    reads_reference_slice = False
+    paddings_px = ()
     network = None
 
     def __init__(self, size: int, *, level: float = 0.5) -> None:

@@ -18,7 +18,7 @@ from medsam_planner.engine.protocol import Crop, PromptableModel, RememberedSlic
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError
 
-__all__ = ["Asked", "ImageChange", "Jitter", "Run", "ask_again"]
+__all__ = ["ImageChange", "Jitter", "PromptInCrop", "StochasticPass", "decode_passes"]
 
 _PIXELS_AT_ONCE = 160_000
 """Model pixels of the changed images encoded together: sixteen fields of the compact model, one of MedSAM."""
@@ -26,14 +26,14 @@ _PIXELS_AT_ONCE = 160_000
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """A prompt given a little elsewhere and a little larger or smaller: box, clicks and carried mask as one piece."""
+    """A small shift and growth of a prompt: its box, clicks and propagated mask move together."""
 
     shift: tuple[float, float]
     """Along rows and columns, as a share of the structure's extent on the slice."""
     growth: float = 1.0
     """Factor on lengths about the structure's centre."""
 
-    def field(self, asked: Asked) -> Crop:
+    def field(self, asked: PromptInCrop) -> Crop:
         """The field, in model pixels, out of which the prompt is read instead."""
         size = asked.size
         moved = np.asarray(self.shift) * asked.extent_rc
@@ -83,9 +83,9 @@ class ImageChange:
             corners = np.where(turned, size - 1 - np.reshape(box, (2, 2)), np.reshape(box, (2, 2)))
             box = np.concatenate([corners.min(0), corners.max(0)])
         mask = None if prompt.mask is None else self.flipped(prompt.mask)
-        example = None if prompt.example is None else self.image(prompt.example)
+        reference_slice = None if prompt.reference_slice is None else self.image(prompt.reference_slice)
         memory = tuple(self._remembered(one, size) for one in prompt.memory)
-        return replace(prompt, points=points, box=box, mask=mask, example=example, memory=memory)
+        return replace(prompt, points=points, box=box, mask=mask, reference_slice=reference_slice, memory=memory)
 
     def _remembered(self, one: RememberedSlice, size: int) -> RememberedSlice:
         """The same slice of the changed study: the whole study is turned over and repainted, not the asked slice."""
@@ -95,7 +95,7 @@ class ImageChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StochasticPass:
     """What one stochastic run does differently; as it stands, nothing."""
 
     dropout_seed: int | None = None
@@ -103,19 +103,19 @@ class Run:
     asked together the first counts."""
     jitter: Jitter | None = None
     change: ImageChange | None = None
-    pass_weights: tuple[float, float, float] | None = None
+    plane_weights: tuple[float, float, float] | None = None
     """Share of the pass across each array axis in the fused answer; None where all passes count alike."""
-    blend: tuple[tuple[Run, float], ...] = ()
+    blend: tuple[tuple[StochasticPass, float], ...] = ()
     """Runs without dropout whose logits are weighed into this one's, which is not asked itself: many runs from few
     answers. A run that changes nothing stands for the answer that is known already."""
 
     def known(self) -> float:
         """Weight of the answer that is known already; 0 for a run that is asked."""
-        return sum(weight for part, weight in self.blend if part == Run())
+        return sum(weight for part, weight in self.blend if part == StochasticPass())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class PromptInCrop:
     """A question the model has answered before, in model pixels."""
 
     prompt: SlicePrompt
@@ -125,7 +125,7 @@ class Asked:
     extent_rc: NDArray[np.float64]
     """(2,) each: middle and sides of the structure on the slice, as far as they are known."""
 
-    def by(self, run: Run) -> Asked:
+    def by(self, run: StochasticPass) -> PromptInCrop:
         """The question of a run."""
         prompt, previous, size = self.prompt, self.previous_logits, self.size
         if run.jitter is not None:
@@ -138,12 +138,12 @@ class Asked:
         return replace(self, prompt=prompt, previous_logits=previous)
 
 
-def ask_again(
+def decode_passes(
     model: PromptableModel,
     embedding: Any,
     image: Callable[[], NDArray[np.float32]],
-    asked: Asked,
-    runs: Sequence[Run],
+    asked: PromptInCrop,
+    runs: Sequence[StochasticPass],
 ) -> NDArray[np.float32]:
     """The model's answer in each run.
 
@@ -154,8 +154,8 @@ def ask_again(
         Of the unchanged field.
     image : callable
         Gives the (size, size) field; asked for only where a run changes it.
-    asked : Asked
-    runs : sequence of Run
+    asked : PromptInCrop
+    runs : sequence of StochasticPass
         All blends, or none.
 
     Returns
@@ -164,12 +164,12 @@ def ask_again(
     """
     if any(run.blend for run in runs):
         parts, weights = _weighed(runs)
-        answers = ask_again(model, embedding, image, asked, parts)
+        answers = decode_passes(model, embedding, image, asked, parts)
         return np.tensordot(weights, np.clip(answers, -SUREST_LOGIT, SUREST_LOGIT), 1)
     found = np.empty((len(runs), model.size, model.size), dtype=np.float32)
-    alike: dict[Run, list[int]] = {}
+    alike: dict[StochasticPass, list[int]] = {}
     for number, run in enumerate(runs):
-        alike.setdefault(replace(run, pass_weights=None), []).append(number)
+        alike.setdefault(replace(run, plane_weights=None), []).append(number)
     for part in _batches(list(alike), model.size):
         pictures = [run.change.image(image()) for run in part if run.change is not None]
         questions = [asked.by(run) for run in part]
@@ -189,12 +189,12 @@ def ask_again(
     return found
 
 
-def _weighed(runs: Sequence[Run]) -> tuple[list[Run], NDArray[np.float32]]:
+def _weighed(runs: Sequence[StochasticPass]) -> tuple[list[StochasticPass], NDArray[np.float32]]:
     """The N runs that T blends are made of, less what is known already, and the (T, N) weight of each in each."""
     blends = [run.blend for run in runs]
     if not all(blends):
         raise PromptError("Expected runs that are all made of others or none of them, got both kinds in one call.")
-    parts = list(dict.fromkeys(part for blend in blends for part, _ in blend if part != Run()))
+    parts = list(dict.fromkeys(part for blend in blends for part, _ in blend if part != StochasticPass()))
     weights = np.zeros((len(runs), len(parts)), dtype=np.float32)
     for number, blend in enumerate(blends):
         for part, weight in blend:
@@ -203,7 +203,7 @@ def _weighed(runs: Sequence[Run]) -> tuple[list[Run], NDArray[np.float32]]:
     return parts, weights
 
 
-def _batches(runs: Sequence[Run], size: int) -> Iterator[Sequence[Run]]:
+def _batches(runs: Sequence[StochasticPass], size: int) -> Iterator[Sequence[StochasticPass]]:
     """Runs with and without dropout apart; on the unchanged image all together, on changed ones a few at a time."""
     for drops in (True, False):
         alike = [run for run in runs if (run.dropout_seed is not None) is drops]

@@ -1,8 +1,9 @@
-"""What a walk learns on its prompted slice: how the model must be asked so that what it is shown comes back unchanged.
+"""Decoding offsets of an anchor: a box padding and a logit shift, calibrated on the prompted slice.
 
-A carried mask is answered a little too small or too large, always the same way for one structure, and over twenty
-slices that adds up. On the prompted slice the answer is known, so it is carried onto itself, and what is missing or too
-much there is made up for on the whole walk.
+From a propagated mask the model predicts a mask that is a little too small or too large, in the same direction on every
+slice of a structure, and over twenty slices the error adds up. On the prompted slice the mask is known. It is
+propagated onto its own slice, and the padding and the shift with which it comes back unchanged are used on all slices
+that are propagated from that anchor.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.logits import logit
 
-__all__ = ["LARGEST_SHIFT", "Tuning", "best_rim", "shift_to_area"]
+__all__ = ["LARGEST_SHIFT", "DecodingOffsets", "best_padding", "shift_to_area"]
 
 LARGEST_SHIFT = 3.0
 """Logits are shifted by no more than this: what is farther off is another shape and not a matter of size."""
-WORTH_A_WIDER_RIM = 0.01
+WORTH_WIDER_PADDING = 0.01
 """Gain of Dice for which the box is asked wider than usual: a wide box invites what lies beside the structure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class DecodingOffsets:
     """How a walk from one anchor asks; as it stands, as the model does by itself."""
 
-    rim_px: float | None = None
-    """Model pixels by which the carried box is grown where it is asked by itself."""
+    padding_px: float | None = None
+    """Model pixels by which the propagated box is grown where it is asked by itself."""
     logit_shift: float = 0.0
     """Added to every answer."""
 
 
-def best_rim(own: Sequence[NDArray[np.bool_]], truth: NDArray[np.bool_]) -> int:
+def best_padding(own: Sequence[NDArray[np.bool_]], truth: NDArray[np.bool_]) -> int:
     """Which of several answers, by ever wider boxes, is the first worth taking for `truth`.
 
     Parameters
@@ -46,7 +47,7 @@ def best_rim(own: Sequence[NDArray[np.bool_]], truth: NDArray[np.bool_]) -> int:
     best, reached = 0, -1.0
     for number, mask in enumerate(own):
         dice = 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))
-        if dice > reached + (WORTH_A_WIDER_RIM if number else 0.0):
+        if dice > reached + (WORTH_WIDER_PADDING if number else 0.0):
             best, reached = number, dice
     return best
 

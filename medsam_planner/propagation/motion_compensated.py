@@ -1,7 +1,8 @@
-"""Propagation for a model without a memory: each slice is asked with the mask of the slice before, moved along with it.
+"""Motion-compensated propagation, for a model without a memory.
 
-A walk asks as its prompted slice taught it (:mod:`medsam_planner.propagation.tuning`), and takes along the corrections
-that reach so far.
+Each slice is prompted with the mask of the slice before, shifted with the structure. Every propagation front uses the
+decoding offsets of its anchor (:mod:`medsam_planner.propagation.decoding_offsets`) and the corrections on the anchor
+that reach as far as the slice.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
-from medsam_planner.propagation.anchors import SliceEvent, nearest_section, nothing_here, said_of
+from medsam_planner.propagation.anchors import SliceEvent, nearest_section, nothing_here, slice_prompt
+from medsam_planner.propagation.decoding_offsets import DecodingOffsets, best_padding, shift_to_area
+from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, SliceGrid, StopRules
 from medsam_planner.propagation.motion import moved, slice_motion_px
-from medsam_planner.propagation.tuning import Tuning, best_rim, shift_to_area
-from medsam_planner.propagation.walk import Anchor, CarriedClick, Front, SliceGrid, StopRules
 
 __all__ = [
-    "CARRYING_VERSION",
-    "CarryingFront",
-    "CarryingMethod",
+    "MOTION_COMPENSATED_VERSION",
+    "MotionCompensatedFront",
+    "MotionCompensatedMethod",
     "SegmenterSlices",
     "SlicesAcross",
-    "carried_prompt",
-    "tuned",
+    "fitted_offsets",
+    "propagated_prompt",
 ]
 
-CARRYING_VERSION = 3
+MOTION_COMPENSATED_VERSION = 3
 """See :func:`~medsam_planner.propagation.methods.propagation_version`."""
 
 
@@ -53,8 +54,8 @@ class SlicesAcross(Protocol):
         """(H, W) intensities of slice `index` as the model is shown them."""
 
     @property
-    def rims_px(self) -> tuple[float, ...]:
-        """Rims of a carried box that the model may be asked with."""
+    def paddings_px(self) -> tuple[float, ...]:
+        """Rims of a propagated box that the model may be asked with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,16 +72,16 @@ class SegmenterSlices:
         return self.segmenter.segment(self.axis, index, prompt, previous=previous, logit_shift=logit_shift)
 
     @property
-    def rims_px(self) -> tuple[float, ...]:
+    def paddings_px(self) -> tuple[float, ...]:
         """Those of the model."""
-        return self.segmenter.model.rims_px
+        return self.segmenter.model.paddings_px
 
     def image(self, index: int) -> NDArray[np.float32]:
         """(H, W) intensities of one slice."""
         return self.segmenter.image(self.axis, index)
 
 
-def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
+def propagated_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
     """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
 
     Parameters
@@ -88,29 +89,31 @@ def carried_prompt(probability: NDArray[np.float32], image: NDArray[np.float32])
     probability, image : (H, W) float32
         Of the neighbour, where the structure is looked for; intensities as the model is shown them.
     """
-    return SlicePrompt(box=box_around(probability > 0.5), mask=probability, example=image)
+    return SlicePrompt(box=box_around(probability > 0.5), mask=probability, reference_slice=image)
 
 
-def tuned(anchor: Anchor, slices: SlicesAcross) -> Tuning:
-    """How walks from an anchor are to ask: so that its own mask, carried onto its own slice, comes back unchanged."""
+def fitted_offsets(anchor: Anchor, slices: SlicesAcross) -> DecodingOffsets:
+    """Offsets with which an anchor's mask, propagated onto its own slice, comes back unchanged."""
     mask = anchor.prediction.mask()
     if not mask.any():
-        return Tuning()
-    asked = carried_prompt(anchor.prediction.probability, slices.image(anchor.index))
-    rim_px: float | None = None
-    if slices.rims_px:
-        by_box = [SlicePrompt(box=asked.box, rim_px=rim) for rim in slices.rims_px]
-        rim_px = slices.rims_px[best_rim([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)]
-    own = slices.segment(anchor.index, replace(asked, rim_px=rim_px))
-    return Tuning(rim_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
+        return DecodingOffsets()
+    asked = propagated_prompt(anchor.prediction.probability, slices.image(anchor.index))
+    padding_px: float | None = None
+    if slices.paddings_px:
+        by_box = [SlicePrompt(box=asked.box, padding_px=padding) for padding in slices.paddings_px]
+        padding_px = slices.paddings_px[
+            best_padding([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)
+        ]
+    own = slices.segment(anchor.index, replace(asked, padding_px=padding_px))
+    return DecodingOffsets(padding_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
 
 
 @dataclass(slots=True, eq=False)
-class CarryingFront(Front):
+class MotionCompensatedFront(PropagationFront):
     """A front that moves the mask of the slice before along with the structure."""
 
     slices: SlicesAcross
-    tuning: Tuning
+    offsets: DecodingOffsets
     _moved_px: tuple[int, int] = field(default=(0, 0), init=False)
     """Of the structure since the anchor."""
 
@@ -119,20 +122,22 @@ class CarryingFront(Front):
         motion_px = slice_motion_px(
             previous.mask(), image, self.slices.image(index), self.grid.pixel_mm, self.grid.step_mm
         )
-        carried = moved(previous.probability, motion_px, beyond=0.0)
-        if not (carried > 0.5).any():  # moved off the slice
-            motion_px, carried = (0, 0), previous.probability
+        propagated = moved(previous.probability, motion_px, beyond=0.0)
+        if not (propagated > 0.5).any():  # moved off the slice
+            motion_px, propagated = (0, 0), previous.probability
         self._moved_px = (self._moved_px[0] + motion_px[0], self._moved_px[1] + motion_px[1])
         asked = partial(self._prompt, index, previous.probability, motion_px, self._moved_px)
-        prediction = self.slices.segment(index, asked(), logit_shift=self.tuning.logit_shift)
-        return replace(prediction, asked=asked), carried > 0.5
+        prediction = self.slices.segment(index, asked(), logit_shift=self.offsets.logit_shift)
+        return replace(prediction, asked=asked), propagated > 0.5
 
     def _prompt(
         self, index: int, before: NDArray[np.float32], motion_px: tuple[int, int], moved_px: tuple[int, int]
     ) -> SlicePrompt:
         """What a slice is asked on behalf of the slice before, with those corrections of the anchor that reach it."""
         image = moved(self.slices.image(index - self.direction), motion_px)
-        asked = replace(carried_prompt(moved(before, motion_px, beyond=0.0), image), rim_px=self.tuning.rim_px)
+        asked = replace(
+            propagated_prompt(moved(before, motion_px, beyond=0.0), image), padding_px=self.offsets.padding_px
+        )
         away_mm = abs(index - self.anchor.index) * self.grid.step_mm
         clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
         if not clicks:
@@ -142,7 +147,7 @@ class CarryingFront(Front):
 
 
 @dataclass(slots=True, eq=False)
-class CarryingMethod:
+class MotionCompensatedMethod:
     """See :class:`~medsam_planner.propagation.methods.PropagationMethod`.
 
     Nothing is done twice: a walk depends on its own anchor alone, so a new prompt costs only the slices between its
@@ -153,17 +158,17 @@ class CarryingMethod:
     grid: SliceGrid
     rules: StopRules
     slice_shape: tuple[int, int]
-    _fronts: dict[tuple[str, int, int, bool], CarryingFront] = field(default_factory=dict, init=False)
-    _tunings: dict[tuple[str, int], Tuning] = field(default_factory=dict, init=False)
+    _fronts: dict[tuple[str, int, int, bool], MotionCompensatedFront] = field(default_factory=dict, init=False)
+    _offsets: dict[tuple[str, int], DecodingOffsets] = field(default_factory=dict, init=False)
 
     def answer(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
-    ) -> tuple[SlicePrediction, tuple[CarriedClick, ...]]:
+    ) -> tuple[SlicePrediction, tuple[PropagatedClick, ...]]:
         """Refine what is known of the slice; where nothing is, take the nearest section along, or begin afresh."""
         if event.answer:
             raise PromptError(f"Expected the first answer, got a choice of number {event.answer}: the model gives one.")
         anchor = anchors.get(event.index)
-        clicks = _carried_clicks(event, found.get(event.index), self.grid.pixel_mm)
+        clicks = _propagated_clicks(event, found.get(event.index), self.grid.pixel_mm)
         return self._answer(event, found), (*(anchor.clicks if anchor else ()), *clicks)
 
     def alternatives(
@@ -172,30 +177,32 @@ class CarryingMethod:
         """The one answer."""
         return (self._answer(event, found),)
 
-    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> Front:
+    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> PropagationFront:
         """The walk from one anchor."""
         anchor = anchors[start]
         key = (anchor.digest, anchor.index, direction, is_between)
         if key not in self._fronts:
             rules = self.rules.between_anchors() if is_between else self.rules
-            self._fronts[key] = CarryingFront(anchor, direction, self.grid, rules, self.slices, self._tuning(anchor))
+            self._fronts[key] = MotionCompensatedFront(
+                anchor, direction, self.grid, rules, self.slices, self._offsets_of(anchor)
+            )
         return self._fronts[key]
 
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
-        """Asked as a neighbour's mask would be."""
+        """Prompted as a neighbour's mask would be."""
         return self.slices.segment(
-            index, carried_prompt(np.ascontiguousarray(sections[index]), self.slices.image(index))
+            index, propagated_prompt(np.ascontiguousarray(sections[index]), self.slices.image(index))
         )
 
-    def _tuning(self, anchor: Anchor) -> Tuning:
+    def _offsets_of(self, anchor: Anchor) -> DecodingOffsets:
         key = (anchor.digest, anchor.index)
-        if key not in self._tunings:
-            self._tunings[key] = tuned(anchor, self.slices)
-        return self._tunings[key]
+        if key not in self._offsets:
+            self._offsets[key] = fitted_offsets(anchor, self.slices)
+        return self._offsets[key]
 
     def _answer(self, event: SliceEvent, found: Mapping[int, SlicePrediction]) -> SlicePrediction:
         known = found.get(event.index)
-        said = said_of(event, known)
+        said = slice_prompt(event, known)
         if event.box is not None:
             return self.slices.segment(event.index, said)
         if known is not None and known.mask().any():
@@ -204,34 +211,37 @@ class CarryingMethod:
             return nothing_here(said, self.slice_shape)
         near = None if said.box is not None else nearest_section(event, found)
         if near is not None:
-            said = replace(said, mask=found[near].probability, example=self.slices.image(near))
+            said = replace(said, mask=found[near].probability, reference_slice=self.slices.image(near))
         return self.slices.segment(event.index, said)
 
 
 def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
     """Answer a correction of a non-empty mask.
 
-    On a slice that was walked to, the carried mask says what is looked for, and the answer so far what is wrong with
-    it; the model takes both together for more than they say. What was missing is asked for by the carried mask alone.
-    What was too much is asked for by the answer so far alone, in a box around it: a click on a part of a structure
-    otherwise takes the rest along. Only where nothing is left of the carried mask either way, nothing is there.
+    A propagated slice has two candidate mask prompts: the propagated mask and the prediction so far. Given both, the
+    model overestimates the structure, so only one of them is used. If all clicks are positive, the propagated mask is
+    used. Otherwise the prediction so far is used, with a box around it, because without the box a negative click on one
+    part also removes the rest. If the propagated mask with the clicks gives an empty mask, both are used; if the result
+    is still empty, the slice stays empty.
     """
-    carried = replace(said, box=known.prompt.box, mask=known.prompt.mask, example=known.prompt.example)
+    propagated = replace(
+        said, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
+    )
     if known.prompt.mask is None:
-        return slices.segment(event.index, carried, known)
-    afresh = slices.segment(event.index, carried)
+        return slices.segment(event.index, propagated, known)
+    afresh = slices.segment(event.index, propagated)
     if all(event.labels):
         return afresh
     if not afresh.mask().any():
-        refined = slices.segment(event.index, carried, known)
+        refined = slices.segment(event.index, propagated, known)
         if not refined.mask().any():
             return refined
     return slices.segment(event.index, replace(said, box=box_around(known.mask())), known)
 
 
-def _carried_clicks(
+def _propagated_clicks(
     event: SliceEvent, known: SlicePrediction | None, pixel_mm: tuple[float, float]
-) -> tuple[CarriedClick, ...]:
+) -> tuple[PropagatedClick, ...]:
     """The clicks of an event that correct a mask, and how far each reaches beyond its slice."""
     if known is None or event.box is not None or not known.mask().any():
         return ()
@@ -245,5 +255,5 @@ def _carried_clicks(
         beyond = occupied if positive else around
         corrects = mask[tuple(at)] != positive and len(beyond) > 0
         reach_mm = float(np.linalg.norm((beyond - at) * pixel_mm, axis=1).min()) if corrects else 0.0
-        clicks.append(CarriedClick(row, column, positive, reach_mm))
+        clicks.append(PropagatedClick(row, column, positive, reach_mm))
     return tuple(clicks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 
-__all__ = ["Anchor", "CarriedClick", "Front", "SliceGrid", "StopRules", "Visit", "slice_grid"]
+__all__ = ["Anchor", "PropagatedClick", "PropagationFront", "SliceGrid", "StopRules", "Visit", "slice_grid"]
 
 _LEAST_QUALITY = 1e-3
 
@@ -28,7 +28,8 @@ class StopRules:
     """When a front must not go on. ``benchmarks/stop_rules.py`` measures what the limits do on real cases."""
 
     min_overlap: float = 0.3
-    """Share of the new mask that lies on the one carried over. A shrinking mask keeps it at 1: structures taper off."""
+    """Share of the new mask that lies on the propagated one. It stays at 1 where a mask shrinks, because structures
+    taper."""
     max_growth_ratio: float = 1.6
     """New over last area, per `reference_step_mm`: a leak, where the radius also grows by `max_growth_mm`."""
     max_growth_mm: float = 1.5
@@ -45,14 +46,20 @@ class StopRules:
     """Predicted IoU."""
     max_entropy_bits: float = 0.7
     """Mean predictive entropy over the mask."""
-    max_doubt_mm: float = 0.6
+    max_quality_loss_mm: float = 0.6
     """Sum over the walk of ``step_mm × −ln(quality / best quality so far)``. A structure seldom ends in one slice that
     the model rejects; mostly its predicted IoU sags from there on, so what it lacks is added up. Not applied between
     two prompted slices."""
 
+    def as_json(self) -> dict[str, float]:
+        """The limits as result files and calibrations hold them, where the quality loss has an older name."""
+        return {
+            "max_doubt_mm" if name == "max_quality_loss_mm" else name: value for name, value in asdict(self).items()
+        }
+
     def between_anchors(self) -> StopRules:
         """The rules where the person has said that the structure goes on, or where it ends."""
-        return replace(self, max_doubt_mm=math.inf)
+        return replace(self, max_quality_loss_mm=math.inf)
 
     def by_quality(self) -> StopRules:
         """The rule of the predicted IoU alone, for a model that knows how far its memory is."""
@@ -65,7 +72,7 @@ class StopRules:
             max_centroid_drift_mm=free,
             min_quality=self.min_quality,
             max_entropy_bits=free,
-            max_doubt_mm=free,
+            max_quality_loss_mm=free,
         )
 
 
@@ -91,14 +98,14 @@ def slice_grid(segmenter: SliceSegmenter, axis: int) -> SliceGrid:
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedClick:
+class PropagatedClick:
     """A correction that holds on the slices around its own as well."""
 
     row: float
     column: float
     positive: bool
     reach_mm: float
-    """How far it is carried: as far as it lay from the border of the mask it corrected, since an error is clicked in
+    """How far it is propagated: as far as it lay from the border of the mask it corrected, since an error is clicked in
     its middle and is mostly as long as it is wide."""
 
 
@@ -110,7 +117,7 @@ class Anchor:
     prediction: SlicePrediction
     digest: str
     """Hash of everything said up to the last prompt on this slice; two equal digests mean equal predictions."""
-    clicks: tuple[CarriedClick, ...] = ()
+    clicks: tuple[PropagatedClick, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +129,7 @@ class Visit:
 
 
 @dataclass(slots=True, eq=False)
-class Front(ABC):
+class PropagationFront(ABC):
     """A walk in one direction that goes only as far as it is asked to, and remembers how far it came."""
 
     anchor: Anchor
@@ -131,7 +138,7 @@ class Front(ABC):
     rules: StopRules
     _visits: list[Visit] = field(default_factory=list, init=False)
     _best_quality: float = field(default=0.0, init=False)
-    _doubt_mm: float = field(default=0.0, init=False)
+    _quality_loss_mm: float = field(default=0.0, init=False)
 
     @abstractmethod
     def _ask(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
@@ -156,17 +163,17 @@ class Front(ABC):
     def _visit(self, index: int) -> Visit:
         previous = self._visits[-1].prediction if self._visits else self.anchor.prediction
         previous_mask = previous.mask()
-        prediction, carried = self._ask(index, previous)
+        prediction, propagated = self._ask(index, previous)
         mask = prediction.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
-        overlap = float((mask & carried).sum()) / max(float(mask.sum()), 1.0)
+        overlap = float((mask & propagated).sum()) / max(float(mask.sum()), 1.0)
         drift: float | None = None
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
         entropy = prediction.entropy_bits()
         best = max(self._best_quality, self.anchor.prediction.quality, prediction.quality, _LEAST_QUALITY)
         self._best_quality = best
-        self._doubt_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
+        self._quality_loss_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
         stop = self._stop(area, previous_area, overlap, drift, prediction.quality, entropy)
         record = SliceRecord(
             index=index,
@@ -190,8 +197,8 @@ class Front(ABC):
             return StopReason.EMPTY
         if quality < rules.min_quality:
             return StopReason.LOW_QUALITY
-        if self._doubt_mm > rules.max_doubt_mm:
-            return StopReason.DOUBT
+        if self._quality_loss_mm > rules.max_quality_loss_mm:
+            return StopReason.QUALITY_LOSS
         if overlap < rules.min_overlap:
             return StopReason.LOW_OVERLAP
         growth_mm = math.sqrt(area / math.pi) - math.sqrt(previous_area / math.pi)
