@@ -115,7 +115,7 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
         told = f"How unsure is not known: the mask {', '.join(flaw.text for flaw in flaws)}."
     else:
         told = f"Unsure by up to {_mm(middle)} on one half of it, by up to {_mm(widest)} on 95 %."
-    runs = f"{result.provenance['samples']} runs: {sources(result.provenance['uncertainty'])}."
+    runs = f"{result.provenance.samples} runs: {sources(result.provenance.uncertainty)}."
     return [("Surface", f"{told} {runs}")]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from medsam_planner.calibration.record import Calibration, MedianVolume, ml_in_w
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.margins import MarginStatement, margin_from_scale
+from medsam_planner.provenance import SegmentationProvenance
 from medsam_planner.volumes import StudyVolume, array_sha256
 from prompts import PromptLog
 from xai.surface import surface_voxels
@@ -136,7 +136,7 @@ def calibrated_margin(
     mask: highdicom.Volume,
     boundary_spread_mm: highdicom.Volume | None,
     entropy_bits: highdicom.Volume | None,
-    provenance: Mapping[str, Any],
+    provenance: SegmentationProvenance | None,
     log: PromptLog | None,
     study: highdicom.Volume,
     alpha: float,
@@ -152,8 +152,8 @@ def calibrated_margin(
         bool, as it will be planned on.
     boundary_spread_mm, entropy_bits : highdicom.Volume, optional
         Of the segmentation.
-    provenance : mapping
-        Of the segmentation: weights, settings, and the hash of the mask it made.
+    provenance : SegmentationProvenance or None
+        Of the segmentation: weights, settings, and the hash of the mask; None where it is not known, which is refused.
     log : PromptLog, optional
         What was prompted; None where that is not known.
     study : highdicom.Volume
@@ -168,7 +168,12 @@ def calibrated_margin(
     ConfigError
         If the structure was segmented with other weights or settings, or no finite margin will do.
     """
-    calibration.require_same(weights_sha256=str(provenance.get("weights_sha256")), segmentation=provenance)
+    if provenance is None:
+        raise ConfigError(
+            f"Expected a record of how {structure} was segmented, got none: a calibrated margin holds only for masks "
+            "made with the calibration's weights and settings. Segment it with `medsam-planner segment`."
+        )
+    calibration.require_same(weights_sha256=provenance.weights_sha256, segmentation=provenance.as_json())
     q = calibration.quantile(alpha, inner=inner)
     if math.isinf(q):
         missed = sum(math.isinf(score) for score in calibration.scores(inner=inner))
@@ -219,12 +224,12 @@ def _voids(
     calibration: Calibration,
     structure: str,
     inside: np.ndarray,
-    provenance: Mapping[str, Any],
+    provenance: SegmentationProvenance,
     log: PromptLog | None,
     study: highdicom.Volume,
 ) -> list[str]:
     found = []
-    if provenance.get("mask_sha256") != array_sha256(inside):
+    if provenance.mask_sha256 != array_sha256(inside):
         found.append("the mask was changed after it was segmented")
     found += departures(log, np.asarray(study.affine), tuple(study.spatial_shape))
     if structure not in calibration.structures:

@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.provenance import PropagationTrace
+from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.volumes import volume_like
 
 __all__ = ["MaskSamples", "SegmentationResult"]
@@ -47,6 +47,7 @@ class SegmentationResult:
     probability: highdicom.Volume
     """float32 in [0, 1]."""
     trace: PropagationTrace
+    provenance: SegmentationProvenance
     uncertainty: highdicom.Volume | None = None
     """Predictive entropy in bits, float32 in [0, 1]; None without samples."""
     mutual_information: highdicom.Volume | None = None
@@ -58,5 +59,3 @@ class SegmentationResult:
     mask_samples: MaskSamples | None = None
     faithfulness: dict[str, Any] = field(default_factory=dict)
     """Infidelity, randomisation check and overlap of the saliency, each overlap beside its chance level."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes, versions, parameters and seed: with the prompt log enough to rebuild the mask bit by bit."""

@@ -27,7 +27,7 @@ from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sampling import sample_passes
 from medsam_planner.propagation.sources import UncertaintySource, source_named
 from medsam_planner.propagation.structure import Alternatives, PropagatedStructure, StructureTracker
-from medsam_planner.provenance import versions
+from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
 from medsam_planner.volumes import StudyVolume, array_sha256, volume_like
 from prompts import Prompt, PromptLog, validate
@@ -91,11 +91,6 @@ class Session:
         )
         self._logs: dict[str, PromptLog] = {}
         self._trackers: dict[str, StructureTracker] = {}
-
-    @property
-    def _temperature(self) -> float:
-        """What logits are divided by where they tell how sure the model is; the weights state it."""
-        return self.model.temperature
 
     @property
     def study_sha256(self) -> str:
@@ -300,7 +295,7 @@ class Session:
 
         runs = sample_passes(self._segmenter, passes, source, samples=samples, seed=self.seed, progress=progress)
         require_variance(runs.logits)
-        entropy, disagreement = runs.entropy_bits(self._temperature)
+        entropy, disagreement = runs.entropy_bits(self.model.temperature)
         masks, box = runs.masks(), runs.band.box
         maps: dict[str, Any] = {
             "uncertainty": self._on_grid(entropy, box, passes.axis),
@@ -324,27 +319,32 @@ class Session:
         whole[box] = values
         return volume_like(self.volume, whole)
 
-    def _provenance(self, structure: str, mask: np.ndarray, **options: Any) -> dict[str, Any]:
+    def _provenance(
+        self, structure: str, mask: np.ndarray, *, samples: int, uncertainty: str, saliency: bool, triplanar: bool
+    ) -> SegmentationProvenance:
         source = self.volume.source if isinstance(self.volume, StudyVolume) else None
-        return {
-            "structure": structure,
-            "image_sha256": self._segmenter.study_sha256,
-            "mask_sha256": array_sha256(mask),
-            "window": self._window_text,
-            "model": self.model.name,
-            "weights_sha256": self.model.weights_sha256,
-            "normalisation": asdict(self.normalisation),
-            "temperature": self._temperature,
-            "seed": self.seed,
-            "rules": self.rules.as_json(),
-            "propagation": propagation_version(self.model),
-            **options,
-            "study": str(source.path) if source else None,
-            "modality": source.modality if source else None,
-            "modality_is_inferred": source.modality_is_inferred if source else None,
-            "operations": list(source.operations) if source else [],
-            "versions": versions(),
-        }
+        return SegmentationProvenance(
+            structure=structure,
+            image_sha256=self._segmenter.study_sha256,
+            mask_sha256=array_sha256(mask),
+            window=self._window_text,
+            model=self.model.name,
+            weights_sha256=self.model.weights_sha256,
+            normalisation=asdict(self.normalisation),
+            temperature=self.model.temperature,
+            seed=self.seed,
+            rules=self.rules.as_json(),
+            propagation=propagation_version(self.model),
+            samples=samples,
+            uncertainty=uncertainty,
+            saliency=saliency,
+            triplanar=triplanar,
+            study=str(source.path) if source else None,
+            modality=source.modality if source else None,
+            modality_is_inferred=source.modality_is_inferred if source else None,
+            operations=list(source.operations) if source else [],
+            versions=versions(),
+        )
 
 
 def _inside(passes: PropagatedStructure) -> NDArray[np.bool_]:

@@ -222,7 +222,7 @@ def test_patterns_that_set_nobody_or_everybody_aside_are_refused(patients, kept)
 
 
 def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
-    content = calibration.model_dump(mode="json")
+    content = calibration.model_dump(mode="json", by_alias=True)
     for name in ("per_size_shortfall", "usual_sizes"):
         del content["scale"][name]
     content["content_sha256"] = hashlib.sha256(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,4 +189,4 @@ def test_margins_that_cannot_be_given_are_refused(known):
     with pytest.raises(ConfigError, match="2 of 10"):
         calibrated_margin(**{**known, "calibration": missed, "alpha": 0.1})
     with pytest.raises(ConfigError, match="weights"):
-        calibrated_margin(**{**known, "provenance": {**known["provenance"], "weights_sha256": "0" * 64}})
+        calibrated_margin(**{**known, "provenance": replace(known["provenance"], weights_sha256="0" * 64)})
