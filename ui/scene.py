@@ -127,7 +127,7 @@ def _marks(now: Snapshot) -> tuple[Mark, ...]:
         marks.append(Mark("target", "target", place, wishes.target_radius_mm))
     if wishes.entry_lps_mm is not None:
         marks.append(Mark("entry", "entry", np.array([wishes.entry_lps_mm]), wishes.entry_radius_mm))
-    line = now.chosen_line_lps_mm
+    line = now.chosen_trajectory_lps_mm
     if line is not None:
         is_doubted = now.assessment is None or now.assessment.verdict.kind != "feasible"
         marks.append(Mark("path", "", line, wishes.tool_radius_mm, is_doubted))
@@ -156,7 +156,7 @@ def _middle_slices(now: Snapshot) -> dict[str, int] | None:
 
 def _target_slices(now: Snapshot) -> dict[str, int] | None:
     """By plane, the slice that holds the drawn path's target; None without a path."""
-    line = now.chosen_line_lps_mm
+    line = now.chosen_trajectory_lps_mm
     if line is None:
         return None
     x, y, z = line[1].tolist()
