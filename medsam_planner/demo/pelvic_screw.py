@@ -35,6 +35,7 @@ from medsam_planner.workflow.review import ReviewedPlan, review_plan
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
 from prompts import Box, Click, PromptLog
+from prompts.annotator import padded_box
 
 __all__ = ["run_pelvic_screw"]
 
@@ -138,9 +139,9 @@ def _front_section(mask: highdicom.Volume, height_lps_mm: float) -> tuple[NDArra
     heights = lps_from_index(mask.affine, slices)[:, 2]
     index = int(np.argmin(np.abs(heights - height_lps_mm)))
     parts, count = ndimage.label(mask.array[index])
-    sections = [np.argwhere(parts == part) for part in range(1, count + 1)]
-    front = min(sections, key=lambda pixels: float(pixels[:, 0].mean()))  # rows run from front to back
-    low, high = front.min(0) - 1, front.max(0) + 1
+    sections = [parts == part for part in range(1, count + 1)]
+    front = min(sections, key=lambda section: float(np.nonzero(section)[0].mean()))  # rows run from front to back
+    low, high = padded_box(front, 1)
     return lps_from_index(mask.affine, (index, *low)), lps_from_index(mask.affine, (index, *high))
 
 

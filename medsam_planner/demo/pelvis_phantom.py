@@ -22,9 +22,10 @@ from medsam_planner.demo.pelvis_scan import Tissues, scan
 from medsam_planner.demo.pelvis_soft_tissue import iliac_artery_left, iliac_vein_left, sciatic_nerve_left
 from medsam_planner.demo.true_distance import TrueDistance
 from medsam_planner.errors import GeometryError
-from medsam_planner.geometry import lps_from_index, slice_across
+from medsam_planner.geometry import lps_from_index, slice_across, spacing_mm
 from medsam_planner.progress import Progress
 from prompts import Box
+from prompts.annotator import padded_box
 
 __all__ = ["Corridor", "PelvisPhantom", "PhantomScan", "pelvis_phantom"]
 
@@ -103,13 +104,12 @@ class PelvisPhantom:
         if not 1 <= count <= len(slices):
             raise GeometryError(f"Expected 1 to {len(slices)} boxes for '{structure}', got {count}.")
         chosen = slices[np.rint(np.linspace(0, len(slices) - 1, count + 2)[1:-1]).astype(int)]
-        affine, shape = self.volume_hu.affine, np.array(mask.shape)
-        grow = np.rint(margin_mm / np.linalg.norm(affine[:3, :3], axis=0)).astype(int)
-        grow[axis] = 0
+        affine = self.volume_hu.affine
+        padding = np.delete(np.rint(margin_mm / spacing_mm(affine)), axis)
         boxes = []
         for number in chosen:
-            index = np.insert(np.argwhere(slice_across(mask, axis, int(number))), axis, number, axis=1)
-            low, high = np.maximum(index.min(axis=0) - grow, 0), np.minimum(index.max(axis=0) + grow, shape - 1)
+            corners = padded_box(slice_across(mask, axis, int(number)), padding)
+            low, high = np.insert(corners, axis, number, axis=1)
             boxes.append(Box(lps_from_index(affine, low), lps_from_index(affine, high)))
         return tuple(boxes)
 

@@ -15,6 +15,7 @@ from medsam_planner.lab.evaluation.cases import Structure
 from medsam_planner.lab.evaluation.scores import EndScores, MaskScores, dice, end_scores, score
 from medsam_planner.segmentation.session import Session
 from prompts import Box, Click, box_extent, first_box, next_click
+from prompts.annotator import inner_click, middle_slice
 
 __all__ = ["Answer", "FirstPrompts", "Protocol", "Step", "ask", "ellipse_dice", "first_prompts", "inscribed_ellipse"]
 
@@ -80,13 +81,11 @@ def first_prompts(structure: Structure, protocol: Protocol, seed: int) -> FirstP
     axis = acquisition_axis(affine)
     others = tuple(other for other in range(3) if other != axis)
     filled = np.flatnonzero(truth.any(axis=others))
-    index = int(filled[len(filled) // 2])
+    index = middle_slice(truth, axis)
     box = first_box(truth, affine, axis, seed=int(drawn.integers(2**31)))
     if protocol in (Protocol.BOX, Protocol.SURVEY):
         return FirstPrompts(axis, index, (box,))
     if protocol is Protocol.CLICK:
-        from medsam_planner.lab.training.simulated_prompts import inner_click
-
         pixel = inner_click(slice_across(truth, axis, index), drawn)
         return FirstPrompts(axis, index, (Click(lps_from_index(affine, np.insert(pixel, axis, index))),))
     if any(word in structure.name.lower() for word in _VESSEL_WORDS):

@@ -21,6 +21,7 @@ from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.lab.evaluation.protocols import inscribed_ellipse
 from medsam_planner.lab.evaluation.scores import dice
+from prompts.annotator import Looseness, inner_click, loose_box, slice_correction
 
 __all__ = ["EndQuality", "SliceScores", "end_quality", "score_slices", "slice_segmenter", "slice_table"]
 
@@ -30,8 +31,9 @@ SMALLEST_PLANE_PX = 8
 THICK_SLICE_MM = 2.5
 SLAB_PX = 24
 """A plane with fewer pixels along one side cuts most structures at both ends; reported as a group of its own."""
-_LARGEST_GROWTH = 5 / 256
-"""Each side of a loose box is grown by up to this share of the slice, as in the CVPR 2025 challenge."""
+_MOST_PADDING = 1 / 3
+"""Of a loose box, as a share of the structure's extent. Cases are crops of larger slices: without this limit, the
+padding meant for a whole slice would fill a small crop."""
 _CACHE_BYTES = 200_000_000
 
 
@@ -127,17 +129,11 @@ class _Asked:
 
     def boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The exact and the loose box."""
-        exact = box_around(self.truth)
-        growth = self.rng.uniform(0, _LARGEST_GROWTH, 4) * np.tile(self.truth.shape, 2)
-        # Cases are crops of larger slices: without a bound the loose box of a whole slice would swallow a small one.
-        growth = np.minimum(growth, np.tile((exact[2:] - exact[:2] + 1) / 3, 2))
-        loose = np.round(exact + growth * np.array([-1, -1, 1, 1]))
-        return exact, np.clip(loose, 0, np.tile(np.array(self.truth.shape) - 1, 2))
+        loose = loose_box(self.truth, Looseness.UNEVEN, self.rng, most=_MOST_PADDING)
+        return box_around(self.truth), np.round(loose).reshape(4)
 
     def all_kinds(self, neighbour: Mask | None) -> tuple[dict[str, float], dict[str, float]]:
         """Dice and predicted quality by kind of prompt."""
-        from medsam_planner.lab.training.simulated_prompts import correction, inner_click
-
         truth, rng = self.truth, self.rng
         scores: dict[str, float] = {}
         qualities: dict[str, float] = {}
@@ -153,7 +149,7 @@ class _Asked:
         scores["ellipse_loose"] = dice(truth, inscribed_ellipse(loose, shape))
         keep("box_exact", SlicePrompt(box=exact))
         answer = keep("box_loose", SlicePrompt(box=loose))
-        fix = correction(truth, answer.mask(), rng)
+        fix = slice_correction(truth, answer.mask(), rng)
         scores["box_and_click"] = scores["box_loose"]
         if fix is not None:
             keep("box_and_click", SlicePrompt(box=loose, points=fix[0][None], labels=np.array([fix[1]])), answer)
@@ -161,7 +157,7 @@ class _Asked:
         answer = keep("click", SlicePrompt(points=np.stack(points), labels=np.array(labels)))
         scores["three_clicks"] = scores["click"]
         for _ in range(2):
-            fix = correction(truth, answer.mask(), rng)
+            fix = slice_correction(truth, answer.mask(), rng)
             if fix is None:
                 break
             points.append(fix[0])

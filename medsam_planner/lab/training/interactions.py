@@ -20,7 +20,8 @@ from medsam_planner.engine.memory_network import PROMPT_CHANNELS, MemoryNetwork,
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.lab.training.batches import Batch
 from medsam_planner.lab.training.losses import prompt_loss
-from medsam_planner.lab.training.simulated_prompts import correction, grown_box
+from medsam_planner.lab.training.simulated_prompts import training_box
+from prompts.annotator import slice_correction
 
 __all__ = ["Interaction", "Step", "interact"]
 
@@ -222,9 +223,7 @@ class Interaction:
         boxed = truth.sum(axis=(1, 2)) >= SMALLEST_BOXED_PX
         for number in np.flatnonzero(boxed):
             step_mm = float(self.batch.sides_mm[number, slice_index]) / size
-            low, high = np.reshape(box_around(truth[number]), (2, 2)) * step_mm
-            box = grown_box(low, high, self.rng, slice_mm=float(self.rng.uniform(100, 450))) / step_mm
-            prompt = SlicePrompt(box=np.concatenate([box.min(0), box.max(0)]))
+            prompt = SlicePrompt(box=training_box(truth[number], self.rng, step_mm=step_mm))
             self._maps[slice_index][number] = prompt_maps(prompt, size, channels=PROMPT_CHANNELS)
         return boxed
 
@@ -248,7 +247,7 @@ class Interaction:
         for number, (answer, true) in enumerate(zip(answers, self.batch.truth[:, slice_index], strict=True)):
             predicted = answer > 0
             for _ in range(1 if self.rng.random() < 0.75 else 2):
-                click = correction(true, predicted, self.rng)
+                click = slice_correction(true, predicted, self.rng)
                 if click is None:
                     break
                 position, positive = click

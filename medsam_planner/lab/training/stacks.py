@@ -17,10 +17,11 @@ from medsam_planner.engine.compact_fields import SMALLEST_FIELD_PX
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.lab.training.appearance import degrade
 from medsam_planner.lab.training.label_volume import LabelVolume
-from medsam_planner.lab.training.simulated_prompts import grown_box, inner_click, outer_click
+from medsam_planner.lab.training.simulated_prompts import training_box
 from medsam_planner.lab.training.slice_rendering import coarse_mask, rendered_slices
 from medsam_planner.lab.training.slice_space import lies_on_volume, random_space
 from medsam_planner.lab.training.targets import Meant, Target, draw_target
+from prompts.annotator import inner_click, outer_click
 
 __all__ = ["SLICES", "Stack", "draw_stack"]
 
@@ -126,7 +127,7 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     outside = np.maximum(area - truth.sum((1, 2)), 0) if clicked else np.zeros(SLICES)
     native_px = max(pixel_mm / (sides[0] / size), 0.7)
     images = degrade(images, rng, strength=1.0 if volume.image is None else 0.35, native_px=native_px)
-    prompt, ambiguous = _prompt(truth[0], clicked, rng, slice_mm=float(rng.uniform(100, 450)), step_mm=sides[0] / size)
+    prompt, ambiguous = _prompt(truth[0], clicked, rng, step_mm=sides[0] / size)
     return Stack(
         images,
         truth,
@@ -218,18 +219,15 @@ def _cut_short(images: NDArray[np.float32], truth: NDArray[np.bool_], rng: np.ra
 
 
 def _prompt(
-    truth: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, slice_mm: float, step_mm: float
+    truth: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, step_mm: float
 ) -> tuple[SlicePrompt, bool]:
     """The prompt on the first slice, and whether it may mean several things."""
     if not clicked:
-        occupied = np.argwhere(truth)
-        low, high = occupied.min(0) * step_mm, occupied.max(0) * step_mm
-        box = grown_box(low.astype(np.float64), high.astype(np.float64), rng, slice_mm=slice_mm) / step_mm
-        box_px = np.concatenate([box.min(0), box.max(0)])
+        box = training_box(truth, rng, step_mm=step_mm)
         if rng.random() < 0.88:
-            return SlicePrompt(box=box_px), True
+            return SlicePrompt(box=box), True
         click = inner_click(truth, rng)
-        return SlicePrompt(box=box_px, points=click[None], labels=np.array([True])), True
+        return SlicePrompt(box=box, points=click[None], labels=np.array([True])), True
     points, labels = [inner_click(truth, rng)], [True]
     if rng.random() < 0.3:
         for _ in range(int(rng.integers(1, 3))):

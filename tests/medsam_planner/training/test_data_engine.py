@@ -16,7 +16,7 @@ from medsam_planner.lab.training.data_folder import case_folders, map_files, rea
 from medsam_planner.lab.training.label_volume import LabelVolume, indexed
 from medsam_planner.lab.training.painting import painted, smoothly_finer
 from medsam_planner.lab.training.rule_based import with_rule_based_structures
-from medsam_planner.lab.training.simulated_prompts import correction, grown_box, inner_click, outer_click
+from medsam_planner.lab.training.simulated_prompts import training_box
 from medsam_planner.lab.training.stacks import SLICES, draw_stack
 from medsam_planner.lab.training.targets import Meant, Target, draw_target
 from medsam_planner.lab.training.tissues import Tissue, drawn_intensities, tissue_of
@@ -224,41 +224,15 @@ def test_batches_depend_on_seed_and_index_alone_and_begin_at_the_coarse_size(tmp
 # -- simulated prompts ------------------------------------------------------------------------------------------------
 
 
-def test_the_correction_falls_into_the_largest_error_with_its_sign():
-    truth = np.zeros((40, 40), dtype=bool)
-    truth[5:25, 5:25] = True
-    predicted = truth.copy()
-    predicted[5:15, 5:25] = False
-    predicted[30:34, 30:34] = True
-    for seed in range(8):
-        (row, column), positive = correction(truth, predicted, np.random.default_rng(seed))
-        assert positive
-        assert 5 <= row < 15 and 5 <= column < 25
-    (row, column), positive = correction(truth, truth | predicted, np.random.default_rng(0))
-    assert not positive
-    assert 30 <= row < 34 and 30 <= column < 34
-    assert correction(truth, truth, np.random.default_rng(0)) is None
-
-
-def test_clicks_fall_inside_and_outside_as_asked():
-    mask = np.zeros((30, 30), dtype=bool)
-    mask[10:18, 4:27] = True
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        row, column = inner_click(mask, rng).astype(int)
-        assert mask[row, column]
-        row, column = outer_click(mask, rng).astype(int)
-        assert not mask[row, column]
-    assert outer_click(np.ones((5, 5), dtype=bool), np.random.default_rng(0)) is None
-
-
-def test_boxes_grow_by_at_most_five_in_256_of_the_slice_or_a_share_of_the_structure():
-    low, high = np.array([100.0, 120.0]), np.array([160.0, 200.0])
+def test_boxes_are_padded_by_at_most_five_in_256_of_the_slice_or_a_share_of_the_structure():
+    truth = np.zeros((256, 256), dtype=bool)
+    truth[100:161, 120:201] = True
+    low, high, extent = np.array([100, 120]), np.array([160, 200]), np.array([61, 81])
     for seed in range(50):
-        box = grown_box(low, high, np.random.default_rng(seed), slice_mm=400.0)
-        assert np.all(box[0] >= low - 0.16 * 80 - 2)
-        assert np.all(box[1] <= high + 0.16 * 80 + 2)
-        assert np.all(box[0] <= low + 5)
+        first_row, first_column, last_row, last_column = training_box(truth, np.random.default_rng(seed), step_mm=1.0)
+        below, above = low - (first_row, first_column), (last_row, last_column) - high
+        assert np.all(np.maximum(below, above) <= np.maximum(5 / 256 * 450, 0.15 * extent))
+        assert np.all(np.minimum(below, above) >= -0.06 * extent)
 
 
 # -- sources ----------------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.segmentation.session import Session
+from medsam_planner.service import saved_work
+from medsam_planner.service.saved_result import read_result
+from medsam_planner.service.saved_work import SavedWork
+from medsam_planner.service.structure import COLOURS, Structure
 from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
-from ui import kept
-from ui.kept import KeptWork
-from ui.kept_result import read_result
-from ui.structure import COLOURS, Structure
 
 __all__ = ["Waiting", "previews_of", "restore"]
 
@@ -31,12 +31,12 @@ class Waiting:
     def image_sha256(self) -> str:
         """Of the study the work is on; empty where what was kept cannot be read."""
         try:
-            return kept.read_work(self.folder).image_sha256
+            return saved_work.read_work(self.folder).image_sha256
         except MedsamPlannerError:
             return ""
 
 
-def restore(session: Session, work: KeptWork, folder: Path) -> tuple[dict[str, Structure], list[str]]:
+def restore(session: Session, work: SavedWork, folder: Path) -> tuple[dict[str, Structure], list[str]]:
     """Take over the prompts and 3D results of `work`, which is on the session's study.
 
     Returns
@@ -50,7 +50,7 @@ def restore(session: Session, work: KeptWork, folder: Path) -> tuple[dict[str, S
         If the prompts cannot be read, or do not belong to the study.
     """
     study = session.volume
-    stored = read_prompt_file(kept.prompts_path(folder))
+    stored = read_prompt_file(saved_work.prompts_path(folder))
     validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     for log in stored.logs:
         session.restore(log)
@@ -61,7 +61,7 @@ def restore(session: Session, work: KeptWork, folder: Path) -> tuple[dict[str, S
         structure = replace(one.with_log(log), previews=previews_of(session, log))
         if one.name in work.result_files:
             try:
-                result = read_result(kept.result_path(folder, work.result_files[one.name]), study)
+                result = read_result(saved_work.result_path(folder, work.result_files[one.name]), study)
                 structure = structure.with_result(result, is_stale=one.is_stale)
             except MedsamPlannerError as error:
                 lost.append(f"{error} Run ‘{one.name}’ to 3D again.")
@@ -80,7 +80,7 @@ def previews_of(session: Session, log: PromptLog) -> dict[int, dict[int, NDArray
     return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}
 
 
-def _unlisted(stored: PromptFile, work: KeptWork) -> Iterator[Structure]:
+def _unlisted(stored: PromptFile, work: SavedWork) -> Iterator[Structure]:
     """Structures whose prompts were written, but not yet the record that lists them."""
     listed = {one.name for one in work.structures}
     for number, log in enumerate(stored.logs):

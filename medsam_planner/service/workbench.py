@@ -20,19 +20,20 @@ from medsam_planner.io.output_folder import require_apart
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.progress import Progress
 from medsam_planner.segmentation.session import Session
+from medsam_planner.service import saved_work, step_order
+from medsam_planner.service.autosave import Autosave
+from medsam_planner.service.display import Plane, SliceDisplay, display_for, display_windows
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.restoring import Waiting, previews_of, restore
+from medsam_planner.service.saved_work import Opened, SavedWork
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.snapshot import Snapshot
+from medsam_planner.service.step_order import StepOrder
+from medsam_planner.service.structure import COLOURS, FIRST_STRUCTURE, ROLES, Role, Structure
+from medsam_planner.service.uploads import SHOWN_AS, PageUploads, UploadKind
 from medsam_planner.volumes import StudyVolume
 from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
 from prompts.names import require_free
-from ui import kept, turns
-from ui.display import Plane, SliceDisplay, display_for, display_windows
-from ui.keeper import Keeper
-from ui.kept import KeptWork, Opened
-from ui.restoring import Waiting, previews_of, restore
-from ui.settings import Settings
-from ui.snapshot import Snapshot
-from ui.structure import COLOURS, FIRST_STRUCTURE, ROLES, Role, Structure
-from ui.uploads import SHOWN_AS, PageUploads, UploadKind
-from ui.wishes import PlanWishes
 
 __all__ = ["Workbench"]
 
@@ -62,13 +63,13 @@ class Workbench:
         self.uploads = PageUploads()
         self.snapshot = Snapshot()
         self.session: Session | None = None
-        self.keeper: Keeper | None = None
+        self.autosave: Autosave | None = None
         """Of the work on the open study."""
         self.waiting = waiting
-        self.turns = turns.Turns()
+        self.steps = StepOrder()
         self.answers = itertools.count(1)
         """Numbers of the screens its page gets."""
-        self._first_key = kept.new_key()
+        self._first_key = saved_work.new_key()
         self.is_cancelled = False
         self.is_computing = False
         """Whether something runs that Stop can stop."""
@@ -77,8 +78,8 @@ class Workbench:
     @property
     def key(self) -> str:
         """Names the work: who knows it can take the work up. A study opened beside another one is other work."""
-        if self.keeper is not None:
-            return self.keeper.key
+        if self.autosave is not None:
+            return self.autosave.key
         return self._first_key if self.waiting is None else self.waiting.key
 
     @property
@@ -107,9 +108,9 @@ class Workbench:
         return self.snapshot.displays
 
     @property
-    def wishes(self) -> PlanWishes:
+    def draft(self) -> PlanDraft:
         """What the tool must do."""
-        return self.snapshot.wishes
+        return self.snapshot.draft
 
     @property
     def plan(self) -> PlanResult | None:
@@ -132,16 +133,16 @@ class Workbench:
         MedsamPlannerError
             If a long computation holds it, a step before it was lost, or the change cannot be kept.
         """
-        with self.turns.turn(step):
-            if not self._lock.acquire(timeout=turns.PATIENCE_S):
-                raise MedsamPlannerError(turns.BUSY)
+        with self.steps.turn(step):
+            if not self._lock.acquire(timeout=step_order.PATIENCE_S):
+                raise MedsamPlannerError(step_order.BUSY)
             try:
                 self.is_cancelled, self.is_computing = False, is_long
                 try:
                     yield
                 finally:  # also what was done before an error
-                    if self.keeper is not None:
-                        self.keeper.keep(self.snapshot)
+                    if self.autosave is not None:
+                        self.autosave.keep(self.snapshot)
             finally:
                 self.is_computing = False
                 self._lock.release()
@@ -178,14 +179,14 @@ class Workbench:
         opened = Opened(place, series, resample_tilt)
         session = self._session_on(path, opened, progress)
         if self.waiting is not None and session.study_sha256 == self.waiting.image_sha256:
-            return self._go_on(self.waiting, kept.read_work(self.waiting.folder), session, opened)
+            return self._go_on(self.waiting, saved_work.read_work(self.waiting.folder), session, opened)
         session.log(FIRST_STRUCTURE)
         first = Structure(FIRST_STRUCTURE, COLOURS[0])
-        is_first = self.keeper is None and self.waiting is None
-        key = self._first_key if is_first else kept.new_key()
-        keeper = Keeper(self.settings.out, opened, session, key=key)
-        self._begin_work(session, keeper, {first.name: first}, active=first.name, wishes=PlanWishes())
-        keeper.is_as(self.snapshot)  # nothing was said yet: there is nothing to keep
+        is_first = self.autosave is None and self.waiting is None
+        key = self._first_key if is_first else saved_work.new_key()
+        autosave = Autosave(self.settings.out, opened, session, key=key)
+        self._begin_work(session, autosave, {first.name: first}, active=first.name, draft=PlanDraft())
+        autosave.mark_saved(self.snapshot)  # nothing was said yet: there is nothing to keep
         return []
 
     def place_of(self, text: str) -> Path:
@@ -213,7 +214,7 @@ class Workbench:
         """
         if self.waiting is None:
             return []
-        work = kept.read_work(self.waiting.folder)
+        work = saved_work.read_work(self.waiting.folder)
         session = self._session_on(self.place_of(work.opened.place), work.opened, progress)
         if session.study_sha256 != work.image_sha256:
             raise StudyError(
@@ -232,19 +233,21 @@ class Workbench:
         study = load_volume(path, series=opened.series, resample_tilt=opened.resample_tilt, progress=progress)
         return Session(study, self.settings.model, seed=self.settings.seed)
 
-    def _go_on(self, waiting: Waiting, work: KeptWork, session: Session, opened: Opened) -> list[str]:
+    def _go_on(self, waiting: Waiting, work: SavedWork, session: Session, opened: Opened) -> list[str]:
         structures, lost = restore(session, work, waiting.folder)
         active = work.active if work.active in structures else next(iter(structures))
-        keeper = Keeper(self.settings.out, opened, session, key=waiting.key, folder=waiting.folder)
-        self._begin_work(session, keeper, structures, active=active, wishes=work.wishes)
-        keeper.is_as(self.snapshot, {name: work.result_files[name] for name in structures if structures[name].result})
+        autosave = Autosave(self.settings.out, opened, session, key=waiting.key, folder=waiting.folder)
+        self._begin_work(session, autosave, structures, active=active, draft=work.draft)
+        autosave.mark_saved(
+            self.snapshot, {name: work.result_files[name] for name in structures if structures[name].result}
+        )
         return lost
 
     def _begin_work(
-        self, session: Session, keeper: Keeper, structures: Mapping[str, Structure], **changes: Any
+        self, session: Session, autosave: Autosave, structures: Mapping[str, Structure], **changes: Any
     ) -> None:
         study = session.volume
-        self.session, self.keeper, self.waiting = session, keeper, None
+        self.session, self.autosave, self.waiting = session, autosave, None
         self.publish(
             study=study,
             study_number=self.snapshot.study_number + 1,
@@ -303,11 +306,11 @@ class Workbench:
             raise StudyError("Open a study first.")
         return self.session
 
-    def require_keeper(self) -> Keeper:
+    def require_autosave(self) -> Autosave:
         """What keeps the work on the open study; refuses as :meth:`require_session`."""
-        if self.keeper is None:
+        if self.autosave is None:
             raise StudyError("Open a study first.")
-        return self.keeper
+        return self.autosave
 
     def position(self, plane: Plane, slice_index: int, column: float, row: float) -> PositionLpsMm:
         """Where a point of the screen lies in the patient.
@@ -380,7 +383,7 @@ class Workbench:
             triplanar=triplanar,
             progress=progress,
         )
-        self.require_keeper().forget_result(self.active)
+        self.require_autosave().forget_result(self.active)
         self._publish_active(lambda one: one.with_result(result), **_NO_PLAN)
 
     def forget_plan(self) -> None:
@@ -401,12 +404,12 @@ class Workbench:
 
     def set_end(self, *, target: PositionLpsMm | None = None, entry: PositionLpsMm | None = None) -> None:
         """Say where the tool must end, or where it may enter."""
-        wishes = replace(
-            self.wishes,
-            target_lps_mm=target or self.wishes.target_lps_mm,
-            entry_lps_mm=entry or self.wishes.entry_lps_mm,
+        draft = replace(
+            self.draft,
+            target_lps_mm=target or self.draft.target_lps_mm,
+            entry_lps_mm=entry or self.draft.entry_lps_mm,
         )
-        self.publish(wishes=wishes, **_NO_PLAN)
+        self.publish(draft=draft, **_NO_PLAN)
 
     def save(self) -> Path:
         """Write every structure's prompts, with their undone steps, to the folder of this work.
@@ -416,7 +419,7 @@ class Workbench:
         MedsamPlannerError
             If they cannot be written.
         """
-        return self.require_keeper().save_prompts(tuple(self.structures))
+        return self.require_autosave().save_prompts(tuple(self.structures))
 
     def resume(self, path: Path) -> None:
         """Take over the prompts of a file, in place of those of the same structures.
@@ -445,7 +448,7 @@ class Workbench:
 
     def run_folder(self) -> Path:
         """The folder of this work, made when it is first needed."""
-        return self.require_keeper().folder()
+        return self.require_autosave().folder()
 
     @property
     def chosen_line_lps_mm(self) -> NDArray[np.float64] | None:

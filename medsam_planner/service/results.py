@@ -11,11 +11,11 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.io.files import whole_file
 from medsam_planner.mesh import Surface
 from medsam_planner.progress import Progress
+from medsam_planner.service.plan_inputs import inputs_of
+from medsam_planner.service.workbench import Workbench
 from medsam_planner.workflow.review import review_plan
 from medsam_planner.workflow.run_folder import open_run_folder, write_segmentations
 from medsam_planner.workflow.segment import surfaces_of
-from ui.planning import inputs_of
-from ui.workbench import Workbench
 
 __all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"]
 

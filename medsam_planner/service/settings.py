@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.study_files import name_files, walk_files
-from ui.uploads import is_upload
+from medsam_planner.service.uploads import is_upload
 
 __all__ = ["Settings"]
 

@@ -14,11 +14,11 @@ from medsam_planner.geometry import index_from_lps
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.service.display import Plane, SliceDisplay
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm
-from ui.display import Plane, SliceDisplay
-from ui.structure import Structure
-from ui.wishes import PlanWishes
 
 __all__ = ["Snapshot"]
 
@@ -39,7 +39,7 @@ class Snapshot:
     """Name of the structure being worked on; empty without a study."""
     displays: Mapping[Plane, SliceDisplay] = field(default_factory=lambda: _NOTHING)
     windows: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: _NOTHING)
-    wishes: PlanWishes = field(default_factory=PlanWishes)
+    draft: PlanDraft = field(default_factory=PlanDraft)
     plan: PlanResult | None = None
     chosen: int = 0
     """Alternative that is drawn."""

@@ -1,7 +1,7 @@
 """Files that a person uploads: in a private folder of their page, within limits, gone with the page or after hours.
 
 The folder of a page lies in a folder of the server that only its user may enter, under a name nobody can guess. What
-the page is told is the file's name; a typed path never leads here (:meth:`ui.settings.Settings.allowed`).
+the page is told is the file's name; a typed path never leads here (:meth:`Settings.allowed`).
 """
 
 from __future__ import annotations

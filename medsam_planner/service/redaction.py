@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ui.uploads import FOLDER_PREFIX
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.uploads import FOLDER_PREFIX
 
-if TYPE_CHECKING:
-    from ui.handlers import Screen
-    from ui.settings import Settings
-
-__all__ = ["discreet", "without_folders"]
+__all__ = ["without_folders"]
 
 _UPLOADS = re.compile(rf"""[^\s'"<>]*[/\\]{FOLDER_PREFIX}[^\s'"<>/\\]*[/\\](?:[^\s'"<>/\\]+[/\\])*""")
 """Folders of an uploaded file; they are never the person's, whatever stands before them."""
@@ -34,16 +29,6 @@ def without_folders(text: str, settings: Settings) -> str:
         prefix = re.escape(parent.rstrip("/\\"))
         text = re.sub(rf"(?<![\w/\\.-]){prefix}[/\\]", "", text)
     return _FOUND.sub(_cut, text)
-
-
-def discreet(screen: Screen, settings: Settings) -> Screen:
-    """A screen as it may be shown."""
-    return replace(
-        screen,
-        notice=without_folders(screen.notice, settings),
-        study=without_folders(screen.study, settings),
-        answer=without_folders(screen.answer, settings),
-    )
 
 
 def _cut(found: re.Match[str]) -> str:

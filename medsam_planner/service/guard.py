@@ -19,17 +19,17 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from ui import headers, login
+from medsam_planner.service import headers, login
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ui.access import Access
+    from medsam_planner.service.access import Access
 
 __all__ = ["MOST_BODY_BYTES", "Guard"]
 
 MOST_BODY_BYTES = 1 << 20
-"""Of an event; an upload has limits of its own (:mod:`ui.uploads`)."""
+"""Of an event; an upload has limits of its own (:mod:`medsam_planner.service.uploads`)."""
 _MOST_SESSIONS = 100_000
 _BROWSER_COOKIE_S = 365 * 24 * 3600
 _READ = ("GET", "HEAD")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from medsam_planner.errors import MedsamPlannerError
 
-__all__ = ["BUSY", "PATIENCE_S", "Turns"]
+__all__ = ["BUSY", "PATIENCE_S", "StepOrder"]
 
 PATIENCE_S = 5.0
 """How long a step waits for the one before it, and for a computation that is nearly done."""
@@ -19,7 +19,7 @@ _LOST = (
 )
 
 
-class Turns:
+class StepOrder:
     """Numbered steps of one page, each begun when all before it are done.
 
     The page counts its steps from 1. A step whose predecessor does not come within :data:`PATIENCE_S` is refused, with

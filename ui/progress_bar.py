@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ui.workbench import Workbench
+from medsam_planner.service.workbench import Workbench
 
-__all__ = ["WatchedByPage"]
+__all__ = ["PageProgress"]
 
 _INTERVAL_S = 0.2
 """The page is told no more often."""
 
 
-class WatchedByPage:
+class PageProgress:
     """A :class:`medsam_planner.progress.Progress` that moves the page's bar and listens to its Stop button.
 
     Parameters

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
+from medsam_planner.service.display import SliceDisplay
 from prompts import Box, Click, Prompt, Scribble, box_extent
-from ui.display import SliceDisplay
 
 __all__ = ["Layers", "Mark", "Outline", "OverlayMap", "ViewRequest", "grey_png", "outlines", "overlay_png", "view"]
 

@@ -13,13 +13,13 @@ from medsam_planner.planning.problem import Limits
 from medsam_planner.planning.request import ALPHA, SpreadRule
 from prompts import PositionLpsMm
 
-__all__ = ["PlanWishes"]
+__all__ = ["PlanDraft"]
 
 _MARGIN, _LIMITS = SpreadRule(), Limits()
 
 
 @dataclass(frozen=True, slots=True)
-class PlanWishes:
+class PlanDraft:
     """What the tool must do; positions in LPS mm."""
 
     target_lps_mm: PositionLpsMm | None = None
@@ -41,7 +41,7 @@ class PlanWishes:
     avoid_bone: bool = True
     """Keep off bone that nobody segmented, in a CT and without a structure to stay inside."""
 
-    def with_numbers(self, numbers: Mapping[str, Any]) -> PlanWishes:
+    def with_numbers(self, numbers: Mapping[str, Any]) -> PlanDraft:
         """The same with what was typed.
 
         Raises

@@ -9,15 +9,15 @@ import time
 from collections import OrderedDict
 
 from medsam_planner.errors import MedsamPlannerError
-from ui import kept
-from ui.restoring import Waiting
-from ui.settings import Settings
-from ui.turns import Turns
-from ui.uploads import EXPIRY_S as UPLOADS_EXPIRY_S
-from ui.uploads import PageUploads
-from ui.workbench import Workbench
+from medsam_planner.service import saved_work
+from medsam_planner.service.restoring import Waiting
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.step_order import StepOrder
+from medsam_planner.service.uploads import EXPIRY_S as UPLOADS_EXPIRY_S
+from medsam_planner.service.uploads import PageUploads
+from medsam_planner.service.workbench import Workbench
 
-__all__ = ["ElsewhereError", "PutAsideError", "Registry"]
+__all__ = ["ElsewhereError", "PutAsideError", "Sessions"]
 
 _MOST_OPEN = 16
 """Each holds a study in memory; for one more, that of a closed page or else the one idle longest is put aside. What is
@@ -36,7 +36,7 @@ class ElsewhereError(MedsamPlannerError):
     """Another page has taken the work up."""
 
 
-class Registry:
+class Sessions:
     """Workbenches by token. Two pages, also of one person, share nothing; work is the last page's that took it up."""
 
     def __init__(self, settings: Settings) -> None:
@@ -70,10 +70,10 @@ class Registry:
                     if self._token_by_page.get(page) != token:
                         _remember(self._elsewhere, token)
                     self._forget(token)
-                    workbench.token, workbench.turns = secrets.token_urlsafe(24), Turns()
+                    workbench.token, workbench.steps = secrets.token_urlsafe(24), StepOrder()
                     self._add(page, workbench)
                     return workbench
-            folder = kept.find_work(self.settings.out, key)
+            folder = saved_work.find_work(self.settings.out, key)
             if folder is None:
                 return None
             workbench = Workbench(self.settings, waiting=Waiting(key, folder))
@@ -162,7 +162,7 @@ class Registry:
             old = [key for key, (since, _) in self._uploads_by_key.items() if since < now - UPLOADS_EXPIRY_S]
             for key in old:
                 self._uploads_by_key.pop(key)[1].close()
-        kept.expire_works(self.settings.out, now=now)
+        saved_work.expire_works(self.settings.out, now=now)
 
     def _require(self, token: str) -> Workbench:
         if token in self._elsewhere:
@@ -187,7 +187,7 @@ class Registry:
         if workbench is None:
             return
         _remember(self._aside, token)
-        if workbench.waiting is None and (workbench.keeper is None or not workbench.keeper.is_on_disk):
+        if workbench.waiting is None and (workbench.autosave is None or not workbench.autosave.is_on_disk):
             workbench.uploads.close()  # there is nothing to come back to
             return
         self._uploads_by_key[workbench.key] = (time.time(), workbench.uploads)

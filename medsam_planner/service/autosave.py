@@ -7,20 +7,20 @@ from pathlib import Path
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.session import Session
+from medsam_planner.service import saved_work
+from medsam_planner.service.saved_work import Opened
+from medsam_planner.service.snapshot import Snapshot
 from prompts import PromptFile, Provenance, write_prompt_file
-from ui import kept
-from ui.kept import Opened
-from ui.snapshot import Snapshot
 
-__all__ = ["NOT_KEPT", "Keeper"]
+__all__ = ["NOT_SAVED", "Autosave"]
 
-NOT_KEPT = (
+NOT_SAVED = (
     "This could not be kept on the server's disk, so a reload of the page would lose it. Is the disk full, or the "
     "folder of the results read-only?"
 )
 
 
-class Keeper:
+class Autosave:
     """Of the work on one opened study.
 
     Parameters
@@ -53,15 +53,15 @@ class Keeper:
     @property
     def is_on_disk(self) -> bool:
         """Whether there is anything to come back to."""
-        return self._folder is not None and kept.find_work(self._out, self.key) is not None
+        return self._folder is not None and saved_work.find_work(self._out, self.key) is not None
 
     def folder(self) -> Path:
         """The folder of this work, made when it is first needed."""
         if self._folder is None:
-            self._folder = kept.open_work_folder(self._out, self._opened.name, self.key)
+            self._folder = saved_work.open_work_folder(self._out, self._opened.name, self.key)
         return self._folder
 
-    def is_as(self, snapshot: Snapshot, result_files: dict[str, str] | None = None) -> None:
+    def mark_saved(self, snapshot: Snapshot, result_files: dict[str, str] | None = None) -> None:
         """Say that this is what lies on disk, or that there is nothing in it to keep."""
         self._kept, self._result_files = snapshot, dict(result_files or {})
 
@@ -88,11 +88,11 @@ class Keeper:
             versions=versions(),
         )
         try:
-            path = kept.prompts_path(self.folder())
+            path = saved_work.prompts_path(self.folder())
             write_prompt_file(path, PromptFile(logs=tuple(session.log(name) for name in names), provenance=provenance))
             path.chmod(0o600)
         except OSError as error:
-            raise MedsamPlannerError(NOT_KEPT) from error
+            raise MedsamPlannerError(NOT_SAVED) from error
         self._saved = self._prompts_of(names)
         return path
 
@@ -116,10 +116,12 @@ class Keeper:
         try:
             folder = self.folder()
             for name, one in snapshot.structures.items():
-                lies_there = name in self._result_files and kept.result_path(folder, self._result_files[name]).exists()
+                lies_there = (
+                    name in self._result_files and saved_work.result_path(folder, self._result_files[name]).exists()
+                )
                 if one.result is not None and not lies_there:
-                    self._result_files[name] = kept.keep_result(folder, one.result)
-            kept.keep_work(
+                    self._result_files[name] = saved_work.save_result(folder, one.result)
+            saved_work.save_work(
                 folder,
                 snapshot,
                 key=self.key,
@@ -128,5 +130,5 @@ class Keeper:
                 result_files=self._result_files,
             )
         except OSError as error:
-            raise MedsamPlannerError(NOT_KEPT) from error
+            raise MedsamPlannerError(NOT_SAVED) from error
         self._kept = snapshot

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from ui.wording import RESEARCH_USE, TITLE
+from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
 
-__all__ = ["PATH", "page", "policy"]
+__all__ = ["PATH", "TITLE", "page", "policy"]
 
 PATH = "/login"
+TITLE = "MedSAM Planner"
 _TEMPLATE = Path(__file__).with_name("login.html")
 _WRONG = '<p class="wrong" role="alert">That is not the token. Copy it whole.</p>'
 
@@ -18,7 +19,7 @@ def page(nonce: str, *, was_wrong: bool) -> str:
     """The form; after a wrong token it says so."""
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     wrong = _WRONG if was_wrong else ""
-    return template.substitute(title=TITLE, research=RESEARCH_USE, path=PATH, nonce=nonce, wrong=wrong)
+    return template.substitute(title=TITLE, research=RESEARCH_USE_NOTICE, path=PATH, nonce=nonce, wrong=wrong)
 
 
 def policy(nonce: str) -> str:

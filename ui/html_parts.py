@@ -17,8 +17,8 @@ from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.wording import crossed
 from medsam_planner.segmentation.result import SegmentationResult
+from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
-from ui.structure import Structure
 from ui.wording import (
     NO_RESULT,
     NO_STRUCTURE,

@@ -30,24 +30,24 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.io.files import write_json
 from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.segmentation.result import SegmentationResult
-from ui.kept_result import write_result
-from ui.snapshot import Snapshot
-from ui.structure import ROLES, Structure
-from ui.wishes import PlanWishes
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.saved_result import write_result
+from medsam_planner.service.snapshot import Snapshot
+from medsam_planner.service.structure import ROLES, Structure
 
 __all__ = [
     "EXPIRY_S",
-    "KeptWork",
     "Opened",
+    "SavedWork",
     "expire_works",
     "find_work",
-    "keep_result",
-    "keep_work",
     "new_key",
     "open_work_folder",
     "prompts_path",
     "read_work",
     "result_path",
+    "save_result",
+    "save_work",
 ]
 
 EXPIRY_S = 72 * 3600.0
@@ -65,7 +65,7 @@ class Opened:
     """Which study was opened, and how."""
 
     place: str
-    """As :meth:`ui.workbench.Workbench.place_of` reads it: an absolute path, or the shown name of an upload."""
+    """An absolute path, or the shown name of an upload; :meth:`Workbench.place_of` reads it."""
     series: str | None = None
     resample_tilt: bool = False
 
@@ -76,7 +76,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptWork:
+class SavedWork:
     """What ``work.json`` says."""
 
     opened: Opened
@@ -86,14 +86,14 @@ class KeptWork:
     """Without prompts and results."""
     result_files: Mapping[str, str]
     """By structure."""
-    wishes: PlanWishes
-    kept_at: datetime
+    draft: PlanDraft
+    saved_at: datetime
 
     @property
     def label(self) -> str:
         """For the person to tell this work from others."""
         names = ", ".join(one.name for one in self.structures)
-        return f"{self.opened.name}: {names} ({self.kept_at:%d %b %Y, %H:%M})"
+        return f"{self.opened.name}: {names} ({self.saved_at:%d %b %Y, %H:%M})"
 
 
 def new_key() -> str:
@@ -152,7 +152,7 @@ def expire_works(out: Path, *, now: float | None = None) -> None:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def keep_work(
+def save_work(
     folder: Path, snapshot: Snapshot, *, key: str, opened: Opened, image_sha256: str, result_files: Mapping[str, str]
 ) -> None:
     """Write ``work.json``, whole or not at all.
@@ -177,7 +177,7 @@ def keep_work(
             }
             for one in snapshot.structures.values()
         ],
-        "wishes": asdict(replace(snapshot.wishes, calibration=None)),  # an upload, which may be gone by then
+        "wishes": asdict(replace(snapshot.draft, calibration=None)),  # an upload, which may be gone by then
         "kept_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     record = _page_folder(folder) / _RECORD
@@ -185,7 +185,7 @@ def keep_work(
     record.chmod(0o600)
 
 
-def keep_result(folder: Path, result: SegmentationResult) -> str:
+def save_result(folder: Path, result: SegmentationResult) -> str:
     """Write a 3D result; gives the name of its file.
 
     Raises
@@ -200,7 +200,7 @@ def keep_result(folder: Path, result: SegmentationResult) -> str:
     return name
 
 
-def read_work(folder: Path) -> KeptWork:
+def read_work(folder: Path) -> SavedWork:
     """What was kept.
 
     Raises
@@ -213,17 +213,17 @@ def read_work(folder: Path) -> KeptWork:
         if document["format"] != _FORMAT:
             raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
         study = document["study"]
-        wishes: dict[str, Any] = {
+        draft: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in document["wishes"].items()
         }
-        return KeptWork(
+        return SavedWork(
             opened=Opened(str(study["place"]), study["series"], bool(study["resample_tilt"])),
             image_sha256=str(study["image_sha256"]),
             active=str(document["active"]),
             structures=tuple(_structures(document["structures"])),
             result_files={one["name"]: Path(one["result"]).name for one in document["structures"] if one["result"]},
-            wishes=PlanWishes(**wishes),
-            kept_at=datetime.fromisoformat(document["kept_at"]),
+            draft=PlanDraft(**draft),
+            saved_at=datetime.fromisoformat(document["kept_at"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MedsamPlannerError(

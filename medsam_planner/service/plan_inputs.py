@@ -19,11 +19,11 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.structure import Structure
+from medsam_planner.service.workbench import Workbench
 from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import PositionLpsMm
-from ui.structure import Structure
-from ui.wishes import PlanWishes
-from ui.workbench import Workbench
 
 __all__ = ["Ready", "inputs_of", "request_of", "require_ready"]
 
@@ -47,10 +47,10 @@ def require_ready(workbench: Workbench) -> Ready:
         If the target or the entry is not set, or a structure has no 3D result of its present prompts.
     """
     workbench.require_session()
-    wishes = workbench.wishes
-    if wishes.target_lps_mm is None:
+    draft = workbench.draft
+    if draft.target_lps_mm is None:
         raise PlanningError("The target is missing. Press “Set target” above the picture, then click on it.")
-    if wishes.entry_lps_mm is None:
+    if draft.entry_lps_mm is None:
         raise PlanningError("The entry is missing. Press “Set entry” above the picture, then click on the surface.")
     taking_part = tuple(one for one in workbench.structures.values() if one.role != "ignore")
     if not taking_part:
@@ -60,7 +60,7 @@ def require_ready(workbench: Workbench) -> Ready:
             raise PlanningError(f"‘{one.name}’ takes part in the plan. Run it to 3D first, or set its role to ignore.")
         if one.is_stale:
             raise PlanningError(f"The prompts of ‘{one.name}’ changed since its 3D run. Run it again, or undo.")
-    return Ready(taking_part, wishes.target_lps_mm, wishes.entry_lps_mm)
+    return Ready(taking_part, draft.target_lps_mm, draft.entry_lps_mm)
 
 
 def request_of(workbench: Workbench) -> PlanRequest:
@@ -72,21 +72,21 @@ def request_of(workbench: Workbench) -> PlanRequest:
         If something is missing.
     """
     ready = require_ready(workbench)
-    wishes = workbench.wishes
+    draft = workbench.draft
     study = workbench.study
     corridor = next((one.name for one in ready.structures if one.role == "inside"), None)
     return PlanRequest(
         title=f"Paths in {study.source.path.name}" if study is not None and study.source else "Paths",
         tools=(
             ToolRequest(
-                Tool(radius_mm=wishes.tool_radius_mm),
-                TargetRequest(ready.target_lps_mm, wishes.target_radius_mm),
-                EntryRequest(corridor, ready.entry_lps_mm, wishes.entry_radius_mm),
+                Tool(radius_mm=draft.tool_radius_mm),
+                TargetRequest(ready.target_lps_mm, draft.target_radius_mm),
+                EntryRequest(corridor, ready.entry_lps_mm, draft.entry_radius_mm),
             ),
         ),
-        structures=tuple(_structure(one, wishes) for one in ready.structures),
-        limits=Limits(max_length_mm=wishes.max_length_mm, max_entry_angle_deg=wishes.max_angle_deg),
-        bone_rule=BoneRule(avoid=None if wishes.avoid_bone else False),
+        structures=tuple(_structure(one, draft) for one in ready.structures),
+        limits=Limits(max_length_mm=draft.max_length_mm, max_entry_angle_deg=draft.max_angle_deg),
+        bone_rule=BoneRule(avoid=None if draft.avoid_bone else False),
         search=SearchSettings(seed=workbench.settings.seed),
     )
 
@@ -110,11 +110,11 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
     return resolve(request, study, evidence, provenance={"page": True})
 
 
-def _structure(structure: Structure, wishes: PlanWishes) -> StructureRequest:
+def _structure(structure: Structure, draft: PlanDraft) -> StructureRequest:
     role = StructureRole(structure.role)
-    base_mm = wishes.base_margin_mm
-    margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, wishes.margin_factor, max(wishes.margin_cap_mm, base_mm))
-    if wishes.calibration is not None:
-        margin = CalibratedRule(wishes.calibration, wishes.alpha)
-    free_entry_mm = wishes.free_entry_mm if role is StructureRole.INSIDE else 0.0
+    base_mm = draft.base_margin_mm
+    margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, draft.margin_factor, max(draft.margin_cap_mm, base_mm))
+    if draft.calibration is not None:
+        margin = CalibratedRule(draft.calibration, draft.alpha)
+    free_entry_mm = draft.free_entry_mm if role is StructureRole.INSIDE else 0.0
     return StructureRequest(structure.name, role, margin, free_entry_mm)
