@@ -59,10 +59,10 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
     """Open the study, look, scroll, draw a box, run to 3D, scroll again."""
     import medsam_planner as mp
     from medsam_planner.engine.registry import load_model
-    from ui import scene, workbench
-    from ui.display import Plane
-    from ui.settings import Settings
-    from ui.viewer import ViewRequest
+    from medsam_planner.service import slice_layers, workbench
+    from medsam_planner.service.display import Plane
+    from medsam_planner.service.settings import Settings
+    from medsam_planner.service.slice_view import ViewRequest
 
     load_model("compact")
     study_mb = np.prod(SHAPE) * 4 / 2**20
@@ -81,7 +81,7 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
     figures["peak, opened"] = memory.more_mb() / study_mb
 
     def look(plane: Plane, index: int, overlay: str = "outline") -> None:
-        scene.slice_view(bench, plane, ViewRequest(index, -160, 240, overlay))
+        slice_layers.slice_view(bench, plane, ViewRequest(index, -160, 240, overlay))
 
     figures["first slice s"] = seconds(lambda: look(Plane.AXIAL, MIDDLE))
     memory = PeakMemory()

@@ -176,6 +176,7 @@ WITHOUT_NAMES = [
     "medsam_planner.workflow",
     "medsam_planner.lab",
     "medsam_planner.lab.evaluation",
+    "medsam_planner.service",
     "medsam_planner.demo",
     "ui",
 ]

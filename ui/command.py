@@ -39,11 +39,11 @@ def ui(
     from medsam_planner.engine.registry import load_model
     from medsam_planner.errors import StudyError
     from medsam_planner.io.output_folder import require_apart
+    from medsam_planner.service.access import Access, is_loopback, read_token
+    from medsam_planner.service.listening import address_of, listen
+    from medsam_planner.service.settings import Settings
     from medsam_planner.workflow.run_folder import open_run_folder
-    from ui.access import Access, is_loopback, read_token
     from ui.app import build_app
-    from ui.listening import address_of, listen
-    from ui.settings import Settings
 
     access = Access(host, None if token_file is None else read_token(token_file), tuple(name or ()))
     for path in (*((study,) if study else ()), *(allow or ())):

@@ -17,15 +17,13 @@ from medsam_planner.errors import (
 )
 from medsam_planner.io import inspect_study
 from medsam_planner.progress import Progress
-from ui import facts, wording
-from ui.display import Plane
-from ui.scene import scene
-from ui.snapshot import Snapshot
-from ui.uploads import UploadKind
-from ui.workbench import Workbench
+from medsam_planner.service.display import Plane
+from medsam_planner.service.uploads import UploadKind
+from medsam_planner.service.workbench import Workbench
+from ui import wording
+from ui.screen import Screen, screen, study_notes
 
 __all__ = [
-    "Screen",
     "ViewerAction",
     "begin_structure",
     "choose_role",
@@ -36,88 +34,11 @@ __all__ = [
     "resume",
     "resume_uploaded",
     "run_to_3d",
-    "screen",
     "step_back",
     "step_forward",
     "step_number",
     "stop",
-    "study_notes",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """Everything a page shows after an action."""
-
-    scene: dict[str, Any]
-    notice: str
-    study: str
-    structures: str
-    result: str
-    names: tuple[str, ...] = ()
-    active: str = ""
-    role: str = "ignore"
-    can_undo: bool = False
-    can_redo: bool = False
-    can_clear: bool = False
-    can_run: bool = False
-    has_result: bool = False
-    series: tuple[tuple[str, str], ...] | None = None
-    """Label and value of the series to choose from; None when there is nothing to choose."""
-    offers_straightening: bool = False
-    """Whether the study has a gantry tilt that may be resampled."""
-    tab: str | None = None
-    """Tab to turn to; None stays."""
-    answer: str = wording.NO_PLAN
-    alternatives: tuple[tuple[str, int], ...] = ()
-    """Label and number of each alternative of the plan."""
-    chosen: int = 0
-    links: str = ""
-
-
-def screen(workbench: Workbench, notice: str = "", *, tab: str | None = None, **scene_options: Any) -> Screen:
-    """The page as it stands."""
-    now = workbench.snapshot
-    structure = now.structure
-    shown = Screen(
-        scene=scene(workbench, **scene_options),
-        notice=notice,
-        study=facts.study_html(now.study),
-        structures=facts.structures_html(tuple(now.structures.values()), now.active),
-        result=facts.result_html(structure),
-        tab=tab,
-    )
-    if structure is None:
-        return shown
-    return replace(
-        shown,
-        names=tuple(now.structures),
-        active=now.active,
-        role=structure.role,
-        can_undo=structure.can_undo,
-        can_redo=structure.can_redo,
-        can_clear=bool(structure.prompts),
-        can_run=bool(structure.prompts),
-        has_result=any(one.result is not None for one in now.structures.values()),
-        **_plan_parts(now, workbench.token),
-    )
-
-
-def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
-    plan = now.plan
-    links = facts.links_html(token, has_report=now.has_report, has_archive=now.has_archive)
-    if plan is None:
-        return {"links": links}
-    is_outdated = any(one.is_stale for one in now.structures.values() if one.role != "ignore")
-    return {
-        "answer": facts.cautions_html(now.assessment)
-        + facts.plan_html(plan, now.chosen, is_outdated=is_outdated)
-        + wording.notes_html(now.notes)
-        + facts.margins_html(now.margin_statements),
-        "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
-        "chosen": now.chosen,
-        "links": links,
-    }
 
 
 def attempt(
@@ -151,10 +72,10 @@ def attempt(
     is_long : bool
         Whether Stop can stop it.
     **scene_options
-        Of :func:`ui.scene.scene`.
+        Of :func:`ui.canvas.scene`.
     """
     try:
-        workbench.turns.wait_after(after)
+        workbench.steps.wait_after(after)
         with workbench.changing(step=step, is_long=is_long):
             said = change() or said
             shown = screen(workbench, wording.notice(kind(), said, notes()), **scene_options)
@@ -198,12 +119,6 @@ def open_study(
     except MedsamPlannerError as error:
         return screen(workbench, wording.notice("error", str(error)))
     return screen(workbench, wording.notice("done", said, (*lost, *study_notes(workbench))), tab="segment")
-
-
-def study_notes(workbench: Workbench) -> tuple[str, ...]:
-    """What was noticed while the open study was read."""
-    source = None if workbench.study is None else workbench.study.source
-    return () if source is None else source.notes
 
 
 def _ask_which(workbench: Workbench, path_text: str, error: AmbiguousSeriesError, progress: Progress | None) -> Screen:
@@ -299,7 +214,7 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             raise PromptError(f"The page sent an unknown action {action.kind!r}. Reload the page.")
         return wording.after_prompt(workbench.structure, workbench.log)
 
-    needs_entry = action.kind == "target" and workbench.wishes.entry_lps_mm is None
+    needs_entry = action.kind == "target" and workbench.draft.entry_lps_mm is None
     return attempt(workbench, change, step=action.step, tool="entry" if needs_entry else None)
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
-from ui import facts, wording
-from ui.handlers import Screen
+from medsam_planner.service.sessions import ElsewhereError, PutAsideError
+from medsam_planner.service.structure import ROLES
+from medsam_planner.service.uploads import UploadKind
+from ui import html_parts, wording
+from ui.canvas import closed_scene
 from ui.plan_panel import PlanPanel
-from ui.registry import ElsewhereError, PutAsideError
-from ui.scene import closed_scene
-from ui.structure import ROLES
+from ui.screen import Screen
 from ui.upload_button import upload_button
-from ui.uploads import UploadKind
 
 __all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "unchanged", "updates"]
 
@@ -50,7 +50,7 @@ class Parts:
     token: gr.Textbox
     """Of the page's workbench. The page keeps it: what the server keeps for a page is gone after a lost connection."""
     remembered: gr.Textbox
-    """Keys of works, as :meth:`ui.coming_back.Remembered.from_browser` reads them."""
+    """Keys of works, as :meth:`~medsam_planner.service.earlier_work.Remembered.from_browser` reads them."""
     step: gr.Number
     """Number of what is being done among the steps of the page; the browser counts."""
     notice: gr.HTML
@@ -181,7 +181,7 @@ def _study_tab() -> dict[str, Any]:
         upload = upload_button(UploadKind.STUDY, "Upload zip or NIfTI", accept=".zip,.nii,.gz,.dcm", elem_id="upload")
     series = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
     straighten = gr.Checkbox(label="Straighten the gantry tilt (resamples the study)", visible=False)
-    study = gr.HTML(facts.study_html(None), elem_id="study-facts", apply_default_css=False)
+    study = gr.HTML(html_parts.study_html(None), elem_id="study-facts", apply_default_css=False)
     resume = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
     return {
         "earlier": earlier,
@@ -217,12 +217,12 @@ def _segment_tab() -> dict[str, Any]:
     with gr.Row():
         run = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")
         stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
-    result = gr.HTML(facts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
+    result = gr.HTML(html_parts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
     roles = [(wording.ROLE_LABELS[value], value) for value in ROLES]
     role = gr.Radio(
         label="This structure in the plan", choices=roles, value="ignore", interactive=False, elem_id="role"
     )
-    structures = gr.HTML(facts.structures_html((), ""), elem_id="structures", apply_default_css=False)
+    structures = gr.HTML(html_parts.structures_html((), ""), elem_id="structures", apply_default_css=False)
     return {
         "names": names,
         "new_name": new_name,

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.progress import Progress
-from ui import review, wording
-from ui.handlers import Screen, attempt
-from ui.workbench import Workbench
+from medsam_planner.service import results
+from medsam_planner.service.workbench import Workbench
+from ui import wording
+from ui.handlers import attempt
+from ui.screen import Screen
 
 __all__ = ["choose_alternative", "find_paths", "pack"]
 
@@ -30,9 +32,9 @@ def find_paths(
     """
 
     def change() -> str:
-        wishes = replace(workbench.wishes.with_numbers(numbers), avoid_bone=avoid_bone, calibration=calibration)
-        workbench.publish(wishes=wishes)
-        review.find_paths(workbench, progress=progress)
+        draft = replace(workbench.draft.with_numbers(numbers), avoid_bone=avoid_bone, calibration=calibration)
+        workbench.publish(draft=draft)
+        results.find_paths(workbench, progress=progress)
         return wording.after_plan(workbench.plan, workbench.snapshot.assessment)
 
     def kind() -> str:
@@ -58,7 +60,7 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
     """Write the results and pack them for download."""
 
     def change() -> str:
-        review.pack(workbench, progress=progress)
-        return f"Packed. The same files lie in {review.results_folder(workbench)} on the server."
+        results.pack(workbench, progress=progress)
+        return f"Packed. The same files lie in {results.results_folder(workbench)} on the server."
 
     return attempt(workbench, change, notes=lambda: workbench.snapshot.notes, is_long=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.uploads import UploadKind
 from ui import wording
 from ui.upload_button import upload_button
-from ui.uploads import UploadKind
-from ui.wishes import PlanWishes
 
 __all__ = ["PlanPanel"]
 
@@ -19,7 +19,7 @@ class PlanPanel:
     """Its components."""
 
     numbers: dict[str, gr.Number]
-    """By field of :class:`ui.wishes.PlanWishes`."""
+    """By field of :class:`medsam_planner.service.plan_draft.PlanDraft`."""
     avoid_bone: gr.Checkbox
     calibration: gr.HTML
     find: gr.Button
@@ -39,17 +39,17 @@ class PlanPanel:
         """Lay the panel out; call inside ``gr.Blocks``."""
         gr.HTML(f'<div class="mv-hint">{wording.PLAN_STEPS}</div>', apply_default_css=False)
         numbers = {}
-        rows = list(wording.WISH_LABELS.items())
+        rows = list(wording.DRAFT_LABELS.items())
         for start in range(0, len(rows), 3):
             with gr.Row():
                 for name, label in rows[start : start + 3]:
-                    value = getattr(PlanWishes(), name)
+                    value = getattr(PlanDraft(), name)
                     numbers[name] = gr.Number(
                         value, label=label, minimum=0, min_width=90, elem_id=name.replace("_", "-")
                     )
                 if start + 3 >= len(rows):
                     avoid_bone = gr.Checkbox(
-                        PlanWishes().avoid_bone,
+                        PlanDraft().avoid_bone,
                         label=wording.AVOID_BONE,
                         info=wording.AVOID_BONE_INFO,
                         scale=3,

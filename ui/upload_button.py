@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ui.uploads import UploadKind
+from medsam_planner.service.uploads import UploadKind
 
 __all__ = ["upload_button"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.service.structure import Structure
 from prompts import PromptLog
-from ui.structure import Structure
 
 __all__ = ["after_plan", "after_prompt", "has_doubt", "notes_html", "notice", "side_name", "sources"]
 
@@ -53,7 +53,7 @@ PLAN_STEPS = (
     "1. Run the structures to 3D and say under “Segment” what to avoid. 2. “Set target” and “Set entry” on the slices. "
     "3. Find paths."
 )
-WISH_LABELS = {
+DRAFT_LABELS = {
     "target_radius_mm": "target radius (mm)",
     "entry_radius_mm": "entry radius (mm)",
     "tool_radius_mm": "tool radius (mm)",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from medsam_planner.errors import WeightsError
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.workbench import Workbench
 from tests.ui.phantom import write_phantom
-from ui.settings import Settings
-from ui.workbench import Workbench
 
 
 @pytest.fixture(scope="session")

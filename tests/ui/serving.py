@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ui.listening import listen
+from medsam_planner.service.listening import listen
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import pytest
 
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError
-from ui import command, listening
-from ui.access import Access, read_token
+from medsam_planner.service import listening
+from medsam_planner.service.access import Access, read_token
+from ui import command
 
 TOKEN = "0123456789abcdefghij"
 Refused = Callable[..., str]

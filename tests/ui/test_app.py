@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from medsam_planner.cli.app import run
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.workbench import Workbench
 from ui import handlers
 from ui.app import build_app
-from ui.registry import Registry
-from ui.settings import Settings
-from ui.workbench import Workbench
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def client(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def workbench(client: TestClient, study_path: Path) -> Workbench:
-    registry: Registry = client.app.state.registry  # type: ignore[attr-defined]
-    begun = registry.begin("page")
+    sessions: Sessions = client.app.state.sessions  # type: ignore[attr-defined]
+    begun = sessions.begin("page")
     handlers.open_study(begun, str(study_path))
     return begun
 
@@ -62,8 +62,8 @@ def test_the_command_refuses_a_study_that_is_not_there(tmp_path: Path, capsys: p
 
 
 def test_the_page_that_was_idle_longest_gives_way(settings: Settings) -> None:
-    registry = Registry(replace(settings, study=None))
-    first = registry.begin("first")
+    sessions = Sessions(replace(settings, study=None))
+    first = sessions.begin("first")
     for number in range(16):
-        registry.begin(f"page {number}")
-    assert first.token not in registry._by_token
+        sessions.begin(f"page {number}")
+    assert first.token not in sessions._by_token

@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
+from medsam_planner.service.access import Access
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.uploads import UploadKind
 from tests.ui.serving import served
-from ui.access import Access
 from ui.app import build_app
-from ui.registry import Registry
-from ui.settings import Settings
-from ui.uploads import UploadKind
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -36,8 +36,8 @@ class Target:
     session: str = "victim1session"
 
     @property
-    def registry(self) -> Registry:
-        return self.app.state.registry
+    def sessions(self) -> Sessions:
+        return self.app.state.sessions
 
     def join(
         self, function: Any = 0, data: Any = ("{}",), client: httpx.Client | None = None, **more: Any
@@ -415,14 +415,14 @@ def test_nobody_acts_in_or_listens_to_the_session_of_another_browser(target: Tar
 
 def test_uploads_need_the_secret_name_of_an_open_page(target: Target) -> None:
     assert target.browser.post("/uploads/guessed/study?name=a", content=b"a").status_code == 404
-    token = target.registry.begin("some page").token
+    token = target.sessions.begin("some page").token
     assert target.browser.post(f"/uploads/{token}/anything?name=a", content=b"a").status_code == 422
     answer = target.browser.post(f"/uploads/{token}/study?name=..%2F..%2Fetc%2Fscan.nii", content=b"abc")
     assert answer.json() == {"name": "scan.nii"}
 
 
 def test_a_file_too_large_or_of_unknown_length_is_refused(target: Target) -> None:
-    workbench = target.registry.begin("another page")
+    workbench = target.sessions.begin("another page")
     with httpx.Client(base_url=target.address) as client:
         answer = client.post(f"/uploads/{workbench.token}/prompts?name=a", content=bytes(33 << 20))
         assert answer.status_code == 413

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.workbench import Workbench
 from prompts import Click
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
 from tests.ui.test_calibrated_margins import calibration_file
-from ui.registry import Registry
-from ui.settings import Settings
-from ui.workbench import Workbench
 
 pytestmark = pytest.mark.browser
 
@@ -53,7 +53,7 @@ class Server:
     """Where the workbench listens, and the workbenches of its pages."""
 
     address: str
-    registry: Registry
+    sessions: Sessions
     stop: Callable[[], None]
     again: Callable[[], Server]
     """Start another one at the same address, on the same folder of results."""
@@ -92,7 +92,7 @@ def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory
             thread.join(10)
 
         again = partial(start, port, **{**changes, "out": settings.out})
-        return Server(f"http://127.0.0.1:{port}/", app.state.registry, stop, again)
+        return Server(f"http://127.0.0.1:{port}/", app.state.sessions, stop, again)
 
     yield start
     for server, thread in running:
@@ -126,7 +126,7 @@ class Bench:
     @property
     def workbench(self) -> Workbench:
         """This page's, on the server; a study must be open."""
-        return self.server.registry.find(self._token)
+        return self.server.sessions.find(self._token)
 
     @property
     def path(self) -> Any:
@@ -332,13 +332,13 @@ def test_what_is_typed_and_pressed_before_the_page_is_ready_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     may_begin = threading.Event()
-    begin = Registry.begin
+    begin = Sessions.begin
 
-    def begin_when_allowed(registry: Registry, page: str) -> Workbench:
+    def begin_when_allowed(sessions: Sessions, page: str) -> Workbench:
         may_begin.wait(PATIENCE_MS / 1000)
-        return begin(registry, page)
+        return begin(sessions, page)
 
-    monkeypatch.setattr(Registry, "begin", begin_when_allowed)
+    monkeypatch.setattr(Sessions, "begin", begin_when_allowed)
     bench = open_bench(serve())
     page = bench.page
     # The doors are shut and look it: whoever types or presses now, sees that nothing is taken.
@@ -408,7 +408,7 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     bench.has_prompts(12)
     bench.settled()
 
-    bench.server.registry.put_aside(bench.workbench.token)
+    bench.server.sessions.put_aside(bench.workbench.token)
     page.mouse.click(x, y + 40, button="right")
     bench.has_prompts(12)
     bench.settled()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from medsam_planner.service.access import Access
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.uploads import UploadKind
 from tests.ui.serving import served
-from ui.access import Access
 from ui.app import build_app
-from ui.settings import Settings
-from ui.uploads import UploadKind
 
 pytestmark = pytest.mark.browser
 TOKEN = "correct-horse-battery-staple"
@@ -59,5 +59,5 @@ def test_a_person_logs_in_uploads_a_study_and_no_foreign_script_runs(
         page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.foreign = 1\">')")
         page.wait_for_timeout(300)
         assert page.evaluate("window.foreign") is None
-        (workbench,) = app.state.registry._by_token.values()
+        (workbench,) = app.state.sessions._by_token.values()
         assert workbench.uploads.find(UploadKind.STUDY) is not None

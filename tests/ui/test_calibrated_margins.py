@@ -13,10 +13,10 @@ import pytest
 from medsam_planner.calibration import Calibration, write_calibration
 from medsam_planner.calibration.policy import POLICY
 from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, ScaleEntry
+from medsam_planner.service.plan_inputs import inputs_of
+from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
-from ui import facts, plan_handlers
-from ui.planning import inputs_of
-from ui.workbench import Workbench
+from ui import html_parts, plan_handlers
 
 Make = Callable[[], Workbench]
 
@@ -54,21 +54,21 @@ def calibration_file(folder: Path, *, weights_sha256: str = "None", settings: di
 
 def test_the_margin_is_the_calibrated_one_and_its_reasons_are_told(make_workbench: Make, tmp_path: Path) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    workbench.publish(wishes=replace(workbench.wishes, calibration=calibration_file(tmp_path), alpha=0.2))
+    workbench.publish(draft=replace(workbench.draft, calibration=calibration_file(tmp_path), alpha=0.2))
     inputs = inputs_of(workbench)
     margin = inputs.problem.structures[0].margin_mm
     assert isinstance(margin, highdicom.Volume)
     assert np.unique(margin.array) == pytest.approx([9.0])
-    told = facts.margins_html(inputs.margin_statements)
+    told = html_parts.margins_html(inputs.margin_statements)
     assert "10 patients" in told and "80 % confidence" in told
     assert "does NOT apply here" in told and "the mask was changed after it was segmented" in told
     assert inputs.request.as_entry()["structures"][0]["margin"]["calibration"] == "calibration.json"
 
 
 def test_without_a_calibration_no_confidence_is_stated(make_workbench: Make) -> None:
-    told = facts.margins_html(inputs_of(aimed(with_vessel(make_workbench()))).margin_statements)
+    told = html_parts.margins_html(inputs_of(aimed(with_vessel(make_workbench()))).margin_statements)
     assert "rule of thumb, with no stated confidence" in told
-    assert facts.margins_html(()) == ""
+    assert html_parts.margins_html(()) == ""
 
 
 def test_what_the_calibration_cannot_speak_of_is_refused_in_words(make_workbench: Make, tmp_path: Path) -> None:

@@ -20,31 +20,32 @@ import pytest
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.provenance import PropagationTrace
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
+from medsam_planner.service import earlier_work, saved_work, uploads
+from medsam_planner.service.display import Plane
+from medsam_planner.service.earlier_work import Remembered
+from medsam_planner.service.saved_result import read_result, write_result
+from medsam_planner.service.sessions import ElsewhereError, PutAsideError, Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.slice_layers import slice_view
+from medsam_planner.service.slice_view import ViewRequest
+from medsam_planner.service.uploads import UploadKind
+from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import array_sha256, volume_like
 from prompts import Click
 from tests.provenances import provenance
 from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
-from ui import coming_back, handlers, kept, uploads
+from ui import coming_back, handlers
 from ui.app import build_app
-from ui.coming_back import Remembered
-from ui.display import Plane
-from ui.kept_result import read_result, write_result
 from ui.layout import unchanged
-from ui.registry import ElsewhereError, PutAsideError, Registry
-from ui.scene import slice_view
-from ui.settings import Settings
-from ui.uploads import UploadKind
-from ui.viewer import ViewRequest
 from ui.wiring import on_workbench
-from ui.workbench import Workbench
 
 Make = Callable[[], Workbench]
 
 
-def worked_on(registry: Registry, study_path: Path) -> Workbench:
+def worked_on(sessions: Sessions, study_path: Path) -> Workbench:
     """Two structures, one run to 3D, a role, and both ends of a plan."""
-    workbench = registry.begin("page")
+    workbench = sessions.begin("page")
     handlers.open_study(workbench, str(study_path))
     handlers.begin_structure(workbench, "lesion")
     handlers.on_viewer(workbench, lesion_box(workbench))
@@ -59,16 +60,16 @@ def worked_on(registry: Registry, study_path: Path) -> Workbench:
 
 
 def test_all_that_was_known_is_there_after_a_restart(settings: Settings, study_path: Path) -> None:
-    before = worked_on(Registry(settings), study_path)
-    registry = Registry(settings)  # of a server that was started again
-    after = coming_back.begin(registry, "page", Remembered(here=before.key))
+    before = worked_on(Sessions(settings), study_path)
+    sessions = Sessions(settings)  # of a server that was started again
+    after = earlier_work.begin(sessions, "page", Remembered(here=before.key))
     assert "being taken up" in coming_back.welcome(after).notice
     shown = coming_back.take_up(after)
     assert "here again" in shown.notice
     assert shown.names == ("lesion", "other")
     assert after.active == "other"
     assert shown.can_redo
-    assert after.wishes == before.wishes
+    assert after.draft == before.draft
     for name, one in before.structures.items():
         again = after.structures[name]
         assert (again.prompts, again.role, again.is_stale) == (one.prompts, one.role, one.is_stale)
@@ -114,7 +115,7 @@ def test_a_3d_result_is_read_back_to_the_last_bit(tmp_path: Path, axis: int) -> 
 
 
 def test_what_is_kept_is_closed_to_others_and_does_not_tell_its_key(settings: Settings, study_path: Path) -> None:
-    workbench = worked_on(Registry(settings), study_path)
+    workbench = worked_on(Sessions(settings), study_path)
     folder = workbench.run_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "page").stat().st_mode & 0o777 == 0o700
@@ -126,52 +127,52 @@ def test_what_is_kept_is_closed_to_others_and_does_not_tell_its_key(settings: Se
 
 @pytest.mark.parametrize("key", ["", "x", "../../etc", "*", "A" * 32])
 def test_a_guessed_key_finds_nothing(settings: Settings, study_path: Path, key: str) -> None:
-    registry = Registry(settings)
-    worked_on(registry, study_path)
-    assert registry.take_up("other page", key) is None
-    assert kept.find_work(settings.out, key) is None
+    sessions = Sessions(settings)
+    worked_on(sessions, study_path)
+    assert sessions.take_up("other page", key) is None
+    assert saved_work.find_work(settings.out, key) is None
 
 
 def test_a_reload_goes_on_with_the_workbench_in_memory_and_the_old_page_is_told(
     settings: Settings, study_path: Path
 ) -> None:
-    registry = Registry(settings)
-    workbench = worked_on(registry, study_path)
+    sessions = Sessions(settings)
+    workbench = worked_on(sessions, study_path)
     old = workbench.token
-    assert coming_back.begin(registry, "reloaded", Remembered(here=workbench.key)) is workbench
-    assert registry.find(workbench.token) is workbench
+    assert earlier_work.begin(sessions, "reloaded", Remembered(here=workbench.key)) is workbench
+    assert sessions.find(workbench.token) is workbench
     with pytest.raises(ElsewhereError):
-        registry.find(old)
+        sessions.find(old)
 
 
 def test_a_page_that_goes_away_for_a_moment_loses_nothing(settings: Settings, study_path: Path) -> None:
-    registry = Registry(settings)
-    workbench = worked_on(registry, study_path)
-    registry.leave("page")
-    assert registry.find(workbench.token) is workbench
+    sessions = Sessions(settings)
+    workbench = worked_on(sessions, study_path)
+    sessions.leave("page")
+    assert sessions.find(workbench.token) is workbench
     assert not workbench.is_cancelled
 
 
 def test_the_seventeenth_page_puts_work_aside_that_is_found_again(settings: Settings, study_path: Path) -> None:
-    registry = Registry(settings)
-    first = worked_on(registry, study_path)
+    sessions = Sessions(settings)
+    first = worked_on(sessions, study_path)
     for number in range(16):
-        registry.begin(f"page {number}")
+        sessions.begin(f"page {number}")
     with pytest.raises(PutAsideError):
-        registry.find(first.token)
-    again = registry.take_up("page", first.key)
+        sessions.find(first.token)
+    again = sessions.take_up("page", first.key)
     assert again is not None and again is not first
     assert coming_back.take_up(again).names == ("lesion", "other")
 
 
 def test_earlier_work_is_offered_to_the_browser_that_remembers_it(settings: Settings, study_path: Path) -> None:
-    workbench = worked_on(Registry(settings), study_path)
-    registry = Registry(settings)
+    workbench = worked_on(Sessions(settings), study_path)
+    sessions = Sessions(settings)
     remembered = Remembered.from_browser(json.dumps({"here": "", "others": [workbench.key, "unknown" * 4]}))
-    ((label, key),) = coming_back.earlier_work(registry, remembered, but="")
+    ((label, key),) = earlier_work.earlier_work(sessions, remembered, but="")
     assert key == workbench.key
     assert "abdomen.nii.gz: lesion, other" in label
-    assert coming_back.earlier_work(registry, remembered, but=workbench.key) == []
+    assert earlier_work.earlier_work(sessions, remembered, but=workbench.key) == []
 
 
 def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
@@ -180,15 +181,15 @@ def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
     copy = tmp_path / "copy.nii.gz"
     copy.write_bytes(study_path.read_bytes())
     settings = replace(settings, roots=(tmp_path, study_path.parent))
-    before = worked_on(Registry(settings), copy)
+    before = worked_on(Sessions(settings), copy)
     nifti = nib.load(study_path)
     nib.save(nib.Nifti1Image(np.asarray(nifti.dataobj) + 1, nifti.affine), copy)
-    again = Registry(settings).take_up("page", before.key)
+    again = Sessions(settings).take_up("page", before.key)
     assert again is not None
     refused = coming_back.take_up(again)
     assert "not the study it was" in refused.notice and refused.names == ()
     assert "here again" not in handlers.open_study(again, str(copy)).notice  # another study: other work
-    waiting = Registry(settings).take_up("page", before.key)
+    waiting = Sessions(settings).take_up("page", before.key)
     assert waiting is not None
     coming_back.take_up(waiting)
     shown = handlers.open_study(waiting, str(study_path))
@@ -199,16 +200,16 @@ def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
 
 
 def test_nothing_but_prompts_stays_of_a_page_that_nobody_came_back_to(settings: Settings, study_path: Path) -> None:
-    registry = Registry(settings)
-    workbench = worked_on(registry, study_path)
+    sessions = Sessions(settings)
+    workbench = worked_on(sessions, study_path)
     folder, key = workbench.run_folder(), workbench.key
-    registry.expire(now=time.time() + kept.EXPIRY_S - 60)
-    assert kept.find_work(settings.out, key) == folder
-    registry.expire(now=time.time() + kept.EXPIRY_S + 60)
+    sessions.expire(now=time.time() + saved_work.EXPIRY_S - 60)
+    assert saved_work.find_work(settings.out, key) == folder
+    sessions.expire(now=time.time() + saved_work.EXPIRY_S + 60)
     assert [path.name for path in folder.iterdir()] == ["prompts.json"]
-    assert Registry(settings).take_up("page", key) is None
+    assert Sessions(settings).take_up("page", key) is None
     handlers.choose_role(workbench, "ignore")  # the page was open all along
-    again = Registry(settings).take_up("page", key)
+    again = Sessions(settings).take_up("page", key)
     assert again is not None
     coming_back.take_up(again)
     assert again.structures["lesion"].result is not None
@@ -217,8 +218,8 @@ def test_nothing_but_prompts_stays_of_a_page_that_nobody_came_back_to(settings: 
 def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
     settings: Settings, study_path: Path
 ) -> None:
-    registry = Registry(replace(settings, roots=()))
-    page = registry.begin("page")
+    sessions = Sessions(replace(settings, roots=()))
+    page = sessions.begin("page")
 
     async def pieces() -> AsyncIterator[bytes]:
         yield study_path.read_bytes()
@@ -227,17 +228,17 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
     asyncio.run(page.uploads.receive(UploadKind.STUDY, study_path.name, pieces(), declared_bytes=size))
     handlers.open_study(page, f"uploaded/{study_path.name}")
     handlers.on_viewer(page, lesion_box(page))
-    registry.leave("page")
-    registry.expire(now=time.time() + 3600)
+    sessions.leave("page")
+    sessions.expire(now=time.time() + 3600)
     with pytest.raises(PutAsideError):
-        registry.find(page.token)
-    again = registry.take_up("page", page.key)
+        sessions.find(page.token)
+    again = sessions.take_up("page", page.key)
     assert again is not None and again is not page
     assert "here again" in coming_back.take_up(again).notice
     assert again.structure.prompts == page.structure.prompts
-    registry.put_aside(again.token)
-    registry.expire(now=time.time() + uploads.EXPIRY_S + 60)
-    late = registry.take_up("page", page.key)
+    sessions.put_aside(again.token)
+    sessions.expire(now=time.time() + uploads.EXPIRY_S + 60)
+    late = sessions.take_up("page", page.key)
     assert late is not None
     shown = coming_back.take_up(late)
     assert "not kept any more" in shown.notice and "upload the same study" in shown.notice
@@ -245,21 +246,21 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
 
 
 def test_a_page_that_lost_its_connection_before_it_had_a_study_keeps_its_workbench(settings: Settings) -> None:
-    registry = Registry(settings)
-    workbench = coming_back.begin(registry, "page", Remembered())
-    registry.leave("page")
-    assert coming_back.begin(registry, "page", Remembered()) is workbench
-    registry.expire(now=time.time() + 3600)
-    assert registry.find(workbench.token) is workbench
-    assert coming_back.begin(registry, "another page", Remembered()) is not workbench
-    assert coming_back.begin(registry, "reloaded", Remembered(here=workbench.key)) is workbench  # with its uploads
+    sessions = Sessions(settings)
+    workbench = earlier_work.begin(sessions, "page", Remembered())
+    sessions.leave("page")
+    assert earlier_work.begin(sessions, "page", Remembered()) is workbench
+    sessions.expire(now=time.time() + 3600)
+    assert sessions.find(workbench.token) is workbench
+    assert earlier_work.begin(sessions, "another page", Remembered()) is not workbench
+    assert earlier_work.begin(sessions, "reloaded", Remembered(here=workbench.key)) is workbench  # with its uploads
 
 
 def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings: Settings, study_path: Path) -> None:
-    registry = Registry(settings)
-    workbench = registry.begin("page")
+    sessions = Sessions(settings)
+    workbench = sessions.begin("page")
     with workbench.changing(is_long=True):
-        again = coming_back.begin(registry, "reloaded", Remembered(here=workbench.key))
+        again = earlier_work.begin(sessions, "reloaded", Remembered(here=workbench.key))
         assert again is workbench
         assert "still running" in coming_back.welcome(again).notice
     key = workbench.key
@@ -275,58 +276,58 @@ def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings
 def test_what_a_browser_remembers_is_taken_for_nothing_where_it_is_not_ours(settings: Settings, sent: str) -> None:
     remembered = Remembered.from_browser(sent)
     assert not any((remembered.here, *remembered.others, remembered.shows_study))
-    registry = Registry(settings)
-    coming_back.begin(registry, "page", remembered)
-    assert coming_back.earlier_work(registry, remembered, but="") == []
+    sessions = Sessions(settings)
+    earlier_work.begin(sessions, "page", remembered)
+    assert earlier_work.earlier_work(sessions, remembered, but="") == []
 
 
 def test_a_page_that_stays_away_gives_its_memory_back(settings: Settings, study_path: Path) -> None:
-    registry = Registry(settings)
-    workbench = worked_on(registry, study_path)
-    registry.leave("page")
-    registry.expire()
-    assert registry.find(workbench.token) is workbench
-    registry.leave("page")
-    registry.expire(now=time.time() + 3600)
+    sessions = Sessions(settings)
+    workbench = worked_on(sessions, study_path)
+    sessions.leave("page")
+    sessions.expire()
+    assert sessions.find(workbench.token) is workbench
+    sessions.leave("page")
+    sessions.expire(now=time.time() + 3600)
     with pytest.raises(PutAsideError):
-        registry.find(workbench.token)
+        sessions.find(workbench.token)
 
 
 def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, study_path: Path) -> None:
     app = build_app(settings)
-    registry: Registry = app.state.registry
+    sessions: Sessions = app.state.sessions
     with served(app) as address, httpx.Client(base_url=address) as browser:
-        workbench = worked_on(registry, study_path)
+        workbench = worked_on(sessions, study_path)
         token = workbench.token
         assert browser.get(f"/alive/{token}").json() == {"version": workbench.version, "is_computing": False}
         assert browser.get("/alive/guessed").status_code == 404
-        registry.take_up("another window", workbench.key)
+        sessions.take_up("another window", workbench.key)
         assert browser.get(f"/alive/{token}").status_code == 409
-        registry.put_aside(workbench.token)
+        sessions.put_aside(workbench.token)
         assert browser.get(f"/alive/{workbench.token}").json() == {"is_aside": True}
         assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
 
 
 def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(settings: Settings, study_path: Path) -> None:
     """As when somebody chooses earlier work while the study of the command line is being opened."""
-    registry = Registry(settings)
-    earlier = worked_on(registry, study_path)
-    opening = registry.begin("another page")
+    sessions = Sessions(settings)
+    earlier = worked_on(sessions, study_path)
+    opening = sessions.begin("another page")
 
     def act(workbench: Workbench) -> handlers.Screen:
         shown = handlers.open_study(workbench, str(study_path))
-        assert registry.take_up("another page", earlier.key) is earlier
+        assert sessions.take_up("another page", earlier.key) is earlier
         return shown
 
-    assert on_workbench(registry, act)(opening.token) == unchanged()
-    shown = on_workbench(registry, coming_back.welcome)(earlier.token)
+    assert on_workbench(sessions, act)(opening.token) == unchanged()
+    shown = on_workbench(sessions, coming_back.welcome)(earlier.token)
     assert "here again" in shown[1]
 
     def lose(workbench: Workbench) -> handlers.Screen:
-        registry.take_up("third page", earlier.key)
+        sessions.take_up("third page", earlier.key)
         return handlers.screen(workbench)
 
-    assert on_workbench(registry, lose)(earlier.token) == unchanged()
+    assert on_workbench(sessions, lose)(earlier.token) == unchanged()
 
 
 def test_steps_are_done_in_the_order_of_the_person_whatever_order_they_come_in(make_workbench: Make) -> None:
@@ -353,7 +354,7 @@ def test_steps_are_done_in_the_order_of_the_person_whatever_order_they_come_in(m
 def test_a_step_whose_predecessor_was_lost_is_not_done_and_the_next_ones_are(
     make_workbench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ui.turns.PATIENCE_S", 0.05)
+    monkeypatch.setattr("medsam_planner.service.step_order.PATIENCE_S", 0.05)
     workbench = make_workbench()
     payload = {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]}
     assert "did not reach" in handlers.on_viewer(workbench, {**payload, "step": 2}).notice

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.intensity import normalisation_for
-from ui.display import Plane, SliceDisplay, display_for, display_windows, side_letters
+from medsam_planner.service.display import Plane, SliceDisplay, display_for, display_windows, side_letters
 
 SHAPE = (6, 7, 9)
 

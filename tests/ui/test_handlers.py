@@ -19,17 +19,17 @@ from medsam_planner.errors import MedsamPlannerError, StudyError
 from medsam_planner.planning.request import SKIN
 from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.propagation.sources import SOURCES
+from medsam_planner.service.display import Plane
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.slice_layers import slice_view
+from medsam_planner.service.slice_view import ViewRequest
+from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import handlers
-from ui.display import Plane
 from ui.layout import source_choices
-from ui.registry import Registry
-from ui.scene import slice_view
-from ui.settings import Settings
-from ui.viewer import ViewRequest
-from ui.workbench import Workbench
 
 Make = Callable[[], Workbench]
 
@@ -379,21 +379,21 @@ def test_prompts_are_saved_as_they_come_and_taken_over_by_another_page(make_work
 
 
 def test_two_pages_share_nothing(settings: Settings, study_path: Path) -> None:
-    registry = Registry(replace(settings, study=study_path))
-    one, other = registry.begin("page 1"), registry.begin("page 2")
+    sessions = Sessions(replace(settings, study=study_path))
+    one, other = sessions.begin("page 1"), sessions.begin("page 2")
     handlers.open_study(one, str(study_path))
     assert one.token != other.token
     assert other.study is None
-    registry.close("page 1")
-    assert registry.find(other.token) is other
+    sessions.close("page 1")
+    assert sessions.find(other.token) is other
     with pytest.raises(MedsamPlannerError, match="Reload"):
-        registry.find(one.token)
+        sessions.find(one.token)
     assert one.is_cancelled
 
 
 def test_a_second_change_waits_its_turn_and_says_so(make_workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     workbench = make_workbench()
-    monkeypatch.setattr("ui.turns.PATIENCE_S", 0.05)
+    monkeypatch.setattr("medsam_planner.service.step_order.PATIENCE_S", 0.05)
     begun, done = threading.Event(), threading.Event()
 
     def compute() -> None:

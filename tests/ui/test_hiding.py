@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from medsam_planner.errors import StudyError
+from medsam_planner.service.redaction import without_folders
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.uploads import UploadKind
+from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
 from ui import handlers, plan_handlers
-from ui.hiding import without_folders
-from ui.registry import Registry
-from ui.settings import Settings
-from ui.uploads import UploadKind
 from ui.wiring import on_workbench
-from ui.workbench import Workbench
 
 SETTINGS = Settings(out=Path("/srv/work/runs"), study=Path("/archive/ward 3/P1.zip"), roots=(Path("/data/my studies"),))
 
@@ -61,8 +61,8 @@ def test_no_mark_before_a_path_lets_it_through(before: str) -> None:
         assert not re.search(r"opt|secret|data|tmp|uploads", shown)
 
 
-def notice_of(registry: Registry, act: Any) -> str:
-    return on_workbench(registry, act)(registry.begin("page").token)[1]
+def notice_of(sessions: Sessions, act: Any) -> str:
+    return on_workbench(sessions, act)(sessions.begin("page").token)[1]
 
 
 UNREADABLE = [
@@ -91,23 +91,23 @@ def upload(workbench: Workbench, kind: UploadKind, content: bytes) -> Path:
 def test_an_upload_that_cannot_be_read_does_not_tell_where_it_lies(
     settings: Settings, study_path: Path, kind: UploadKind
 ) -> None:
-    registry = Registry(settings)
-    workbench = registry.begin("page")
+    sessions = Sessions(settings)
+    workbench = sessions.begin("page")
     workbench.open(study_path)
     aimed(with_vessel(workbench))
     for content in UNREADABLE:
         path = upload(workbench, kind, content)
         if kind is UploadKind.PROMPTS:
-            shown = on_workbench(registry, handlers.resume_uploaded)(workbench.token)
+            shown = on_workbench(sessions, handlers.resume_uploaded)(workbench.token)
         else:
             find = partial(plan_handlers.find_paths, numbers=NUMBERS, calibration=path)
-            shown = on_workbench(registry, find)(workbench.token)
+            shown = on_workbench(sessions, find)(workbench.token)
         assert "mv-error" in shown[1] and "p.json" in shown[1], content
         assert path.parts[1] not in str(shown) and path.parts[-2] not in str(shown), content
 
 
 def test_a_refused_path_does_not_tell_where_the_named_folders_lie(settings: Settings, study_path: Path) -> None:
-    told = notice_of(Registry(settings), lambda bench: handlers.open_study(bench, "/etc/passwd"))
+    told = notice_of(Sessions(settings), lambda bench: handlers.open_study(bench, "/etc/passwd"))
     assert "lies elsewhere" in told
     assert study_path.parent.name in told
     assert str(study_path.parent.parent) not in told
@@ -120,7 +120,7 @@ def test_an_unexpected_error_is_said_with_a_number_and_logged_whole(
         raise ValueError("/srv/secret is broken")
 
     with caplog.at_level(logging.ERROR):
-        told = notice_of(Registry(settings), act)
+        told = notice_of(Sessions(settings), act)
     assert "mv-error" in told and "secret" not in told and "broken" not in told
     number = told.split("(number ")[1].split(")")[0]
     assert number in caplog.text and "/srv/secret is broken" in caplog.text

@@ -19,16 +19,16 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.body import body_mask
 from medsam_planner.provenance import PropagationTrace
 from medsam_planner.segmentation.result import SegmentationResult
+from medsam_planner.service.plan_inputs import inputs_of
+from medsam_planner.service.results import results_folder
+from medsam_planner.service.slice_layers import layers
+from medsam_planner.service.structure import Structure
+from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.provenances import provenance
 from tests.ui.phantom import LESION_LPS_MM
 from ui import handlers, plan_handlers
-from ui.planning import inputs_of
-from ui.review import results_folder
-from ui.scene import layers
-from ui.structure import Structure
-from ui.workbench import Workbench
 
 Make = Callable[[], Workbench]
 NUMBERS = {"target_radius_mm": 2.0, "entry_radius_mm": 15.0, "tool_radius_mm": 1.0, "base_margin_mm": 2.0}
@@ -108,7 +108,7 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
     workbench = aimed(with_vessel(make_workbench()))
 
     def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
-        workbench.publish(wishes=replace(workbench.wishes, base_margin_mm=2.0, margin_factor=2.0, **numbers))
+        workbench.publish(draft=replace(workbench.draft, base_margin_mm=2.0, margin_factor=2.0, **numbers))
         put(workbench, lambda one: one.with_result(result))
         return inputs_of(workbench).problem.structures[0].margin_mm
 
@@ -157,7 +157,7 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     written = json.loads((results_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
     assert written["alternatives"][0]["certified_clearance_mm"] == pytest.approx(best.certified_clearance_mm)
     line = np.array([best.entry_lps_mm, best.target_lps_mm])
-    np.testing.assert_array_equal(workbench.chosen_line_lps_mm, line)
+    np.testing.assert_array_equal(workbench.chosen_trajectory_lps_mm, line)
     # The way in goes past the vessel by at least what was certified: margin 3 mm, tool 1 mm, its error 1.5 mm or more.
     along = line[0] + np.linspace(0, 1, 400)[:, None] * (line[1] - line[0])
     gap = np.hypot(along[:, 0] + 62, along[:, 1] + 24 - 0.15 * along[:, 2]).min() - 5

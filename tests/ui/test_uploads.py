@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from medsam_planner.errors import StudyError
-from ui import uploads
-from ui.registry import Registry
-from ui.settings import Settings
-from ui.uploads import PageUploads, UploadKind, UploadRefusedError, expire_uploads, safe_name
+from medsam_planner.service import uploads
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.uploads import PageUploads, UploadKind, UploadRefusedError, expire_uploads, safe_name
 
 STUDY, PROMPTS = UploadKind.STUDY, UploadKind.PROMPTS
 
@@ -118,12 +118,12 @@ def test_a_stalled_upload_is_given_up_and_a_second_one_does_not_run_beside_it(mo
 
 
 def test_uploads_go_with_their_page(settings: Settings) -> None:
-    registry = Registry(settings)
-    closed, let_go = registry.begin("first").uploads, PageUploads()
+    sessions = Sessions(settings)
+    closed, let_go = sessions.begin("first").uploads, PageUploads()
     for page in (closed, let_go):
         send(page, b"abc")
     path = kept(closed)
-    registry.close("first")
+    sessions.close("first")
     assert not path.parents[1].exists()
     with pytest.raises(UploadRefusedError, match="Reload the page"):
         send(closed, b"abc")
@@ -134,12 +134,12 @@ def test_uploads_go_with_their_page(settings: Settings) -> None:
 
 
 def test_the_page_that_gives_way_takes_its_uploads_along(settings: Settings) -> None:
-    registry = Registry(settings)
-    page = registry.begin("first").uploads
+    sessions = Sessions(settings)
+    page = sessions.begin("first").uploads
     send(page, b"abc")
     path = kept(page)
     for number in range(16):
-        registry.begin(f"page {number}")
+        sessions.begin(f"page {number}")
     assert not path.exists()
 
 

@@ -12,9 +12,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from medsam_planner.service.display import Plane, display_for
+from medsam_planner.service.slice_view import (
+    Layers,
+    Mark,
+    Outline,
+    OverlayMap,
+    ViewRequest,
+    grey_png,
+    outlines,
+    overlay_png,
+    view,
+)
 from prompts import Box, Click
-from ui.display import Plane, display_for
-from ui.viewer import Layers, Mark, Outline, OverlayMap, ViewRequest, grey_png, outlines, overlay_png, view
 
 SHAPE = (8, 20, 30)
 

@@ -1,0 +1,148 @@
+"""The rows of a report's tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medsam_planner.drawing.formatting import number, percent, place, slice_number
+from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps, volume_ml
+from medsam_planner.provenance import PropagationTrace, StopReason
+from medsam_planner.report.model import PlanReport
+from medsam_planner.report.plan_scene import Scene
+from prompts import Box, Click, Prompt, PromptLog, box_extent
+
+__all__ = ["plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
+
+_PLANES = {"LR": "sagittal", "AP": "coronal", "IS": "axial"}
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One prompt as shown."""
+
+    order: int
+    kind: str
+    sign: str
+    coordinates: str
+    slice: str
+
+
+@dataclass(frozen=True, slots=True)
+class StructureRow:
+    """One structure as shown; figures as text."""
+
+    name: str
+    colour: str
+    role: str
+    volume_ml: str
+    margin_mm: str
+    room_mm: str
+    hit: str
+    true_mm: str
+    flaws: str
+    """Why margin and clearance cannot be taken at their word; empty where nothing speaks against them."""
+
+
+def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
+    """Each structure: what it is for, how large, how wide its margin, and how much room the best path leaves."""
+    best = report.plan.alternatives[0] if report.plan.alternatives else None
+    room = {} if best is None else best.clearance_mm_by_structure
+    hits = {} if best is None else best.hit_probability_by_structure
+    true_mm = report.true_clearance_mm or {}
+    rows = []
+    for style in scene.structures:
+        mask = report.mask(style.name)
+        margin = "–"
+        if style.widened is not None:
+            low, high = style.widened.margin_range_mm
+            margin = number(low) if high - low < 0.05 else f"{number(low)} to {number(high)}"
+        rows.append(
+            StructureRow(
+                name=style.name,
+                colour=style.colour,
+                role="" if style.role is None else style.role.value,
+                volume_ml=number(None if mask is None else volume_ml(mask.array, mask.affine)),
+                margin_mm=margin,
+                room_mm=number(room.get(style.name)),
+                hit=percent(hits[style.name]) if style.name in hits else "–",
+                true_mm=number(true_mm.get(style.name)),
+                flaws=", ".join(flaw.text for flaw in report.flaws.get(style.name, ())),
+            )
+        )
+    return rows
+
+
+_COUNTED_STOPS = {
+    StopReason.NOT_HERE: "left empty before one on which the person said there is nothing",
+    StopReason.MET: "where a front met the one from the other prompted slice",
+}
+
+
+def stop_rows(trace: PropagationTrace) -> list[str]:
+    """Where propagation stopped and why, in the order of the slices; what the prompts themselves decided comes last."""
+    rows = [
+        f"slice {slice_number(record.index)}: {record.stop.value}"
+        for record in trace.records
+        if record.stop is not None and record.stop not in _COUNTED_STOPS
+    ]
+    for reason, told in _COUNTED_STOPS.items():
+        count = sum(record.stop is reason for record in trace.records)
+        rows += [f"{count} slices {told}"] if count else []
+    return rows
+
+
+def prompt_rows(log: PromptLog, affine: ArrayLike, shape: tuple[int, ...]) -> list[PromptRow]:
+    """Prompts in the order given, with LPS coordinates and the slice they lie on."""
+    matrix = np.asarray(affine, dtype=np.float64)
+    return [_prompt_row(order, prompt, matrix, shape) for order, prompt in enumerate(log.prompts, start=1)]
+
+
+def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: tuple[int, ...]) -> PromptRow:
+    if isinstance(prompt, Box):
+        extent = box_extent(prompt, affine, shape)
+        kind = "3D box" if extent.axis is None else "2D box"
+        coordinates = f"{place(prompt.corner_lps_mm)} to {place(prompt.opposite_lps_mm)}"
+        if extent.axis is None:
+            axis = acquisition_axis(affine)
+            first, last = extent.index_range[axis]
+            where = f"{plane_name(affine, axis)} {slice_number(first)} to {slice_number(last)}"
+        else:
+            where = f"{plane_name(affine, extent.axis)} {slice_number(extent.low_index[extent.axis])}"
+        return PromptRow(order, kind, "structure", coordinates, where)
+    axis = acquisition_axis(affine)
+    sign = "structure" if prompt.positive else "background"
+    positions = np.atleast_2d(prompt.position_lps_mm if isinstance(prompt, Click) else prompt.positions_lps_mm)
+    slices = np.round(index_from_lps(affine, positions)[:, axis]).astype(int)
+    first, last = slice_number(slices.min()), slice_number(slices.max())
+    where = f"{plane_name(affine, axis)} {first}" + (f" to {last}" if last > first else "")
+    if isinstance(prompt, Click):
+        return PromptRow(order, "click", sign, place(prompt.position_lps_mm), where)
+    coordinates = f"{len(positions)} points, {place(positions[0])} to {place(positions[-1])}"
+    return PromptRow(order, "scribble", sign, coordinates, where)
+
+
+def plane_name(affine: NDArray[np.float64], axis: int) -> str:
+    """What slices across an array axis are called."""
+    pair = "".join(sorted(axis_letters(affine)[axis]))
+    return f"{_PLANES[pair]} slice"
+
+
+def trace_rows(trace: PropagationTrace) -> list[tuple[str, ...]]:
+    """Slice number, role, source, overlap, area, drift, quality, entropy and stop of each visit, as text."""
+    return [
+        (
+            str(slice_number(record.index)),
+            record.role.value,
+            "–" if record.source_index is None else str(slice_number(record.source_index)),
+            number(record.overlap, 2),
+            number(record.area_mm2, 0),
+            number(record.centroid_drift_mm, 1),
+            number(record.quality, 2),
+            number(record.entropy_bits, 2),
+            "" if record.stop is None else record.stop.value,
+        )
+        for record in trace.records
+    ]

@@ -1,0 +1,57 @@
+"""Earlier work of a browser: which keys it remembers, and the workbench it gets back."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.service import saved_work
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.workbench import Workbench
+
+__all__ = ["Remembered", "begin", "earlier_work"]
+
+_MOST_OFFERED = 8
+_KEY = re.compile(r"[A-Za-z0-9_-]{24,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Keys of works that the browser remembers; whoever knows one may take that work up."""
+
+    here: str = ""
+    """Of this window."""
+    others: tuple[str, ...] = ()
+    """Of all its windows, the newest first."""
+    shows_study: bool = False
+    """Whether the page shows a study: it was there all along, and stays on its tab."""
+
+    @classmethod
+    def from_browser(cls, text: str) -> Remembered:
+        """Read what the page sent; what is not understood counts as nothing."""
+        try:
+            told = json.loads(text)
+            here, *others = (str(key) if _KEY.fullmatch(str(key)) else "" for key in (told["here"], *told["others"]))
+            return cls(here, tuple(others[:_MOST_OFFERED]), told.get("shows") is True)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return cls()
+
+
+def begin(sessions: Sessions, page: str, remembered: Remembered) -> Workbench:
+    """The workbench for a page that was opened or comes back: that of its work before, where there is one."""
+    return sessions.take_up(page, remembered.here) or sessions.of_page(page) or sessions.begin(page)
+
+
+def earlier_work(sessions: Sessions, remembered: Remembered, *, but: str) -> list[tuple[str, str]]:
+    """Label and key of works that can be offered, but for the one the page has."""
+    offered = []
+    for key in remembered.others:
+        folder = None if key == but else saved_work.find_work(sessions.settings.out, key)
+        if folder is not None:
+            try:
+                offered.append((saved_work.read_work(folder).label, key))
+            except MedsamPlannerError:
+                continue  # damaged: it cannot be taken up
+    return offered

@@ -1,0 +1,297 @@
+"""The one door of the server. Every request passes it, before any route of ours or of Gradio's sees it.
+
+In this order: a name of this machine in the Host header, the secret where there is one, a route the page uses (Gradio
+brings fifty more: they stay shut), no other page as the sender, a short body without files in it that names an event of
+the page, and a session that this browser began. What is refused is said in one line that tells nothing of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+
+from medsam_planner.service import headers, login
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from medsam_planner.service.access import Access
+
+__all__ = ["MOST_BODY_BYTES", "Guard"]
+
+MOST_BODY_BYTES = 1 << 20
+"""Of an event; an upload has limits of its own (:mod:`medsam_planner.service.uploads`)."""
+_MOST_SESSIONS = 100_000
+_BROWSER_COOKIE_S = 365 * 24 * 3600
+_READ = ("GET", "HEAD")
+_JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/heartbeat/"
+_RECONNECT = "/gradio_api/app_id"
+"""After a lost connection Gradio's page asks for it until it is answered, then loads itself again."""
+_PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
+_FOLDERS = ("/assets/", "/static/", "/alive/", "/views/", "/files/", _HEARTBEAT)
+_UPLOADS = "/uploads/"
+_KEPT_BY_BROWSERS = ("/assets/", "/static/")
+"""What holds nothing of a patient."""
+
+
+class Guard:
+    """ASGI middleware around the whole application.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    access : Access
+    input_count_by_event : mapping
+        Of every event of the page, by Gradio's number of it.
+    """
+
+    def __init__(self, app: ASGIApp, *, access: Access, input_count_by_event: Mapping[int, int]) -> None:
+        self._app = app
+        self._access = access
+        self._input_count_by_event = input_count_by_event
+        self._sessions = _Sessions()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(Request(scope, receive), send)
+        else:  # no part of the page uses a web socket
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, request: Request, send: Send) -> None:
+        send = _Dressed(request, send)
+        refused = self._refuse_host(request) or await self._refuse_stranger(request) or self._refuse_route(request)
+        if refused is not None:
+            await refused(request.scope, request.receive, send)
+            return
+        receive = request.receive
+        session = _session_in_address(request)
+        if request.scope["path"] == _JOIN:
+            body = await _short_body(request)
+            event = _event_of(body)
+            if event is None or not self._is_of_page(event):
+                refused = _refusal(400, "Expected an event of the page: short JSON without files.")
+                await refused(request.scope, request.receive, send)
+                return
+            session = str(event.get("session_hash"))
+            receive = _replay(body or b"", request.receive)
+        browser = request.cookies.get(cookie_name(request, "browser"), "")
+        if session is not None and not self._sessions.is_of(session, browser):
+            refused = _refusal(403, "That session belongs to another browser. Reload the page.")
+            await refused(request.scope, request.receive, send)
+            return
+        await self._app(_uncompressed(request.scope), receive, send)
+
+    def _refuse_host(self, request: Request) -> Response | None:
+        if self._access.is_own_host(request.headers.get("host", "")):
+            return None
+        return _refusal(
+            400, "This server is not known under that name. Use its address, or restart it with --name NAME."
+        )
+
+    async def _refuse_stranger(self, request: Request) -> Response | None:
+        """Ask for the secret; a right one in the address or from the form becomes a cookie."""
+        access, name = self._access, cookie_name(request, "pass")
+        if access.token is None:
+            return None
+        offered = request.query_params.get("token") if request.method == "GET" else None
+        if request.method == "POST" and request.scope["path"] == login.PATH and not self._is_foreign(request):
+            offered = parse_qs((await _short_body(request) or b"").decode("latin-1")).get("token", [""])[0]
+        if offered is not None and access.is_token(offered.strip()):
+            rest = [(key, value) for key, value in request.query_params.multi_items() if key != "token"]
+            place = "/" if request.method == "POST" else request.scope["path"]
+            response: Response = RedirectResponse(place + ("?" + urlencode(rest) if rest else ""), status_code=303)
+            _set_cookie(response, request, name, access.pass_value)
+            return response
+        if access.is_let_in(request.cookies, name):
+            return None
+        if request.scope["path"] in ("/", login.PATH):
+            nonce = headers.new_nonce()
+            return HTMLResponse(
+                login.page(nonce, was_wrong=offered is not None),
+                status_code=401,
+                headers={"Content-Security-Policy": login.policy(nonce)},
+            )
+        return _refusal(401, "Log in first.")
+
+    def _refuse_route(self, request: Request) -> Response | None:
+        path, method = request.scope["path"], request.method
+        is_upload = path.startswith(_UPLOADS)
+        if method in _READ:
+            is_open = path in _PAGES or path.startswith(_FOLDERS)
+        else:
+            is_open = (method == "POST" and path == _JOIN) or (method in ("POST", "DELETE") and is_upload)
+        if not is_open or ".." in path or "\\" in path or "\0" in path:
+            return _refusal(404, "There is nothing here.")
+        if self._is_foreign(request):
+            return _refusal(403, "Only the page of this server may do that.")
+        return None
+
+    def _is_of_page(self, event: Mapping[str, Any]) -> bool:
+        """Whether the page has such an event with so many inputs; at another one Gradio fails."""
+        number, values = event.get("fn_index"), event.get("data")
+        if type(number) is not int or not isinstance(values, list):  # True is an int too
+            return False
+        return self._input_count_by_event.get(number) == len(values)
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Whether another page sent it. Following a link to the page is no such thing."""
+        origin = request.headers.get("origin")
+        if origin is not None and not self._access.is_own_origin(origin, request.headers["host"]):
+            return True
+        is_link = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
+        if is_link and request.headers.get("sec-fetch-dest") == "document":
+            return False
+        return request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+
+class _Sessions:
+    """Which browser began each of Gradio's sessions; nobody else may listen to it or act in it."""
+
+    def __init__(self) -> None:
+        self._browser_by_session: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def is_of(self, session: str, browser: str) -> bool:
+        if not browser or len(session) > 100:
+            return False
+        with self._lock:
+            owner = self._browser_by_session.setdefault(session, browser)
+            self._browser_by_session.move_to_end(session)
+            while len(self._browser_by_session) > _MOST_SESSIONS:
+                self._browser_by_session.popitem(last=False)
+        return secrets.compare_digest(owner.encode(), browser.encode())
+
+
+class _Dressed:
+    """`send` with the security headers on each answer, and the nonce in the page."""
+
+    def __init__(self, request: Request, send: Send) -> None:
+        self._request = request
+        self._send = send
+        self._start: Message | None = None
+        """Of the page, held back until its body is known."""
+        self._page = b""
+        self._nonce = headers.new_nonce()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._dress(MutableHeaders(scope=message))
+            if self._request.scope["path"] == "/" and message["status"] == 200:
+                self._start = message
+                return
+        elif self._start is not None:
+            self._page += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            page = headers.with_nonce(self._page, self._nonce)
+            out = MutableHeaders(scope=self._start)
+            if self._request.method == "GET":
+                out["Content-Length"] = str(len(page))
+            out["Content-Security-Policy"] = headers.page_policy(self._nonce)
+            name = cookie_name(self._request, "browser")
+            if name not in self._request.cookies:
+                carrier = Response()
+                _set_cookie(carrier, self._request, name, secrets.token_urlsafe(24), max_age_s=_BROWSER_COOKIE_S)
+                out.append("Set-Cookie", carrier.headers["set-cookie"])
+            start, self._start = self._start, None
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": page})
+            return
+        await self._send(message)
+
+    def _dress(self, out: MutableHeaders) -> None:
+        for name, value in headers.HEADERS.items():
+            out.setdefault(name, value)
+        if not self._request.scope["path"].startswith(_KEPT_BY_BROWSERS):
+            out["Cache-Control"] = "no-store"
+        for name in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Server"):
+            if name in out:
+                del out[name]
+
+
+def cookie_name(request: Request, what: str) -> str:
+    """With the port, which cookies do not tell apart: two servers on one machine keep their own."""
+    return f"medsam-planner-{what}-{request.url.port or 80}"
+
+
+def _set_cookie(response: Response, request: Request, name: str, value: str, *, max_age_s: int | None = None) -> None:
+    is_secure = request.url.scheme == "https"  # lax: a link from elsewhere may lead to the page, and nothing else
+    response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="lax", secure=is_secure, path="/")
+
+
+def _refusal(status: int, told: str) -> Response:
+    return PlainTextResponse(told, status_code=status)
+
+
+async def _short_body(request: Request) -> bytes | None:
+    """The whole body, or None where it is longer than an event can be."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BODY_BYTES:
+            return None
+    return body
+
+
+def _event_of(body: bytes | None) -> dict[str, Any] | None:
+    """The event in the body; None where it is none, or names files.
+
+    Gradio would fetch whatever `path` or `url` an object with them names, from the disk or the network, into the cache
+    it serves. No part of this page takes files that way.
+    """
+    if body is None:
+        return None
+    try:
+        event = json.loads(body)
+        names = set(_keys(event))
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and not names & {"path", "url", "meta", "_type"} else None
+
+
+def _keys(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield from part
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _uncompressed(scope: Scope) -> Scope:
+    """The page itself comes uncompressed: its scripts are marked on the way out."""
+    if scope["path"] != "/":
+        return scope
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]}
+
+
+def _session_in_address(request: Request) -> str | None:
+    if request.scope["path"] == _DATA:
+        return request.query_params.get("session_hash", "")
+    if request.scope["path"].startswith(_HEARTBEAT):
+        return request.scope["path"].removeprefix(_HEARTBEAT)
+    return None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """`receive` that gives the body which was read already, once."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again

@@ -1,0 +1,57 @@
+"""The plan as the person asks for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.planning.problem import Limits
+from medsam_planner.planning.request import ALPHA, SpreadRule
+from prompts import PositionLpsMm
+
+__all__ = ["PlanDraft"]
+
+_MARGIN, _LIMITS = SpreadRule(), Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDraft:
+    """What the tool must do; positions in LPS mm."""
+
+    target_lps_mm: PositionLpsMm | None = None
+    target_radius_mm: float = 2.0
+    entry_lps_mm: PositionLpsMm | None = None
+    entry_radius_mm: float = 15.0
+    tool_radius_mm: float = 1.0
+    base_margin_mm: float = _MARGIN.base_mm
+    margin_factor: float = _MARGIN.factor
+    margin_cap_mm: float = _MARGIN.cap_mm
+    max_length_mm: float = _LIMITS.max_length_mm
+    max_angle_deg: float = _LIMITS.max_entry_angle_deg
+    free_entry_mm: float = 8.0
+    """Path after the entry that need not lie inside a corridor."""
+    calibration: Path | None = None
+    """A file of ``medsam-planner calibrate``; with it the three numbers of margins are not used."""
+    alpha: float = ALPHA
+    """With a calibration: how often a margin may fail, 0.1 for a confidence of 90 %."""
+    avoid_bone: bool = True
+    """Keep off bone that nobody segmented, in a CT and without a structure to stay inside."""
+
+    def with_numbers(self, numbers: Mapping[str, Any]) -> PlanDraft:
+        """The same with what was typed.
+
+        Raises
+        ------
+        PlanningError
+            If a number is missing, negative or not finite.
+        """
+        typed: dict[str, Any] = {}
+        for name, value in numbers.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+                raise PlanningError(f"Expected a number of at least 0 for {name.replace('_', ' ')}, got {value!r}.")
+            typed[name] = float(value)
+        return replace(self, **typed)

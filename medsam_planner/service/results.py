@@ -1,0 +1,93 @@
+"""Find the paths, write the run's folder with its report, pack it for download."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from medsam_planner.errors import PlanningError
+from medsam_planner.io.files import whole_file
+from medsam_planner.mesh import Surface
+from medsam_planner.progress import Progress
+from medsam_planner.service.plan_inputs import inputs_of
+from medsam_planner.service.workbench import Workbench
+from medsam_planner.workflow.review import review_plan
+from medsam_planner.workflow.run_folder import open_run_folder, write_segmentations
+from medsam_planner.workflow.segment import surfaces_of
+
+__all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"]
+
+
+def results_folder(workbench: Workbench) -> Path:
+    """Where the results lie; replaced whole each time they are written."""
+    return workbench.run_folder() / "run"
+
+
+def report_path(workbench: Workbench) -> Path:
+    """Of the last plan."""
+    return results_folder(workbench) / "report.html"
+
+
+def archive_path(workbench: Workbench) -> Path:
+    """Of the last download."""
+    return workbench.run_folder() / "run.zip"
+
+
+def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> None:
+    """Plan, and write the run's folder with ``plan.json`` and ``report.html``.
+
+    Raises
+    ------
+    PlanningError, EmptyStructureError
+        If the plan is asked for wrongly. That no path exists is an answer.
+    """
+    inputs = inputs_of(workbench)  # first: an older plan is kept where this one is asked for wrongly
+    surfaces, notes = write_results(workbench, progress=progress)
+    reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
+    workbench.publish(
+        plan=reviewed.plan,
+        chosen=0,
+        margin_statements=reviewed.margin_statements,
+        assessment=reviewed.assessment,
+        notes=(*notes, *reviewed.notes),
+        has_report=True,
+        has_archive=False,
+    )
+
+
+def write_results(
+    workbench: Workbench, *, progress: Progress | None = None
+) -> tuple[dict[str, Surface], tuple[str, ...]]:
+    """Write masks, maps, meshes and prompts of every structure that was run to 3D.
+
+    An older plan in the folder goes with it: it may not be of these masks.
+
+    Returns
+    -------
+    dict, tuple of str
+        The meshes by structure, and why each DICOM object or mesh that is missing could not be made.
+    """
+    results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
+    if not results:
+        raise PlanningError("Nothing was run to 3D yet, so there is nothing to write.")
+    surfaces = surfaces_of(results, progress=progress)
+    folder = results_folder(workbench)
+    workbench.publish(has_report=False, has_archive=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    session = workbench.require_session()
+    notes = write_segmentations(open_run_folder(folder), results, session.logs, study=session.volume, surfaces=surfaces)
+    return surfaces, notes
+
+
+def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
+    """The results as a zip; they are written first where no plan wrote them."""
+    if not workbench.snapshot.has_report:
+        workbench.publish(notes=write_results(workbench, progress=progress)[1])
+    path, folder = archive_path(workbench), results_folder(workbench)
+    with whole_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+    workbench.publish(has_archive=True)
+    return path

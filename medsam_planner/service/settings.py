@@ -1,0 +1,98 @@
+"""What the person who starts the workbench decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsam_planner.errors import StudyError
+from medsam_planner.io.study_files import name_files, walk_files
+from medsam_planner.service.uploads import is_upload
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Fixed for the life of the server."""
+
+    out: Path
+    """Run folders are made in it."""
+    model: str = "compact"
+    study: Path | None = None
+    """Opened in every new page."""
+    roots: tuple[Path, ...] = ()
+    """Folders from which studies may be opened by a typed path; none but these and `study`."""
+    seed: int = 0
+
+    def allowed(self, text: str) -> Path:
+        """The path a person typed, if it lies where studies may be read.
+
+        A path that is not absolute is looked for in the roots first, so nobody needs to know where those lie; the name
+        of `study` alone is `study`.
+
+        Raises
+        ------
+        StudyError
+            If nothing was typed, the path or a file of the study leaves the allowed folders (also by a link), or
+            nothing is there.
+        """
+        cleaned = text.strip().strip('"').strip("'")
+        if not cleaned:
+            raise StudyError("Expected the path of a study: a DICOM folder, a zip, a DICOM file or a NIfTI file.")
+        try:
+            inside = [path for path in self._meant(cleaned) if self._may_read(path)]
+            found = next((path for path in inside if path.exists()), None)
+        except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, no path at all
+            raise StudyError(f"{cleaned} cannot be read. Check the path for a typing error.") from error
+        if found is not None:
+            self._refuse_links_outside(found)
+            return found
+        if inside:
+            raise StudyError(f"Nothing is at {cleaned}. Check the path for a typing error.")
+        named = [path.name for path in (*self.roots, *((self.study,) if self.study else ()))]
+        where = f"below: {', '.join(named)}" if named else "that are uploaded: no folder was named when it was started"
+        raise StudyError(
+            f"This workbench may only read studies {where}. {cleaned} lies elsewhere. "
+            "Upload the study, or restart with --allow FOLDER."
+        )
+
+    def _meant(self, text: str) -> Iterator[Path]:
+        if self.study is not None and text == self.study.name:
+            yield self.study
+        path = Path(text).expanduser()
+        if not path.is_absolute():
+            yield from (root / path for root in self.roots)
+        yield path
+
+    def _refuse_links_outside(self, path: Path) -> None:
+        if self.study is not None and path.resolve() == self.study.resolve():
+            return  # whoever started the server named this very study
+        outside = [name for file, name in _files_of(path) if file.is_symlink() and not self._leads_inside(file)]
+        if outside:
+            raise StudyError(
+                f"{path.name} holds links to files outside the folders this workbench may read: {name_files(outside)}. "
+                "Copy the files themselves into the folder, or upload the study."
+            )
+
+    def _leads_inside(self, link: Path) -> bool:
+        try:
+            return self._may_read(link)
+        except (OSError, RuntimeError):  # a loop of links
+            return False
+
+    def _may_read(self, path: Path) -> bool:
+        real = path.resolve()
+        roots = [root.resolve() for root in (*self.roots, *((self.study,) if self.study else ()))]
+        return not is_upload(real) and any(real == root or root in real.parents for root in roots)
+
+
+def _files_of(path: Path) -> list[tuple[Path, str]]:
+    """Every file that reading the study may open, and its name: also the .img beside a NIfTI header."""
+    if path.is_dir():
+        return walk_files(path)
+    try:
+        return [(one, one.name) for one in path.parent.iterdir() if one.name.lower().endswith((".img", ".img.gz"))]
+    except OSError:  # a folder that may be passed and not listed: no .img is found there either
+        return []

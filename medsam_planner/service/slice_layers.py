@@ -1,0 +1,80 @@
+"""One slice of a workbench with everything that lies over it: outlines, maps, prompts and the plan's marks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medsam_planner.errors import StudyError
+from medsam_planner.report.faithfulness import saliency_warning
+from medsam_planner.service.display import Plane
+from medsam_planner.service.slice_view import Layers, Mark, Outline, OverlayMap, ViewRequest, view
+from medsam_planner.service.snapshot import Snapshot
+from medsam_planner.service.structure import Structure
+from medsam_planner.service.workbench import Workbench
+
+__all__ = ["layers", "maps", "slice_view"]
+
+
+def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict[str, Any]:
+    """One view of the open study.
+
+    Raises
+    ------
+    StudyError
+        If none is open.
+    """
+    now = workbench.snapshot
+    if now.study is None:
+        raise StudyError("Open a study first.")
+    return view(now.study.array, now.displays[plane], request, layers(now))
+
+
+def layers(now: Snapshot) -> Layers:
+    """Everything above the grey slice."""
+    outlines = []
+    for one in sorted(now.structures.values(), key=lambda entry: entry.name == now.active):
+        probability = one.result.probability.array if one.result is not None else None
+        is_active = one.name == now.active
+        outlines.append(Outline(one.name, one.colour, probability, one.previews, is_active, one.is_stale))
+    active = now.structure
+    return Layers(
+        outlines=tuple(outlines),
+        maps=maps(active),
+        prompts=() if active is None else active.prompts,
+        marks=_marks(now),
+    )
+
+
+def maps(structure: Structure | None) -> tuple[OverlayMap, ...]:
+    """Scalar maps of the structure's 3D result that can be laid over a slice; none before there is one."""
+    if structure is None or structure.result is None:
+        return ()
+    result = structure.result
+    found = [OverlayMap("probability", "probability", "0–1", result.probability.array, 0.0, 1.0, "viridis")]
+    if result.uncertainty is not None:
+        found.append(OverlayMap("uncertainty", "uncertainty", "bit", result.uncertainty.array, 0.0, 1.0, "magma"))
+    if result.boundary_spread_mm is not None:
+        spread = result.boundary_spread_mm.array
+        widest = float(np.ceil(2 * structure.widest_spread_mm) / 2) or 0.5
+        found.append(OverlayMap("boundary_spread_mm", "boundary spread", "mm", spread, 0.0, widest, "plasma"))
+    if result.saliency is not None:
+        saliency, warning = result.saliency.array, saliency_warning(result.faithfulness)
+        found.append(OverlayMap("saliency", "saliency", "share of maximum", saliency, 0.0, 1.0, "inferno", warning))
+    return tuple(found)
+
+
+def _marks(now: Snapshot) -> tuple[Mark, ...]:
+    draft = now.draft
+    marks = []
+    if draft.target_lps_mm is not None:
+        place = np.array([draft.target_lps_mm])
+        marks.append(Mark("target", "target", place, draft.target_radius_mm))
+    if draft.entry_lps_mm is not None:
+        marks.append(Mark("entry", "entry", np.array([draft.entry_lps_mm]), draft.entry_radius_mm))
+    line = now.chosen_trajectory_lps_mm
+    if line is not None:
+        is_doubted = now.assessment is None or now.assessment.verdict.kind != "feasible"
+        marks.append(Mark("path", "", line, draft.tool_radius_mm, is_doubted))
+    return tuple(marks)

@@ -1,0 +1,276 @@
+"""One slice as the browser draws it: grey PNG without loss, outlines in pixels of the slice, overlays, prompts, marks.
+
+Everything a view needs is answered in one JSON document; the browser only scales and draws.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medsam_planner.errors import PromptError
+from medsam_planner.geometry import spacing_mm
+from medsam_planner.service.display import SliceDisplay
+from prompts import Box, Click, Prompt, Scribble, box_extent
+
+__all__ = ["Layers", "Mark", "Outline", "OverlayMap", "ViewRequest", "grey_png", "outlines", "overlay_png", "view"]
+
+_NEAR_MM = 10.0
+"""Prompts and marks are drawn faintly on slices up to this far from their own."""
+_MASK_FILL_ALPHA = 0.45
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRequest:
+    """What the browser wants to see."""
+
+    slice_index: int
+    low: float
+    """Value shown black."""
+    high: float
+    """Value shown white."""
+    overlay: str = "outline"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverlayMap:
+    """A scalar volume that can be laid over the slice."""
+
+    key: str
+    label: str
+    unit: str
+    array: NDArray[np.floating[Any]]
+    """(K, J, I)."""
+    low: float
+    high: float
+    colormap: str
+    warning: str = ""
+    """Written across the slice while the map shows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """A structure whose border is drawn."""
+
+    name: str
+    colour: str
+    probability: NDArray[np.floating[Any]] | None
+    """(K, J, I) of the 3D result; the border is where it crosses one half."""
+    previews: Mapping[int, Mapping[int, NDArray[np.floating[Any]]]]
+    """Answers on prompted slices by array axis and index; the section's own axes."""
+    is_active: bool
+    is_stale: bool = False
+    """Whether prompts changed since the 3D result."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """A place or a line of the plan."""
+
+    kind: str
+    """``"target"``, ``"entry"`` or ``"path"``."""
+    label: str
+    positions_lps_mm: NDArray[np.float64]
+    """(1, 3) a place, (2, 3) a line from its entry to its target."""
+    radius_mm: float = 0.0
+    is_doubted: bool = False
+    """Whether a path is drawn in the colour of its verdict, which is not that of a feasible one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layers:
+    """Everything above the grey slice."""
+
+    outlines: tuple[Outline, ...] = ()
+    maps: tuple[OverlayMap, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    marks: tuple[Mark, ...] = field(default=())
+
+
+def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layers: Layers) -> dict[str, Any]:
+    """The JSON document of one view.
+
+    Parameters
+    ----------
+    array : (K, J, I)
+        Stored values of the study.
+    display : SliceDisplay
+    request : ViewRequest
+        A slice outside the volume becomes the nearest one.
+    layers : Layers
+    """
+    index = int(np.clip(request.slice_index, 0, display.slice_count - 1))
+    right, down = display.lps_steps
+    chosen = next((entry for entry in layers.maps if entry.key == request.overlay), None)
+    document: dict[str, Any] = {
+        "plane": display.plane.value,
+        "index": index,
+        "count": display.slice_count,
+        "size": list(display.size),
+        "pixel_mm": list(display.pixel_mm),
+        "letters": display.letters,
+        "origin_lps_mm": display.lps_at(index, 0, 0).tolist(),
+        "right_lps_mm": right.tolist(),
+        "down_lps_mm": down.tolist(),
+        "image": _uri(grey_png(display.picture(array, index), request.low, request.high)),
+        "outlines": [drawn for outline in layers.outlines for drawn in _drawn_outline(outline, display, index)],
+        "prompts": [drawn for prompt in layers.prompts for drawn in _drawn_prompt(prompt, display, index)],
+        "marks": [_drawn_mark(mark, display, index) for mark in layers.marks],
+        "overlay": None,
+        "bar": None,
+    }
+    if chosen is not None:
+        document["overlay"] = _uri(overlay_png(display.picture(chosen.array, index), chosen))
+        document["bar"] = {
+            "label": chosen.label,
+            "unit": chosen.unit,
+            "low": chosen.low,
+            "high": chosen.high,
+            "stops": _stops(chosen.colormap),
+            "warning": chosen.warning,
+        }
+    elif request.overlay == "fill":
+        document["overlay"] = _fill_uri(layers.outlines, display, index)
+    return document
+
+
+def grey_png(picture: NDArray[Any], low: float, high: float) -> bytes:
+    """Encode a (rows, columns) slice through a display window, without loss."""
+    span = max(float(high) - float(low), 1e-6)
+    scaled = np.clip((picture.astype(np.float32) - np.float32(low)) * np.float32(255.0 / span), 0, 255)
+    return _png(np.ascontiguousarray(np.rint(scaled).astype(np.uint8)))
+
+
+def overlay_png(picture: NDArray[Any], scale: OverlayMap) -> bytes:
+    """Encode a map in its colours; the lowest value is clear, and opacity rises over the first third of the scale."""
+    span = max(scale.high - scale.low, 1e-9)
+    share = np.clip((picture.astype(np.float32) - np.float32(scale.low)) / np.float32(span), 0, 1)
+    pixels = _colours(scale.colormap)[np.rint(share * 255).astype(np.uint8)]
+    pixels[..., 3] = np.rint(255 * np.minimum(share * 3, 1)).astype(np.uint8)
+    return _png(pixels)
+
+
+def outlines(picture: NDArray[Any]) -> list[list[list[float]]]:
+    """Closed or open polylines, as (column, row), where a (rows, columns) probability crosses one half."""
+    from skimage.measure import find_contours
+
+    rows, columns = np.nonzero(picture > 0.5)
+    if not len(rows):
+        return []
+    low = np.array([max(rows.min() - 2, 0), max(columns.min() - 2, 0)])
+    part = picture[low[0] : rows.max() + 3, low[1] : columns.max() + 3].astype(np.float32)
+    ringed = np.pad(part, 1)  # a structure that touches the edge of the slice gets a border there
+    found = find_contours(ringed, 0.5)
+    return [np.round((line + low - 1)[:, ::-1], 2).tolist() for line in found]
+
+
+def _drawn_outline(outline: Outline, display: SliceDisplay, index: int) -> Iterable[dict[str, Any]]:
+    common = {"name": outline.name, "colour": outline.colour, "active": outline.is_active}
+    preview = outline.previews.get(display.axis, {}).get(index)
+    if outline.probability is not None:
+        lines = outlines(display.picture(outline.probability, index))
+        if lines and not (preview is not None and outline.is_stale):
+            yield {**common, "lines": lines, "preview": False, "stale": outline.is_stale}
+    if preview is not None and (outline.probability is None or outline.is_stale):
+        lines = outlines(display.upright(preview))
+        if lines:
+            yield {**common, "lines": lines, "preview": True, "stale": False}
+
+
+def _drawn_prompt(prompt: Prompt, display: SliceDisplay, index: int) -> Iterable[dict[str, Any]]:
+    step_mm = float(spacing_mm(display.affine)[display.axis])
+    if isinstance(prompt, Box):
+        try:
+            extent = box_extent(prompt, display.affine, display.shape)
+        except PromptError:
+            return
+        corners = display.screen_from_index(np.stack([extent.low, extent.high]))
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        # A box drawn in another plane is a line here; half a pixel of border shows the voxels it holds.
+        gap_mm = max(float(low[2]) - index, index - float(high[2]), 0.0) * step_mm
+        if gap_mm <= _NEAR_MM:
+            rectangle = [float(low[0]) - 0.5, float(low[1]) - 0.5, float(high[0]) + 0.5, float(high[1]) + 0.5]
+            yield {"kind": "box", "rectangle": rectangle, "faint": gap_mm > 0.5 * step_mm}
+        return
+    positions = prompt.positions_lps_mm if isinstance(prompt, Scribble) else (prompt.position_lps_mm,)
+    placed = display.screen_from_lps(positions)
+    gaps_mm = np.abs(placed[:, 2] - index) * step_mm
+    if gaps_mm.min() > _NEAR_MM:
+        return
+    kind = "click" if isinstance(prompt, Click) else "scribble"
+    faint = bool(gaps_mm.min() > 0.5 * step_mm + 1e-6)
+    yield {"kind": kind, "points": placed[:, :2].tolist(), "positive": prompt.positive, "faint": faint}
+
+
+def _drawn_mark(mark: Mark, display: SliceDisplay, index: int) -> dict[str, Any]:
+    placed = display.screen_from_lps(mark.positions_lps_mm)
+    step_mm = float(spacing_mm(display.affine)[display.axis])
+    gaps_mm = (placed[:, 2] - index) * step_mm
+    drawn: dict[str, Any] = {"kind": mark.kind, "label": mark.label, "points": placed[:, :2].tolist()}
+    if len(placed) == 1:
+        gap = float(abs(gaps_mm[0]))
+        drawn["radius_mm"] = float(np.sqrt(max(mark.radius_mm**2 - gap**2, 0.0)))
+        drawn["faint"] = gap > 0.5 * step_mm + 1e-6
+        drawn["hidden"] = gap > max(mark.radius_mm, _NEAR_MM)
+        return drawn
+    drawn["radius_mm"] = mark.radius_mm
+    drawn["is_doubted"] = mark.is_doubted
+    drawn["inside"] = _part_within(gaps_mm, max(mark.radius_mm, 0.5 * step_mm))
+    return drawn
+
+
+def _part_within(ends_mm: ArrayLike, reach_mm: float) -> list[float] | None:
+    """Fractions of a line between which it is no farther than `reach_mm` from the slice; None where it never is."""
+    start, end = (float(value) for value in np.asarray(ends_mm))
+    if abs(end - start) < 1e-9:
+        return [0.0, 1.0] if abs(start) <= reach_mm else None
+    low, high = sorted(((-reach_mm - start) / (end - start), (reach_mm - start) / (end - start)))
+    low, high = max(low, 0.0), min(high, 1.0)
+    return [low, high] if low < high else None
+
+
+def _fill_uri(shown: Iterable[Outline], display: SliceDisplay, index: int) -> str | None:
+    from PIL import ImageColor
+
+    columns, rows = display.size
+    pixels = np.zeros((rows, columns, 4), dtype=np.uint8)
+    for outline in shown:
+        preview = outline.previews.get(display.axis, {}).get(index)
+        if preview is not None and (outline.probability is None or outline.is_stale):
+            inside = display.upright(preview) > 0.5
+        elif outline.probability is not None:
+            inside = display.picture(outline.probability, index) > 0.5
+        else:
+            continue
+        pixels[inside, :3] = ImageColor.getrgb(outline.colour)[:3]
+        pixels[inside, 3] = round(255 * _MASK_FILL_ALPHA)
+    return _uri(_png(pixels)) if pixels[..., 3].any() else None
+
+
+def _colours(colormap: str) -> NDArray[np.uint8]:
+    """(256, 4) RGBA."""
+    import matplotlib
+
+    return np.asarray(matplotlib.colormaps[colormap](np.arange(256), bytes=True), dtype=np.uint8)
+
+
+def _stops(colormap: str) -> list[str]:
+    return ["#{:02x}{:02x}{:02x}".format(*colour[:3]) for colour in _colours(colormap)[::17].tolist()]
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,272 @@
+"""Files that a person uploads: in a private folder of their page, within limits, gone with the page or after hours.
+
+The folder of a page lies in a folder of the server that only its user may enter, under a name nobody can guess. What
+the page is told is the file's name; a typed path never leads here (:meth:`Settings.allowed`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import unicodedata
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from enum import Enum
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from medsam_planner.errors import MedsamPlannerError
+
+__all__ = [
+    "FOLDER_PREFIX",
+    "SHOWN_AS",
+    "PageUploads",
+    "UploadKind",
+    "UploadRefusedError",
+    "expire_uploads",
+    "is_upload",
+    "safe_name",
+]
+
+FOLDER_PREFIX = "medsam-planner-uploads-"
+SHOWN_AS = "uploaded/"
+"""Before the name of an uploaded study, where a path is shown or typed."""
+EXPIRY_S = 12 * 3600.0
+"""A study is in memory once it is open; its file is needed again only to choose another series."""
+_FREE_BYTES = 1 << 30
+"""Left on the disk for results."""
+_PATIENCE_S = 60.0
+"""Between two pieces of an upload."""
+_LONGEST_NAME_BYTES = 120
+
+
+class UploadKind(Enum):
+    """What a file is for. A page keeps one of each: a new one takes the place of the last."""
+
+    STUDY = "study"
+    PROMPTS = "prompts"
+    CALIBRATION = "calibration"
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest file taken."""
+        return 4 << 30 if self is UploadKind.STUDY else 32 << 20
+
+
+class UploadRefusedError(MedsamPlannerError, ValueError):
+    """A file that is not taken, with the HTTP status that says so."""
+
+    def __init__(self, status: int, told: str) -> None:
+        super().__init__(told)
+        self.status = status
+
+
+class PageUploads:
+    """The uploaded files of one page."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._path_by_kind: dict[UploadKind, Path] = {}
+        self._under_way: set[UploadKind] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    async def receive(
+        self, kind: UploadKind, name: str, pieces: AsyncIterator[bytes], *, declared_bytes: int | None
+    ) -> str:
+        """Write an upload to the page's folder; gives the name it is kept under.
+
+        Parameters
+        ----------
+        kind : UploadKind
+        name : str
+            As the browser says it; only its last part counts.
+        pieces : async iterator of bytes
+        declared_bytes : int or None
+            Content-Length; checked before anything is read, and held against what comes.
+
+        Raises
+        ------
+        UploadRefusedError
+            If it is too large, of unknown length, stalls or ends early, the disk is nearly full, or another of its
+            kind is under way. Nothing of it is kept.
+        """
+        if declared_bytes is None:
+            raise UploadRefusedError(411, "Expected the length of the upload in its Content-Length.")
+        if declared_bytes > kind.most_bytes:
+            raise UploadRefusedError(413, _too_large(kind, declared_bytes))
+        with self._alone(kind):
+            folder = self._own_folder()
+            if shutil.disk_usage(folder).free - declared_bytes < _FREE_BYTES:
+                raise UploadRefusedError(507, "The server's disk is nearly full. Ask whoever runs it to make room.")
+            place = Path(tempfile.mkdtemp(dir=folder))
+            path = place / safe_name(name)
+            try:
+                with path.open("xb") as out:
+                    await _write(out, pieces, declared_bytes)
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
+            self._keep(kind, path)
+        return path.name
+
+    def find(self, kind: UploadKind) -> Path | None:
+        """The file of that kind, or None."""
+        path = self._path_by_kind.get(kind)
+        return path if path is not None and path.exists() else None
+
+    def study(self, text: str) -> Path | None:
+        """The uploaded study that a shown path names, or None where it names none.
+
+        Raises
+        ------
+        UploadRefusedError
+            If it was one, and is gone.
+        """
+        if not text.startswith(SHOWN_AS):
+            return None
+        path = self.find(UploadKind.STUDY)
+        if path is None or path.name != text.removeprefix(SHOWN_AS):
+            hours = EXPIRY_S / 3600
+            raise UploadRefusedError(
+                404,
+                f"That upload is not kept any more (after {hours:g} hours, or a newer one). Upload the study again.",
+            )
+        return path
+
+    def remove(self, kind: UploadKind) -> None:
+        """Delete the file of that kind, if there is one."""
+        path = self._path_by_kind.pop(kind, None)
+        if path is not None:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def close(self) -> None:
+        """Delete everything; nothing is taken any more."""
+        with self._lock:
+            self._is_closed = True
+            self._path_by_kind.clear()
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _alone(self, kind: UploadKind) -> Iterator[None]:
+        with self._lock:
+            if self._is_closed:
+                raise UploadRefusedError(410, "This page's work was closed on the server. Reload the page.")
+            if kind in self._under_way:
+                raise UploadRefusedError(409, "Another upload is under way. Wait until it is done.")
+            self._under_way.add(kind)
+        try:
+            yield
+        finally:
+            self._under_way.discard(kind)
+
+    def _own_folder(self) -> Path:
+        with self._lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(dir=_server_folder()))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            return self._folder
+
+    def _keep(self, kind: UploadKind, path: Path) -> None:
+        with self._lock:
+            is_closed = self._is_closed
+            old = None if is_closed else self._path_by_kind.get(kind)
+            if not is_closed:
+                self._path_by_kind[kind] = path
+        if is_closed:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise UploadRefusedError(410, "This page's work was closed on the server. Reload the page.")
+        if old is not None:
+            shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def safe_name(name: str) -> str:
+    """The last part of a file name, without what a shell, a terminal or a file system could stumble over."""
+    last = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/")).name
+    plain = "".join(letter for letter in last if letter.isprintable() and letter not in '<>:"|?*').strip(" .")
+    while len(plain.encode()) > _LONGEST_NAME_BYTES:
+        plain = plain[1:]  # the ending says what it is
+    return plain or "upload"
+
+
+def is_upload(path: Path) -> bool:
+    """Whether a resolved path lies in a folder of uploads: this server's, another's, or one left by a crash."""
+    return any(part.startswith(FOLDER_PREFIX) for part in path.parts)
+
+
+def expire_uploads(*, now: float | None = None) -> None:
+    """Delete uploads of this server that are older than `EXPIRY_S`."""
+    oldest = (time.time() if now is None else now) - EXPIRY_S
+    for place in _server_folder().glob("*/*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if place.stat().st_mtime < oldest:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+@cache
+def _server_folder() -> Path:
+    """Made once a process, deleted at its end; what a crashed server left is deleted first."""
+    _delete_left_behind(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    _lock_folder(folder)
+    weakref.finalize(_lock_folder, shutil.rmtree, folder, ignore_errors=True)  # runs at exit
+    return folder
+
+
+def _delete_left_behind(parent: Path) -> None:
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another person's
+            handle = _lock_folder(folder)
+            if handle is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(handle)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """Hold the folder for as long as the process lives; None where another process does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: left to its own clean-up
+        return None
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+async def _write(out: BinaryIO, pieces: AsyncIterator[bytes], declared_bytes: int) -> None:
+    written = 0
+    while True:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                piece = await anext(pieces, None)
+        except TimeoutError as error:
+            raise UploadRefusedError(408, "The upload stalled. Try again.") from error
+        if piece is None:
+            break
+        written += len(piece)
+        if written > declared_bytes:
+            raise UploadRefusedError(413, "The upload is longer than its Content-Length says.")
+        await asyncio.to_thread(out.write, piece)
+    if written < declared_bytes:
+        raise UploadRefusedError(400, "The upload ended early. Try again.")
+
+
+def _too_large(kind: UploadKind, size: int) -> str:
+    return f"That file has {_told(size)}; at most {_told(kind.most_bytes)} can be uploaded. " + (
+        "Open it by path, or upload the one series." if kind is UploadKind.STUDY else "It is not one of ours."
+    )
+
+
+def _told(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:.0f} MiB"
