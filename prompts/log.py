@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from prompts.errors import PromptError
 from prompts.names import require_name
-from prompts.shapes import Box, Click, Prompt, Scribble, require_answer
+from prompts.shapes import Box, Click, Prompt, Scribble, require_candidate
 
 __all__ = ["Choice", "Clear", "Entry", "PromptLog"]
 
@@ -20,18 +20,18 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A step that takes one of the answers to the box or click before it, counted from the best as 0.
+    """A step that takes one of the candidates to the box or click before it, counted from the best as 0.
 
     Raises
     ------
     PromptError
-        If `answer` is no whole number from 0.
+        If `candidate` is no whole number from 0.
     """
 
-    answer: int
+    candidate: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "answer", require_answer(self.answer))
+        object.__setattr__(self, "candidate", require_candidate(self.candidate))
 
 
 Entry: TypeAlias = Prompt | Clear | Choice
@@ -112,21 +112,21 @@ class PromptLog:
         Raises
         ------
         PromptError
-            If `prompt` is not a click, box or scribble, or has its answer chosen already.
+            If `prompt` is not a click, box or scribble, or has its candidate chosen already.
         """
         if not isinstance(prompt, Click | Box | Scribble):
             raise PromptError(f"Expected a Click, Box or Scribble, got {type(prompt).__name__}.")
         self._append(_require_entry(prompt))
 
-    def choose(self, answer: int) -> None:
-        """Take one of the answers to the last prompt, counted from the best as 0; a step of its own.
+    def choose(self, candidate: int) -> None:
+        """Take one of the candidates to the last prompt, counted from the best as 0; a step of its own.
 
         Raises
         ------
         PromptError
-            If the last prompt is no box and no positive click, or `answer` no whole number from 0.
+            If the last prompt is no box and no positive click, or `candidate` no whole number from 0.
         """
-        choice = Choice(answer)
+        choice = Choice(candidate)
         _standing([*self._entries[: self._applied], choice])
         self._append(choice)
 
@@ -186,8 +186,8 @@ class PromptLog:
 def _require_entry(entry: Entry) -> Entry:
     if not isinstance(entry, Click | Box | Scribble | Clear | Choice):
         raise PromptError(f"Expected a Click, Box, Scribble, Clear or Choice, got {type(entry).__name__}.")
-    if isinstance(entry, Click | Box) and entry.answer is not None:
-        raise PromptError("Expected a prompt as it was given; its answer is chosen by a step of its own.")
+    if isinstance(entry, Click | Box) and entry.candidate is not None:
+        raise PromptError("Expected a prompt as it was given; its candidate is chosen by a step of its own.")
     return entry
 
 
@@ -200,14 +200,14 @@ def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
             last = standing[-1] if standing else None
             if not (isinstance(last, Box) or (isinstance(last, Click) and last.positive)):
                 came = "nothing" if last is None else f"a {type(last).__name__.lower()}"
-                raise PromptError(f"Expected a box or a positive click before a choice of its answers, got {came}.")
-            standing[-1] = _with_answer(last, entry.answer)
+                raise PromptError(f"Expected a box or a positive click before a choice of its candidates, got {came}.")
+            standing[-1] = _with_candidate(last, entry.candidate)
         else:
             standing.append(entry)
     return tuple(standing)
 
 
-def _with_answer(prompt: Box | Click, answer: int) -> Box | Click:
+def _with_candidate(prompt: Box | Click, candidate: int) -> Box | Click:
     if isinstance(prompt, Box):
-        return Box(prompt.corner_lps_mm, prompt.opposite_lps_mm, answer=answer)
-    return Click(prompt.position_lps_mm, prompt.positive, answer=answer)
+        return Box(prompt.corner_lps_mm, prompt.opposite_lps_mm, candidate=candidate)
+    return Click(prompt.position_lps_mm, prompt.positive, candidate=candidate)

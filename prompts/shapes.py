@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from prompts.errors import PromptError
 
-__all__ = ["Box", "Click", "PositionLpsMm", "Prompt", "Scribble", "require_answer"]
+__all__ = ["Box", "Click", "PositionLpsMm", "Prompt", "Scribble", "require_candidate"]
 
 PositionLpsMm: TypeAlias = tuple[float, float, float]
 """A place in the patient: mm towards the left, the back and the head."""
@@ -29,24 +29,24 @@ class Click:
         LPS mm.
     positive : bool
         True: inside the structure.
-    answer : int, optional
-        Which of a model's answers is meant, counted from the best as 0. A log sets it where a
+    candidate : int, optional
+        Which of a model's candidates is meant, counted from the best as 0. A log sets it where a
         :class:`~prompts.log.Choice` follows.
 
     Raises
     ------
     PromptError
-        If the position is not three finite numbers, `positive` is not a bool, or `answer` no number from 0.
+        If the position is not three finite numbers, `positive` is not a bool, or `candidate` no number from 0.
     """
 
     position_lps_mm: PositionLpsMm
     positive: bool
-    answer: int | None
+    candidate: int | None
 
-    def __init__(self, position_lps_mm: ArrayLike, positive: bool = True, *, answer: int | None = None) -> None:
+    def __init__(self, position_lps_mm: ArrayLike, positive: bool = True, *, candidate: int | None = None) -> None:
         object.__setattr__(self, "position_lps_mm", _position(position_lps_mm, "the click's position"))
         object.__setattr__(self, "positive", _flag(positive, "click"))
-        object.__setattr__(self, "answer", None if answer is None else require_answer(answer))
+        object.__setattr__(self, "candidate", None if candidate is None else require_candidate(candidate))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -61,21 +61,21 @@ class Box:
     ----------
     corner_lps_mm, opposite_lps_mm : (3,) float
         LPS mm.
-    answer : int, optional
-        Which of a model's answers is meant, counted from the best as 0. A log sets it where a
+    candidate : int, optional
+        Which of a model's candidates is meant, counted from the best as 0. A log sets it where a
         :class:`~prompts.log.Choice` follows.
 
     Raises
     ------
     PromptError
-        If a corner is not three finite numbers, both are the same point, or `answer` is no number from 0.
+        If a corner is not three finite numbers, both are the same point, or `candidate` is no number from 0.
     """
 
     corner_lps_mm: PositionLpsMm
     opposite_lps_mm: PositionLpsMm
-    answer: int | None
+    candidate: int | None
 
-    def __init__(self, corner_lps_mm: ArrayLike, opposite_lps_mm: ArrayLike, *, answer: int | None = None) -> None:
+    def __init__(self, corner_lps_mm: ArrayLike, opposite_lps_mm: ArrayLike, *, candidate: int | None = None) -> None:
         corner = _position(corner_lps_mm, "the box's first corner")
         opposite = _position(opposite_lps_mm, "the box's opposite corner")
         if corner == opposite:
@@ -84,7 +84,7 @@ class Box:
             )
         object.__setattr__(self, "corner_lps_mm", corner)
         object.__setattr__(self, "opposite_lps_mm", opposite)
-        object.__setattr__(self, "answer", None if answer is None else require_answer(answer))
+        object.__setattr__(self, "candidate", None if candidate is None else require_candidate(candidate))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -153,14 +153,14 @@ def _flag(value: bool, what: str) -> bool:
     return bool(value)
 
 
-def require_answer(answer: int) -> int:
-    """The number of an answer, counted from the best as 0.
+def require_candidate(candidate: int) -> int:
+    """The number of an candidate, counted from the best as 0.
 
     Raises
     ------
     PromptError
         If it is no whole number from 0.
     """
-    if isinstance(answer, bool) or not isinstance(answer, int | np.integer) or answer < 0:
-        raise PromptError(f"Expected the number of an answer, counted from the best as 0, got {answer!r}.")
-    return int(answer)
+    if isinstance(candidate, bool) or not isinstance(candidate, int | np.integer) or candidate < 0:
+        raise PromptError(f"Expected the number of an candidate, counted from the best as 0, got {candidate!r}.")
+    return int(candidate)

@@ -24,7 +24,6 @@ __all__ = [
     "fit_temperature",
     "mean_of_scaled_passes",
     "measure_reliability",
-    "scale_temperature",
     "surface_band",
 ]
 
@@ -218,25 +217,6 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | 
     while slope(high) < 0:
         high *= 2.0
     return 1.0 / float(brentq(slope, 0.0, high, xtol=1e-12))
-
-
-def scale_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.float32]:
-    """Probabilities after dividing their logits by `temperature`; which side of one half they lie on stays.
-
-    Raises
-    ------
-    UncertaintyError
-        If a probability lies outside [0, 1] or the temperature is not positive and finite.
-    """
-    from scipy.special import expit, logit
-
-    p = np.asarray(probability, dtype=np.float64)
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise UncertaintyError(f"Expected a positive, finite temperature, got {temperature}.")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise UncertaintyError("Expected probabilities in [0, 1]: apply a sigmoid to logits.")
-    logits = np.clip(logit(p), -_LARGEST_LOGIT, _LARGEST_LOGIT)
-    return np.asarray(expit(logits / temperature), dtype=np.float32)
 
 
 def mean_of_scaled_passes(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:

@@ -28,13 +28,6 @@ class WeightRandomisation:
     ssim: tuple[float, ...]
     """Structural similarity of the maps, each scaled to its own largest magnitude."""
 
-    def is_sensitive(self, *, limit: float = 0.5) -> bool:
-        """Whether the map follows the weights: rank correlation below `limit` with all of them randomised.
-
-        There is no agreed limit; one half is a convention of this project. Report the numbers.
-        """
-        return self.rank_correlation[-1] < limit
-
 
 def randomise_weights(network: Module, *, seed: int, share: float = 1.0) -> Module:
     """Copy a network and shuffle the entries of its parameters, the last registered first.

@@ -22,7 +22,7 @@ from medsam_planner.calibration.policy import POLICY
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import write_json
 from prompts.text_file import read_text_file
-from xai.conformal import conformal_quantile, coverage_law, smallest_alpha
+from xai.conformal import conformal_quantile, coverage_law, joint_score, smallest_alpha
 from xai.margin_scale import MarginScale, size_shortfall
 
 __all__ = [
@@ -70,7 +70,7 @@ class CalibrationPatient(_Entry):
     def score(self, *, inner: bool) -> float:
         """Joint score; infinity where a structure was missed."""
         scores = [part.inner_score if inner else part.outer_score for part in self.structures]
-        return max(math.inf if score is None else score for score in scores)
+        return joint_score([math.inf if score is None else score for score in scores])
 
 
 class MedianVolume(_Entry):

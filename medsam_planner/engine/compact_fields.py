@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.protocol import Crop, SlicePrompt
+from medsam_planner.engine.protocol import Crop, SlicePrompt, box_around
 from medsam_planner.errors import GeometryError, PromptError
 
 __all__ = ["BOX_FACTOR", "SMALLEST_FIELD_PX", "compact_fields"]
@@ -85,9 +85,9 @@ def _core_rectangle(prompt: SlicePrompt) -> NDArray[np.float64] | None:
         box = np.reshape(np.asarray(prompt.box, dtype=np.float64), (2, 2))
         rectangles.append(np.stack([box.min(0), box.max(0)]))
     if prompt.mask is not None:
-        rows, columns = np.nonzero(prompt.mask > 0.5)
-        if len(rows):
-            rectangles.append(np.array([[rows.min(), columns.min()], [rows.max(), columns.max()]], dtype=np.float64))
+        inside = prompt.mask > 0.5
+        if inside.any():
+            rectangles.append(box_around(inside).reshape(2, 2))
     if not rectangles:
         return None
     return np.stack([np.min([r[0] for r in rectangles], 0), np.max([r[1] for r in rectangles], 0)])

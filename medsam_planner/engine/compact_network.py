@@ -184,7 +184,7 @@ class Decoder(nn.Module):
 class CompactNetwork(nn.Module):
     """Encoder and decoder; ``forward`` runs both, for training and saliency."""
 
-    answers = 1
+    candidates = 1
     prompt_channels = PROMPT_CHANNELS
 
     def __init__(self, architecture: CompactArchitecture) -> None:

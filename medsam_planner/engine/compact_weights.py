@@ -49,7 +49,7 @@ def save_weights(
         if tensor.is_floating_point()
     }
     metadata = {
-        "format": FORMAT if network.answers > 1 else FORMAT_WITHOUT_MEMORY,
+        "format": FORMAT if network.candidates > 1 else FORMAT_WITHOUT_MEMORY,
         "architecture": json.dumps(network.architecture.to_dict()),
         "input_size": str(network.architecture.size),
         "trained_on": json.dumps(trained_on),

@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from medsam_planner.engine.compact_network import Residual
 
-__all__ = ["ANSWERS", "PROMPT_CHANNELS", "MemoryArchitecture", "MemoryNetwork", "SliceMemory"]
+__all__ = ["CANDIDATES", "PROMPT_CHANNELS", "MemoryArchitecture", "MemoryNetwork", "SliceMemory"]
 
-ANSWERS = 3
+CANDIDATES = 3
 """Masks for one prompt."""
 PROMPT_CHANNELS = 10
 """See ``compact_inputs.prompt_maps``, and the closeness of the nearest remembered slice."""
@@ -205,9 +205,9 @@ class Decoder(nn.Module):
             nn.Identity() if scale == 0 else nn.Dropout2d(architecture.dropout) for scale in range(len(widths))
         )
         self.ascents = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1))
-        self.mask_head = nn.Conv2d(widths[0], ANSWERS * _FOLD**2, 1)
+        self.mask_head = nn.Conv2d(widths[0], CANDIDATES * _FOLD**2, 1)
         self.quality_head = nn.Sequential(
-            nn.Linear(widths[-1] + widths[1] + widths[0] + 2 + ANSWERS, 96), nn.ReLU(), nn.Linear(96, 1)
+            nn.Linear(widths[-1] + widths[1] + widths[0] + 2 + CANDIDATES, 96), nn.ReLU(), nn.Linear(96, 1)
         )
 
     def forward(
@@ -274,7 +274,7 @@ class Decoder(nn.Module):
 class MemoryNetwork(nn.Module):
     """Encoder and decoder; ``forward`` runs both without a memory, for saliency."""
 
-    answers = ANSWERS
+    candidates = CANDIDATES
     prompt_channels = PROMPT_CHANNELS
 
     def __init__(self, architecture: MemoryArchitecture) -> None:

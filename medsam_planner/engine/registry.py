@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -27,6 +29,10 @@ __all__ = [
 ]
 
 FOLDER_VARIABLE = "MEDSAM_PLANNER_WEIGHTS"
+_MODELS_KEPT = 2
+"""Two models are compared in an evaluation; MedSAM takes 375 MB."""
+_LOADED: OrderedDict[tuple[Path, str, str], PromptableModel] = OrderedDict()
+_LOADING = threading.Lock()
 
 
 class WeightsState(Enum):
@@ -197,6 +203,10 @@ def require_weights(name_or_path: str | Path) -> None:
 def load_model(name_or_path: str | Path) -> PromptableModel:
     """Load a model by its name in the manifest, or from a path.
 
+    A process reads each weights file once: the last :data:`_MODELS_KEPT` models are kept by path and SHA-256, so a file
+    that changed on disk is read again. Every call returns a model with a network module of its own, whose tensors all
+    calls share: hooks and dropout flags belong to the module, and sessions may work in different threads.
+
     Parameters
     ----------
     name_or_path : str or Path
@@ -215,9 +225,24 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     require_weights(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
         entry = entries[name_or_path]  # whose checksum was compared just now
-        return _open(entry.model, expected_path(entry), name_or_path, entry.sha256)
+        return _shared(entry.model, expected_path(entry), name_or_path, entry.sha256)
+    from medsam_planner.engine.medsam_weights import weights_file
+
     path = Path(name_or_path).expanduser()
-    return _open(_kind(path), path, path.stem if path.is_file() else path.name)
+    kind = _kind(path)
+    return _shared(kind, path, path.stem if path.is_file() else path.name, file_sha256(weights_file(path)))
+
+
+def _shared(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
+    """The model of a file, over the tensors that were read before where they are kept."""
+    key = (path.resolve(), name, sha256)
+    with _LOADING:
+        if key not in _LOADED:
+            _LOADED[key] = _open(kind, path, name, sha256)
+            if len(_LOADED) > _MODELS_KEPT:
+                _LOADED.popitem(last=False)
+        _LOADED.move_to_end(key)
+        return _LOADED[key].with_own_module()
 
 
 def _kind(path: Path) -> str:
@@ -233,7 +258,7 @@ def _kind(path: Path) -> str:
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
-def _open(kind: str, path: Path, name: str, sha256: str | None = None) -> PromptableModel:
+def _open(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
     if kind == "compact":
         from medsam_planner.engine.memory_model import open_compact
 

@@ -19,58 +19,59 @@ from medsam_planner.engine.logits import logit
 __all__ = ["LARGEST_SHIFT", "DecodingOffsets", "best_padding", "shift_to_area"]
 
 LARGEST_SHIFT = 3.0
-"""Logits are shifted by no more than this: what is farther off is another shape and not a matter of size."""
+"""Logits are shifted by no more than this; a larger error of the area is an error of shape and not of size."""
 WORTH_WIDER_PADDING = 0.01
-"""Gain of Dice for which the box is asked wider than usual: a wide box invites what lies beside the structure."""
+"""Gain of Dice that justifies a wider padding: wide boxes also include neighbouring structures."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingOffsets:
-    """How a walk from one anchor asks; as it stands, as the model does by itself."""
+    """Decoding offsets of one anchor; the model's defaults by default."""
 
     padding_px: float | None = None
-    """Model pixels by which the propagated box is grown where it is asked by itself."""
+    """Padding in model pixels of the propagated box where it is decoded alone; None for the model's default."""
     logit_shift: float = 0.0
-    """Added to every answer."""
+    """Added to the logits of every prediction."""
 
 
-def best_padding(own: Sequence[NDArray[np.bool_]], truth: NDArray[np.bool_]) -> int:
-    """Which of several answers, by ever wider boxes, is the first worth taking for `truth`.
+def best_padding(predicted: Sequence[NDArray[np.bool_]], reference: NDArray[np.bool_]) -> int:
+    """Number of the padding whose prediction fits a reference mask best; wider ones must fit better by 0.01 of Dice.
 
     Parameters
     ----------
-    own : sequence of (H, W) bool
-        The narrowest box first.
-    truth : (H, W) bool
-        Not empty.
+    predicted : sequence of (H, W) bool
+        Predictions with ever wider paddings.
+    reference : (H, W) bool
+        The mask of the prompted slice; not empty.
     """
     best, reached = 0, -1.0
-    for number, mask in enumerate(own):
-        dice = 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))
+    for number, mask in enumerate(predicted):
+        dice = 2 * np.count_nonzero(mask & reference) / (np.count_nonzero(mask) + np.count_nonzero(reference))
         if dice > reached + (WORTH_WIDER_PADDING if number else 0.0):
             best, reached = number, dice
     return best
 
 
 def shift_to_area(probability: NDArray[np.float32], pixels: int) -> float:
-    """The least shift of the logits after which so many pixels are more likely inside than not.
+    """The smallest shift of the logits after which a given number of pixels has a probability above one half.
 
     Parameters
     ----------
     probability : (H, W) float32
+        Prediction to shift.
     pixels : int
-        From 1 to all of them.
+        Number of pixels, from 1 to all of them.
 
     Returns
     -------
     float
-        Within ± :data:`LARGEST_SHIFT`; 0 where the area is right as it is.
+        Within ± :data:`LARGEST_SHIFT`; 0 where the area needs no change.
     """
     found = int(np.count_nonzero(probability > 0.5))
     if found == pixels:
         return 0.0
     logits = logit(probability.ravel())
-    # The boundary goes just below the last pixel that is wanted, or just above the first that is not.
+    # One half must lie just below the last pixel to include, or just above the first pixel to exclude.
     rank = pixels - 1 if found < pixels else pixels
     shift = -float(np.partition(logits, logits.size - 1 - rank)[logits.size - 1 - rank])
     shift += 1e-3 if found < pixels else -1e-3

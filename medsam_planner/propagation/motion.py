@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from prompts.masks import mask_box
+
 __all__ = ["moved", "slice_motion_px"]
 
 STEEPEST_SLOPE = 2.0
@@ -59,11 +61,8 @@ def slice_motion_px(
 
     reach_mm = STEEPEST_SLOPE * step_mm
     reach = [math.floor(reach_mm / mm) for mm in pixel_mm]
-    rows, columns = np.nonzero(mask)
-    first = np.maximum(np.array([rows.min(), columns.min()]) - _RING_PX, 0)
-    last = np.minimum(np.array([rows.max(), columns.max()]) + _RING_PX, np.array(mask.shape) - 1)
-    window = tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
-    thin = max(int(max(last - first + 1) / _BLOCK_SAMPLES), 1)
+    window = mask_box(mask, grown=_RING_PX)
+    thin = max(int(max(part.stop - part.start for part in window) / _BLOCK_SAMPLES), 1)
     jump = [max(math.ceil(n / _SHIFTS_PER_SIDE), 1) for n in reach]
     weight = binary_dilation(mask[window], iterations=_RING_PX)[::thin, ::thin].astype(np.float32).ravel()
     block = image[window][::thin, ::thin].astype(np.float32).ravel()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
-from medsam_planner.propagation.anchors import SliceEvent, nearest_section, nothing_here, slice_prompt
+from medsam_planner.propagation.anchors import SliceEvent, empty_prediction, nearest_section, slice_prompt
 from medsam_planner.propagation.decoding_offsets import DecodingOffsets, best_padding, shift_to_area
 from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, SliceGrid, StopRules
 from medsam_planner.propagation.motion import moved, slice_motion_px
@@ -48,19 +48,19 @@ class SlicesAcross(Protocol):
         *,
         logit_shift: float = 0.0,
     ) -> SlicePrediction:
-        """Answer a prompt on slice `index`, refining `previous` where it is given."""
+        """Predict slice `index`, refining `previous` where it is given."""
 
     def image(self, index: int) -> NDArray[np.float32]:
-        """(H, W) intensities of slice `index` as the model is shown them."""
+        """(H, W) intensities of slice `index` as the model gets them."""
 
     @property
     def paddings_px(self) -> tuple[float, ...]:
-        """Rims of a propagated box that the model may be asked with."""
+        """Candidate paddings of a propagated box, in model pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmenterSlices:
-    """A segmenter held to one axis."""
+    """The slices across one axis of a segmenter's volume."""
 
     segmenter: SliceSegmenter
     axis: int
@@ -68,12 +68,12 @@ class SegmenterSlices:
     def segment(
         self, index: int, prompt: SlicePrompt, previous: SlicePrediction | None = None, *, logit_shift: float = 0.0
     ) -> SlicePrediction:
-        """Answer a prompt on one slice."""
+        """Predict one slice."""
         return self.segmenter.segment(self.axis, index, prompt, previous=previous, logit_shift=logit_shift)
 
     @property
     def paddings_px(self) -> tuple[float, ...]:
-        """Those of the model."""
+        """The paddings of the model."""
         return self.segmenter.model.paddings_px
 
     def image(self, index: int) -> NDArray[np.float32]:
@@ -82,12 +82,12 @@ class SegmenterSlices:
 
 
 def propagated_prompt(probability: NDArray[np.float32], image: NDArray[np.float32]) -> SlicePrompt:
-    """What a slice is asked on behalf of a non-empty neighbour: its shape, the box around it, and what it looks like.
+    """The prompt of a slice from a non-empty neighbour: the neighbour's mask, the box around it, and its image.
 
     Parameters
     ----------
     probability, image : (H, W) float32
-        Of the neighbour, where the structure is looked for; intensities as the model is shown them.
+        Of the neighbour, shifted to where the structure is expected; intensities as the model gets them.
     """
     return SlicePrompt(box=box_around(probability > 0.5), mask=probability, reference_slice=image)
 
@@ -110,14 +110,14 @@ def fitted_offsets(anchor: Anchor, slices: SlicesAcross) -> DecodingOffsets:
 
 @dataclass(slots=True, eq=False)
 class MotionCompensatedFront(PropagationFront):
-    """A front that moves the mask of the slice before along with the structure."""
+    """A front that shifts the mask of the slice before with the structure."""
 
     slices: SlicesAcross
     offsets: DecodingOffsets
     _moved_px: tuple[int, int] = field(default=(0, 0), init=False)
-    """Of the structure since the anchor."""
+    """Shift of the structure since the anchor."""
 
-    def _ask(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
+    def _predict(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
         image = self.slices.image(index - self.direction)
         motion_px = slice_motion_px(
             previous.mask(), image, self.slices.image(index), self.grid.pixel_mm, self.grid.step_mm
@@ -126,14 +126,14 @@ class MotionCompensatedFront(PropagationFront):
         if not (propagated > 0.5).any():  # moved off the slice
             motion_px, propagated = (0, 0), previous.probability
         self._moved_px = (self._moved_px[0] + motion_px[0], self._moved_px[1] + motion_px[1])
-        asked = partial(self._prompt, index, previous.probability, motion_px, self._moved_px)
-        prediction = self.slices.segment(index, asked(), logit_shift=self.offsets.logit_shift)
-        return replace(prediction, asked=asked), propagated > 0.5
+        build_prompt = partial(self._prompt, index, previous.probability, motion_px, self._moved_px)
+        prediction = self.slices.segment(index, build_prompt(), logit_shift=self.offsets.logit_shift)
+        return replace(prediction, prompt_source=build_prompt), propagated > 0.5
 
     def _prompt(
         self, index: int, before: NDArray[np.float32], motion_px: tuple[int, int], moved_px: tuple[int, int]
     ) -> SlicePrompt:
-        """What a slice is asked on behalf of the slice before, with those corrections of the anchor that reach it."""
+        """The prompt of a slice from the slice before, with the corrections on the anchor that reach it."""
         image = moved(self.slices.image(index - self.direction), motion_px)
         asked = replace(
             propagated_prompt(moved(before, motion_px, beyond=0.0), image), padding_px=self.offsets.padding_px
@@ -150,8 +150,7 @@ class MotionCompensatedFront(PropagationFront):
 class MotionCompensatedMethod:
     """See :class:`~medsam_planner.propagation.methods.PropagationMethod`.
 
-    Nothing is done twice: a walk depends on its own anchor alone, so a new prompt costs only the slices between its
-    neighbouring anchors.
+    A front depends only on its own anchor, so a new prompt changes only the slices between its neighbouring anchors.
     """
 
     slices: SlicesAcross
@@ -161,24 +160,24 @@ class MotionCompensatedMethod:
     _fronts: dict[tuple[str, int, int, bool], MotionCompensatedFront] = field(default_factory=dict, init=False)
     _offsets: dict[tuple[str, int], DecodingOffsets] = field(default_factory=dict, init=False)
 
-    def answer(
+    def predict(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
     ) -> tuple[SlicePrediction, tuple[PropagatedClick, ...]]:
-        """Refine what is known of the slice; where nothing is, take the nearest section along, or begin afresh."""
-        if event.answer:
-            raise PromptError(f"Expected the first answer, got a choice of number {event.answer}: the model gives one.")
+        """Refine the mask on the slice; without one, start from the nearest cross-section or from the prompt alone."""
+        if event.candidate:
+            raise PromptError(f"Expected candidate 0, got a choice of number {event.candidate}: the model has one.")
         anchor = anchors.get(event.index)
         clicks = _propagated_clicks(event, found.get(event.index), self.grid.pixel_mm)
-        return self._answer(event, found), (*(anchor.clicks if anchor else ()), *clicks)
+        return self._prediction(event, found), (*(anchor.clicks if anchor else ()), *clicks)
 
     def alternatives(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
     ) -> tuple[SlicePrediction, ...]:
-        """The one answer."""
-        return (self._answer(event, found),)
+        """The one prediction."""
+        return (self._prediction(event, found),)
 
     def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> PropagationFront:
-        """The walk from one anchor."""
+        """The front that starts at one anchor."""
         anchor = anchors[start]
         key = (anchor.digest, anchor.index, direction, is_between)
         if key not in self._fronts:
@@ -189,7 +188,7 @@ class MotionCompensatedMethod:
         return self._fronts[key]
 
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
-        """Prompted as a neighbour's mask would be."""
+        """Prompted like a slice beside the one that holds this mask."""
         return self.slices.segment(
             index, propagated_prompt(np.ascontiguousarray(sections[index]), self.slices.image(index))
         )
@@ -200,23 +199,23 @@ class MotionCompensatedMethod:
             self._offsets[key] = fitted_offsets(anchor, self.slices)
         return self._offsets[key]
 
-    def _answer(self, event: SliceEvent, found: Mapping[int, SlicePrediction]) -> SlicePrediction:
+    def _prediction(self, event: SliceEvent, found: Mapping[int, SlicePrediction]) -> SlicePrediction:
         known = found.get(event.index)
-        said = slice_prompt(event, known)
+        prompt = slice_prompt(event, known)
         if event.box is not None:
-            return self.slices.segment(event.index, said)
+            return self.slices.segment(event.index, prompt)
         if known is not None and known.mask().any():
-            return _refined(event, said, known, self.slices)
-        if said.box is None and (said.labels is None or not said.labels.any()):
-            return nothing_here(said, self.slice_shape)
-        near = None if said.box is not None else nearest_section(event, found)
+            return _refined(event, prompt, known, self.slices)
+        if prompt.box is None and (prompt.labels is None or not prompt.labels.any()):
+            return empty_prediction(prompt, self.slice_shape)
+        near = None if prompt.box is not None else nearest_section(event, found)
         if near is not None:
-            said = replace(said, mask=found[near].probability, reference_slice=self.slices.image(near))
-        return self.slices.segment(event.index, said)
+            prompt = replace(prompt, mask=found[near].probability, reference_slice=self.slices.image(near))
+        return self.slices.segment(event.index, prompt)
 
 
-def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
-    """Answer a correction of a non-empty mask.
+def _refined(event: SliceEvent, prompt: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
+    """Predict a slice after a correction of its non-empty mask.
 
     A propagated slice has two candidate mask prompts: the propagated mask and the prediction so far. Given both, the
     model overestimates the structure, so only one of them is used. If all clicks are positive, the propagated mask is
@@ -225,7 +224,7 @@ def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slice
     is still empty, the slice stays empty.
     """
     propagated = replace(
-        said, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
+        prompt, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
     )
     if known.prompt.mask is None:
         return slices.segment(event.index, propagated, known)
@@ -236,13 +235,13 @@ def _refined(event: SliceEvent, said: SlicePrompt, known: SlicePrediction, slice
         refined = slices.segment(event.index, propagated, known)
         if not refined.mask().any():
             return refined
-    return slices.segment(event.index, replace(said, box=box_around(known.mask())), known)
+    return slices.segment(event.index, replace(prompt, box=box_around(known.mask())), known)
 
 
 def _propagated_clicks(
     event: SliceEvent, known: SlicePrediction | None, pixel_mm: tuple[float, float]
 ) -> tuple[PropagatedClick, ...]:
-    """The clicks of an event that correct a mask, and how far each reaches beyond its slice."""
+    """The clicks of an event that correct a mask, each with its reach to other slices."""
     if known is None or event.box is not None or not known.mask().any():
         return ()
     mask = known.mask()

@@ -44,7 +44,7 @@ class ExplainedSlice:
 
 def explain(
     segmenter: SliceSegmenter,
-    passes: PropagatedStructure,
+    propagated: PropagatedStructure,
     mask: NDArray[np.bool_],
     *,
     seed: int,
@@ -55,7 +55,7 @@ def explain(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    passes : PropagatedStructure
+    propagated : PropagatedStructure
         How the mask was made.
     mask : (K, J, I) bool
         Not empty.
@@ -76,8 +76,8 @@ def explain(
     SaliencyError
         If no slice of the mask has evidence.
     """
-    axis = passes.axis
-    slices = explained_slices(passes, mask)
+    axis = propagated.axis
+    slices = explained_slices(propagated, mask)
     saliency, field = zeros_by_slice(mask.shape, axis, np.float32), zeros_by_slice(mask.shape, axis, bool)
     shape, side = segmenter.slice_shape(axis), segmenter.model.size
     with compute_threads(1):
@@ -116,11 +116,11 @@ def _body(study: highdicom.Volume) -> NDArray[np.bool_]:
         return np.ones(study.spatial_shape, dtype=bool)
 
 
-def explained_slices(passes: PropagatedStructure, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
+def explained_slices(propagated: PropagatedStructure, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
     """The slices of a mask that were decided across its main axis, each in the pixels of its field."""
-    across = np.moveaxis(mask, passes.axis, 0)
+    across = np.moveaxis(mask, propagated.axis, 0)
     found = []
-    for index, prediction in sorted(passes.passes[passes.axis].predictions.items()):
+    for index, prediction in sorted(propagated.by_axis[propagated.axis].predictions.items()):
         if prediction.crop is None or not across[index].any():
             continue
         frozen = extract(across[index].astype(np.float32), prediction.crop) > 0.5
@@ -138,7 +138,7 @@ def graph_of(
     return segmenter.model.saliency_graph(
         segmenter.crop_image(axis, part.index, part.crop),
         segmenter.embedding(axis, part.index, part.crop),
-        segmenter.question(axis, part.index, part.prediction, part.crop),
+        segmenter.prompt_in_crop(axis, part.index, part.prediction, part.crop),
         previous_logits=part.prediction.previous_logits,
         part=weights,
     )

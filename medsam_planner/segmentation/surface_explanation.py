@@ -88,7 +88,7 @@ def nearest_surface_lps_mm(
 
 def explain_here(
     segmenter: SliceSegmenter,
-    passes: PropagatedStructure,
+    propagated: PropagatedStructure,
     mask: NDArray[np.bool_],
     position_lps_mm: ArrayLike,
     *,
@@ -101,7 +101,7 @@ def explain_here(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    passes : PropagatedStructure
+    propagated : PropagatedStructure
         How the mask was made.
     mask : (K, J, I) bool
     position_lps_mm : (3,) float
@@ -120,8 +120,8 @@ def explain_here(
     affine = segmenter.volume.affine
     place = nearest_surface_lps_mm(mask, affine, position_lps_mm)
     index = index_from_lps(affine, place)
-    axis = passes.axis
-    part = min(explained_slices(passes, mask), key=lambda one: abs(one.index - index[axis]))
+    axis = propagated.axis
+    part = min(explained_slices(propagated, mask), key=lambda one: abs(one.index - index[axis]))
     patch = _patch(part, np.delete(index, axis), np.delete(spacing_mm(affine), axis))
     image = segmenter.crop_image(axis, part.index, part.crop)
     asked = _ImageAnswer(segmenter, axis, part)
@@ -180,7 +180,7 @@ class _ImageAnswer:
 
     def __init__(self, segmenter: SliceSegmenter, axis: int, part: ExplainedSlice) -> None:
         self.model = segmenter.model
-        self.prompt = segmenter.question(axis, part.index, part.prediction, part.crop)
+        self.prompt = segmenter.prompt_in_crop(axis, part.index, part.prediction, part.crop)
         self.previous = part.prediction.previous_logits
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,6 @@ from xai.calibration import (
     fit_temperature,
     mean_of_scaled_passes,
     measure_reliability,
-    scale_temperature,
     surface_band,
 )
 from xai.errors import EmptyStructureError, UncertaintyError
@@ -93,17 +92,9 @@ def test_the_fitted_temperature_mends_the_calibration_error() -> None:
     honest = generator.normal(0, 2, 20000)
     truth = generator.random(20000) < 1 / (1 + np.exp(-honest))
     overconfident = 1 / (1 + np.exp(-3 * honest))
-    mended = scale_temperature(overconfident, fit_temperature(3 * honest, truth))
+    mended = 1 / (1 + np.exp(-3 * honest / fit_temperature(3 * honest, truth)))
     assert measure_reliability(overconfident, truth).expected_calibration_error > 0.05
     assert measure_reliability(mended, truth).expected_calibration_error < 0.02
-
-
-def test_scaling_keeps_the_side_of_one_half_and_undoes_itself() -> None:
-    probability = np.array([0.0, 1e-4, 0.3, 0.5, 0.8, 1.0])
-    scaled = scale_temperature(probability, 2.0)
-    np.testing.assert_array_equal(scaled > 0.5, probability > 0.5)
-    np.testing.assert_allclose(scale_temperature(scaled, 0.5)[1:-1], probability[1:-1], atol=1e-6)
-    assert scale_temperature([0.9], 2.0)[0] == pytest.approx(0.75)  # logit ln 9 halves to ln 3
 
 
 def test_temperatures_that_do_not_exist_are_refused() -> None:
@@ -119,15 +110,13 @@ def test_temperatures_that_do_not_exist_are_refused() -> None:
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
 def test_impossible_temperatures_are_refused(temperature: float) -> None:
     with pytest.raises(UncertaintyError, match="temperature"):
-        scale_temperature([0.4], temperature)
+        mean_of_scaled_passes([[0.4]], temperature)
 
 
 def test_logits_other_shapes_and_empty_bands_are_refused() -> None:
     truth = np.array([True, False])
     with pytest.raises(UncertaintyError, match="probabilities"):
         measure_reliability([3.0, 0.1], truth)
-    with pytest.raises(UncertaintyError, match="probabilities"):
-        scale_temperature([3.0, 0.1], 1.0)
     with pytest.raises(UncertaintyError, match="bin"):
         measure_reliability([0.3, 0.1], truth, bins=0)
     with pytest.raises(GeometryError, match="one shape"):

@@ -98,7 +98,7 @@ def walled(structure: Structure, asked: FirstPrompts) -> tuple[StudyVolume, NDAr
 
 
 def _best_offered(session: Session, truth: NDArray[np.bool_]) -> float:
-    return max(dice(truth, answer.mask()) for answer in session.alternatives(structure="offered").answers)
+    return max(dice(truth, answer.mask()) for answer in session.alternatives(structure="offered").predictions)
 
 
 def _clicked(session: Session, structure: Structure, truth: NDArray[np.bool_]) -> float:

@@ -118,13 +118,13 @@ def test_runs_of_several_prompts_belong_to_their_prompts_and_none_drops_what_ano
         tiny.encode(images),
     )
     certain = tiny.decode_each(embedding, prompts, [None] * 2)
-    drawn = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    drawn = tiny.decode_each(embedding, prompts, [None] * 2, passes=[3, 2], seed=4)
     assert len({run.tobytes() for run in drawn.logits}) == 5
-    again = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    again = tiny.decode_each(embedding, prompts, [None] * 2, passes=[3, 2], seed=4)
     assert drawn.logits.tobytes() == again.logits.tobytes()
     for dropout in tiny.network.decoder.dropouts:
         monkeypatch.setattr(dropout, "p", 0.0)
-    kept = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    kept = tiny.decode_each(embedding, prompts, [None] * 2, passes=[3, 2], seed=4)
     np.testing.assert_allclose(kept.logits, certain.logits[[0, 0, 0, 1, 1]], atol=1e-4)
     np.testing.assert_allclose(kept.quality, certain.quality[[0, 0, 0, 1, 1]], atol=1e-5)
 

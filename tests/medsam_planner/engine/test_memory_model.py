@@ -90,7 +90,7 @@ def test_a_question_with_a_memory_is_put_as_training_puts_it(model, batch):
         side = float(batch.sides_mm[number, 2])
         crop = Crop(tuple(batch.centres_mm[number, 2].tolist()), (side, side), 32)
         seen = prompt_to_crop(SlicePrompt(memory=tuple(memory)), crop)
-        found = model.decode([scale[2] for scale in pyramid], replace(prompt, memory=seen.memory, answer=0))
+        found = model.decode([scale[2] for scale in pyramid], replace(prompt, memory=seen.memory, candidate=0))
         np.testing.assert_allclose(found.logits[0], expected[number, 0].numpy(), atol=2e-4)
         np.testing.assert_allclose(found.quality[0], torch.sigmoid(quality[number, 0]).numpy(), atol=1e-5)
 
@@ -164,7 +164,7 @@ def test_under_a_changed_image_the_remembered_slice_is_of_the_changed_study(segm
     (known,) = _remembered(segmenter)
     taken = segmenter.segment(0, OTHER, _box(), memory=[known])
     change = ImageChange(flip=(False, True), gamma=1.3)
-    question = change.prompt(segmenter.question(0, OTHER, taken, taken.crop), 32)
+    question = change.prompt(segmenter.prompt_in_crop(0, OTHER, taken, taken.crop), 32)
     field = change.image(segmenter.crop_image(0, PROMPTED, taken.crop))
     mask = change.flipped(extract(known.probability, taken.crop))
     expected = model.remember(model.encode(field[None]), mask, prompted=True)
@@ -175,7 +175,7 @@ def test_under_a_changed_image_the_remembered_slice_is_of_the_changed_study(segm
 
 def test_a_moved_prompt_takes_its_memory_along(segmenter):
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
-    question = segmenter.question(0, OTHER, taken, taken.crop)
+    question = segmenter.prompt_in_crop(0, OTHER, taken, taken.crop)
     field = Crop((13.5, 15.5), (32.0, 32.0), 32)  # read two model pixels higher: everything lies two lower
     moved = prompt_to_crop(question, field)
     assert moved.memory[0].centre_rc == pytest.approx((17.5, 15.5))
@@ -185,7 +185,7 @@ def test_a_moved_prompt_takes_its_memory_along(segmenter):
 
 def test_saliency_explains_the_answer_that_was_given_from_memory(segmenter, model):
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
-    question = segmenter.question(0, OTHER, taken, taken.crop)
+    question = segmenter.prompt_in_crop(0, OTHER, taken, taken.crop)
     graph = model.saliency_graph(
         segmenter.crop_image(0, OTHER, taken.crop), segmenter.embedding(0, OTHER, taken.crop), question
     )

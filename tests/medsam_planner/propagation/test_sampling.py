@@ -52,7 +52,7 @@ class Asks:
     def __init__(self, *runs: StochasticPass) -> None:
         self.stated = runs
 
-    def runs(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+    def passes(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         return self.stated
 
 
@@ -98,11 +98,11 @@ def test_a_source_repeats_with_its_seed_and_its_runs_differ(scene, name):
     "source", [PromptJitter(), Augmentation(), Triplanar(), Mixture((PromptJitter(), Triplanar()))]
 )
 def test_eight_runs_are_the_first_of_sixteen(source):
-    assert source.runs(16, 5)[:8] == source.runs(8, 5)
+    assert source.passes(16, 5)[:8] == source.passes(8, 5)
 
 
 def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views():
-    runs = source_named("dropout+jitter+augment+triplanar").runs(16, 2)
+    runs = source_named("dropout+jitter+augment+triplanar").passes(16, 2)
     assert all(run.jitter and run.change and run.plane_weights and run.dropout_seed is not None for run in runs)
     assert len({(run.jitter, run.change, run.dropout_seed) for run in runs}) == 4
     assert len({run.plane_weights for run in runs}) == 16
@@ -113,7 +113,7 @@ def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views(
 def test_an_example_is_carried_only_to_a_model_that_looks_at_it(plain):
     for model, propagated in ((compact(), True), (ThresholdModel(SIDE), False)):
         segmenter, passes = segmented(model, plain, triplanar=False)
-        mask = passes.passes[0].predictions[15].probability
+        mask = passes.by_axis[0].predictions[15].probability
         asked = SlicePrompt(box=np.array([8.0, 8.0, 22.0, 22.0]), mask=mask, reference_slice=segmenter.image(0, 15))
         assert (segmenter.segment(0, 16, asked).prompt.reference_slice is not None) is propagated
 
@@ -121,7 +121,7 @@ def test_an_example_is_carried_only_to_a_model_that_looks_at_it(plain):
 @pytest.mark.parametrize(("name", "asked"), [("jitter", 6), ("augment", 3), ("jitter+augment", 3)])
 def test_sixteen_runs_that_ask_anew_are_made_of_few_answers_and_all_differ(scene, name, asked):
     segmenter, passes = scene
-    runs = source_named(name).runs(16, 3)
+    runs = source_named(name).passes(16, 3)
     parts = {part for run in runs for part, _ in run.blend}
     assert len(parts - {StochasticPass()}) == asked
     assert all(sum(weight for _, weight in run.blend) == pytest.approx(1) for run in runs)
@@ -133,11 +133,11 @@ def test_a_run_is_the_same_on_every_slice(plain):
     """Two slices with the same image and the same question get the same answer in run t, and another one in run s."""
     segmenter, passes = segmented(compact(), plain, triplanar=False)
     index = 15
-    prediction = passes.passes[0].predictions[index]
+    prediction = passes.by_axis[0].predictions[index]
     segmenter.volume.array[index + 1] = segmenter.volume.array[index]
     fresh = SliceSegmenter(segmenter.volume, segmenter.model, segmenter.normalisation, EmbeddingCache(10**8))
     for name in ("dropout", "jitter", "augment", "dropout+jitter+augment"):
-        runs = source_named(name).runs(5, 1)
+        runs = source_named(name).passes(5, 1)
         here, beside = (fresh.sample(0, where, prediction, whole(passes), runs) for where in (index, index + 1))
         np.testing.assert_array_equal(here, beside)
         assert np.abs(here[0] - here[1]).max() > 0
@@ -167,7 +167,7 @@ def test_a_run_that_changes_nothing_is_the_deterministic_answer(plain, model, ru
 def test_flips_are_undone_exactly(plain, flip):
     """A model without handedness answers a turned question as it answers the question."""
     segmenter, passes = segmented(ThresholdModel(SIDE), plain)
-    prediction = passes.passes[0].predictions[15]
+    prediction = passes.by_axis[0].predictions[15]
     asymmetric = SlicePrompt(
         box=np.array([9.0, 10.0, 20.0, 25.0]), points=np.array([[15.0, 14.0]]), labels=np.array([True])
     )
@@ -190,11 +190,11 @@ def test_jitter_moves_and_grows_box_clicks_and_mask_together(plain):
         box=np.array([7.5, 7.5, 23.5, 23.5]), points=np.array([[15.5, 15.5]]), labels=np.array([True]), mask=mask
     )
     asked = PromptInCrop(prompt, None, SIDE, np.array([15.5, 15.5]), np.array([16.0, 16.0]))
-    moved = asked.by(StochasticPass(jitter=Jitter((0.25, 0.0)))).prompt
+    moved = asked.perturbed(StochasticPass(jitter=Jitter((0.25, 0.0)))).prompt
     np.testing.assert_allclose(moved.box, [11.5, 7.5, 27.5, 23.5])
     np.testing.assert_allclose(moved.points, [[19.5, 15.5]])
     np.testing.assert_allclose(moved.mask, np.roll(mask, 4, axis=0), atol=1e-6)
-    grown = asked.by(StochasticPass(jitter=Jitter((0.0, 0.0), growth=1.25))).prompt
+    grown = asked.perturbed(StochasticPass(jitter=Jitter((0.0, 0.0), growth=1.25))).prompt
     np.testing.assert_allclose(grown.box, [5.5, 5.5, 25.5, 25.5])
     assert grown.mask.sum() == pytest.approx(20 * 20, rel=0.02)
 
@@ -255,9 +255,9 @@ def test_triplanar_runs_are_convex_mixes_of_the_passes(scene):
         segmenter, passes, Asks(StochasticPass(plane_weights=weights), StochasticPass()), samples=2, seed=0, band_mm=1e6
     )
     shape = segmenter.volume.spatial_shape
-    expected = sum(w * passes.passes[axis].probability(shape) for axis, w in enumerate(weights))
+    expected = sum(w * passes.by_axis[axis].probability(shape) for axis, w in enumerate(weights))
     for index in passes.anchors[0]:
-        expected[index] = passes.passes[0].predictions[index].probability
+        expected[index] = passes.by_axis[0].predictions[index].probability
     mixed, equal = sampled.probabilities()
     np.testing.assert_allclose(mixed, expected[sampled.band.box], atol=3e-3)
     np.testing.assert_allclose(equal, passes.probability[sampled.band.box], atol=3e-3)
