@@ -255,7 +255,7 @@ def test_triplanar_passes_keep_the_prompted_slice_and_agree_on_a_ball(affine):
     solid = ball(affine, (24, 24, 24), 12.0)
     tracker, _ = tracker_of(solid, affine)
     made = tracker.run([box_around(solid, affine, 24)], triplanar=True)
-    assert sorted(made.passes) == [0, 1, 2]
+    assert sorted(made.by_axis) == [0, 1, 2]
     assert np.array_equal(made.probability > 0.5, solid)
 
 
