@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.compact_fields import compact_fields
+from medsam_planner.engine.compact_crops import compact_crops
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import read_weights
 from medsam_planner.engine.logits import SUREST_LOGIT
@@ -144,8 +144,8 @@ class CompactModel:
         return SaliencyGraph(inputs, forward, network.encoder.stages[1])
 
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
-        """Candidate crops; see :func:`~medsam_planner.engine.compact_fields.compact_fields`."""
-        return compact_fields(prompt, shape, spacing_mm, self.size)
+        """Candidate crops; see :func:`~medsam_planner.engine.compact_crops.compact_crops`."""
+        return compact_crops(prompt, shape, spacing_mm, self.size)
 
     def encode(self, images: NDArray[np.float32]) -> list[torch.Tensor]:
         """Embed (B, size, size) crops as one feature map per scale, batch first."""

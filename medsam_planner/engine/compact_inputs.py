@@ -1,4 +1,4 @@
-"""What the compact network is shown: intensities without scale or offset, and the prompt as maps."""
+"""Inputs of the compact network: intensities without scale or offset, and the prompt as maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 CLOSENESS_CHANNEL = 9
-"""Of the prompt maps of a network with a memory: how close the nearest remembered slice lies."""
+"""Prompt map of a network with a memory that holds how close the nearest remembered slice is."""
 
 
 def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,7 +55,8 @@ def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def percentile_stretched(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, N) intensities between the crop's 1st and 99th percentiles as [-1, 1], at most 1.5 off; 0 for a flat crop."""
+    """(N, N) intensities between the crop's 1st and 99th percentiles mapped to [-1, 1] and clipped at ±1.5; 0 for a
+    flat crop."""
     ordered = np.sort(image, axis=None)
     if ordered[-1] - ordered[0] < 1e-6:
         return np.zeros_like(image, dtype=np.float32)
@@ -69,7 +70,7 @@ def _stretched(image: NDArray[np.float32], ordered: NDArray[np.float32]) -> tupl
 
 
 def closeness(away: NDArray[np.floating]) -> NDArray[np.floating]:
-    """1 for a remembered slice at the place that is asked about, falling with its distance in sides of the crop."""
+    """1 for a remembered slice at distance 0, falling with the distance, which is given in sides of the crop."""
     return 1 / (1 + 4 * away)
 
 
@@ -99,9 +100,9 @@ def prompt_maps(
     size : int
         Side of the model's input in pixels.
     previous_logits : (size, size) float32, optional
-        Answer of an earlier round in the same field.
+        Prediction of an earlier round on the same crop.
     channels : int
-        9, or 10 with the closeness of the nearest remembered slice, which is 0 where nothing is remembered.
+        9, or 10 with the closeness of the nearest remembered slice, which is 0 without a memory.
 
     Returns
     -------

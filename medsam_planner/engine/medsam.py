@@ -299,7 +299,7 @@ class MedSam:
         decoder = self._network.mask_decoder
         for first in range(0, samples, PASSES_PER_BATCH):
             batch = embedding.expand(min(PASSES_PER_BATCH, samples - first), -1, -1, -1)
-            with self._sampling, active_dropout(decoder, seed, first_run=first):
+            with self._sampling, active_dropout(decoder, seed, first_pass=first):
                 parts.append(self._decode(batch, sparse, dense))
         return parts
 

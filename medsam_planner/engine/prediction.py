@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.recall import AnsweredSlice
+from medsam_planner.engine.recall import PredictedSlice
 
 __all__ = ["SlicePrediction"]
 
@@ -30,7 +30,7 @@ class SlicePrediction:
     """(size, size) logits of the prediction that was refined, in the pixels of `crop`."""
     logit_shift: float = 0.0
     """Shift that was added to the model's logits."""
-    memory: tuple[AnsweredSlice, ...] = field(default=(), repr=False)
+    memory: tuple[PredictedSlice, ...] = field(default=(), repr=False)
     """Other slices that the model attended to."""
 
     @property

@@ -1,4 +1,4 @@
-"""Which weights are here, whether they are whole, and the model made from them."""
+"""Weights on this machine: where they are, whether their checksum is right, and the models loaded from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOADING = threading.Lock()
 
 
 class WeightsState(Enum):
-    """What was found where weights belong."""
+    """State of a weights file."""
 
     SHIPPED = "shipped"
     FETCHED = "fetched"
@@ -46,27 +46,27 @@ class WeightsState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Outcome of comparing a weights file with the manifest."""
+    """Result of comparing a weights file with the manifest."""
 
     name: str
     state: WeightsState
     path: Path
-    """Where the file is, or belongs."""
+    """Where the file is or should be."""
     expected_sha256: str
     found_sha256: str | None
     """None when the file is absent."""
     advice: str
-    """What to do; empty when the file is whole."""
+    """What to do; empty when the checksum is right."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is there with the expected checksum."""
+        """Whether the file exists with the expected checksum."""
         return self.found_sha256 == self.expected_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsRow:
-    """One line of the list of weights."""
+    """One row of the list of weights."""
 
     name: str
     state: WeightsState
@@ -107,7 +107,7 @@ def weights_entry(name: str) -> WeightsEntry:
 
 
 def expected_path(entry: WeightsEntry) -> Path:
-    """Where the file of `entry` belongs, whether or not it is there."""
+    """Path of the file of `entry`, whether or not it exists."""
     return shipped_folder() / entry.file if entry.is_shipped else user_folder() / entry.name / entry.file
 
 
@@ -117,7 +117,7 @@ def verify(name: str) -> Verification:
     Raises
     ------
     WeightsError
-        If the manifest has no such name. An absent or damaged file is an answer and not an error.
+        If the manifest has no such name. For an absent or damaged file a state is returned.
     """
     entry = weights_entry(name)
     path = expected_path(entry)
@@ -134,7 +134,7 @@ def verify(name: str) -> Verification:
 
 
 def absence_advice(entry: WeightsEntry) -> str:
-    """How to get the absent weights of `entry`, with and without a network."""
+    """How to get the absent weights of `entry`, with and without internet access."""
     path = expected_path(entry)
     if entry.is_shipped:
         return f"Weights '{entry.name}' should have come with the package at {path}; reinstall medsam-planner."
@@ -148,7 +148,7 @@ def absence_advice(entry: WeightsEntry) -> str:
 
 
 def weights_path(name: str) -> Path:
-    """Path of the file of `name`, which is there (its checksum is not compared; see :func:`verify`).
+    """Path of the existing file of `name`. Its checksum is not compared; see :func:`verify`.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def weights_path(name: str) -> Path:
 
 
 def list_weights() -> tuple[WeightsRow, ...]:
-    """All weights of the manifest with what was found of them (each file is read to compare its checksum)."""
+    """All weights of the manifest with the state of their files. Each file is read to compare its checksum."""
     rows = []
     for entry in read_manifest().values():
         outcome = verify(entry.name)
@@ -178,7 +178,7 @@ def list_weights() -> tuple[WeightsRow, ...]:
 
 
 def require_weights(name_or_path: str | Path) -> None:
-    """Find out whether weights can be loaded, without loading them.
+    """Refuse weights that cannot be loaded, without loading them.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     ----------
     name_or_path : str or Path
         A name (its checksum is compared first), or a path: a ``.safetensors`` file of either model, MedSAM's official
-        ``.pth``, or a Hugging Face directory. Nothing is unpickled beyond tensors.
+        ``.pth``, or a Hugging Face directory. Only tensors are unpickled.
 
     Returns
     -------

@@ -18,10 +18,10 @@ from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, SUREST_LOGIT, logit, sigmoid
 from medsam_planner.engine.prediction import SlicePrediction
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, PromptableModel, SlicePrompt, box_around
-from medsam_planner.engine.recall import AnsweredSlice, Recall
+from medsam_planner.engine.recall import PredictedSlice, Recall
 from medsam_planner.engine.stochastic_passes import PromptInCrop, StochasticPass, decode_passes
 from medsam_planner.engine.threads import compute_threads
-from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
+from medsam_planner.engine.zoom import best_crop, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import Normalisation
@@ -83,7 +83,7 @@ class SliceSegmenter:
         *,
         previous: SlicePrediction | None = None,
         logit_shift: float = 0.0,
-        memory: Sequence[AnsweredSlice] = (),
+        memory: Sequence[PredictedSlice] = (),
         crop: Crop | None = None,
     ) -> SlicePrediction:
         """Predict one slice.
@@ -100,10 +100,10 @@ class SliceSegmenter:
             Prediction on the same slice that `prompt` refines; its crop is kept while it contains all points.
         logit_shift : float
             Added to the logits: above 0 the mask grows, below 0 it shrinks.
-        memory : sequence of AnsweredSlice
+        memory : sequence of PredictedSlice
             Other slices of the axis that a model with a memory attends to.
         crop : Crop, optional
-            The crop to predict on. By default the model proposes crops, and :func:`best_field` chooses among their
+            The crop to predict on. By default the model proposes crops, and :func:`best_crop` chooses among their
             predictions.
 
         Raises
@@ -132,10 +132,10 @@ class SliceSegmenter:
                 )
         if not predictions:
             raise PromptError(f"The model '{self.model.name}' proposed no crop for this prompt.")
-        return predictions[best_field([one.quality for one in predictions], [one.mask() for one in predictions])]
+        return predictions[best_crop([one.quality for one in predictions], [one.mask() for one in predictions])]
 
     def alternatives(
-        self, axis: int, index: int, prompt: SlicePrompt, *, memory: Sequence[AnsweredSlice] = ()
+        self, axis: int, index: int, prompt: SlicePrompt, *, memory: Sequence[PredictedSlice] = ()
     ) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for an ambiguous prompt, by predicted IoU, best first.
 
@@ -239,7 +239,7 @@ class SliceSegmenter:
         return self._cache.get_or_encode(key, lambda: self.model.encode(self.crop_image(axis, index, crop)[None]))
 
     def _prompt_in_crop(
-        self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[AnsweredSlice]
+        self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[PredictedSlice]
     ) -> SlicePrompt:
         if not memory:
             return prompt_to_crop(prompt, crop)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.memory_model import is_ambiguous
 from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.recall import AnsweredSlice
+from medsam_planner.engine.recall import PredictedSlice
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.propagation.anchors import SliceEvent, empty_prediction, nearest_section, slice_prompt
@@ -56,7 +56,7 @@ class _RecallingFront(PropagationFront):
     def _predict(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
         build_prompt = partial(self._prompt, index, previous.probability)
         walked = [
-            AnsweredSlice(visit.record.index, visit.prediction.probability, prompted=False)
+            PredictedSlice(visit.record.index, visit.prediction.probability, prompted=False)
             for visit in self._visits[-PROPAGATED_REMEMBERED:]
         ]
         memory = (*nearest_prompted(self.anchors, index), *walked)
@@ -86,7 +86,7 @@ class _RecallingFront(PropagationFront):
 @dataclass(frozen=True, slots=True, eq=False)
 class _PromptWithMemory:
     prompt: SlicePrompt
-    memory: tuple[AnsweredSlice, ...]
+    memory: tuple[PredictedSlice, ...]
     previous: SlicePrediction | None = None
 
 
@@ -145,7 +145,7 @@ class RecallingMethod:
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
         """Prompted like a slice beside the one that holds this mask, with the neighbouring sections in memory."""
         around = [one for one in (index - 1, index + 1) if 0 <= one < len(sections) and (sections[one] > 0.5).any()]
-        memory = [AnsweredSlice(one, np.ascontiguousarray(sections[one]), prompted=False) for one in around]
+        memory = [PredictedSlice(one, np.ascontiguousarray(sections[one]), prompted=False) for one in around]
         prompt = propagated_prompt(np.ascontiguousarray(sections[index]), self.segmenter.image(self.axis, index))
         return self.segmenter.segment(self.axis, index, prompt, memory=memory)
 
@@ -170,7 +170,7 @@ class RecallingMethod:
             return _PromptWithMemory(prompt, prompted)
         section = found[near]
         prompt = replace(prompt, mask=section.probability, reference_slice=self.segmenter.image(self.axis, near))
-        walked = () if near in anchors else (AnsweredSlice(near, section.probability, prompted=False),)
+        walked = () if near in anchors else (PredictedSlice(near, section.probability, prompted=False),)
         return _PromptWithMemory(prompt, (*prompted, *walked))
 
     def _decoded(self, event: SliceEvent, complete: _PromptWithMemory) -> SlicePrediction:
@@ -182,11 +182,11 @@ class RecallingMethod:
         return empty_prediction(slice_prompt(event, found.get(event.index)), self.segmenter.slice_shape(self.axis))
 
 
-def nearest_prompted(anchors: Mapping[int, Anchor], index: int) -> tuple[AnsweredSlice, ...]:
+def nearest_prompted(anchors: Mapping[int, Anchor], index: int) -> tuple[PredictedSlice, ...]:
     """The nearest :data:`PROMPTED_REMEMBERED` prompted slices other than slice `index`."""
     others = sorted((abs(one - index), one) for one in anchors if one != index)[:PROMPTED_REMEMBERED]
-    return tuple(AnsweredSlice(one, anchors[one].prediction.probability, prompted=True) for _, one in others)
+    return tuple(PredictedSlice(one, anchors[one].prediction.probability, prompted=True) for _, one in others)
 
 
-def _propagated_to(memory: Sequence[AnsweredSlice]) -> tuple[AnsweredSlice, ...]:
+def _propagated_to(memory: Sequence[PredictedSlice]) -> tuple[PredictedSlice, ...]:
     return tuple(one for one in memory if not one.prompted)

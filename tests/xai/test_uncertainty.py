@@ -74,9 +74,9 @@ def test_logits_and_broken_probabilities_are_refused(value: float) -> None:
 
 
 def test_no_runs_or_runs_of_another_shape_are_refused() -> None:
-    with pytest.raises(UncertaintyError, match="at least one run"):
+    with pytest.raises(UncertaintyError, match="at least one pass"):
         predictive_entropy(np.zeros((0, 3)))
-    with pytest.raises(UncertaintyError, match="No run"):
+    with pytest.raises(UncertaintyError, match="No pass"):
         EntropyAccumulator((3,)).predictive_entropy
     with pytest.raises(UncertaintyError, match="shape"):
         EntropyAccumulator((3,)).add(np.zeros(4))

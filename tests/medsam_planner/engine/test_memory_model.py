@@ -13,7 +13,7 @@ from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_inputs import prompt_maps
 from medsam_planner.engine.memory_model import MemoryModel, open_compact
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlice, SlicePrompt
-from medsam_planner.engine.recall import AnsweredSlice
+from medsam_planner.engine.recall import PredictedSlice
 from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.engine.zoom import extract, prompt_to_crop
@@ -51,9 +51,9 @@ def _box() -> SlicePrompt:
     return SlicePrompt(box=np.array([12.0, 10.0, 36.0, 34.0]))
 
 
-def _remembered(segmenter: SliceSegmenter) -> list[AnsweredSlice]:
+def _remembered(segmenter: SliceSegmenter) -> list[PredictedSlice]:
     first = segmenter.segment(0, PROMPTED, _box())
-    return [AnsweredSlice(PROMPTED, first.probability, prompted=True)]
+    return [PredictedSlice(PROMPTED, first.probability, prompted=True)]
 
 
 def test_weights_with_a_memory_open_as_a_model_with_a_memory_and_not_as_one_without(model, tmp_path):
@@ -106,8 +106,8 @@ def test_what_is_remembered_changes_an_answer_and_what_is_not_leaves_it(segmente
 
 def test_it_counts_how_far_a_remembered_slice_is_and_whether_a_person_prompted_it(segmenter):
     (known,) = _remembered(segmenter)
-    walked = AnsweredSlice(PROMPTED, known.probability, prompted=False)
-    farther = AnsweredSlice(PROMPTED - 3, known.probability, prompted=True)
+    walked = PredictedSlice(PROMPTED, known.probability, prompted=False)
+    farther = PredictedSlice(PROMPTED - 3, known.probability, prompted=True)
     answers = [segmenter.segment(0, OTHER, _box(), memory=[one]) for one in (known, walked, farther)]
     assert len({answer.probability.tobytes() for answer in answers}) == 3
 
