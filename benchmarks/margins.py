@@ -29,8 +29,8 @@ from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import TooFewPatientsError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.lab.calibration.calibrate import reliability_of, split_by_training, u_of
-from medsam_planner.lab.calibration.median_volumes import usual_sizes
-from medsam_planner.lab.calibration.segment_cases import SegmentedObject, Settings, segment_cases
+from medsam_planner.lab.calibration.median_volumes import median_volumes
+from medsam_planner.lab.calibration.segment_cases import SegmentationSettings, SegmentedObject, segment_cases
 from medsam_planner.lab.evaluation.cases import Case, find_cases
 from medsam_planner.lab.evaluation.statistics import mean_over_patients, ratio_over_patients
 from medsam_planner.planning import Avoid, Tool, clearance
@@ -82,7 +82,9 @@ def by_patient(objects: Iterable[SegmentedObject]) -> dict[str, list[SegmentedOb
 def scores_of(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry) -> dict[str, float]:
     """Joint score of each patient."""
     return {
-        name: max(nonconformity_score(part.truth, part.predicted, u_of(part, scale), part.spacing_mm) for part in parts)
+        name: max(
+            nonconformity_score(part.reference, part.predicted, u_of(part, scale), part.spacing_mm) for part in parts
+        )
         for name, parts in patients.items()
     }
 
@@ -92,7 +94,7 @@ def cost_of(parts: list[SegmentedObject], scale: ScaleEntry, q: float) -> tuple[
     sizes, widths = [], []
     for part in parts:
         u = u_of(part, scale)
-        sizes.append(stretch(part.truth, part.predicted, u, q, part.spacing_mm))
+        sizes.append(stretch(part.reference, part.predicted, u, q, part.spacing_mm))
         surface = surface_voxels(part.predicted)
         widths.append(q * float(u[surface].mean()) if surface.any() else 0.0)
     return float(np.mean(sizes)), float(np.mean(widths))
@@ -186,7 +188,7 @@ def candidate_lines(part: SegmentedObject, affine: NDArray[np.float64], seed: in
 
 def hits_reference(lines: NDArray[np.float64], part: SegmentedObject, affine: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether the needle touches the centre of a true voxel."""
-    centres = lps_from_index(affine, np.argwhere(part.truth))
+    centres = lps_from_index(affine, np.argwhere(part.reference))
     start, step = lines[:, 0], lines[:, 1] - lines[:, 0]
     nearest = np.full(len(lines), np.inf)
     for piece in np.array_split(centres, max(len(centres) // 2000, 1)):
@@ -247,7 +249,7 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
     model = load_model(arguments.model)
     unseen, seen = split_by_training(cases, model)
     tuning = seen[: arguments.tuning]
-    settings = Settings(samples=arguments.samples, uncertainty=arguments.uncertainty)
+    settings = SegmentationSettings(samples=arguments.samples, uncertainty=arguments.uncertainty)
 
     def segmented(chosen: Sequence[Case]) -> dict[str, list[SegmentedObject]]:
         with watched() as progress:
@@ -278,7 +280,7 @@ def study(name: str, cases: Sequence[Case], arguments: argparse.Namespace) -> No
         print(f"  {100 * (1 - arguments.alpha):.4g} % refused: {len(patients) - 1} patients calibrate each, "
               f"{patients_needed(arguments.alpha)} are needed")  # fmt: skip
         return
-    usual = usual_sizes(seen, ())
+    usual = median_volumes(seen, ())
     for structure, size in usual.items():
         print(f"  usual size of {structure}: {size.in_words()}")
     chosen = None

@@ -67,12 +67,12 @@ def walk_freely(root: Path, patterns: tuple[str, ...], model: str) -> list[Walke
     found = []
     for case in find_cases(root, patterns):
         for structure in read_structures(case):
-            volume, truth = structure.volume, structure.truth
+            volume, reference = structure.volume, structure.reference
             axis = acquisition_axis(volume.affine)
             session = mp.Session(volume, model, rules=FREE)
-            session.add(first_box(truth, volume.affine, axis, seed=0))
+            session.add(first_box(reference, volume.affine, axis, seed=0))
             result = session.segment(samples=0)
-            mask, true = np.moveaxis(result.mask.array, axis, 0), np.moveaxis(truth, axis, 0)
+            mask, true = np.moveaxis(result.mask.array, axis, 0), np.moveaxis(reference, axis, 0)
             steps = {
                 record.index: Step(
                     record.quality,
@@ -86,7 +86,7 @@ def walk_freely(root: Path, patterns: tuple[str, ...], model: str) -> list[Walke
             up = tuple(steps[index] for index in sorted(steps) if index > start)
             down = tuple(steps[index] for index in sorted(steps, reverse=True) if index < start)
             step_mm = float(spacing_mm(volume.affine)[axis])
-            found.append(Walked(case.group, step_mm, steps[start], (up, down), int(truth.sum())))
+            found.append(Walked(case.group, step_mm, steps[start], (up, down), int(reference.sum())))
     return found
 
 

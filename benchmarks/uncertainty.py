@@ -36,12 +36,12 @@ def areas(structure: Structure, model: str, source: str, samples: int, triplanar
     """Area of each map over that of chance; None where nothing can be ranked."""
     session = mp.Session(structure.volume, model)
     try:
-        session.add(policy_box(structure.truth, structure.volume.affine, structure.case.patient, structure.name))
+        session.add(policy_box(structure.reference, structure.volume.affine, structure.case.patient, structure.name))
     except PromptError:  # no box can be drawn on its middle slice
         return None
     result = session.segment(samples=samples, uncertainty=source, triplanar=triplanar)
-    band = surface_band(structure.truth, spacing_mm(structure.volume.affine))
-    wrong = ((result.mask.array > 0) != structure.truth)[band].astype(np.float64)
+    band = surface_band(structure.reference, spacing_mm(structure.volume.affine))
+    wrong = ((result.mask.array > 0) != structure.reference)[band].astype(np.float64)
     try:
         chance = unranked_area_under_sparsification_error(wrong)
         doubts = {name: getattr(result, name).array[band] for name in MAPS if getattr(result, name) is not None}

@@ -44,7 +44,7 @@ class Batch:
     """(B, S, 3, N, N) normalised."""
     prompts: NDArray[np.float16]
     """(B, 10, N, N) maps of the first prompts."""
-    truth: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
     """(B, S, N, N)"""
     outside_px: NDArray[np.float32]
     """(B, S) area of the structure beyond each crop."""
@@ -128,7 +128,7 @@ class SampleFactory:
             .reshape(*images.shape[:2], 3, size, size)
             .astype(np.float16),
             prompts=np.stack(prompts).astype(np.float16),
-            truth=np.stack([stack.truth for stack in stacks]),
+            reference=np.stack([stack.reference for stack in stacks]),
             outside_px=np.stack([stack.outside_px for stack in stacks]),
             centres_mm=np.stack([stack.centres_mm for stack in stacks]),
             sides_mm=np.stack([stack.sides_mm for stack in stacks]),

@@ -25,7 +25,7 @@ from prompts.annotator import slice_correction
 
 __all__ = ["Interaction", "Step", "interact"]
 
-KEEP_PREVIOUS_ANSWER = 0.85
+KEEP_PREVIOUS_PREDICTION = 0.85
 """Share of corrections that come with the last answer; the rest learn to do without."""
 WORTH_GOING_ON = 0.4
 """IoU of an answer from which a person would go on to other slices."""
@@ -134,15 +134,15 @@ class Interaction:
             several = self._box(slice_index)
         ambiguous = torch.from_numpy(several).to(self.device)
         logits, quality = self._decoded(slice_index)
-        truth = torch.from_numpy(self.batch.truth[:, slice_index]).to(self.device)
+        reference = torch.from_numpy(self.batch.reference[:, slice_index]).to(self.device)
         outside = self._tensor(self.batch.outside_px[:, slice_index])
-        loss, iou = prompt_loss(logits, quality, truth, outside, ambiguous)
+        loss, iou = prompt_loss(logits, quality, reference, outside, ambiguous)
         taken = self._taken(quality, iou, ambiguous)
         rows = torch.arange(len(taken), device=self.device)
         self._answers[slice_index] = logits.detach()[rows, taken]
         if step is not Step.PROPAGATED:
             self._prompted.add(slice_index)
-        self._remember(slice_index, iou[rows, taken], truth)
+        self._remember(slice_index, iou[rows, taken], reference)
         return loss, iou[rows, taken]
 
     def _taken(self, quality: Tensor, iou: Tensor, ambiguous: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class Interaction:
         return torch.where(ambiguous, best, torch.zeros_like(best))
 
     def _decoded(self, slice_index: int) -> tuple[Tensor, Tensor]:
-        count = self.batch.truth.shape[1]
+        count = self.batch.reference.shape[1]
         pyramid = [scale.unflatten(0, (-1, count))[:, slice_index] for scale in self._pyramid]
         maps = self._maps[slice_index].copy()
         memory = self._read(slice_index)
@@ -186,12 +186,12 @@ class Interaction:
             self._tensor(np.concatenate(distances, axis=1)),
         )
 
-    def _remember(self, slice_index: int, iou: Tensor, truth: Tensor) -> None:
+    def _remember(self, slice_index: int, iou: Tensor, reference: Tensor) -> None:
         probability = torch.sigmoid(self._answers[slice_index])
-        hopeless = (iou < WORTH_GOING_ON) & truth.flatten(1).any(1)
+        hopeless = (iou < WORTH_GOING_ON) & reference.flatten(1).any(1)
         hopeless &= torch.from_numpy(self.rng.random(len(iou)) < 0.8).to(self.device)
-        probability = torch.where(hopeless[:, None, None], truth.float(), probability)
-        features = self._pyramid[2].unflatten(0, (-1, self.batch.truth.shape[1]))[:, slice_index]
+        probability = torch.where(hopeless[:, None, None], reference.float(), probability)
+        features = self._pyramid[2].unflatten(0, (-1, self.batch.reference.shape[1]))[:, slice_index]
         said = torch.full((len(iou),), float(slice_index in self._prompted), device=self.device)
         with self._precision():
             keys, values = self.network.decoder.memory_reader.remember(features, probability, said)
@@ -199,7 +199,7 @@ class Interaction:
 
     def _propagated(self, slice_index: int) -> NDArray[np.float32]:
         """(B, 10, N, N) prompt maps on behalf of the nearest slice that was answered."""
-        batch, size = self.batch, self.batch.truth.shape[-1]
+        batch, size = self.batch, self.batch.reference.shape[-1]
         known = np.array(sorted(self._memory))
         away = np.abs(batch.heights_mm[:, known] - batch.heights_mm[:, slice_index, None])
         maps = []
@@ -219,11 +219,11 @@ class Interaction:
 
     def _box(self, slice_index: int) -> NDArray[np.bool_]:
         """Ask by a box alone instead, where the structure is; (B,) where that was."""
-        truth, size = self.batch.truth[:, slice_index], self.batch.truth.shape[-1]
-        boxed = truth.sum(axis=(1, 2)) >= SMALLEST_BOXED_PX
+        reference, size = self.batch.reference[:, slice_index], self.batch.reference.shape[-1]
+        boxed = reference.sum(axis=(1, 2)) >= SMALLEST_BOXED_PX
         for number in np.flatnonzero(boxed):
             step_mm = float(self.batch.sides_mm[number, slice_index]) / size
-            prompt = SlicePrompt(box=training_box(truth[number], self.rng, step_mm=step_mm))
+            prompt = SlicePrompt(box=training_box(reference[number], self.rng, step_mm=step_mm))
             self._maps[slice_index][number] = prompt_maps(prompt, size, channels=PROMPT_CHANNELS)
         return boxed
 
@@ -244,7 +244,7 @@ class Interaction:
         """Add a click, sometimes two, in the largest error, mostly with the answer so far."""
         answers = self._answers[slice_index].cpu().numpy()
         maps = self._maps[slice_index].copy()
-        for number, (answer, true) in enumerate(zip(answers, self.batch.truth[:, slice_index], strict=True)):
+        for number, (answer, true) in enumerate(zip(answers, self.batch.reference[:, slice_index], strict=True)):
             predicted = answer > 0
             for _ in range(1 if self.rng.random() < 0.75 else 2):
                 click = slice_correction(true, predicted, self.rng)
@@ -256,7 +256,7 @@ class Interaction:
                 maps[number, channel] = np.maximum(maps[number, channel], spot)
                 # The second click goes elsewhere: what the first one repaired counts as right.
                 predicted = np.where(spot > 0.25, true, predicted)
-            if self.rng.random() < KEEP_PREVIOUS_ANSWER:
+            if self.rng.random() < KEEP_PREVIOUS_PREDICTION:
                 maps[number, 6] = np.tanh(answer / 4)
                 maps[number, 7] = 1
         self._maps[slice_index] = maps
@@ -279,7 +279,7 @@ def interact(
     for step, slice_index in script:
         loss, iou = interaction.ask(step, slice_index)
         total = total + loss / len(script)
-        present = batch.truth[:, slice_index].any(axis=(1, 2))
+        present = batch.reference[:, slice_index].any(axis=(1, 2))
         reached.setdefault(step.value, []).extend(iou.cpu().numpy()[present].tolist())
     values = {f"iou_{name}": float(np.mean(found)) for name, found in reached.items() if found}
     return total, {"loss": float(total.detach())} | values

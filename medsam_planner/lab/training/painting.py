@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.lab.training.tissues import Tissue, drawn_intensities
+from medsam_planner.lab.training.tissues import Tissue, random_intensities
 
 __all__ = ["block_mean", "painted", "smooth_field", "smoothly_finer", "upsampling"]
 
@@ -117,7 +117,7 @@ def painted(
             level = smooth_field(rng, slices, fine, int(rng.integers(2, 10)))
             edges = np.sort(rng.normal(0, 0.5, _SPLITS - 1))
             shown = np.where(unsplit, splits[np.searchsorted(edges, level)], shown)
-    means = drawn_intensities(every, rng)
+    means = random_intensities(every, rng)
     for group in alike:
         means[list(group)] = means[group[0]]
     image = means[shown]

@@ -72,7 +72,7 @@ def rendered_slices(
     count = min(native, fine)
     thick = 2 if rng.random() < 0.3 else 1
     thickness_mm = abs(float(heights[1])) / 2 if thick == 2 else 0.0
-    images, truths = [], []
+    images, references = [], []
     rows, columns = _lines(centres, sides, count)
     tissues = target.with_added_tissues(volume.tissue, rng)
     layers = []
@@ -88,9 +88,9 @@ def rendered_slices(
     for layer_image, (_, mask) in zip(np.split(image, thick), layers, strict=True):
         share = mask.astype(np.float32)
         share = np.asarray(weights @ share @ weights.T) if count < fine else share
-        truths.append(block_mean(share, finer))
+        references.append(block_mean(share, finer))
         images.append(block_mean(layer_image, finer))
-    return np.mean(images, axis=0, dtype=np.float32), np.mean(truths, axis=0) > 0.5
+    return np.mean(images, axis=0, dtype=np.float32), np.mean(references, axis=0) > 0.5
 
 
 def _lines(

@@ -20,7 +20,7 @@ from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.simulated_prompts import training_box
 from medsam_planner.lab.training.slice_rendering import coarse_mask, rendered_slices
 from medsam_planner.lab.training.slice_space import lies_on_volume, random_space
-from medsam_planner.lab.training.targets import Meant, Target, draw_target
+from medsam_planner.lab.training.targets import Target, TargetKind, draw_target
 from prompts.annotator import inner_click, outer_click
 
 __all__ = ["SLICES", "Stack", "draw_stack"]
@@ -42,7 +42,7 @@ class Stack:
 
     images: NDArray[np.float32]
     """(S, N, N) intensities in any unit."""
-    truth: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
     """(S, N, N)"""
     outside_px: NDArray[np.float32]
     """(S,) area of the structure beyond each crop, in model pixels."""
@@ -84,7 +84,7 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     axis = int(rng.integers(3))
     space = random_space(volume, target, rng, axis)
     direction = float(rng.choice([-1.0, 1.0]))
-    if target.meant is not Meant.LESION and rng.random() < ONTO_END:
+    if target.kind is not TargetKind.LESION and rng.random() < ONTO_END:
         target = _begun_near_end(volume, target, space.frame[0] * direction, rng)
         space = replace(space, origin_mm=target.centre_mm)
     spacing = np.asarray(volume.spacing_mm)
@@ -101,7 +101,11 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     mask, coarse_mm = coarse_mask(volume, target, space, heights, pixel_mm)
     clicked = rng.random() < CLICK_SHARE
     seed: tuple[int, int] | None = None
-    if target.meant in (Meant.LABELS, Meant.LESION) and target.meant_bodies < 2 and (clicked or rng.random() < 0.3):
+    if (
+        target.kind in (TargetKind.LABELS, TargetKind.LESION)
+        and target.target_bodies < 2
+        and (clicked or rng.random() < 0.3)
+    ):
         seed = _deep_pixel(mask[0], rng)
         if seed is None:
             return None
@@ -112,25 +116,25 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     occupied = np.argwhere(mask[0])
     low, high = occupied.min(0) * coarse_mm - half, occupied.max(0) * coarse_mm - half
     centres, sides = _crops(low, high, coarse_mm, clicked, pixel_mm, rng, size)
-    images, truth = rendered_slices(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
+    images, reference = rendered_slices(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
     if seed is not None:
         at = (np.array(seed) * coarse_mm - half - centres[0]) / sides[0] * size + (size - 1) / 2
-        near = _nearest_true(truth[0], at)
+        near = _nearest_true(reference[0], at)
         if near is None:
             return None
-        truth = _connected(truth, heights, near)
+        reference = _connected(reference, heights, near)
     if volume.image is None and rng.random() < CUT_SHARE:
-        _cut_short(images, truth, rng)
-    if np.count_nonzero(truth[0]) < SMALLEST_STRUCTURE_PX:
+        _cut_short(images, reference, rng)
+    if np.count_nonzero(reference[0]) < SMALLEST_STRUCTURE_PX:
         return None
     area = mask.sum((1, 2)) * (coarse_mm / (sides / size)) ** 2
-    outside = np.maximum(area - truth.sum((1, 2)), 0) if clicked else np.zeros(SLICES)
+    outside = np.maximum(area - reference.sum((1, 2)), 0) if clicked else np.zeros(SLICES)
     native_px = max(pixel_mm / (sides[0] / size), 0.7)
     images = degrade(images, rng, strength=1.0 if volume.image is None else 0.35, native_px=native_px)
-    prompt, ambiguous = _prompt(truth[0], clicked, rng, step_mm=sides[0] / size)
+    prompt, ambiguous = _prompt(reference[0], clicked, rng, step_mm=sides[0] / size)
     return Stack(
         images,
-        truth,
+        reference,
         outside.astype(np.float32),
         centres.astype(np.float32),
         sides.astype(np.float32),
@@ -199,15 +203,15 @@ def _nearest_true(mask: NDArray[np.bool_], at: NDArray[np.float64]) -> tuple[int
     return int(occupied[best, 0]), int(occupied[best, 1])
 
 
-def _cut_short(images: NDArray[np.float32], truth: NDArray[np.bool_], rng: np.random.Generator) -> None:
+def _cut_short(images: NDArray[np.float32], reference: NDArray[np.bool_], rng: np.random.Generator) -> None:
     """End the study within the structure, as thin slabs of slices do; both arrays change in place."""
     axis = int(rng.integers(1, 3))
-    lines = np.flatnonzero(truth[0].any(axis=2 - axis))
+    lines = np.flatnonzero(reference[0].any(axis=2 - axis))
     if len(lines) < 8:
         return
     at = int(rng.uniform(lines[0] + 0.5 * (lines[-1] - lines[0]), lines[-1]))
     side = images.shape[axis]
-    view, mask = np.moveaxis(images, axis, 1), np.moveaxis(truth, axis, 1)
+    view, mask = np.moveaxis(images, axis, 1), np.moveaxis(reference, axis, 1)
     if rng.random() < 0.5:
         view[:, at + 1 :] = view[:, at : at + 1]
         mask[:, at + 1 :] = False
@@ -219,23 +223,23 @@ def _cut_short(images: NDArray[np.float32], truth: NDArray[np.bool_], rng: np.ra
 
 
 def _prompt(
-    truth: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, step_mm: float
+    reference: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, step_mm: float
 ) -> tuple[SlicePrompt, bool]:
     """The prompt on the first slice, and whether it may mean several things."""
     if not clicked:
-        box = training_box(truth, rng, step_mm=step_mm)
+        box = training_box(reference, rng, step_mm=step_mm)
         if rng.random() < 0.88:
             return SlicePrompt(box=box), True
-        click = inner_click(truth, rng)
+        click = inner_click(reference, rng)
         return SlicePrompt(box=box, points=click[None], labels=np.array([True])), True
-    points, labels = [inner_click(truth, rng)], [True]
+    points, labels = [inner_click(reference, rng)], [True]
     if rng.random() < 0.3:
         for _ in range(int(rng.integers(1, 3))):
             if rng.random() < 0.5:
-                points.append(inner_click(truth, rng))
+                points.append(inner_click(reference, rng))
                 labels.append(True)
             else:
-                other = outer_click(truth, rng)
+                other = outer_click(reference, rng)
                 if other is not None:
                     points.append(other)
                     labels.append(False)

@@ -16,7 +16,7 @@ from scipy import ndimage
 from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.tissues import Tissue
 
-__all__ = ["EXTRA_LABELS", "Meant", "Target", "draw_target"]
+__all__ = ["EXTRA_LABELS", "Target", "TargetKind", "draw_target"]
 
 EXTRA_LABELS = 4
 """Labels that a target may add beyond those of its volume."""
@@ -24,7 +24,7 @@ _FOREIGN = (Tissue.UNSPLIT, Tissue.AIR)
 """Of no use as a structure to ask for, but for the air of an airway."""
 
 
-class Meant(Enum):
+class TargetKind(Enum):
     """How a structure follows from the labels."""
 
     LABELS = "labels"
@@ -40,7 +40,7 @@ class Meant(Enum):
     """A body in the labels."""
 
 
-_KINDS = (Meant.LABELS, Meant.SHELL, Meant.WALL, Meant.LUMEN, Meant.FILLED, Meant.LESION)
+_KINDS = (TargetKind.LABELS, TargetKind.SHELL, TargetKind.WALL, TargetKind.LUMEN, TargetKind.FILLED, TargetKind.LESION)
 _SHARES = (0.60, 0.11, 0.08, 0.04, 0.03, 0.14)
 
 
@@ -71,7 +71,7 @@ class _Body:
 class Target:
     """A structure of one volume."""
 
-    meant: Meant
+    kind: TargetKind
     labels: tuple[int, ...]
     centre_mm: NDArray[np.float64]
     """(3,) a point of the structure, or beside it for a shell, along the volume's axes."""
@@ -81,7 +81,7 @@ class Target:
     painted: bool = True
     """Whether a layer or an inside is a tissue of its own."""
     bodies: tuple[_Body, ...] = ()
-    meant_bodies: int = 0
+    target_bodies: int = 0
     """The first so many bodies are meant; the others only lie there."""
 
     def applied(
@@ -100,14 +100,14 @@ class Target:
             First label that the volume does not use.
         """
         inside = np.isin(labels, self.labels) if len(self.labels) > 1 else labels == self.labels[0]
-        if self.meant is Meant.LABELS:
+        if self.kind is TargetKind.LABELS:
             return labels, inside
-        if self.meant is Meant.FILLED:
+        if self.kind is TargetKind.FILLED:
             return labels, np.stack([ndimage.binary_fill_holes(part) for part in inside])
-        if self.meant is Meant.LESION:
+        if self.kind is TargetKind.LESION:
             return self._with_bodies(labels, points_mm, inside, fresh)
         result = labels.copy()
-        if self.meant is Meant.SHELL:
+        if self.kind is TargetKind.SHELL:
             layer = _within(~inside, self.thickness_mm / pixel_mm) & ~inside
             if self.painted:
                 result[layer] = fresh
@@ -115,22 +115,22 @@ class Target:
         inner = inside & ~_within(inside, self.thickness_mm / pixel_mm)
         if self.painted:
             result[inner] = fresh
-        return result, inner if self.meant is Meant.LUMEN else inside & ~inner
+        return result, inner if self.kind is TargetKind.LUMEN else inside & ~inner
 
     def _with_bodies(
         self, labels: NDArray[np.uint16], points_mm: NDArray[np.float32], organ: NDArray[np.bool_], fresh: int
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        result, meant = labels.copy(), np.zeros(labels.shape, dtype=bool)
+        result, kind = labels.copy(), np.zeros(labels.shape, dtype=bool)
         for number, body in enumerate(self.bodies):
             part = body.holds(points_mm)
             if self.painted:  # confined to the organ
                 part &= organ
             result[part] = fresh
-            if number < self.meant_bodies:
-                meant |= part
+            if number < self.target_bodies:
+                kind |= part
             else:
-                meant &= ~part
-        return result, meant
+                kind &= ~part
+        return result, kind
 
     def with_added_tissues(self, tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """(L,) tissues of a volume's labels, and of those that targets add."""
@@ -156,13 +156,13 @@ def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
     tissue = Tissue(int(volume.tissue[label]))
     if tissue in _FOREIGN and rng.random() < 0.8:
         return None
-    meant = Meant.LABELS
+    kind = TargetKind.LABELS
     if volume.image is None:
-        meant = _KINDS[int(rng.choice(len(_KINDS), p=_SHARES))]
+        kind = _KINDS[int(rng.choice(len(_KINDS), p=_SHARES))]
         if tissue is Tissue.UNSPLIT:
-            meant = Meant.LESION
+            kind = TargetKind.LESION
     labels = structure
-    if meant is Meant.LABELS and volume.image is None and rng.random() < 0.22:
+    if kind is TargetKind.LABELS and volume.image is None and rng.random() < 0.22:
         labels = _with_neighbours(volume, label, rng)
     boxes = [volume.extents[number] for number in labels if number in volume.extents]
     sides_mm = np.array(
@@ -177,22 +177,22 @@ def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
     centre_mm = points[int(rng.integers(len(points)))] * np.asarray(volume.spacing_mm)
     extent = float(np.median(sides_mm))
     reach_mm = min(0.5 * float(np.linalg.norm(sides_mm)), 220.0)
-    if meant is Meant.LESION:
+    if kind is TargetKind.LESION:
         return _lesion(volume, labels, centre_mm, extent, rng)
     thickness = 0.0
-    if meant in (Meant.SHELL, Meant.WALL, Meant.LUMEN):
+    if kind in (TargetKind.SHELL, TargetKind.WALL, TargetKind.LUMEN):
         least = 1.2 * min(volume.spacing_mm)
         narrow = float(np.min(sides_mm))
-        most = 0.45 * extent if meant is Meant.SHELL else 0.3 * narrow
+        most = 0.45 * extent if kind is TargetKind.SHELL else 0.3 * narrow
         thickness = float(np.clip(extent * np.exp(rng.uniform(np.log(0.05), np.log(0.3))), least, max(most, least)))
         thickness = min(thickness, 12.0)
-        if meant is not Meant.SHELL and narrow < 5 * least:
-            meant, thickness = Meant.LABELS, 0.0
+        if kind is not TargetKind.SHELL and narrow < 5 * least:
+            kind, thickness = TargetKind.LABELS, 0.0
     return Target(
-        meant,
+        kind,
         labels,
         centre_mm,
-        reach_mm + (thickness if meant is Meant.SHELL else 0.0),
+        reach_mm + (thickness if kind is TargetKind.SHELL else 0.0),
         thickness_mm=thickness,
         painted=bool(rng.random() < 0.85),
     )
@@ -242,14 +242,14 @@ def _lesion(
                 float(rng.uniform(0.0, 0.45)),
             )
         )
-    meant = count if count > 1 and rng.random() < 0.4 else 1
-    reach_mm = radius * (1.8 if meant == 1 else 5.5)
+    kind = count if count > 1 and rng.random() < 0.4 else 1
+    reach_mm = radius * (1.8 if kind == 1 else 5.5)
     return Target(
-        Meant.LESION,
+        TargetKind.LESION,
         labels,
         centre_mm,
         reach_mm,
         painted=bool(rng.random() < 0.6),
         bodies=tuple(bodies),
-        meant_bodies=meant,
+        target_bodies=kind,
     )

@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tissue", "drawn_intensities", "tissue_of"]
+__all__ = ["Tissue", "random_intensities", "tissue_of"]
 
 
 class Tissue(IntEnum):
@@ -101,7 +101,7 @@ def tissue_of(name: str) -> Tissue:
     return Tissue.ORGAN
 
 
-def drawn_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+def random_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
     """One intensity for every label of a scan.
 
     Parameters

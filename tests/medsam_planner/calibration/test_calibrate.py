@@ -12,8 +12,8 @@ from medsam_planner.calibration.record import CalibrationPatient, CalibrationStr
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.lab.calibration import calibrate
-from medsam_planner.lab.calibration.median_volumes import usual_sizes
-from medsam_planner.lab.calibration.segment_cases import Settings
+from medsam_planner.lab.calibration.median_volumes import median_volumes
+from medsam_planner.lab.calibration.segment_cases import SegmentationSettings
 from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.propagation.carrying import CARRYING_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
@@ -67,7 +67,7 @@ def test_an_interrupted_calibration_goes_on_and_another_setting_starts_anew(cali
     again = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert again == calibration
     assert [place for place in before if place.stat().st_mtime_ns != before[place]] == [broken]
-    calibrate(patients, SCALES["combined"], settings=Settings(samples=3), only=("case_0",), keep=kept)
+    calibrate(patients, SCALES["combined"], settings=SegmentationSettings(samples=3), only=("case_0",), keep=kept)
     assert len(list(kept.iterdir())) == len(before) + 1
 
 
@@ -152,7 +152,7 @@ def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
-    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.usual_sizes["vessel"]
+    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.median_volumes["vessel"]
     assert (sized.trained_on, sized.set_aside) == (1, 0)
     with pytest.raises(ConfigError, match="not trained on"):
         calibrate(patients, SCALES["combined"], settings=SETTINGS, only=("case_1", "case_2"), keep=kept)
@@ -167,13 +167,13 @@ def test_the_usual_size_is_the_median_over_patients_and_one_of_two_studies_count
     for number, subject in enumerate((None, "twice", "twice", None)):
         write_patient(tmp_path, number, subject=subject)
     cases = find_cases(tmp_path)
-    found = usual_sizes(cases[:1], cases[1:])
+    found = median_volumes(cases[:1], cases[1:])
     once = (ball_ml(1) + ball_ml(2)) / 2  # between those of patients 0 and 3
     assert list(found) == ["vessel"]
     assert found["vessel"].median_ml == pytest.approx(once)
     assert (found["vessel"].trained_on, found["vessel"].set_aside) == (1, 2)
     assert found["vessel"].in_words() == f"{once:.1f} ml (median of 3 patients: 1 trained on, 2 set aside)"
-    assert usual_sizes(cases, (), labels=("nerve",)) == {}
+    assert median_volumes(cases, (), labels=("nerve",)) == {}
 
 
 def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(patients, tmp_path):
@@ -181,8 +181,8 @@ def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(p
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "set aside"}
     usual_ml = (ball_ml(1) + ball_ml(2)) / 2  # case_1 is of the same patient
-    assert made.scale.usual_sizes["vessel"].median_ml == pytest.approx(usual_ml)
-    assert (made.scale.usual_sizes["vessel"].trained_on, made.scale.usual_sizes["vessel"].set_aside) == (0, 1)
+    assert made.scale.median_volumes["vessel"].median_ml == pytest.approx(usual_ml)
+    assert (made.scale.median_volumes["vessel"].trained_on, made.scale.median_volumes["vessel"].set_aside) == (0, 1)
     (told,) = made.usual_sizes_in_words()
     assert "1 set aside" in told
 
@@ -198,7 +198,7 @@ def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(p
 def test_without_other_patients_no_size_is_usual_and_the_scale_is_the_uniform_one(patients, kept):
     made = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept)
     uniform = calibrate(patients, SCALES["uniform"], settings=SETTINGS, keep=kept)
-    assert made.scale.usual_sizes == {}
+    assert made.scale.median_volumes == {}
     assert made.patients == uniform.patients
     assert "No usual size is known of vessel" in made.usual_sizes_in_words()[0]
     assert uniform.usual_sizes_in_words() == []
@@ -215,7 +215,7 @@ def test_a_corridor_that_came_out_too_large_has_the_larger_u():
 
 
 def test_patterns_that_set_nobody_or_everybody_aside_are_refused(patients, kept):
-    with pytest.raises(ConfigError, match="none of the 3 has a name that fits case_9"):
+    with pytest.raises(ConfigError, match="none of the 3 has a name that matches case_9"):
         calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept, set_aside=("case_0", "case_9"))
     with pytest.raises(ConfigError, match=r"all 2 .* Set fewer aside"):
         calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept, set_aside=("*",))
@@ -231,7 +231,7 @@ def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(content))
     read = read_calibration(tmp_path / "c.json")
     assert read == calibration
-    assert (read.scale.per_size_shortfall, read.scale.usual_sizes) == (0.0, {})
+    assert (read.scale.per_size_shortfall, read.scale.median_volumes) == (0.0, {})
 
 
 def test_usual_sizes_survive_the_file(calibration, tmp_path):
