@@ -92,7 +92,7 @@ def _middle_slices(now: Snapshot) -> dict[str, int] | None:
 
 def _target_slices(now: Snapshot) -> dict[str, int] | None:
     """By plane, the slice that holds the drawn path's target; None without a path."""
-    line = now.chosen_line_lps_mm
+    line = now.chosen_trajectory_lps_mm
     if line is None:
         return None
     x, y, z = line[1].tolist()

@@ -73,7 +73,7 @@ def _marks(now: Snapshot) -> tuple[Mark, ...]:
         marks.append(Mark("target", "target", place, draft.target_radius_mm))
     if draft.entry_lps_mm is not None:
         marks.append(Mark("entry", "entry", np.array([draft.entry_lps_mm]), draft.entry_radius_mm))
-    line = now.chosen_line_lps_mm
+    line = now.chosen_trajectory_lps_mm
     if line is not None:
         is_doubted = now.assessment is None or now.assessment.verdict.kind != "feasible"
         marks.append(Mark("path", "", line, draft.tool_radius_mm, is_doubted))

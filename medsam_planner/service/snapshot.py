@@ -58,7 +58,7 @@ class Snapshot:
         return self.structures.get(self.active)
 
     @property
-    def chosen_line_lps_mm(self) -> NDArray[np.float64] | None:
+    def chosen_trajectory_lps_mm(self) -> NDArray[np.float64] | None:
         """(2, 3) entry and target of the alternative that is drawn; None without a path."""
         if self.plan is None or not self.plan.alternatives:
             return None

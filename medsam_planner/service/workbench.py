@@ -451,9 +451,9 @@ class Workbench:
         return self.require_autosave().folder()
 
     @property
-    def chosen_line_lps_mm(self) -> NDArray[np.float64] | None:
+    def chosen_trajectory_lps_mm(self) -> NDArray[np.float64] | None:
         """(2, 3) entry and target of the alternative that is drawn; None without a path."""
-        return self.snapshot.chosen_line_lps_mm
+        return self.snapshot.chosen_trajectory_lps_mm
 
     def choose_alternative(self, number: int) -> None:
         """Draw another alternative.

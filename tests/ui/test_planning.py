@@ -161,7 +161,7 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     written = json.loads((results_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
     assert written["alternatives"][0]["certified_clearance_mm"] == pytest.approx(best.certified_clearance_mm)
     line = np.array([best.entry_lps_mm, best.target_lps_mm])
-    np.testing.assert_array_equal(workbench.chosen_line_lps_mm, line)
+    np.testing.assert_array_equal(workbench.chosen_trajectory_lps_mm, line)
     # The way in goes past the vessel by at least what was certified: margin 3 mm, tool 1 mm, its error 1.5 mm or more.
     along = line[0] + np.linspace(0, 1, 400)[:, None] * (line[1] - line[0])
     gap = np.hypot(along[:, 0] + 62, along[:, 1] + 24 - 0.15 * along[:, 2]).min() - 5
