@@ -1,7 +1,7 @@
-"""One training sample: a few slices through a structure, what is true on them, and the prompt that opens the first.
+"""One training sample: a few slices through a structure, their reference masks, and the prompt on the first slice.
 
-Everything is drawn from one generator, so a sample is a function of its seed and of the volumes. Positions in the plane
-are (row, column) in mm around the point through which the structure was entered; a third coordinate runs across slices.
+All random choices come from one generator, so that a sample is a function of its seed and of the volumes. Positions in
+the plane are (row, column) in mm around a point of the structure; a third coordinate runs across slices.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ __all__ = ["SLICES", "Stack", "draw_stack"]
 
 SLICES = 4
 _ORDERS = ((0, 1, 2, 3), (0, 1, 2, -1), (0, 1, -1, -2), (0, 1, 3, 2), (0, 2, 4, -2))
-"""Slices in the order in which they are asked, counted from the prompted one."""
+"""Offsets of the slices from the prompted one, in the order of prompting."""
 SMALLEST_STRUCTURE_PX = 16
-"""Fewer pixels on the prompted slice than this are not asked for."""
+"""Structures with fewer pixels on the prompted slice are not used."""
 CLICK_SHARE = 0.36
+"""Share of samples that begin with a click; the others begin with a box."""
 CUT_SHARE = 0.1
+"""Share of synthetic samples whose study ends within the structure."""
 ONTO_END = 0.35
-"""Stacks that begin near the structure's end."""
+"""Share of stacks that begin near an end of the structure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,13 +57,24 @@ class Stack:
     prompt: SlicePrompt
     """On the first slice, in model pixels."""
     ambiguous: bool
-    """Whether the prompt may mean several things: a box, or one click."""
+    """Whether the prompt may mean several structures: a box, or one click."""
 
 
 def draw_stack(
     volumes: Sequence[LabelVolume], shares: NDArray[np.float64], rng: np.random.Generator, size: int
 ) -> Stack:
-    """Draw until a structure with enough pixels is met; volumes come by their `shares`, which sum to one."""
+    """Draw samples until one has enough pixels of its structure.
+
+    Parameters
+    ----------
+    volumes : sequence of LabelVolume
+    shares : (V,) float64
+        Probability of each volume; they sum to one.
+    rng : numpy.random.Generator
+        Source of all random choices.
+    size : int
+        Side of the crops in model pixels.
+    """
     while True:
         volume = volumes[int(rng.choice(len(volumes), p=shares))]
         target = draw_target(volume, rng)
@@ -73,7 +86,7 @@ def draw_stack(
 def _begun_near_end(
     volume: LabelVolume, target: Target, axis_mm: NDArray[np.float64], rng: np.random.Generator
 ) -> Target:
-    """The target entered in the outermost tenth of its voxels along a direction."""
+    """The target with its centre in the outermost tenth of its voxels along a direction."""
     points = volume.voxels_of(target.labels[0]) * np.asarray(volume.spacing_mm)
     along = points @ axis_mm
     last = points[along >= np.quantile(along, 0.9)]
@@ -153,7 +166,7 @@ def _crops(
     rng: np.random.Generator,
     size: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(S, 2) centres and (S,) sides of the crops that a prompt on the structure's extent would open."""
+    """(S, 2) centres and (S,) sides of the crops that a prompt on the structure's extent leads to."""
     extent = float((high - low).max()) + margin_mm
     smallest = SMALLEST_FIELD_PX * pixel_mm
     centre = (low + high) / 2 + rng.normal(0, 0.03, 2) * extent
@@ -172,7 +185,7 @@ def _crops(
 
 
 def _connected(mask: NDArray[np.bool_], heights: NDArray[np.float64], seed: tuple[int, int]) -> NDArray[np.bool_]:
-    """The part of a stack, connected in the plane and across neighbouring slices, that holds a pixel of the first."""
+    """The part of a stack, connected in the plane and across slices, that contains a pixel of its first slice."""
     order = np.argsort(heights)
     parts, _ = ndimage.label(mask[order], structure=np.ones((3, 3, 3)))
     first = int(np.flatnonzero(order == 0)[0])
@@ -204,7 +217,7 @@ def _nearest_true(mask: NDArray[np.bool_], at: NDArray[np.float64]) -> tuple[int
 
 
 def _cut_short(images: NDArray[np.float32], reference: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """End the study within the structure, as thin slabs of slices do; both arrays change in place."""
+    """Let the study end within the structure, as thin slabs of slices do; changes both arrays in place."""
     axis = int(rng.integers(1, 3))
     lines = np.flatnonzero(reference[0].any(axis=2 - axis))
     if len(lines) < 8:
@@ -225,7 +238,7 @@ def _cut_short(images: NDArray[np.float32], reference: NDArray[np.bool_], rng: n
 def _prompt(
     reference: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, step_mm: float
 ) -> tuple[SlicePrompt, bool]:
-    """The prompt on the first slice, and whether it may mean several things."""
+    """The prompt on the first slice, and whether it may mean several structures."""
     if not clicked:
         box = training_box(reference, rng, step_mm=step_mm)
         if rng.random() < 0.88:

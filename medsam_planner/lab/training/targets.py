@@ -1,7 +1,7 @@
-"""What is meant on a label map: a label, several, a wall, what a wall encloses, a lesion.
+"""The structure that a training sample segments: a label, several labels, a wall, a lumen, a lesion.
 
-A target is decided on the labels of one volume and then applied to any stack of slices through it, coarse or fine.
-Walls and lesions exist in no label map: they are drawn into the stack as labels of their own.
+A target is chosen on the labels of one volume and then applied to any stack of slices through it, coarse or fine. Walls
+and lesions are in no label map: they are added to the stack as labels of their own.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from medsam_planner.lab.training.tissues import Tissue
 __all__ = ["EXTRA_LABELS", "Target", "TargetKind", "draw_target"]
 
 EXTRA_LABELS = 4
-"""Labels that a target may add beyond those of its volume."""
-_FOREIGN = (Tissue.UNSPLIT, Tissue.AIR)
-"""Of no use as a structure to ask for, but for the air of an airway."""
+"""At most so many labels are added by a target to those of its volume."""
+_UNSUITABLE = (Tissue.UNSPLIT, Tissue.AIR)
+"""Tissues that are seldom a structure of interest; the air of an airway is one."""
 
 
 class TargetKind(Enum):
@@ -37,7 +37,7 @@ class TargetKind(Enum):
     FILLED = "filled"
     """The labels and what they enclose on each slice."""
     LESION = "lesion"
-    """A body in the labels."""
+    """A body inside the labels."""
 
 
 _KINDS = (TargetKind.LABELS, TargetKind.SHELL, TargetKind.WALL, TargetKind.LUMEN, TargetKind.FILLED, TargetKind.LESION)
@@ -57,7 +57,7 @@ class _Body:
     roughness: float
 
     def holds(self, points_mm: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """(...) whether each of (..., 3) points lies inside."""
+        """(...) bool: whether each of the (..., 3) points lies inside."""
         local = ((points_mm - self.centre_mm.astype(np.float32)) @ self.frame.T.astype(np.float32)).astype(np.float32)
         radius = np.sqrt((local * local).sum(-1))
         near = radius < 1 + 3 * self.roughness
@@ -74,30 +74,35 @@ class Target:
     kind: TargetKind
     labels: tuple[int, ...]
     centre_mm: NDArray[np.float64]
-    """(3,) a point of the structure, or beside it for a shell, along the volume's axes."""
+    """(3,) a point of the structure (for a shell: beside it), along the volume's axes."""
     reach_mm: float
-    """Half of the side of a cube around the centre that holds the structure, or as much of it as is looked at."""
+    """Half the side of a cube around the centre that contains the structure, or the part of it that is used."""
     thickness_mm: float = 0.0
     painted: bool = True
-    """Whether a layer or an inside is a tissue of its own."""
+    """Whether a wall, a lumen or a lesion gets a tissue of its own."""
     bodies: tuple[_Body, ...] = ()
     target_bodies: int = 0
-    """The first so many bodies are meant; the others only lie there."""
+    """The first so many bodies are the target; the others are distractors."""
 
     def applied(
         self, labels: NDArray[np.uint16], points_mm: NDArray[np.float32], pixel_mm: float, fresh: int
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        """A stack with what the target adds, and where the target is.
+        """Add what the target adds to a stack, and find the target in it.
 
         Parameters
         ----------
         labels : (S, H, W) uint16
         points_mm : (S, H, W, 3) float32
-            Where its pixels lie along the volume's axes.
+            Positions of its pixels along the volume's axes.
         pixel_mm : float
             Size of a pixel.
         fresh : int
             First label that the volume does not use.
+
+        Returns
+        -------
+        (S, H, W) uint16, (S, H, W) bool
+            Labels, and the mask of the target.
         """
         inside = np.isin(labels, self.labels) if len(self.labels) > 1 else labels == self.labels[0]
         if self.kind is TargetKind.LABELS:
@@ -120,26 +125,26 @@ class Target:
     def _with_bodies(
         self, labels: NDArray[np.uint16], points_mm: NDArray[np.float32], organ: NDArray[np.bool_], fresh: int
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        result, kind = labels.copy(), np.zeros(labels.shape, dtype=bool)
+        result, target = labels.copy(), np.zeros(labels.shape, dtype=bool)
         for number, body in enumerate(self.bodies):
             part = body.holds(points_mm)
             if self.painted:  # confined to the organ
                 part &= organ
             result[part] = fresh
             if number < self.target_bodies:
-                kind |= part
+                target |= part
             else:
-                kind &= ~part
-        return result, kind
+                target &= ~part
+        return result, target
 
     def with_added_tissues(self, tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """(L,) tissues of a volume's labels, and of those that targets add."""
+        """(L,) tissues of a volume's labels, followed by random ones for the labels that targets add."""
         choices = (Tissue.UNKNOWN, Tissue.ORGAN, Tissue.SOFT, Tissue.FLUID, Tissue.MARROW, Tissue.VESSEL, Tissue.FAT)
         return np.concatenate([tissues, rng.choice(choices, EXTRA_LABELS).astype(np.uint8)])
 
 
 def _within(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
-    """On each slice, the pixels of a mask that lie at most so far from its complement."""
+    """On each slice, the pixels of a mask at most `pixels` away from its complement."""
     found = np.zeros(mask.shape, dtype=bool)
     for number, part in enumerate(mask):
         if not part.all():
@@ -148,13 +153,13 @@ def _within(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
 
 
 def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
-    """A structure of a volume, or None where the one drawn is of no use."""
+    """Choose a structure of a volume at random; None where the choice is unsuitable."""
     structure = volume.structures[int(rng.integers(len(volume.structures)))]
     label = structure[int(rng.integers(len(structure)))]
     if label not in volume.extents:
         return None
     tissue = Tissue(int(volume.tissue[label]))
-    if tissue in _FOREIGN and rng.random() < 0.8:
+    if tissue in _UNSUITABLE and rng.random() < 0.8:
         return None
     kind = TargetKind.LABELS
     if volume.image is None:
@@ -199,13 +204,13 @@ def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
 
 
 def _with_neighbours(volume: LabelVolume, label: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """A label and one to three of those that touch it, as a kidney and its pelvis are one structure."""
+    """A label and one to three labels that touch it, as a kidney and its pelvis form one structure."""
     points = volume.voxels_of(label)
     points = points[rng.permutation(len(points))[:24]]
     steps = rng.integers(-3, 4, (len(points) * 4, 3))
     at = np.clip(np.repeat(points, 4, axis=0) + steps, 0, np.array(volume.labels.shape) - 1)
     found, counts = np.unique(volume.labels[tuple(at.T)], return_counts=True)
-    kept = (found != label) & (found != 0) & ~np.isin(volume.tissue[found], _FOREIGN)
+    kept = (found != label) & (found != 0) & ~np.isin(volume.tissue[found], _UNSUITABLE)
     found, counts = found[kept], counts[kept]
     if len(found) == 0:
         return (label,)
@@ -221,7 +226,7 @@ def _lesion(
     extent: float,
     rng: np.random.Generator,
 ) -> Target | None:
-    """One body or a cluster of them, of which all or one is meant."""
+    """One body, or a cluster of bodies of which one or all are the target."""
     least = 4.0 * min(volume.spacing_mm)
     size = extent * float(np.exp(rng.uniform(np.log(0.08), np.log(0.45))))
     radius = 0.5 * float(np.clip(size, least, 90.0))
@@ -242,8 +247,8 @@ def _lesion(
                 float(rng.uniform(0.0, 0.45)),
             )
         )
-    kind = count if count > 1 and rng.random() < 0.4 else 1
-    reach_mm = radius * (1.8 if kind == 1 else 5.5)
+    targets = count if count > 1 and rng.random() < 0.4 else 1
+    reach_mm = radius * (1.8 if targets == 1 else 5.5)
     return Target(
         TargetKind.LESION,
         labels,
@@ -251,5 +256,5 @@ def _lesion(
         reach_mm,
         painted=bool(rng.random() < 0.6),
         bodies=tuple(bodies),
-        target_bodies=kind,
+        target_bodies=targets,
     )

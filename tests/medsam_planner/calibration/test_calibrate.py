@@ -152,7 +152,7 @@ def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
-    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.median_volumes["vessel"]
+    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.usual_sizes["vessel"]
     assert (sized.trained_on, sized.set_aside) == (1, 0)
     with pytest.raises(ConfigError, match="not trained on"):
         calibrate(patients, SCALES["combined"], settings=SETTINGS, only=("case_1", "case_2"), keep=kept)
@@ -181,8 +181,8 @@ def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(p
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "set aside"}
     usual_ml = (ball_ml(1) + ball_ml(2)) / 2  # case_1 is of the same patient
-    assert made.scale.median_volumes["vessel"].median_ml == pytest.approx(usual_ml)
-    assert (made.scale.median_volumes["vessel"].trained_on, made.scale.median_volumes["vessel"].set_aside) == (0, 1)
+    assert made.scale.usual_sizes["vessel"].median_ml == pytest.approx(usual_ml)
+    assert (made.scale.usual_sizes["vessel"].trained_on, made.scale.usual_sizes["vessel"].set_aside) == (0, 1)
     (told,) = made.usual_sizes_in_words()
     assert "1 set aside" in told
 
@@ -198,7 +198,7 @@ def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(p
 def test_without_other_patients_no_size_is_usual_and_the_scale_is_the_uniform_one(patients, kept):
     made = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept)
     uniform = calibrate(patients, SCALES["uniform"], settings=SETTINGS, keep=kept)
-    assert made.scale.median_volumes == {}
+    assert made.scale.usual_sizes == {}
     assert made.patients == uniform.patients
     assert "No usual size is known of vessel" in made.usual_sizes_in_words()[0]
     assert uniform.usual_sizes_in_words() == []
@@ -231,7 +231,7 @@ def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(content))
     read = read_calibration(tmp_path / "c.json")
     assert read == calibration
-    assert (read.scale.per_size_shortfall, read.scale.median_volumes) == (0.0, {})
+    assert (read.scale.per_size_shortfall, read.scale.usual_sizes) == (0.0, {})
 
 
 def test_usual_sizes_survive_the_file(calibration, tmp_path):

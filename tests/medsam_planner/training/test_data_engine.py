@@ -119,7 +119,7 @@ def _disc_stack() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("meant", "inner_mm", "outer_mm"),
+    ("kind", "inner_mm", "outer_mm"),
     [(TargetKind.SHELL, 15, 19), (TargetKind.WALL, 11, 15), (TargetKind.LUMEN, 0, 11), (TargetKind.LABELS, 0, 15)],
 )
 def test_a_wall_a_shell_and_a_lumen_have_the_area_of_their_ring(kind, inner_mm, outer_mm):

@@ -9,7 +9,7 @@ import torch
 from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork, SliceMemory
 from medsam_planner.lab.training.batches import Batch, SampleFactory
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
-from medsam_planner.lab.training.interactions import Interaction, Step, interact
+from medsam_planner.lab.training.interactions import Interaction, StepKind, interact
 from medsam_planner.lab.training.losses import intersection_over_union, prediction_losses, prompt_loss
 
 
@@ -41,10 +41,10 @@ def test_an_interaction_has_a_loss_with_a_gradient_for_every_weight(network, bat
 
 def test_a_correction_adds_a_click_where_the_answer_is_wrong(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
+    interaction.predict(StepKind.FIRST, 0)
     before = interaction._maps[0].copy()
-    answers = interaction._answers[0].numpy() > 0
-    interaction.ask(Step.CORRECTED, 0)
+    answers = interaction._predictions[0].numpy() > 0
+    interaction.predict(StepKind.CORRECTED, 0)
     for number in range(3):
         added = (interaction._maps[0][number, 2:4] - before[number, 2:4]).max(axis=(1, 2))
         if not np.array_equal(answers[number], batch.reference[number, 0]):
@@ -53,7 +53,7 @@ def test_a_correction_adds_a_click_where_the_answer_is_wrong(network, batch):
 
 def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
+    interaction.predict(StepKind.FIRST, 0)
     assert interaction._read(0) is None
     memory = interaction._read(1)
     assert memory is not None
@@ -64,8 +64,8 @@ def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(netwo
 
 def test_a_box_on_another_slice_is_asked_with_the_memory_of_the_first(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
-    interaction.ask(Step.BOXED, 1)
+    interaction.predict(StepKind.FIRST, 0)
+    interaction.predict(StepKind.BOXED, 1)
     maps = interaction._maps[1]
     for number, reference in enumerate(batch.reference[:, 1]):
         if reference.sum() >= 16:
@@ -77,7 +77,7 @@ def test_a_box_on_another_slice_is_asked_with_the_memory_of_the_first(network, b
 
 def test_tokens_of_an_equal_crop_lie_where_they_lie_on_their_own_slice(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
+    interaction.predict(StepKind.FIRST, 0)
     positions = interaction._read(1).positions.numpy()
     same = np.flatnonzero(batch.sides_mm[:, 0] == batch.sides_mm[:, 1])
     for number in same:
