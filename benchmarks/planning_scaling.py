@@ -54,9 +54,8 @@ def coarsened(mask: highdicom.Volume) -> highdicom.Volume:
 
 
 def grow_grid(uniform: list[Avoid], trajectories: NDArray[np.float64]) -> None:
-    print(
-        f"\n{f'{len(trajectories):,} trajectories, three vessels, grid':46}{'fields s':>10}{'search s':>10}{'MB more':>10}"
-    )
+    title = f"{len(trajectories):,} trajectories, three vessels, grid"
+    print(f"\n{title:46}{'fields s':>10}{'search s':>10}{'MB more':>10}")
     for name, change in (
         ("half", coarsened),
         ("as above", lambda mask: mask),
