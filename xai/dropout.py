@@ -196,8 +196,8 @@ def require_variance(samples: ArrayLike) -> None:
         raise UncertaintyError("Expected finite samples, got NaN or infinity; a lower dropout rate may help.")
     if all(np.array_equal(one, passes[0]) for one in passes[1:]):
         raise ZeroVarianceError(
-            f"All {passes.shape[0]} stochastic passes are equal: what they differ in does not reach the logits. If it is dropout: "
-            f"{_ADVICE[0].lower()}{_ADVICE[1:]}"
+            f"All {passes.shape[0]} stochastic passes are equal: what they differ in does not reach the logits. "
+            f"If it is dropout: {_ADVICE[0].lower()}{_ADVICE[1:]}"
         )
 
 
