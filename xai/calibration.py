@@ -219,9 +219,7 @@ def fit_temperature(logits: ArrayLike, reference: ArrayLike, *, within: ArrayLik
         return float(np.mean((expit(inverse * z) - y) * z))
 
     if slope(0.0) >= 0:
-        raise UncertaintyError(
-            "The logits are not positively correlated with the reference: no temperature corrects that."
-        )
+        raise UncertaintyError("The logits are unrelated or opposite to the reference: no temperature corrects that.")
     if np.where(y, z > 0, z < 0).all():
         raise UncertaintyError(
             "The logits separate the classes perfectly, so the best temperature is 0: widen the band or add cases."

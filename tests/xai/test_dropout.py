@@ -229,7 +229,7 @@ def test_negative_seeds_and_run_numbers_are_refused(options: dict[str, int]) -> 
 
 def test_equal_runs_a_single_run_and_broken_runs_are_refused() -> None:
     run = np.linspace(0, 1, 12).reshape(3, 4)
-    with pytest.raises(ZeroVarianceError, match="All 3 stochastic runs are equal"):
+    with pytest.raises(ZeroVarianceError, match="All 3 stochastic passes are equal"):
         require_variance(np.stack([run] * 3))
     with pytest.raises(ZeroVarianceError, match="at least 2"):
         require_variance(run[None])

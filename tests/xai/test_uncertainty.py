@@ -61,7 +61,7 @@ def test_runs_added_one_at_a_time_give_what_the_array_gives() -> None:
     total = EntropyAccumulator((2, 3, 4))
     for run in runs:
         total.add(run)
-    assert total.runs == 5
+    assert total.passes == 5
     np.testing.assert_array_equal(total.predictive_entropy, predictive_entropy(iter(runs)))
     np.testing.assert_array_equal(total.mutual_information, mutual_information(runs))
     np.testing.assert_allclose(total.probability, runs.mean(axis=0), rtol=1e-6)
