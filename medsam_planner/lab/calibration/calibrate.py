@@ -112,7 +112,7 @@ def calibrate(
         pooled.add(segmented)
     for case in measured:
         if case.patient not in patients:
-            left_out[case.patient] = "no structure on which the policy can draw a box"
+            left_out[case.patient] = "no structure that gets a box from the policy"
     if not patients:
         raise ConfigError(f"Expected structures that match {' '.join(labels)} in {root}, found none that can be boxed.")
     return Calibration(

@@ -110,7 +110,7 @@ def segment_cases(
     Yields
     ------
     SegmentedObject
-        Structures on which the policy can draw no box (because the middle section is one pixel wide) are left out.
+        Structures that get no box from the policy, because their middle section is one pixel wide, are left out.
     """
     key = json.dumps(
         [model.weights_sha256, settings.comparable(StopRules(), propagation_version(model)), POLICY], sort_keys=True

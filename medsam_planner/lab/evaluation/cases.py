@@ -1,6 +1,6 @@
 """Labelled cases on disk: their structures, and which of them the weights were trained on.
 
-A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` that says ``modality``
+A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` with ``modality``
 and, where known, ``subject``, ``anatomy`` and ``label_names``.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = [
     "label_values",
     "read_structures",
     "reference_volumes_ml",
+    "shared_anatomy",
     "size_class",
     "spread_labels",
     "trained_on",
@@ -139,9 +140,12 @@ def _case(folder: Path) -> Case:
         raise ConfigError(
             f"Expected {path} to be JSON with 'modality' (CT …, MR …) and 'label_names' by number, got {error!r}."
         ) from error
-    # The part after a semicolon is the case's own; cases with the same part before it form a group.
-    anatomy = str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
-    return Case(folder, str(meta.get("subject") or folder.name), modality, anatomy, names)
+    return Case(folder, str(meta.get("subject") or folder.name), modality, shared_anatomy(meta), names)
+
+
+def shared_anatomy(meta: Mapping[str, Any]) -> str:
+    """The anatomy in a ``meta.json`` up to a semicolon, which cases of one group have in common."""
+    return str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
 
 
 def label_values(case: Case, most: int | None = None) -> list[int]:

@@ -57,7 +57,7 @@ def score(reference: Mask, predicted: Mask, spacing_mm: Sequence[float]) -> Mask
 
     Parameters
     ----------
-    truth, predicted : (H, W) or (K, J, I) bool
+    reference, predicted : (H, W) or (K, J, I) bool
     spacing_mm : (2,) or (3,) float
         Between pixel or voxel centres along each axis.
 

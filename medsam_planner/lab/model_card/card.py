@@ -45,7 +45,7 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
     config : TrainingConfig
     config_text : str
         The text of the training file.
-    measured : Measured
+    measured : Measurements
 
     Returns
     -------

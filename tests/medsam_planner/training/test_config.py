@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import medsam_planner.lab.training
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.training.config import PROTOCOLS, EvaluationConfig, read_config
+from medsam_planner.lab.training.config import EvaluationConfig, ProtocolName, read_config
 
 
 def _written(folder: Path, text: str) -> Path:
@@ -44,7 +45,7 @@ def test_the_documentation_tells_the_defaults(tmp_path):
 
 
 def test_the_protocols_are_those_of_the_evaluation():
-    assert set(PROTOCOLS) == {protocol.value for protocol in Protocol}
+    assert set(get_args(ProtocolName)) == {protocol.value for protocol in Protocol}
 
 
 def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_acceptance_case_out():

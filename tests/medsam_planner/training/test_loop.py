@@ -12,8 +12,7 @@ import torch
 from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import ConfigError, OperationCancelledError
-from medsam_planner.lab.training import train_from_file
-from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.config import DataConfig, TrainingConfig, read_config
 from medsam_planner.lab.training.loop import train
 
 
@@ -91,7 +90,7 @@ def test_a_file_trains_weights_that_load_and_name_their_data(short, tmp_path):
         "decoder_widths = [8, 8, 16, 16]\n"
         '[data]\nroot = "absent"\nprocedural_pool = 1\nprocedural_side = 36\nworkers = 1\n'
     )
-    model = open_compact(train_from_file(path))
+    model = open_compact(train(read_config(path)))
     assert model.size == 32
     assert model.metadata["trained_on"] == '["procedural anatomy"]'
     assert list((tmp_path / "filed" / "tensorboard").iterdir())
