@@ -62,6 +62,7 @@ def calibrate(
     model : str
         Name or path of the weights.
     settings : SegmentationSettings, optional
+        How the structures are segmented.
     only, labels
         Patterns of folder names and of structure names.
     set_aside
@@ -69,6 +70,7 @@ def calibrate(
     keep : Path, optional
         Folder in which each finished structure is kept, so that a stopped call can be continued.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------
@@ -135,7 +137,9 @@ def u_of(segmented: SegmentedObject, scale: ScaleEntry, *, inner: bool = False) 
     Parameters
     ----------
     segmented : SegmentedObject
+        The structure and its prediction.
     scale : ScaleEntry
+        The scale of the calibration.
     inner : bool
         Whether for the inner margin.
     """

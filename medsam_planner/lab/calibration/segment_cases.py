@@ -98,14 +98,17 @@ def segment_cases(
     Parameters
     ----------
     cases : sequence of Case
+        The cases.
     model : PromptableModel
         Names of kept files depend on its weights, its propagation, the settings and the policy.
     settings : SegmentationSettings
+        How the structures are segmented.
     labels
         Patterns of structure names.
     folder : Path, optional
         Finished structures are written to it, and read from it.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Yields
     ------

@@ -101,6 +101,7 @@ def find_cases(root: Path, only: Sequence[str] = ()) -> list[Case]:
     Parameters
     ----------
     root : Path
+        Folder of cases, or one case.
     only : sequence of str
         Patterns of names; all cases if empty.
 
@@ -167,6 +168,7 @@ def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None
     Parameters
     ----------
     cases : sequence of Case
+        The cases.
     per_group : int
         At most so many labels of each group.
     most : int, optional
@@ -208,6 +210,7 @@ def read_structures(
     Parameters
     ----------
     case : Case
+        The case.
     most : int, optional
         At most so many structures.
     largest_part : bool

@@ -25,7 +25,9 @@ def intersection_over_union(logits: Tensor, reference: Tensor, outside_px: Tenso
     Parameters
     ----------
     logits : (B, A, N, N) float32
+        A masks for each of B prompts.
     reference : (B, N, N) bool
+        Reference masks.
     outside_px : (B,) float32
         Area of each structure beyond the crop, in model pixels.
     """
@@ -41,7 +43,9 @@ def prediction_losses(logits: Tensor, reference: Tensor) -> Tensor:
     Parameters
     ----------
     logits : (B, A, N, N) float32
+        A masks for each of B prompts.
     reference : (B, N, N) bool
+        Reference masks.
     """
     target = reference[:, None].float().expand_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
@@ -65,9 +69,11 @@ def prompt_loss(
     Parameters
     ----------
     logits : (B, A, N, N) float32
+        A masks for each of B prompts.
     quality : (B, A) float32
         Logits of the predicted IoU.
     reference : (B, N, N) bool
+        Reference masks.
     outside_px : (B,) float32
         Area of each structure beyond the crop, in model pixels.
     ambiguous : (B,) bool

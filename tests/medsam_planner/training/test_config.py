@@ -38,7 +38,7 @@ def test_without_a_table_boxes_and_slices_are_measured_and_an_empty_list_measure
     assert (chosen.protocols, chosen.most, chosen.corrections, chosen.seed) == ((), 3, 2, 7)
 
 
-def test_the_documentation_tells_the_defaults(tmp_path):
+def test_the_documentation_states_the_defaults(tmp_path):
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
     (table,) = [block.split("```")[0] for block in page.split("```toml\n")[1:] if block.startswith("[evaluation]")]
     assert read_config(_written(tmp_path, 'out = "run"\n' + table)).evaluation == EvaluationConfig()
@@ -97,7 +97,7 @@ def test_a_wrong_entry_is_refused_by_name(tmp_path, text, named):
         read_config(_written(tmp_path, text))
 
 
-def test_every_wrong_entry_is_told_at_once(tmp_path):
+def test_every_wrong_entry_is_named_at_once(tmp_path):
     with pytest.raises(ConfigError, match=r"train\.toml: the entry 'out' is missing; steps: expected .*, got 0"):
         read_config(_written(tmp_path, "steps = 0"))
 

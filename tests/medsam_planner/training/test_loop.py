@@ -62,13 +62,13 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_as_one_in_one_go(sho
     assert train(short, resume=True).read_bytes() == whole
 
 
-def test_a_run_is_not_overwritten_unasked(short):
+def test_a_training_is_not_overwritten_without_a_request(short):
     train(short)
     with pytest.raises(ConfigError, match="Resume it"):
         train(short)
 
 
-def test_fine_tuned_weights_name_what_their_first_training_saw_too(short, tmp_path):
+def test_fine_tuned_weights_name_their_first_training_data_too(short, tmp_path):
     first = train(short)
     known = open_compact(first)
     older = tmp_path / "older.safetensors"
