@@ -191,7 +191,7 @@ def test_a_trunk_to_stay_inside_is_no_bone(tmp_path):
 def test_a_target_in_bone_is_refused_for_that_reason(tmp_path):
     plan = planned(tmp_path, chest(0.0), target=(0.0, -31.0, 0.0))
     assert not plan["feasible"]
-    assert plan["reasons"] == ["The target lies inside bone that nobody segmented (unsegmented_bone)."]
+    assert plan["reasons"] == ["The target lies inside unsegmented bone (unsegmented_bone)."]
     assert plan["relaxations"] == []
 
 
