@@ -60,7 +60,7 @@ def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., Pla
         replace(record, stop=StopReason.NOT_HERE) if record.index in (18, 19) else record for record in trace.records
     )
     told = stop_rows(PropagationTrace(trace.axis, said))
-    assert told[-1] == "2 slices left empty before one on which the person said there is nothing"
+    assert told[-1] == "2 slices left empty next to a slice that a prompt marks as empty"
     rows = trace_rows(trace)
     assert len(rows) == 20
     assert rows[10][:4] == ("25", "anchor", "–", "–")

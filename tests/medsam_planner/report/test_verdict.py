@@ -50,7 +50,10 @@ def test_a_feasible_plan_names_clearance_place_and_probability(make_report: Call
     assert said.kind == "feasible"
     text = " ".join(said.sentences).replace("\N{NO-BREAK SPACE}", " ")
     assert "the certified clearance is 3.3 mm" in text
-    assert "It is tightest at the margin of iliac vessel, 25.6 mm along the path, at L 30.3, P 2.4, S 139.8 mm." in text
+    assert (
+        "The clearance is smallest at the margin of iliac vessel, 25.6 mm along the path, at L 30.3, P 2.4, S 139.8 mm."
+        in text
+    )
     assert "1.3 % (95 % interval over the mask samples 0.20 % to 4.6 %)" in text
 
 
