@@ -1,4 +1,4 @@
-"""What is kept of every structure that was asked for, and the folder that lets a broken-off evaluation go on."""
+"""The folder of finished structures, from which an evaluation that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from prompts.masks import mask_box
 __all__ = ["FinishedStructures", "StoredMask", "scoring_version"]
 
 SCORING_VERSION = 1
-"""Raised whenever protocols or scores come to mean something else, so that finished work is asked for again."""
+"""Raised whenever a change of protocols or scores makes finished results invalid."""
 
 
 def scoring_version(model: PromptableModel) -> str:
-    """What, beside weights and settings, decides a score: the way from slice to slice, and the protocols."""
+    """The versions on which scores depend beside weights and settings: propagation and scoring."""
     return f"propagation {propagation_version(model)}, scoring {SCORING_VERSION}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredMask:
-    """A 3D mask as the box that holds it."""
+    """A 3D mask, stored as the content of its bounding box."""
 
     low_index: tuple[int, ...]
     mask: NDArray[np.bool_]
@@ -39,12 +39,12 @@ class StoredMask:
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> StoredMask:
-        """Cut a mask to what it holds; an empty one keeps nothing."""
+        """Cut a mask to its bounding box; nothing is stored of an empty one."""
         window = mask_box(mask)
         return cls(tuple(part.start for part in window), mask[window].copy(), mask.shape)
 
     def whole(self) -> NDArray[np.bool_]:
-        """The mask on its grid."""
+        """The mask on its whole grid."""
         result = np.zeros(self.shape, dtype=bool)
         ends = (low + size for low, size in zip(self.low_index, self.mask.shape, strict=True))
         result[tuple(slice(low, end) for low, end in zip(self.low_index, ends, strict=True))] = self.mask
@@ -52,19 +52,19 @@ class StoredMask:
 
 
 class FinishedStructures:
-    """The folder ``finished/`` of an evaluation: a JSON file and the masks of each structure, written whole.
+    """The folder ``finished/`` of an evaluation: one JSON file and one file of masks per structure.
 
     Parameters
     ----------
     folder : Path
-        Of the evaluation; created when absent.
+        The evaluation's; created when absent.
     settings : mapping
-        All that decides a score, as JSON values. A folder made with others is refused.
+        Everything that decides a score, as JSON values.
 
     Raises
     ------
     ConfigError
-        If the folder holds an evaluation made with other settings.
+        If the folder holds an evaluation with other settings.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -74,12 +74,14 @@ class FinishedStructures:
             found = json.loads(path.read_text(encoding="utf-8"))
             differing = sorted(key for key in {*found, *stated} if found.get(key) != stated.get(key))
             if differing:
-                told = "; ".join(f"{key}: {found.get(key)!r} there, {stated.get(key)!r} now" for key in differing)
-                raise ConfigError(f"{folder} holds an evaluation made otherwise ({told}). Choose another --out folder.")
+                changes = "; ".join(f"{key}: {found.get(key)!r} there, {stated.get(key)!r} now" for key in differing)
+                raise ConfigError(
+                    f"{folder} holds an evaluation with other settings ({changes}). Choose another --out folder."
+                )
         write_json(path, stated)
 
     def find(self, key: str, files_sha256: str) -> dict[str, Any] | None:
-        """The record of a structure, or None where it was not asked for or its case has changed since."""
+        """The record of a structure; None where it is not finished, or the files of its case have changed since."""
         path = self._path(key, ".json")
         if not path.is_file():
             return None
@@ -87,25 +89,25 @@ class FinishedStructures:
         return record if record["files_sha256"] == files_sha256 else None
 
     def keep(self, record: Mapping[str, Any], masks: Mapping[str, StoredMask]) -> None:
-        """Write a structure's masks, then its record: what has a record is finished."""
+        """Write the masks of a structure, then its record: a structure with a record is finished."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, stored in masks.items():
             arrays |= {f"{name}.{part}": np.asarray(value) for part, value in asdict(stored).items()}
         self.keep_arrays(record, arrays)
 
     def keep_arrays(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """The same with any arrays; see :meth:`arrays`."""
+        """As :meth:`keep`, with any arrays instead of masks; :meth:`arrays` reads them."""
         with whole_file(self._path(record["key"], ".npz")) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         write_json(self._path(record["key"], ".json"), dict(record))
 
     def arrays(self, key: str) -> dict[str, NDArray[Any]]:
-        """All arrays kept of a structure."""
+        """All arrays of a structure."""
         with np.load(self._path(key, ".npz"), allow_pickle=False) as stored:
             return dict(stored)
 
     def mask(self, key: str, name: str) -> NDArray[np.bool_]:
-        """A kept mask on its grid."""
+        """A mask of a structure on its whole grid."""
         stored = self.arrays(key)
         low, mask, shape = (stored[f"{name}.{part}"] for part in ("low_index", "mask", "shape"))
         return StoredMask(tuple(low.tolist()), mask, tuple(shape.tolist())).whole()
