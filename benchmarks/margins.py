@@ -240,11 +240,11 @@ def study_plans(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry) -
                     harmed.add(name)
         low, high = clopper_pearson(len(harmed), len(finite))
         share = mean_over_patients(shares, names) if shares else None
-        told = "none certified safe" if share is None else f"{100 * share.mean:.2f} %"
+        result = "none certified safe" if share is None else f"{100 * share.mean:.2f} %"
         if share is not None and share.low is not None:
-            told += f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
+            result += f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
         print(
-            f"  {title:46} {safe:6d} safe, {hit:5d} of them hit: {told}; patients with any hit "
+            f"  {title:46} {safe:6d} safe, {hit:5d} of them hit: {result}; patients with any hit "
             f"{len(harmed)}/{len(finite)} (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
         )
 

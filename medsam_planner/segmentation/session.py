@@ -29,7 +29,7 @@ from medsam_planner.propagation.structure import Alternatives, PropagatedStructu
 from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
-from medsam_planner.volumes import StudyVolume, array_sha256, volume_like
+from medsam_planner.volumes import array_sha256, source_of, volume_like
 from prompts import Prompt, PromptLog, validate
 from prompts.names import require_different
 
@@ -306,7 +306,7 @@ class Session:
     def _provenance(
         self, structure: str, mask: np.ndarray, *, samples: int, uncertainty: str, saliency: bool, triplanar: bool
     ) -> SegmentationProvenance:
-        source = self.volume.source if isinstance(self.volume, StudyVolume) else None
+        source = source_of(self.volume)
         return SegmentationProvenance(
             structure=structure,
             image_sha256=self._segmenter.study_sha256,

@@ -33,6 +33,7 @@ def median_volumes(
     labels
         Patterns of structure names; all structures by default.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Returns
     -------

@@ -98,19 +98,22 @@ def segment_cases(
     Parameters
     ----------
     cases : sequence of Case
+        The cases.
     model : PromptableModel
         Names of kept files depend on its weights, its propagation, the settings and the policy.
     settings : SegmentationSettings
+        How the structures are segmented.
     labels
         Patterns of structure names.
     folder : Path, optional
         Finished structures are written to it, and read from it.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Yields
     ------
     SegmentedObject
-        Structures on which the policy can draw no box (because the middle section is one pixel wide) are left out.
+        Structures that get no box from the policy, because their middle section is one pixel wide, are left out.
     """
     key = json.dumps(
         [model.weights_sha256, settings.comparable(StopRules(), propagation_version(model)), POLICY], sort_keys=True

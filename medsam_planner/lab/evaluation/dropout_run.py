@@ -110,6 +110,7 @@ def evaluate_dropout(
     passes : int
         Stochastic passes per structure.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------

@@ -33,8 +33,8 @@ THICK_SLICE_MM = 2.5
 SLAB_PX = 24
 """A plane with fewer pixels along one side cuts most structures at both ends; it is reported as a group of its own."""
 _MOST_PADDING = 1 / 3
-"""Of a loose box, as a share of the structure's extent. Cases are crops of larger slices: without this limit, the
-padding meant for a whole slice would fill a small crop."""
+"""Limit of the padding of a loose box, as a share of the structure's extent. Cases are crops of larger slices: without
+this limit, a padding that suits a whole slice would fill a small crop."""
 _CACHE_BYTES = 200_000_000
 
 
@@ -94,7 +94,9 @@ def score_slices(
     Parameters
     ----------
     model : PromptableModel
+        The loaded weights.
     case : Case
+        The case.
     seed : int
         Of boxes and clicks.
     most : int, optional

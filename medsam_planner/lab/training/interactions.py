@@ -127,6 +127,7 @@ class Interaction:
         Parameters
         ----------
         step : StepKind
+            How the slice is prompted.
         slice_index : int
             Position in the stack.
 
@@ -288,8 +289,11 @@ def interact(
     Parameters
     ----------
     network : MemoryNetwork
+        The network that is trained.
     batch : Batch
+        Stacks of slices with their references and first prompts.
     device : torch.device
+        Of the network.
     rng : numpy.random.Generator
         Source of all random choices but dropout.
     low_precision : bool

@@ -68,6 +68,7 @@ def draw_stack(
     Parameters
     ----------
     volumes : sequence of LabelVolume
+        The volumes to choose from.
     shares : (V,) float64
         Probability of each volume; they sum to one.
     rng : numpy.random.Generator
