@@ -200,7 +200,7 @@ def test_without_other_patients_no_size_is_usual_and_the_scale_is_the_uniform_on
     uniform = calibrate(patients, SCALES["uniform"], settings=SETTINGS, keep=kept)
     assert made.scale.median_volumes == {}
     assert made.patients == uniform.patients
-    assert "No usual size is known of vessel" in made.median_volumes_in_words()[0]
+    assert "No population median volume is known for vessel" in made.median_volumes_in_words()[0]
     assert uniform.median_volumes_in_words() == []
 
 
@@ -248,7 +248,7 @@ def test_the_command_writes_the_file_and_refuses_an_unknown_scale(patients, kept
     assert run(arguments) == 0
     told = capsys.readouterr().out.replace("\n", " ")
     assert "2 patients" in told
-    assert "No usual size is known of vessel" in told
+    assert "No population median volume is known for vessel" in told
     assert json.loads(out.read_text())["policy"] == "first-box-1"
     assert run([*arguments, "--set-aside", "case_0"]) == 0
     told = capsys.readouterr().out.replace("\n", " ")
