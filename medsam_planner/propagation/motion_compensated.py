@@ -97,14 +97,14 @@ def fitted_offsets(anchor: Anchor, slices: SlicesAcross) -> DecodingOffsets:
     mask = anchor.prediction.mask()
     if not mask.any():
         return DecodingOffsets()
-    asked = propagated_prompt(anchor.prediction.probability, slices.image(anchor.index))
+    full_prompt = propagated_prompt(anchor.prediction.probability, slices.image(anchor.index))
     padding_px: float | None = None
     if slices.paddings_px:
-        by_box = [SlicePrompt(box=asked.box, padding_px=padding) for padding in slices.paddings_px]
+        by_box = [SlicePrompt(box=full_prompt.box, padding_px=padding) for padding in slices.paddings_px]
         padding_px = slices.paddings_px[
             best_padding([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)
         ]
-    own = slices.segment(anchor.index, replace(asked, padding_px=padding_px))
+    own = slices.segment(anchor.index, replace(full_prompt, padding_px=padding_px))
     return DecodingOffsets(padding_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
 
 
@@ -135,15 +135,15 @@ class MotionCompensatedFront(PropagationFront):
     ) -> SlicePrompt:
         """The prompt of a slice from the slice before, with the corrections on the anchor that reach it."""
         image = moved(self.slices.image(index - self.direction), motion_px)
-        asked = replace(
+        full_prompt = replace(
             propagated_prompt(moved(before, motion_px, beyond=0.0), image), padding_px=self.offsets.padding_px
         )
         away_mm = abs(index - self.anchor.index) * self.grid.step_mm
         clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
         if not clicks:
-            return asked
+            return full_prompt
         points = np.array([(click.row, click.column) for click in clicks]) + moved_px
-        return replace(asked, points=points, labels=np.array([click.positive for click in clicks]))
+        return replace(full_prompt, points=points, labels=np.array([click.positive for click in clicks]))
 
 
 @dataclass(slots=True, eq=False)
