@@ -75,7 +75,6 @@ PUBLIC_NAMES = {
         "predictive_entropy",
         "rank_correlation",
         "run_weight_randomisation",
-        "scale_temperature",
         "signed_distance_mm",
         "smallest_alpha",
         "supervoxels",

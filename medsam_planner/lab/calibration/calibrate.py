@@ -25,8 +25,8 @@ from medsam_planner.lab.calibration.median_volumes import median_volumes
 from medsam_planner.lab.calibration.segment_cases import SegmentationSettings, SegmentedObject, segment_cases
 from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cases, trained_on
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
 from xai.conformal import inner_nonconformity_score, nonconformity_score

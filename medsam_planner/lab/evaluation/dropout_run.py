@@ -31,7 +31,7 @@ from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import size_rank
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.sampling import sample_runs
+from medsam_planner.propagation.sampling import sample_passes
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.provenance import versions
@@ -180,7 +180,7 @@ def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, count: int
         band = surface_band(structure.reference, spacing_mm(structure.volume.affine))
         prompts = first_prompts(structure, Protocol.BOX, seed).prompts
         passes = StructureTracker(segmenter).run(prompts)
-        sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=count, seed=seed)
+        sampled = sample_passes(segmenter, passes, source_named("dropout"), samples=count, seed=seed)
     except (EmptyStructureError, MedsamPlannerError):  # it fills its image, or could not be segmented
         return None
     places = np.argwhere(band)

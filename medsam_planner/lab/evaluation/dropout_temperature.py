@@ -51,7 +51,7 @@ def fit_temperature(
     FittedTemperature or None
         None with fewer than two patients, or where no temperature is best.
     """
-    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_runs, measure_reliability
+    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_passes, measure_reliability
 
     fitting, measuring = halves({record.patient: record.modality for record in records}, seed)
     if not fitting or not measuring:
@@ -66,7 +66,7 @@ def fit_temperature(
     except UncertaintyError:
         return None
     logits, reference = pooled(measuring)
-    before, after = mean_of_scaled_runs(logits, 1.0), mean_of_scaled_runs(logits, temperature)
+    before, after = mean_of_scaled_passes(logits, 1.0), mean_of_scaled_passes(logits, temperature)
     return FittedTemperature(
         temperature=temperature,
         fitted_on=len(fitting),

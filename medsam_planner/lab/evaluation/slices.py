@@ -197,7 +197,7 @@ class _PromptedSlice:
             prediction = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), prediction)
         if neighbour is not None and neighbour.sum() >= SMALLEST_STRUCTURE_PX // 2:
             beside = self.segmenter.image(self.axis, self.index - 1)
-            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), example=beside))
+            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), reference_slice=beside))
             scores["neighbour_copied"] = dice(reference, neighbour)
         return scores, qualities
 
@@ -223,7 +223,7 @@ def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[f
             continue
 
         def propagated(index: int, source: int) -> SlicePrediction:
-            prompt = SlicePrompt(mask=part[source].astype(np.float32), example=segmenter.image(axis, source))
+            prompt = SlicePrompt(mask=part[source].astype(np.float32), reference_slice=segmenter.image(axis, source))
             return segmenter.segment(axis, index, prompt)
 
         past, within = propagated(beyond, last), propagated(last, inner)

@@ -226,7 +226,7 @@ class Interaction:
             mask, image = self._moved(source_slice, number, int(source), slice_index)
             inside = mask > 0.5
             box = box_around(inside) if inside.any() and self.rng.random() < PROPAGATED_BOX else None
-            prompt = SlicePrompt(box=box, mask=mask, example=image)
+            prompt = SlicePrompt(box=box, mask=mask, reference_slice=image)
             maps.append(prompt_maps(prompt, size, channels=PROMPT_CHANNELS))
         return np.stack(maps)
 
