@@ -217,11 +217,11 @@ class MotionCompensatedMethod:
 def _refined(event: SliceEvent, prompt: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
     """Predict a slice after a correction of its non-empty mask.
 
-    A propagated slice has two candidate mask prompts: the propagated mask and the prediction so far. Given both, the
-    model overestimates the structure, so only one of them is used. If all clicks are positive, the propagated mask is
-    used. Otherwise the prediction so far is used, with a box around it, because without the box a negative click on one
-    part also removes the rest. If the propagated mask with the clicks gives an empty mask, both are used; if the result
-    is still empty, the slice stays empty.
+    A propagated slice has two masks that could prompt it: the propagated mask and the prediction so far. Given both,
+    the model weighs them too strongly, so one of them is used. If all clicks are positive, it is the propagated mask.
+    Otherwise it is the prediction so far, with a box around it: without the box, a negative click on one part also
+    removes the rest. The slice becomes empty only if the propagated mask with the clicks gives an empty mask, both
+    alone and together with the prediction so far.
     """
     propagated = replace(
         prompt, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
