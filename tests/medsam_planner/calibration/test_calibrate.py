@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from medsam_planner.calibration import Calibration, read_calibration, write_calibration
 from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, MedianVolume, ScaleEntry
 from medsam_planner.cli.app import run
+from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.lab.calibration import calibrate
 from medsam_planner.lab.calibration.median_volumes import median_volumes
@@ -140,15 +142,12 @@ def test_probabilities_are_judged_near_the_surface_by_modality(calibration):
 
 
 def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration, monkeypatch, kept):
-    from medsam_planner.engine.compact import CompactModel
+    def trained_on_case_2(name):
+        model = load_model(name)
+        model.metadata = {**model.metadata, "trained_on": '["case_2"]'}
+        return model
 
-    before = CompactModel.__init__
-
-    def trained_on_case_2(self, path):
-        before(self, path)
-        self.metadata = {**self.metadata, "trained_on": '["case_2"]'}
-
-    monkeypatch.setattr(CompactModel, "__init__", trained_on_case_2)
+    monkeypatch.setattr(import_module("medsam_planner.lab.calibration.calibrate"), "load_model", trained_on_case_2)
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
