@@ -1,6 +1,6 @@
-"""From a request, a study and what is known of the structures to the problems a planner can solve.
+"""Resolve a plan request: with its study and its masks it becomes planning problems.
 
-Every plan goes through :func:`resolve`: that of a plan file, of the page, of a demonstration and of Python.
+Every plan goes through :func:`resolve`, whether it comes from a plan file, the page, a demonstration or Python.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["CheckedParts", "PlanInputs", "ball_inside_study", "check_names", "ch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanInputs:
-    """A request with everything it names: planning problems, and what a report shows around them."""
+    """A resolved request: planning problems, and what a report shows beside them."""
 
     request: PlanRequest
     study: StudyVolume
@@ -59,9 +59,9 @@ class PlanInputs:
     margin_statements: tuple[MarginStatement, ...]
     """Why each margin is as wide as it is."""
     notes: tuple[str, ...] = ()
-    """What the plan does without, and why."""
+    """Limitations of the plan, one sentence each."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Beside the request, where it came from."""
+    """Where the request came from, as plain JSON values."""
 
     @property
     def problem(self) -> PlanningProblem:
@@ -70,7 +70,7 @@ class PlanInputs:
 
     @property
     def entered(self) -> highdicom.Volume:
-        """What the first tool enters through."""
+        """Mask of the structure that the first tool enters through."""
         return self.evidence[self.request.tools[0].entry.surface].mask
 
     @property
@@ -103,16 +103,16 @@ def resolve(
     provenance: Mapping[str, Any] | None = None,
     checked: CheckedParts | None = None,
 ) -> PlanInputs:
-    """Join a request with its study and what is known of the structures it names.
+    """Combine a request with its study and the evidence on the structures it names.
 
     Parameters
     ----------
     request : PlanRequest
     study : (K, J, I) StudyVolume
     evidence : mapping
-        By structure; those that the request does not name are shown beside the plan and decide nothing.
+        By structure. Structures that the request does not name are shown beside the plan and do not affect it.
     surfaces : mapping, optional
-        Meshes that are there already; a report makes the others.
+        Meshes that exist already; a report creates the others.
     provenance : mapping, optional
         Where the request came from, as plain JSON values.
     checked : CheckedParts, optional
@@ -128,7 +128,7 @@ def resolve(
     check_names(request, evidence)
     if UNSEGMENTED_BONE in evidence:
         raise ConfigError(
-            f"Expected structures with other names than '{UNSEGMENTED_BONE}': bone that nobody segmented is called so. "
+            f"Expected structures with other names than '{UNSEGMENTED_BONE}': that name is given to unsegmented bone. "
             "Rename it."
         )
     parts = CheckedParts() if checked is None else checked
@@ -171,7 +171,7 @@ def resolve(
 
 
 def check_names(request: PlanRequest, known: Collection[str]) -> None:
-    """Refuse a request that names what is not there.
+    """Refuse a request that names an unknown structure.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
 
 
 def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
-    """(G, 3) points of a ball, its centre first, without those beyond the volume: nothing is known of what lies there.
+    """(G, 3) points of a ball that lie inside the volume, its centre first.
 
     Raises
     ------
@@ -261,22 +261,22 @@ def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_
 
 
 def _with_skin(request: PlanRequest, study: StudyVolume, known: dict[str, StructureEvidence]) -> tuple[str, ...]:
-    """Find the skin where a tool enters through it; gives what must be said of it."""
+    """Add the skin to `known` where a tool enters through it; returns notes on how it was found."""
     if all(tool.entry.structure is not None for tool in request.tools):
         return ()
     known[SKIN] = StructureEvidence(body_mask(study))
     if volume_modality(study) == "CT":
         return ()
     return (
-        "The skin was found by brightness, as the study is no CT. Where coils fade or a vein darkens it, it lies too "
-        "deep. Look at the entry on the pictures.",
+        "The skin was found by brightness, as the study is not a CT. Where the coil signal fades or a vein is dark, it "
+        "is found too deep. Check the entry in the pictures.",
     )
 
 
 def _structure(
     asked: StructureRequest, known: StructureEvidence, study: StudyVolume
 ) -> tuple[Structure, MarginStatement]:
-    """A structure with its margin, and what the margin is worth."""
+    """A structure with its margin, and the statement on that margin."""
     mask = known.mask if known.planned is None else known.planned
     inner = asked.role is StructureRole.INSIDE
     rule = asked.margin
@@ -318,7 +318,8 @@ def _entry(asked: EntryRequest, entered: highdicom.Volume) -> EntryRegion:
             raise
         name = f"‘{asked.structure}’" if asked.structure is not None else "the skin"
         raise PlanningError(
-            f"No surface of {name} lies within {asked.radius_mm:g} mm of the entry. Set it nearer, or widen its radius."
+            f"No surface of {name} lies within {asked.radius_mm:g} mm of the entry. Move it nearer, or enlarge its "
+            "radius."
         ) from error
 
 
