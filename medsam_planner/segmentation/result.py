@@ -1,4 +1,4 @@
-"""What segmenting one structure yields; produced by the session, read by the planner, the report and the UI."""
+"""The result of segmenting one structure, for the planner, the report and the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.provenance import PropagationTrace
+from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.volumes import volume_like
 
 __all__ = ["MaskSamples", "SegmentationResult"]
@@ -17,29 +17,29 @@ __all__ = ["MaskSamples", "SegmentationResult"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskSamples:
-    """Masks of T stochastic runs, kept only in the box of voxels where any run can differ from background."""
+    """Masks of T stochastic passes, cut to the box in which a pass can differ from background."""
 
     low_index: tuple[int, int, int]
     """Voxel of the whole grid at which `masks` begins."""
     masks: NDArray[np.bool_]
-    """(T, k, j, i)."""
+    """(T, k, j, i) in the box."""
     reference: highdicom.Volume = field(repr=False)
-    """Any volume on the whole grid."""
+    """A volume on the whole grid."""
 
     def __len__(self) -> int:
         return len(self.masks)
 
-    def volume(self, run: int) -> highdicom.Volume:
-        """Mask of one run on the whole grid, bool."""
+    def volume(self, number: int) -> highdicom.Volume:
+        """Mask of one pass on the whole grid, bool."""
         whole = np.zeros(self.reference.spatial_shape, dtype=bool)
         box = tuple(slice(low, low + size) for low, size in zip(self.low_index, self.masks.shape[1:], strict=True))
-        whole[box] = self.masks[run]
+        whole[box] = self.masks[number]
         return volume_like(self.reference, whole)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentationResult:
-    """One structure: its mask and everything that tells how far to trust it. All volumes share the study's grid."""
+    """One structure: its mask, its uncertainty and how it was made. All volumes are on the study's grid."""
 
     structure: str
     mask: highdicom.Volume
@@ -47,16 +47,15 @@ class SegmentationResult:
     probability: highdicom.Volume
     """float32 in [0, 1]."""
     trace: PropagationTrace
+    provenance: SegmentationProvenance
     uncertainty: highdicom.Volume | None = None
-    """Predictive entropy in bits, float32 in [0, 1]; None without samples."""
+    """Predictive entropy in bits, float32 in [0, 1]; None without stochastic passes."""
     mutual_information: highdicom.Volume | None = None
-    """The part of the entropy that comes from the model, in bits."""
+    """The part of the entropy that is disagreement between passes, in bits."""
     boundary_spread_mm: highdicom.Volume | None = None
-    """Standard deviation over the runs of the signed distance to the surface, mm."""
+    """Standard deviation over the passes of the signed distance to the surface, mm."""
     saliency: highdicom.Volume | None = None
     """Grad-CAM of the mask, float32, scaled to [0, 1] over the volume."""
     mask_samples: MaskSamples | None = None
     faithfulness: dict[str, Any] = field(default_factory=dict)
-    """Infidelity, randomisation check and overlap of the saliency, each overlap beside its chance level."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes, versions, parameters and seed: with the prompt log enough to rebuild the mask bit by bit."""
+    """Infidelity, weight-randomisation check and overlap of the saliency, with chance levels."""

@@ -32,6 +32,7 @@ from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import array_sha256, volume_like
 from prompts import Click
+from tests.provenances import provenance
 from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
 from ui import coming_back, handlers
@@ -96,7 +97,7 @@ def test_a_3d_result_is_read_back_to_the_last_bit(tmp_path: Path, axis: int) -> 
         trace=PropagationTrace(axis, ()),
         uncertainty=volume_like(study, np.zeros_like(values)),
         mask_samples=MaskSamples((1, 0, 2), np.random.default_rng(1).random((3, 2, 5, 3)) > 0.5, study),
-        provenance={"mask_sha256": array_sha256(mask)},
+        provenance=provenance(mask_sha256=array_sha256(mask)),
     )
     write_result(tmp_path / "a.npz", result)
     again = read_result(tmp_path / "a.npz", study)

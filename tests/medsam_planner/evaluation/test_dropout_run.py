@@ -1,4 +1,4 @@
-"""The figures of the dropout: what they are of on paper, and that they come out of a run."""
+"""Metrics of MC dropout, by hand and of the shipped weights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
-from medsam_planner.lab.evaluation.dropout_run import _metrics, evaluate_dropout, halves
+from medsam_planner.lab.evaluation.dropout_run import _metrics, evaluate_dropout
+from medsam_planner.lab.evaluation.dropout_temperature import halves
 from medsam_planner.lab.evaluation.protocols import Protocol
 from xai.calibration import BAND_MM
 
 SHIPPED = Path(__file__).resolve().parents[3] / "weights" / "compact.safetensors"
 
 
-def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
+def test_passes_that_differ_only_where_the_prediction_is_wrong_rank_perfectly():
     logits = np.array([[4, 4, 4, -2], [4, 4, 4, 2]], dtype=np.float16)
     wrong = np.array([False, False, False, True])
     found = _metrics({"logits": logits, "truth": wrong, "wrong": wrong})
