@@ -217,7 +217,7 @@ def scan_files(files: Iterable[tuple[Path, str]], *, progress: Progress | None =
 
 
 def _is_named_dicom(name: str) -> bool:
-    """Whether a file is a study file; excludes the ``._`` companions that macOS writes."""
+    """Whether a name ends as those of DICOM files do; not for the ``._`` companions that macOS writes."""
     file = name.rsplit("/", 1)[-1].lower()
     return file.endswith(_DICOM_SUFFIXES) and not file.startswith("._")
 

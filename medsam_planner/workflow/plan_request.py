@@ -138,24 +138,25 @@ def resolve(
     else:
         known[SKIN], notes = parts.skin, parts.skin_notes
     built = [
-        parts.structures.get(asked.name) or _structure(asked, known[asked.name], study) for asked in request.structures
+        parts.structures.get(wanted.name) or _structure(wanted, known[wanted.name], study)
+        for wanted in request.structures
     ]
     structures = tuple(structure for structure, _ in built)
     is_ct = study.source is not None and study.source.modality == "CT"
     problems = {
-        asked.name: PlanningProblem(
+        wanted.name: PlanningProblem(
             structures=structures,
-            tool=asked.tool,
-            entry=parts.entries.get(asked.name) or _entry(asked.entry, known[asked.entry.surface].mask),
-            targets_lps_mm=parts.targets_lps_mm[asked.name]
-            if asked.name in parts.targets_lps_mm
-            else _targets(asked.target, study, known),
+            tool=wanted.tool,
+            entry=parts.entries.get(wanted.name) or _entry(wanted.entry, known[wanted.entry.surface].mask),
+            targets_lps_mm=parts.targets_lps_mm[wanted.name]
+            if wanted.name in parts.targets_lps_mm
+            else _targets(wanted.target, study, known),
             limits=request.limits,
             weights=request.weights,
             settings=request.search,
             bone=study if is_ct else None,
         )
-        for asked in request.tools
+        for wanted in request.tools
     }
     return PlanInputs(
         request=request,
@@ -177,10 +178,10 @@ def check_names(request: PlanRequest, known: Collection[str]) -> None:
     ------
     ConfigError
     """
-    for asked in request.structures:
-        if asked.name not in known:
+    for wanted in request.structures:
+        if wanted.name not in known:
             raise ConfigError(
-                f"structures[{asked.name}]: expected a mask, or prompts of that name; known are "
+                f"structures[{wanted.name}]: expected a mask, or prompts of that name; known are "
                 f"{sorted(known) or 'none'}."
             )
     for tool in request.tools:
@@ -215,11 +216,11 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     known = dict(evidence)
     notes = _with_skin(request, study, known)
     structures = {}
-    for asked in request.structures:
-        if asked.name in known:
-            structures[asked.name] = _structure(asked, known[asked.name], study)
-        elif isinstance(asked.margin, CalibratedRule):
-            read_calibration(asked.margin.calibration)
+    for wanted in request.structures:
+        if wanted.name in known:
+            structures[wanted.name] = _structure(wanted, known[wanted.name], study)
+        elif isinstance(wanted.margin, CalibratedRule):
+            read_calibration(wanted.margin.calibration)
     return CheckedParts(
         skin=known.get(SKIN),
         skin_notes=notes,
@@ -274,17 +275,17 @@ def _with_skin(request: PlanRequest, study: StudyVolume, known: dict[str, Struct
 
 
 def _structure(
-    asked: StructureRequest, known: StructureEvidence, study: StudyVolume
+    wanted: StructureRequest, known: StructureEvidence, study: StudyVolume
 ) -> tuple[Structure, MarginStatement]:
     """A structure with its margin, and the statement on that margin."""
     mask = known.mask if known.planned is None else known.planned
-    inner = asked.role is StructureRole.INSIDE
-    rule = asked.margin
+    inner = wanted.role is StructureRole.INSIDE
+    rule = wanted.margin
     margin: highdicom.Volume | float
     if isinstance(rule, CalibratedRule):
         made = calibrated_margin(
             read_calibration(rule.calibration),
-            structure=asked.name,
+            structure=wanted.name,
             mask=mask,
             boundary_spread_mm=known.boundary_spread_mm,
             entropy_bits=known.entropy_bits,
@@ -298,33 +299,33 @@ def _structure(
     else:
         numbers = {"base_mm": rule.base_mm, "factor": rule.factor, "cap_mm": rule.cap_mm}
         margin = margin_from_spread(known.boundary_spread_mm, **numbers)
-        statement = spread_statement(asked.name, **numbers, varies=known.boundary_spread_mm is not None)
+        statement = spread_statement(wanted.name, **numbers, varies=known.boundary_spread_mm is not None)
     if inner:
-        return StayInside(asked.name, mask, margin, known.mask_samples, asked.free_entry_mm), statement
-    return Avoid(asked.name, mask, margin, known.mask_samples), statement
+        return StayInside(wanted.name, mask, margin, known.mask_samples, wanted.free_entry_mm), statement
+    return Avoid(wanted.name, mask, margin, known.mask_samples), statement
 
 
-def _targets(asked: TargetRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]) -> NDArray[np.float64]:
-    if asked.point_lps_mm is not None:
-        return ball_inside_study(study, asked.point_lps_mm, asked.radius_mm)
-    return target_points(known[str(asked.structure)], study)
+def _targets(wanted: TargetRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]) -> NDArray[np.float64]:
+    if wanted.point_lps_mm is not None:
+        return ball_inside_study(study, wanted.point_lps_mm, wanted.radius_mm)
+    return target_points(known[str(wanted.structure)], study)
 
 
-def _entry(asked: EntryRequest, entered: highdicom.Volume) -> EntryRegion:
+def _entry(wanted: EntryRequest, entered: highdicom.Volume) -> EntryRegion:
     try:
-        return entry_region_on_surface(entered, centre_lps_mm=asked.centre_lps_mm, radius_mm=asked.radius_mm)
+        return entry_region_on_surface(entered, centre_lps_mm=wanted.centre_lps_mm, radius_mm=wanted.radius_mm)
     except PlanningError as error:
-        if asked.radius_mm is None:
+        if wanted.radius_mm is None:
             raise
-        name = f"‘{asked.structure}’" if asked.structure is not None else "the skin"
+        name = f"‘{wanted.structure}’" if wanted.structure is not None else "the skin"
         raise PlanningError(
-            f"No surface of {name} lies within {asked.radius_mm:g} mm of the entry. Move it nearer, or enlarge its "
+            f"No surface of {name} lies within {wanted.radius_mm:g} mm of the entry. Move it nearer, or enlarge its "
             "radius."
         ) from error
 
 
 def _roles(request: PlanRequest) -> dict[str, StructureRole]:
-    roles = {asked.name: asked.role for asked in request.structures}
+    roles = {wanted.name: wanted.role for wanted in request.structures}
     for tool in request.tools:
         roles.setdefault(tool.entry.surface, StructureRole.ENTRY)
         if tool.target.structure is not None:

@@ -87,13 +87,13 @@ def _body(inputs: PlanInputs) -> highdicom.Volume | None:
 
 
 def _avoids_bone(inputs: PlanInputs, surroundings: Surroundings) -> bool:
-    asked = inputs.request.bone_rule.avoid
-    if asked and not surroundings.has_hounsfield_units:
+    avoid = inputs.request.bone_rule.avoid
+    if avoid and not surroundings.has_hounsfield_units:
         raise ConfigError(
             "[unsegmented_bone] avoid = true: expected a CT, whose Hounsfield units identify bone, got "
             f"{volume_modality(inputs.study)}. Segment the bone, or leave the entry out."
         )
-    return surroundings.has_hounsfield_units and (not surroundings.bone_corridors if asked is None else asked)
+    return surroundings.has_hounsfield_units and (not surroundings.bone_corridors if avoid is None else avoid)
 
 
 def _bone_corridors(inputs: PlanInputs, surroundings: Surroundings) -> tuple[str, ...]:
