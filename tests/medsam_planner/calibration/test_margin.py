@@ -151,7 +151,7 @@ def test_where_no_usual_size_is_known_the_words_and_the_notes_say_so(known):
             "mask was changed",
         ),
         (lambda known: {"log": None}, "not known how the structure was prompted"),
-        (lambda known: {"structure": "nerve"}, "knows vessel, and no nerve"),
+        (lambda known: {"structure": "nerve"}, "covers vessel, and not nerve"),
         (
             lambda known: {
                 "calibration": known["calibration"].model_copy(
@@ -167,7 +167,7 @@ def test_where_no_usual_size_is_known_the_words_and_the_notes_say_so(known):
         ),
     ],
 )
-def test_where_the_promise_does_not_apply_the_margin_says_why(known, change, reason):
+def test_where_the_guarantee_does_not_apply_the_margin_says_why(known, change, reason):
     made = calibrated_margin(**{**known, **change(known)})
     assert not made.applies
     assert any(reason in void for void in made.voids)
