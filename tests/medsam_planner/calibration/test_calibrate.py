@@ -140,7 +140,7 @@ def test_probabilities_are_judged_near_the_surface_by_modality(calibration):
 
 
 def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration, monkeypatch, kept):
-    monkeypatch.setattr("medsam_planner.lab.calibration.calibrate.trained_on", lambda model: ("case_2",))
+    monkeypatch.setattr("medsam_planner.lab.calibration.calibration_run.trained_on", lambda model: ("case_2",))
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
