@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from medsam_planner.calibration import Calibration, read_calibration, write_calibration
 from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, MedianVolume, ScaleEntry
 from medsam_planner.cli.app import run
-from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.lab.calibration import calibrate
 from medsam_planner.lab.calibration.median_volumes import median_volumes
@@ -142,12 +140,7 @@ def test_probabilities_are_judged_near_the_surface_by_modality(calibration):
 
 
 def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration, monkeypatch, kept):
-    def trained_on_case_2(name):
-        model = load_model(name)
-        model.metadata = {**model.metadata, "trained_on": '["case_2"]'}
-        return model
-
-    monkeypatch.setattr(import_module("medsam_planner.lab.calibration.calibrate"), "load_model", trained_on_case_2)
+    monkeypatch.setattr("medsam_planner.lab.calibration.calibration_run.trained_on", lambda model: ("case_2",))
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
@@ -233,7 +226,7 @@ def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
     assert (read.scale.per_size_shortfall, read.scale.median_volumes) == (0.0, {})
 
 
-def test_usual_sizes_survive_the_file(calibration, tmp_path):
+def test_median_volumes_survive_the_file(calibration, tmp_path):
     usual = {"vessel": MedianVolume(median_ml=1.5, trained_on=97, set_aside=3)}
     made = calibration.model_copy(update={"scale": ScaleEntry.of(SCALES["size"], usual)})
     write_calibration(tmp_path / "c.json", made)
