@@ -7,7 +7,16 @@ from collections.abc import Iterable
 
 from prompts.errors import PromptError
 
-__all__ = ["RESERVED", "RESULT_NAMES", "name_key", "require_different", "require_free", "require_name"]
+__all__ = [
+    "RESERVED",
+    "RESULT_NAMES",
+    "SKIN",
+    "UNSEGMENTED_BONE",
+    "name_key",
+    "require_different",
+    "require_free",
+    "require_name",
+]
 
 _LONGEST = 64
 """Characters; what a DICOM segment label holds (value representation LO)."""
@@ -35,8 +44,12 @@ RESULT_NAMES = frozenset(
     }
 )
 """What a run calls its own files and folders."""
-RESERVED = frozenset({"skin", "unsegmented_bone"})
-"""What the planner calls the parts of the body that it finds in the image by itself."""
+SKIN = "skin"
+"""Surface of the body, which the planner finds in the image."""
+UNSEGMENTED_BONE = "unsegmented_bone"
+"""Bone that nobody segmented, which the planner finds in a CT."""
+RESERVED = frozenset({SKIN, UNSEGMENTED_BONE})
+"""Names that no prompted structure may have: the planner gives them to what it finds in the image."""
 
 
 def require_name(structure: str) -> str:
@@ -73,16 +86,17 @@ def require_name(structure: str) -> str:
 
 
 def require_free(structure: str) -> str:
-    """Return `structure` unless a plan means by that name, in any capitals, what it finds in the image by itself.
+    """Return `structure` unless the name, whatever its capitals, is one of :data:`RESERVED`.
 
     Raises
     ------
     PromptError
+        If the planner gives that name to what it finds in the image.
     """
     if name_key(structure) in RESERVED:
         raise PromptError(
-            f"Expected a structure's name that is free, got {structure!r}: a plan calls what it finds in the image by "
-            "itself so. Choose another one."
+            f"Expected a structure's name that is free, got {structure!r}: the planner gives that name to what it "
+            "finds in the image. Choose another one."
         )
     return structure
 

@@ -63,7 +63,6 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     ALPHA,
-    SKIN,
     CalibratedRule,
     EntryRequest,
     PlanRequest,
@@ -75,6 +74,7 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BONE_BOUNDS_HU, BoneRule
 from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM, Tool
+from prompts.names import SKIN
 from prompts.text_file import read_text_file
 
 __all__ = [

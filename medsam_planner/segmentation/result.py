@@ -10,31 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.provenance import PropagationTrace
-from medsam_planner.volumes import volume_like
+from medsam_planner.volumes import BoxedArray, volume_like
 
 __all__ = ["MaskSamples", "SegmentationResult"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskSamples:
-    """Masks of T stochastic runs, kept only in the box of voxels where any run can differ from background."""
+    """Masks of T stochastic passes, as :class:`medsam_planner.planning.structures.MaskRuns` has them."""
 
-    low_index: tuple[int, int, int]
-    """Voxel of the whole grid at which `masks` begins."""
-    masks: NDArray[np.bool_]
-    """(T, k, j, i)."""
+    boxed: BoxedArray
+    """(T, k, j, i) bool, in the box of voxels where any pass can differ from background."""
     reference: highdicom.Volume = field(repr=False)
     """Any volume on the whole grid."""
 
     def __len__(self) -> int:
         return len(self.masks)
 
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """(T, k, j, i) in the box."""
+        return self.boxed.part
+
     def volume(self, run: int) -> highdicom.Volume:
-        """Mask of one run on the whole grid, bool."""
-        whole = np.zeros(self.reference.spatial_shape, dtype=bool)
-        box = tuple(slice(low, low + size) for low, size in zip(self.low_index, self.masks.shape[1:], strict=True))
-        whole[box] = self.masks[run]
-        return volume_like(self.reference, whole)
+        """Mask of one pass on the whole grid, bool."""
+        return volume_like(self.reference, self.boxed.whole(run))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,7 @@ from medsam_planner.propagation.structure import Alternatives, StructurePasses, 
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
-from medsam_planner.volumes import StudyVolume, array_sha256, volume_like
+from medsam_planner.volumes import BoxedArray, StudyVolume, array_sha256, volume_like
 from prompts import Prompt, PromptLog, validate
 from prompts.names import require_different
 
@@ -305,7 +305,9 @@ class Session:
         maps: dict[str, Any] = {
             "uncertainty": self._on_grid(entropy, box, passes.axis),
             "mutual_information": self._on_grid(disagreement, box, passes.axis),
-            "mask_samples": MaskSamples(tuple(part.start for part in box), masks, self.volume),
+            "mask_samples": MaskSamples(
+                BoxedArray(tuple(part.start for part in box), masks, tuple(self.volume.spatial_shape)), self.volume
+            ),
         }
         occupied = masks[masks.any(axis=(1, 2, 3))]
         if len(occupied) >= 2:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.geometry import slice_across, zeros_by_slice
+from medsam_planner.geometry import slice_across
 from medsam_planner.io.files import whole_file
 from medsam_planner.provenance import PropagationTrace
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
-from medsam_planner.volumes import array_sha256, volume_like
+from medsam_planner.volumes import BoxedArray, array_sha256, volume_like
 
 __all__ = ["read_result", "write_result"]
 
@@ -45,11 +45,11 @@ def write_result(path: Path, result: SegmentationResult) -> None:
         volume = getattr(result, name)
         if volume is None:
             continue
-        box = _filled_box(volume.array, axis)
-        told["low_index"][name] = [part.start for part in box]
-        arrays[name] = volume.array[box]
+        boxed = BoxedArray.cut(volume.array, _filled_box(volume.array, axis))
+        told["low_index"][name] = list(boxed.low_index)
+        arrays[name] = boxed.part
     if result.mask_samples is not None:
-        told["samples_low_index"] = [int(low) for low in result.mask_samples.low_index]
+        told["samples_low_index"] = [int(low) for low in result.mask_samples.boxed.low_index]
         told["samples_shape"] = list(result.mask_samples.masks.shape)
         arrays["samples"] = np.packbits(result.mask_samples.masks)
     arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
@@ -68,17 +68,17 @@ def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
     try:
         with np.load(path) as archive:
             told = json.loads(archive["told"].tobytes())
-            axis = int(told["axis"])
+            axis, grid = int(told["axis"]), tuple(study.spatial_shape)
             volumes = {
-                name: volume_like(study, _whole(archive[name], study, axis, low))
+                name: volume_like(study, BoxedArray(tuple(low), archive[name], grid).whole(axis=axis))
                 for name, low in told["low_index"].items()
             }
             samples = None
             if "samples" in archive:
                 shape = tuple(int(size) for size in told["samples_shape"])
                 bits = np.unpackbits(archive["samples"], count=int(np.prod(shape)))
-                k, j, i = (int(low) for low in told["samples_low_index"])
-                samples = MaskSamples((k, j, i), bits.reshape(shape).astype(bool), study)
+                boxed = BoxedArray(tuple(told["samples_low_index"]), bits.reshape(shape).astype(bool), grid)
+                samples = MaskSamples(boxed, study)
         result = SegmentationResult(
             structure=str(told["structure"]),
             trace=PropagationTrace.from_rows(axis, told["trace"]),
@@ -109,9 +109,3 @@ def _filled_box(array: NDArray[Any], axis: int) -> tuple[slice, slice, slice]:
     ends.insert(axis, np.array(across))
     first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in ends)
     return first, second, third
-
-
-def _whole(part: NDArray[Any], study: highdicom.Volume, axis: int, low: list[int]) -> NDArray[Any]:
-    whole = zeros_by_slice(study.spatial_shape, axis, part.dtype)
-    whole[tuple(slice(start, start + size) for start, size in zip(low, part.shape, strict=True))] = part
-    return whole

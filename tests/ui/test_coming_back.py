@@ -30,7 +30,7 @@ from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.volumes import array_sha256, volume_like
+from medsam_planner.volumes import BoxedArray, array_sha256, volume_like
 from prompts import Click
 from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
@@ -95,7 +95,9 @@ def test_a_3d_result_is_read_back_to_the_last_bit(tmp_path: Path, axis: int) -> 
         probability=volume_like(study, values),
         trace=PropagationTrace(axis, ()),
         uncertainty=volume_like(study, np.zeros_like(values)),
-        mask_samples=MaskSamples((1, 0, 2), np.random.default_rng(1).random((3, 2, 5, 3)) > 0.5, study),
+        mask_samples=MaskSamples(
+            BoxedArray((1, 0, 2), np.random.default_rng(1).random((3, 2, 5, 3)) > 0.5, study.spatial_shape), study
+        ),
         provenance={"mask_sha256": array_sha256(mask)},
     )
     write_result(tmp_path / "a.npz", result)

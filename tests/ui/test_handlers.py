@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
-from medsam_planner.planning.request import SKIN
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.propagation.sources import SOURCES
 from medsam_planner.service.display import Plane
 from medsam_planner.service.sessions import Sessions
@@ -26,6 +24,7 @@ from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
+from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import handlers

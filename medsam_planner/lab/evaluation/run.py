@@ -29,13 +29,15 @@ from medsam_planner.lab.evaluation.cases import (
 )
 from medsam_planner.lab.evaluation.figures import figures_of
 from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ask, ellipse_dice, first_prompts
-from medsam_planner.lab.evaluation.records import FinishedStructures, StoredMask, scoring_version
+from medsam_planner.lab.evaluation.records import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
 from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.lab.evaluation.tables import write_csv
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.session import Session
+from medsam_planner.volumes import BoxedArray
+from prompts.masks import mask_box
 
 __all__ = ["ChosenCases", "Evaluated", "EvaluationOptions", "choose_cases", "evaluate"]
 
@@ -260,7 +262,7 @@ def _asked(
     options: EvaluationOptions,
     models: tuple[PromptableModel, PromptableModel | None],
     files: str,
-) -> tuple[dict[str, Any], dict[str, StoredMask]]:
+) -> tuple[dict[str, Any], dict[str, BoxedArray]]:
     """Ask the weights, and those compared with, for one structure."""
     case, asked = structure.case, first_prompts(structure, options.protocol, options.seed)
     model, against = models
@@ -295,7 +297,7 @@ def _asked(
         record["against_figures"] = others
         record["against_answer"] = asdict(other)
     masks = {"truth": structure.truth, "first": first, "final": final}
-    return record, {name: StoredMask.of(mask) for name, mask in masks.items()}
+    return record, {name: BoxedArray.cut(mask, mask_box(mask)) for name, mask in masks.items()}
 
 
 def _answer(
