@@ -131,7 +131,7 @@ async function poll() {
     setLost(false);
     if (!answer.ok) { meet(answer.status); return; }
     const known = await answer.json();
-    if (known.is_aside) return;  // taken up again when the person does something
+    if (known.is_evicted) return;  // taken up again when the person does something
     const isBehind = scene && known.version > scene.version && !known.is_computing;
     if (wasLost || (isBehind && seenVersion === known.version)) comeBack();
     seenVersion = known.version;
@@ -282,10 +282,10 @@ function drawPrompt(at, prompt) {
 }
 
 const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
-const DOUBTED = '#ffb454';    // as the amber verdict
+const CAUTION = '#ffb454';    // as the amber verdict
 
 function drawMark(at, mark) {
-  pen.strokeStyle = pen.fillStyle = mark.is_doubted ? DOUBTED : MARK_COLOUR[mark.kind];
+  pen.strokeStyle = pen.fillStyle = mark.has_caution ? CAUTION : MARK_COLOUR[mark.kind];
   if (mark.kind === 'path') {
     const [x1, y1] = toScreen(at, ...mark.points[0]);
     const [x2, y2] = toScreen(at, ...mark.points[1]);
@@ -530,7 +530,7 @@ function accept() {
     steps = 0;
     cache.clear();
   }
-  if (scene.is_aside) { comeBack(); return; }
+  if (scene.is_evicted) { comeBack(); return; }
   remember(scene.work, scene.is_open);
   if (scene.is_open && study !== scene.study) {
     study = scene.study;

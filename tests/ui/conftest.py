@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medsam_planner.errors import WeightsError
+from medsam_planner.service import studies
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from tests.ui.phantom import write_phantom
@@ -45,7 +46,7 @@ def make_workbench(settings: Settings, study_path: Path) -> Callable[[], Workben
 
     def make() -> Workbench:
         workbench = Workbench(settings)
-        workbench.open(study_path)
+        studies.open_study(workbench, study_path)
         return workbench
 
     return make

@@ -172,7 +172,7 @@ class Bench:
               const shown = document.querySelector('[data-state]')?.dataset;
               return document.querySelector('.mv-busy').hidden && shown?.state === 'ready' && shown.version === version;
             }""",
-            arg=str(self.workbench.version),
+            arg=str(self.workbench.snapshot.version),
         )
 
     def count(self, colour: tuple[int, int, int], reach: int = 40) -> int:
@@ -408,7 +408,7 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     bench.has_prompts(12)
     bench.settled()
 
-    bench.server.sessions.put_aside(bench.workbench.token)
+    bench.server.sessions.evict(bench.workbench.token)
     page.mouse.click(x, y + 40, button="right")
     bench.has_prompts(12)
     bench.settled()

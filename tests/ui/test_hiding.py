@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from medsam_planner.errors import StudyError
+from medsam_planner.service import studies
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
-from ui import handlers, plan_handlers
-from ui.wiring import on_workbench
+from ui import plan_handlers, study_handlers
+from ui.events import on_workbench
 
 SETTINGS = Settings(out=Path("/srv/work/runs"), study=Path("/archive/ward 3/P1.zip"), roots=(Path("/data/my studies"),))
 
@@ -62,7 +63,7 @@ def test_no_mark_before_a_path_lets_it_through(before: str) -> None:
 
 
 def notice_of(sessions: Sessions, act: Any) -> str:
-    return on_workbench(sessions, act)(sessions.begin("page").token)[1]
+    return on_workbench(sessions, act)(sessions.begin("page").token)["notice"]
 
 
 UNREADABLE = [
@@ -93,12 +94,12 @@ def test_an_upload_that_cannot_be_read_does_not_tell_where_it_lies(
 ) -> None:
     sessions = Sessions(settings)
     workbench = sessions.begin("page")
-    workbench.open(study_path)
+    studies.open_study(workbench, study_path)
     aimed(with_vessel(workbench))
     for content in UNREADABLE:
         path = upload(workbench, kind, content)
         if kind is UploadKind.PROMPTS:
-            shown = on_workbench(sessions, handlers.resume_uploaded)(workbench.token)
+            shown = on_workbench(sessions, study_handlers.resume_uploaded)(workbench.token)
         else:
             find = partial(plan_handlers.find_paths, numbers=NUMBERS, calibration=path)
             shown = on_workbench(sessions, find)(workbench.token)
@@ -107,7 +108,7 @@ def test_an_upload_that_cannot_be_read_does_not_tell_where_it_lies(
 
 
 def test_a_refused_path_does_not_tell_where_the_named_folders_lie(settings: Settings, study_path: Path) -> None:
-    told = notice_of(Sessions(settings), lambda bench: handlers.open_study(bench, "/etc/passwd"))
+    told = notice_of(Sessions(settings), lambda bench: study_handlers.open_study(bench, "/etc/passwd"))
     assert "lies elsewhere" in told
     assert study_path.parent.name in told
     assert str(study_path.parent.parent) not in told
