@@ -29,8 +29,8 @@ from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import TooFewPatientsError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.lab.calibration.calibrate import reliability_of, split_by_training, u_of
-from medsam_planner.lab.calibration.segmented import SegmentedObject, Settings, segment_cases
-from medsam_planner.lab.calibration.usual_size import usual_sizes
+from medsam_planner.lab.calibration.median_volumes import usual_sizes
+from medsam_planner.lab.calibration.segment_cases import SegmentedObject, Settings, segment_cases
 from medsam_planner.lab.evaluation.cases import Case, find_cases
 from medsam_planner.lab.evaluation.statistics import mean_over_patients, ratio_over_patients
 from medsam_planner.planning import Avoid, Tool, clearance

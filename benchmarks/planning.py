@@ -23,7 +23,7 @@ from skimage.measure import marching_cubes
 
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning import Avoid, Tool, clearance
-from medsam_planner.planning.clearance import build_fields, clearance_in
+from medsam_planner.planning.clearance import build_distance_fields, clearance_in
 
 SHAPE = (170, 220, 220)
 SPACING_MM = np.array([1.0, 0.9, 0.9])
@@ -120,7 +120,7 @@ def trimesh_query(meshes: list[trimesh.Trimesh]) -> Callable[[NDArray[np.float64
 
 
 def dense_query(structures: list[Avoid], lines: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], NDArray]:
-    fields = build_fields(structures, lines.reshape(-1, 3))
+    fields = build_distance_fields(structures, lines.reshape(-1, 3))
 
     def least(points: NDArray[np.float64]) -> NDArray:
         flat = points.reshape(-1, 3)
@@ -139,7 +139,7 @@ def seconds_per_line(query: Callable[[NDArray[np.float64]], NDArray], lines: NDA
 def seconds_of(structures: list[Avoid], lines: NDArray[np.float64]) -> tuple[float, float]:
     """For the fields, and for the lines."""
     start = perf_counter()
-    fields = build_fields(structures, lines.reshape(-1, 3))
+    fields = build_distance_fields(structures, lines.reshape(-1, 3))
     built = perf_counter()
     clearance_in(fields, lines, TOOL)
     return built - start, perf_counter() - built

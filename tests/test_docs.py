@@ -17,7 +17,7 @@ from pydantic import BaseModel
 import medsam_planner.cli.app as command_line
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import WeightsError
-from medsam_planner.planning.case import PlanCase, StructureTable
+from medsam_planner.planning.plan_file_tables import PlanFile, StructureTable
 from prompts import parse_prompt_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +99,7 @@ def test_the_prompt_file_of_the_page_is_read() -> None:
 
 def test_the_plan_file_of_the_page_is_read_and_every_entry_is_explained() -> None:
     (text,) = blocks("formats.md", "toml")
-    case = PlanCase.model_validate(tomllib.loads(text))
+    case = PlanFile.model_validate(tomllib.loads(text))
     assert [tool.name for tool in case.tools] == ["amygdala", "hippocampus"]
     page = (DOCS / "formats.md").read_text(encoding="utf-8")
 
@@ -110,7 +110,7 @@ def test_the_plan_file_of_the_page_is_read_and_every_entry_is_explained() -> Non
                 if isinstance(part, type) and issubclass(part, BaseModel):
                     explained(part)
 
-    explained(PlanCase)
+    explained(PlanFile)
     defaults = {name: field.default for name, field in StructureTable.model_fields.items()}
     assert (defaults["base_margin_mm"], defaults["spread_factor"], defaults["max_margin_mm"]) == (2, 2, 10)
     assert "`base_margin_mm`, `spread_factor`, `max_margin_mm` | 2, 2, 10 |" in page

@@ -15,7 +15,7 @@ from medsam_planner.planning.mask_flaws import find_flaws
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason
 from medsam_planner.report.assessment import Assessment
-from medsam_planner.report.wording import crossed
+from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume

@@ -15,7 +15,7 @@ Voxels and planes
 -----------------
 The statement is about voxel centres. A tool that keeps a distance D from the widened set keeps it from every true
 voxel centre, since ``|x − y| >= |x − z| − |y − z| >= |x − z| − m(z)``; the planner's allowance for voxels (one
-diagonal, :mod:`medsam_planner.planning.field`) is then as valid for the truth as for the prediction.
+diagonal, :mod:`medsam_planner.planning.distance_field`) is then as valid for the truth as for the prediction.
 
 References
 ----------

@@ -107,9 +107,9 @@ class CalibratedMargin:
         return MarginStatement(
             structure=self.structure,
             explanation=self.in_words(),
-            is_promised=self.applies,
+            is_guaranteed=self.applies,
             voids=self.voids,
-            facts={
+            values={
                 "rule": "conformal",
                 "confidence": 1 - self.alpha,
                 "alpha": self.alpha,

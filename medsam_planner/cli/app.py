@@ -21,7 +21,7 @@ from medsam_planner.cli import (
     inspect,
     plan,
     replay,
-    run_case,
+    run_plan,
     segment,
     train,
     weights,
@@ -75,7 +75,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(segment.segment)
 app.command()(plan.plan)
-app.command("run")(run_case.run_case)
+app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
@@ -116,7 +116,7 @@ def run(arguments: list[str]) -> int:
         return _said("Interrupted.", 130)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
-            return _no_room(error)
+            return _disk_full(error)
         if os.environ.get("MEDSAM_PLANNER_TRACEBACK"):
             raise
         return _fault(error)
@@ -144,11 +144,11 @@ def _flushed(code: int) -> int:
         if isinstance(error, BrokenPipeError):
             _print_no_more()
             return _NOBODY_READS
-        return _no_room(error)
+        return _disk_full(error)
     return code
 
 
-def _no_room(error: OSError) -> int:
+def _disk_full(error: OSError) -> int:
     """A full disk under what is printed or under temporary files; results have an error of their own."""
     _print_no_more()
     where = f" for {error.filename}" if error.filename else " for what is printed or for temporary files"

@@ -45,7 +45,7 @@ def calibrate(
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io.output_folder import open_run_folder
     from medsam_planner.lab.calibration import calibrate as run_calibration
-    from medsam_planner.lab.calibration.segmented import Settings
+    from medsam_planner.lab.calibration.segment_cases import Settings
     from xai.margin_scale import DEFAULT_SCALE, scale_named
 
     if out.exists():

@@ -48,8 +48,8 @@ def evaluate(
     """Measure weights on cases with reference masks they were not trained on; resumes where it was broken off."""
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io.output_folder import open_run_folder, require_apart
+    from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
     from medsam_planner.lab.evaluation.protocols import Protocol
-    from medsam_planner.lab.evaluation.run import EvaluationOptions
     from medsam_planner.lab.evaluation.run import evaluate as evaluate_volumes
     from medsam_planner.lab.evaluation.slice_run import evaluate_slices
     from medsam_planner.lab.evaluation.summary import summary_text

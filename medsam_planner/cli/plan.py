@@ -1,4 +1,4 @@
-"""``medsam-planner plan CASE.toml --out DIR``."""
+"""``medsam-planner plan PLAN.toml --out DIR``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["plan"]
 
 
 def plan(
-    case: Annotated[Path, typer.Argument(help="Case file (TOML): study, masks, tool, entry, target, limits.")],
+    plan_file: Annotated[Path, typer.Argument(help="Plan file (TOML): study, masks, tool, entry, target, limits.")],
     out: Out,
 ) -> None:
     """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
     from medsam_planner.cli.console import tell_plan, tell_reading, watched
-    from medsam_planner.workflow.review import review_case
+    from medsam_planner.workflow.review import review_plan_file
 
     with watched() as progress:
-        reviewed = review_case(case, out, progress=progress)
+        reviewed = review_plan_file(plan_file, out, progress=progress)
     tell_reading(reviewed.study)
     raise typer.Exit(tell_plan(reviewed))

@@ -21,8 +21,8 @@ def replay(
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io import save_nifti
     from medsam_planner.io.output_folder import OutputFolder
+    from medsam_planner.workflow.replay import replay_log
     from medsam_planner.workflow.run_folder import mask_names
-    from medsam_planner.workflow.segment import replay_log
     from prompts import read_prompt_file
 
     recorded = read_prompt_file(log)

@@ -47,13 +47,13 @@ def segment(
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.workflow.run_folder import segmentation_names
     from medsam_planner.workflow.segment import (
-        ReadingOptions,
         SegmentationOptions,
         check_options,
         prompted_logs,
         segment_prompt_file,
         write_segmented_objects,
     )
+    from medsam_planner.workflow.study_reading import ReadingOptions
     from prompts import read_prompt_file
 
     options = SegmentationOptions(

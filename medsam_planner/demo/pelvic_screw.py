@@ -89,19 +89,19 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
     logs = (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
     segmented = segment_into(folder, study, logs, SegmentationOptions(seed=seed, window=_WINDOW), progress=progress)
     for name, result in segmented.results.items():
-        share = _share_inside(result.mask.array, _truth(phantom, name, study).array)
+        share = _share_inside(result.mask.array, _reference(phantom, name, study).array)
         say(f"    {name}: {share:.0%} of the mask lies in the true structure")
     say("4/5 Planning a 6.5 mm screw in the supra-acetabular corridor.")
     inputs = resolve(
         _request(phantom, segmented, seed),
         study,
-        {**segmented.evidence(), "sciatic_nerve": StructureEvidence(_truth(phantom, "sciatic_nerve", study))},
+        {**segmented.evidence(), "sciatic_nerve": StructureEvidence(_reference(phantom, "sciatic_nerve", study))},
         surfaces=segmented.surfaces,
         provenance={"demo": "pelvic-screw"},
     )
     say("5/5 Writing the report.")
-    truth = partial(_true_clearance_mm, phantom)
-    reviewed = review_plan(inputs, folder, true_clearance_mm=truth, progress=progress)
+    true_clearance_mm = partial(_true_clearance_mm, phantom)
+    reviewed = review_plan(inputs, folder, true_clearance_mm=true_clearance_mm, progress=progress)
     for note in write_segmented_objects(folder, segmented):
         say(f"    Note: {note}")
     if reviewed.plan.feasible:
@@ -121,8 +121,8 @@ def _bone_log(phantom: PelvisPhantom) -> PromptLog:
 
 
 def _vessel_log(phantom: PelvisPhantom, structure: str) -> PromptLog:
-    """What an annotator would draw on the front branch of a vessel, from the phantom's own truth."""
-    mask = phantom.truth[_VESSELS[structure]]
+    """What an annotator would draw on the front branch of a vessel, from the phantom's own reference masks."""
+    mask = phantom.reference[_VESSELS[structure]]
     log = PromptLog(structure)
     for height in _VESSEL_RANGE_LPS_MM:
         low, high = _front_section(mask, height)
@@ -145,13 +145,13 @@ def _front_section(mask: highdicom.Volume, height_lps_mm: float) -> tuple[NDArra
     return lps_from_index(mask.affine, (index, *low)), lps_from_index(mask.affine, (index, *high))
 
 
-def _truth(phantom: PelvisPhantom, structure: str, study: StudyVolume) -> highdicom.Volume:
+def _reference(phantom: PelvisPhantom, structure: str, study: StudyVolume) -> highdicom.Volume:
     """A true mask on the grid of the study, whose slices a reader may have put in another order."""
-    return phantom.truth[_TRUE_STRUCTURE[structure]].match_geometry(study)
+    return phantom.reference[_TRUE_STRUCTURE[structure]].match_geometry(study)
 
 
-def _share_inside(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    return float((found & truth).sum()) / max(float(found.sum()), 1.0)
+def _share_inside(found: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+    return float((found & reference).sum()) / max(float(found.sum()), 1.0)
 
 
 def _request(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanRequest:
@@ -177,9 +177,9 @@ def _request(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanReq
     )
 
 
-def _true_clearance_mm(phantom: PelvisPhantom, line_lps_mm: NDArray[np.float64]) -> dict[str, float]:
+def _true_clearance_mm(phantom: PelvisPhantom, trajectory_lps_mm: NDArray[np.float64]) -> dict[str, float]:
     """Room between the screw's surface and each true surface."""
-    entry, target = line_lps_mm
+    entry, target = trajectory_lps_mm
     return {
         name: phantom.true_clearance_mm(
             entry,

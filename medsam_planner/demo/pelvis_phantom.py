@@ -78,14 +78,15 @@ class Corridor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PelvisPhantom:
-    """The scan and the truth behind it. Vessels, nerve and corridor are those of the left side."""
+    """The scan and the reference masks it was drawn from. Vessels, nerve and corridor are those of the left side."""
 
     volume_hu: highdicom.Volume
     """int16, (K, J, I)."""
-    truth: Mapping[str, highdicom.Volume]
+    reference: Mapping[str, highdicom.Volume]
     """bool: voxels whose centre lies in the structure."""
     distance_mm: Mapping[str, Callable[[ArrayLike], NDArray[np.float64]]]
-    """Signed distance (N,) of LPS points (N, 3) to each structure of `truth`: positive outside, see TrueDistance."""
+    """Signed distance (N,) of LPS points (N, 3) to each structure of `reference`: positive outside, see
+    TrueDistance."""
     corridor: Corridor
 
     def boxes(self, structure: str, *, axis: int = 0, count: int = 3, margin_mm: float = 2.0) -> tuple[Box, ...]:
@@ -131,7 +132,7 @@ class PelvisPhantom:
         entry_lps_mm, target_lps_mm : (3,)
             Ends of the tool's axis.
         structure : str
-            A key of `truth`.
+            A key of `reference`.
         radius_mm : float
             Of the tool.
         inside : bool
@@ -152,9 +153,9 @@ class PelvisPhantom:
         return float((-distance if inside else distance).min() - radius_mm)
 
     def _mask(self, structure: str) -> NDArray[np.bool_]:
-        if structure not in self.truth:
-            raise GeometryError(f"Expected one of {', '.join(sorted(self.truth))}, got '{structure}'.")
-        mask: NDArray[Any] = self.truth[structure].array
+        if structure not in self.reference:
+            raise GeometryError(f"Expected one of {', '.join(sorted(self.reference))}, got '{structure}'.")
+        mask: NDArray[Any] = self.reference[structure].array
         return mask
 
 
@@ -190,10 +191,10 @@ def pelvis_phantom(settings: PhantomScan | None = None, *, progress: Progress | 
     }
     tissues = Tissues(structures, mirrored=("iliac_artery", "iliac_vein", "sciatic_nerve"))
     grid = highdicom.Volume(np.zeros(settings.shape, dtype=np.int16), settings.affine, coordinate_system="PATIENT")
-    volume_hu, truth = scan(tissues, grid, noise_hu=settings.noise_hu, seed=settings.seed, progress=progress)
+    volume_hu, reference = scan(tissues, grid, noise_hu=settings.noise_hu, seed=settings.seed, progress=progress)
     return PelvisPhantom(
         volume_hu=volume_hu,
-        truth=truth,
+        reference=reference,
         distance_mm={name: TrueDistance(shape) for name, shape in structures.items()},
         corridor=corridor,
     )

@@ -1,7 +1,7 @@
-"""Three depth electrodes into one temporal lobe that must keep apart, from a case file as anyone would write it.
+"""Three depth electrodes into one temporal lobe that must keep apart, from a plan file.
 
 The template is that of :mod:`medsam_planner.demo.brain_study`. No angiogram comes with it, so the vessels are modelled:
-a middle cerebral artery along the insula and a vein on the lateral surface of the lobe. The case file and its masks
+a middle cerebral artery along the insula and a vein on the lateral surface of the lobe. The plan file and its masks
 stay in the results folder: ``medsam-planner plan OUT/case/case.toml --out DIR`` plans it again.
 """
 
@@ -22,7 +22,7 @@ from medsam_planner.io.files import write_whole
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import volume_like
-from medsam_planner.workflow.review import ReviewedPlan, review_case
+from medsam_planner.workflow.review import ReviewedPlan, review_plan_file
 from medsam_planner.workflow.run_folder import PLAN_NAMES
 
 __all__ = ["run_seeg"]
@@ -33,7 +33,7 @@ _VEIN_LPS_MM = ((-66.0, -14.0, -14.0), (-72.0, 8.0, -12.0), (-73.0, 30.0, -2.0))
 _VEIN_RADIUS_MM = 2.0
 _BRAINSTEM_LPS_MM, _BRAINSTEM_RADIUS_MM = (0.0, 26.0, -26.0), 15.0
 
-_CASE = """\
+_PLAN_FILE = """\
 title = "SEEG: three electrodes into the right temporal lobe (demonstration, vessels modelled)"
 min_tool_gap_mm = 2.0
 
@@ -96,18 +96,18 @@ seed = {seed}
 def run_seeg(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
 ) -> ReviewedPlan:
-    """Write the case with its masks, and plan it.
+    """Write the plan file with its masks, and plan it.
 
     Parameters
     ----------
     out : Path
-        Folder for the results; the case lies in its folder ``case``.
+        Folder for the results; the plan file and its masks lie in its folder ``case``.
     seed : int
     say : callable
         Told one line for each stage.
     progress : Progress, optional
     """
-    say("1/2 Writing the case: the MNI152 template's modelled scalp, modelled vessels, three electrodes.")
+    say("1/2 Writing the plan file: the MNI152 template's modelled scalp, modelled vessels, three electrodes.")
     brain = load_brain_study()
     masks = {
         "head": brain.head,
@@ -119,9 +119,9 @@ def run_seeg(
     with OutputFolder(out, ["case/case.toml", *(f"case/{name}.nii.gz" for name in masks), *PLAN_NAMES]) as folder:
         for name, mask in masks.items():
             save_nifti(mask, folder / f"case/{name}.nii.gz")
-        case = write_whole(folder / "case/case.toml", _CASE.format(study=study, seed=seed))
+        plan_file = write_whole(folder / "case/case.toml", _PLAN_FILE.format(study=study, seed=seed))
     say("2/2 Planning three electrodes that keep apart, and writing the report.")
-    return review_case(case, out, progress=progress)
+    return review_plan_file(plan_file, out, progress=progress)
 
 
 def _tube(

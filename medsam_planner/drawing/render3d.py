@@ -18,7 +18,7 @@ from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import ColouredSurface, Surface
 from medsam_planner.mesh.open3d_mesh import raycasting_scene
 
-__all__ = ["Rendering", "Scene3D", "ToolLine", "render"]
+__all__ = ["Rendering", "Scene3D", "ToolTrajectory", "render"]
 
 _OCCLUSION_RAYS = 1_000_000
 """Rays spent on ambient occlusion per scene, about a second of one core; shared among the vertices."""
@@ -34,7 +34,7 @@ _STEP_MM = 1e-2
 
 
 @dataclass(frozen=True, slots=True)
-class ToolLine:
+class ToolTrajectory:
     """A straight tool, drawn as a cylinder of its real radius."""
 
     entry_lps_mm: tuple[float, float, float]
@@ -63,7 +63,7 @@ class Rendering:
 
 def render(
     surfaces: Sequence[ColouredSurface],
-    tools: Sequence[ToolLine],
+    tools: Sequence[ToolTrajectory],
     camera: Camera,
     size: tuple[int, int] = (500, 500),
     *,
@@ -75,7 +75,7 @@ def render(
     ----------
     surfaces : sequence of ColouredSurface
         Closed surfaces with one colour or one a vertex; those of opacity below 1 are looked through.
-    tools : sequence of ToolLine
+    tools : sequence of ToolTrajectory
     camera : Camera
     size : (rows, columns)
     background_rgb : (3,)
@@ -94,7 +94,7 @@ class Scene3D:
     Parameters
     ----------
     surfaces : sequence of ColouredSurface
-    tools : sequence of ToolLine
+    tools : sequence of ToolTrajectory
     occlusion : bool
         Darken what is hidden from the light; takes about a second, once.
 
@@ -105,7 +105,7 @@ class Scene3D:
     """
 
     def __init__(
-        self, surfaces: Sequence[ColouredSurface], tools: Sequence[ToolLine] = (), *, occlusion: bool = True
+        self, surfaces: Sequence[ColouredSurface], tools: Sequence[ToolTrajectory] = (), *, occlusion: bool = True
     ) -> None:
         items = [*surfaces, *(_cylinder(tool) for tool in tools)]
         if not items:
@@ -266,7 +266,7 @@ def _skylight(
     return (total / weight).astype(np.float32)
 
 
-def _cylinder(tool: ToolLine, segments: int = 40) -> ColouredSurface:
+def _cylinder(tool: ToolTrajectory, segments: int = 40) -> ColouredSurface:
     entry, target = np.array(tool.entry_lps_mm, dtype=np.float64), np.array(tool.target_lps_mm, dtype=np.float64)
     length_mm = float(np.linalg.norm(target - entry))
     if not (length_mm > 0 and tool.radius_mm > 0):

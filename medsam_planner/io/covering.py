@@ -3,8 +3,8 @@
 Taking the nearest voxel loses a vessel that runs between two slices. Here a voxel of the new grid belongs to a mask
 when its box touches a voxel of it (a structure to avoid), or when its whole box is filled (`inner`: a corridor). Every
 point of the given mask then lies within half a voxel diagonal of a marked centre, and every marked voxel of the inner
-mask within the given one: what :mod:`medsam_planner.planning.field` certifies on the new grid holds for the mask as
-given.
+mask within the given one: what :mod:`medsam_planner.planning.distance_field` certifies on the new grid holds for the
+mask as given.
 
 Along the axes of both grids this is exact. Where they are turned against each other, a voxel is looked at in pieces no
 longer than its shortest side, each by the box around it along the mask's axes; that errs on the safe side, by less

@@ -1,4 +1,4 @@
-"""From many lines to a few worth showing: not dominated, apart from each other, and explained."""
+"""From many trajectories to a few worth showing: not dominated, apart from each other, and explained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
 from medsam_planner.planning.crossings import Crossing, ValueProfile, crossings_along, values_along
-from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.hit import structure_hit_probability
 from medsam_planner.planning.problem import PlanningProblem, Weights
 from medsam_planner.planning.screw import ScrewGrade, density_along_hu, density_in_tool_hu, grade_screws
@@ -107,13 +107,13 @@ def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def distinct(
-    lines_lps_mm: NDArray[np.float64], score: NDArray[np.float64], *, separation_mm: float, count: int
+    trajectories_lps_mm: NDArray[np.float64], score: NDArray[np.float64], *, separation_mm: float, count: int
 ) -> list[int]:
-    """The best `count` lines of which no two have both ends closer than `separation_mm`, best first."""
+    """The best `count` trajectories of which no two have both ends closer than `separation_mm`, best first."""
     kept: list[int] = []
     for number in np.argsort(-score, kind="stable").tolist():
-        ends = lines_lps_mm[number]
-        if all(np.linalg.norm(lines_lps_mm[other] - ends, axis=1).max() >= separation_mm for other in kept):
+        ends = trajectories_lps_mm[number]
+        if all(np.linalg.norm(trajectories_lps_mm[other] - ends, axis=1).max() >= separation_mm for other in kept):
             kept.append(number)
             if len(kept) == count:
                 break
@@ -122,28 +122,29 @@ def distinct(
 
 def describe(
     problem: PlanningProblem,
-    fields: Sequence[MarginField],
+    fields: Sequence[DistanceField],
     seen: Candidates,
     numbers: Sequence[int],
     *,
     progress: Progress | None = None,
 ) -> tuple[Alternative, ...]:
-    """Measure everything about a few lines, and order them by score; the reasons are left to :func:`explained`."""
-    lines = seen.lines_lps_mm[list(numbers)]
-    room = clearance_in(fields, lines, problem.tool, each_structure=True)
+    """Measure everything about a few trajectories, and order them by score; the reasons are left to
+    :func:`explained`."""
+    trajectories = seen.trajectories_lps_mm[list(numbers)]
+    room = clearance_in(fields, trajectories, problem.tool, each_structure=True)
     longest = float(seen.length_mm.max())
-    grades = _grades(problem, lines)
+    grades = _grades(problem, trajectories)
     found = []
     for row, number in enumerate(track(numbers, "measuring alternatives", progress)):
-        line = lines[row]
+        trajectory = trajectories[row]
         hits = {
             structure.name: structure_hit_probability(
-                line, structure, problem.tool, problem.settings.hit_draws, problem.settings.seed
+                trajectory, structure, problem.tool, problem.settings.hit_draws, problem.settings.seed
             )
             for structure in problem.structures
         }
         worst = max(hits, key=lambda name: hits[name].probability) if hits else None
-        density = None if problem.bone is None else density_along_hu(problem.bone, line)
+        density = None if problem.bone is None else density_along_hu(problem.bone, trajectory)
         score = soft_score(
             room.certified_mm[row : row + 1],
             seen.length_mm[number : number + 1],
@@ -155,8 +156,8 @@ def describe(
         )
         found.append(
             Alternative(
-                entry_lps_mm=_point(line[0]),
-                target_lps_mm=_point(line[1]),
+                entry_lps_mm=_point(trajectory[0]),
+                target_lps_mm=_point(trajectory[1]),
                 certified_clearance_mm=float(room.certified_mm[row]),
                 sampled_clearance_mm=float(room.sampled_mm[row]),
                 limiting_structure=str(room.limiting_structure[row]),
@@ -171,28 +172,32 @@ def describe(
                 entry_angle_deg=float(seen.entry_angle_deg[number]),
                 score=float(score[0]),
                 bone_density_hu=density,
-                clearance_profile=_profile(problem, fields, line),
+                clearance_profile=_profile(problem, fields, trajectory),
                 reason="",
                 tool_density_hu=(
-                    None if problem.bone is None else density_in_tool_hu(problem.bone, line, problem.tool.radius_mm)
+                    None
+                    if problem.bone is None
+                    else density_in_tool_hu(problem.bone, trajectory, problem.tool.radius_mm)
                 ),
                 screw_grades=tuple(of_corridor[row] for of_corridor in grades),
-                crossings=None if problem.surroundings is None else crossings_along(problem.surroundings, line),
-                value_profile=None if problem.surroundings is None else values_along(problem.surroundings, line),
+                crossings=None if problem.surroundings is None else crossings_along(problem.surroundings, trajectory),
+                value_profile=None if problem.surroundings is None else values_along(problem.surroundings, trajectory),
             )
         )
     return tuple(sorted(found, key=lambda alternative: -alternative.score))
 
 
 def explained(alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
-    """The same lines, each with its reason among the others."""
+    """The same trajectories, each with its reason among the others."""
     return tuple(_with_reason(alternative, alternatives) for alternative in alternatives)
 
 
-def _profile(problem: PlanningProblem, fields: Sequence[MarginField], line: NDArray[np.float64]) -> ClearanceProfile:
-    length = float(np.linalg.norm(line[1] - line[0]))
+def _profile(
+    problem: PlanningProblem, fields: Sequence[DistanceField], trajectory: NDArray[np.float64]
+) -> ClearanceProfile:
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
     fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length / _PROFILE_STEP_MM)), 1) + 1)
-    points = line[0] + fraction[:, None] * (line[1] - line[0])
+    points = trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0])
     allowance = problem.tool.allowance_mm(fraction)
     room = {}
     for field in fields:
@@ -203,11 +208,11 @@ def _profile(problem: PlanningProblem, fields: Sequence[MarginField], line: NDAr
     return ClearanceProfile(fraction * length, room)
 
 
-def _grades(problem: PlanningProblem, lines: NDArray[np.float64]) -> list[tuple[ScrewGrade, ...]]:
-    """For each corridor, the grade of each line."""
+def _grades(problem: PlanningProblem, trajectories: NDArray[np.float64]) -> list[tuple[ScrewGrade, ...]]:
+    """For each corridor, the grade of each trajectory."""
     settings = problem.settings
     return [
-        grade_screws(lines, structure, problem.tool, settings.hit_draws, settings.seed)
+        grade_screws(trajectories, structure, problem.tool, settings.hit_draws, settings.seed)
         for structure in problem.structures
         if isinstance(structure, StayInside)
     ]

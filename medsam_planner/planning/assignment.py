@@ -1,4 +1,4 @@
-"""One line for each tool, so that the worst room of all is as large as it can be."""
+"""One trajectory for each tool, so that the worst room of all is as large as it can be."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def best_assignment(
     score: Sequence[NDArray[np.float64]],
     gap_mm: Mapping[tuple[int, int], NDArray[np.float64]],
 ) -> tuple[int, ...]:
-    """Choose one line of each tool: first the largest worst room, then the largest sum of scores.
+    """Choose one trajectory of each tool: first the largest worst room, then the largest sum of scores.
 
     Parameters
     ----------
     room_mm : T arrays (N_t,)
-        Room of each line of tool t beside the structures.
+        Room of each trajectory of tool t beside the structures.
     score : T arrays (N_t,)
-        Which line to prefer where the room is the same.
+        Which trajectory to prefer where the room is the same.
     gap_mm : {(a, b): (N_a, N_b)} for a < b
-        Room between each pair of lines of two tools.
+        Room between each pair of trajectories of two tools.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def _stepped(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Choice:
-    """Depth first over the tools, with only lines and pairs that leave at least `least_mm`."""
+    """Depth first over the tools, with only trajectories and pairs that leave at least `least_mm`."""
 
     def __init__(
         self,
@@ -81,10 +81,11 @@ class _Choice:
         return self._best[1]
 
     def _left(self, chosen: tuple[int, ...], number: int, open_: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
-        """What later tools may still choose once tool ``len(chosen)`` takes line `number`."""
+        """What later tools may still choose once tool ``len(chosen)`` takes trajectory `number`."""
         tool = len(chosen)
         return [
-            lines if later <= tool else lines & self.apart[tool, later][number] for later, lines in enumerate(open_)
+            trajectories if later <= tool else trajectories & self.apart[tool, later][number]
+            for later, trajectories in enumerate(open_)
         ]
 
     def _extend(self, chosen: tuple[int, ...], open_: list[NDArray[np.bool_]]) -> tuple[int, ...] | None:
@@ -93,7 +94,7 @@ class _Choice:
             return chosen
         for number in self.order[tool][open_[tool][self.order[tool]]].tolist():
             left = self._left(chosen, number, open_)
-            if all(lines.any() for lines in left[tool + 1 :]):
+            if all(trajectories.any() for trajectories in left[tool + 1 :]):
                 found = self._extend((*chosen, number), left)
                 if found is not None:
                     return found
@@ -110,5 +111,5 @@ class _Choice:
             self.steps += 1
             gained = so_far + float(self.score[tool][number])
             if gained + hope <= self._best[0] or (self.steps > _MOST_STEPS and self._best[1]):
-                return  # the lines come best first
+                return  # the trajectories come best first
             self._improve((*chosen, number), self._left(chosen, number, open_), gained)

@@ -1,4 +1,4 @@
-"""Candidate lines: drawn coarsely over entry × target, then ever finer around the best."""
+"""Candidate trajectories: drawn coarsely over entry × target, then ever finer around the best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.planning.clearance import clearance_in
-from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.problem import EntryRegion, Limits, PlanningProblem
 from medsam_planner.progress import Progress, track
 
@@ -18,38 +18,38 @@ __all__ = ["Candidates", "entry_angles_deg", "explore"]
 
 _FINER_ROUNDS = 3
 _SEEDS_PER_ROUND = 24
-"""How many of the best lines a finer round looks around."""
+"""How many of the best trajectories a finer round looks around."""
 _TARGETS_PER_ENTRY = 12
 """In the coarse round; a target region is small beside the entry region."""
 SHORTEST_MM = 0.01
-"""A line shorter than this has no direction worth the name: its entry and its target are one point."""
+"""A trajectory shorter than this has no direction worth the name: its entry and its target are one point."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """N lines with everything that does not depend on chance."""
+    """N trajectories with everything that does not depend on chance."""
 
     entry_number: NDArray[np.intp]
     target_number: NDArray[np.intp]
-    lines_lps_mm: NDArray[np.float64]
+    trajectories_lps_mm: NDArray[np.float64]
     """(N, 2, 3)"""
     length_mm: NDArray[np.float64]
     entry_angle_deg: NDArray[np.float64]
     certified_mm: NDArray[np.float64]
-    """Lines that broke another limit were not walked: −inf."""
+    """Trajectories that broke another limit were not walked: −inf."""
 
     @classmethod
     def none(cls) -> Candidates:
-        """No line."""
+        """No trajectory."""
         number, value = np.empty(0, dtype=np.intp), np.empty(0)
         return cls(number, number, np.empty((0, 2, 3)), value, value, value)
 
     def within(self, limits: Limits) -> NDArray[np.bool_]:
-        """Which lines break no limit."""
+        """Which trajectories break no limit."""
         return self.fits_geometry(limits) & (self.certified_mm >= limits.min_clearance_mm)
 
     def fits_geometry(self, limits: Limits) -> NDArray[np.bool_]:
-        """Which lines keep the limits of length and angle."""
+        """Which trajectories keep the limits of length and angle."""
         length, angle = self.length_mm, self.entry_angle_deg
         return (
             (length <= limits.max_length_mm) & (length >= limits.min_length_mm) & (angle <= limits.max_entry_angle_deg)
@@ -57,10 +57,10 @@ class Candidates:
 
 
 def entry_angles_deg(
-    lines_lps_mm: NDArray[np.float64], outward_normals_lps: NDArray[np.float64]
+    trajectories_lps_mm: NDArray[np.float64], outward_normals_lps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Angle between each line (N, 2, 3) and the inward normal at its entry (N, 3), in degrees."""
-    direction = lines_lps_mm[:, 1] - lines_lps_mm[:, 0]
+    """Angle between each trajectory (N, 2, 3) and the inward normal at its entry (N, 3), in degrees."""
+    direction = trajectories_lps_mm[:, 1] - trajectories_lps_mm[:, 0]
     length = np.maximum(np.linalg.norm(direction, axis=1), 1e-12)
     cosine = -(direction * outward_normals_lps).sum(axis=1) / length
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
@@ -68,9 +68,9 @@ def entry_angles_deg(
 
 def explore(
     problem: PlanningProblem,
-    fields: Sequence[MarginField],
+    fields: Sequence[DistanceField],
     *,
-    every_line: bool = False,
+    every_trajectory: bool = False,
     progress: Progress | None = None,
 ) -> Candidates:
     """Draw and measure candidates.
@@ -78,9 +78,9 @@ def explore(
     Parameters
     ----------
     problem : PlanningProblem
-    fields : sequence of MarginField
-    every_line : bool
-        Measure the clearance of lines that break the limits of length or angle too: to find out what to relax.
+    fields : sequence of DistanceField
+    every_trajectory : bool
+        Measure the clearance of trajectories that break the limits of length or angle too: to find out what to relax.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def explore(
     Raises
     ------
     PlanningError
-        If entry and target are one point in every pair: a line needs a length.
+        If entry and target are one point in every pair: a trajectory needs a length.
     """
     generator = np.random.default_rng(problem.settings.seed)
     entries, targets = problem.entry.points_lps_mm, problem.targets_lps_mm
@@ -101,12 +101,12 @@ def explore(
         [np.repeat(chosen, per_entry), np.concatenate([_some(len(targets), per_entry, generator) for _ in chosen])],
         axis=1,
     )
-    seen = _measure(problem, fields, pairs, every_line, progress)
+    seen = _measure(problem, fields, pairs, every_trajectory, progress)
     if len(seen.length_mm) == 0:
         x, y, z = targets[0].tolist()
         raise PlanningError(
             f"Expected an entry and a target apart from each other, got one point for both: "
-            f"({x:.1f}, {y:.1f}, {z:.1f}) LPS mm. A line needs a length; move the target, or enter elsewhere."
+            f"({x:.1f}, {y:.1f}, {z:.1f}) LPS mm. A trajectory needs a length; move the target, or enter elsewhere."
         )
     reach_mm = _mean_spacing_mm(problem.entry, entry_count)
     for _ in track(range(_FINER_ROUNDS), "refining candidates", progress):
@@ -114,7 +114,7 @@ def explore(
         if len(best) == 0:
             break
         pairs = _around(best, seen, problem, reach_mm, generator)
-        seen = _joined(seen, _measure(problem, fields, pairs, every_line, None))
+        seen = _joined(seen, _measure(problem, fields, pairs, every_trajectory, None))
         reach_mm /= 2
     return seen
 
@@ -127,37 +127,39 @@ def _some(count: int, wanted: int, generator: np.random.Generator) -> NDArray[np
 
 def _measure(
     problem: PlanningProblem,
-    fields: Sequence[MarginField],
+    fields: Sequence[DistanceField],
     pairs: NDArray[np.intp],
-    every_line: bool,
+    every_trajectory: bool,
     progress: Progress | None,
 ) -> Candidates:
-    lines = np.stack([problem.entry.points_lps_mm[pairs[:, 0]], problem.targets_lps_mm[pairs[:, 1]]], axis=1)
-    is_line = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1) > SHORTEST_MM
-    pairs, lines = pairs[is_line], lines[is_line]
+    trajectories = np.stack([problem.entry.points_lps_mm[pairs[:, 0]], problem.targets_lps_mm[pairs[:, 1]]], axis=1)
+    has_length = np.linalg.norm(trajectories[:, 1] - trajectories[:, 0], axis=1) > SHORTEST_MM
+    pairs, trajectories = pairs[has_length], trajectories[has_length]
     found = Candidates(
         entry_number=pairs[:, 0],
         target_number=pairs[:, 1],
-        lines_lps_mm=lines,
-        length_mm=np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1),
-        entry_angle_deg=entry_angles_deg(lines, problem.entry.outward_normals_lps[pairs[:, 0]]),
-        certified_mm=np.full(len(lines), -np.inf),
+        trajectories_lps_mm=trajectories,
+        length_mm=np.linalg.norm(trajectories[:, 1] - trajectories[:, 0], axis=1),
+        entry_angle_deg=entry_angles_deg(trajectories, problem.entry.outward_normals_lps[pairs[:, 0]]),
+        certified_mm=np.full(len(trajectories), -np.inf),
     )
-    walked = np.ones(len(lines), dtype=bool) if every_line else found.fits_geometry(problem.limits)
+    walked = np.ones(len(trajectories), dtype=bool) if every_trajectory else found.fits_geometry(problem.limits)
     if walked.any():
-        found.certified_mm[walked] = clearance_in(fields, lines[walked], problem.tool, progress=progress).certified_mm
+        found.certified_mm[walked] = clearance_in(
+            fields, trajectories[walked], problem.tool, progress=progress
+        ).certified_mm
     return found
 
 
 def _best(seen: Candidates, problem: PlanningProblem) -> NDArray[np.intp]:
-    """The lines to look around: those with most room, apart from each other."""
+    """The trajectories to look around: those with most room, apart from each other."""
     order = np.argsort(-seen.certified_mm, kind="stable")
     order = order[np.isfinite(seen.certified_mm[order])][:2000]
     kept: list[int] = []
     for number in order.tolist():
-        ends = seen.lines_lps_mm[number]
+        ends = seen.trajectories_lps_mm[number]
         apart = all(
-            np.linalg.norm(seen.lines_lps_mm[other] - ends, axis=1).max() > problem.settings.min_separation_mm
+            np.linalg.norm(seen.trajectories_lps_mm[other] - ends, axis=1).max() > problem.settings.min_separation_mm
             for other in kept
         )
         if apart:
@@ -174,14 +176,14 @@ def _around(
     reach_mm: float,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """Pairs of entries and targets near those of the best lines."""
+    """Pairs of entries and targets near those of the best trajectories."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(problem.entry.points_lps_mm)
     share = max(problem.settings.candidates // (len(best) * _FINER_ROUNDS), 8)
     pairs = []
     for number in best.tolist():
-        near = np.array(tree.query_ball_point(seen.lines_lps_mm[number, 0], 2 * reach_mm), dtype=np.intp)
+        near = np.array(tree.query_ball_point(seen.trajectories_lps_mm[number, 0], 2 * reach_mm), dtype=np.intp)
         near.sort()
         entry = generator.choice(near, share)
         target = generator.choice(len(problem.targets_lps_mm), share)
@@ -207,7 +209,7 @@ def _joined(first: Candidates, second: Candidates) -> Candidates:
     return Candidates(
         entry_number=pairs[unique, 0],
         target_number=pairs[unique, 1],
-        lines_lps_mm=both(first.lines_lps_mm, second.lines_lps_mm),
+        trajectories_lps_mm=both(first.trajectories_lps_mm, second.trajectories_lps_mm),
         length_mm=both(first.length_mm, second.length_mm),
         entry_angle_deg=both(first.entry_angle_deg, second.entry_angle_deg),
         certified_mm=both(first.certified_mm, second.certified_mm),

@@ -1,4 +1,4 @@
-"""Certified clearance of candidate lines from everything they must avoid or stay inside."""
+"""Certified clearance of candidate trajectories from everything they must avoid or stay inside."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.planning.field import MarginField, build_field
+from medsam_planner.planning.distance_field import DistanceField
+from medsam_planner.planning.field_construction import build_distance_field
+from medsam_planner.planning.interval_search import ClearanceMinimum, ClearanceSearch
 from medsam_planner.planning.structures import Structure
 from medsam_planner.planning.tool import Tool
-from medsam_planner.planning.walk import LineMinimum, LineWalker
 from medsam_planner.progress import Progress, track
 
-__all__ = ["TOLERANCE_MM", "Clearance", "build_fields", "clearance", "clearance_in", "line_array"]
+__all__ = ["TOLERANCE_MM", "Clearance", "build_distance_fields", "clearance", "clearance_in", "trajectory_array"]
 
 TOLERANCE_MM = 0.01
 """How far the certified value may stay below the best that the field allows. Costs speed only."""
 _CHUNK = 20_000
-"""Lines walked together: keeps the working arrays within some tens of megabytes."""
+"""Trajectories walked together: keeps the working arrays within some tens of megabytes."""
 _MAX_THREADS = 4
 _Part = TypeVar("_Part")
 _Done = TypeVar("_Done")
@@ -33,25 +34,26 @@ _ROUNDING_MM = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clearance:
-    """Room each of N lines leaves beyond the margins, the tool's radius and its error; negative where it does not.
+    """Room each of N trajectories leaves beyond the margins, the tool's radius and its error; negative where it does
+    not.
 
     Never NaN; +inf only when there is no structure.
     """
 
     certified_mm: NDArray[np.float64]
-    """(N,) never above the true clearance (see :mod:`medsam_planner.planning.field` for "true")."""
+    """(N,) never above the true clearance (see :mod:`medsam_planner.planning.distance_field` for "true")."""
     sampled_mm: NDArray[np.float64]
     """(N,) smallest value of the voxel field at the samples taken. An estimate, mostly too large by part of a voxel."""
     limiting_structure: NDArray[np.str_]
     """(N,) name of the structure with the smallest certified clearance, "" when there is none."""
     limiting_point_lps_mm: NDArray[np.float64]
-    """(N, 3) the place on the line where that is, LPS mm; the entry when there is no structure."""
-    by_structure: dict[str, LineMinimum]
+    """(N, 3) the place on the trajectory where that is, LPS mm; the entry when there is no structure."""
+    by_structure: dict[str, ClearanceMinimum]
     """Each structure by itself, when that was asked for."""
 
 
 def clearance(
-    lines_lps_mm: ArrayLike,
+    trajectories_lps_mm: ArrayLike,
     structures: Sequence[Structure],
     tool: Tool,
     *,
@@ -59,15 +61,15 @@ def clearance(
     each_structure: bool = False,
     progress: Progress | None = None,
 ) -> Clearance:
-    r"""Measure the room that straight lines leave.
+    r"""Measure the room that straight trajectories leave.
 
-    The clearance of a line is the minimum over its places x and the structures k of ``D_k(x)`` less the tool's radius
-    and error there, with ``D_k(x) = min over z in k of (|x − z| − m_k(z))``. The certified value is the minimum of a
-    proven lower bound of the voxel field, with no gap between samples, less one voxel diagonal.
+    The clearance of a trajectory is the minimum over its places x and the structures k of ``D_k(x)`` less the tool's
+    radius and error there, with ``D_k(x) = min over z in k of (|x − z| − m_k(z))``. The certified value is the minimum
+    of a proven lower bound of the voxel field, with no gap between samples, less one voxel diagonal.
 
     Parameters
     ----------
-    lines_lps_mm : (N, 2, 3) float
+    trajectories_lps_mm : (N, 2, 3) float
         Entry, then target.
     structures : sequence of Avoid or StayInside
         Each on a grid of its own if need be.
@@ -81,44 +83,46 @@ def clearance(
     Raises
     ------
     PlanningError
-        If the lines are not (N, 2, 3) finite numbers, or two structures share a name.
+        If the trajectories are not (N, 2, 3) finite numbers, or two structures share a name.
     GeometryError, EmptyStructureError
         See :class:`Avoid`.
     """
-    lines = line_array(lines_lps_mm)
-    fields = build_fields(structures, lines.reshape(-1, 3), progress=progress) if len(lines) else ()
+    trajectories = trajectory_array(trajectories_lps_mm)
+    fields = (
+        build_distance_fields(structures, trajectories.reshape(-1, 3), progress=progress) if len(trajectories) else ()
+    )
     return clearance_in(
-        fields, lines, tool, tolerance_mm=tolerance_mm, each_structure=each_structure, progress=progress
+        fields, trajectories, tool, tolerance_mm=tolerance_mm, each_structure=each_structure, progress=progress
     )
 
 
-def build_fields(
+def build_distance_fields(
     structures: Sequence[Structure],
     region_lps_mm: NDArray[np.float64],
     *,
     progress: Progress | None = None,
-) -> tuple[MarginField, ...]:
-    """Compute the margin fields once, for many calls of :func:`clearance_in` on lines within a region.
+) -> tuple[DistanceField, ...]:
+    """Compute the margin fields once, for many calls of :func:`clearance_in` on trajectories within a region.
 
     Parameters
     ----------
     structures : sequence of Avoid or StayInside
     region_lps_mm : (P, 3) float
-        Corners of the region: all lines lie in their bounding box along the axes of each structure's grid.
+        Corners of the region: all trajectories lie in their bounding box along the axes of each structure's grid.
     """
     names = [structure.name for structure in structures]
     if len(set(names)) < len(names):
         raise PlanningError(f"Expected structures with different names, got {names}.")
 
-    def built(structure: Structure) -> MarginField:
-        return build_field(structure, region_lps_mm)
+    def built(structure: Structure) -> DistanceField:
+        return build_distance_field(structure, region_lps_mm)
 
     return tuple(_mapped(built, structures, "margin fields", progress))
 
 
 def clearance_in(
-    fields: Sequence[MarginField],
-    lines_lps_mm: NDArray[np.float64],
+    fields: Sequence[DistanceField],
+    trajectories_lps_mm: NDArray[np.float64],
     tool: Tool,
     *,
     tolerance_mm: float = TOLERANCE_MM,
@@ -126,13 +130,13 @@ def clearance_in(
     progress: Progress | None = None,
 ) -> Clearance:
     """As :func:`clearance`, with fields that were built before."""
-    count = len(lines_lps_mm)
+    count = len(trajectories_lps_mm)
     if not tolerance_mm > 0:
         raise PlanningError(f"Expected tolerance_mm > 0, got {tolerance_mm!r}.")
     parts = [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
-    def walked(part: slice) -> tuple[LineMinimum, NDArray[np.intp], list[LineMinimum]]:
-        return _smallest(fields, lines_lps_mm[part], tool, tolerance_mm, each_structure)
+    def walked(part: slice) -> tuple[ClearanceMinimum, NDArray[np.intp], list[ClearanceMinimum]]:
+        return _smallest(fields, trajectories_lps_mm[part], tool, tolerance_mm, each_structure)
 
     found = _mapped(walked, parts, "clearance", progress)
     smallest = _joined([minimum for minimum, _, _ in found])
@@ -140,7 +144,9 @@ def clearance_in(
     each = zip(*(every for _, _, every in found), strict=True)
     minima = [_joined(parts) for parts in each] if found else [_joined([]) for _ in fields]
     names = np.array([*(field.name for field in fields), ""], dtype=np.str_)
-    points = lines_lps_mm[:, 0] + smallest.fraction[:, None] * (lines_lps_mm[:, 1] - lines_lps_mm[:, 0])
+    points = trajectories_lps_mm[:, 0] + smallest.fraction[:, None] * (
+        trajectories_lps_mm[:, 1] - trajectories_lps_mm[:, 0]
+    )
     return Clearance(
         certified_mm=smallest.certified_mm,
         sampled_mm=smallest.sampled_mm,
@@ -160,17 +166,17 @@ def _mapped(
 
 
 def _smallest(
-    fields: Sequence[MarginField],
-    lines: NDArray[np.float64],
+    fields: Sequence[DistanceField],
+    trajectories: NDArray[np.float64],
     tool: Tool,
     tolerance_mm: float,
     each_structure: bool,
-) -> tuple[LineMinimum, NDArray[np.intp], list[LineMinimum]]:
+) -> tuple[ClearanceMinimum, NDArray[np.intp], list[ClearanceMinimum]]:
     """Of all fields together, the number of the field that has it (-1: none), and of each field by itself."""
-    count = len(lines)
-    smallest = LineMinimum(np.full(count, np.inf), np.full(count, np.inf), np.zeros(count))
+    count = len(trajectories)
+    smallest = ClearanceMinimum(np.full(count, np.inf), np.full(count, np.inf), np.zeros(count))
     limiting = np.full(count, -1)
-    walkers = [LineWalker(field, lines, tool, tolerance_mm=tolerance_mm) for field in fields]
+    walkers = [ClearanceSearch(field, trajectories, tool, tolerance_mm=tolerance_mm) for field in fields]
     each = []
     for number, walker in enumerate(walkers):
         ceiling = None if each_structure else np.min([other.best for other in walkers], axis=0)
@@ -185,22 +191,24 @@ def _smallest(
     return smallest, limiting, each
 
 
-def _joined(parts: Sequence[LineMinimum]) -> LineMinimum:
-    """Those of more and more lines."""
+def _joined(parts: Sequence[ClearanceMinimum]) -> ClearanceMinimum:
+    """Those of more and more trajectories."""
     none = np.empty(0)
-    return LineMinimum(
+    return ClearanceMinimum(
         np.concatenate([none, *(part.certified_mm for part in parts)]),
         np.concatenate([none, *(part.sampled_mm for part in parts)]),
         np.concatenate([none, *(part.fraction for part in parts)]),
     )
 
 
-def line_array(lines_lps_mm: ArrayLike) -> NDArray[np.float64]:
-    """Lines as float64 (N, 2, 3), or a refusal."""
-    lines = np.asarray(lines_lps_mm, dtype=np.float64)
-    if lines.ndim != 3 or lines.shape[1:] != (2, 3):
-        raise PlanningError(f"Expected lines of shape (N, 2, 3), entry then target in LPS mm, got {lines.shape}.")
-    if not np.isfinite(lines).all():
-        bad = int(np.flatnonzero(~np.isfinite(lines).all(axis=(1, 2)))[0])
-        raise PlanningError(f"Expected finite positions, line {bad} is {lines[bad].tolist()}.")
-    return lines
+def trajectory_array(trajectories_lps_mm: ArrayLike) -> NDArray[np.float64]:
+    """Trajectories as float64 (N, 2, 3), or a refusal."""
+    trajectories = np.asarray(trajectories_lps_mm, dtype=np.float64)
+    if trajectories.ndim != 3 or trajectories.shape[1:] != (2, 3):
+        raise PlanningError(
+            f"Expected trajectories of shape (N, 2, 3), entry then target in LPS mm, got {trajectories.shape}."
+        )
+    if not np.isfinite(trajectories).all():
+        bad = int(np.flatnonzero(~np.isfinite(trajectories).all(axis=(1, 2)))[0])
+        raise PlanningError(f"Expected finite positions, trajectory {bad} is {trajectories[bad].tolist()}.")
+    return trajectories

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from medsam_planner.geometry import index_from_lps
-from medsam_planner.planning.clearance import line_array
+from medsam_planner.planning.clearance import trajectory_array
 from medsam_planner.planning.structures import bool_array
 from medsam_planner.planning.surroundings import AIR_BELOW_HU, Surroundings
 
@@ -26,7 +26,7 @@ _BRIDGED_MM = 1.0
 """Two stretches of one kind this close are one: spongy bone falls below the threshold between its trabeculae."""
 _PROFILE_STEP_MM = 0.5
 _ROUNDING_MM = 1e-6
-"""A step shorter than this comes from rounding, where a line begins or ends on the face of a voxel."""
+"""A step shorter than this comes from rounding, where a trajectory begins or ends on the face of a voxel."""
 _SOFT = -1
 
 
@@ -73,14 +73,14 @@ class ValueProfile:
 
 
 def crossings_along(
-    surroundings: Surroundings, line_lps_mm: ArrayLike, *, expected_bone: Sequence[highdicom.Volume] = ()
+    surroundings: Surroundings, trajectory_lps_mm: ArrayLike, *, expected_bone: Sequence[highdicom.Volume] = ()
 ) -> tuple[Crossing, ...]:
-    """Stretches of bone, air and outside along a line.
+    """Stretches of bone, air and outside along a trajectory.
 
     Parameters
     ----------
     surroundings : Surroundings
-    line_lps_mm : (2, 3) float
+    trajectory_lps_mm : (2, 3) float
         Entry, then target.
     expected_bone : sequence of highdicom.Volume
         bool masks on the image's grid in which bone is not listed, such as a target inside of one.
@@ -91,7 +91,7 @@ def crossings_along(
         In the order of the path; empty where it runs through soft tissue alone.
     """
     image = surroundings.image
-    edge_mm, voxel = _voxels_along(image.affine, line_lps_mm)
+    edge_mm, voxel = _voxels_along(image.affine, trajectory_lps_mm)
     shape = np.array(image.spatial_shape)
     is_known = ((voxel >= 0) & (voxel < shape)).all(axis=1)
     at = tuple(np.clip(voxel, 0, shape - 1).T)
@@ -109,23 +109,25 @@ def crossings_along(
     return tuple(_crossing(which, run, edge_mm, values) for which, run in _runs(kind, edge_mm))
 
 
-def values_along(surroundings: Surroundings, line_lps_mm: ArrayLike) -> ValueProfile:
-    """The image's values along a line (2, 3), every half millimetre."""
-    line = line_array(np.asarray(line_lps_mm, dtype=np.float64)[None])[0]
-    length = float(np.linalg.norm(line[1] - line[0]))
+def values_along(surroundings: Surroundings, trajectory_lps_mm: ArrayLike) -> ValueProfile:
+    """The image's values along a trajectory (2, 3), every half millimetre."""
+    trajectory = trajectory_array(np.asarray(trajectory_lps_mm, dtype=np.float64)[None])[0]
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
     fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length / _PROFILE_STEP_MM)), 1) + 1)
     image = surroundings.image
-    index = index_from_lps(image.affine, line[0] + fraction[:, None] * (line[1] - line[0]))
+    index = index_from_lps(image.affine, trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0]))
     values = ndimage.map_coordinates(image.array, index.T, order=1, mode="nearest", output=np.float64)
     beyond = ((index < -0.5) | (index > np.array(image.spatial_shape) - 0.5)).any(axis=1)
     return ValueProfile(fraction * length, np.where(beyond, np.nan, surroundings.shown(values)), surroundings.unit)
 
 
-def _voxels_along(affine: NDArray[np.float64], line_lps_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Where a line goes from one voxel to the next, (S + 1,) mm from its entry, and its voxels, (S, 3)."""
-    line = line_array(np.asarray(line_lps_mm, dtype=np.float64)[None])[0]
-    length = float(np.linalg.norm(line[1] - line[0]))
-    start, end = index_from_lps(affine, line)
+def _voxels_along(
+    affine: NDArray[np.float64], trajectory_lps_mm: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Where a trajectory goes from one voxel to the next, (S + 1,) mm from its entry, and its voxels, (S, 3)."""
+    trajectory = trajectory_array(np.asarray(trajectory_lps_mm, dtype=np.float64)[None])[0]
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
+    start, end = index_from_lps(affine, trajectory)
     fractions = [np.array([0.0, 1.0])]
     for first, last in zip(start.tolist(), end.tolist(), strict=True):
         if first != last:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import highdicom
 
 from medsam_planner.planning.known_part import KnownPart
-from medsam_planner.planning.structures import MaskRuns
+from medsam_planner.planning.structures import MaskSamples
 
 if TYPE_CHECKING:
     from medsam_planner.provenance import PropagationTrace
@@ -29,7 +29,7 @@ class StructureEvidence:
     """Standard deviation over stochastic passes of the signed distance to the surface, mm."""
     entropy_bits: highdicom.Volume | None = None
     """Predictive entropy, bits."""
-    mask_samples: Sequence[highdicom.Volume] | MaskRuns = ()
+    mask_samples: Sequence[highdicom.Volume] | MaskSamples = ()
     """Masks of stochastic passes."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """How the mask was made; empty where that is not known."""

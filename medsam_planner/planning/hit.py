@@ -16,11 +16,12 @@ from scipy import stats
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index, require_affine, spacing_mm
-from medsam_planner.planning.field import Layer, MarginField
+from medsam_planner.planning.distance_field import DistanceField, Layer
+from medsam_planner.planning.interval_search import ClearanceSearch
 from medsam_planner.planning.region import IndexBox, window
 from medsam_planner.planning.soft_surface import surface_distance_mm
 from medsam_planner.planning.structures import (
-    MaskRuns,
+    MaskSamples,
     StayInside,
     Structure,
     bool_array,
@@ -28,7 +29,6 @@ from medsam_planner.planning.structures import (
     require_right_angles,
 )
 from medsam_planner.planning.tool import Tool
-from medsam_planner.planning.walk import LineWalker
 from medsam_planner.progress import Progress, track
 
 __all__ = ["CONFIDENCE", "HitProbability", "clopper_pearson", "hit_probability", "structure_hit_probability"]
@@ -37,7 +37,7 @@ CONFIDENCE = 0.95
 _FAR_DEVIATIONS = 5.0
 """A displacement longer than this has a probability of 1.5e-5 in 3D; such hits are not looked for."""
 _PIECE_MM = 40.0
-"""Long lines are looked at in pieces, so that the voxels around a slanting line stay few."""
+"""Long trajectories are looked at in pieces, so that the voxels around a slanting trajectory stay few."""
 _TOLERANCE_MM = 0.05
 _RIM_VOXELS = 4
 """Voxels kept around those within reach: the blur of a surface sees three voxels far."""
@@ -56,8 +56,8 @@ class HitProbability:
 
 
 def hit_probability(
-    line_lps_mm: ArrayLike,
-    mask_samples: Sequence[highdicom.Volume] | MaskRuns | NDArray[np.bool_],
+    trajectory_lps_mm: ArrayLike,
+    mask_samples: Sequence[highdicom.Volume] | MaskSamples | NDArray[np.bool_],
     tool: Tool,
     draws: int = 1000,
     seed: int = 0,
@@ -65,18 +65,18 @@ def hit_probability(
     affine: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> HitProbability:
-    """Mean over mask samples and tool errors of [the displaced line comes within the tool's radius of the mask].
+    """Mean over mask samples and tool errors of [the displaced trajectory comes within the tool's radius of the mask].
 
     A displacement is one standard normal vector n, drawn afresh for every tool: the place at the fraction s of the path
     moves by ``σ(s) n``, where σ runs linearly from the tool's entry error to its target error. With equal errors the
-    line moves in parallel. The surface of a mask is
+    trajectory moves in parallel. The surface of a mask is
     estimated between its voxels (:mod:`medsam_planner.planning.soft_surface`).
 
     Parameters
     ----------
-    line_lps_mm : (2, 3) float
+    trajectory_lps_mm : (2, 3) float
         Entry and target.
-    mask_samples : sequence of highdicom.Volume, MaskRuns, or (T, K, J, I) bool with `affine`
+    mask_samples : sequence of highdicom.Volume, MaskSamples, or (T, K, J, I) bool with `affine`
         T >= 1 masks from stochastic runs. An empty mask cannot be hit.
     tool : Tool
         Its errors are standard deviations along each axis.
@@ -89,13 +89,15 @@ def hit_probability(
     Raises
     ------
     PlanningError
-        If the line, the samples or the number of draws cannot be right.
+        If the trajectory, the samples or the number of draws cannot be right.
     """
-    return _probability(_line(line_lps_mm), _volumes(mask_samples, affine), tool, draws, seed, False, progress)
+    return _probability(
+        _trajectory(trajectory_lps_mm), _volumes(mask_samples, affine), tool, draws, seed, False, progress
+    )
 
 
 def structure_hit_probability(
-    line_lps_mm: ArrayLike,
+    trajectory_lps_mm: ArrayLike,
     structure: Structure,
     tool: Tool,
     draws: int = 1000,
@@ -107,17 +109,17 @@ def structure_hit_probability(
 
     From the structure's mask samples; without any, from its one mask, so that only the tool's error counts.
     """
-    line = _line(line_lps_mm)
+    trajectory = _trajectory(trajectory_lps_mm)
     samples = structure.mask_samples if len(structure.mask_samples) else (structure.mask,)
     is_corridor = isinstance(structure, StayInside)
     if isinstance(structure, StayInside):
-        length = float(np.linalg.norm(line[1] - line[0]))
+        length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
         free = min(structure.free_entry_mm / length, 1.0) if length else 0.0
         fractions = np.array([[free], [1.0]])
         sigma = tool.error_mm(fractions.ravel())
         tool = Tool(tool.radius_mm, float(sigma[0]), float(sigma[1]))
-        line = line[0] + fractions * (line[1] - line[0])
-    return _probability(line, list_or_runs(samples), tool, draws, seed, is_corridor, progress)
+        trajectory = trajectory[0] + fractions * (trajectory[1] - trajectory[0])
+    return _probability(trajectory, counted_masks(samples), tool, draws, seed, is_corridor, progress)
 
 
 def clopper_pearson(successes: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -132,20 +134,20 @@ def clopper_pearson(successes: float, trials: int, confidence: float = CONFIDENC
     return low, high
 
 
-def list_or_runs(samples: Sequence[highdicom.Volume] | MaskRuns) -> tuple[int, Iterable[highdicom.Volume]]:
+def counted_masks(samples: Sequence[highdicom.Volume] | MaskSamples) -> tuple[int, Iterable[highdicom.Volume]]:
     """How many masks, and each in turn."""
     return len(samples), mask_volumes(samples)
 
 
-def _line(line_lps_mm: ArrayLike) -> NDArray[np.float64]:
-    line = np.asarray(line_lps_mm, dtype=np.float64)
-    if line.shape != (2, 3) or not np.isfinite(line).all():
-        raise PlanningError(f"Expected one line as two finite LPS positions (2, 3), got {line.tolist()}.")
-    return line
+def _trajectory(trajectory_lps_mm: ArrayLike) -> NDArray[np.float64]:
+    trajectory = np.asarray(trajectory_lps_mm, dtype=np.float64)
+    if trajectory.shape != (2, 3) or not np.isfinite(trajectory).all():
+        raise PlanningError(f"Expected one trajectory as two finite LPS positions (2, 3), got {trajectory.tolist()}.")
+    return trajectory
 
 
 def _volumes(
-    samples: Sequence[highdicom.Volume] | MaskRuns | NDArray[np.bool_], affine: ArrayLike | None
+    samples: Sequence[highdicom.Volume] | MaskSamples | NDArray[np.bool_], affine: ArrayLike | None
 ) -> tuple[int, Iterable[highdicom.Volume]]:
     if isinstance(samples, np.ndarray):
         if affine is None or samples.ndim != 4 or samples.dtype != np.bool_:
@@ -157,11 +159,11 @@ def _volumes(
         return len(samples), (
             highdicom.Volume(array=mask, affine=matrix, coordinate_system="PATIENT") for mask in samples
         )
-    return list_or_runs(samples)
+    return counted_masks(samples)
 
 
 def _probability(
-    line: NDArray[np.float64],
+    trajectory: NDArray[np.float64],
     samples: tuple[int, Iterable[highdicom.Volume]],
     tool: Tool,
     draws: int,
@@ -176,27 +178,27 @@ def _probability(
     shares = np.zeros(count)
     for run, mask in enumerate(track(masks, "hit probability", progress, total=count)):
         shift = generator.standard_normal((draws, 1, 3))
-        moved = line + tool.error_mm([0.0, 1.0])[None, :, None] * shift
-        shares[run] = _touches(moved, line, mask, tool, complement).mean()
+        moved = trajectory + tool.error_mm([0.0, 1.0])[None, :, None] * shift
+        shares[run] = _touches(moved, trajectory, mask, tool, complement).mean()
     low, high = clopper_pearson(float(shares.sum()), count)
     return HitProbability(float(shares.mean()), (low, high), shares)
 
 
 def _touches(
-    moved: NDArray[np.float64], line: NDArray[np.float64], mask: highdicom.Volume, tool: Tool, complement: bool
+    moved: NDArray[np.float64], trajectory: NDArray[np.float64], mask: highdicom.Volume, tool: Tool, complement: bool
 ) -> NDArray[np.bool_]:
-    """Which of the displaced lines (N, 2, 3) come within the radius of the mask or of its complement."""
+    """Which of the displaced trajectories (N, 2, 3) come within the radius of the mask or of its complement."""
     inside = bool_array(mask, "mask sample")
     affine = np.asarray(mask.affine, dtype=np.float64)
     require_right_angles(affine, "mask sample")
     spacing = spacing_mm(affine)
     reach = tool.radius_mm + _FAR_DEVIATIONS * float(tool.error_mm([0.0, 1.0]).max()) + float(np.linalg.norm(spacing))
-    pieces = max(1, int(np.ceil(np.linalg.norm(line[1] - line[0]) / _PIECE_MM)))
+    pieces = max(1, int(np.ceil(np.linalg.norm(trajectory[1] - trajectory[0]) / _PIECE_MM)))
     touched = np.zeros(len(moved), dtype=bool)
     still = Tool(0.0, 0.0, 0.0)
     for piece in range(pieces):
         ends = np.array([piece, piece + 1])[:, None] / pieces
-        nominal = line[0] + ends * (line[1] - line[0])
+        nominal = trajectory[0] + ends * (trajectory[1] - trajectory[0])
         field = _distance_near(inside, affine, spacing, nominal, reach, tool.radius_mm, complement)
         if field is None:
             continue
@@ -205,7 +207,7 @@ def _touches(
         # Only whether the radius is reached matters. The interpolated distance decides: near a smooth surface it is
         # nearly exact, where the lower bound would be too small by a part of a voxel.
         ceiling = np.full(len(left), tool.radius_mm - field.voxel_diagonal_mm)
-        walker = LineWalker(field, start + ends * step, still, tolerance_mm=_TOLERANCE_MM)
+        walker = ClearanceSearch(field, start + ends * step, still, tolerance_mm=_TOLERANCE_MM)
         found = walker.finish(ceiling_mm=ceiling, floor_mm=tool.radius_mm)
         touched[left] = found.sampled_mm <= tool.radius_mm
     return touched
@@ -215,13 +217,13 @@ def _distance_near(
     inside: NDArray[np.bool_],
     affine: NDArray[np.float64],
     spacing: NDArray[np.float64],
-    line: NDArray[np.float64],
+    trajectory: NDArray[np.float64],
     reach_mm: float,
     radius_mm: float,
     complement: bool,
-) -> MarginField | None:
-    """Distance to the mask's surface where it is within reach of a line, None where it is nowhere."""
-    ends = index_from_lps(affine, line)
+) -> DistanceField | None:
+    """Distance to the mask's surface where it is within reach of a trajectory, None where it is nowhere."""
+    ends = index_from_lps(affine, trajectory)
     grow = reach_mm / spacing
     low = np.floor(ends.min(axis=0) - grow).astype(np.int64)
     high = np.ceil(ends.max(axis=0) + grow).astype(np.int64) + 1
@@ -236,7 +238,7 @@ def _distance_near(
     layer = Layer(values, np.zeros(3), np.ones(3, dtype=np.int64), np.inf)
     shifted = affine.copy()
     shifted[:3, 3] = lps_from_index(affine, tight.low)
-    return MarginField("mask sample", (layer,), shifted, spacing, 0.0, deepest, outside_is_structure=False)
+    return DistanceField("mask sample", (layer,), shifted, spacing, 0.0, deepest, outside_is_structure=False)
 
 
 def _segment_distance(points: NDArray[np.integer | np.floating], segment: NDArray[np.float64]) -> NDArray[np.float64]:

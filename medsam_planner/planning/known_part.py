@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
-from medsam_planner.planning.clearance import line_array
+from medsam_planner.planning.clearance import trajectory_array
 
 __all__ = ["KnownPart", "known_part"]
 
@@ -39,9 +39,9 @@ class KnownPart:
         at = index_from_lps(self.affine, lps_from_index(self.study_affine, index))
         return float(_within(at, self.shape, 0.0).mean())
 
-    def unknown_stretches_mm(self, line_lps_mm: ArrayLike) -> list[tuple[float, float]]:
-        """From where to where, mm from its entry, a line (2, 3) lies in the study and beyond the known part."""
-        depth_mm, places = _places(line_lps_mm)
+    def unknown_stretches_mm(self, trajectory_lps_mm: ArrayLike) -> list[tuple[float, float]]:
+        """From where to where, mm from its entry, a trajectory (2, 3) lies in the study and beyond the known part."""
+        depth_mm, places = _places(trajectory_lps_mm)
         unknown = self._in_study(places) & ~self._covers(places)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], unknown, [False]]).astype(np.int8)))
         return [
@@ -49,9 +49,9 @@ class KnownPart:
             for first, last in zip(edges[::2], edges[1::2], strict=True)
         ]
 
-    def depth_mm(self, line_lps_mm: ArrayLike) -> float:
-        """How far a line keeps from the unknown at least; 0 where it enters it, infinite where there is none."""
-        _, places = _places(line_lps_mm)
+    def depth_mm(self, trajectory_lps_mm: ArrayLike) -> float:
+        """How far a trajectory keeps from the unknown at least; 0 where it enters it, infinite where there is none."""
+        _, places = _places(trajectory_lps_mm)
         index = index_from_lps(self.affine, places)
         step = spacing_mm(self.affine)
         nearest = np.inf
@@ -95,8 +95,8 @@ def _within(index: NDArray[np.float64], shape: tuple[int, ...], tolerance: float
     return np.asarray(((index >= low) & (index <= high)).all(axis=-1))
 
 
-def _places(line_lps_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    line = line_array(np.asarray(line_lps_mm, dtype=np.float64)[None])[0]
-    length = float(np.linalg.norm(line[1] - line[0]))
+def _places(trajectory_lps_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    trajectory = trajectory_array(np.asarray(trajectory_lps_mm, dtype=np.float64)[None])[0]
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
     fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length / _STEP_MM)), 1) + 1)
-    return fraction * length, line[0] + fraction[:, None] * (line[1] - line[0])
+    return fraction * length, trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0])

@@ -30,19 +30,19 @@ class MarginStatement:
     structure: str
     explanation: str
     """For a reader without statistics."""
-    is_promised: bool
+    is_guaranteed: bool
     """Whether a stated confidence stands behind it here."""
     voids: tuple[str, ...] = ()
     """Why a promise that was calibrated does not apply here."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     """The rule and its numbers, as plain JSON values."""
 
-    def doubted(self, reasons: Sequence[str]) -> MarginStatement:
+    def with_mask_flaws(self, reasons: Sequence[str]) -> MarginStatement:
         """The same where the mask has flaws: no promise holds for it, and its explanation ends with them."""
         if not reasons:
             return self
         told = "; ".join(reasons)
-        was_promised = self.is_promised or bool(self.voids)
+        was_promised = self.is_guaranteed or bool(self.voids)
         end = (
             f"No promise applies to this mask: {told}."
             if was_promised
@@ -51,17 +51,17 @@ class MarginStatement:
         return replace(
             self,
             explanation=f"{self.explanation} {end}",
-            is_promised=False,
+            is_guaranteed=False,
             voids=(*self.voids, *reasons) if was_promised else (),
-            facts={**self.facts, "mask_flaws": list(reasons)},
+            values={**self.values, "mask_flaws": list(reasons)},
         )
 
     def as_entry(self) -> dict[str, Any]:
         """For plan.json."""
         return {
             "structure": self.structure,
-            **self.facts,
-            "guarantee_applies": self.is_promised,
+            **self.values,
+            "guarantee_applies": self.is_guaranteed,
             "guarantee_voided_by": list(self.voids),
             "explanation": self.explanation,
         }
@@ -121,8 +121,8 @@ def spread_statement(structure: str, *, base_mm: float, factor: float, cap_mm: f
     return MarginStatement(
         structure=structure,
         explanation=f"The margin of {structure} is {width}: a rule of thumb, with no stated confidence.",
-        is_promised=False,
-        facts={"rule": "spread", "base_mm": base_mm, "factor": factor, "cap_mm": cap_mm}
+        is_guaranteed=False,
+        values={"rule": "spread", "base_mm": base_mm, "factor": factor, "cap_mm": cap_mm}
         if varies
         else {"rule": "fixed", "base_mm": base_mm},
     )

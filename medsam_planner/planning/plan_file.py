@@ -1,172 +1,145 @@
-"""``plan.json``: the plan for other programs. Strict JSON; the same plan gives the same bytes."""
+"""Plan files: what to plan, in TOML.
+
+::
+
+    title = "Needle to the lesion past the vessel"
+
+    [study]
+    path = "ct/"                       # relative to the plan file
+
+    [tool]
+    radius_mm = 1.0                    # entry_error_mm, target_error_mm
+
+    [target]
+    point_lps_mm = [12.0, -30.5, 88.0] # or mask = "lesion.nii.gz", or structure = "lesion"
+    radius_mm = 2.0
+
+    [entry]
+    skin = true                        # or mask = "bone.nii.gz", or structure = "bone": its surface is entered
+    centre_lps_mm = [60.0, -80.0, 90.0]
+    radius_mm = 40.0
+
+    [[structures]]
+    name = "vessel"
+    role = "avoid"                     # or "inside"
+    mask = "run/vessel/mask.nii.gz"    # without it, the structure of that name in the prompt file
+    spread = "run/vessel/boundary_spread_mm.nii.gz"
+    base_margin_mm = 2.0
+    spread_factor = 2.0                # or, for a margin with a stated confidence (mask and maps of one run):
+                                       # calibration = "calibration.json", alpha = 0.1
+
+    [limits]
+    max_length_mm = 120
+    max_entry_angle_deg = 45
+
+    [unsegmented_bone]                 # CT: what is as dense as bone and was not segmented is avoided by default,
+    avoid = false                      # unless the tool must stay inside bone; true or false decides it
+    above_hu = 226                     # what reaches it counts as bone
+    margin_mm = 0.0
+
+Several tools that must keep apart, such as electrodes, come instead of ``[tool]``, ``[target]`` and ``[entry]``::
+
+    min_tool_gap_mm = 2.0              # at the top: certified clearance between every two tools
+
+    [[tools]]
+    name = "amygdala"
+    radius_mm = 0.4
+    target = { point_lps_mm = [12.0, -30.5, 88.0], radius_mm = 1.5 }
+    entry = { skin = true, centre_lps_mm = [60.0, -80.0, 90.0], radius_mm = 20.0 }
+
+Reading a plan file opens no image. It checks every entry, and that the files named exist.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+import tomllib
+from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
+from pydantic import ValidationError
 
-from medsam_planner.planning.alternatives import Alternative
-from medsam_planner.planning.problem import PlanningProblem
-from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import JointPlan
+from medsam_planner.errors import ConfigError
+from medsam_planner.planning.plan_file_tables import EntryTable, PlanFile, TargetTable
+from prompts.text_file import read_text_file
 
-__all__ = ["SCHEMA_VERSION", "plan_document"]
+__all__ = ["read_plan_file"]
 
-SCHEMA_VERSION = 2
+EndTable = TypeVar("EndTable", TargetTable, EntryTable)
 
 
-def plan_document(found: JointPlan, problems: Mapping[str, PlanningProblem]) -> dict[str, Any]:
-    """A plan of one or several tools as plain JSON values; positions in LPS mm, the best alternative of each first.
+def read_plan_file(path: Path) -> PlanFile:
+    """Read and check a plan file.
 
-    ``tools`` holds every tool. What stands there of the first one stands at the top as well, where files of schema 1
-    had the only tool; ``feasible`` at the top is that of all tools together.
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or an entry is missing, unknown or wrong; the message names every one.
     """
-    tools = [{"name": name, **_tool_entry(plan, problems[name])} for name, plan in found.plans.items()]
-    return {
-        **tools[0],
-        "schema_version": SCHEMA_VERSION,
-        "frame": "LPS",
-        "unit": "mm",
-        "feasible": found.feasible,
-        "tools": tools,
-        "min_tool_gap_mm": found.min_gap_mm,
-        "tool_gaps": [
-            {
-                "first": gap.first,
-                "second": gap.second,
-                "certified_gap_mm": gap.certified_mm,
-                "first_point_lps_mm": list(gap.first_point_lps_mm),
-                "second_point_lps_mm": list(gap.second_point_lps_mm),
+    try:
+        document = tomllib.loads(read_text_file(path, "a plan file", ConfigError))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"Expected TOML in {path}: {error}.") from error
+    try:
+        plan_file = PlanFile.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_description(mistake) for mistake in error.errors())) from error
+    return _with_places(plan_file, path)
+
+
+def _description(mistake: object) -> str:
+    """One mistake: the place in the file, what is wrong, what came."""
+    if not isinstance(mistake, dict):
+        return str(mistake)
+    place = ".".join(str(part) for part in mistake["loc"]) or "plan file"
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    if mistake["type"] in ("missing", "extra_forbidden"):
+        return f"{place}: {'is missing' if mistake['type'] == 'missing' else 'is no entry of a plan file'}"
+    came = mistake.get("input")
+    got = f", got {came!r}" if not isinstance(came, dict | list) or len(str(came)) < 60 else ""
+    return f"{place}: {message[:1].lower()}{message[1:]}{got}"
+
+
+def _with_places(plan_file: PlanFile, path: Path) -> PlanFile:
+    """Make the paths absolute, and refuse those that lead nowhere."""
+    folder = path.resolve().parent
+    absent: list[str] = []
+
+    def place(key: str, stated: Path | None) -> Path | None:
+        if stated is None:
+            return None
+        whole = stated if stated.is_absolute() else folder / stated
+        if not whole.exists():
+            absent.append(f"{key} = {whole}")
+        return whole
+
+    structures = [
+        structure.model_copy(
+            update={
+                "mask": place(f"structures[{structure.name}].mask", structure.mask),
+                "spread": place(f"structures[{structure.name}].spread", structure.spread),
+                "calibration": place(f"structures[{structure.name}].calibration", structure.calibration),
             }
-            for gap in found.gaps
-        ],
-        "tool_relaxations": list(found.relaxations),
-    }
-
-
-def _tool_entry(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
-    limits, settings, tool = problem.limits, problem.settings, problem.tool
-    return {
-        "feasible": plan.feasible,
-        "checked_against": [structure.name for structure in problem.structures],
-        "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
-        "relaxations": [
-            {
-                "constraint": relaxation.constraint,
-                "amount": relaxation.amount,
-                "unit": relaxation.unit,
-                "relaxed_to": relaxation.relaxed_to,
-                "witness_entry_lps_mm": _number_list(relaxation.witness_lps_mm[0]),
-                "witness_target_lps_mm": _number_list(relaxation.witness_lps_mm[1]),
-                "text": relaxation.text,
-            }
-            for relaxation in plan.relaxations
-        ],
-        "reasons": list(plan.reasons),
-        "nearest_miss": None
-        if plan.nearest_miss is None
-        else {
-            "entry_lps_mm": _number_list(plan.nearest_miss.line_lps_mm[0]),
-            "target_lps_mm": _number_list(plan.nearest_miss.line_lps_mm[1]),
-            "structure": plan.nearest_miss.structure,
-            "shortage_mm": plan.nearest_miss.shortage_mm,
-        },
-        "candidate_count": plan.candidate_count,
-        "feasible_count": plan.feasible_count,
-        "tool": {
-            "radius_mm": tool.radius_mm,
-            "entry_error_mm": tool.entry_error_mm,
-            "target_error_mm": tool.target_error_mm,
-        },
-        "limits": {
-            "max_length_mm": _finite(limits.max_length_mm),
-            "min_length_mm": limits.min_length_mm,
-            "max_entry_angle_deg": limits.max_entry_angle_deg,
-            "min_clearance_mm": _finite(limits.min_clearance_mm),
-        },
-        "structures": [
-            {"name": structure.name, "role": type(structure).__name__, "mask_samples": len(structure.mask_samples)}
-            for structure in problem.structures
-        ],
-        "seed": settings.seed,
-    }
-
-
-def _alternative(alternative: Alternative) -> dict[str, Any]:
-    profile = alternative.clearance_profile
-    return {
-        "entry_lps_mm": list(alternative.entry_lps_mm),
-        "target_lps_mm": list(alternative.target_lps_mm),
-        "certified_clearance_mm": _finite(alternative.certified_clearance_mm),
-        "sampled_clearance_mm": _finite(alternative.sampled_clearance_mm),
-        "limiting_structure": alternative.limiting_structure,
-        "limiting_point_lps_mm": list(alternative.limiting_point_lps_mm),
-        "clearance_mm_by_structure": {
-            name: _finite(room) for name, room in alternative.clearance_mm_by_structure.items()
-        },
-        "hit_probability": alternative.hit_probability,
-        "hit_probability_interval": list(alternative.hit_probability_interval),
-        "hit_probability_by_structure": alternative.hit_probability_by_structure,
-        "length_mm": alternative.length_mm,
-        "entry_angle_deg": alternative.entry_angle_deg,
-        "bone_density_hu": alternative.bone_density_hu,
-        "tool_density_hu": alternative.tool_density_hu,
-        "screw_grades": [
-            {
-                "corridor": grade.corridor,
-                "planned": grade.planned,
-                "breach_mm": grade.breach_mm,
-                "share_by_grade": grade.share_by_grade,
-                "mask_samples": grade.mask_samples,
-            }
-            for grade in alternative.screw_grades
-        ],
-        "crossings": _crossings(alternative),
-        "value_profile": _values(alternative),
-        "score": alternative.score,
-        "reason": alternative.reason,
-        "clearance_profile": {
-            "distance_mm": _number_list(profile.distance_mm),
-            "clearance_mm_by_structure": {
-                name: _number_list(room) for name, room in profile.clearance_mm_by_structure.items()
-            },
-        },
-    }
-
-
-def _crossings(alternative: Alternative) -> list[dict[str, Any]] | None:
-    """Null where no image told what is crossed: an empty list says that nothing is."""
-    if alternative.crossings is None:
-        return None
-    return [
-        {
-            "kind": crossing.kind.value,
-            "from_mm": round(crossing.from_mm, 4),
-            "to_mm": round(crossing.to_mm, 4),
-            "mean_value": None if crossing.mean_value is None else round(crossing.mean_value, 4),
-        }
-        for crossing in alternative.crossings
+        )
+        for structure in plan_file.structures
     ]
+    study = plan_file.study and plan_file.study.model_copy(update={"path": place("study.path", plan_file.study.path)})
 
+    def placed(key: str, table: EndTable) -> EndTable:
+        return table.model_copy(update={"mask": place(f"{key}.mask", table.mask)})
 
-def _values(alternative: Alternative) -> dict[str, Any] | None:
-    profile = alternative.value_profile
-    if profile is None:
-        return None
-    return {
-        "unit": profile.unit,
-        "distance_mm": _number_list(profile.distance_mm),
-        "value": _number_list(profile.value),
-    }
-
-
-def _number_list(values: np.ndarray) -> list[float | None]:
-    return [_finite(round(float(value), 4)) for value in values]
-
-
-def _finite(value: float) -> float | None:
-    """JSON knows no infinity: what is unbounded is null."""
-    return value if math.isfinite(value) else None
+    target = plan_file.target and placed("target", plan_file.target)
+    entry = plan_file.entry and placed("entry", plan_file.entry)
+    tools = [
+        table.model_copy(
+            update={
+                "target": placed(f"tools[{table.name}].target", table.target),
+                "entry": placed(f"tools[{table.name}].entry", table.entry),
+            }
+        )
+        for table in plan_file.tools
+    ]
+    if absent:
+        raise ConfigError(f"{path} names files that do not exist: {'; '.join(absent)}.")
+    return plan_file.model_copy(
+        update={"structures": structures, "study": study, "target": target, "entry": entry, "tools": tools}
+    )

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Lattice", "Margins", "bounds_mm", "least_room_mm"]
+__all__ = ["Lattice", "Margins", "bounds_mm", "lower_bounds_mm"]
 
 _FLOAT32_SLACK = 4e-7
 """Relative error of a sum of four squares in float32, with room to spare."""
@@ -89,7 +89,7 @@ def bounds_mm(low: float, high: float, farthest: float, margins: Margins, step_m
     return values
 
 
-def least_room_mm(
+def lower_bounds_mm(
     margins: Margins,
     lattice: Lattice,
     spacing_mm: NDArray[np.float64],

@@ -104,7 +104,7 @@ class SearchSettings:
     """How hard to look. Same settings and seed, same plan."""
 
     candidates: int = 20_000
-    """Lines of the coarse round; the two finer rounds together look at about as many."""
+    """Trajectories of the coarse round; the two finer rounds together look at about as many."""
     alternatives: int = 5
     min_separation_mm: float = 6.0
     """Alternatives whose entries and whose targets both lie closer than this count as the same."""

@@ -1,4 +1,4 @@
-"""Which part of a grid a set of lines needs, and how far around it a structure can matter.
+"""Which part of a grid a set of trajectories needs, and how far around it a structure can matter.
 
 Boxes are in voxel indices of the structure's grid, may reach beyond it, and are half open.
 """
@@ -36,7 +36,7 @@ class IndexBox:
 
     @property
     def voxels(self) -> int:
-        """How many; a whole number of any size, as lines may lie anywhere."""
+        """How many; a whole number of any size, as trajectories may lie anywhere."""
         return math.prod(self.shape)
 
     def slices_in(self, other: IndexBox) -> tuple[slice, slice, slice]:
@@ -58,7 +58,7 @@ def domain_of(position_index: NDArray[np.float64], shape: tuple[int, ...]) -> In
     """The voxels needed to interpolate at every position (P, 3).
 
     It reaches beyond a grid of `shape` where that is cheap; else it ends at the edge, and positions beyond are
-    continued from there (see :class:`~medsam_planner.planning.field.MarginField`).
+    continued from there (see :class:`~medsam_planner.planning.distance_field.DistanceField`).
     """
     low = np.floor(position_index.min(axis=0) - 1e-6).astype(np.int64)
     high = np.ceil(position_index.max(axis=0) + 1e-6).astype(np.int64) + 1

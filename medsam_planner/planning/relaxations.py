@@ -1,6 +1,6 @@
-"""When no line keeps every limit: which single one to relax, and by how much.
+"""When no trajectory keeps every limit: which single one to relax, and by how much.
 
-Each answer has a witness, a line that keeps everything once that one limit is relaxed by that much.
+Each answer has a witness, a trajectory that keeps everything once that one limit is relaxed by that much.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
-from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.problem import Limits, PlanningProblem
 from prompts.names import UNSEGMENTED_BONE
 
@@ -41,15 +41,16 @@ class Relaxation:
     relaxed_to: float | None
     """The new limit; None for a structure's margin, which is narrowed by `amount` everywhere, and for bone."""
     witness_lps_mm: NDArray[np.float64]
-    """(2, 3) entry and target of a line that is then possible."""
+    """(2, 3) entry and target of a trajectory that is then possible."""
     text: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NearestMiss:
-    """Of the lines that keep the limits of length and angle, the one that lacks the least room. It is no plan."""
+    """Of the trajectories that keep the limits of length and angle, the one that lacks the least room. It is no
+    plan."""
 
-    line_lps_mm: NDArray[np.float64]
+    trajectory_lps_mm: NDArray[np.float64]
     """(2, 3) entry and target."""
     structure: str
     """Where the room is lacking."""
@@ -58,7 +59,7 @@ class NearestMiss:
 
 
 def find_relaxations(
-    problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates
+    problem: PlanningProblem, fields: Sequence[DistanceField], seen: Candidates
 ) -> tuple[Relaxation, ...]:
     """Find the least relaxation of each limit by itself, the smallest amount first.
 
@@ -67,7 +68,7 @@ def find_relaxations(
     Parameters
     ----------
     problem : PlanningProblem
-    fields : sequence of MarginField
+    fields : sequence of DistanceField
     seen : Candidates
         Every one measured, also those that break a limit of length or angle.
     """
@@ -89,17 +90,17 @@ def find_relaxations(
         others_kept = has_room & seen.fits_geometry(free) & (excess > 0)
         if others_kept.any():
             number = int(np.argmin(np.where(others_kept, excess, np.inf)))
-            found.append(_of_limit(constraint, limits, float(excess[number]), sign, seen.lines_lps_mm[number]))
+            found.append(_of_limit(constraint, limits, float(excess[number]), sign, seen.trajectories_lps_mm[number]))
     if fits.any():
         number = int(np.argmax(np.where(fits, seen.certified_mm, -np.inf)))
         shortage = limits.min_clearance_mm - float(seen.certified_mm[number])
         if 0 < shortage <= limits.min_clearance_mm:
-            found.append(_of_limit("min_clearance_mm", limits, shortage, -1, seen.lines_lps_mm[number]))
+            found.append(_of_limit("min_clearance_mm", limits, shortage, -1, seen.trajectories_lps_mm[number]))
         found += _of_structures(problem, fields, seen, fits)
     return tuple(sorted(found, key=lambda relaxation: relaxation.amount))
 
 
-def _of_limit(constraint: str, limits: Limits, excess: float, sign: int, line: NDArray[np.float64]) -> Relaxation:
+def _of_limit(constraint: str, limits: Limits, excess: float, sign: int, trajectory: NDArray[np.float64]) -> Relaxation:
     amount = math.ceil(excess / _STEP + 1e-9) * _STEP
     unit = "deg" if constraint.endswith("_deg") else "mm"
     now = float(getattr(limits, constraint))
@@ -110,38 +111,38 @@ def _of_limit(constraint: str, limits: Limits, excess: float, sign: int, line: N
         amount=amount,
         unit=unit,
         relaxed_to=relaxed,
-        witness_lps_mm=line,
+        witness_lps_mm=trajectory,
         text=f"{word} {constraint} by {amount:.1f} {unit}, from {now:.1f} to {relaxed:.1f}.",
     )
 
 
-def nearest_miss(problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates) -> NearestMiss | None:
-    """Which line lacks the least room; None where none keeps length and angle, or room is not what is lacking."""
+def nearest_miss(problem: PlanningProblem, fields: Sequence[DistanceField], seen: Candidates) -> NearestMiss | None:
+    """Which trajectory lacks the least room; None where none keeps length and angle, or room is not what is lacking."""
     fits = np.flatnonzero(seen.fits_geometry(problem.limits))
     if not len(fits):
         return None
-    line = seen.lines_lps_mm[fits[np.argmax(seen.certified_mm[fits])]]
-    room = clearance_in(fields, line[None], problem.tool)
+    trajectory = seen.trajectories_lps_mm[fits[np.argmax(seen.certified_mm[fits])]]
+    room = clearance_in(fields, trajectory[None], problem.tool)
     shortage = problem.limits.min_clearance_mm - float(room.certified_mm[0])
     if not (math.isfinite(shortage) and shortage > 0):
         return None
-    return NearestMiss(line, str(room.limiting_structure[0]), shortage)
+    return NearestMiss(trajectory, str(room.limiting_structure[0]), shortage)
 
 
 def _of_structures(
-    problem: PlanningProblem, fields: Sequence[MarginField], seen: Candidates, fits: NDArray[np.bool_]
+    problem: PlanningProblem, fields: Sequence[DistanceField], seen: Candidates, fits: NDArray[np.bool_]
 ) -> list[Relaxation]:
     """Which one structure stands in the way, and by how much its margin would have to shrink."""
     best_first = np.argsort(-np.where(fits, seen.certified_mm, -np.inf), kind="stable")
     numbers = best_first[: min(_LINES_FOR_STRUCTURES, int(fits.sum()))]
-    lines = seen.lines_lps_mm[numbers]
-    room = clearance_in(fields, lines, problem.tool, each_structure=True).by_structure
+    trajectories = seen.trajectories_lps_mm[numbers]
+    room = clearance_in(fields, trajectories, problem.tool, each_structure=True).by_structure
     wanted = problem.limits.min_clearance_mm
     margin_mm = {field.name: field.smallest_margin_mm for field in fields}
     found = []
     for name in room:
         others = [room[other].certified_mm for other in room if other != name]
-        others_keep = np.min(others, axis=0) >= wanted if others else np.ones(len(lines), dtype=bool)
+        others_keep = np.min(others, axis=0) >= wanted if others else np.ones(len(trajectories), dtype=bool)
         shortage = np.where(others_keep, wanted - room[name].certified_mm, np.inf)
         row = int(np.argmin(shortage))
         if not 0 < shortage[row] < math.inf:
@@ -156,7 +157,7 @@ def _of_structures(
                 amount=amount,
                 unit="mm",
                 relaxed_to=None,
-                witness_lps_mm=lines[row],
+                witness_lps_mm=trajectories[row],
                 text=_BONE_ADVICE if is_bone else f"Accept {amount:.1f} mm less room at {name}, all other limits kept.",
             )
         )

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, spacing_mm
-from medsam_planner.planning.clearance import line_array
+from medsam_planner.planning.clearance import trajectory_array
 from medsam_planner.planning.region import IndexBox, window
 from medsam_planner.planning.soft_surface import surface_distance_mm
 from medsam_planner.planning.structures import StayInside, bool_array, mask_volumes
@@ -33,8 +33,8 @@ _DISC_POINTS = 32
 class ScrewGrade:
     """Gertzbein–Robbins grade of one planned screw.
 
-    The planned grade is that of the line itself in the mask itself. The shares are over mask samples and displacements
-    of the tool: what may come of the plan.
+    The planned grade is that of the trajectory itself in the mask itself. The shares are over mask samples and
+    displacements of the tool: what may come of the plan.
     """
 
     corridor: str
@@ -68,13 +68,13 @@ def gertzbein_robbins(breach_mm: ArrayLike) -> NDArray[np.str_]:
 
 
 def grade_screws(
-    lines_lps_mm: ArrayLike, corridor: StayInside, tool: Tool, draws: int = 300, seed: int = 0
+    trajectories_lps_mm: ArrayLike, corridor: StayInside, tool: Tool, draws: int = 300, seed: int = 0
 ) -> tuple[ScrewGrade, ...]:
-    """Grade screws along lines of one corridor.
+    """Grade screws along trajectories of one corridor.
 
     Parameters
     ----------
-    lines_lps_mm : (N, 2, 3) float
+    trajectories_lps_mm : (N, 2, 3) float
         Entry, then target. The path of `corridor.free_entry_mm` after the entry is not graded.
     corridor : StayInside
         The bone; its margin is not used. Beyond the volume there is no bone.
@@ -88,21 +88,21 @@ def grade_screws(
     Raises
     ------
     PlanningError
-        If the lines are not (N, 2, 3) finite numbers, or there is no draw.
+        If the trajectories are not (N, 2, 3) finite numbers, or there is no draw.
     """
-    lines = line_array(lines_lps_mm)
+    trajectories = trajectory_array(trajectories_lps_mm)
     if draws < 1:
         raise PlanningError(f"Expected at least one draw, got {draws}.")
-    if not len(lines):
+    if not len(trajectories):
         return ()
     shift = np.random.default_rng(seed).standard_normal((draws, 1, 3))
-    moved = lines[:, None] + tool.error_mm([0.0, 1.0])[:, None] * shift
-    planned = _Room(corridor.mask, lines, tool).breach_mm(lines, corridor.free_entry_mm)
-    counts = np.zeros((len(lines), len(GRADES)))
+    moved = trajectories[:, None] + tool.error_mm([0.0, 1.0])[:, None] * shift
+    planned = _WallDistance(corridor.mask, trajectories, tool).breach_mm(trajectories, corridor.free_entry_mm)
+    counts = np.zeros((len(trajectories), len(GRADES)))
     samples = corridor.mask_samples if len(corridor.mask_samples) else (corridor.mask,)
     for mask in mask_volumes(samples):
-        breach = _Room(mask, lines, tool).breach_mm(moved.reshape(-1, 2, 3), corridor.free_entry_mm)
-        grades = gertzbein_robbins(breach).reshape(len(lines), draws)
+        breach = _WallDistance(mask, trajectories, tool).breach_mm(moved.reshape(-1, 2, 3), corridor.free_entry_mm)
+        grades = gertzbein_robbins(breach).reshape(len(trajectories), draws)
         counts += (grades[..., None] == np.array(GRADES)).mean(axis=1)
     shares = counts / len(samples)
     return tuple(
@@ -113,18 +113,18 @@ def grade_screws(
             share_by_grade=dict(zip(GRADES, shares[row].tolist(), strict=True)),
             mask_samples=len(corridor.mask_samples),
         )
-        for row in range(len(lines))
+        for row in range(len(trajectories))
     )
 
 
-class _Room:
-    """Signed distance to the wall of a bone around some lines: positive inside."""
+class _WallDistance:
+    """Signed distance to the wall of a bone around some trajectories: positive inside."""
 
-    def __init__(self, mask: highdicom.Volume, lines_lps_mm: NDArray[np.float64], tool: Tool) -> None:
+    def __init__(self, mask: highdicom.Volume, trajectories_lps_mm: NDArray[np.float64], tool: Tool) -> None:
         self.affine = np.asarray(mask.affine, dtype=np.float64)
         self.radius_mm = tool.radius_mm
         spacing = spacing_mm(self.affine)
-        index = index_from_lps(self.affine, lines_lps_mm.reshape(-1, 3))
+        index = index_from_lps(self.affine, trajectories_lps_mm.reshape(-1, 3))
         reach = tool.radius_mm + _FAR_DEVIATIONS * float(tool.error_mm([0.0, 1.0]).max()) + _BREACH_LIMITS_MM[-1]
         grow = np.ceil(reach / spacing)
         self.low = np.floor(index.min(axis=0) - grow).astype(np.int64)
@@ -134,27 +134,29 @@ class _Room:
         beyond, _ = surface_distance_mm(bone, spacing)
         self.room_mm = np.where(bone, within, -beyond)
 
-    def breach_mm(self, lines_lps_mm: NDArray[np.float64], free_entry_mm: float) -> NDArray[np.float64]:
-        """(N,) how far the tool's surface leaves the bone along each line, after its free entry."""
-        length = np.linalg.norm(lines_lps_mm[:, 1] - lines_lps_mm[:, 0], axis=1)
+    def breach_mm(self, trajectories_lps_mm: NDArray[np.float64], free_entry_mm: float) -> NDArray[np.float64]:
+        """(N,) how far the tool's surface leaves the bone along each trajectory, after its free entry."""
+        length = np.linalg.norm(trajectories_lps_mm[:, 1] - trajectories_lps_mm[:, 0], axis=1)
         free = np.minimum(free_entry_mm / np.maximum(length, 1e-9), 1.0)
         places = max(int(np.ceil(length.max() / _STEP_MM)), 1) + 1
         fraction = free[:, None] + (1 - free[:, None]) * np.linspace(0, 1, places)
-        path = lines_lps_mm[:, :1] + fraction[..., None] * (lines_lps_mm[:, 1:] - lines_lps_mm[:, :1])
+        path = trajectories_lps_mm[:, :1] + fraction[..., None] * (
+            trajectories_lps_mm[:, 1:] - trajectories_lps_mm[:, :1]
+        )
         index = (index_from_lps(self.affine, path) - self.low).reshape(-1, 3).T
         room = ndimage.map_coordinates(self.room_mm, index, order=1, mode="nearest").reshape(fraction.shape)
         breach: NDArray[np.float64] = np.maximum(self.radius_mm - room.min(axis=1), 0.0).astype(np.float64)
         return breach
 
 
-def density_along_hu(bone: highdicom.Volume, line_lps_mm: ArrayLike) -> float:
-    """Mean CT value along the axis of a line (2, 3), HU; beyond the volume its edge counts."""
-    return _mean_hu(bone, _axis(line_lps_mm))
+def density_along_hu(bone: highdicom.Volume, trajectory_lps_mm: ArrayLike) -> float:
+    """Mean CT value along the axis of a trajectory (2, 3), HU; beyond the volume its edge counts."""
+    return _mean_hu(bone, _axis(trajectory_lps_mm))
 
 
-def density_in_tool_hu(bone: highdicom.Volume, line_lps_mm: ArrayLike, radius_mm: float) -> float:
+def density_in_tool_hu(bone: highdicom.Volume, trajectory_lps_mm: ArrayLike, radius_mm: float) -> float:
     """Mean CT value inside the cylinder that the tool fills, HU: evenly spread places of each cross-section."""
-    axis = _axis(line_lps_mm)
+    axis = _axis(trajectory_lps_mm)
     along = axis[-1] - axis[0]
     length = float(np.linalg.norm(along))
     if length == 0 or radius_mm <= 0:
@@ -169,10 +171,10 @@ def density_in_tool_hu(bone: highdicom.Volume, line_lps_mm: ArrayLike, radius_mm
     return _mean_hu(bone, (axis[:, None] + disc).reshape(-1, 3))
 
 
-def _axis(line_lps_mm: ArrayLike) -> NDArray[np.float64]:
-    line = line_array(np.asarray(line_lps_mm)[None])[0]
-    count = max(int(np.ceil(np.linalg.norm(line[1] - line[0]) / _STEP_MM)), 1) + 1
-    places: NDArray[np.float64] = line[0] + np.linspace(0, 1, count)[:, None] * (line[1] - line[0])
+def _axis(trajectory_lps_mm: ArrayLike) -> NDArray[np.float64]:
+    trajectory = trajectory_array(np.asarray(trajectory_lps_mm)[None])[0]
+    count = max(int(np.ceil(np.linalg.norm(trajectory[1] - trajectory[0]) / _STEP_MM)), 1) + 1
+    places: NDArray[np.float64] = trajectory[0] + np.linspace(0, 1, count)[:, None] * (trajectory[1] - trajectory[0])
     return places
 
 

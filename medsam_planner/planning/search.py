@@ -1,7 +1,7 @@
-"""The planner: draw lines, keep those that break no limit, return a few that are worth a surgeon's time.
+"""The planner: draw trajectories, keep those that break no limit, return a few that are worth a surgeon's time.
 
-Clearance that was certified for the chosen line holds although the line was chosen: the margins belong to the
-structures' surfaces and hold for all lines at once.
+Clearance that was certified for the chosen trajectory holds although the trajectory was chosen: the margins belong to
+the structures' surfaces and hold for all trajectories at once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from medsam_planner.planning.alternatives import (
     soft_score,
 )
 from medsam_planner.planning.candidates import SHORTEST_MM, Candidates, explore
-from medsam_planner.planning.clearance import build_fields, clearance_in
+from medsam_planner.planning.clearance import build_distance_fields, clearance_in
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.ends import free_ends
-from medsam_planner.planning.field import MarginField
 from medsam_planner.planning.problem import PlanningProblem, Weights
 from medsam_planner.planning.relaxations import NearestMiss, Relaxation, find_relaxations, nearest_miss
 from medsam_planner.progress import Progress
@@ -31,8 +31,8 @@ from medsam_planner.progress import Progress
 __all__ = ["PlanResult", "Survey", "infeasible", "plan_of", "risk_map_mm", "search", "survey", "worth_showing"]
 
 _SHORTLIST = 2
-"""Lines that are measured in full for each alternative that is shown: what a line gains in hit probability may be worth
-what it loses in room."""
+"""Trajectories that are measured in full for each alternative that is shown: what a trajectory gains in hit probability
+may be worth what it loses in room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,46 +45,47 @@ class PlanResult:
     relaxations: tuple[Relaxation, ...]
     """Empty when feasible."""
     candidate_count: int
-    """Lines that were looked at."""
+    """Trajectories that were looked at."""
     feasible_count: int
-    """Of those, lines that break no limit."""
+    """Of those, trajectories that break no limit."""
     reasons: tuple[str, ...] = ()
     """Sentences on what holds the entry or the target: when infeasible the first says why."""
     nearest_miss: NearestMiss | None = None
-    """When infeasible, the line that lacks the least room."""
+    """When infeasible, the trajectory that lacks the least room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """Every line that was looked at, and those that break no limit."""
+    """Every trajectory that was looked at, and those that break no limit."""
 
-    fields: tuple[MarginField, ...]
+    fields: tuple[DistanceField, ...]
     seen: Candidates
     allowed: NDArray[np.intp]
-    """(A,) numbers of the lines that break no limit."""
+    """(A,) numbers of the trajectories that break no limit."""
     score: NDArray[np.float64]
     """(A,) soft score before the hit probability is known."""
     is_on_front: NDArray[np.bool_]
-    """(A,) whether no other allowed line has as much room, is as short and as steep, and better in one of them."""
+    """(A,) whether no other allowed trajectory has as much room, is as short and as steep, and better in one of
+    them."""
     problem: PlanningProblem
-    """Whose lines they are: without the ends that lie inside a structure to avoid."""
+    """Whose trajectories they are: without the ends that lie inside a structure to avoid."""
     reasons: tuple[str, ...] = ()
     """See :class:`PlanResult`."""
 
     @property
-    def lines_lps_mm(self) -> NDArray[np.float64]:
-        """(A, 2, 3) the allowed lines."""
-        return self.seen.lines_lps_mm[self.allowed]
+    def trajectories_lps_mm(self) -> NDArray[np.float64]:
+        """(A, 2, 3) the allowed trajectories."""
+        return self.seen.trajectories_lps_mm[self.allowed]
 
     def distinct(self, *, separation_mm: float, count: int) -> list[int]:
-        """Places in `allowed` of the best lines that lie apart: those of the front first, best first."""
-        # Where the front is one bundle, the best distinct lines behind it follow.
+        """Places in `allowed` of the best trajectories that lie apart: those of the front first, best first."""
+        # Where the front is one bundle, the best distinct trajectories behind it follow.
         order = self.score + self.is_on_front * 10.0
-        return distinct(self.lines_lps_mm, order, separation_mm=separation_mm, count=count)
+        return distinct(self.trajectories_lps_mm, order, separation_mm=separation_mm, count=count)
 
 
 def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Survey:
-    """Draw lines coarsely, then ever finer around the best, and measure them; none where an end is blocked."""
+    """Draw trajectories coarsely, then ever finer around the best, and measure them; none where an end is blocked."""
     free = free_ends(problem)
     problem = free.problem
     if free.is_blocked:
@@ -93,13 +94,13 @@ def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Sur
             (), Candidates.none(), nothing.astype(np.intp), nothing, nothing.astype(bool), problem, free.reasons
         )
     ends = np.concatenate([problem.entry.points_lps_mm, problem.targets_lps_mm])
-    fields = build_fields(problem.structures, ends, progress=progress)
+    fields = build_distance_fields(problem.structures, ends, progress=progress)
     seen = explore(problem, fields, progress=progress)
     allowed = np.flatnonzero(seen.within(problem.limits))
     certified, length, angle = seen.certified_mm[allowed], seen.length_mm[allowed], seen.entry_angle_deg[allowed]
     longest = float(seen.length_mm.max()) if len(seen.length_mm) else 0.0
     score = soft_score(certified, length, angle, problem.weights, longest_mm=longest)
-    # Room beyond the scale buys nothing, so it may not keep a line on the front either.
+    # Room beyond the scale buys nothing, so it may not keep a trajectory on the front either.
     useful = np.minimum(certified, problem.weights.clearance_scale_mm)
     front = non_dominated(np.round(np.stack([-useful, length, angle], axis=1), 2))
     return Survey(fields, seen, allowed, score, front, problem, free.reasons)
@@ -116,7 +117,7 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
     Returns
     -------
     PlanResult
-        Deterministic: the same problem gives the same plan. That no line exists is an answer and not an error. No
+        Deterministic: the same problem gives the same plan. That no trajectory exists is an answer and not an error. No
         alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
         another.
     """
@@ -124,7 +125,7 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
 
 
 def plan_of(found: Survey, problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
-    """The plan of one tool from the lines that were looked at."""
+    """The plan of one tool from the trajectories that were looked at."""
     if len(found.allowed) == 0:
         return infeasible(found, progress=progress)
     settings = problem.settings
@@ -142,7 +143,7 @@ def infeasible(found: Survey, *, progress: Progress | None = None) -> PlanResult
     if not found.fields and found.reasons:
         return PlanResult(False, (), (), 0, 0, found.reasons)
     problem = found.problem
-    every = explore(problem, found.fields, every_line=True, progress=progress)
+    every = explore(problem, found.fields, every_trajectory=True, progress=progress)
     relaxations = find_relaxations(problem, found.fields, every)
     miss = nearest_miss(problem, found.fields, every)
     return PlanResult(False, (), relaxations, len(every.length_mm), 0, found.reasons, miss)
@@ -152,15 +153,15 @@ def worth_showing(measured: Sequence[Alternative], weights: Weights) -> tuple[Al
     """The Pareto front over clearance, length, angle and hit probability, best score first."""
     costs = [
         (
-            -min(line.certified_clearance_mm, weights.clearance_scale_mm),
-            line.length_mm,
-            line.entry_angle_deg,
-            100 * line.hit_probability,
+            -min(trajectory.certified_clearance_mm, weights.clearance_scale_mm),
+            trajectory.length_mm,
+            trajectory.entry_angle_deg,
+            100 * trajectory.hit_probability,
         )
-        for line in measured
+        for trajectory in measured
     ]
     kept = non_dominated(np.round(np.array(costs, dtype=np.float64).reshape(-1, 4), 2))
-    return tuple(line for line, is_kept in zip(measured, kept, strict=True) if is_kept)
+    return tuple(trajectory for trajectory, is_kept in zip(measured, kept, strict=True) if is_kept)
 
 
 def risk_map_mm(
@@ -184,15 +185,15 @@ def risk_map_mm(
         mm; points from which no target lies within the length limits are NaN.
     """
     targets = problem.targets_lps_mm[: min(len(problem.targets_lps_mm), 5)]
-    fields = build_fields(problem.structures, np.concatenate([points_lps_mm, targets]), progress=progress)
+    fields = build_distance_fields(problem.structures, np.concatenate([points_lps_mm, targets]), progress=progress)
     best = np.full(len(points_lps_mm), -np.inf)
     for target in targets:
-        lines = np.stack([points_lps_mm, np.broadcast_to(target, points_lps_mm.shape)], axis=1)
-        length = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
+        trajectories = np.stack([points_lps_mm, np.broadcast_to(target, points_lps_mm.shape)], axis=1)
+        length = np.linalg.norm(trajectories[:, 1] - trajectories[:, 0], axis=1)
         reachable = (length <= problem.limits.max_length_mm) & (
             length >= max(problem.limits.min_length_mm, SHORTEST_MM)
         )
         if reachable.any():
-            room = clearance_in(fields, lines[reachable], problem.tool, progress=progress).certified_mm
+            room = clearance_in(fields, trajectories[reachable], problem.tool, progress=progress).certified_mm
             best[reachable] = np.maximum(best[reachable], room)
     return np.where(np.isfinite(best), best, np.nan).astype(np.float32)

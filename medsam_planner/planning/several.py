@@ -1,9 +1,9 @@
 """One tool, or several in one patient that must not collide, such as the electrodes of an SEEG.
 
-One tool alone takes the best of its lines. Of several, each is surveyed by itself. A pool of good lines of each, apart
-from each other, is measured pair by pair, and one line of each tool is chosen so that the worst room of all is as large
-as can be: beside the structures and between the tools. Then each tool in turn looks at all of its lines once more, the
-others held still.
+One tool alone takes the best of its trajectories. Of several, each is surveyed by itself. A pool of good trajectories
+of each, apart from each other, is measured pair by pair, and one trajectory of each tool is chosen so that the worst
+room of all is as large as can be: beside the structures and between the tools. Then each tool in turn looks at all of
+its trajectories once more, the others held still.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from medsam_planner.progress import Progress, track
 __all__ = ["JointPlan", "search_together"]
 
 _POOL = 60
-"""Lines of each tool that are tried together with every line of every other."""
+"""Trajectories of each tool that are tried together with every trajectory of every other."""
 _POOL_SEPARATION = 0.5
 """Of the separation of alternatives: the pool is finer than what is shown."""
 _ROUNDS = 4
@@ -39,10 +39,10 @@ class JointPlan:
 
     feasible: bool
     plans: Mapping[str, PlanResult]
-    """By tool. The first alternative is the line that belongs to the joint plan; the others may replace it by
-    themselves, without coming too near the first lines of the other tools."""
+    """By tool. The first alternative is the trajectory that belongs to the joint plan; the others may replace it by
+    themselves, without coming too near the first trajectories of the other tools."""
     gaps: tuple[ToolGap, ...]
-    """Each pair of tools, the tightest first; empty when a tool has no line, or is alone."""
+    """Each pair of tools, the tightest first; empty when a tool has no trajectory, or is alone."""
     min_gap_mm: float = 0.0
     relaxations: tuple[str, ...] = ()
     """What to change when it is the tools that stand in each other's way."""
@@ -85,7 +85,7 @@ def search_together(
         plans = {name: plan_of(found[name], problems[name], progress=progress) for name in names}
         return JointPlan(False, plans, (), min_gap_mm, ())
     chosen = _improved(problems, found, _assigned(problems, found))
-    gaps = _gaps(problems, {name: found[name].lines_lps_mm[chosen[name]] for name in names})
+    gaps = _gaps(problems, {name: found[name].trajectories_lps_mm[chosen[name]] for name in names})
     plans = {
         name: _plan(name, problems, found, chosen, min_gap_mm, progress)
         for name in track(names, "alternatives of each tool", progress)
@@ -100,7 +100,7 @@ def _useful(problem: PlanningProblem, found: Survey) -> NDArray[np.float64]:
 
 
 def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey]) -> dict[str, int]:
-    """Place in each tool's allowed lines of the line that was chosen from its pool."""
+    """Place in each tool's allowed trajectories of the trajectory that was chosen from its pool."""
     names = list(problems)
     pools = {
         name: np.array(
@@ -115,9 +115,9 @@ def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Surve
     for (a, first), (b, second) in itertools.combinations(enumerate(names), 2):
         scale = max(problems[first].weights.clearance_scale_mm, problems[second].weights.clearance_scale_mm)
         between = tool_gaps_mm(
-            found[first].lines_lps_mm[pools[first]],
+            found[first].trajectories_lps_mm[pools[first]],
             problems[first].tool,
-            found[second].lines_lps_mm[pools[second]],
+            found[second].trajectories_lps_mm[pools[second]],
             problems[second].tool,
         )
         gaps[a, b] = np.minimum(between, scale)
@@ -132,12 +132,12 @@ def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Surve
 def _improved(
     problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey], chosen: dict[str, int]
 ) -> dict[str, int]:
-    """Each tool in turn takes the best of all its lines beside the others' present ones, until none moves."""
+    """Each tool in turn takes the best of all its trajectories beside the others' present ones, until none moves."""
     for _ in range(_ROUNDS):
         before = dict(chosen)
         for name, problem in problems.items():
             room = _useful(problem, found[name])
-            nearest = _nearest_gap(name, problems, found, chosen, found[name].lines_lps_mm)
+            nearest = _nearest_gap(name, problems, found, chosen, found[name].trajectories_lps_mm)
             worst = np.round(np.minimum(room, np.minimum(nearest, problem.weights.clearance_scale_mm)), 2)
             best = np.lexsort((np.arange(len(worst)), -found[name].score, -worst))[0]
             if worst[best] > worst[chosen[name]] or found[name].score[best] > found[name].score[chosen[name]]:
@@ -152,24 +152,31 @@ def _nearest_gap(
     problems: Mapping[str, PlanningProblem],
     found: Mapping[str, Survey],
     chosen: Mapping[str, int],
-    lines_lps_mm: NDArray[np.float64],
+    trajectories_lps_mm: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(N,) room of lines of one tool beside the chosen lines of all others."""
-    nearest = np.full(len(lines_lps_mm), np.inf)
+    """(N,) room of trajectories of one tool beside the chosen trajectories of all others."""
+    nearest = np.full(len(trajectories_lps_mm), np.inf)
     for other, problem in problems.items():
         if other != name:
-            line = found[other].lines_lps_mm[chosen[other]]
-            gap = tool_gaps_mm(lines_lps_mm, problems[name].tool, line[None], problem.tool)[:, 0]
+            trajectory = found[other].trajectories_lps_mm[chosen[other]]
+            gap = tool_gaps_mm(trajectories_lps_mm, problems[name].tool, trajectory[None], problem.tool)[:, 0]
             nearest = np.minimum(nearest, gap)
     return nearest
 
 
 def _gaps(
-    problems: Mapping[str, PlanningProblem], lines_lps_mm: Mapping[str, NDArray[np.float64]]
+    problems: Mapping[str, PlanningProblem], trajectories_lps_mm: Mapping[str, NDArray[np.float64]]
 ) -> tuple[ToolGap, ...]:
     pairs = itertools.combinations(problems, 2)
     found = [
-        tool_gap(first, lines_lps_mm[first], problems[first].tool, second, lines_lps_mm[second], problems[second].tool)
+        tool_gap(
+            first,
+            trajectories_lps_mm[first],
+            problems[first].tool,
+            second,
+            trajectories_lps_mm[second],
+            problems[second].tool,
+        )
         for first, second in pairs
     ]
     return tuple(sorted(found, key=lambda gap: gap.certified_mm))
@@ -183,18 +190,18 @@ def _plan(
     min_gap_mm: float,
     progress: Progress | None,
 ) -> PlanResult:
-    """The tool's line of the joint plan, and lines apart from it that may replace it."""
+    """The tool's trajectory of the joint plan, and trajectories apart from it that may replace it."""
     problem, survey_ = problems[name], found[name]
     settings = problem.settings
     pool = survey_.distinct(separation_mm=settings.min_separation_mm, count=_POOL)
-    keeps = _nearest_gap(name, problems, found, chosen, survey_.lines_lps_mm[pool]) >= min_gap_mm
-    own = survey_.lines_lps_mm[chosen[name]]
+    keeps = _nearest_gap(name, problems, found, chosen, survey_.trajectories_lps_mm[pool]) >= min_gap_mm
+    own = survey_.trajectories_lps_mm[chosen[name]]
     others = [
         number
         for number, is_clear in zip(pool, keeps.tolist(), strict=True)
         if is_clear
         and survey_.is_on_front[number]
-        and np.linalg.norm(survey_.lines_lps_mm[number] - own, axis=1).max() >= settings.min_separation_mm
+        and np.linalg.norm(survey_.trajectories_lps_mm[number] - own, axis=1).max() >= settings.min_separation_mm
     ][: settings.alternatives - 1]
     (first,) = describe(problem, survey_.fields, survey_.seen, [int(survey_.allowed[chosen[name]])])
     more = describe(problem, survey_.fields, survey_.seen, survey_.allowed[others].tolist(), progress=progress)

@@ -33,7 +33,7 @@ AIR_BELOW_HU = -300.0
 _LEAST_BONE_MM3 = 27.0
 """Smaller specks are noise: a cube of 3 mm."""
 _REACH_MM = 60.0
-"""Bone farther from every line than this is not looked for: it could limit none."""
+"""Bone farther from every trajectory than this is not looked for: it could limit none."""
 _AROUND_MM = 30.0
 """Wider than the spinal canal (about 25 mm) and narrower than the chest."""
 _DIRECTIONS = 72
@@ -63,7 +63,7 @@ class BoneRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surroundings:
-    """The image around some lines, and what its values mean."""
+    """The image around some trajectories, and what its values mean."""
 
     image: highdicom.Volume
     unit: str
@@ -71,7 +71,7 @@ class Surroundings:
     body: highdicom.Volume | None
     """bool, on the image's grid; None where no body was found."""
     bone: highdicom.Volume | None
-    """bool, on the image's grid, within 60 mm of the lines; None where the values have no fixed unit."""
+    """bool, on the image's grid, within 60 mm of the trajectories; None where the values have no fixed unit."""
     bone_above_hu: float = BONE_ABOVE_HU
     """What reaches it is avoided; what is told as bone on a path reaches this or :data:`BONE_ABOVE_HU`."""
     is_bone_avoided: bool = False
@@ -141,21 +141,21 @@ class Surroundings:
 
 def surroundings_of(
     image: highdicom.Volume,
-    lines_lps_mm: NDArray[np.float64],
+    trajectories_lps_mm: NDArray[np.float64],
     *,
     body: highdicom.Volume | None,
     is_ct: bool,
     intensity_range: tuple[float, float] = (0.0, 1.0),
     above_hu: float = BONE_ABOVE_HU,
 ) -> Surroundings:
-    """Look at the image around some lines.
+    """Look at the image around some trajectories.
 
     Parameters
     ----------
     image : highdicom.Volume
         CT in HU, or MR.
-    lines_lps_mm : (P, 3) float
-        Ends of all lines that will be asked for, LPS mm.
+    trajectories_lps_mm : (P, 3) float
+        Ends of all trajectories that will be asked for, LPS mm.
     body : highdicom.Volume, optional
         bool, on the image's grid: the patient without the air around, the air inside included.
     is_ct : bool
@@ -171,7 +171,7 @@ def surroundings_of(
         return Surroundings(image, "normalised intensity", body, None, above_hu, offset=low, scale=scale)
     spacing = spacing_mm(image.affine)
     grid = IndexBox(np.zeros(3, dtype=np.int64), np.array(image.spatial_shape, dtype=np.int64))
-    index = index_from_lps(image.affine, lines_lps_mm)
+    index = index_from_lps(image.affine, trajectories_lps_mm)
     reach = np.ceil(_REACH_MM / spacing).astype(np.int64)
     around = IndexBox(
         np.floor(index.min(axis=0)).astype(np.int64) - reach, np.ceil(index.max(axis=0)).astype(np.int64) + reach + 1

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.planning.clearance import line_array
+from medsam_planner.planning.clearance import trajectory_array
 from medsam_planner.planning.tool import Tool
 
 __all__ = ["ToolGap", "tool_gap", "tool_gaps_mm"]
@@ -42,15 +42,15 @@ class ToolGap:
 
 
 def tool_gaps_mm(
-    first_lines_lps_mm: ArrayLike, first: Tool, second_lines_lps_mm: ArrayLike, second: Tool
+    first_trajectories_lps_mm: ArrayLike, first: Tool, second_trajectories_lps_mm: ArrayLike, second: Tool
 ) -> NDArray[np.float64]:
-    """Certified room between each line of one tool and each line of another.
+    """Certified room between each trajectory of one tool and each trajectory of another.
 
     Parameters
     ----------
-    first_lines_lps_mm : (N, 2, 3) float
+    first_trajectories_lps_mm : (N, 2, 3) float
         Entry, then target.
-    second_lines_lps_mm : (M, 2, 3) float
+    second_trajectories_lps_mm : (M, 2, 3) float
 
     Returns
     -------
@@ -60,19 +60,25 @@ def tool_gaps_mm(
     Raises
     ------
     PlanningError
-        If the lines are not finite or not of these shapes.
+        If the trajectories are not finite or not of these shapes.
     """
-    one, other = line_array(first_lines_lps_mm)[:, None], line_array(second_lines_lps_mm)[None]
+    one, other = (
+        trajectory_array(first_trajectories_lps_mm)[:, None],
+        trajectory_array(second_trajectories_lps_mm)[None],
+    )
     return _nearest(one, first, other, second)[0]
 
 
 def tool_gap(
     first_name: str, first_line: ArrayLike, first: Tool, second_name: str, second_line: ArrayLike, second: Tool
 ) -> ToolGap:
-    """As :func:`tool_gaps_mm` for one pair of lines (2, 3), with the places."""
-    one, other = line_array(np.asarray(first_line)[None]), line_array(np.asarray(second_line)[None])
+    """As :func:`tool_gaps_mm` for one pair of trajectories (2, 3), with the places."""
+    one, other = trajectory_array(np.asarray(first_line)[None]), trajectory_array(np.asarray(second_line)[None])
     gap, s, t = _nearest(one, first, other, second)
-    places = [line[0, 0] + part[0] * (line[0, 1] - line[0, 0]) for line, part in ((one, s), (other, t))]
+    places = [
+        trajectory[0, 0] + part[0] * (trajectory[0, 1] - trajectory[0, 0])
+        for trajectory, part in ((one, s), (other, t))
+    ]
     x, y = ((float(place[0]), float(place[1]), float(place[2])) for place in places)
     return ToolGap(first_name, second_name, float(gap[0]), x, y)
 
@@ -80,7 +86,7 @@ def tool_gap(
 def _nearest(
     one: NDArray[np.float64], first: Tool, other: NDArray[np.float64], second: Tool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Smallest room and its fractions, for lines (..., 2, 3) that broadcast."""
+    """Smallest room and its fractions, for trajectories (..., 2, 3) that broadcast."""
     w, u, v = one[..., 0, :] - other[..., 0, :], one[..., 1, :] - one[..., 0, :], other[..., 1, :] - other[..., 0, :]
     alpha = first.target_error_mm - first.entry_error_mm
     beta = second.target_error_mm - second.entry_error_mm

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from medsam_planner.report.cautions import Caution, find_cautions
 from medsam_planner.report.model import PlanReport
-from medsam_planner.report.wording import Verdict, joint_verdict, verdict
+from medsam_planner.report.verdict import Verdict, joint_verdict, verdict
 
 __all__ = ["Assessment", "assess", "assess_tool"]
 

@@ -44,7 +44,7 @@ _GRAVE_FLAWS = (FlawKind.ONE_SLICE, FlawKind.STEPPED)
 class CautionKind(StrEnum):
     """What a caution is about."""
 
-    TRUTH = "truth"
+    TRUE_CLEARANCE = "truth"
     CROSSING = "crossing"
     ENCLOSED = "target enclosed by bone"
     END_INSIDE = "end inside a structure"
@@ -78,45 +78,53 @@ class Caution:
 
 def find_cautions(report: PlanReport) -> list[Caution]:
     """What speaks against the first tool's figures, the gravest first; empty when nothing does."""
-    line = _line(report)
-    found = [*_truth(report)]
-    if line is not None:
-        found += [*_crossings(report, line), *_enclosed(report, line), *_beyond_images(report, line)]
+    trajectory = _trajectory(report)
+    found = [*_true_clearance(report)]
+    if trajectory is not None:
+        found += [*_crossings(report, trajectory), *_enclosed(report, trajectory), *_beyond_images(report, trajectory)]
     if report.plan.feasible:
         found += [Caution(CautionKind.END_INSIDE, reason) for reason in report.plan.reasons]
-    found += [*_unknown_parts(report, line), *_early_stops(report, line), *_flaws(report), *_confidence(report)]
+    found += [
+        *_unknown_parts(report, trajectory),
+        *_early_stops(report, trajectory),
+        *_flaws(report),
+        *_confidence(report),
+    ]
     return found
 
 
-def _line(report: PlanReport) -> NDArray[np.float64] | None:
-    """(2, 3) what the pictures show: the best alternative, else the line that misses the least."""
+def _trajectory(report: PlanReport) -> NDArray[np.float64] | None:
+    """(2, 3) what the pictures show: the best alternative, else the trajectory that misses the least."""
     plan = report.plan
     if plan.alternatives:
         return np.array([plan.alternatives[0].entry_lps_mm, plan.alternatives[0].target_lps_mm], dtype=np.float64)
     if plan.relaxations:
         return np.asarray(plan.relaxations[0].witness_lps_mm, dtype=np.float64)
-    return None if plan.nearest_miss is None else plan.nearest_miss.line_lps_mm
+    return None if plan.nearest_miss is None else plan.nearest_miss.trajectory_lps_mm
 
 
-def _truth(report: PlanReport) -> Iterator[Caution]:
-    if report.truth and report.plan.alternatives:
-        true_mm, certified_mm = min(report.truth.values()), report.plan.alternatives[0].certified_clearance_mm
+def _true_clearance(report: PlanReport) -> Iterator[Caution]:
+    if report.true_clearance_mm and report.plan.alternatives:
+        true_mm, certified_mm = (
+            min(report.true_clearance_mm.values()),
+            report.plan.alternatives[0].certified_clearance_mm,
+        )
         if true_mm < certified_mm:
             yield Caution(
-                CautionKind.TRUTH,
+                CautionKind.TRUE_CLEARANCE,
                 f"The true clearance, {number(true_mm)} mm, is less than the certified {number(certified_mm)} mm: "
                 "the margins did not hold the error of the segmentation.",
             )
 
 
-def _crossings(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
+def _crossings(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[Caution]:
     """Bone, air and outside on the way, but for the skin at the entry and the bone that is meant."""
     if report.surroundings is None:
         return
     of_role = {role: [report.mask(name) for name, is_ in report.roles.items() if is_ is role] for role in StructureRole}
     meant = [mask for mask in of_role[StructureRole.TARGET] if mask is not None]
     meant += [_grown(mask) for mask in map(report.mask, report.surroundings.bone_corridors) if mask is not None]
-    crossed = crossings_along(report.surroundings, line, expected_bone=meant)
+    crossed = crossings_along(report.surroundings, trajectory, expected_bone=meant)
     for kind in CrossingKind:
         stretches = [one for one in crossed if one.kind is kind and not _is_at_entry(one)]
         if stretches:
@@ -156,14 +164,14 @@ def _crossing_told(report: PlanReport, kind: CrossingKind, stretches: list[Cross
         told.append(f"{number(one.from_mm)} to {number(one.to_mm)} mm from the entry{mean}")
     rest = f" and {len(stretches) - 4} more" if len(stretches) > 4 else ""
     total = sum(one.length_mm for one in stretches)
-    path = "The path" if report.plan.alternatives else "The line drawn"
+    path = "The path" if report.plan.alternatives else "The trajectory drawn"
     return f"{path} goes through {number(total)} mm of {_CROSSED[kind]}: {'; '.join(told)}{rest}."
 
 
-def _enclosed(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
+def _enclosed(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[Caution]:
     if report.surroundings is None or report.surroundings.bone_corridors:
         return
-    share = report.surroundings.bone_around(line[1])
+    share = report.surroundings.bone_around(trajectory[1])
     if share >= _ENCLOSED_SHARE:
         yield Caution(
             CautionKind.ENCLOSED,
@@ -174,11 +182,11 @@ def _enclosed(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution
         )
 
 
-def _beyond_images(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Caution]:
+def _beyond_images(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[Caution]:
     """How far the tool, thickened by its error, leaves the volume at most, and at which depth."""
-    length = float(np.linalg.norm(line[1] - line[0]))
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
     fraction = np.linspace(0.0, 1.0, max(int(length / _STEP_MM), 1) + 1)
-    index = index_from_lps(report.study.affine, line[0] + fraction[:, None] * (line[1] - line[0]))
+    index = index_from_lps(report.study.affine, trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0]))
     step = spacing_mm(report.study.affine)
     faces = np.stack([index + 0.5, np.array(report.study.spatial_shape) - 0.5 - index])
     room_mm = (faces * step).min(axis=(0, 2)) - report.tool.allowance_mm(fraction)
@@ -191,7 +199,7 @@ def _beyond_images(report: PlanReport, line: NDArray[np.float64]) -> Iterator[Ca
         )
 
 
-def _unknown_parts(report: PlanReport, line: NDArray[np.float64] | None) -> Iterator[Caution]:
+def _unknown_parts(report: PlanReport, trajectory: NDArray[np.float64] | None) -> Iterator[Caution]:
     """Masks to avoid that cover only part of the study; beyond a corridor's mask nothing is allowed anyway."""
     room_mm = report.plan.alternatives[0].clearance_mm_by_structure if report.plan.alternatives else {}
     for name, evidence in report.evidence.items():
@@ -199,20 +207,20 @@ def _unknown_parts(report: PlanReport, line: NDArray[np.float64] | None) -> Iter
         if part is None or report.roles.get(name) is not StructureRole.AVOID:
             continue
         told = f"The mask of {name} covers only part of the study, about {percent(part.share)}."
-        stretches = [] if line is None else part.unknown_stretches_mm(line)
+        stretches = [] if trajectory is None else part.unknown_stretches_mm(trajectory)
         unchecked = bool(stretches)
         if stretches:
             where = "; ".join(f"{number(first)} to {number(last)} mm from the entry" for first, last in stretches)
             told += f" The path leaves the part that is known ({where}): whether {name} lies there was not checked."
-        elif line is not None:
-            left = part.depth_mm(line) - float(report.tool.allowance_mm([0.0, 1.0]).max())
+        elif trajectory is not None:
+            left = part.depth_mm(trajectory) - float(report.tool.allowance_mm([0.0, 1.0]).max())
             if left < room_mm.get(name, np.inf):
                 unchecked = True
                 told += f" Its edge leaves {number(max(left, 0.0))} mm of room beside the tool; more is not known."
         yield Caution(CautionKind.UNKNOWN_PART, told, name, is_unchecked=unchecked)
 
 
-def _early_stops(report: PlanReport, line: NDArray[np.float64] | None) -> Iterator[Caution]:
+def _early_stops(report: PlanReport, trajectory: NDArray[np.float64] | None) -> Iterator[Caution]:
     for name in report.structures():
         trace = report.trace(name)
         if trace is None or name not in report.roles:
@@ -222,7 +230,7 @@ def _early_stops(report: PlanReport, line: NDArray[np.float64] | None) -> Iterat
             continue
         told = "; ".join(f"slice {slice_number(record.index)}: {record.stop.value}" for record in early if record.stop)
         sentence = f"The segmentation of {name} stopped before the structure was seen to end ({told})."
-        distance = None if line is None else _distance_to_ends_mm(report, name, trace, early, line)
+        distance = None if trajectory is None else _distance_to_ends_mm(report, name, trace, early, trajectory)
         is_near = report.roles[name] is StructureRole.AVOID and distance is not None and distance <= _REACH_MM
         if is_near and distance is not None:
             sentence += (
@@ -233,15 +241,15 @@ def _early_stops(report: PlanReport, line: NDArray[np.float64] | None) -> Iterat
 
 
 def _distance_to_ends_mm(
-    report: PlanReport, name: str, trace: PropagationTrace, early: list[SliceRecord], line: NDArray[np.float64]
+    report: PlanReport, name: str, trace: PropagationTrace, early: list[SliceRecord], trajectory: NDArray[np.float64]
 ) -> float | None:
     """From the tool to the last slices before the stops; None where there are none."""
     mask = report.mask(name)
     if mask is None:
         return None
-    length = float(np.linalg.norm(line[1] - line[0]))
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
     fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length)), 1) + 1)
-    places = line[0] + fraction[:, None] * (line[1] - line[0])
+    places = trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0])
     filled = np.flatnonzero(mask.array.any(axis=tuple(axis for axis in range(3) if axis != trace.axis)))
     nearest = []
     for record in early:

@@ -14,14 +14,14 @@ from medsam_planner.io.files import write_whole
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.assessment import assess
-from medsam_planner.report.charts import trace_chart
 from medsam_planner.report.faithfulness import faithfulness_rows
 from medsam_planner.report.model import PlanReport
+from medsam_planner.report.profile_charts import trace_chart
 from medsam_planner.report.sections import tool_sections
-from medsam_planner.report.tables import prompt_rows, stop_rows, trace_rows
+from medsam_planner.report.table_rows import prompt_rows, stop_rows, trace_rows
+from medsam_planner.report.verdict import crossed
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
 from medsam_planner.report.widened_surface import WIDENED_TRIANGLES
-from medsam_planner.report.wording import crossed
 
 __all__ = ["render_html", "write_report"]
 
@@ -107,8 +107,8 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
             (name, flat_rows(result.provenance)) for name, result in report.segmentations.items() if result.provenance
         ],
         "has_corridor": StructureRole.INSIDE in report.roles.values(),
-        "study_facts": [
-            *_source_facts(report),
+        "study_rows": [
+            *_source_rows(report),
             ("grid", " × ".join(str(count) for count in report.study.spatial_shape) + " voxels"),
             ("voxel", " × ".join(f"{step:.2f}" for step in spacing_mm(affine)) + " mm"),
             ("axes run", ", ".join(f"{low} → {high}" for low, high in letters)),
@@ -116,7 +116,7 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
     }
 
 
-def _source_facts(report: PlanReport) -> list[tuple[str, str]]:
+def _source_rows(report: PlanReport) -> list[tuple[str, str]]:
     source = report.study.source
     if source is None:
         return []

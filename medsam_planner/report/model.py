@@ -70,9 +70,9 @@ class PlanReport:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     masks: Mapping[str, highdicom.Volume] = field(default_factory=dict)
     """Structures that came as masks and were not segmented here, such as a drawn no-go region."""
-    truth: Mapping[str, float] | None = None
-    """By structure: clearance of the best alternative from the true structure in mm, tool radius subtracted. For
-    phantoms, whose truth is known."""
+    true_clearance_mm: Mapping[str, float] | None = None
+    """By structure: clearance of the best alternative from the true structure in mm, tool radius subtracted. Known
+    for phantoms only."""
     display_window: tuple[float, float] | None = None
     """Lowest and highest grey value; None chooses by modality."""
     why_here: Mapping[str, WhyHere] = field(default_factory=dict)

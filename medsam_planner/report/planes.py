@@ -9,7 +9,7 @@ from medsam_planner.drawing.formatting import place
 from medsam_planner.drawing.panel import Panel
 from medsam_planner.drawing.reformat import STANDARD_PLANES, Plane, standard_plane, tool_frame, towards_viewers_right
 from medsam_planner.progress import Progress, track
-from medsam_planner.report.scene import Path, Scene
+from medsam_planner.report.plan_scene import Path, Scene
 from medsam_planner.report.slice_figures import Aspect, draw_panel
 
 __all__ = ["across_panels", "lengthwise_panels", "orthogonal_panels"]

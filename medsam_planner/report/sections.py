@@ -10,13 +10,13 @@ from medsam_planner.drawing.panel import Panel
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.progress import Progress
 from medsam_planner.report.assessment import assess_tool
-from medsam_planner.report.charts import ClearanceCurve, clearance_chart, value_chart
 from medsam_planner.report.model import PlannedTool, PlanReport
+from medsam_planner.report.plan_scene import Scene, build_scene
 from medsam_planner.report.planes import across_panels, lengthwise_panels, orthogonal_panels
-from medsam_planner.report.scene import Scene, build_scene
-from medsam_planner.report.tables import StructureRow, structure_rows
+from medsam_planner.report.profile_charts import ClearanceCurve, clearance_chart, value_chart
+from medsam_planner.report.table_rows import StructureRow, structure_rows
+from medsam_planner.report.verdict import Verdict
 from medsam_planner.report.why_picture import WhyPicture, why_picture
-from medsam_planner.report.wording import Verdict
 
 __all__ = ["ToolSection", "tool_sections"]
 

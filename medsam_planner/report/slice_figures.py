@@ -12,7 +12,7 @@ from medsam_planner.drawing.outlines import outline_path, scale_bar
 from medsam_planner.drawing.panel import Circle, DepthMark, Layer, Marker, Panel, Stroke
 from medsam_planner.drawing.pictures import grey_uri, overlay_uri
 from medsam_planner.drawing.reformat import Plane, sample_plane
-from medsam_planner.report.scene import Path, Scene
+from medsam_planner.report.plan_scene import Path, Scene
 
 __all__ = ["Aspect", "draw_panel"]
 
@@ -74,7 +74,7 @@ def draw_panel(
             circles = _sections(scene.path, plane)
         else:
             strokes += _tool(scene.path, plane)
-        strokes += _least_room(scene.path, plane)
+        strokes += _least_clearance(scene.path, plane)
         if aspect is Aspect.LENGTHWISE:
             strokes += _error_band(scene.path, plane)
             marks = _depth_marks(scene.path, plane)
@@ -160,7 +160,7 @@ def _error_band(path: Path, plane: Plane) -> list[Stroke]:
     return [Stroke("tool-error", _segment(*side)) for side in sides]
 
 
-def _least_room(path: Path, plane: Plane) -> list[Stroke]:
+def _least_clearance(path: Path, plane: Plane) -> list[Stroke]:
     """From the line to the structure at the tightest place, where both lie in the picture."""
     if path.limiting_lps_mm is None or path.contact_lps_mm is None:
         return []

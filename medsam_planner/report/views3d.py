@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
 from medsam_planner.drawing.panel import Layer, Panel, ScaleBar
 from medsam_planner.drawing.pictures import ColourScale, rgb_uri
-from medsam_planner.drawing.render3d import Rendering, Scene3D, ToolLine
+from medsam_planner.drawing.render3d import Rendering, Scene3D, ToolTrajectory
 from medsam_planner.mesh import Colormap, ColouredSurface, rgb_from_values
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.model import RISK_NAME, PlanReport
-from medsam_planner.report.scene import Scene
+from medsam_planner.report.plan_scene import Scene
 from medsam_planner.report.widened_surface import widened_surface
 
 __all__ = ["SPREAD_NAME", "risk_scale", "spread_scale", "views_3d"]
@@ -135,13 +135,13 @@ def _risk_views(report: PlanReport, scene: Scene) -> list[_View]:
     return [_View(risk, title, cameras[title], "best clearance from each entry") for title in chosen]
 
 
-def _tools(scene: Scene) -> list[ToolLine]:
+def _tools(scene: Scene) -> list[ToolTrajectory]:
     shown = [] if scene.path is None else [(scene.path, _TOOL_RGB)]
     shown += [(other, _OTHER_TOOL_RGB) for other in scene.other_paths]
     lines = []
     for path, rgb in shown:
         entry, target = (tuple(point.tolist()) for point in (path.entry_lps_mm, path.target_lps_mm))
-        lines.append(ToolLine(entry, target, path.tool.radius_mm, rgb))
+        lines.append(ToolTrajectory(entry, target, path.tool.radius_mm, rgb))
     return lines
 
 

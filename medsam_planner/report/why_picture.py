@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from medsam_planner.drawing.formatting import percent, place, slice_number
 from medsam_planner.drawing.pictures import png_uri
 from medsam_planner.report.faithfulness import FaithfulnessRow
-from medsam_planner.report.tables import plane_name
+from medsam_planner.report.table_rows import plane_name
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere

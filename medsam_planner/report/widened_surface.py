@@ -7,7 +7,7 @@ import numpy as np
 
 from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
 from medsam_planner.mesh import Surface, surface_from_probability
-from medsam_planner.planning.field import build_field
+from medsam_planner.planning.field_construction import build_distance_field
 from medsam_planner.planning.structures import Avoid
 from medsam_planner.volumes import volume_like
 
@@ -47,7 +47,7 @@ def widened_surface(mask: highdicom.Volume, margin_mm: highdicom.Volume | float)
     seen = np.argwhere(mask.array > 0)
     reach = (widest + 2 * diagonal) / spacing
     corners = lps_from_index(mask.affine, np.stack([seen.min(axis=0) - reach, seen.max(axis=0) + reach]))
-    field = build_field(Avoid("widened", mask, margin_mm), corners)
+    field = build_distance_field(Avoid("widened", mask, margin_mm), corners)
     beyond = field.layers[0].values_mm - np.float32(spacing.min() / 2)
     soft = highdicom.Volume(
         array=np.clip(0.5 - beyond / np.float32(4 * diagonal), 0.0, 1.0),

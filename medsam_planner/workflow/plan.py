@@ -18,7 +18,7 @@ from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.mask_flaws import FlawKind, MaskFlaw, find_flaws
-from medsam_planner.planning.plan_file import plan_document
+from medsam_planner.planning.plan_document import plan_document
 from medsam_planner.planning.request import PlanRequest
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.several import JointPlan, search_together
@@ -132,7 +132,7 @@ def plan_inputs(
     inputs = with_surroundings(inputs)
     flaws = _flaws(inputs)
     statements = tuple(
-        statement.doubted(_doubts(statement, flaws.get(statement.structure, ()), inputs))
+        statement.with_mask_flaws(_doubts(statement, flaws.get(statement.structure, ()), inputs))
         for statement in inputs.margin_statements
     )
     inputs = replace(inputs, margin_statements=statements)
@@ -140,9 +140,9 @@ def plan_inputs(
     joint = search_together(problems, min_gap_mm=request.min_tool_gap_mm, progress=progress)
     document = plan_document(joint, problems)
     tools = tuple(PlannedTool(name, found, problems[name].tool) for name, found in joint.plans.items())
-    truth = _truth(true_clearance_mm, tools[0].plan)
-    if truth is not None:
-        document["true_clearance_mm_by_structure"] = truth
+    true_mm = _true_clearance_mm(true_clearance_mm, tools[0].plan)
+    if true_mm is not None:
+        document["true_clearance_mm_by_structure"] = true_mm
     document["title"] = request.title
     document["notice"] = RESEARCH_USE_NOTICE
     document["margins_statement"] = margins_statement(inputs.problem.structures, statements)
@@ -167,7 +167,7 @@ def plan_inputs(
         prompts={name: known.log for name, known in inputs.evidence.items() if name in results and known.log},
         provenance=document["provenance"],
         masks=inputs.masks,
-        truth=truth,
+        true_clearance_mm=true_mm,
         margin_statements=statements,
         surroundings=inputs.problem.surroundings,
         evidence=inputs.evidence,
@@ -190,10 +190,10 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
             widths.append(f"{structure.name} {low:.1f} to {high:.1f} mm")
         else:
             widths.append(f"{structure.name} {float(margin):.1f} mm")
-    promised = [statement for statement in statements if statement.is_promised]
-    rule = " ".join(statement.explanation for statement in statements if statement.is_promised or statement.voids)
-    if len(promised) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
-        others = " of the other structures" if promised else ""
+    guaranteed = [statement for statement in statements if statement.is_guaranteed]
+    rule = " ".join(statement.explanation for statement in statements if statement.is_guaranteed or statement.voids)
+    if len(guaranteed) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
+        others = " of the other structures" if guaranteed else ""
         rule += (
             f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry "
             "no coverage guarantee."
@@ -224,11 +224,11 @@ def _doubts(statement: MarginStatement, flaws: tuple[MaskFlaw, ...], inputs: Pla
     """Why a margin cannot be taken at its word. One that was measured on patients does not lean on the runs' spread,
     unless it is itself finer than a voxel."""
     voxel = float(spacing_mm(inputs.study.affine).min())
-    leans_on_runs = statement.facts.get("rule") != "conformal" or float(statement.facts["smallest_mm"]) < voxel
+    leans_on_runs = statement.values.get("rule") != "conformal" or float(statement.values["smallest_mm"]) < voxel
     return [f"the mask {flaw.text}" for flaw in flaws if leans_on_runs or flaw.kind is not FlawKind.SPREAD_BELOW_VOXEL]
 
 
-def _truth(true_clearance_mm: TrueClearance | None, found: PlanResult) -> dict[str, float] | None:
+def _true_clearance_mm(true_clearance_mm: TrueClearance | None, found: PlanResult) -> dict[str, float] | None:
     if true_clearance_mm is None or not found.alternatives:
         return None
     best = found.alternatives[0]

@@ -36,7 +36,7 @@ from medsam_planner.planning.request import (
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.case_masks import target_points
+from medsam_planner.workflow.mask_files import target_points
 from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = ["PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]

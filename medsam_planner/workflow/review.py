@@ -21,9 +21,10 @@ from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.io.plan_sr import save_plan_sr
 from medsam_planner.mesh import Surface
 from medsam_planner.mesh.open3d_mesh import require_open3d
-from medsam_planner.planning.case import PlanCase, read_case
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.plan_file import read_plan_file
+from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.search import PlanResult, risk_map_mm
 from medsam_planner.planning.several import JointPlan
 from medsam_planner.progress import Progress
@@ -31,7 +32,7 @@ from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.model import RISK_NAME
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.case_masks import case_evidence, case_files, drawn_surface
+from medsam_planner.workflow.mask_files import drawn_surface, named_files, plan_file_evidence
 from medsam_planner.workflow.plan import Plan, TrueClearance, plan_inputs
 from medsam_planner.workflow.plan_request import PlanInputs, check_names, resolve
 from medsam_planner.workflow.run_folder import PLAN_NAMES
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ReviewedPlan",
     "drawn_surfaces",
-    "review_case",
     "review_plan",
-    "review_segmented_case",
+    "review_plan_file",
+    "review_segmented_plan_file",
 ]
 
 Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyHere]"
@@ -93,7 +94,7 @@ class ReviewedPlan:
         return self.made.inputs.margin_statements
 
 
-def review_case(case_path: Path, out: Path, *, progress: Progress | None = None) -> ReviewedPlan:
+def review_plan_file(path: Path, out: Path, *, progress: Progress | None = None) -> ReviewedPlan:
     """Plan a plan file whose structures are all given as masks.
 
     Raises
@@ -102,25 +103,27 @@ def review_case(case_path: Path, out: Path, *, progress: Progress | None = None)
         If the file lacks a study or a mask, or anything in it is wrong.
     """
     require_open3d()
-    case = read_case(case_path)
-    if case.study is None:
-        raise ConfigError(f"{case_path}: study.path is missing; it names the images the plan is shown on.")
-    request = case.request()
-    check_names(request, [*(table.name for table in case.structures if table.mask is not None), *case.end_masks()])
-    with OutputFolder(out, PLAN_NAMES, inputs=case_files(case_path, case), replaces_all=False) as folder:
+    plan_file = read_plan_file(path)
+    if plan_file.study is None:
+        raise ConfigError(f"{path}: study.path is missing; it names the images the plan is shown on.")
+    request = plan_file.request()
+    check_names(
+        request, [*(table.name for table in plan_file.structures if table.mask is not None), *plan_file.end_masks()]
+    )
+    with OutputFolder(out, PLAN_NAMES, inputs=named_files(path, plan_file), replaces_all=False) as folder:
         study = load_volume(
-            case.study.path,
-            series=case.study.series,
-            resample_tilt=case.study.resample_tilt,
-            modality=case.study.modality,
+            plan_file.study.path,
+            series=plan_file.study.series,
+            resample_tilt=plan_file.study.resample_tilt,
+            modality=plan_file.study.modality,
             progress=progress,
         )
-        inputs = resolve(request, study, case_evidence(case, study), provenance={"case": _dumped(case)})
+        inputs = resolve(request, study, plan_file_evidence(plan_file, study), provenance={"case": _dumped(plan_file)})
         return review_plan(inputs, folder, progress=progress)
 
 
-def review_segmented_case(
-    case: PlanCase,
+def review_segmented_plan_file(
+    plan_file: PlanFile,
     segmented: Segmented,
     evidence: Mapping[str, StructureEvidence],
     out: OutputFolder,
@@ -132,10 +135,10 @@ def review_segmented_case(
 
     Parameters
     ----------
-    case : PlanCase
+    plan_file : PlanFile
     segmented : Segmented
     evidence : mapping
-        Of the masks that the file names; see :func:`medsam_planner.workflow.case_masks.case_evidence`.
+        Of the masks that the file names; see :func:`medsam_planner.workflow.mask_files.plan_file_evidence`.
     out : OutputFolder
     why_here : bool
         Explain the surface at the tightest place too: some hundred forward passes for each tool.
@@ -147,17 +150,17 @@ def review_segmented_case(
         If the file names a structure that has neither a mask nor prompts.
     """
     inputs = resolve(
-        case.request(),
+        plan_file.request(),
         segmented.study,
         {**segmented.evidence(), **evidence},
         surfaces=segmented.surfaces,
-        provenance={"case": _dumped(case)},
+        provenance={"case": _dumped(plan_file)},
     )
     return review_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
 
 
-def _dumped(case: PlanCase) -> dict[str, Any]:
-    return case.model_dump(mode="json")
+def _dumped(plan_file: PlanFile) -> dict[str, Any]:
+    return plan_file.model_dump(mode="json")
 
 
 def review_plan(

@@ -1,4 +1,4 @@
-"""From files to files: the session, the planner and the report joined for the command line and the demos."""
+"""Segment the structures of a prompt file, and write each as soon as it is there."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import highdicom
 from numpy.typing import ArrayLike
 
 from medsam_planner.engine.registry import require_weights
-from medsam_planner.errors import AmbiguousSeriesError, PromptError
-from medsam_planner.io import load_volume
-from medsam_planner.io.corrections import clip_outliers, correct_bias_field, corrected_again
+from medsam_planner.errors import PromptError
 from medsam_planner.io.fault_log import attempted
-from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
 from medsam_planner.planning.evidence import StructureEvidence
@@ -27,19 +23,17 @@ from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.run_folder import write_objects, write_records, write_structure
-from prompts import Box, PromptFile, PromptLog, Provenance, read_prompt_file, validate_file
+from medsam_planner.workflow.study_reading import ReadingOptions, read_study
+from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere
 
 __all__ = [
-    "ReadingOptions",
     "SegmentationOptions",
     "Segmented",
     "check_options",
     "prompted_logs",
-    "read_study",
-    "replay_log",
     "segment_into",
     "segment_logs",
     "segment_prompt_file",
@@ -73,19 +67,6 @@ class SegmentationOptions:
         check_seed(self.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingOptions:
-    """How to read a study; what it changes is recorded among the study's operations."""
-
-    series: str | None = None
-    resample_tilt: bool = False
-    modality: str | None = None
-    clip_outliers: bool = False
-    """Clip metal, padding and spikes to what tissue has."""
-    correct_bias_field: bool = False
-    """N4, for MR; after the clipping."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
     """A study with its segmented structures."""
@@ -108,30 +89,6 @@ class Segmented:
         """Why the surface of a structure lies where it does, nearest to a position."""
         triplanar = bool(self.results[structure].provenance["triplanar"])
         return self.session.why_here(position_lps_mm, structure=structure, triplanar=triplanar, progress=progress)
-
-
-def read_study(path: Path, reading: ReadingOptions, *, progress: Progress | None = None) -> StudyVolume:
-    """Read a study and correct its intensities as asked.
-
-    Raises
-    ------
-    StudyError
-        If it is not one regular scalar volume, or a correction does not fit its modality.
-    """
-    study: highdicom.Volume = load_volume(
-        path,
-        series=reading.series,
-        resample_tilt=reading.resample_tilt,
-        modality=reading.modality,
-        progress=progress,
-    )
-    if reading.clip_outliers:
-        # N4 takes a logarithm; an MR has no values below 0 but the ringing of an interpolation.
-        is_mr = volume_modality(study) == "MR" and reading.correct_bias_field
-        study = clip_outliers(study, low=0.0 if is_mr else None)
-    if reading.correct_bias_field:
-        study = correct_bias_field(study, progress=progress)
-    return _as_study(study)
 
 
 def check_options(options: SegmentationOptions) -> None:
@@ -298,91 +255,3 @@ def _surface(result: SegmentationResult, progress: Progress | None) -> Surface:
     if result.boundary_spread_mm is None:
         return surface
     return colour_by(surface, result.boundary_spread_mm, name="boundary_spread_mm")
-
-
-def replay_log(
-    log_path: Path, *, study_path: Path | None = None, progress: Progress | None = None
-) -> tuple[PromptFile, Segmented, dict[str, bool]]:
-    """Rebuild the masks of a log on its study.
-
-    Parameters
-    ----------
-    log_path : Path
-        A ``prompts.json`` that a run wrote.
-    study_path : Path, optional
-        Where the study lies now; by default where it lay then.
-
-    Returns
-    -------
-    PromptFile
-        What was read.
-    Segmented
-        Without stochastic runs and saliency: they do not change the mask.
-    structure to bool
-        Whether the mask has the very bytes that were recorded.
-
-    Raises
-    ------
-    PromptError
-        If the log was not written by a run, or the study or the weights are not the recorded ones.
-    """
-    prompt_file = read_prompt_file(log_path)
-    recorded = prompt_file.provenance
-    expected = recorded.settings.get("mask_sha256")
-    place = study_path or (Path(str(recorded.settings["study"])) if recorded.settings.get("study") else None)
-    if not isinstance(expected, Mapping) or recorded.model is None:
-        raise PromptError(
-            f"Expected a log written by a run (it records the model and the masks), got {log_path} without them. "
-            "A prompt file written by hand is segmented with `medsam-planner segment`."
-        )
-    if place is None:
-        raise PromptError(f"{log_path} does not say where its study lies: name it with --study.")
-    study = _read_again(place, recorded, progress)
-    validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
-    options = SegmentationOptions(
-        model=recorded.model,
-        samples=0,
-        saliency=False,
-        triplanar=bool(recorded.settings.get("triplanar", False)),
-        window=recorded.window,
-        seed=recorded.seed or 0,
-    )
-    session_results = segment_logs(study, prompt_file.logs, options, progress=progress)
-    first = next(iter(session_results.results.values())).provenance
-    for what, then, now in (
-        ("study", recorded.image_sha256, first["image_sha256"]),
-        ("weights", recorded.weights_sha256, first["weights_sha256"]),
-    ):
-        if then is not None and then != now:
-            raise PromptError(
-                f"Expected the {what} the log was made with (SHA-256 {then[:12]}…), got {now[:12]}…. "
-                f"Name the right {what}, or segment the prompts anew with `medsam-planner segment`."
-            )
-    same = {
-        structure: result.provenance["mask_sha256"] == expected.get(structure)
-        for structure, result in session_results.results.items()
-    }
-    return prompt_file, session_results, same
-
-
-def _read_again(place: Path, recorded: Provenance, progress: Progress | None) -> StudyVolume:
-    """The study as it was read then: the same series, straightened and corrected in the same way."""
-    stated = recorded.settings.get("operations")
-    operations = [one for one in stated if isinstance(one, Mapping)] if isinstance(stated, list) else []
-    options: dict[str, Any] = {
-        "resample_tilt": any("tilt" in str(one.get("name")) for one in operations),
-        "modality": recorded.modality if recorded.modality in ("CT", "MR") else None,
-        "progress": progress,
-    }
-    try:
-        study = load_volume(place, **options)
-    except AmbiguousSeriesError:
-        series = recorded.settings.get("series")
-        if series is None:
-            raise
-        study = load_volume(place, series=str(series), **options)
-    return _as_study(corrected_again(study, operations, progress=progress))
-
-
-def _as_study(volume: highdicom.Volume) -> StudyVolume:
-    return volume if isinstance(volume, StudyVolume) else StudyVolume.from_volume(volume, None)

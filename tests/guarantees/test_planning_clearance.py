@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.planning import Avoid, StayInside, Tool, clearance
-from tests.medsam_planner.planning.scenes import capsule, capsule_distance, middle, positions, rotation, volume
+from tests.medsam_planner.planning.planning_scenes import capsule, capsule_distance, middle, positions, rotation, volume
 
 pytestmark = [pytest.mark.guarantee, pytest.mark.timeout(1800)]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medsam_planner.planning import Tool, hit_probability
-from tests.medsam_planner.planning.scenes import middle, positions, random_affine, shape_covering, volume
+from tests.medsam_planner.planning.planning_scenes import middle, positions, random_affine, shape_covering, volume
 
 pytestmark = pytest.mark.guarantee
 

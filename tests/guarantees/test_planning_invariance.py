@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.planning import Avoid, StayInside, Tool, clearance
 from medsam_planner.planning.structures import Structure
-from tests.medsam_planner.planning.scenes import positions, random_scene, rotation, volume
+from tests.medsam_planner.planning.planning_scenes import positions, random_scene, rotation, volume
 
 pytestmark = pytest.mark.guarantee
 

@@ -10,7 +10,9 @@ from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import PromptError
 from medsam_planner.io.nifti import save_nifti
 from medsam_planner.propagation.walk import StopRules
-from medsam_planner.workflow.segment import ReadingOptions, SegmentationOptions, read_study, replay_log, segment_into
+from medsam_planner.workflow.replay import replay_log
+from medsam_planner.workflow.segment import SegmentationOptions, segment_into
+from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 from prompts import Box, Choice, PromptFile, PromptLog, Scribble, parse_prompt_file, render_prompt_file
 
 from .memory_studies import OTHER, PROMPTED, box_on, bytes_of, click_on, study, write_memory_weights

@@ -15,8 +15,8 @@ from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.planning.case import read_case
-from medsam_planner.workflow.case_masks import case_evidence
+from medsam_planner.planning.plan_file import read_plan_file
+from medsam_planner.workflow.mask_files import plan_file_evidence
 from medsam_planner.workflow.plan import plan
 
 SHAPE = (40, 60, 60)
@@ -113,10 +113,10 @@ def written(
 
 def planned(folder: Path, values: NDArray[np.float64], **options: Any) -> dict[str, Any]:
     """What ``plan.json`` will hold."""
-    case = read_case(written(folder, values, **options))
+    case = read_plan_file(written(folder, values, **options))
     assert case.study is not None
     study = load_volume(case.study.path)
-    document = plan(case.request(), study, case_evidence(case, study)).document
+    document = plan(case.request(), study, plan_file_evidence(case, study)).document
     return json.loads(json.dumps(document, allow_nan=False))
 
 
@@ -253,9 +253,9 @@ def test_a_mask_of_half_the_study_does_not_speak_for_the_other_half(tmp_path):
     axis = int(np.argmax(np.abs(whole.affine[2, :3])))
     upper = whole[tuple(slice(30, None) if other == axis else slice(None) for other in range(3))]
     save_nifti(upper, tmp_path / "vessel.nii.gz")
-    checked = read_case(case)
+    checked = read_plan_file(case)
     study = load_volume(tmp_path / "study.nii.gz")
-    document = plan(checked.request(), study, case_evidence(checked, study)).document
+    document = plan(checked.request(), study, plan_file_evidence(checked, study)).document
     (told,) = texts(document, "mask of part of the study")
     assert "covers only part of the study, about 25.0 %" in told
     assert "leaves the part that is known (0.0 to" in told

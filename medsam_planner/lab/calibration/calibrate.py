@@ -21,8 +21,8 @@ from medsam_planner.calibration.record import (
 )
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.calibration.segmented import SegmentedObject, Settings, segment_cases
-from medsam_planner.lab.calibration.usual_size import usual_sizes
+from medsam_planner.lab.calibration.median_volumes import usual_sizes
+from medsam_planner.lab.calibration.segment_cases import SegmentedObject, Settings, segment_cases
 from medsam_planner.lab.evaluation.cases import Case, find_cases, seen_in_training, trained_on
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.methods import propagation_version
@@ -51,7 +51,7 @@ def calibrate(
     """Run the policy over all patients the weights have not seen, and score them.
 
     A scale that asks for usual sizes gets them from the references of the others: of patients the weights were trained
-    on, and of those that are set aside (:mod:`medsam_planner.lab.calibration.usual_size`).
+    on, and of those that are set aside (:mod:`medsam_planner.lab.calibration.median_volumes`).
 
     Parameters
     ----------

@@ -15,91 +15,34 @@ from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import write_json
+from medsam_planner.lab.evaluation.case_choice import ChosenCases, EvaluationOptions, choose_cases
 from medsam_planner.lab.evaluation.cases import (
     Case,
     Structure,
     files_sha256,
-    find_cases,
     label_values,
     read_structures,
-    seen_in_training,
     size_class,
     spread_labels,
     trained_on,
 )
-from medsam_planner.lab.evaluation.figures import figures_of
+from medsam_planner.lab.evaluation.csv_export import write_csv
+from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
+from medsam_planner.lab.evaluation.metrics import figures_of
 from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ask, ellipse_dice, first_prompts
-from medsam_planner.lab.evaluation.records import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
 from medsam_planner.lab.evaluation.survey import survey
-from medsam_planner.lab.evaluation.tables import write_csv
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import BoxedArray
 from prompts.masks import mask_box
 
-__all__ = ["ChosenCases", "Evaluated", "EvaluationOptions", "choose_cases", "evaluate"]
+__all__ = ["Evaluated", "evaluate"]
 
 
 CHALLENGE_LIMIT_S = 90.0
 """Seconds for each class of a case, all six answers together (CVPR 2025 interactive 3D segmentation)."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationOptions:
-    """What is asked, and of which weights."""
-
-    protocol: Protocol
-    model: str = "compact"
-    against: str | None = None
-    """Other weights, asked for the same structures with the same first prompts."""
-    corrections: int = 5
-    triplanar: bool = False
-    include_seen: bool = False
-    """Ask also for cases the weights were trained on; they stay out of the headline."""
-    only: tuple[str, ...] = ()
-    """Patterns of case names."""
-    most: int | None = None
-    """Structures of each case."""
-    per_group: int | None = None
-    """Structures of each group of modality and anatomy, spread over its cases: a subset that is measured soon."""
-    seed: int = 0
-    worst: int = 6
-    """How many of the worst structures are pictured."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenCases:
-    """Which cases are asked for and why others are not."""
-
-    cases: tuple[Case, ...]
-    seen: frozenset[str]
-    """Names of those, among all, whose patient the weights were trained on."""
-    left_out: tuple[str, ...]
-    seen_by_baseline: tuple[str, ...]
-    """Asked cases that the weights compared with were trained on."""
-    says_what_it_saw: bool
-    """Whether the weights name what they were trained on."""
-
-    def cautions(self) -> list[str]:
-        """What a reader of the figures must know, in sentences."""
-        told = []
-        if not self.says_what_it_saw:
-            told.append("These weights do not say what they were trained on: some cases may be known to them.")
-        if self.left_out:
-            told.append(
-                f"{len(self.left_out)} cases were left out because the weights were trained on them or on another "
-                "case of the same patient."
-            )
-        if self.seen_by_baseline:
-            told.append(
-                f"The weights compared with were trained on {len(self.seen_by_baseline)} of these cases: the "
-                "comparison favours them."
-            )
-        if self.seen and not self.left_out:
-            told.append("Cases seen in training were asked for too; they stand in a row of their own.")
-        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,36 +60,6 @@ class Evaluated:
     """Where the masks are."""
 
 
-def choose_cases(
-    root: Path, options: EvaluationOptions, model: PromptableModel, other: PromptableModel | None = None
-) -> ChosenCases:
-    """Leave out what the weights have seen.
-
-    Raises
-    ------
-    ConfigError
-        If there are no cases, or the weights were trained on all of them.
-    """
-    everything, chosen = find_cases(root), find_cases(root, options.only)
-    names = trained_on(model)
-    seen = seen_in_training(everything, names or ()) & {case.name for case in chosen}
-    asked = [case for case in chosen if options.include_seen or case.name not in seen]
-    if not asked:
-        raise ConfigError(
-            f"Expected cases that the weights '{options.model}' were not trained on; all {len(chosen)} chosen ones "
-            f"were (first {chosen[0].name}). Choose others with --only, or add --include-seen to ask for them "
-            "nevertheless, marked as seen."
-        )
-    baseline = seen_in_training(everything, (trained_on(other) or ()) if other else ())
-    return ChosenCases(
-        cases=tuple(asked),
-        seen=seen,
-        left_out=tuple(case.name for case in chosen if case not in asked),
-        seen_by_baseline=tuple(case.name for case in asked if case.name in baseline),
-        says_what_it_saw=names is not None,
-    )
-
-
 def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Progress | None = None) -> Evaluated:
     """Run a protocol over a folder of cases and write evaluation.json, .csv and .html into `out`.
 
@@ -159,7 +72,7 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
     WeightsError
         If the weights, or those compared with, cannot be loaded.
     """
-    from medsam_planner.lab.evaluation.page import write_page
+    from medsam_planner.lab.evaluation.html_page import write_page
 
     if options.protocol is Protocol.SLICES:
         raise ConfigError("Expected a protocol that carries a prompt to 3D; 'slices' has a function of its own.")

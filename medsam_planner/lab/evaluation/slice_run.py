@@ -14,9 +14,9 @@ from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import write_json, write_whole
 from medsam_planner.io.output_folder import open_run_folder
+from medsam_planner.lab.evaluation.case_choice import EvaluationOptions, choose_cases
 from medsam_planner.lab.evaluation.cases import trained_on
-from medsam_planner.lab.evaluation.records import scoring_version
-from medsam_planner.lab.evaluation.run import EvaluationOptions, choose_cases
+from medsam_planner.lab.evaluation.finished import scoring_version
 from medsam_planner.lab.evaluation.slices import EndQuality, SliceScores, end_quality, score_slices, slice_table
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medsam_planner.lab.evaluation.figures import figures_shown
+from medsam_planner.lab.evaluation.metrics import figures_shown
 from medsam_planner.lab.evaluation.protocols import Protocol
 from medsam_planner.lab.evaluation.statistics import Estimate, PairedDifference, mean_over_patients, paired_difference
 

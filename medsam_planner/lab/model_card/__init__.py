@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from medsam_planner.lab.model_card.made import Made, describe, train_and_describe
+from medsam_planner.lab.model_card.pipeline import Made, describe, train_and_describe
 
 __all__ = ["Made", "describe", "train_and_describe"]

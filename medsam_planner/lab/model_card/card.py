@@ -10,16 +10,16 @@ from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.io.files import write_whole
 from medsam_planner.lab.evaluation.cases import trained_on
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.sheet import worst_first
-from medsam_planner.lab.model_card.measured import SHAPES_PICTURE, WORST_PICTURE, Measured
-from medsam_planner.lab.model_card.sources import sources_of
-from medsam_planner.lab.model_card.tables import (
+from medsam_planner.lab.evaluation.worst_sheet import worst_first
+from medsam_planner.lab.model_card.markdown_tables import (
     dropout_table,
     markdown_table,
     shapes_table,
     slices_table,
     volumes_table,
 )
+from medsam_planner.lab.model_card.measurements import SHAPES_PICTURE, WORST_PICTURE, Measured
+from medsam_planner.lab.model_card.training_data import sources_of
 from medsam_planner.lab.training.config import TrainingConfig
 from medsam_planner.provenance import versions
 

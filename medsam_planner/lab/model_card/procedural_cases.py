@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medsam_planner.lab.model_card.case_files import write_case
-from medsam_planner.lab.training.anatomy import LabelVolume, procedural_anatomy
+from medsam_planner.lab.training.anatomy import procedural_anatomy
 from medsam_planner.lab.training.appearance import degrade
+from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.painting import painted
 
 __all__ = ["procedural_case", "write_procedural_cases"]

@@ -21,16 +21,11 @@ from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.memory_network import PROMPT_CHANNELS
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.lab.training.anatomy import LabelVolume, procedural_anatomy
+from medsam_planner.lab.training.anatomy import procedural_anatomy
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
-from medsam_planner.lab.training.sources import (
-    case_folders,
-    is_ct,
-    map_files,
-    read_case,
-    read_label_map,
-    with_rule_based_structures,
-)
+from medsam_planner.lab.training.data_folder import case_folders, is_ct, map_files, read_case, read_label_map
+from medsam_planner.lab.training.label_volume import LabelVolume
+from medsam_planner.lab.training.rule_based import with_rule_based_structures
 from medsam_planner.lab.training.stacks import draw_stack
 
 __all__ = ["Batch", "SampleFactory", "batches", "training_sources"]

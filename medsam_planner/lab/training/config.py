@@ -1,94 +1,186 @@
-"""The training configuration: one TOML file, every value checked, relative paths taken from the file's folder."""
+"""The training file: TOML, every value checked; relative paths count from the file's folder."""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.training.evaluation_config import EvaluationConfig
 from prompts.text_file import read_text_file
 
-__all__ = ["CHECKPOINT", "DataConfig", "TrainingConfig", "read_config"]
+__all__ = ["CHECKPOINT", "PROTOCOLS", "DataConfig", "EvaluationConfig", "TrainingConfig", "read_config"]
 
 CHECKPOINT = "checkpoint.pt"
-"""In the output folder, once a run has begun."""
+"""Name of the checkpoint in the output folder."""
+ProtocolName = Literal["box", "click", "cvpr25", "survey", "slices"]
+PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
+"""Names of the protocols, as ``medsam-planner evaluate`` takes them."""
+_STRIDE = 16
 
 
-@dataclass(frozen=True, slots=True)
+def _placed(value: object, info: ValidationInfo) -> object:
+    """A path; relative to the folder of the file that is being read, where there is one."""
+    if not isinstance(value, str | Path) or value == "":
+        raise ValueError("expected a path as text")
+    folder = (info.context or {}).get("folder")
+    return Path(value) if folder is None else folder / Path(value).expanduser()
+
+
+def _halvable(size: int) -> int:
+    if size % _STRIDE:
+        raise ValueError(f"expected a size that halves four times, a multiple of {_STRIDE}")
+    return size
+
+
+def _four(widths: tuple[int, ...]) -> tuple[int, ...]:
+    if len(widths) != 4:
+        raise ValueError("expected four widths")
+    return widths
+
+
+def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("expected each protocol once")
+    return names
+
+
+def _none_or_several(passes: int) -> int:
+    if passes == 1:
+        raise ValueError("expected 0 or at least 2 (a variance needs two)")
+    return passes
+
+
+_Path = Annotated[Path, BeforeValidator(_placed)]
+# Strict: `steps = true` is not one step.
+_Bool = Annotated[bool, Field(strict=True)]
+_Int = Annotated[int, Field(strict=True)]
+_Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Count = Annotated[_Int, Field(ge=0)]
+_PositiveInt = Annotated[_Int, Field(gt=0)]
+_PositiveFloat = Annotated[_Float, Field(gt=0)]
+_NonNegative = Annotated[_Float, Field(ge=0)]
+_Share = Annotated[_Float, Field(ge=0, le=1)]
+_BelowOne = Annotated[_Float, Field(ge=0, lt=1)]
+_Size = Annotated[_PositiveInt, AfterValidator(_halvable)]
+_CONFIG = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class DataConfig:
-    """Where samples come from. A share whose folder is absent falls to the procedural anatomy."""
+    """Table ``[data]``: where samples come from. A share whose folder is absent falls to the procedural anatomy."""
 
-    root: Path | None = None
-    """Folder with ``cases/`` and ``label_maps/``; without it training is on procedural anatomy alone."""
-    procedural_share: float = 0.2
-    label_map_share: float = 0.65
-    case_share: float = 0.15
-    rule_based_weight: float = 0.1
-    """Weight of rule-cut structures of a real image against 1 for its annotated ones."""
+    root: _Path | None = None
+    """Folder with ``cases/`` and ``label_maps/``; without it training uses procedural anatomy alone."""
+    procedural_share: _NonNegative = 0.2
+    label_map_share: _NonNegative = 0.65
+    case_share: _NonNegative = 0.15
+    rule_based_weight: _Float = 0.1
+    """Sampling weight of structures cut out of a real image by rules, relative to 1 for its annotated ones."""
     held_out: tuple[str, ...] = ()
     """Patterns of names of cases and label maps that training never opens."""
-    procedural_side: int = 88
+    procedural_side: Annotated[_Int, Field(ge=32)] = 88
     """Side of a procedural volume in voxels of 1 mm."""
-    procedural_pool: int = 40
-    """Procedural volumes alive at a time; one is replaced every `procedural_refresh` batches."""
-    procedural_refresh: int = 6
-    workers: int = 1
+    procedural_pool: _PositiveInt = 40
+    """Procedural volumes held at a time; one is replaced every `procedural_refresh` batches."""
+    procedural_refresh: _PositiveInt = 6
+    workers: _Count = 1
+
+    @model_validator(mode="after")
+    def _some_share(self) -> DataConfig:
+        if self.procedural_share + self.label_map_share + self.case_share <= 0:
+            raise ValueError("expected procedural_share, label_map_share and case_share not to be all zero")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class EvaluationConfig:
+    """Table ``[evaluation]``: what is measured after training, on the cases of the data folder that were held out.
+
+    Where there are none, procedural volumes that training never draws take their place.
+    """
+
+    protocols: Annotated[tuple[ProtocolName, ...], AfterValidator(_without_repeats)] = ("box", "slices")
+    """An empty list measures nothing."""
+    most: _PositiveInt | None = None
+    """Structures of each case; None for all."""
+    corrections: _Count = 5
+    seed: _Count = 0
+    """Of boxes, clicks, procedural cases, and of the half of the patients on which the temperature is fitted."""
+    dropout_runs: Annotated[_Count, AfterValidator(_none_or_several)] = 16
+    """Stochastic passes per structure; 0 leaves out the metrics of MC dropout and its temperature."""
+    procedural_cases: Annotated[_Int, Field(ge=2)] = 8
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class TrainingConfig:
-    """All that decides the weights, and how they are measured."""
+    """Everything that decides the weights, and how they are measured."""
 
-    out: Path
+    out: _Path
     """Folder of checkpoints, TensorBoard logs, the resulting weights, their evaluation and their card."""
-    seed: int = 0
-    steps: int = 60000
-    start_from: Path | None = None
-    """Weights to go on from, for fine-tuning; None starts afresh."""
-    encoder_from: Path | None = None
-    """A PyTorch file of EfficientNet-Lite0 trained on ImageNet, for the encoder of a fresh start."""
-    batch: int = 8
-    """Structures per step, each an interaction of six answers."""
-    learning_rate: float = 1e-3
-    encoder_rate: float = 0.3
-    """Learning rate of the encoder, as a share of the decoder's."""
-    weight_decay: float = 0.02
-    warmup_steps: int = 200
-    decay_share: float = 0.2
-    """Last share of the steps, over which the learning rate falls; before it is constant, so that a run can be
-    shortened or prolonged."""
-    ema_decay: float = 0.999
-    norm_steps: int = 1000
-    """First steps, whose batches make the statistics of the batch normalisation; then these are held still. The answers
-    of an interaction are asked so differently that a network normalised by each of them is another one than when it is
-    normalised by their mean, as in use."""
-    checkpoint_minutes: float = 10.0
-    threads: int = 1
+    seed: _Int = 0
+    steps: _PositiveInt = 60000
+    start_from: _Path | None = None
+    """Weights to fine-tune; None starts afresh."""
+    encoder_from: _Path | None = None
+    """A PyTorch file of EfficientNet-Lite0 trained on ImageNet, with which a fresh encoder is initialised."""
+    batch: _PositiveInt = 8
+    """Structures per step, each an interaction of six predictions."""
+    learning_rate: _PositiveFloat = 1e-3
+    encoder_rate: _Share = 0.3
+    """Learning rate of the encoder, relative to the decoder's."""
+    weight_decay: _Float = 0.02
+    warmup_steps: _Int = 200
+    decay_share: _Share = 0.2
+    """Last share of the steps, over which the learning rate falls. Before that it is constant, so that a training can
+    be shortened or prolonged."""
+    ema_decay: _BelowOne = 0.999
+    norm_steps: _Count = 1000
+    """Steps after which the statistics of batch normalisation are frozen. The prompts within an interaction differ so
+    much that normalising each by its own batch statistics would train another network than the one that is used."""
+    checkpoint_minutes: _PositiveFloat = 10.0
+    threads: _PositiveInt = 1
     device: str = "cpu"
-    bfloat16: bool = False
-    decoder_widths: tuple[int, ...] = (16, 48, 96, 160)
-    size: int = 96
-    coarse_size: int = 64
-    coarse_steps: int = 0
-    """First steps are taken at `coarse_size` pixels: shapes are learnt there at half the cost."""
-    dropout: float = 0.15
+    bfloat16: _Bool = False
+    decoder_widths: Annotated[tuple[_PositiveInt, ...], AfterValidator(_four)] = (16, 48, 96, 160)
+    size: _Size = 96
+    coarse_size: _Size = 64
+    coarse_steps: _Count = 0
+    """First steps, taken at `coarse_size` pixels: shapes are learnt there at half the cost."""
+    dropout: _BelowOne = 0.15
     data: DataConfig = field(default_factory=DataConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
-_TABLES = {"data": DataConfig, "evaluation": EvaluationConfig}
+_TABLES: dict[str, type] = {"data": DataConfig, "evaluation": EvaluationConfig}
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Read a training configuration.
+    """Read a training file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML. Relative paths in it count from its folder.
 
     Raises
     ------
     ConfigError
-        If the file is absent, is not TOML, or holds an unknown, missing or impossible entry.
+        If the file is absent, is not TOML, or holds an unknown, missing or impossible entry; names every one.
     """
     if not path.is_file():
         raise ConfigError(f"Expected a training configuration at {path}, found no file there.")
@@ -96,80 +188,23 @@ def read_config(path: Path) -> TrainingConfig:
         values = tomllib.loads(read_text_file(path, "a training configuration", ConfigError))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
-    tables = {name: values.pop(name, {}) for name in _TABLES}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: expected a table [{name}], got {table!r}.")
-    made = {name: kind(**_entries(tables[name], kind, path, f"{name}.")) for name, kind in _TABLES.items()}
-    config = TrainingConfig(**_entries(values, TrainingConfig, path, ""), **made)
-    _check(config, path)
-    config.evaluation.check(str(path))
-    return config
+    try:
+        return TypeAdapter(TrainingConfig).validate_python(values, context={"folder": path.parent})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_in_words(dict(one)) for one in error.errors()) + ".") from error
 
 
-def _entries(values: dict[str, Any], kind: type, path: Path, prefix: str) -> dict[str, Any]:
-    known = {entry.name: entry for entry in fields(kind) if entry.name not in _TABLES}
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"{path}: unknown entry {prefix}{name!r}; known are {', '.join(sorted(known))}.")
-    for name, entry in known.items():
-        if entry.default is MISSING and entry.default_factory is MISSING and name not in values:
-            raise ConfigError(f"{path}: the entry {prefix}{name!r} is missing.")
-    return {
-        name: _converted(value, str(known[name].type), f"{path}: {prefix}{name}", path.parent)
-        for name, value in values.items()
-    }
-
-
-def _converted(value: Any, kind: str, where: str, folder: Path) -> Any:
-    kind = kind.removesuffix(" | None")
-    if kind == "Path":
-        if isinstance(value, str) and value:
-            return folder / Path(value).expanduser()
-        raise ConfigError(f"{where}: expected a path as text, got {value!r}.")
-    if kind == "bool":
-        accepted = isinstance(value, bool)
-    elif kind == "int":
-        accepted = isinstance(value, int) and not isinstance(value, bool)
-    elif kind == "float":
-        accepted = isinstance(value, int | float) and not isinstance(value, bool)
-    elif kind == "str":
-        accepted = isinstance(value, str)
-    else:
-        item = int if kind.startswith("tuple[int") else str
-        accepted = isinstance(value, list) and all(
-            isinstance(part, item) and not isinstance(part, bool) for part in value
-        )
-        value = tuple(value) if accepted else value
-    if not accepted:
-        raise ConfigError(f"{where}: expected a value of type {kind}, got {value!r}.")
-    return float(value) if kind == "float" else value
-
-
-def _check(config: TrainingConfig, path: Path) -> None:
-    positive = ("steps", "batch", "learning_rate", "checkpoint_minutes", "threads", "size", "coarse_size")
-    for name in positive:
-        if not getattr(config, name) > 0:
-            raise ConfigError(f"{path}: expected {name} > 0, got {getattr(config, name)}.")
-    if config.coarse_steps < 0 or config.norm_steps < 0:
-        raise ConfigError(
-            f"{path}: expected coarse_steps and norm_steps of at least 0, got {config.coarse_steps} and "
-            f"{config.norm_steps}."
-        )
-    if not 0 <= config.dropout < 1 or not 0 <= config.ema_decay < 1:
-        raise ConfigError(
-            f"{path}: expected dropout and ema_decay in [0, 1), got {config.dropout} and {config.ema_decay}."
-        )
-    for name in ("encoder_rate", "decay_share"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise ConfigError(f"{path}: expected {name} in [0, 1], got {getattr(config, name)}.")
-    if len(config.decoder_widths) != 4:
-        raise ConfigError(f"{path}: expected four decoder_widths, got {config.decoder_widths}.")
-    for size in (config.size, config.coarse_size):
-        if size % 16:
-            raise ConfigError(f"{path}: size {size} does not halve four times.")
-    shares = (config.data.procedural_share, config.data.label_map_share, config.data.case_share)
-    if min(shares) < 0 or sum(shares) <= 0 or config.data.procedural_pool < 1 or config.data.procedural_refresh < 1:
-        raise ConfigError(f"{path}: data shares must not be negative and not all zero, pool and refresh at least 1.")
-    if config.data.workers < 0 or config.data.procedural_side < 32:
-        raise ConfigError(f"{path}: expected data.workers >= 0 and data.procedural_side >= 32, got {config.data}.")
+def _in_words(mistake: dict[str, Any]) -> str:
+    """One mistake: the entry, what was expected, what came."""
+    *table, last = (str(part) for part in mistake["loc"]) if mistake["loc"] else ("file",)
+    entry = ".".join([*table, last])
+    if mistake["type"] == "unexpected_keyword_argument":
+        known = fields(_TABLES[table[0]] if table else TrainingConfig)
+        return f"unknown entry {entry!r}; known are {', '.join(sorted(one.name for one in known))}"
+    if mistake["type"] == "missing":
+        return f"the entry {entry!r} is missing"
+    if mistake["type"] in ("dataclass_type", "dataclass_exact_type"):
+        return f"expected a table [{entry}], got {mistake['input']!r}"
+    message = str(mistake["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
+    message = re.sub("^Input should be (?=greater|less)", "expected a value ", message)
+    return f"{entry}: {message.replace('Input should be', 'expected')}, got {mistake['input']!r}"

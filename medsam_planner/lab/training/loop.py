@@ -19,8 +19,8 @@ from medsam_planner.errors import ConfigError, OperationCancelledError, require_
 from medsam_planner.io.files import whole_file
 from medsam_planner.lab.training.batches import Batch, batches
 from medsam_planner.lab.training.config import CHECKPOINT, TrainingConfig, read_config
+from medsam_planner.lab.training.data_folder import trained_on
 from medsam_planner.lab.training.interactions import interact
-from medsam_planner.lab.training.sources import trained_on
 from medsam_planner.progress import Progress
 
 __all__ = ["train", "train_from_file"]

@@ -15,10 +15,11 @@ from scipy import ndimage
 
 from medsam_planner.engine.compact_fields import SMALLEST_FIELD_PX
 from medsam_planner.engine.protocol import SlicePrompt
-from medsam_planner.lab.training.anatomy import LabelVolume
 from medsam_planner.lab.training.appearance import degrade
-from medsam_planner.lab.training.painting import block_mean, painted, smoothly_finer, upsampling
+from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.simulated_prompts import training_box
+from medsam_planner.lab.training.slice_rendering import coarse_mask, rendered_slices
+from medsam_planner.lab.training.slice_space import lies_on_volume, random_space
 from medsam_planner.lab.training.targets import Meant, Target, draw_target
 from prompts.annotator import inner_click, outer_click
 
@@ -29,9 +30,6 @@ _ORDERS = ((0, 1, 2, 3), (0, 1, 2, -1), (0, 1, -1, -2), (0, 1, 3, 2), (0, 2, 4, 
 """Slices in the order in which they are asked, counted from the prompted one."""
 SMALLEST_STRUCTURE_PX = 16
 """Fewer pixels on the prompted slice than this are not asked for."""
-_FINE = 2
-"""Pixels of the painted grid along a model pixel."""
-_COARSE = 112
 CLICK_SHARE = 0.36
 CUT_SHARE = 0.1
 ONTO_END = 0.35
@@ -60,37 +58,6 @@ class Stack:
     """Whether the prompt may mean several things: a box, or one click."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Space:
-    """From (across, row, column) in mm to the axes of a volume, with a gentle warp."""
-
-    origin_mm: NDArray[np.float64]
-    frame: NDArray[np.float64]
-    """(3, 3) rows: the axes across, down and right, along the volume's axes; not of unit length where it is scaled."""
-    waves: NDArray[np.float64]
-    """(W, 3) in radians per mm."""
-    phases: NDArray[np.float64]
-    amplitudes_mm: NDArray[np.float64]
-    """(W, 2) along rows and columns."""
-
-    def points(
-        self, heights: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
-        """(S, H, W, 3) mm along the volume's axes of (S,) heights, (S, H) rows and (S, W) columns."""
-        frame = self.frame.astype(np.float32)
-        h = heights.astype(np.float32)[:, None, None]
-        r = rows.astype(np.float32)[:, :, None]
-        c = columns.astype(np.float32)[:, None, :]
-        for wave, phase, amplitude in zip(self.waves, self.phases, self.amplitudes_mm, strict=True):
-            lift = np.sin(
-                (wave[0] * h + np.float32(phase)).astype(np.float32) + np.float32(wave[1]) * r + np.float32(wave[2]) * c
-            )
-            r, c = r + np.float32(amplitude[0]) * lift, c + np.float32(amplitude[1]) * lift
-        origin = self.origin_mm.astype(np.float32)
-        parts = [h * frame[0, axis] + r * frame[1, axis] + c * frame[2, axis] + origin[axis] for axis in range(3)]
-        return np.stack(np.broadcast_arrays(*parts), axis=-1)
-
-
 def draw_stack(
     volumes: Sequence[LabelVolume], shares: NDArray[np.float64], rng: np.random.Generator, size: int
 ) -> Stack:
@@ -101,33 +68,6 @@ def draw_stack(
         stack = None if target is None else _stack(volume, target, rng, size)
         if stack is not None:
             return stack
-
-
-def _space(volume: LabelVolume, target: Target, rng: np.random.Generator, axis: int) -> _Space:
-    order = [axis, *(other for other in range(3) if other != axis)]
-    frame = np.eye(3)[order]
-    angle = 0.5 * np.pi * rng.integers(4)
-    if rng.random() < 0.4:
-        angle += rng.uniform(-0.6, 0.6)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    turn[:, 1] *= rng.choice([-1.0, 1.0])
-    frame[1:] = turn.T @ frame[1:]
-    count = 0
-    if volume.image is None:
-        kind = rng.random()
-        if kind < 0.25:
-            frame = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-        elif kind < 0.6:
-            frame = frame @ np.linalg.qr(np.eye(3) + 0.15 * rng.standard_normal((3, 3)))[0]
-        frame = frame * np.exp(rng.uniform(-0.18, 0.18, (3, 1)))
-        if rng.random() < 0.5:
-            frame[0] += frame[1:].T @ rng.uniform(-0.5, 0.5, 2)  # structures that cross the slices obliquely
-        count = 2 if rng.random() < 0.5 else 0
-    length_mm = np.clip(target.reach_mm, 10, 80) * rng.uniform(0.6, 2.5, (count, 1))
-    direction = rng.standard_normal((count, 3))
-    waves = 2 * np.pi * direction / np.linalg.norm(direction, axis=1, keepdims=True) / length_mm
-    amplitudes = rng.uniform(-0.05, 0.05, (count, 2)) * length_mm
-    return _Space(target.centre_mm, frame, waves, rng.uniform(0, 6.3, count), amplitudes)
 
 
 def _begun_near_end(
@@ -142,7 +82,7 @@ def _begun_near_end(
 
 def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: int) -> Stack | None:
     axis = int(rng.integers(3))
-    space = _space(volume, target, rng, axis)
+    space = random_space(volume, target, rng, axis)
     direction = float(rng.choice([-1.0, 1.0]))
     if target.meant is not Meant.LESION and rng.random() < ONTO_END:
         target = _begun_near_end(volume, target, space.frame[0] * direction, rng)
@@ -156,9 +96,9 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
         pixel_mm = float(np.delete(spacing, axis).mean())
         step = float(spacing[axis]) * (2 if spacing[axis] < 2.5 and rng.random() < 0.3 else 1)
     heights = np.array(_ORDERS[int(rng.integers(len(_ORDERS)))], dtype=np.float64) * step * direction
-    if volume.image is not None and not _on_volume(volume, space, heights):
+    if volume.image is not None and not lies_on_volume(volume, space, heights):
         return None
-    mask, coarse_mm = _coarse(volume, target, space, heights, pixel_mm)
+    mask, coarse_mm = coarse_mask(volume, target, space, heights, pixel_mm)
     clicked = rng.random() < CLICK_SHARE
     seed: tuple[int, int] | None = None
     if target.meant in (Meant.LABELS, Meant.LESION) and target.meant_bodies < 2 and (clicked or rng.random() < 0.3):
@@ -172,7 +112,7 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     occupied = np.argwhere(mask[0])
     low, high = occupied.min(0) * coarse_mm - half, occupied.max(0) * coarse_mm - half
     centres, sides = _crops(low, high, coarse_mm, clicked, pixel_mm, rng, size)
-    images, truth = _rendered(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
+    images, truth = rendered_slices(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
     if seed is not None:
         at = (np.array(seed) * coarse_mm - half - centres[0]) / sides[0] * size + (size - 1) / 2
         near = _nearest_true(truth[0], at)
@@ -200,46 +140,6 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     )
 
 
-def _on_volume(volume: LabelVolume, space: _Space, heights: NDArray[np.float64]) -> bool:
-    """Whether all slices lie on the volume."""
-    ends = space.origin_mm + heights[:, None] * space.frame[0]
-    limit = (np.array(volume.labels.shape) - 1) * np.asarray(volume.spacing_mm)
-    return bool(((ends > -0.01) & (ends < limit + 0.01)).all())
-
-
-def _indices(
-    volume: LabelVolume, points: NDArray[np.float32]
-) -> tuple[tuple[NDArray[np.intp], ...], NDArray[np.bool_]]:
-    """Nearest voxels of (..., 3) points, at the border where they lie beyond it, and whether they lie on the volume."""
-    found, inside = [], np.ones(points.shape[:-1], dtype=bool)
-    for axis, (count, step) in enumerate(zip(volume.labels.shape, volume.spacing_mm, strict=True)):
-        at = np.rint(points[..., axis] * np.float32(1 / step)).astype(np.intp)
-        inside &= (at >= 0) & (at < count)
-        found.append(np.clip(at, 0, count - 1))
-    return tuple(found), inside
-
-
-def _nearest(volume: LabelVolume, points: NDArray[np.float32]) -> NDArray[np.uint16]:
-    at, inside = _indices(volume, points)
-    labels = volume.labels[at]
-    labels[~inside] = 0
-    return labels
-
-
-def _coarse(
-    volume: LabelVolume, target: Target, space: _Space, heights: NDArray[np.float64], pixel_mm: float
-) -> tuple[NDArray[np.bool_], float]:
-    """(S, C, C) the structure on all slices on one coarse grid around the origin, and the size of its pixels."""
-    half = 1.15 * target.reach_mm + 2 * pixel_mm
-    coarse_mm = max(2 * half / _COARSE, 0.6 * pixel_mm)
-    count = int(np.ceil(2 * half / coarse_mm)) | 1
-    line = (np.arange(count) - (count - 1) / 2) * coarse_mm
-    lines = np.broadcast_to(line, (len(heights), count))
-    points = space.points(heights, lines, lines)
-    _, mask = target.applied(_nearest(volume, points), points, coarse_mm, len(volume.tissue))
-    return mask, coarse_mm
-
-
 def _crops(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
@@ -265,71 +165,6 @@ def _crops(
         centres[1:] += rng.normal(0, 0.05, (SLICES - 1, 2)) * side
         sides[1:] *= np.exp(rng.uniform(-0.2, 0.2, SLICES - 1))
     return centres, sides
-
-
-def _rendered(
-    volume: LabelVolume,
-    target: Target,
-    space: _Space,
-    heights: NDArray[np.float64],
-    centres: NDArray[np.float64],
-    sides: NDArray[np.float64],
-    pixel_mm: float,
-    rng: np.random.Generator,
-    size: int,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(S, N, N) intensities and truth in the crops."""
-    step_mm = float(sides[0]) / size
-    finer = _FINE if volume.image is None else int(np.clip(np.ceil(step_mm / pixel_mm - 0.2), 1, 4))
-    fine = size * finer
-    if volume.image is not None:
-        points = space.points(heights, *_lines(centres, sides, fine))
-        return _sampled(volume, target, points, finer)
-    native = int(np.ceil(float(sides[0]) / (0.9 * pixel_mm)))
-    count = min(native, fine)
-    thick = 2 if rng.random() < 0.3 else 1
-    thickness_mm = abs(float(heights[1])) / 2 if thick == 2 else 0.0
-    images, truths = [], []
-    rows, columns = _lines(centres, sides, count)
-    tissues = target.with_added_tissues(volume.tissue, rng)
-    layers = []
-    for layer in range(thick):
-        points = space.points(heights + (layer - (thick - 1) / 2) * thickness_mm, rows, columns)
-        layers.append(target.applied(_nearest(volume, points), points, float(sides[0]) / count, len(volume.tissue)))
-    # The tissues of all layers are painted at once, so that a label has one intensity.
-    labels = np.concatenate([smoothly_finer(labels, fine) for labels, _ in layers])
-    image = painted(labels, tissues, rng, pixel_mm=float(sides[0]) / fine, alike=volume.tissues)
-    weights = upsampling(count, fine)
-    for number, (_, mask) in enumerate(layers):
-        share = mask.astype(np.float32)
-        share = np.asarray(weights @ share @ weights.T) if count < fine else share
-        truths.append(block_mean(share, finer))
-        images.append(block_mean(image[number * SLICES : (number + 1) * SLICES], finer))
-    return np.mean(images, axis=0, dtype=np.float32), np.mean(truths, axis=0) > 0.5
-
-
-def _lines(
-    centres: NDArray[np.float64], sides: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(S, count) rows and columns of the pixels of each crop, in mm."""
-    relative = ((np.arange(count) + 0.5) / count - 0.5)[None] * sides[:, None]
-    return relative + centres[:, :1], relative + centres[:, 1:]
-
-
-def _sampled(
-    volume: LabelVolume, target: Target, points: NDArray[np.float32], finer: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A real image and the structure's mask, interpolated linearly."""
-    at = np.moveaxis(points, -1, 0) / np.asarray(volume.spacing_mm, dtype=np.float32)[:, None, None, None]
-    low = np.clip(np.floor(at.reshape(3, -1).min(1)).astype(int) - 1, 0, np.array(volume.labels.shape) - 1)
-    high = np.clip(np.ceil(at.reshape(3, -1).max(1)).astype(int) + 2, low + 1, volume.labels.shape)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    local = at - low.astype(np.float32)[:, None, None, None]
-    assert volume.image is not None
-    image = ndimage.map_coordinates(volume.image[box], local, order=1, mode="nearest", prefilter=False)
-    mask = np.isin(volume.labels[box], target.labels).astype(np.float32)
-    share = ndimage.map_coordinates(mask, local, order=1, mode="constant", prefilter=False)
-    return block_mean(image, finer), block_mean(share, finer) > 0.5
 
 
 def _connected(mask: NDArray[np.bool_], heights: NDArray[np.float64], seed: tuple[int, int]) -> NDArray[np.bool_]:

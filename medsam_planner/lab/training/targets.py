@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.lab.training.anatomy import LabelVolume
+from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.tissues import Tissue
 
 __all__ = ["EXTRA_LABELS", "Meant", "Target", "draw_target"]

@@ -11,7 +11,7 @@ import pytest
 from medsam_planner.calibration import Calibration
 from medsam_planner.io import save_nifti
 from medsam_planner.lab.calibration import calibrate
-from medsam_planner.lab.calibration.segmented import Settings
+from medsam_planner.lab.calibration.segment_cases import Settings
 from medsam_planner.volumes import StudyVolume
 from xai.margin_scale import SCALES
 

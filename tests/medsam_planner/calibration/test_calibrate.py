@@ -12,8 +12,8 @@ from medsam_planner.calibration.record import CalibrationPatient, CalibrationStr
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.lab.calibration import calibrate
-from medsam_planner.lab.calibration.segmented import Settings
-from medsam_planner.lab.calibration.usual_size import usual_sizes
+from medsam_planner.lab.calibration.median_volumes import usual_sizes
+from medsam_planner.lab.calibration.segment_cases import Settings
 from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.propagation.carrying import CARRYING_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient

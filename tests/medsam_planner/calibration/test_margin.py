@@ -65,7 +65,7 @@ def test_the_margin_is_q_times_u_and_says_so(known):
 
 def test_the_planner_and_the_score_widen_alike(known):
     """Everything the statistics call inside, the planner's margin field calls inside: D <= 0."""
-    from medsam_planner.planning.field import build_field
+    from medsam_planner.planning.field_construction import build_distance_field
     from medsam_planner.planning.structures import Avoid
 
     made = calibrated_margin(**known)
@@ -78,7 +78,7 @@ def test_the_planner_and_the_score_widen_alike(known):
     )
     widened = widened_mask(inside, u, made.quantile, spacing)
     corners = mp.geometry.lps_from_index(mask.affine, np.array([[0, 0, 0], np.array(inside.shape) - 1]))
-    field = build_field(Avoid("vessel", mask, made.margin_mm), corners)
+    field = build_distance_field(Avoid("vessel", mask, made.margin_mm), corners)
     value, _ = field.read(field.index(mp.geometry.lps_from_index(mask.affine, np.argwhere(widened))).T)
     assert value.max() <= 1e-3
     assert widened.sum() > inside.sum()

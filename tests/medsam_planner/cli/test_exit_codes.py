@@ -17,7 +17,7 @@ CALLS = {
         "medsam_planner.workflow.segment.check_options",
         ["run", "ct", "prompts.json", "case.toml", "--out", "OUT"],
     ),
-    "plan": ("medsam_planner.workflow.review.review_case", ["plan", "case.toml", "--out", "OUT"]),
+    "plan": ("medsam_planner.workflow.review.review_plan_file", ["plan", "case.toml", "--out", "OUT"]),
     "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
     "calibrate": ("medsam_planner.lab.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),

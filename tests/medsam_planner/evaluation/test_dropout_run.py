@@ -11,9 +11,9 @@ import pytest
 
 from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.errors import ConfigError
+from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
 from medsam_planner.lab.evaluation.dropout_run import _figures, evaluate_dropout, halves
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.run import EvaluationOptions
 from xai.calibration import BAND_MM
 
 SHIPPED = Path(__file__).resolve().parents[3] / "weights" / "compact.safetensors"

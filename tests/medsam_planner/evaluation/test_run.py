@@ -12,9 +12,10 @@ import pytest
 from medsam_planner.cli.app import run
 from medsam_planner.engine.registry import weights_path
 from medsam_planner.errors import ConfigError, StudyError, WeightsError
+from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
+from medsam_planner.lab.evaluation.finished import FinishedStructures
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.records import FinishedStructures
-from medsam_planner.lab.evaluation.run import EvaluationOptions, _late, evaluate
+from medsam_planner.lab.evaluation.run import _late, evaluate
 from medsam_planner.volumes import BoxedArray
 from prompts.masks import mask_box
 

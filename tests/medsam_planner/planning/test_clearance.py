@@ -11,7 +11,7 @@ from medsam_planner.errors import EmptyStructureError, GeometryError, PlanningEr
 from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
 from medsam_planner.planning import Avoid, StayInside, Tool, clearance
 
-from .scenes import (
+from .planning_scenes import (
     STEADY,
     capsule,
     capsule_distance,
@@ -234,7 +234,7 @@ def test_lines_cut_off_at_a_large_grid_are_continued_soundly(monkeypatch, any_af
 
 
 def test_a_structure_too_large_to_look_at_whole_is_bounded_from_what_was_seen(monkeypatch, plain_affine):
-    from medsam_planner.planning import field
+    from medsam_planner.planning import field_construction
 
     shape = (60, 60, 60)
     a, b = middle(shape, plain_affine) + np.array([(-28, 0, 20), (28, 0, 20)])
@@ -242,10 +242,10 @@ def test_a_structure_too_large_to_look_at_whole_is_bounded_from_what_was_seen(mo
     centre = middle(shape, plain_affine)
     lines = centre + np.array([[(0, -2, z), (0, 2, z)] for z in (6.0, 9.0, 12.0)])
     whole = clearance(lines, [tube], POINT_TOOL)
-    monkeypatch.setattr(field, "_VOXEL_LIMIT", 30_000)
+    monkeypatch.setattr(field_construction, "_VOXEL_LIMIT", 30_000)
     cut = clearance(lines, [tube], POINT_TOOL)
     assert (cut.certified_mm <= whole.certified_mm + 1e-6).all()
-    monkeypatch.setattr(field, "_VOXEL_LIMIT", 1_000)
+    monkeypatch.setattr(field_construction, "_VOXEL_LIMIT", 1_000)
     tighter = clearance(lines, [tube], POINT_TOOL)
     assert (tighter.certified_mm <= cut.certified_mm + 1e-6).all()
     assert tighter.certified_mm[0] < whole.certified_mm[0] - 1

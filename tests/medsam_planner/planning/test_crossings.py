@@ -9,7 +9,7 @@ import pytest
 from medsam_planner.geometry import lps_from_index, spacing_mm
 from medsam_planner.planning.crossings import CrossingKind, crossings_along, values_along
 from medsam_planner.planning.surroundings import Surroundings, surroundings_of
-from tests.medsam_planner.planning.scenes import volume
+from tests.medsam_planner.planning.planning_scenes import volume
 
 SHAPE = (12, 40, 60)
 SOFT, BONE, LUNG, AIR = 40.0, 700.0, -800.0, -1000.0

@@ -11,7 +11,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning import StayInside, Tool, hit_probability
 from medsam_planner.planning.hit import clopper_pearson, structure_hit_probability
 
-from .scenes import middle, positions, segment_gap, shape_covering, volume
+from .planning_scenes import middle, positions, segment_gap, shape_covering, volume
 
 
 def half_space_scene(affine: NDArray[np.float64], normal: NDArray[np.float64], samples: int):

@@ -9,7 +9,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning import margin_from_spread, masks_from_spread
 from medsam_planner.planning.margins import surface_margins
 
-from .scenes import capsule, middle, shape_covering, volume
+from .planning_scenes import capsule, middle, shape_covering, volume
 
 
 def test_margin_is_base_plus_factor_times_spread_up_to_the_cap(plain_affine):

@@ -7,7 +7,7 @@ import pytest
 
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning.mask_flaws import FlawKind, find_flaws
-from tests.medsam_planner.planning.scenes import capsule, shape_covering, volume
+from tests.medsam_planner.planning.planning_scenes import capsule, shape_covering, volume
 
 SHAPE = (24, 30, 30)
 

@@ -10,7 +10,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning import StayInside, Tool
 from medsam_planner.planning.screw import density_along_hu, density_in_tool_hu, gertzbein_robbins, grade_screws
 
-from .scenes import STEADY, capsule, middle, positions, shape_covering, volume
+from .planning_scenes import STEADY, capsule, middle, positions, shape_covering, volume
 
 TUBE_MM = 8.0
 

@@ -14,7 +14,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.planning import Avoid, StayInside, Tool, clearance
 from medsam_planner.planning.alternatives import distinct, non_dominated
-from medsam_planner.planning.plan_file import plan_document
+from medsam_planner.planning.plan_document import plan_document
 from medsam_planner.planning.problem import (
     Limits,
     PlanningProblem,

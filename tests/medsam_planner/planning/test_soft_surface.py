@@ -8,7 +8,7 @@ import pytest
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.planning.soft_surface import surface_distance_mm
 
-from .scenes import middle, positions, shape_covering
+from .planning_scenes import middle, positions, shape_covering
 
 
 @pytest.mark.parametrize("form", ["plane", "ball", "cylinder"])

@@ -9,7 +9,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning.tool import Tool
 from medsam_planner.planning.tool_gap import tool_gap, tool_gaps_mm
 
-from .scenes import rotation
+from .planning_scenes import rotation
 
 STEADY_1 = Tool(1.0, 0.0, 0.0)
 STEADY_2 = Tool(2.0, 0.0, 0.0)

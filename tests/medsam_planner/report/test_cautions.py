@@ -36,7 +36,7 @@ def quiet(make_report: Callable[..., PlanReport]) -> Callable[..., PlanReport]:
 
 
 def test_a_plan_without_cause_gives_no_caution(quiet: Callable[..., PlanReport]) -> None:
-    assert cautions(quiet(truth={"iliac vessel": 6.0})) == []
+    assert cautions(quiet(true_clearance_mm={"iliac vessel": 6.0})) == []
 
 
 def test_a_front_that_gave_up_is_named_with_slice_and_reason(make_report: Callable[..., PlanReport]) -> None:
@@ -59,5 +59,5 @@ def test_a_tool_at_the_border_of_the_images_is_told_by_how_much(quiet: Callable[
 
 
 def test_margins_that_failed_against_the_truth_are_the_first_thing_said(quiet: Callable[..., PlanReport]) -> None:
-    (told,) = cautions(quiet(truth={"iliac vessel": 2.0, "nerve": 9.0}))
+    (told,) = cautions(quiet(true_clearance_mm={"iliac vessel": 2.0, "nerve": 9.0}))
     assert told.startswith("The true clearance, 2.0 mm, is less than the certified 3.3 mm")

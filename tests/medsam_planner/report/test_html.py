@@ -185,7 +185,7 @@ def test_a_plan_from_bare_masks_has_no_overlays_and_says_what_is_missing(
 
 
 def test_the_true_clearance_stands_beside_the_planned_one(make_report: Callable[..., PlanReport]) -> None:
-    text = Elements(render_html(make_report(truth={"iliac vessel": 6.25, "nerve": 9.0}, surfaces={}))).text
+    text = Elements(render_html(make_report(true_clearance_mm={"iliac vessel": 6.25, "nerve": 9.0}, surfaces={}))).text
     assert re.search(r"6\.2 mm\s*true clearance", text)
 
 

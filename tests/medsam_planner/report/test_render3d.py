@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
-from medsam_planner.drawing.render3d import Scene3D, ToolLine, render
+from medsam_planner.drawing.render3d import Scene3D, ToolTrajectory, render
 from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import ColouredSurface, Surface
 
@@ -95,7 +95,7 @@ def test_vertex_colours_are_interpolated():
 
 
 def test_tool_is_as_wide_as_it_is_and_ends_where_it_ends():
-    tool = ToolLine((0, 0, -30), (0, 0, 30), 4.0, BLUE)
+    tool = ToolTrajectory((0, 0, -30), (0, 0, 30), 4.0, BLUE)
     picture = render([], [tool], Camera((0, 0, 0), (0, 1, 0), (0, 0, 1), 100.0), (400, 400))
     seen = np.isfinite(picture.depth_mm)
     assert seen.sum() * picture.mm_per_pixel**2 == pytest.approx(8 * 60, rel=0.05)
@@ -144,7 +144,7 @@ def test_positions_far_from_the_origin_make_the_same_picture():
 
 def test_view_of_a_large_scene_takes_less_than_two_seconds():
     items = [ball((0, 0, 0), 40.0, opacity=0.3, subdivisions=6), ball((10, 0, 0), 20.0, GREEN, subdivisions=6)]
-    scene = Scene3D(items, [ToolLine((0, -60, 0), (0, 20, 0), 2.0)])
+    scene = Scene3D(items, [ToolTrajectory((0, -60, 0), (0, 20, 0), 2.0)])
     camera = camera_for(View.FROM_ANTERIOR, BOX, (500, 500))
     start = process_time()
     scene.render(camera)
@@ -155,8 +155,8 @@ def test_view_of_a_large_scene_takes_less_than_two_seconds():
     ("surfaces", "tools"),
     [
         ([], []),
-        ([], [ToolLine((0, 0, 0), (0, 0, 0), 1.0)]),
-        ([], [ToolLine((0, 0, 0), (0, 0, 9), 0.0)]),
+        ([], [ToolTrajectory((0, 0, 0), (0, 0, 0), 1.0)]),
+        ([], [ToolTrajectory((0, 0, 0), (0, 0, 9), 0.0)]),
         ([ball((0, 0, 0), 5.0, opacity=0.0, subdivisions=1)], []),
         ([ball((0, 0, 0), 5.0, rgb=np.zeros((2, 3)), subdivisions=1)], []),
     ],

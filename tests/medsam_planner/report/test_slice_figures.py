@@ -13,8 +13,8 @@ from medsam_planner.drawing.outlines import outline_path, scale_bar
 from medsam_planner.drawing.reformat import standard_plane
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.report import PlanReport
+from medsam_planner.report.plan_scene import Scene, build_scene
 from medsam_planner.report.planes import across_panels, lengthwise_panels, orthogonal_panels
-from medsam_planner.report.scene import Scene, build_scene
 from medsam_planner.report.slice_figures import Aspect, draw_panel
 
 

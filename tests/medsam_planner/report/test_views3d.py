@@ -9,7 +9,7 @@ import pytest
 
 from medsam_planner.errors import GeometryError
 from medsam_planner.report import RISK_NAME, PlanReport
-from medsam_planner.report.scene import build_scene
+from medsam_planner.report.plan_scene import build_scene
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
 
 

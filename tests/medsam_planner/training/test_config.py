@@ -9,8 +9,7 @@ import pytest
 import medsam_planner.lab.training
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.training.config import read_config
-from medsam_planner.lab.training.evaluation_config import PROTOCOLS, EvaluationConfig
+from medsam_planner.lab.training.config import PROTOCOLS, EvaluationConfig, read_config
 
 
 def _written(folder: Path, text: str) -> Path:
@@ -59,25 +58,34 @@ def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_accepta
     [
         ("steps = 3", "'out' is missing"),
         ('out = "x"\nstep = 3', "unknown entry 'step'"),
-        ('out = "x"\nsteps = "many"', "steps: expected a value of type int"),
-        ('out = "x"\nsteps = true', "steps: expected a value of type int"),
-        ('out = "x"\nsteps = 0', "expected steps > 0"),
-        ("out = 3", "expected a path"),
-        ('out = "x"\nsize = 50', "does not halve"),
-        ('out = "x"\ndropout = 1.0', "dropout"),
-        ('out = "x"\ndecoder_widths = [8, 16]', "four decoder_widths"),
-        ('out = "x"\ndecay_share = 2.0', "decay_share in"),
+        ('out = "x"\nsteps = "many"', "steps: expected a valid integer, got"),
+        ('out = "x"\nsteps = true', "steps: expected a valid integer, got"),
+        ('out = "x"\nsteps = 0', "steps: expected a value greater than 0, got 0"),
+        ("out = 3", "out: expected a path as text, got 3"),
+        ('out = "x"\nsize = 50', "size: expected a size that halves four times"),
+        ('out = "x"\ndropout = 1.0', "dropout: expected a value less than 1"),
+        ('out = "x"\ndecoder_widths = [8, 16]', "decoder_widths: expected four widths"),
+        ('out = "x"\ndecay_share = 2.0', "decay_share: expected a value less than or equal to 1"),
         ('out = "x"\ndata = 3', r"table \[data\]"),
-        ('out = "x"\n[data]\nshare = 1', "unknown entry data.'share'"),
-        ('out = "x"\n[data]\nprocedural_share = -1.0', "shares must not be negative"),
+        ('out = "x"\n[data]\nshare = 1', "unknown entry 'data.share'; known are case_share, held_out"),
+        (
+            'out = "x"\n[data]\nprocedural_share = -1.0',
+            "data.procedural_share: expected a value greater than or equal to 0",
+        ),
+        ('out = ""', "out: expected a path as text"),
+        ('out = "x"\nlearning_rate = true', "learning_rate: expected a valid number, got True"),
+        (
+            'out = "x"\n[data]\nprocedural_share = 0\nlabel_map_share = 0\ncase_share = 0',
+            "data: expected procedural_share, label_map_share and case_share not to be all zero",
+        ),
         ('out = "x"\n[data]\nworkers = -1', "data.workers"),
         ('out = "x"\nevaluation = true', r"table \[evaluation\]"),
-        ('out = "x"\n[evaluation]\nprotocol = "box"', "unknown entry evaluation.'protocol'"),
-        ('out = "x"\n[evaluation]\nprotocols = "box"', "evaluation.protocols: expected a value of type"),
-        ('out = "x"\n[evaluation]\nprotocols = ["boxes"]', "box, click, cvpr25, survey, slices"),
-        ('out = "x"\n[evaluation]\nprotocols = ["box", "box"]', "each once"),
+        ('out = "x"\n[evaluation]\nprotocol = "box"', "unknown entry 'evaluation.protocol'"),
+        ('out = "x"\n[evaluation]\nprotocols = "box"', "evaluation.protocols: expected a list"),
+        ('out = "x"\n[evaluation]\nprotocols = ["boxes"]', "expected 'box', 'click', 'cvpr25', 'survey' or 'slices'"),
+        ('out = "x"\n[evaluation]\nprotocols = ["box", "box"]', "expected each protocol once"),
         ('out = "x"\n[evaluation]\nmost = 0', "evaluation.most"),
-        ('out = "x"\n[evaluation]\nmost = "all"', "evaluation.most: expected a value of type int"),
+        ('out = "x"\n[evaluation]\nmost = "all"', "evaluation.most: expected a valid integer"),
         ('out = "x"\n[evaluation]\ncorrections = -1', "evaluation.corrections"),
         ('out = "x"\n[evaluation]\ndropout_runs = 1', "a variance needs two"),
         ('out = "x', "not valid TOML"),
@@ -86,6 +94,11 @@ def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_accepta
 def test_a_wrong_entry_is_refused_by_name(tmp_path, text, named):
     with pytest.raises(ConfigError, match=named):
         read_config(_written(tmp_path, text))
+
+
+def test_every_wrong_entry_is_told_at_once(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.toml: the entry 'out' is missing; steps: expected .*, got 0"):
+        read_config(_written(tmp_path, "steps = 0"))
 
 
 def test_an_absent_file_is_refused(tmp_path):

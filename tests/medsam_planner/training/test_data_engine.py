@@ -8,20 +8,15 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.training.anatomy import LabelVolume, indexed, procedural_anatomy
+from medsam_planner.lab.training.anatomy import procedural_anatomy
 from medsam_planner.lab.training.appearance import degrade
 from medsam_planner.lab.training.batches import Batch, SampleFactory
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.data_folder import case_folders, map_files, read_case, read_label_map, trained_on
+from medsam_planner.lab.training.label_volume import LabelVolume, indexed
 from medsam_planner.lab.training.painting import painted, smoothly_finer
+from medsam_planner.lab.training.rule_based import with_rule_based_structures
 from medsam_planner.lab.training.simulated_prompts import training_box
-from medsam_planner.lab.training.sources import (
-    case_folders,
-    map_files,
-    read_case,
-    read_label_map,
-    trained_on,
-    with_rule_based_structures,
-)
 from medsam_planner.lab.training.stacks import SLICES, draw_stack
 from medsam_planner.lab.training.targets import Meant, Target, draw_target
 from medsam_planner.lab.training.tissues import Tissue, drawn_intensities, tissue_of

@@ -1,8 +1,8 @@
-r"""The smallest clearance along many lines at once, with a bound that holds between the samples.
+r"""The smallest clearance along many trajectories at once, with a bound that holds between the samples.
 
-Each line is cut into intervals, and an interval is halved only while it could still hold a smaller clearance than the
-smallest found. What an interval can hold follows from its two ends a and b, h apart, with lower bounds A and B of the
-margin field there:
+Each trajectory is cut into intervals, and an interval is halved only while it could still hold a smaller clearance than
+the smallest found. What an interval can hold follows from its two ends a and b, h apart, with lower bounds A and B of
+the margin field there:
 
 - *Balls.* No voxel centre z lies nearer than ``A + m(z)`` to a, nor nearer than ``B + m(z)`` to b. Where the two balls
   of radius ``A + m0`` and ``B + m0`` (m0 the smallest margin) overlap, the nearest place left for a voxel is the circle
@@ -22,20 +22,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.planning.field import MarginField
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.tool import Tool
 
-__all__ = ["LineMinimum", "LineWalker"]
+__all__ = ["ClearanceMinimum", "ClearanceSearch"]
 
 _FIRST_STEP_MM = 12.0
 """Spacing of the first samples. Only speed depends on it."""
 _MOST_FIRST_STEPS = 128
-"""A line of kilometres, which an unset coordinate gives, begins with wider steps; halving does the rest."""
+"""A trajectory of kilometres, which an unset coordinate gives, begins with wider steps; halving does the rest."""
 
 
 @dataclass(slots=True, eq=False)
-class LineMinimum:
-    """Clearance of N lines from one structure, or from several so far."""
+class ClearanceMinimum:
+    """Clearance of N trajectories from one structure, or from several so far."""
 
     certified_mm: NDArray[np.float64]
     sampled_mm: NDArray[np.float64]
@@ -43,15 +43,15 @@ class LineMinimum:
     """Where the smallest clearance was found, 0 at the entry and 1 at the target."""
 
 
-class LineWalker:
-    """The search for the smallest clearance of each line from one structure.
+class ClearanceSearch:
+    """The search for the smallest clearance of each trajectory from one structure.
 
-    Made, it has sampled every line coarsely; :meth:`finish` closes the intervals between the samples.
+    Made, it has sampled every trajectory coarsely; :meth:`finish` closes the intervals between the samples.
 
     Parameters
     ----------
-    field : MarginField
-    lines_lps_mm : (N, 2, 3) float
+    field : DistanceField
+    trajectories_lps_mm : (N, 2, 3) float
         Entry and target.
     tool : Tool
     tolerance_mm : float
@@ -59,12 +59,12 @@ class LineWalker:
     """
 
     def __init__(
-        self, field: MarginField, lines_lps_mm: NDArray[np.float64], tool: Tool, *, tolerance_mm: float
+        self, field: DistanceField, trajectories_lps_mm: NDArray[np.float64], tool: Tool, *, tolerance_mm: float
     ) -> None:
-        count = len(lines_lps_mm)
-        index = field.index(lines_lps_mm)
+        count = len(trajectories_lps_mm)
+        index = field.index(trajectories_lps_mm)
         self.origin, self.step = index[:, 0].T, (index[:, 1] - index[:, 0]).T
-        self.length = np.linalg.norm(lines_lps_mm[:, 1] - lines_lps_mm[:, 0], axis=1)
+        self.length = np.linalg.norm(trajectories_lps_mm[:, 1] - trajectories_lps_mm[:, 0], axis=1)
         self.field, self.tool, self.tolerance = field, tool, tolerance_mm
         self.certified = np.full(count, np.inf)
         self.best = np.full(count, np.inf)
@@ -72,7 +72,7 @@ class LineWalker:
         self.sampled, self.fraction = np.full(count, np.inf), np.zeros(count)
         self._start()
 
-    def finish(self, *, ceiling_mm: NDArray[np.float64] | None = None, floor_mm: float = -np.inf) -> LineMinimum:
+    def finish(self, *, ceiling_mm: NDArray[np.float64] | None = None, floor_mm: float = -np.inf) -> ClearanceMinimum:
         """Close every interval.
 
         Parameters
@@ -81,25 +81,25 @@ class LineWalker:
             What another structure leaves at most: what cannot fall below it is not looked at further, and a larger
             result is then only a lower bound.
         floor_mm : float
-            A line with a sampled value at or below this is not looked at further.
+            A trajectory with a sampled value at or below this is not looked at further.
         """
         ceiling = np.full(len(self.length), np.inf) if ceiling_mm is None else ceiling_mm
         while self._halve(ceiling, floor_mm):
             pass
-        return LineMinimum(np.minimum(self.certified, self.best), self.sampled, self.fraction)
+        return ClearanceMinimum(np.minimum(self.certified, self.best), self.sampled, self.fraction)
 
     def _start(self) -> None:
-        """Sample each line at about equal steps."""
+        """Sample each trajectory at about equal steps."""
         with np.errstate(divide="ignore", invalid="ignore"):
             first = np.where(self.length > 0, np.minimum(self.field.free_entry_mm / self.length, 1.0), 0.0)
         pieces = np.clip(np.ceil(self.length * (1 - first) / _FIRST_STEP_MM), 1, _MOST_FIRST_STEPS).astype(np.int64)
-        line = np.repeat(np.arange(len(pieces)), pieces + 1)
+        trajectory = np.repeat(np.arange(len(pieces)), pieces + 1)
         starts = np.cumsum(pieces + 1) - (pieces + 1)
-        place = np.arange(len(line)) - starts[line]
-        fraction = first[line] + (1 - first[line]) * (place / pieces[line])
-        lower = self._sample(line, fraction, np.full(len(line), -np.inf))
-        opening = np.flatnonzero(place < pieces[line])
-        self.line = line[opening]
+        place = np.arange(len(trajectory)) - starts[trajectory]
+        fraction = first[trajectory] + (1 - first[trajectory]) * (place / pieces[trajectory])
+        lower = self._sample(trajectory, fraction, np.full(len(trajectory), -np.inf))
+        opening = np.flatnonzero(place < pieces[trajectory])
+        self.trajectory = trajectory[opening]
         self.low, self.high = fraction[opening], fraction[opening + 1]
         self.at_low, self.at_high = lower[opening], lower[opening + 1]
         self.known = np.full(len(opening), -np.inf)
@@ -108,43 +108,47 @@ class LineWalker:
     def _halve(self, ceiling: NDArray[np.float64], floor_mm: float) -> bool:
         """Close the intervals that cannot matter, halve the others; False when none is left."""
         bound = np.maximum(self._interval_bound(), self.known)
-        best = self.best[self.line]
-        is_open = (bound < best - self.tolerance) & (bound < ceiling[self.line]) & (self.sampled[self.line] > floor_mm)
+        best = self.best[self.trajectory]
+        is_open = (
+            (bound < best - self.tolerance)
+            & (bound < ceiling[self.trajectory])
+            & (self.sampled[self.trajectory] > floor_mm)
+        )
         closed = ~is_open
-        np.minimum.at(self.certified, self.line[closed], bound[closed])
-        line, low, high = self.line[is_open], self.low[is_open], self.high[is_open]
-        if not len(line):
+        np.minimum.at(self.certified, self.trajectory[closed], bound[closed])
+        trajectory, low, high = self.trajectory[is_open], self.low[is_open], self.high[is_open]
+        if not len(trajectory):
             return False
         middle = 0.5 * (low + high)
         known = bound[is_open]
-        at_middle = self._sample(line, middle, known)
-        self.line, self.known = np.concatenate([line, line]), np.concatenate([known, known])
+        at_middle = self._sample(trajectory, middle, known)
+        self.trajectory, self.known = np.concatenate([trajectory, trajectory]), np.concatenate([known, known])
         self.low, self.high = np.concatenate([low, middle]), np.concatenate([middle, high])
         self.at_low = np.concatenate([self.at_low[is_open], at_middle])
         self.at_high = np.concatenate([at_middle, self.at_high[is_open]])
         return True
 
     def _sample(
-        self, line: NDArray[np.int64], fraction: NDArray[np.float64], known_mm: NDArray[np.float64]
+        self, trajectory: NDArray[np.int64], fraction: NDArray[np.float64], known_mm: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Lower bounds of the field at samples; the smallest clearance of each line is kept.
+        """Lower bounds of the field at samples; the smallest clearance of each trajectory is kept.
 
         `known_mm` is what the clearance there is known to be at least.
         """
-        position = self.origin[:, line] + self.step[:, line] * fraction
+        position = self.origin[:, trajectory] + self.step[:, trajectory] * fraction
         value, lower = self.field.read(position)
         allowance = self.tool.allowance_mm(fraction)
-        np.minimum.at(self.sampled, line, value - allowance)
+        np.minimum.at(self.sampled, trajectory, value - allowance)
         clearance = np.maximum(lower - allowance - self.field.voxel_diagonal_mm, known_mm)
         before = self.best.copy()
-        np.minimum.at(self.best, line, clearance)
-        won = np.flatnonzero((clearance == self.best[line]) & (clearance < before[line]))
-        self.fraction[line[won]] = fraction[won]
+        np.minimum.at(self.best, trajectory, clearance)
+        won = np.flatnonzero((clearance == self.best[trajectory]) & (clearance < before[trajectory]))
+        self.fraction[trajectory[won]] = fraction[won]
         return lower
 
     def _interval_bound(self) -> NDArray[np.float64]:
         """Smallest clearance each open interval can hold."""
-        length = (self.high - self.low) * self.length[self.line]
+        length = (self.high - self.low) * self.length[self.trajectory]
         margin = self.field.smallest_margin_mm
         a, b = self.at_low + margin, self.at_high + margin
         slope = 0.5 * (self.at_low + self.at_high - length)

@@ -11,7 +11,7 @@ from medsam_planner.drawing.formatting import number, percent, place, slice_numb
 from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps, volume_ml
 from medsam_planner.provenance import PropagationTrace, StopReason
 from medsam_planner.report.model import PlanReport
-from medsam_planner.report.scene import Scene
+from medsam_planner.report.plan_scene import Scene
 from prompts import Box, Click, Prompt, PromptLog, box_extent
 
 __all__ = ["plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
@@ -51,7 +51,7 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
     best = report.plan.alternatives[0] if report.plan.alternatives else None
     room = {} if best is None else best.clearance_mm_by_structure
     hits = {} if best is None else best.hit_probability_by_structure
-    truth = report.truth or {}
+    true_mm = report.true_clearance_mm or {}
     rows = []
     for style in scene.structures:
         mask = report.mask(style.name)
@@ -68,7 +68,7 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
                 margin_mm=margin,
                 room_mm=number(room.get(style.name)),
                 hit=percent(hits[style.name]) if style.name in hits else "–",
-                true_mm=number(truth.get(style.name)),
+                true_mm=number(true_mm.get(style.name)),
                 flaws=", ".join(flaw.text for flaw in report.flaws.get(style.name, ())),
             )
         )

@@ -9,11 +9,11 @@ from typing import Any
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE, flat_rows, number
 from medsam_planner.io.files import write_whole
 from medsam_planner.lab.evaluation.cases import Case
-from medsam_planner.lab.evaluation.charts import learning_chart
-from medsam_planner.lab.evaluation.figures import Figure, figures_shown
-from medsam_planner.lab.evaluation.pictures import FOUND_COLOUR, TRUTH_COLOUR, panels_of
+from medsam_planner.lab.evaluation.finished import FinishedStructures
+from medsam_planner.lab.evaluation.learning_curve import learning_chart
+from medsam_planner.lab.evaluation.metrics import Figure, figures_shown
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.records import FinishedStructures
+from medsam_planner.lab.evaluation.slice_panels import FOUND_COLOUR, TRUTH_COLOUR, panels_of
 from medsam_planner.lab.evaluation.statistics import Estimate, PairedDifference
 from medsam_planner.lab.evaluation.summary import HEADLINE, GroupSummary
 

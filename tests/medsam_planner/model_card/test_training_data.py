@@ -7,8 +7,8 @@ import json
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.model_card.sources import TrainedOn, sources_of
-from medsam_planner.lab.model_card.tables import markdown_table, slices_table
+from medsam_planner.lab.model_card.markdown_tables import markdown_table, slices_table
+from medsam_planner.lab.model_card.training_data import TrainedOn, sources_of
 
 
 def stated(folder, **meta):

@@ -16,7 +16,7 @@ from medsam_planner.drawing.panel import Panel, Stroke
 from medsam_planner.drawing.pictures import grey_uri
 from medsam_planner.drawing.reformat import STANDARD_PLANES, Plane, sample_plane
 from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
-from medsam_planner.lab.evaluation.records import FinishedStructures
+from medsam_planner.lab.evaluation.finished import FinishedStructures
 from medsam_planner.volumes import volume_like
 
 __all__ = ["FOUND_COLOUR", "TRUTH_COLOUR", "ShownSlice", "panels_of", "shown_slices", "slice_plane"]

@@ -1,65 +1,13 @@
-"""A case file: what to plan, in TOML.
-
-::
-
-    title = "Needle to the lesion past the vessel"
-
-    [study]
-    path = "ct/"                       # relative to the case file
-
-    [tool]
-    radius_mm = 1.0                    # entry_error_mm, target_error_mm
-
-    [target]
-    point_lps_mm = [12.0, -30.5, 88.0] # or mask = "lesion.nii.gz", or structure = "lesion"
-    radius_mm = 2.0
-
-    [entry]
-    skin = true                        # or mask = "bone.nii.gz", or structure = "bone": its surface is entered
-    centre_lps_mm = [60.0, -80.0, 90.0]
-    radius_mm = 40.0
-
-    [[structures]]
-    name = "vessel"
-    role = "avoid"                     # or "inside"
-    mask = "run/vessel/mask.nii.gz"    # without it, the structure of that name in the prompt file
-    spread = "run/vessel/boundary_spread_mm.nii.gz"
-    base_margin_mm = 2.0
-    spread_factor = 2.0                # or, for a margin with a stated confidence (mask and maps of one run):
-                                       # calibration = "calibration.json", alpha = 0.1
-
-    [limits]
-    max_length_mm = 120
-    max_entry_angle_deg = 45
-
-    [unsegmented_bone]                 # CT: what is as dense as bone and was not segmented is avoided by default,
-    avoid = false                      # unless the tool must stay inside bone; true or false decides it
-    above_hu = 226                     # what reaches it counts as bone
-    margin_mm = 0.0
-
-Several tools that must keep apart, such as electrodes, come instead of ``[tool]``, ``[target]`` and ``[entry]``::
-
-    min_tool_gap_mm = 2.0              # at the top: certified room between every two tools
-
-    [[tools]]
-    name = "amygdala"
-    radius_mm = 0.4
-    target = { point_lps_mm = [12.0, -30.5, 88.0], radius_mm = 1.5 }
-    entry = { skin = true, centre_lps_mm = [60.0, -80.0, 90.0], radius_mm = 20.0 }
-
-Reading a case touches no image: it checks every entry, and that the files named are there.
-"""
+"""The tables of a plan file and their checks; the format is shown in :mod:`medsam_planner.planning.plan_file`."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medsam_planner.errors import ConfigError
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     ALPHA,
@@ -75,22 +23,20 @@ from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BONE_BOUNDS_HU, BoneRule
 from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM, Tool
 from prompts.names import SKIN
-from prompts.text_file import read_text_file
 
 __all__ = [
-    "AskedTool",
     "BoneTable",
     "EntryTable",
     "LimitsTable",
     "NamedToolTable",
-    "PlanCase",
+    "PlanFile",
+    "PlanFileTool",
     "SearchTable",
     "StructureTable",
     "StudyTable",
     "TargetTable",
     "ToolTable",
     "WeightsTable",
-    "read_case",
 ]
 
 Millimetres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -176,8 +122,8 @@ class NamedToolTable(ToolTable):
 
 
 @dataclass(frozen=True, slots=True)
-class AskedTool:
-    """One tool of a case, whichever way it was written down."""
+class PlanFileTool:
+    """One tool of a plan file, whether it is written as ``[tool]`` or as one of ``[[tools]]``."""
 
     name: str
     tool: ToolTable
@@ -266,8 +212,8 @@ class SearchTable(_Table):
     seed: Annotated[int, Field(ge=0)] = _SEARCH.seed
 
 
-class PlanCase(_Table):
-    """A whole case; paths are absolute after :func:`read_case`."""
+class PlanFile(_Table):
+    """A whole plan file; paths are absolute after :func:`medsam_planner.planning.plan_file.read_plan_file`."""
 
     title: str = "Trajectory plan"
     study: StudyTable | None = None
@@ -283,7 +229,7 @@ class PlanCase(_Table):
     search: SearchTable = SearchTable()
 
     @model_validator(mode="after")
-    def _names_differ(self) -> PlanCase:
+    def _names_differ(self) -> PlanFile:
         for what, tables in (("structures", self.structures), ("tools", self.tools)):
             names = [table.name for table in tables]
             if len(set(names)) < len(names):
@@ -291,7 +237,7 @@ class PlanCase(_Table):
         return self
 
     @model_validator(mode="after")
-    def _ends_keep_their_names(self) -> PlanCase:
+    def _ends_keep_their_names(self) -> PlanFile:
         taken = sorted(self.end_names() & {table.name for table in self.structures})
         if taken:
             raise ValueError(
@@ -300,7 +246,7 @@ class PlanCase(_Table):
         return self
 
     @model_validator(mode="after")
-    def _one_tool_or_several(self) -> PlanCase:
+    def _one_tool_or_several(self) -> PlanFile:
         single = {"tool": self.tool, "target": self.target, "entry": self.entry}
         if self.tools:
             given = [name for name, table in single.items() if table is not None]
@@ -316,23 +262,23 @@ class PlanCase(_Table):
             raise ValueError(f"{' and '.join(absent)} missing: expected [tool], [target] and [entry], or [[tools]]")
         return self
 
-    def asked_tools(self) -> tuple[AskedTool, ...]:
+    def all_tools(self) -> tuple[PlanFileTool, ...]:
         """The only tool under the name ``tool``, or all of several."""
         if self.tool is not None and self.target is not None and self.entry is not None:
-            return (AskedTool("tool", self.tool, self.target, self.entry),)
-        return tuple(AskedTool(table.name, table, table.target, table.entry) for table in self.tools)
+            return (PlanFileTool("tool", self.tool, self.target, self.entry),)
+        return tuple(PlanFileTool(table.name, table, table.target, table.entry) for table in self.tools)
 
     def request(self) -> PlanRequest:
         """What the file asks for."""
         return PlanRequest(
             tools=tuple(
                 ToolRequest(
-                    Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm),
-                    asked.target.request(self._end_name("target", asked)),
-                    asked.entry.request(self._end_name("entry", asked)),
-                    asked.name,
+                    Tool(tool.tool.radius_mm, tool.tool.entry_error_mm, tool.tool.target_error_mm),
+                    tool.target.request(self._end_name("target", tool)),
+                    tool.entry.request(self._end_name("entry", tool)),
+                    tool.name,
                 )
-                for asked in self.asked_tools()
+                for tool in self.all_tools()
             ),
             structures=tuple(table.request() for table in self.structures),
             title=self.title,
@@ -346,104 +292,23 @@ class PlanCase(_Table):
     def end_masks(self) -> dict[str, Path]:
         """Masks that entries and targets bring along, by the names they are known by."""
         found = {}
-        for asked in self.asked_tools():
-            for place, mask in (("entry", asked.entry.mask), ("target", asked.target.mask)):
+        for tool in self.all_tools():
+            for place, mask in (("entry", tool.entry.mask), ("target", tool.target.mask)):
                 if mask is not None:
-                    found[self._end_name(place, asked)] = mask
+                    found[self._end_name(place, tool)] = mask
         return found
 
     def end_names(self) -> set[str]:
         """Names that structures cannot have, as masks of entries and targets and the skin do."""
-        skin = {SKIN} if any(asked.entry.skin for asked in self.asked_tools()) else set()
+        skin = {SKIN} if any(tool.entry.skin for tool in self.all_tools()) else set()
         return skin | set(self.end_masks())
 
-    def _end_name(self, place: str, asked: AskedTool) -> str:
-        if self.tool is not None or (place == "entry" and len({one.entry.mask for one in self.asked_tools()}) == 1):
+    def _end_name(self, place: str, tool: PlanFileTool) -> str:
+        if self.tool is not None or (place == "entry" and len({one.entry.mask for one in self.all_tools()}) == 1):
             return place
-        return f"{place} of {asked.name}"
+        return f"{place} of {tool.name}"
 
 
 def _position(values: list[float]) -> tuple[float, float, float]:
     x, y, z = values
     return x, y, z
-
-
-EndTable = TypeVar("EndTable", TargetTable, EntryTable)
-
-
-def read_case(path: Path) -> PlanCase:
-    """Read and check a case file.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be read, or an entry is missing, unknown or wrong; the message names every one.
-    """
-    try:
-        document = tomllib.loads(read_text_file(path, "a case file", ConfigError))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"Expected TOML in {path}: {error}.") from error
-    try:
-        case = PlanCase.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_told(mistake) for mistake in error.errors())) from error
-    return _with_places(case, path)
-
-
-def _told(mistake: object) -> str:
-    """One mistake: the place in the file, what is wrong, what came."""
-    if not isinstance(mistake, dict):
-        return str(mistake)
-    place = ".".join(str(part) for part in mistake["loc"]) or "case"
-    message = str(mistake["msg"]).removeprefix("Value error, ")
-    if mistake["type"] in ("missing", "extra_forbidden"):
-        return f"{place}: {'is missing' if mistake['type'] == 'missing' else 'is no entry of a case file'}"
-    came = mistake.get("input")
-    got = f", got {came!r}" if not isinstance(came, dict | list) or len(str(came)) < 60 else ""
-    return f"{place}: {message[:1].lower()}{message[1:]}{got}"
-
-
-def _with_places(case: PlanCase, path: Path) -> PlanCase:
-    """Make the paths absolute, and refuse those that lead nowhere."""
-    folder = path.resolve().parent
-    absent: list[str] = []
-
-    def place(key: str, stated: Path | None) -> Path | None:
-        if stated is None:
-            return None
-        whole = stated if stated.is_absolute() else folder / stated
-        if not whole.exists():
-            absent.append(f"{key} = {whole}")
-        return whole
-
-    structures = [
-        structure.model_copy(
-            update={
-                "mask": place(f"structures[{structure.name}].mask", structure.mask),
-                "spread": place(f"structures[{structure.name}].spread", structure.spread),
-                "calibration": place(f"structures[{structure.name}].calibration", structure.calibration),
-            }
-        )
-        for structure in case.structures
-    ]
-    study = case.study and case.study.model_copy(update={"path": place("study.path", case.study.path)})
-
-    def placed(key: str, table: EndTable) -> EndTable:
-        return table.model_copy(update={"mask": place(f"{key}.mask", table.mask)})
-
-    target = case.target and placed("target", case.target)
-    entry = case.entry and placed("entry", case.entry)
-    tools = [
-        table.model_copy(
-            update={
-                "target": placed(f"tools[{table.name}].target", table.target),
-                "entry": placed(f"tools[{table.name}].entry", table.entry),
-            }
-        )
-        for table in case.tools
-    ]
-    if absent:
-        raise ConfigError(f"{path} names files that do not exist: {'; '.join(absent)}.")
-    return case.model_copy(
-        update={"structures": structures, "study": study, "target": target, "entry": entry, "tools": tools}
-    )

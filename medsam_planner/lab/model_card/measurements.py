@@ -11,17 +11,18 @@ from typing import Any
 from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.engine.protocol import PromptableModel
+from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
 from medsam_planner.lab.evaluation.cases import find_cases, seen_in_training, trained_on
 from medsam_planner.lab.evaluation.dropout_run import DropoutEvaluated, evaluate_dropout
+from medsam_planner.lab.evaluation.finished import scoring_version
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.records import scoring_version
-from medsam_planner.lab.evaluation.run import Evaluated, EvaluationOptions, evaluate
-from medsam_planner.lab.evaluation.sheet import worst_first, write_sheet
+from medsam_planner.lab.evaluation.run import Evaluated, evaluate
 from medsam_planner.lab.evaluation.slice_run import evaluate_slices
+from medsam_planner.lab.evaluation.worst_sheet import worst_first, write_sheet
 from medsam_planner.lab.model_card.hard_shapes import write_hard_shapes
 from medsam_planner.lab.model_card.procedural_cases import write_procedural_cases
 from medsam_planner.lab.training.config import TrainingConfig
-from medsam_planner.lab.training.sources import case_folders
+from medsam_planner.lab.training.data_folder import case_folders
 from medsam_planner.progress import Progress
 
 __all__ = ["SHAPES_PICTURE", "WORST_PICTURE", "Measured", "measure"]

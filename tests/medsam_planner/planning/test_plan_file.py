@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.planning.case import read_case
+from medsam_planner.planning.plan_file import read_plan_file
 
 RIGHT = """
 title = "Needle"
@@ -44,7 +44,7 @@ def written(folder, text):
 
 
 def test_a_right_case_is_read_with_absolute_paths_and_defaults(folder):
-    case = read_case(written(folder, RIGHT))
+    case = read_plan_file(written(folder, RIGHT))
     assert case.study.path == folder / "study.nii.gz"
     assert case.structures[0].mask == folder / "vessel.nii.gz"
     assert (case.limits.max_length_mm, case.limits.max_entry_angle_deg) == (100.0, 60.0)
@@ -78,14 +78,14 @@ def test_a_right_case_is_read_with_absolute_paths_and_defaults(folder):
 def test_each_mistake_is_named_with_its_place(folder, find, put, told):
     assert find in RIGHT
     with pytest.raises(ConfigError, match=r"case\.toml") as caught:
-        read_case(written(folder, RIGHT.replace(find, put, 1)))
+        read_plan_file(written(folder, RIGHT.replace(find, put, 1)))
     assert told in str(caught.value)
 
 
 def test_two_structures_of_one_name_are_refused(folder):
     twice = RIGHT + '[[structures]]\nname = "vessel"\nrole = "avoid"\n'
     with pytest.raises(ConfigError, match="different names"):
-        read_case(written(folder, twice))
+        read_plan_file(written(folder, twice))
 
 
 SEVERAL = """
@@ -110,10 +110,10 @@ mask = "vessel.nii.gz"
 
 
 def test_one_tool_and_several_are_asked_for_in_the_same_way(folder):
-    (only,) = read_case(written(folder, RIGHT)).asked_tools()
+    (only,) = read_plan_file(written(folder, RIGHT)).all_tools()
     assert only.name == "tool" and only.tool.radius_mm == 1.0 and only.target.point_lps_mm == [1.0, 2.0, 3.0]
-    case = read_case(written(folder, SEVERAL))
-    first, second = case.asked_tools()
+    case = read_plan_file(written(folder, SEVERAL))
+    first, second = case.all_tools()
     assert case.min_tool_gap_mm == 2.5
     assert (first.name, second.name) == ("amygdala", "cingulum")
     assert first.tool.target_error_mm == 2.9 and second.tool.target_error_mm == 2.0
@@ -134,7 +134,7 @@ def test_one_tool_and_several_are_asked_for_in_the_same_way(folder):
 def test_each_mistake_about_several_tools_is_named(folder, find, put, told):
     assert find in SEVERAL
     with pytest.raises(ConfigError) as caught:
-        read_case(written(folder, SEVERAL.replace(find, put, 1)))
+        read_plan_file(written(folder, SEVERAL.replace(find, put, 1)))
     assert told in str(caught.value)
 
 
@@ -147,9 +147,9 @@ def test_a_part_of_the_only_tool_that_is_missing_is_named(folder, absent):
     if absent == "entry":
         text = RIGHT[:start] + RIGHT[RIGHT.index("[[structures]]") :]
     with pytest.raises(ConfigError, match=f"{absent} missing"):
-        read_case(written(folder, text))
+        read_plan_file(written(folder, text))
 
 
 def test_an_absent_case_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
-        read_case(tmp_path / "no.toml")
+        read_plan_file(tmp_path / "no.toml")

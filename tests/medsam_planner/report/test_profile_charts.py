@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medsam_planner.report import PlanReport
-from medsam_planner.report.charts import ClearanceCurve, clearance_chart, trace_chart
+from medsam_planner.report.profile_charts import ClearanceCurve, clearance_chart, trace_chart
 
 CURVE = ClearanceCurve("vessel", "#ff0000", np.linspace(0, 50, 26), np.linspace(8, 3, 26))
 RED = (184, 0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medsam_planner.lab.evaluation.figures import FIGURES, figures_of, figures_shown
+from medsam_planner.lab.evaluation.metrics import FIGURES, figures_of, figures_shown
 from medsam_planner.lab.evaluation.protocols import Answer, Protocol, Step
 from medsam_planner.lab.evaluation.scores import EndScores, MaskScores
 from prompts import Click

@@ -10,16 +10,16 @@ from scipy.spatial import cKDTree
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.planning.case import read_case
 from medsam_planner.planning.clearance import clearance
+from medsam_planner.planning.plan_file import read_plan_file
 from medsam_planner.planning.structures import Avoid, StayInside
 from medsam_planner.planning.tool import Tool
 from medsam_planner.volumes import StudySource, StudyVolume
-from medsam_planner.workflow.case_masks import (
-    case_evidence,
+from medsam_planner.workflow.mask_files import (
     drawn_surface,
     file_evidence,
     map_over,
+    plan_file_evidence,
     surface_of_mask,
     target_points,
 )
@@ -226,8 +226,8 @@ def case_of(tmp_path, vessel, text=CASE):
     save_nifti(volume(body, study.affine), tmp_path / "body.nii.gz")
     save_nifti(vessel, tmp_path / "vessel.nii.gz")
     (tmp_path / "case.toml").write_text(text, encoding="utf-8")
-    case = read_case(tmp_path / "case.toml")
-    return resolve(case.request(), study, case_evidence(case, study))
+    case = read_plan_file(tmp_path / "case.toml")
+    return resolve(case.request(), study, plan_file_evidence(case, study))
 
 
 def test_a_vessel_one_voxel_wide_makes_a_problem_with_a_picture(tmp_path):

@@ -172,7 +172,7 @@ def _path(report: PlanReport, styles: Sequence[StructureStyle]) -> Path | None:
         ends = tuple(report.plan.relaxations[0].witness_lps_mm)
     elif report.plan.nearest_miss is not None:
         best, clearance_mm = None, None
-        ends = tuple(report.plan.nearest_miss.line_lps_mm)
+        ends = tuple(report.plan.nearest_miss.trajectory_lps_mm)
     else:
         return None
     entry, target = (np.asarray(end, dtype=np.float64) for end in ends)

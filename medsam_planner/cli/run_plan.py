@@ -1,4 +1,4 @@
-"""``medsam-planner run STUDY PROMPTS.json CASE.toml --out DIR``."""
+"""``medsam-planner run STUDY PROMPTS.json PLAN.toml --out DIR``."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from medsam_planner.planning.evidence import StructureEvidence
     from medsam_planner.volumes import StudyVolume
 
-__all__ = ["run_case"]
+__all__ = ["run_plan"]
 
 
-def run_case(
+def run_plan(
     study: Annotated[Path, typer.Argument(help="DICOM folder, zip or file, or NIfTI.")],
     prompts: Annotated[Path, typer.Argument(help="Prompt file (JSON).")],
-    case: Annotated[Path, typer.Argument(help="Case file (TOML); structures without a mask come from the prompts.")],
+    plan_file: Annotated[
+        Path, typer.Argument(help="Plan file (TOML); structures without a mask come from the prompts.")
+    ],
     out: Out,
     model: Model = "compact",
     samples: Samples = 16,
@@ -54,19 +56,19 @@ def run_case(
     from medsam_planner.errors import ConfigError, MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.mesh.open3d_mesh import require_open3d
-    from medsam_planner.planning.case import read_case
-    from medsam_planner.workflow.case_masks import case_evidence, case_files
+    from medsam_planner.planning.plan_file import read_plan_file
+    from medsam_planner.workflow.mask_files import named_files, plan_file_evidence
     from medsam_planner.workflow.plan_request import check_names, check_request
-    from medsam_planner.workflow.review import review_segmented_case
+    from medsam_planner.workflow.review import review_segmented_plan_file
     from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
     from medsam_planner.workflow.segment import (
-        ReadingOptions,
         SegmentationOptions,
         check_options,
         prompted_logs,
         segment_prompt_file,
         write_segmented_objects,
     )
+    from medsam_planner.workflow.study_reading import ReadingOptions
     from prompts import read_prompt_file
 
     options = SegmentationOptions(
@@ -82,28 +84,30 @@ def run_case(
     check_options(options)
     require_open3d()
     structures = [log.structure for log in prompted_logs(read_prompt_file(prompts), prompts)[0]]
-    asked = read_case(case)
-    request = asked.request()
-    if taken := sorted(asked.end_names() & set(structures)):
+    read = read_plan_file(plan_file)
+    request = read.request()
+    if taken := sorted(read.end_names() & set(structures)):
         raise ConfigError(
-            f"{case}: expected prompted structures with other names than {taken}: so are the masks of entry and target "
-            "called."
+            f"{plan_file}: expected prompted structures with other names than {taken}, which are the names of the "
+            "masks of entry and target. Rename them in the prompt file."
         )
-    check_names(request, {*structures, *(table.name for table in asked.structures if table.mask), *asked.end_masks()})
+    check_names(request, {*structures, *(table.name for table in read.structures if table.mask), *read.end_masks()})
     evidence: dict[str, StructureEvidence] = {}
 
     def check(volume: StudyVolume) -> None:
-        evidence.update(case_evidence(asked, volume))
+        evidence.update(plan_file_evidence(read, volume))
         check_request(request, volume, evidence)
 
-    inputs = [study, prompts, Path(model), *case_files(case, asked)]
+    inputs = [study, prompts, Path(model), *named_files(plan_file, read)]
     names = [*segmentation_names(structures), *PLAN_NAMES]
     with watched() as progress, OutputFolder(out, names, inputs=inputs) as folder:
         segmented = segment_prompt_file(
             study, prompts, folder, options, reading=reading, check=check, progress=progress
         )
         try:
-            reviewed = review_segmented_case(asked, segmented, evidence, folder, why_here=why_here, progress=progress)
+            reviewed = review_segmented_plan_file(
+                read, segmented, evidence, folder, why_here=why_here, progress=progress
+            )
         except MedsamPlannerError:  # the masks are there all the same
             write_segmented_objects(folder, segmented)
             raise

@@ -14,7 +14,7 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.report import PlanReport
 from medsam_planner.report.cautions import Caution, CautionKind
-from medsam_planner.report.wording import verdict
+from medsam_planner.report.verdict import verdict
 
 
 def test_places_are_said_by_the_side_of_the_patient() -> None:

@@ -12,8 +12,8 @@ from medsam_planner.drawing.formatting import flat_rows
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.provenance import PropagationTrace, StopReason
 from medsam_planner.report import PlanReport
-from medsam_planner.report.scene import build_scene
-from medsam_planner.report.tables import prompt_rows, stop_rows, structure_rows, trace_rows
+from medsam_planner.report.plan_scene import build_scene
+from medsam_planner.report.table_rows import prompt_rows, stop_rows, structure_rows, trace_rows
 from prompts import Box, Click, PromptLog, Scribble
 
 SHAPE = (20, 40, 50)
@@ -67,7 +67,7 @@ def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., Pla
 
 
 def test_a_structure_is_told_with_volume_margin_room_and_truth(make_report: Callable[..., PlanReport]) -> None:
-    report = make_report(truth={"iliac vessel": 6.5})
+    report = make_report(true_clearance_mm={"iliac vessel": 6.5})
     lesion, vessel = structure_rows(report, build_scene(report))
     # A ball of radius 8 mm: 4/3 π 8³ = 2145 mm³.
     assert abs(float(lesion.volume_ml) - 2.1) < 0.11

@@ -9,7 +9,7 @@ from medsam_planner.engine.compact_weights import read_weights
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import write_whole
 from medsam_planner.lab.model_card.card import write_card
-from medsam_planner.lab.model_card.measured import measure
+from medsam_planner.lab.model_card.measurements import measure
 from medsam_planner.lab.training.config import CHECKPOINT, TrainingConfig, read_config
 from medsam_planner.progress import Progress
 

@@ -11,8 +11,8 @@ from medsam_planner.drawing.formatting import number, slice_number
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import whole_file
 from medsam_planner.lab.evaluation.cases import Case
-from medsam_planner.lab.evaluation.pictures import FOUND_COLOUR, TRUTH_COLOUR, ShownSlice, shown_slices
-from medsam_planner.lab.evaluation.records import FinishedStructures
+from medsam_planner.lab.evaluation.finished import FinishedStructures
+from medsam_planner.lab.evaluation.slice_panels import FOUND_COLOUR, TRUTH_COLOUR, ShownSlice, shown_slices
 
 __all__ = ["worst_first", "write_sheet"]
 

@@ -32,7 +32,7 @@ def sources_of(names: Sequence[str], root: Path | None) -> list[TrainedOn]:
     Parameters
     ----------
     names : sequence of str
-        As :func:`medsam_planner.lab.training.sources.trained_on` gives them.
+        As :func:`medsam_planner.lab.training.data_folder.trained_on` gives them.
     root : Path or None
         Folder with ``cases/``, ``label_maps/`` and ``readers/``.
 

@@ -16,20 +16,20 @@ from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_m
 from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
 from medsam_planner.mesh import Surface, surface_from_probability
-from medsam_planner.planning.case import PlanCase
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.known_part import known_part
 from medsam_planner.planning.margins import masks_from_spread
+from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.problem import points_in_mask
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = [
-    "case_evidence",
-    "case_files",
     "drawn_surface",
     "file_evidence",
     "map_over",
+    "named_files",
+    "plan_file_evidence",
     "planned_mask",
     "surface_of_mask",
     "target_points",
@@ -110,7 +110,7 @@ def file_evidence(
     return replace(known, planned=planned, boundary_spread_mm=spread_mm, mask_samples=samples)
 
 
-def case_evidence(case: PlanCase, study: StudyVolume) -> dict[str, StructureEvidence]:
+def plan_file_evidence(plan_file: PlanFile, study: StudyVolume) -> dict[str, StructureEvidence]:
     """What the masks say that a plan file names, by structure.
 
     Raises
@@ -126,22 +126,22 @@ def case_evidence(case: PlanCase, study: StudyVolume) -> dict[str, StructureEvid
             is_corridor=table.role == "inside",
             spread=table.spread,
             is_calibrated=table.calibration is not None,
-            seed=case.search.seed,
+            seed=plan_file.search.seed,
         )
-        for table in case.structures
+        for table in plan_file.structures
         if table.mask is not None
     }
-    return found | {name: file_evidence(name, path, study) for name, path in case.end_masks().items()}
+    return found | {name: file_evidence(name, path, study) for name, path in plan_file.end_masks().items()}
 
 
-def case_files(case_path: Path, case: PlanCase) -> list[Path]:
+def named_files(path: Path, plan_file: PlanFile) -> list[Path]:
     """The plan file and every file or folder it names."""
     stated = [
-        None if case.study is None else case.study.path,
-        *(path for table in case.structures for path in (table.mask, table.spread, table.calibration)),
-        *case.end_masks().values(),
+        None if plan_file.study is None else plan_file.study.path,
+        *(one for table in plan_file.structures for one in (table.mask, table.spread, table.calibration)),
+        *plan_file.end_masks().values(),
     ]
-    return [case_path, *(path for path in stated if path is not None)]
+    return [path, *(one for one in stated if one is not None)]
 
 
 def planned_mask(

@@ -1,0 +1,79 @@
+"""Rebuild the masks of a prompt log and compare them with the recorded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medsam_planner.errors import PromptError
+from medsam_planner.progress import Progress
+from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_logs
+from medsam_planner.workflow.study_reading import read_study_again
+from prompts import PromptFile, read_prompt_file, validate_file
+
+__all__ = ["replay_log"]
+
+
+def replay_log(
+    log_path: Path, *, study_path: Path | None = None, progress: Progress | None = None
+) -> tuple[PromptFile, Segmented, dict[str, bool]]:
+    """Rebuild the masks of a log on its study.
+
+    Parameters
+    ----------
+    log_path : Path
+        A ``prompts.json`` that a run wrote.
+    study_path : Path, optional
+        Where the study lies now; by default where it lay then.
+
+    Returns
+    -------
+    PromptFile
+        What was read.
+    Segmented
+        Without stochastic runs and saliency: they do not change the mask.
+    structure to bool
+        Whether the mask has the very bytes that were recorded.
+
+    Raises
+    ------
+    PromptError
+        If the log was not written by a run, or the study or the weights are not the recorded ones.
+    """
+    prompt_file = read_prompt_file(log_path)
+    recorded = prompt_file.provenance
+    expected = recorded.settings.get("mask_sha256")
+    place = study_path or (Path(str(recorded.settings["study"])) if recorded.settings.get("study") else None)
+    if not isinstance(expected, Mapping) or recorded.model is None:
+        raise PromptError(
+            f"Expected a log written by a run (it records the model and the masks), got {log_path} without them. "
+            "A prompt file written by hand is segmented with `medsam-planner segment`."
+        )
+    if place is None:
+        raise PromptError(f"{log_path} does not say where its study lies: name it with --study.")
+    study = read_study_again(place, recorded, progress)
+    validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
+    options = SegmentationOptions(
+        model=recorded.model,
+        samples=0,
+        saliency=False,
+        triplanar=bool(recorded.settings.get("triplanar", False)),
+        window=recorded.window,
+        seed=recorded.seed or 0,
+    )
+    session_results = segment_logs(study, prompt_file.logs, options, progress=progress)
+    first = next(iter(session_results.results.values())).provenance
+    for what, then, now in (
+        ("study", recorded.image_sha256, first["image_sha256"]),
+        ("weights", recorded.weights_sha256, first["weights_sha256"]),
+    ):
+        if then is not None and then != now:
+            raise PromptError(
+                f"Expected the {what} the log was made with (SHA-256 {then[:12]}…), got {now[:12]}…. "
+                f"Name the right {what}, or segment the prompts anew with `medsam-planner segment`."
+            )
+    same = {
+        structure: result.provenance["mask_sha256"] == expected.get(structure)
+        for structure, result in session_results.results.items()
+    }
+    return prompt_file, session_results, same
