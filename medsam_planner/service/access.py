@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["Access", "is_loopback", "read_token"]
+__all__ = ["LOOPBACK", "Access", "is_loopback", "read_token"]
 
+LOOPBACK = "127.0.0.1"
+"""Address on which only this machine can connect."""
 SHORTEST_TOKEN = 20
 """Characters. A random token of this length cannot be guessed over a network, so failed logins are not limited."""
 
@@ -34,7 +36,7 @@ class Access:
         If it listens beyond loopback and has no `token`, or the token is too short.
     """
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     token: str | None = field(default=None, repr=False)
     names: tuple[str, ...] = ()
     """Further names under which browsers reach this machine, besides its addresses and its own host name."""

@@ -78,9 +78,9 @@ def add_routes(app: FastAPI, sessions: Sessions) -> None:
         try:
             kept = await find(token).uploads.receive(kind, name, request.stream(), declared_bytes=declared)
         except UploadRefusedError as error:
-            return JSONResponse({"told": str(error)}, status_code=error.status)
+            return JSONResponse({"detail": str(error)}, status_code=error.status)
         except ClientDisconnect:
-            return JSONResponse({"told": "The upload ended early. Try again."}, status_code=400)
+            return JSONResponse({"detail": "The upload ended early. Try again."}, status_code=400)
         return JSONResponse({"name": kept})
 
     @app.delete("/uploads/{token}/{kind}")

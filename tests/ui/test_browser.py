@@ -20,7 +20,7 @@ from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from prompts import Click
-from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
+from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
 from tests.ui.test_calibrated_margins import calibration_file
 
 pytestmark = pytest.mark.browser

@@ -27,7 +27,7 @@ from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
 from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
-from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
+from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import segment_handlers, study_handlers
 from ui.layout import source_choices
 
@@ -69,7 +69,7 @@ def test_a_link_does_not_lead_out_of_the_allowed_folders(settings: Settings, tmp
     root = tmp_path / "root"
     root.mkdir()
     (root / "link").symlink_to("/etc")
-    with pytest.raises(StudyError, match="lies elsewhere"):
+    with pytest.raises(StudyError, match="is outside"):
         replace(settings, roots=(root,)).allowed(str(root / "link" / "passwd"))
 
 
@@ -97,7 +97,7 @@ def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
         typed = "P1/x.nii.gz" if way == "by name" else typed
     shown = study_handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
     assert "mv-error" in shown.notice and not shown.scene["is_open"]
-    assert {"by name": "lies elsewhere", "img": "x.hdr holds links"}.get(way, "P1 holds links") in shown.notice
+    assert {"by name": "is outside", "img": "x.hdr holds links"}.get(way, "P1 holds links") in shown.notice
     assert str(tmp_path) not in shown.notice
 
 

@@ -26,7 +26,7 @@ from medsam_planner.service.structure import Structure
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import volume_like
 from prompts import Click
-from tests.ui.phantom import LESION_LPS_MM
+from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from ui import plan_handlers, segment_handlers
 from ui.screen import screen
 

@@ -167,7 +167,7 @@ def test_uploads_are_gone_when_the_server_ends_and_after_a_crash_when_the_next_o
     crashed = start("crash")
     assert crashed.exists()
     settings = Settings(out=tmp_path / "runs", roots=(tmp_path,))
-    with pytest.raises(StudyError, match="lies elsewhere"):
+    with pytest.raises(StudyError, match="is outside"):
         settings.allowed(str(crashed))
     ended = start("end")
     assert not ended.exists()
@@ -182,7 +182,7 @@ def test_another_pages_upload_is_not_opened_by_its_path_even_below_a_named_folde
     root = path.parents[3]
     text = {"plain": str(path), "relative": str(path.relative_to(root)), "link": str(tmp_path / "link")}[way]
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(StudyError, match="lies elsewhere"):
+    with pytest.raises(StudyError, match="is outside"):
         Settings(out=tmp_path / "runs", roots=(root, tmp_path)).allowed(text)
 
 
