@@ -15,7 +15,7 @@ __all__ = ["ui"]
 
 def ui(
     study: Annotated[Path | None, typer.Argument(help="DICOM folder, zip or file, or NIfTI, opened at once.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; by default only this machine can connect.")] = LOOPBACK,
+    host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = LOOPBACK,
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7860,
     model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
     out: Annotated[Path, typer.Option("--out", help="Folder for prompts, results and plans.")] = Path("runs"),
@@ -24,7 +24,7 @@ def ui(
         typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it only STUDY may."),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the secret that users must enter; required unless --host is this machine.")
+        Path | None, typer.Option(help="File with the secret that users enter; required beyond this machine.")
     ] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which browsers reach this machine; repeatable.")

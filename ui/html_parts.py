@@ -112,7 +112,7 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
         axis=result.trace.axis,
     )
     if flaws:
-        text = f"Uncertainty unknown: the mask {', '.join(flaw.text for flaw in flaws)}."
+        text = f"Unknown: the mask {', '.join(flaw.text for flaw in flaws)}."
     else:
         text = f"Boundary spread up to {_mm(middle)} on half of the surface, up to {_mm(widest)} on 95 % of it."
     passes = f"{result.provenance['samples']} stochastic passes: {sources(result.provenance['uncertainty'])}."

@@ -55,7 +55,7 @@ RESTORED = "Your work was restored. If your last action is missing, repeat it."
 STILL_COMPUTING = "Your work was restored; a computation on it is still running."
 EVICTED = "The work of this page is being restored. Then repeat your last action."
 NOT_TAKEN_UP = "Your earlier work could not be restored."
-OPEN_AGAIN = "It is still saved: open or upload the same, unchanged study to continue it."
+OPEN_AGAIN = "It is still saved: open or upload the same study, unchanged, to continue it."
 EARLIER = "Earlier work of this browser, saved on the server"
 EARLIER_INFO = "Choose one to continue it."
 STRAIGHTEN = "Straighten the gantry tilt (resamples the study)"
@@ -72,14 +72,14 @@ PLAN_STEPS = (
 )
 DRAFT_LABELS = {
     "target_radius_mm": "target radius (mm)",
-    "entry_radius_mm": "entry region radius (mm)",
+    "entry_radius_mm": "entry radius (mm)",
     "tool_radius_mm": "tool radius (mm)",
     "base_margin_mm": "margin (mm)",
-    "margin_factor": "+ factor × boundary spread",
-    "margin_cap_mm": "maximum margin (mm)",
-    "max_length_mm": "maximum length (mm)",
+    "margin_factor": "+ factor × spread",
+    "margin_cap_mm": "max. margin (mm)",
+    "max_length_mm": "max. length (mm)",
     "max_angle_deg": "max. entry angle (°)",
-    "free_entry_mm": "free path after entry (mm)",
+    "free_entry_mm": "free at entry (mm)",
     "alpha": "miscoverage α",
 }
 AVOID_BONE = "Avoid unsegmented bone (CT)"
@@ -87,7 +87,7 @@ AVOID_BONE_INFO = "Untick if the tool may pass through bone."
 CALIBRATION = "A calibration file gives margins with confidence 1 − α; the three margin values above are then not used."
 WHY_MARGINS = "How the margins were determined"
 SAMPLES = "Stochastic passes for the uncertainty (0: none)"
-TRIPLANAR = "Propagate along all three planes"
+TRIPLANAR = "Propagate in 3 planes"
 SOURCES_FROM = "Sources of uncertainty"
 SOURCES_INFO = "Each stochastic pass varies all that are ticked."
 SOURCE_LABELS = {

@@ -32,9 +32,11 @@ class Remembered:
     def from_browser(cls, text: str) -> Remembered:
         """Parse what the page sent; malformed text counts as no key."""
         try:
-            told = json.loads(text)
-            here, *others = (str(key) if _KEY.fullmatch(str(key)) else "" for key in (told["here"], *told["others"]))
-            return cls(here, tuple(others[:_MOST_OFFERED]), told.get("shows") is True)
+            document = json.loads(text)
+            here, *others = (
+                str(key) if _KEY.fullmatch(str(key)) else "" for key in (document["here"], *document["others"])
+            )
+            return cls(here, tuple(others[:_MOST_OFFERED]), document.get("shows") is True)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 

@@ -233,8 +233,8 @@ def _set_cookie(response: Response, request: Request, name: str, value: str, *, 
     response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="lax", secure=is_secure, path="/")
 
 
-def _refusal(status: int, told: str) -> Response:
-    return PlainTextResponse(told, status_code=status)
+def _refusal(status: int, message: str) -> Response:
+    return PlainTextResponse(message, status_code=status)
 
 
 async def _short_body(request: Request) -> bytes | None:

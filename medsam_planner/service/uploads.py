@@ -62,8 +62,8 @@ class UploadKind(Enum):
 class UploadRefusedError(MedsamPlannerError, ValueError):
     """A file that is refused, with the HTTP status of the refusal."""
 
-    def __init__(self, status: int, told: str) -> None:
-        super().__init__(told)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 

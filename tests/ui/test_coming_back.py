@@ -206,7 +206,7 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
     late = sessions.take_up("page", page.key)
     assert late is not None
     shown = coming_back.take_up(late)
-    assert "not kept any more" in shown.notice and "upload the same study" in shown.notice
+    assert "was deleted" in shown.notice and "upload the same study" in shown.notice
     assert again.uploads.find(UploadKind.STUDY) is None
 
 

@@ -97,7 +97,7 @@ def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
         typed = "P1/x.nii.gz" if way == "by name" else typed
     shown = study_handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
     assert "mv-error" in shown.notice and not shown.scene["is_open"]
-    assert {"by name": "is outside", "img": "x.hdr holds links"}.get(way, "P1 holds links") in shown.notice
+    assert {"by name": "is outside", "img": "x.hdr contains links"}.get(way, "P1 contains links") in shown.notice
     assert str(tmp_path) not in shown.notice
 
 
@@ -121,7 +121,7 @@ def test_a_study_that_holds_the_folder_of_the_results_is_not_opened(
     shutil.copy(study_path, folder / "x.nii.gz")
     inside = replace(settings, roots=(tmp_path / "root",), out=tmp_path / "root" / out)
     shown = study_handlers.open_study(Workbench(inside), "P1")
-    assert "P1 holds the folder that results go to" in shown.notice and not shown.scene["is_open"]
+    assert "P1 contains the folder for results" in shown.notice and not shown.scene["is_open"]
     assert str(tmp_path) not in shown.notice
     assert study_handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
 
@@ -313,14 +313,14 @@ def test_the_order_in_which_sources_of_uncertainty_are_ticked_does_not_count(mak
         seen.append((result.provenance["uncertainty"], result.uncertainty.array.tobytes()))
     assert [name for name, _ in seen] == ["dropout+jitter", "dropout+jitter", "jitter"]
     assert seen[0] == seen[1] != seen[2]
-    assert "2 runs: jitter (prompt)." in shown.result
+    assert "2 stochastic passes: prompt (jitter)." in shown.result
 
 
 def test_runs_need_a_source_and_none_do_without(make_workbench: Make) -> None:
     workbench = make_workbench()
     segment_handlers.on_viewer(workbench, lesion_box(workbench))
     asked = segment_handlers.run_to_3d(workbench, 2, [], saliency=False, triplanar=False)
-    assert "Tick what the uncertainty comes from" in asked.notice
+    assert "Tick at least one source" in asked.notice
     assert workbench.structure.result is None
     assert "mv-done" in segment_handlers.run_to_3d(workbench, 0, [], saliency=False, triplanar=False).notice
 

@@ -84,7 +84,7 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
     workbench.set_end(target=(-30.0, -10.0, 0.0))
     assert "entry is missing" in plan_handlers.find_paths(workbench, NUMBERS).notice
     workbench.set_end(entry=SKIN_LPS_MM)
-    assert "nothing to avoid" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    assert "No structure is part of the plan" in plan_handlers.find_paths(workbench, NUMBERS).notice
     segment_handlers.choose_role(workbench, "avoid")
     assert "Run it to 3D first" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
@@ -127,12 +127,12 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
 
 
 def test_the_body_of_the_phantom_is_its_ellipse(make_workbench: Make) -> None:
-    study = make_workbench().study
+    study = make_workbench().snapshot.study
     assert study is not None
     x, y, _ = np.moveaxis(places(study), -1, 0)
-    truth = (x / 108) ** 2 + (y / 84) ** 2 < 1
+    inside = (x / 108) ** 2 + (y / 84) ** 2 < 1
     body = body_mask(study).array
-    assert np.count_nonzero(body != truth) < 0.01 * np.count_nonzero(truth)
+    assert np.count_nonzero(body != inside) < 0.01 * np.count_nonzero(inside)
 
 
 def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> None:
@@ -196,7 +196,7 @@ def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(mak
     assert "the tick on the page" in kept_off.plan_summary
     through = plan_handlers.find_paths(workbench, numbers, avoid_bone=False)
     assert through.alternatives
-    assert "mv-caution" in through.notice and "not all on the way was checked" in through.notice
+    assert "mv-caution" in through.notice and "not everything along the path was checked" in through.notice
     assert 'class="mv-unchecked"' in through.plan_summary and "mm of bone" in through.plan_summary
     assert workbench.snapshot.plan is not None and workbench.snapshot.plan.alternatives[0].crossings
     assert workbench.snapshot.assessment is not None and workbench.snapshot.assessment.verdict.kind == "unchecked"
@@ -229,7 +229,7 @@ def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
     shown = plan_handlers.find_paths(workbench, {**NUMBERS, "max_length_mm": 20.0})
     assert workbench.snapshot.plan is not None
     assert not workbench.snapshot.plan.feasible
-    assert "No path keeps every limit" in shown.plan_summary
+    assert "No path satisfies all limits" in shown.plan_summary
     assert "max_length_mm" in shown.plan_summary
     assert shown.alternatives == ()
     assert Path(results_folder(workbench) / "report.html").is_file()
