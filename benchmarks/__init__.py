@@ -1,1 +1,1 @@
-"""Figures as ratios against a named baseline in the same run; ``make bench`` prints them all."""
+"""Benchmarks: measurements, mostly as ratios to a named baseline in the same process; ``make bench`` runs them all."""

@@ -1,4 +1,4 @@
-"""Run every benchmark in turn, each in a process of its own so that peak memory is its own."""
+"""Run the benchmarks one after another, each in its own process, so that peak memory is measured separately."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Seconds and peak memory to encode a slice and to decode prompts: the compact model beside MedSAM ViT-B.
+"""Seconds and peak memory to encode a slice and to decode prompts: the compact model and MedSAM ViT-B.
 
-MedSAM has random weights: the arithmetic, and so the time, is that of the real ones. Both models see the same slice and
-box, each in a process of its own. The baseline of stochastic runs is as many full forward passes: what sampling costs
+MedSAM has random weights, on which its time does not depend. Both models get the same slice and box, each in its own
+process. The baseline of stochastic passes is the same number of full forward passes, which is the cost of sampling
 without a cached embedding. Run: ``python -m benchmarks.engine`` (about a minute and a half on two cores).
 """
 
@@ -25,8 +25,8 @@ VARIANTS = ("compact", "compact with memory", "MedSAM ViT-B float32", "MedSAM Vi
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What was measured of one model."""
+class Measurement:
+    """Times and memory of one model."""
 
     variant: str
     input_size: int
@@ -39,12 +39,12 @@ class Figures:
 
     @property
     def full_s(self) -> float:
-        """Seconds of the baseline: a full forward pass for each run."""
+        """Seconds of the baseline: a full forward pass for each stochastic pass."""
         return SAMPLES * (self.encode_s + self.decode_s)
 
 
 def abdomen_like_slice() -> NDArray[np.float32]:
-    """512 x 512 intensities in [0, 1]: a body, organs as ellipses, noise."""
+    """512 × 512 intensities in [0, 1]: a body, organs as ellipses, noise."""
     row, column = np.mgrid[:512, :512].astype(np.float32)
     image = np.zeros((512, 512), dtype=np.float32)
     for centre_row, centre_column, half_rows, half_columns, value in (
@@ -75,8 +75,8 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(variant: str) -> Figures:
-    """Figures of one model; runs in a fresh process."""
+def measure(variant: str) -> Measurement:
+    """Measure one model; called in a fresh process."""
     from medsam_planner.engine.compact import CompactModel
     from medsam_planner.engine.medsam import MedSam
     from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel, RememberedSlice, SlicePrompt
@@ -110,22 +110,22 @@ def measure(variant: str) -> Figures:
     image = abdomen_like_slice()
     prompt = SlicePrompt(box=np.array(BOX_RC))
     (crop,) = model.crops(prompt, image.shape, SPACING_MM)
-    field, asked = extract(image, crop)[None], prompt_to_crop(prompt, crop)
-    if isinstance(model, ModelWithMemory):  # as late in a walk: six prompted slices and two of the walk
-        tokens = model.remember(model.encode(field), np.zeros(field.shape[1:], np.float32), prompted=True)
+    pixels, own_prompt = extract(image, crop)[None], prompt_to_crop(prompt, crop)
+    if isinstance(model, ModelWithMemory):  # as late in propagation: six prompted slices and two propagated ones
+        tokens = model.remember(model.encode(pixels), np.zeros(pixels.shape[1:], np.float32), prompted=True)
         known = [RememberedSlice(tokens, crop.centre_rc, crop.side_rc[0], 2.0 * n) for n in range(1, 9)]
-        asked = prompt_to_crop(replace(prompt, memory=tuple(known)), crop)
+        own_prompt = prompt_to_crop(replace(prompt, memory=tuple(known)), crop)
     loaded_mib = peak_mib()
     with compute_threads(1):  # as the slice segmenter does; MedSAM's encoder takes more for itself
         if repeats > 1:
-            model.encode(field)
+            model.encode(pixels)
         start = perf_counter()
-        embedding = model.encode(field)
-        encode = perf_counter() - start if repeats == 1 else seconds(lambda: model.encode(field), repeats)
-        model.decode(embedding, asked)
-        decode = seconds(lambda: model.decode(embedding, asked), max(repeats, 3))
-        sampled = seconds(lambda: model.decode(embedding, asked, samples=SAMPLES), max(repeats // 3, 1))
-    return Figures(
+        embedding = model.encode(pixels)
+        encode = perf_counter() - start if repeats == 1 else seconds(lambda: model.encode(pixels), repeats)
+        model.decode(embedding, own_prompt)
+        decode = seconds(lambda: model.decode(embedding, own_prompt), max(repeats, 3))
+        sampled = seconds(lambda: model.decode(embedding, own_prompt, samples=SAMPLES), max(repeats // 3, 1))
+    return Measurement(
         variant=f"{variant} ({weights})",
         input_size=model.size,
         parameters=sum(parameter.numel() for parameter in model.network.parameters()),
@@ -143,7 +143,7 @@ def main() -> None:
     variants = parser.parse_args().variants
     print(
         f"{'model (weights)':32}{'input':>6}{'params':>8}{'encode s':>10}{'decode s':>10}"
-        f"{f'{SAMPLES} runs s':>11}{f'{SAMPLES} full s':>11}{'peak MiB':>10}{'loaded':>8}",
+        f"{f'{SAMPLES} passes s':>13}{f'{SAMPLES} full s':>11}{'peak MiB':>10}{'loaded':>8}",
         flush=True,
     )
     rows = []
@@ -153,18 +153,18 @@ def main() -> None:
         rows.append(row)
         print(
             f"{row.variant:32}{row.input_size:6}{row.parameters / 1e6:7.1f}M{row.encode_s:10.4f}{row.decode_s:10.4f}"
-            f"{row.sampled_s:11.3f}{row.full_s:11.3f}{row.peak_mib:10.0f}{row.loaded_mib:8.0f}",
+            f"{row.sampled_s:13.3f}{row.full_s:11.3f}{row.peak_mib:10.0f}{row.loaded_mib:8.0f}",
             flush=True,
         )
     print(
-        f"\n{SAMPLES} runs: on the cached embedding. {SAMPLES} full: {SAMPLES} x (encode + decode), the baseline. "
-        "Peak: resident memory of the process; loaded: before the first slice."
+        f"\n{SAMPLES} passes: stochastic, on the cached embedding. {SAMPLES} full: the baseline, {SAMPLES} × (encode + "
+        "decode). Peak: resident memory of the process; loaded: before the first slice."
     )
     first = rows[0]
     for row in rows[1:]:
         print(
-            f"{first.variant} beside {row.variant}: encode {row.encode_s / first.encode_s:.0f} x, "
-            f"decode {row.decode_s / first.decode_s:.1f} x, {SAMPLES} runs {row.sampled_s / first.sampled_s:.1f} x "
+            f"{first.variant} compared with {row.variant}: encode {row.encode_s / first.encode_s:.0f} x, "
+            f"decode {row.decode_s / first.decode_s:.1f} x, {SAMPLES} passes {row.sampled_s / first.sampled_s:.1f} x "
             f"faster, {row.peak_mib / first.peak_mib:.1f} x less memory"
         )
 

@@ -1,9 +1,9 @@
-"""A NIfTI of 512 × 512 × 400 voxels on the workbench, in Fortran order as such files are read, beside C order.
+"""The workbench with a NIfTI study of 512 × 512 × 400 voxels, in Fortran order (as NIfTI is read) and in C order.
 
-The study is procedural: an organ of slowly changing outline in a body, 16-bit as scanners write it. Each order has a
-process of its own. Seconds are medians; a wheel step is a slice nobody looked at yet, with the 3D result and its widest
-map laid over it. Memory is what the process holds at its highest point beyond what it held before the study was read,
-in sizes of the study (float32). Run: ``python -m benchmarks.large_study`` (a few minutes on two cores).
+The study is procedural: an organ with a slowly changing outline in a body, in 16 bits as scanners write it. Each order
+is measured in its own process. Seconds are medians. A wheel step shows a new slice, later with the 3D result and its
+largest map as overlay. Memory is the peak of the process beyond its memory before the study was read, in multiples of
+the study's size as float32. Run: ``python -m benchmarks.large_study`` (a few minutes on two cores).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SHAPE = (512, 512, 400)
 """i, j, k as NIfTI stores them, first index fastest."""
 PIXEL_MM, STEP_MM = 0.8, 1.0
 MIDDLE = 200
-RUNS = 16
+PASSES = 16
 WHEEL_STEPS = 12
 ORDERS = {"Fortran order": "F", "C order": "C"}
 MOST_SIZES = 2.5
-"""Of the study, for a 3D run from the file to its maps."""
+"""Bound of the peak memory of a 3D segmentation with maps, in multiples of the study."""
 
 
 def write_study(path: Path) -> None:
@@ -56,7 +56,7 @@ def write_study(path: Path) -> None:
 
 
 def measure(path: Path, out: Path, order: str) -> dict[str, float]:
-    """Open the study, look, scroll, draw a box, run to 3D, scroll again."""
+    """Open the study, show a slice, scroll, prompt a box, segment in 3D, scroll again."""
     import medsam_planner as mp
     from medsam_planner.engine.registry import load_model
     from medsam_planner.service import prompting, slice_layers, studies, workbench
@@ -77,38 +77,38 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
 
         studies.load_volume = in_c_order
     bench = workbench.Workbench(Settings(out=out, roots=(path.parent,)))
-    figures = {"opened s": seconds(lambda: studies.open_study(bench, path))}
-    figures["peak, opened"] = memory.more_mb() / study_mb
+    measured = {"opened s": seconds(lambda: studies.open_study(bench, path))}
+    measured["peak, opened"] = memory.more_mb() / study_mb
 
     def look(plane: Plane, index: int, overlay: str = "outline") -> None:
         slice_layers.slice_view(bench, plane, ViewRequest(index, -160, 240, overlay))
 
-    figures["first slice s"] = seconds(lambda: look(Plane.AXIAL, MIDDLE))
+    measured["first slice s"] = seconds(lambda: look(Plane.AXIAL, MIDDLE))
     memory = PeakMemory()
     held_mb = memory.start_mb
     for plane in Plane:
         steps = [seconds(lambda step=step, plane=plane: look(plane, 150 + step)) for step in range(WHEEL_STEPS)]
-        figures[f"wheel {plane.value} s"] = median(steps)
+        measured[f"wheel {plane.value} s"] = median(steps)
 
     def box() -> None:
         prompting.draw_box(bench, Plane.AXIAL, MIDDLE, (125.0, 170.0), (275.0, 290.0))
         look(Plane.AXIAL, MIDDLE)
 
-    figures["box to outline s"] = seconds(box)
-    figures["beyond study, box"] = memory.more_mb() / study_mb
-    figures["3D run s"] = seconds(
-        lambda: bench.segment(samples=RUNS, uncertainty="dropout", saliency=False, triplanar=False)
+    measured["box to outline s"] = seconds(box)
+    measured["beyond study, box"] = memory.more_mb() / study_mb
+    measured["3D segmentation s"] = seconds(
+        lambda: bench.segment(samples=PASSES, uncertainty="dropout", saliency=False, triplanar=False)
     )
-    figures["beyond study, 3D run"] = memory.more_mb() / study_mb
-    figures["peak, 3D run"] = 1 + figures["beyond study, 3D run"]
+    measured["beyond study, 3D segm."] = memory.more_mb() / study_mb
+    measured["peak, 3D segmentation"] = 1 + measured["beyond study, 3D segm."]
     for plane in Plane:
         steps = [
             seconds(lambda step=step, plane=plane: look(plane, 180 + step, "boundary_spread_mm"))
             for step in range(WHEEL_STEPS)
         ]
-        figures[f"wheel {plane.value}, result s"] = median(steps)
-    figures["held, opened"] = held_mb / study_mb
-    return figures
+        measured[f"wheel {plane.value}, result s"] = median(steps)
+    measured["held, opened"] = held_mb / study_mb
+    return measured
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -132,7 +132,7 @@ def main() -> None:
     print(f"{' × '.join(map(str, SHAPE))} voxels, {np.prod(SHAPE) * 4 / 2**20:.0f} MiB as float32")
     print(f"{'':28}" + "".join(f"{name:>16}" for name in measured))
     for row in next(iter(measured.values())):
-        print(f"{row:28}" + "".join(f"{figures[row]:16.3f}" for figures in measured.values()))
+        print(f"{row:28}" + "".join(f"{measured[row]:16.3f}" for measured in measured.values()))
 
 
 if __name__ == "__main__":

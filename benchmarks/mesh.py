@@ -1,7 +1,7 @@
-"""Seconds, volume error and distance to the true surface of our meshes, beside the usual recipe.
+"""Seconds, volume error and distance to the exact surface: our meshes and the usual method.
 
-The usual recipe is marching cubes of scikit-image on the thresholded mask, then ``trimesh.smoothing.filter_laplacian``.
-Shapes are analytic, so the truth is exact. Run: ``python -m benchmarks.mesh``.
+The usual method is marching cubes of scikit-image on the thresholded mask, then ``trimesh.smoothing.filter_laplacian``.
+The shapes are analytic, so that volume and surface are known exactly. Run: ``python -m benchmarks.mesh``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def ours_decimated(probability: highdicom.Volume) -> Surface:
     return surface_from_probability(probability, max_triangles=MAX_TRIANGLES)
 
 
-def usual_recipe(probability: highdicom.Volume) -> Surface:
+def usual_method(probability: highdicom.Volume) -> Surface:
     vertices, faces, _, _ = marching_cubes((probability.array > 0.5).astype(np.float32), 0.5)
     mesh = trimesh.Trimesh(lps_from_index(probability.affine, vertices), faces, process=False)
     trimesh.smoothing.filter_laplacian(mesh, iterations=LAPLACIAN_ITERATIONS, volume_constraint=False)
@@ -75,7 +75,7 @@ def main() -> None:
     methods = {
         "ours": ours,
         f"ours, ≤ {MAX_TRIANGLES:,} triangles": ours_decimated,
-        "mask + trimesh Laplacian": usual_recipe,
+        "mask + trimesh Laplacian": usual_method,
     }
     print(f"grid {shape}, spacing {SPACING_MM.tolist()} mm, best of {repeats}\n")
     print(f"{'shape':26}{'method':30}{'seconds':>9}{'triangles':>11}{'volume':>9}{'mean |d| mm':>13}{'max |d| mm':>12}")

@@ -1,11 +1,11 @@
-"""Certified clearance of many candidate lines, beside distance queries at every sample of every line.
+"""Certified clearance of many candidate trajectories, compared with distance queries at samples of every trajectory.
 
-The scene: three branching vessels in a head-sized grid, margins that differ from place to place, needles from a cap of
-scalp to a small target. Baselines: signed and unsigned distance of Open3D's ray-casting scene and the proximity query
-of trimesh on the vessels' meshes at every half millimetre of a line, and the same voxel field read at every half
-millimetre. A baseline runs on fewer lines and its time per line is multiplied; none of them gives a bound, and the mesh
-queries know one margin per structure only. The best of three runs counts, on both sides. Run: ``python -m
-benchmarks.planning``; scaling and the memory of a whole CT are measured by ``python -m benchmarks.planning_scaling``.
+The scene has three branching vessels in a head-sized grid with margins that vary in space, and needles from a cap of
+scalp to a small target. The baselines query the distance at every half millimetre of a trajectory: signed and unsigned
+distance of Open3D's ray-casting scene, the proximity query of trimesh on the vessels' meshes, and the same distance
+field. A baseline is timed on fewer trajectories, and its time per trajectory is multiplied. No baseline gives a bound,
+and the mesh queries allow only one margin per structure. Each time is the best of three. Run: ``python -m
+benchmarks.planning``; ``python -m benchmarks.planning_scaling`` measures scaling and the memory of a whole CT.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIGNED = "Open3D signed distance per sample"
 
 
 def scene(seed: int) -> tuple[list[Avoid], NDArray[np.float64]]:
-    """Vessels, and their grid's affine."""
+    """Three vessels, and the affine of their grid."""
     generator = np.random.default_rng(seed)
     affine = np.eye(4)
     affine[:3, :3] = np.eye(3)[:, ::-1] * SPACING_MM
@@ -43,12 +43,12 @@ def scene(seed: int) -> tuple[list[Avoid], NDArray[np.float64]]:
     for number in range(3):
         inside = np.zeros(SHAPE, dtype=bool)
         for _ in range(6):
-            walk = middle + generator.normal(size=3) * 25
+            position = middle + generator.normal(size=3) * 25
             direction = generator.normal(size=3)
             for _ in range(45):
                 direction = direction / np.linalg.norm(direction) + generator.normal(size=3) * 0.25
-                walk = walk + direction / np.linalg.norm(direction) * 1.5
-                stamp_ball(inside, affine, walk, 2.5)
+                position = position + direction / np.linalg.norm(direction) * 1.5
+                stamp_ball(inside, affine, position, 2.5)
         spread = np.abs(np.sin(np.indices(SHAPE).sum(axis=0) * 0.05)).astype(np.float32)
         vessels.append(Avoid(f"vessel {number}", volume(inside, affine), volume(1.0 + spread, affine)))
     return vessels, affine
@@ -70,8 +70,8 @@ def stamp_ball(
         inside[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))] |= near
 
 
-def candidate_lines(count: int, seed: int) -> NDArray[np.float64]:
-    """Entries on a cap of radius 80 mm, targets in a ball of radius 5 mm around the middle."""
+def candidate_trajectories(count: int, seed: int) -> NDArray[np.float64]:
+    """(N, 2, 3) LPS mm: entries on a cap of radius 80 mm, targets in a cube of 6 mm around the middle."""
     generator = np.random.default_rng(seed)
     middle = ((np.array(SHAPE) - 1) / 2 * SPACING_MM)[::-1]
     normal = generator.normal(size=(count, 3))
@@ -80,10 +80,14 @@ def candidate_lines(count: int, seed: int) -> NDArray[np.float64]:
     return np.stack([entry, middle + generator.uniform(-3, 3, (count, 3))], axis=1)
 
 
-def samples_of(lines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(N, P, 3) places on each line, and the tool's allowance at each."""
-    fraction = np.linspace(0, 1, int(np.ceil(np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1).max() / STEP_MM)) + 1)
-    return lines[:, :1] + fraction[:, None] * (lines[:, 1:] - lines[:, :1]), TOOL.allowance_mm(fraction)
+def samples_of(trajectories: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, P, 3) points on each trajectory, and the tool's allowance at each."""
+    fraction = np.linspace(
+        0, 1, int(np.ceil(np.linalg.norm(trajectories[:, 1] - trajectories[:, 0], axis=1).max() / STEP_MM)) + 1
+    )
+    return trajectories[:, :1] + fraction[:, None] * (trajectories[:, 1:] - trajectories[:, :1]), TOOL.allowance_mm(
+        fraction
+    )
 
 
 def mesh_of(structure: Avoid) -> trimesh.Trimesh:
@@ -119,8 +123,8 @@ def trimesh_query(meshes: list[trimesh.Trimesh]) -> Callable[[NDArray[np.float64
     return least
 
 
-def dense_query(structures: list[Avoid], lines: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], NDArray]:
-    fields = build_distance_fields(structures, lines.reshape(-1, 3))
+def dense_query(structures: list[Avoid], trajectories: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], NDArray]:
+    fields = build_distance_fields(structures, trajectories.reshape(-1, 3))
 
     def least(points: NDArray[np.float64]) -> NDArray:
         flat = points.reshape(-1, 3)
@@ -129,29 +133,29 @@ def dense_query(structures: list[Avoid], lines: NDArray[np.float64]) -> Callable
     return least
 
 
-def seconds_per_line(query: Callable[[NDArray[np.float64]], NDArray], lines: NDArray[np.float64]) -> float:
+def seconds_per_trajectory(query: Callable[[NDArray[np.float64]], NDArray], trajectories: NDArray[np.float64]) -> float:
     start = perf_counter()
-    points, allowance = samples_of(lines)
+    points, allowance = samples_of(trajectories)
     (query(points) - allowance).min(axis=1)
-    return (perf_counter() - start) / len(lines)
+    return (perf_counter() - start) / len(trajectories)
 
 
-def seconds_of(structures: list[Avoid], lines: NDArray[np.float64]) -> tuple[float, float]:
-    """For the fields, and for the lines."""
+def seconds_of(structures: list[Avoid], trajectories: NDArray[np.float64]) -> tuple[float, float]:
+    """Seconds for the distance fields, and for the trajectories."""
     start = perf_counter()
-    fields = build_distance_fields(structures, lines.reshape(-1, 3))
+    fields = build_distance_fields(structures, trajectories.reshape(-1, 3))
     built = perf_counter()
-    clearance_in(fields, lines, TOOL)
+    clearance_in(fields, trajectories, TOOL)
     return built - start, perf_counter() - built
 
 
 class PeakMemory:
-    """Resident megabytes at the highest point since it was made, beyond those at its start (Linux; else NaN)."""
+    """Peak resident memory since construction, in MB beyond that at construction (Linux; NaN elsewhere)."""
 
     def __init__(self) -> None:
         self.start_mb = float("nan")
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the highest point so far: man 5 proc
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak: man 5 proc
             self.start_mb = self._status_mb("VmRSS")
         except OSError:
             print("peak memory: not measured, /proc/self/clear_refs cannot be written here")
@@ -167,15 +171,15 @@ class PeakMemory:
         return float("nan")
 
 
-def print_slack(uniform: list[Avoid], lines: NDArray[np.float64], meshes: list[trimesh.Trimesh]) -> None:
-    """What is given up at one margin, which is what the meshes know."""
-    points, allowance = samples_of(lines)
-    mesh_room = (open3d_query(meshes, signed=True)(points) - 2.0 - allowance).min(axis=1)
-    below = mesh_room - clearance(lines, uniform, TOOL).certified_mm
+def print_slack(uniform: list[Avoid], trajectories: NDArray[np.float64], meshes: list[trimesh.Trimesh]) -> None:
+    """Print how far the certified clearance is below that of the meshes, with one margin per structure."""
+    points, allowance = samples_of(trajectories)
+    mesh_clearance = (open3d_query(meshes, signed=True)(points) - 2.0 - allowance).min(axis=1)
+    below = mesh_clearance - clearance(trajectories, uniform, TOOL).certified_mm
     diagonal = float(np.linalg.norm(SPACING_MM))
     print(
-        f"\nclearance by mesh less certified, one margin: mean {below.mean():.2f} mm ({below.mean() / diagonal:.2f} "
-        f"voxel diagonals), smallest {below.min():.2f} mm"
+        f"\nmesh clearance minus certified clearance, one margin: mean {below.mean():.2f} mm "
+        f"({below.mean() / diagonal:.2f} voxel diagonals), smallest {below.min():.2f} mm"
     )
 
 
@@ -187,43 +191,43 @@ def main() -> None:
     options = parser.parse_args()
     structures, _ = scene(options.seed)
     uniform = [Avoid(vessel.name, vessel.mask, 2.0) for vessel in structures]
-    few = candidate_lines(options.baseline_lines, options.seed)
+    few = candidate_trajectories(options.baseline_lines, options.seed)
     print(
-        f"grid {SHAPE}, spacing {SPACING_MM.tolist()} mm, {len(structures)} vessels, lines of about 80 mm; "
-        f"baselines at every {STEP_MM} mm on {options.baseline_lines:,} lines (trimesh: 10)\n"
+        f"grid {SHAPE}, spacing {SPACING_MM.tolist()} mm, {len(structures)} vessels, trajectories of about 80 mm; "
+        f"baselines at every {STEP_MM} mm on {options.baseline_lines:,} trajectories (trimesh: 10)\n"
     )
 
     ours: dict[tuple[str, int], float] = {}
-    print(f"{'certified clearance (ours)':46}{'fields s':>10}{'lines s':>10}{'total s':>10}{'MB more':>10}")
-    for name, kinds in (("one margin", uniform), ("margins by place", structures)):
+    print(f"{'certified clearance (ours)':46}{'fields s':>10}{'search s':>10}{'total s':>10}{'MB more':>10}")
+    for name, kinds in (("one margin", uniform), ("varying margins", structures)):
         for count in options.lines:
-            lines = candidate_lines(count, options.seed)
+            trajectories = candidate_trajectories(count, options.seed)
             memory = PeakMemory()
-            built, walked = min((seconds_of(kinds, lines) for _ in range(REPEATS)), key=sum)
-            ours[name, count] = built + walked
+            built, searched = min((seconds_of(kinds, trajectories) for _ in range(REPEATS)), key=sum)
+            ours[name, count] = built + searched
             print(
-                f"{f'{count:,} lines, {name}':46}{built:10.2f}{walked:10.2f}{built + walked:10.2f}"
+                f"{f'{count:,} trajectories, {name}':46}{built:10.2f}{searched:10.2f}{built + searched:10.2f}"
                 f"{memory.more_mb():10.0f}",
                 flush=True,
             )
 
     meshes = [mesh_of(vessel) for vessel in structures]
     baselines: list[tuple[str, Callable[[NDArray[np.float64]], NDArray], NDArray[np.float64]]] = [
-        ("same field read at every sample", dense_query(uniform, few), few),
+        ("same distance field per sample", dense_query(uniform, few), few),
         ("Open3D distance per sample", open3d_query(meshes, signed=False), few),
         (SIGNED, open3d_query(meshes, signed=True), few),
         ("trimesh proximity per sample", trimesh_query(meshes), few[:10]),
     ]
-    header = "".join(f"{f'{count:,} lines s':>17}{'ratio':>8}" for count in options.lines)
+    header = "".join(f"{f'{count:,} s':>17}{'ratio':>8}" for count in options.lines)
     print(f"\n{'baseline, ratio at one margin':46}{header}")
-    for name, query, lines in baselines:
-        seconds_per_line(query, lines[:1])  # builds the search trees
-        each = min(seconds_per_line(query, lines) for _ in range(REPEATS))
+    for name, query, trajectories in baselines:
+        seconds_per_trajectory(query, trajectories[:1])  # builds the search trees
+        each = min(seconds_per_trajectory(query, trajectories) for _ in range(REPEATS))
         row = "".join(f"{each * count:17.1f}{each * count / ours['one margin', count]:8.0f}" for count in options.lines)
         print(f"{name:46}{row}", flush=True)
         if name == SIGNED:
-            row = "".join(f"{'':17}{each * count / ours['margins by place', count]:8.0f}" for count in options.lines)
-            print(f"{'  against ours with margins by place':46}{row}", flush=True)
+            row = "".join(f"{'':17}{each * count / ours['varying margins', count]:8.0f}" for count in options.lines)
+            print(f"{'  against ours with varying margins':46}{row}", flush=True)
     print_slack(uniform, few, meshes)
 
 

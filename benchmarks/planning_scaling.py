@@ -1,7 +1,7 @@
-"""How certified clearance grows with structures and grid, and what memory it takes in a whole CT.
+"""Time of certified clearance over the number of structures and the size of the grid, and its memory in a whole CT.
 
-The scene and the lines are those of :mod:`benchmarks.planning`. In a CT of 512 × 512 × 300 voxels only the region
-around entry and target is looked at; the peak is what is taken beyond the study, its masks and its margins.
+Scene and trajectories are those of :mod:`benchmarks.planning`. In a CT of 512 × 512 × 300 voxels only the region around
+entry and target is used; the peak is the memory beyond the study, its masks and its margins.
 Run: ``python -m benchmarks.planning_scaling``.
 """
 
@@ -13,24 +13,24 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.planning import TOOL, PeakMemory, candidate_lines, scene, seconds_of, stamp_ball, volume
+from benchmarks.planning import TOOL, PeakMemory, candidate_trajectories, scene, seconds_of, stamp_ball, volume
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning import Avoid, clearance
 
 SEED = 0
-LINES = 20_000
+TRAJECTORIES = 20_000
 
 
-def grow_structures(uniform: list[Avoid], lines: NDArray[np.float64]) -> None:
-    """The same vessels again and again, each moved a little, so that only their number grows."""
-    print(f"\n{f'{len(lines):,} lines, number of structures':46}{'fields s':>10}{'lines s':>10}")
+def grow_structures(uniform: list[Avoid], trajectories: NDArray[np.float64]) -> None:
+    """Print times for copies of the same vessels, each slightly shifted, so that only their number grows."""
+    print(f"\n{f'{len(trajectories):,} trajectories, number of structures':46}{'fields s':>10}{'search s':>10}")
     for count in (1, 3, 6, 12):
         many = [
             Avoid(f"vessel {number}", volume(np.roll(one.array, 3 * (number // 3), axis=0), one.affine), 2.0)
             for number, one in ((number, uniform[number % 3].mask) for number in range(count))
         ]
-        built, walked = seconds_of(many, lines)
-        print(f"{count:46}{built:10.2f}{walked:10.2f}", flush=True)
+        built, searched = seconds_of(many, trajectories)
+        print(f"{count:46}{built:10.2f}{searched:10.2f}", flush=True)
 
 
 def refined(mask: highdicom.Volume, factor: int) -> highdicom.Volume:
@@ -45,7 +45,7 @@ def refined(mask: highdicom.Volume, factor: int) -> highdicom.Volume:
 
 
 def coarsened(mask: highdicom.Volume) -> highdicom.Volume:
-    """The same on every second voxel, any of eight counting."""
+    """The same structure on a grid with half as many voxels along each axis: the maximum of each eight voxels."""
     array = np.logical_or.reduce([mask.array[a::2, b::2, c::2] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     affine = np.array(mask.affine)
     affine[:3, 3] += affine[:3, :3] @ np.full(3, 0.5)
@@ -53,8 +53,9 @@ def coarsened(mask: highdicom.Volume) -> highdicom.Volume:
     return volume(array, affine)
 
 
-def grow_grid(uniform: list[Avoid], lines: NDArray[np.float64]) -> None:
-    print(f"\n{f'{len(lines):,} lines, three vessels, grid':46}{'fields s':>10}{'lines s':>10}{'MB more':>10}")
+def grow_grid(uniform: list[Avoid], trajectories: NDArray[np.float64]) -> None:
+    title = f"{len(trajectories):,} trajectories, three vessels, grid"
+    print(f"\n{title:46}{'fields s':>10}{'search s':>10}{'MB more':>10}")
     for name, change in (
         ("half", coarsened),
         ("as above", lambda mask: mask),
@@ -62,13 +63,13 @@ def grow_grid(uniform: list[Avoid], lines: NDArray[np.float64]) -> None:
     ):
         changed = [Avoid(one.name, change(one.mask), 2.0) for one in uniform]
         memory = PeakMemory()
-        built, walked = seconds_of(changed, lines)
+        built, searched = seconds_of(changed, trajectories)
         shape = " × ".join(str(size) for size in changed[0].mask.array.shape)
-        print(f"{f'{name}: {shape}':46}{built:10.2f}{walked:10.2f}{memory.more_mb():10.0f}", flush=True)
+        print(f"{f'{name}: {shape}':46}{built:10.2f}{searched:10.2f}{memory.more_mb():10.0f}", flush=True)
 
 
 def whole_ct(seed: int) -> None:
-    """Vessels, a bone and a varying margin in a CT of the usual size; entry and target lie within 100 mm."""
+    """Print time and peak memory for vessels in a whole CT, one with a varying margin."""
     shape, spacing = (300, 512, 512), np.array([1.0, 0.8, 0.8])
     affine = np.eye(4)
     affine[:3, :3] = np.eye(3)[:, ::-1] * spacing
@@ -78,34 +79,34 @@ def whole_ct(seed: int) -> None:
     structures = []
     for number in range(3):
         inside = np.zeros(shape, dtype=bool)
-        walk, direction = middle + generator.normal(size=3) * 30, generator.normal(size=3)
+        position, direction = middle + generator.normal(size=3) * 30, generator.normal(size=3)
         for _ in range(400):
             direction = direction / np.linalg.norm(direction) + generator.normal(size=3) * 0.2
-            walk = walk + direction / np.linalg.norm(direction) * 1.5
-            stamp_ball(inside, affine, walk, 4.0)
+            position = position + direction / np.linalg.norm(direction) * 1.5
+            stamp_ball(inside, affine, position, 4.0)
         structures.append(Avoid(f"vessel {number}", volume(inside, affine), 2.0))
     margin = np.full(shape, 1.0, dtype=np.float32)
     margin[:, :256] = 3.0
     structures[0] = Avoid("vessel 0", structures[0].mask, volume(margin, affine))
-    offset = middle - candidate_lines(1, seed)[0, 1]
-    lines = candidate_lines(100_000, seed) + offset
+    offset = middle - candidate_trajectories(1, seed)[0, 1]
+    trajectories = candidate_trajectories(100_000, seed) + offset
     memory = PeakMemory()
     start = perf_counter()
-    certified = clearance(lines, structures, TOOL).certified_mm
+    certified = clearance(trajectories, structures, TOOL).certified_mm
     seconds, more = perf_counter() - start, memory.more_mb()
     print(
-        f"\n100,000 lines in a CT of {' × '.join(map(str, shape))} voxels ({study_mb:.0f} MB as float32), three "
-        f"vessels, one with a margin by place:\n{seconds:.1f} s, {more:.0f} MB at the peak beyond study, masks and "
-        f"margins (bound: 2048 MB); {(certified > 0).mean():.0%} of the lines are clear"
+        f"\n100,000 trajectories in a CT of {' × '.join(map(str, shape))} voxels ({study_mb:.0f} MB as float32), three "
+        f"vessels, one with a varying margin:\n{seconds:.1f} s, {more:.0f} MB at the peak beyond study, masks and "
+        f"margins (bound: 2048 MB); {(certified > 0).mean():.0%} of the trajectories are clear"
     )
 
 
 def main() -> None:
     structures, _ = scene(SEED)
     uniform = [Avoid(vessel.name, vessel.mask, 2.0) for vessel in structures]
-    lines = candidate_lines(LINES, SEED)
-    grow_structures(uniform, lines)
-    grow_grid(uniform, lines)
+    trajectories = candidate_trajectories(TRAJECTORIES, SEED)
+    grow_structures(uniform, trajectories)
+    grow_grid(uniform, trajectories)
     whole_ct(SEED)
 
 

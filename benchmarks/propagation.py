@@ -1,11 +1,12 @@
-"""From one box to a 3D mask: seconds and peak memory, beside MedSAM's way of doing it on the same slices.
+"""Seconds and peak memory from one box to a 3D mask, compared with MedSAM on every slice.
 
-The study is procedural: 20 × 512 × 512, an organ of slowly changing outline with a neighbour of near-equal contrast.
-The baseline encodes and decodes every slice of the mask with MedSAM ViT-B (random weights: the same arithmetic); it is
-timed on one slice and multiplied. What 16 stochastic runs and their maps cost is stated in deterministic passes, in CPU
-time of one process, for each source of uncertainty. With ``--model`` other weights are timed; ``random-memory`` is the
-network with a memory before it is trained: every slice is asked and everything is unsure, so its masks cost what they
-will, its runs more. Run: ``python -m benchmarks.propagation`` (about two minutes on two cores).
+The study is procedural: 20 × 512 × 512 voxels, an organ with a slowly changing outline and a neighbour of similar
+contrast. The baseline encodes and decodes every slice of the mask with MedSAM ViT-B (random weights, on which its time
+does not depend); it is timed on one slice and multiplied. For each source of uncertainty the cost of 16 stochastic
+passes with maps is stated relative to one deterministic pass, in CPU time of one process. ``--model`` names other
+weights; ``random-memory`` is an untrained network with a memory. It propagates to every slice and is uncertain
+everywhere, so that its masks take as long as those of trained weights, and its stochastic passes longer.
+Run: ``python -m benchmarks.propagation`` (about two minutes on two cores).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SLICES, SIDE, STEP_MM, PIXEL_MM = 20, 512, 2.0, 0.8
 SOURCES = ("dropout", "jitter", "augment", "dropout+jitter", "dropout+jitter+augment")
 RANDOM_MEMORY = "random-memory"
 ROUNDS = 3
-"""Of which the median ratio is printed: other work on the machine passes over single rounds."""
+"""The median ratio over the rounds is printed, so that other work on the machine has little influence."""
 
 
 def organ_study() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -82,7 +83,7 @@ def random_memory_weights(path: Path) -> Path:
 
 
 def session_on(volume: highdicom.Volume, model: str) -> mp.Session:
-    """A session; random weights know nothing of their quality, so no walk of theirs is ended for it."""
+    """A session. With random weights the predicted IoU is meaningless, so that it does not stop propagation."""
     import medsam_planner as mp
     from medsam_planner.propagation.walk import StopRules
 
@@ -94,57 +95,59 @@ def session_on(volume: highdicom.Volume, model: str) -> mp.Session:
 
 
 def measure_sources(model: str) -> dict[str, float]:
-    """Cost of 16 runs with their maps, in deterministic passes: median over rounds, in a process of its own."""
+    """Cost of 16 stochastic passes with maps, relative to one deterministic pass: median over rounds."""
     volume, _, box = boxed_organ()
     ratios: dict[str, list[float]] = {source: [] for source in SOURCES}
     for _ in range(ROUNDS):
         session = session_on(volume, model)
         session.add(box)
-        passed = cpu_seconds(lambda session=session: session.segment(samples=0))
+        deterministic = cpu_seconds(lambda session=session: session.segment(samples=0))
         for source in SOURCES:
-            runs = cpu_seconds(lambda session=session, source=source: session.segment(samples=16, uncertainty=source))
-            ratios[source].append(runs / passed)
+            sampled = cpu_seconds(
+                lambda session=session, source=source: session.segment(samples=16, uncertainty=source)
+            )
+            ratios[source].append(sampled / deterministic)
     return {source: float(np.median(values)) for source, values in ratios.items()}
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of a call, all threads together."""
+    """CPU time of a call, summed over threads."""
     start = process_time()
     work()
     return process_time() - start
 
 
 def measure_session(model: str) -> dict[str, float]:
-    """Seconds of each step, in a process of its own."""
+    """Seconds of each step."""
     from prompts import Click
 
     volume, organ, box = boxed_organ()
-    figures = {}
+    measured = {}
     session = session_on(volume, model)
     session.add(box)
-    steps = [("3D mask", {"samples": 0}), ("3D mask + 16 runs", {"samples": 16})]
-    if model != RANDOM_MEMORY:  # an untrained network has no evidence to show
+    steps = [("3D mask", {"samples": 0}), ("3D mask + 16 passes", {"samples": 16})]
+    if model != RANDOM_MEMORY:  # the saliency of an untrained network is empty
         steps.append(("3D mask + Grad-CAM", {"samples": 0, "saliency": True}))
     for name, options in steps:
         start = perf_counter()
         result = session.segment(**options)
-        figures[name] = perf_counter() - start
+        measured[name] = perf_counter() - start
     session.add(Click((200 * PIXEL_MM, 236 * PIXEL_MM, 6 * STEP_MM)))
     start = perf_counter()
     session.preview()
-    figures["correction"] = perf_counter() - start
+    measured["correction"] = perf_counter() - start
     start = perf_counter()
     session.segment(samples=0)
-    figures["3D mask after a correction"] = perf_counter() - start
+    measured["3D mask after a correction"] = perf_counter() - start
     mask = result.mask.array
-    figures["dice"] = 2 * float((mask & organ).sum()) / float(mask.sum() + organ.sum())
-    figures["slices"] = float(mask.any(axis=(1, 2)).sum())
-    figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return figures
+    measured["dice"] = 2 * float((mask & organ).sum()) / float(mask.sum() + organ.sum())
+    measured["slices"] = float(mask.any(axis=(1, 2)).sum())
+    measured["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return measured
 
 
 def measure_baseline() -> dict[str, float]:
-    """Seconds MedSAM ViT-B needs for one slice: encode, then decode a box."""
+    """Seconds of MedSAM ViT-B for one slice: encode, then decode a box."""
     from medsam_planner.engine.medsam import MedSam
     from medsam_planner.engine.protocol import SlicePrompt
     from medsam_planner.engine.zoom import extract, prompt_to_crop
@@ -154,9 +157,9 @@ def measure_baseline() -> dict[str, float]:
     rows, columns = np.nonzero(organ[10])
     prompt = SlicePrompt(box=np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=float))
     (crop,) = model.crops(prompt, (SIDE, SIDE), (PIXEL_MM, PIXEL_MM))
-    field = extract(np.clip((study[10] + 160) / 400, 0, 1), crop)[None]
+    pixels = extract(np.clip((study[10] + 160) / 400, 0, 1), crop)[None]
     start = perf_counter()
-    embedding = model.encode(field)
+    embedding = model.encode(pixels)
     encoded = perf_counter()
     model.decode(embedding, prompt_to_crop(prompt, crop))
     return {
@@ -183,16 +186,16 @@ def main() -> None:
     print(f"{'step':34}{'seconds':>10}{'MedSAM loop / this':>20}")
     first = ours["3D mask"]
     print(f"{'3D mask':34}{first:10.2f}{loop / first:20.0f}")
-    for name in ("3D mask + 16 runs", "3D mask + Grad-CAM"):
+    for name in ("3D mask + 16 passes", "3D mask + Grad-CAM"):
         if name in ours:
             print(f"{name + ' (mask known)':34}{ours[name]:10.2f}{loop / ours[name]:20.0f}")
     ratio = theirs["decode"] / ours["correction"]
-    print(f"{'correction on another slice':34}{ours['correction']:10.3f}{ratio:20.2f} (against one SAM decode)")
+    print(f"{'correction on another slice':34}{ours['correction']:10.3f}{ratio:20.2f} (one SAM decode / this)")
     again = ours["3D mask after a correction"]
     print(f"{'3D mask after the correction':34}{again:10.2f}{loop / again:20.0f}")
     print(f"{'MedSAM ViT-B loop (one slice x n)':34}{loop:10.1f}{1:20.0f}")
-    for source, passes in ratios.items():
-        print(f"16 runs of {source}: {passes:.1f} deterministic passes")
+    for source, ratio in ratios.items():
+        print(f"16 stochastic passes of {source}: {ratio:.1f} deterministic passes")
     print(f"peak memory: {ours['peak_mib']:.0f} MiB; MedSAM ViT-B {theirs['peak_mib']:.0f} MiB")
 
 

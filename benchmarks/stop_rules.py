@@ -1,7 +1,7 @@
-"""What the stop rules of propagation are worth: one loose box walked freely, then ended where each rule would end it.
+"""Compare stop rules of propagation: 3D Dice after one loose box, with propagation cut where each rule would stop it.
 
-Every walk goes to the end of the volume, and each rule is applied to what it recorded, so that many rules are compared
-on the same masks. Use cases the weights were trained on to choose a limit, others to report it.
+Propagation runs to the end of the volume, and each rule is applied to the recorded trace, so that all rules are
+compared on the same masks. Choose a limit on cases the weights were trained on, and report it on others.
 Run: ``python -m benchmarks.stop_rules CASES_DIR PATTERN ...``
 """
 
@@ -32,47 +32,49 @@ FREE = StopRules(
     max_entropy_bits=math.inf,
     max_doubt_mm=math.inf,
 )
-"""Only an empty mask ends a walk."""
+"""Only an empty mask stops propagation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One slice of a walk: what the model said of itself, and how its mask lies on the truth."""
+    """One propagated slice: the predicted IoU, and counts of pixels of mask and reference."""
 
     quality: float
     both: int
+    """Pixels of both."""
     predicted: int
     true: int
+    """Pixels of the reference."""
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
-    """The prompted slice and the two walks from it."""
+class Propagated:
+    """The prompted slice and both propagation fronts from it."""
 
     group: str
     step_mm: float
     anchor: Step
-    walks: tuple[tuple[Step, ...], ...]
+    fronts: tuple[tuple[Step, ...], ...]
     true: int
     """Voxels of the structure."""
 
-    def dice(self, rule: Callable[[Walked, Sequence[Step]], int]) -> float:
-        """3D Dice when `rule` says how many slices of each walk are kept."""
-        kept = [self.anchor, *(step for walk in self.walks for step in walk[: rule(self, walk)])]
+    def dice(self, rule: Callable[[Propagated, Sequence[Step]], int]) -> float:
+        """3D Dice with as many slices of each front as `rule` keeps."""
+        kept = [self.anchor, *(step for front in self.fronts for step in front[: rule(self, front)])]
         return 2 * sum(step.both for step in kept) / (sum(step.predicted for step in kept) + self.true)
 
 
-def walk_freely(root: Path, patterns: tuple[str, ...], model: str) -> list[Walked]:
-    """Walk from one loose box through every structure of the cases."""
+def propagate_without_limit(root: Path, patterns: tuple[str, ...], model: str) -> list[Propagated]:
+    """Propagate one loose box of every structure of the cases to the ends of the volume."""
     found = []
     for case in find_cases(root, patterns):
         for structure in read_structures(case):
-            volume, truth = structure.volume, structure.truth
+            volume, reference = structure.volume, structure.reference
             axis = acquisition_axis(volume.affine)
             session = mp.Session(volume, model, rules=FREE)
-            session.add(first_box(truth, volume.affine, axis, seed=0))
+            session.add(first_box(reference, volume.affine, axis, seed=0))
             result = session.segment(samples=0)
-            mask, true = np.moveaxis(result.mask.array, axis, 0), np.moveaxis(truth, axis, 0)
+            mask, true = np.moveaxis(result.mask.array, axis, 0), np.moveaxis(reference, axis, 0)
             steps = {
                 record.index: Step(
                     record.quality,
@@ -86,33 +88,33 @@ def walk_freely(root: Path, patterns: tuple[str, ...], model: str) -> list[Walke
             up = tuple(steps[index] for index in sorted(steps) if index > start)
             down = tuple(steps[index] for index in sorted(steps, reverse=True) if index < start)
             step_mm = float(spacing_mm(volume.affine)[axis])
-            found.append(Walked(case.group, step_mm, steps[start], (up, down), int(truth.sum())))
+            found.append(Propagated(case.group, step_mm, steps[start], (up, down), int(reference.sum())))
     return found
 
 
-def doubt(limit_mm: float) -> Callable[[Walked, Sequence[Step]], int]:
+def accumulated_uncertainty(limit_mm: float) -> Callable[[Propagated, Sequence[Step]], int]:
     """The rule of ``StopRules.max_doubt_mm``."""
 
-    def kept(walked: Walked, walk: Sequence[Step]) -> int:
-        best, total = walked.anchor.quality, 0.0
-        for count, step in enumerate(walk):
+    def kept(propagated: Propagated, front: Sequence[Step]) -> int:
+        best, total = propagated.anchor.quality, 0.0
+        for count, step in enumerate(front):
             best = max(best, step.quality)
-            total += walked.step_mm * math.log(best / max(step.quality, 1e-3))
+            total += propagated.step_mm * math.log(best / max(step.quality, 1e-3))
             if total > limit_mm:
                 return count
-        return len(walk)
+        return len(front)
 
     return kept
 
 
-def quality(limit: float) -> Callable[[Walked, Sequence[Step]], int]:
+def quality(limit: float) -> Callable[[Propagated, Sequence[Step]], int]:
     """The rule of ``StopRules.min_quality``."""
-    return lambda _, walk: next((count for count, step in enumerate(walk) if step.quality < limit), len(walk))
+    return lambda _, front: next((count for count, step in enumerate(front) if step.quality < limit), len(front))
 
 
-def true_end(_: Walked, walk: Sequence[Step]) -> int:
-    """An oracle that ends where the structure does."""
-    return max((count for count, step in enumerate(walk, start=1) if step.true), default=0)
+def oracle_end(_: Propagated, front: Sequence[Step]) -> int:
+    """Oracle: stop at the end of the structure."""
+    return max((count for count, step in enumerate(front, start=1) if step.true), default=0)
 
 
 def main() -> None:
@@ -122,14 +124,14 @@ def main() -> None:
     parser.add_argument("only", nargs="+")
     parser.add_argument("--model", default="compact")
     arguments = parser.parse_args()
-    walked = walk_freely(arguments.cases, tuple(arguments.only), arguments.model)
-    groups = sorted({one.group for one in walked})
-    rules = {"walk to the volume's end": lambda _, walk: len(walk), "true ends (oracle)": true_end}
+    propagated = propagate_without_limit(arguments.cases, tuple(arguments.only), arguments.model)
+    groups = sorted({one.group for one in propagated})
+    rules = {"to the volume's end": lambda _, front: len(front), "oracle end slices": oracle_end}
     rules |= {f"min_quality {limit}": quality(limit) for limit in (0.4, 0.5, 0.6, 0.7)}
-    rules |= {f"max_doubt_mm {limit}": doubt(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)}
+    rules |= {f"max_doubt_mm {limit}": accumulated_uncertainty(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)}
     print(f"{'3D Dice after one loose box':28}" + "".join(f"{group[:26]:>28}" for group in groups) + f"{'mean':>8}")
     for name, rule in rules.items():
-        means = [float(np.mean([one.dice(rule) for one in walked if one.group == group])) for group in groups]
+        means = [float(np.mean([one.dice(rule) for one in propagated if one.group == group])) for group in groups]
         print(f"{name:28}" + "".join(f"{value:28.3f}" for value in means) + f"{np.mean(means):8.3f}")
     default = StopRules()
     print(f"(default: max_doubt_mm {default.max_doubt_mm}, min_quality {default.min_quality})")

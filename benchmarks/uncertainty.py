@@ -1,9 +1,9 @@
-"""Which source of uncertainty knows best where the mask is wrong, on cases with reference masks the weights never saw.
+"""Error ranking of the sources of uncertainty, on cases with reference masks that the weights were not trained on.
 
-Every structure is segmented from one box on its middle slice and sampled by each source. Voxels within 5 mm of the true
-surface are ranked by entropy, mutual information and boundary spread. Printed is the area under the sparsification
-error as a share of what doubt without knowledge earns: 0 is the best order, 1 is chance, more is worse. The interval is
-a bootstrap over patients. Run: ``python -m benchmarks.uncertainty CASES PATTERN ...``
+Every structure is segmented from one box on its middle slice, with stochastic passes of each source. Voxels within 5 mm
+of the reference surface are ranked by entropy, mutual information and boundary spread. The table has the area under the
+sparsification error curve (AUSE) relative to a random order: 0 is the best order, 1 is random, more is worse. Intervals
+are from a bootstrap over patients. Run: ``python -m benchmarks.uncertainty CASES PATTERN ...``
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ MIXTURES = ("dropout+jitter", "dropout+jitter+augment")
 
 
 def areas(structure: Structure, model: str, source: str, samples: int, triplanar: bool) -> dict[str, float] | None:
-    """Area of each map over that of chance; None where nothing can be ranked."""
+    """AUSE of each map relative to a random order; None where no voxel is wrong."""
     session = mp.Session(structure.volume, model)
     try:
-        session.add(policy_box(structure.truth, structure.volume.affine, structure.case.patient, structure.name))
+        session.add(policy_box(structure.reference, structure.volume.affine, structure.case.patient, structure.name))
     except PromptError:  # no box can be drawn on its middle slice
         return None
     result = session.segment(samples=samples, uncertainty=source, triplanar=triplanar)
-    band = surface_band(structure.truth, spacing_mm(structure.volume.affine))
-    wrong = ((result.mask.array > 0) != structure.truth)[band].astype(np.float64)
+    band = surface_band(structure.reference, spacing_mm(structure.volume.affine))
+    wrong = ((result.mask.array > 0) != structure.reference)[band].astype(np.float64)
     try:
         chance = unranked_area_under_sparsification_error(wrong)
-        doubts = {name: getattr(result, name).array[band] for name in MAPS if getattr(result, name) is not None}
-        return {name: area_under_sparsification_error(doubt, wrong) / chance for name, doubt in doubts.items()}
+        maps = {name: getattr(result, name).array[band] for name in MAPS if getattr(result, name) is not None}
+        return {name: area_under_sparsification_error(values, wrong) / chance for name, values in maps.items()}
     except UncertaintyError:  # nothing is wrong
         return None
 
@@ -58,13 +58,13 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--most", type=int, default=None, help="cases, at most")
-    parser.add_argument("--triplanar", action="store_true", help="fuse three planes, and sample their weights as well")
+    parser.add_argument("--triplanar", action="store_true", help="fuse three planes, and sample their weights too")
     arguments = parser.parse_args()
     model = load_model(arguments.model)
-    unseen, _ = split_by_training(find_cases(arguments.cases, arguments.pattern), model)
+    held_out, _ = split_by_training(find_cases(arguments.cases, arguments.pattern), model)
     sources = [*(name for name in SOURCES if arguments.triplanar or name != "triplanar"), *MIXTURES]
     found: dict[str, list[tuple[str, dict[str, float]]]] = {source: [] for source in sources}
-    structures = [one for case in unseen[: arguments.most] for one in read_structures(case)]
+    structures = [one for case in held_out[: arguments.most] for one in read_structures(case)]
     with watched() as progress:
         for structure in track(structures, "structures", progress):
             for source in sources:
@@ -72,7 +72,8 @@ def main() -> None:
                 if ranked is not None:
                     found[source].append((structure.case.patient, ranked))
     print(
-        f"{len(structures)} structures of {len(unseen[: arguments.most])} patients, weights {model.weights_sha256[:12]}"
+        f"{len(structures)} structures of {len(held_out[: arguments.most])} patients, "
+        f"weights {model.weights_sha256[:12]}"
     )
     print(f"{'source':26}" + "".join(f"{name:>32}" for name in MAPS))
     for source, results in found.items():

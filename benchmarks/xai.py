@@ -1,7 +1,7 @@
-"""What uncertainty and saliency cost. Run: ``python -m benchmarks.xai`` (as a script it would shadow ``xai``).
+"""Cost of uncertainty and saliency. Run: ``python -m benchmarks.xai`` (as a script it would shadow ``xai``).
 
 Random weights: times do not depend on their values. SAM is the ViT-B of MedSAM at 1024 pixels; the compact network is
-ours. "Full" repeats the encoder for every run, which is what sampling costs without a cached embedding.
+ours. "Full" repeats the encoder in every pass, which is the cost of sampling without a cached embedding.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from xai.uncertainty import boundary_spread_mm, mutual_information
 
 
 def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
-    """Median seconds of `repeats` calls, and the last answer."""
+    """Median seconds of `repeats` calls, and the last result."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        answer = work()
+        result = work()
         seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds)), answer
+    return float(np.median(seconds)), result
 
 
 def row(what: str, seconds: float, baseline: str = "", baseline_seconds: float = 0.0) -> None:
     """Print one line of the table."""
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    beside = f"{baseline:<44} {baseline_seconds:9.3f} {baseline_seconds / seconds:7.1f} ×" if baseline else ""
-    print(f"{what:<44} {seconds:9.3f} {peak_gib:7.1f}  {beside}", flush=True)
+    comparison = f"{baseline:<44} {baseline_seconds:9.3f} {baseline_seconds / seconds:7.1f} ×" if baseline else ""
+    print(f"{what:<44} {seconds:9.3f} {peak_gib:7.1f}  {comparison}", flush=True)
 
 
-def bench_sam(runs: int, *, through_encoder: bool) -> None:
+def bench_sam(passes: int, *, through_encoder: bool) -> None:
     """SAM ViT-B: dropout in the mask decoder, Grad-CAM at the neck."""
     from transformers import SamConfig, SamModel
 
@@ -56,7 +56,7 @@ def bench_sam(runs: int, *, through_encoder: bool) -> None:
             return decode(embedding.expand(count, -1, -1, -1))
 
     def sample_in_fours(embedding: torch.Tensor) -> torch.Tensor:
-        return torch.cat([sample(embedding, first, min(4, runs - first)) for first in range(0, runs, 4)])
+        return torch.cat([sample(embedding, first, min(4, passes - first)) for first in range(0, passes, 4)])
 
     with torch.no_grad():
         encode_s, embedding = timed(lambda: sam.get_image_embeddings(image))
@@ -67,8 +67,13 @@ def bench_sam(runs: int, *, through_encoder: bool) -> None:
     require_variance(samples.numpy())
 
     single_s, _ = timed(lambda: sample(embedding, 0, 1), 3)
-    full_s = runs * (encode_s + single_s)
-    row(f"SAM ViT-B: {runs} dropout samples, cached", sample_s, f"{runs} full passes (encode + decode, scaled)", full_s)
+    full_s = passes * (encode_s + single_s)
+    row(
+        f"SAM ViT-B: {passes} dropout passes, cached",
+        sample_s,
+        f"{passes} full passes (encode + decode, scaled)",
+        full_s,
+    )
 
     mask = np.zeros((1, 256, 256), dtype=bool)
     mask[:, 75:160, 75:175] = True
@@ -84,7 +89,7 @@ def bench_sam(runs: int, *, through_encoder: bool) -> None:
     print(f"{'':4}(largest difference of the two maps: {difference:.1e} of the largest value)")
 
 
-def bench_compact(runs: int) -> None:
+def bench_compact(passes: int) -> None:
     """The compact network: dropout in its decoder, Grad-CAM at the second stage of its encoder."""
     from medsam_planner.engine.compact_network import PROMPT_CHANNELS, CompactArchitecture, CompactNetwork
 
@@ -106,27 +111,27 @@ def bench_compact(runs: int) -> None:
 
     encode_s, pyramid = timed(encode, 10)
     row(f"compact {side}: encode a slice", encode_s)
-    sample_s, samples = timed(lambda: sample(pyramid, 0, runs), 5)
+    sample_s, samples = timed(lambda: sample(pyramid, 0, passes), 5)
     require_variance(samples.numpy())
-    full_s, _ = timed(lambda: [sample(encode(), run, 1) for run in range(runs)], 5)
-    row(f"compact: {runs} dropout samples, cached", sample_s, f"{runs} full passes", full_s)
+    full_s, _ = timed(lambda: [sample(encode(), run, 1) for run in range(passes)], 5)
+    row(f"compact: {passes} dropout passes, cached", sample_s, f"{passes} full passes", full_s)
     mask = np.zeros((1, side, side), dtype=bool)
     mask[:, 30:60, 30:60] = True
     cam_s, _ = timed(lambda: grad_cam(lambda x: network(x, prompts)[0], network.encoder.stages[1], image, mask), 5)
     row("compact: Grad-CAM of a slice", cam_s)
 
 
-def bench_maps(runs: int) -> None:
-    """Maps of a volume: a ball of 30 mm radius in 60 × 256 × 256 voxels of 3 × 1 × 1 mm."""
+def bench_maps(passes: int) -> None:
+    """Uncertainty maps of a volume: a ball of 30 mm radius in 60 × 256 × 256 voxels of 3 × 1 × 1 mm."""
     from scipy.ndimage import distance_transform_edt
 
     shape, spacing_mm = (60, 256, 256), (3.0, 1.0, 1.0)
     steps = (np.stack(np.indices(shape, dtype=np.float32), axis=-1) - np.array(shape) / 2) * spacing_mm
     distance_mm = np.linalg.norm(steps, axis=-1).astype(np.float32)
-    radii_mm = np.random.default_rng(0).normal(30.0, 2.0, runs)
+    radii_mm = np.random.default_rng(0).normal(30.0, 2.0, passes)
     probabilities = [1 / (1 + np.exp(np.clip(distance_mm - r, -30, 30))) for r in radii_mm]
     information_s, _ = timed(lambda: mutual_information(probabilities))
-    row(f"mutual information, {runs} runs", information_s)
+    row(f"mutual information, {passes} passes", information_s)
     masks = np.stack([distance_mm < r for r in radii_mm])
     band_s, band = timed(lambda: boundary_spread_mm(masks, spacing_mm, band_mm=10.0))
 
@@ -135,7 +140,12 @@ def bench_maps(runs: int) -> None:
         distance_transform_edt(masks[0], sampling=spacing_mm)
 
     scipy_s, _ = timed(by_scipy)
-    row(f"boundary spread, {runs} runs, 10 mm band", band_s, f"{2 * runs} scipy transforms (2, scaled)", runs * scipy_s)
+    row(
+        f"boundary spread, {passes} passes, 10 mm band",
+        band_s,
+        f"{2 * passes} scipy transforms (2, scaled)",
+        passes * scipy_s,
+    )
     near = np.abs(distance_mm - radii_mm.mean()) < 5
     print(f"{'':4}(mean spread near the surface {np.nanmean(band[near]):.2f} mm; the radii's {radii_mm.std():.2f} mm)")
 
@@ -143,7 +153,7 @@ def bench_maps(runs: int) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=16, help="dropout samples")
+    parser.add_argument("--runs", type=int, default=16, help="number of stochastic passes")
     parser.add_argument("--through-encoder", action="store_true", help="also Grad-CAM through SAM's encoder (slow)")
     parser.add_argument("--skip-sam", action="store_true", help="leave out SAM ViT-B, which takes most of the time")
     options = parser.parse_args()

@@ -156,7 +156,7 @@ PUBLIC_NAMES = {
         "train_from_file",
     ],
     "medsam_planner.lab.model_card": [
-        "Made",
+        "DescribedWeights",
         "describe",
         "train_and_describe",
     ],

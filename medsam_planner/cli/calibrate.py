@@ -45,7 +45,7 @@ def calibrate(
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io.output_folder import open_run_folder
     from medsam_planner.lab.calibration import calibrate as run_calibration
-    from medsam_planner.lab.calibration.segment_cases import Settings
+    from medsam_planner.lab.calibration.segment_cases import SegmentationSettings
     from xai.margin_scale import DEFAULT_SCALE, scale_named
 
     if out.exists():
@@ -57,7 +57,7 @@ def calibrate(
             cases,
             chosen,
             model=model,
-            settings=Settings(samples=samples, uncertainty=uncertainty, window=window, seed=seed),
+            settings=SegmentationSettings(samples=samples, uncertainty=uncertainty, window=window, seed=seed),
             only=only or ("*",),
             labels=label or ("*",),
             set_aside=set_aside or (),

@@ -14,7 +14,7 @@ __all__ = ["evaluate"]
 
 
 class ProtocolName(StrEnum):
-    """Named here too, so that ``--help`` need not import what evaluates."""
+    """The protocols, repeated here so that ``--help`` does not import the evaluation."""
 
     BOX = "box"
     CLICK = "click"
@@ -25,13 +25,13 @@ class ProtocolName(StrEnum):
 
 def evaluate(
     cases: Annotated[Path, typer.Argument(help="Folder of cases: image.nii.gz, labels.nii.gz and meta.json in each.")],
-    protocol: Annotated[ProtocolName, typer.Option(help="How a structure is asked for.")],
+    protocol: Annotated[ProtocolName, typer.Option(help="How each structure is prompted and corrected.")],
     out: Out,
     model: Model = "compact",
     against: Annotated[
-        str | None, typer.Option(help="Other weights, asked for the same: a name or a path, as --model.")
+        str | None, typer.Option(help="Other weights to compare with: a name or a path, as --model.")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Pattern of case names; may be given again.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Pattern of case names; may be repeated.")] = None,
     most: Annotated[int | None, typer.Option(help="At most so many structures of a case.", min=1)] = None,
     per_group: Annotated[
         int | None,
@@ -40,12 +40,13 @@ def evaluate(
     corrections: Annotated[int, typer.Option(help="Clicks after the first prompt.", min=0)] = 5,
     triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Ask also for cases the weights were trained on, marked as such.")
+        bool,
+        typer.Option("--include-seen", help="Evaluate cases the weights were trained on too, in a row of their own."),
     ] = False,
     worst: Annotated[int, typer.Option(help="How many of the worst structures to picture.", min=0)] = 6,
-    seed: Annotated[int, typer.Option(help="Draws boxes and clicks.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of boxes and clicks.", min=0)] = 0,
 ) -> None:
-    """Measure weights on cases with reference masks they were not trained on; resumes where it was broken off."""
+    """Measure weights on cases with reference masks that they were not trained on; a repeated call resumes."""
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io.output_folder import open_run_folder, require_apart
     from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
@@ -62,7 +63,7 @@ def evaluate(
         against=against,
         corrections=corrections,
         triplanar=triplanar,
-        include_seen=include_seen,
+        include_trained_on=include_seen,
         only=tuple(only or ()),
         most=most,
         per_group=per_group,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,14 +22,11 @@ from medsam_planner.cli.options import (
     Window,
 )
 
-if TYPE_CHECKING:
-    from medsam_planner.planning.evidence import StructureEvidence
-    from medsam_planner.volumes import StudyVolume
-
 __all__ = ["run_plan"]
 
 
 def run_plan(
+    context: typer.Context,
     study: Annotated[Path, typer.Argument(help="DICOM folder, zip or file, or NIfTI.")],
     prompts: Annotated[Path, typer.Argument(help="Prompt file (JSON).")],
     plan_file: Annotated[
@@ -53,6 +50,7 @@ def run_plan(
 ) -> None:
     """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
     from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
+    from medsam_planner.cli.segmentation_options import segmentation_job
     from medsam_planner.errors import ConfigError, MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.mesh.open3d_mesh import require_open3d
@@ -61,52 +59,29 @@ def run_plan(
     from medsam_planner.workflow.plan_request import check_names, check_request
     from medsam_planner.workflow.review import review_segmented_plan_file
     from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
-    from medsam_planner.workflow.segment import (
-        SegmentationOptions,
-        check_options,
-        prompted_logs,
-        segment_prompt_file,
-        write_segmented_objects,
-    )
-    from medsam_planner.workflow.study_reading import ReadingOptions
-    from prompts import read_prompt_file
+    from medsam_planner.workflow.segment import write_segmented_objects
 
-    options = SegmentationOptions(
-        model=model, samples=samples, uncertainty=uncertainty, saliency=saliency, window=window, seed=seed
-    )
-    reading = ReadingOptions(
-        series=series,
-        resample_tilt=resample_tilt,
-        modality=modality,
-        clip_outliers=clip_outliers,
-        correct_bias_field=correct_bias_field,
-    )
-    check_options(options)
+    job = segmentation_job(context.params)
     require_open3d()
-    structures = [log.structure for log in prompted_logs(read_prompt_file(prompts), prompts)[0]]
-    read = read_plan_file(plan_file)
-    request = read.request()
-    if taken := sorted(read.end_names() & set(structures)):
+    tables = read_plan_file(plan_file)
+    request = tables.request()
+    if taken := sorted(tables.end_names() & set(job.structures)):
         raise ConfigError(
             f"{plan_file}: expected prompted structures with other names than {taken}, which are the names of the "
             "masks of entry and target. Rename them in the prompt file."
         )
-    check_names(request, {*structures, *(table.name for table in read.structures if table.mask), *read.end_masks()})
-    evidence: dict[str, StructureEvidence] = {}
-
-    def check(volume: StudyVolume) -> None:
-        evidence.update(plan_file_evidence(read, volume))
-        check_request(request, volume, evidence)
-
-    inputs = [study, prompts, Path(model), *named_files(plan_file, read)]
-    names = [*segmentation_names(structures), *PLAN_NAMES]
+    masks = {table.name for table in tables.structures if table.mask}
+    check_names(request, {*job.structures, *masks, *tables.end_masks()})
+    names = [*segmentation_names(job.structures), *PLAN_NAMES]
+    inputs = [*job.inputs, *named_files(plan_file, tables)]
     with watched() as progress, OutputFolder(out, names, inputs=inputs) as folder:
-        segmented = segment_prompt_file(
-            study, prompts, folder, options, reading=reading, check=check, progress=progress
-        )
+        volume = job.read_study(progress)
+        evidence = plan_file_evidence(tables, volume)
+        checked = check_request(request, volume, evidence)
+        segmented = job.segment(volume, folder, progress)
         try:
             reviewed = review_segmented_plan_file(
-                read, segmented, evidence, folder, why_here=why_here, progress=progress
+                tables, segmented, evidence, folder, checked=checked, why_here=why_here, progress=progress
             )
         except MedsamPlannerError:  # the masks are there all the same
             write_segmented_objects(folder, segmented)

@@ -26,6 +26,7 @@ __all__ = ["segment"]
 
 
 def segment(
+    context: typer.Context,
     study: Annotated[Path, typer.Argument(help="DICOM folder, zip or file, or NIfTI.")],
     prompts: Annotated[Path, typer.Argument(help="Prompt file (JSON).")],
     out: Out,
@@ -44,44 +45,19 @@ def segment(
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
     from medsam_planner.cli.console import say, tell_notes, tell_reading, watched
+    from medsam_planner.cli.segmentation_options import segmentation_job
+    from medsam_planner.geometry import volume_ml
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.workflow.run_folder import segmentation_names
-    from medsam_planner.workflow.segment import (
-        SegmentationOptions,
-        check_options,
-        prompted_logs,
-        segment_prompt_file,
-        write_segmented_objects,
-    )
-    from medsam_planner.workflow.study_reading import ReadingOptions
-    from prompts import read_prompt_file
+    from medsam_planner.workflow.segment import write_segmented_objects
 
-    options = SegmentationOptions(
-        model=model,
-        samples=samples,
-        uncertainty=uncertainty,
-        saliency=saliency,
-        triplanar=triplanar,
-        window=window,
-        seed=seed,
-    )
-    reading = ReadingOptions(
-        series=series,
-        resample_tilt=resample_tilt,
-        modality=modality,
-        clip_outliers=clip_outliers,
-        correct_bias_field=correct_bias_field,
-    )
-    check_options(options)
-    logs, _ = prompted_logs(read_prompt_file(prompts), prompts)
-    names = segmentation_names([log.structure for log in logs])
-    with watched() as progress, OutputFolder(out, names, inputs=[study, prompts, Path(model)]) as folder:
-        segmented = segment_prompt_file(study, prompts, folder, options, reading=reading, progress=progress)
+    job = segmentation_job(context.params)
+    with watched() as progress, OutputFolder(out, segmentation_names(job.structures), inputs=job.inputs) as folder:
+        segmented = job.segment(job.read_study(progress), folder, progress)
         notes = write_segmented_objects(folder, segmented)
     tell_reading(segmented.study)
     for structure, result in segmented.results.items():
-        volume_ml = float(result.mask.array.sum()) * segmented.study.voxel_volume / 1000.0
-        say(f"{structure}: {volume_ml:.2f} ml")
+        say(f"{structure}: {volume_ml(result.mask.array, result.mask.affine):.2f} ml")
         if not result.mask.array.any():
             say(f"  The model found nothing where '{structure}' was prompted. Add a box on its middle slice.")
     tell_notes(notes)

@@ -30,6 +30,9 @@ __all__ = [
 
 _NORMAL_SMOOTHING_MM = 3.0
 """Width of the blur from which a surface normal is taken: skin and bone are smooth at this scale, voxels are not."""
+_ORDER_STEP_MM = 1.2345679e-4
+"""Coordinates closer than this count as equal when points are ordered. It divides no usual voxel spacing, so that
+coordinates that differ by rounding alone fall into the same step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,12 +187,14 @@ def entry_region_on_surface(
         index, points = index[near], points[near]
     if len(index) == 0:
         raise PlanningError("Expected an entry region that touches the surface, none of the surface lies in it.")
-    return EntryRegion(points, _outward_normals(inside, mask.affine, index))
+    order = _lps_order(points)
+    return EntryRegion(points[order], _outward_normals(inside, mask.affine, index[order]))
 
 
 def points_in_mask(mask: highdicom.Volume) -> NDArray[np.float64]:
-    """(G, 3) centres of a mask's voxels, LPS mm."""
-    return lps_from_index(mask.affine, np.argwhere(bool_array(mask, "target")))
+    """(G, 3) centres of a mask's voxels, LPS mm, ordered by their coordinates."""
+    points = lps_from_index(mask.affine, np.argwhere(bool_array(mask, "target")))
+    return points[_lps_order(points)]
 
 
 def points_in_sphere(centre_lps_mm: ArrayLike, radius_mm: float, *, count: int = 33) -> NDArray[np.float64]:
@@ -205,6 +210,11 @@ def points_in_sphere(centre_lps_mm: ArrayLike, radius_mm: float, *, count: int =
     shell = radius_mm * (((step * 0.618034) % 1.0) ** (1 / 3))
     offsets = shell[:, None] * np.stack([flat * np.cos(turn), flat * np.sin(turn), height], axis=1)
     return np.concatenate([centre[None], centre + offsets])
+
+
+def _lps_order(points_lps_mm: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Order of points by x, then y, then z: the same however the voxels are stored in memory."""
+    return np.lexsort(np.rint(points_lps_mm / _ORDER_STEP_MM).T[::-1])
 
 
 def _outward_normals(

@@ -39,7 +39,7 @@ from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
 from prompts.names import SKIN, UNSEGMENTED_BONE
 
-__all__ = ["PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]
+__all__ = ["CheckedParts", "PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +78,21 @@ class PlanInputs:
         return {name: known.mask for name, known in self.evidence.items() if known.result is None}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckedParts:
+    """What :func:`check_request` has computed of a request; empty where nothing was checked."""
+
+    skin: StructureEvidence | None = None
+    """None where no tool enters through the skin."""
+    skin_notes: tuple[str, ...] = ()
+    structures: Mapping[str, tuple[Structure, MarginStatement]] = field(default_factory=dict)
+    """By structure, with its margin."""
+    targets_lps_mm: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """By tool, (G, 3)."""
+    entries: Mapping[str, EntryRegion] = field(default_factory=dict)
+    """By tool."""
+
+
 def resolve(
     request: PlanRequest,
     study: StudyVolume,
@@ -85,6 +100,7 @@ def resolve(
     *,
     surfaces: Mapping[str, Surface] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    checked: CheckedParts | None = None,
 ) -> PlanInputs:
     """Join a request with its study and what is known of the structures it names.
 
@@ -98,6 +114,8 @@ def resolve(
         Meshes that are there already; a report makes the others.
     provenance : mapping, optional
         Where the request came from, as plain JSON values.
+    checked : CheckedParts, optional
+        Of the same request, study and evidence.
 
     Raises
     ------
@@ -112,17 +130,25 @@ def resolve(
             f"Expected structures with other names than '{UNSEGMENTED_BONE}': bone that nobody segmented is called so. "
             "Rename it."
         )
+    parts = CheckedParts() if checked is None else checked
     known = dict(evidence)
-    notes = _with_skin(request, study, known)
-    built = [_structure(asked, known[asked.name], study) for asked in request.structures]
+    if parts.skin is None:
+        notes = _with_skin(request, study, known)
+    else:
+        known[SKIN], notes = parts.skin, parts.skin_notes
+    built = [
+        parts.structures.get(asked.name) or _structure(asked, known[asked.name], study) for asked in request.structures
+    ]
     structures = tuple(structure for structure, _ in built)
     is_ct = study.source is not None and study.source.modality == "CT"
     problems = {
         asked.name: PlanningProblem(
             structures=structures,
             tool=asked.tool,
-            entry=_entry(asked.entry, known[asked.entry.surface].mask),
-            targets_lps_mm=_targets(asked.target, study, known),
+            entry=parts.entries.get(asked.name) or _entry(asked.entry, known[asked.entry.surface].mask),
+            targets_lps_mm=parts.targets_lps_mm[asked.name]
+            if asked.name in parts.targets_lps_mm
+            else _targets(asked.target, study, known),
             limits=request.limits,
             weights=request.weights,
             settings=request.search,
@@ -165,8 +191,20 @@ def check_names(request: PlanRequest, known: Collection[str]) -> None:
                 )
 
 
-def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[str, StructureEvidence]) -> None:
-    """Find the mistakes that only the study shows, before anything long is done; what is not known yet is passed over.
+def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[str, StructureEvidence]) -> CheckedParts:
+    """Find the mistakes that only the study shows, before anything long is done.
+
+    Parameters
+    ----------
+    request : PlanRequest
+    study : (K, J, I) StudyVolume
+    evidence : mapping
+        Of the structures that are known already; what depends on others is not checked yet.
+
+    Returns
+    -------
+    CheckedParts
+        For :func:`resolve`, which then computes none of it again.
 
     Raises
     ------
@@ -174,17 +212,28 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
         As :func:`resolve`.
     """
     known = dict(evidence)
-    _with_skin(request, study, known)
+    notes = _with_skin(request, study, known)
+    structures = {}
     for asked in request.structures:
         if asked.name in known:
-            _structure(asked, known[asked.name], study)
+            structures[asked.name] = _structure(asked, known[asked.name], study)
         elif isinstance(asked.margin, CalibratedRule):
             read_calibration(asked.margin.calibration)
-    for tool in request.tools:
-        if tool.target.point_lps_mm is not None or tool.target.structure in known:
-            _targets(tool.target, study, known)
-        if tool.entry.surface in known:
-            _entry(tool.entry, known[tool.entry.surface].mask)
+    return CheckedParts(
+        skin=known.get(SKIN),
+        skin_notes=notes,
+        structures=structures,
+        targets_lps_mm={
+            tool.name: _targets(tool.target, study, known)
+            for tool in request.tools
+            if tool.target.point_lps_mm is not None or tool.target.structure in known
+        },
+        entries={
+            tool.name: _entry(tool.entry, known[tool.entry.surface].mask)
+            for tool in request.tools
+            if tool.entry.surface in known
+        },
+    )
 
 
 def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:

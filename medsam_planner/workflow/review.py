@@ -34,7 +34,7 @@ from medsam_planner.report.model import RISK_NAME
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import drawn_surface, named_files, plan_file_evidence
 from medsam_planner.workflow.plan import Plan, TrueClearance, plan_inputs
-from medsam_planner.workflow.plan_request import PlanInputs, check_names, resolve
+from medsam_planner.workflow.plan_request import CheckedParts, PlanInputs, check_names, resolve
 from medsam_planner.workflow.run_folder import PLAN_NAMES
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def review_segmented_plan_file(
     evidence: Mapping[str, StructureEvidence],
     out: OutputFolder,
     *,
+    checked: CheckedParts | None = None,
     why_here: bool = False,
     progress: Progress | None = None,
 ) -> ReviewedPlan:
@@ -140,6 +141,8 @@ def review_segmented_plan_file(
     evidence : mapping
         Of the masks that the file names; see :func:`medsam_planner.workflow.mask_files.plan_file_evidence`.
     out : OutputFolder
+    checked : CheckedParts, optional
+        From :func:`medsam_planner.workflow.plan_request.check_request` with the same evidence.
     why_here : bool
         Explain the surface at the tightest place too: some hundred forward passes for each tool.
     progress : Progress, optional
@@ -155,6 +158,7 @@ def review_segmented_plan_file(
         {**segmented.evidence(), **evidence},
         surfaces=segmented.surfaces,
         provenance={"case": _dumped(plan_file)},
+        checked=checked,
     )
     return review_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
 

@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from medsam_planner.engine.registry import require_weights
-from medsam_planner.errors import PromptError
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
 from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.limits import check_samples, check_seed
-from medsam_planner.propagation.sources import source_named
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.run_folder import write_objects, write_records, write_structure
-from medsam_planner.workflow.study_reading import ReadingOptions, read_study
-from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts import PromptLog
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere
@@ -32,11 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SegmentationOptions",
     "Segmented",
-    "check_options",
-    "prompted_logs",
     "segment_into",
     "segment_logs",
-    "segment_prompt_file",
     "surfaces_of",
     "write_segmented_objects",
 ]
@@ -89,81 +82,6 @@ class Segmented:
         """Why the surface of a structure lies where it does, nearest to a position."""
         triplanar = bool(self.results[structure].provenance["triplanar"])
         return self.session.why_here(position_lps_mm, structure=structure, triplanar=triplanar, progress=progress)
-
-
-def check_options(options: SegmentationOptions) -> None:
-    """Find what is wrong with the options before anything is read.
-
-    Raises
-    ------
-    PromptError
-        If the runs differ in nothing that is known.
-    WeightsError
-        If the weights are unknown, absent or damaged.
-    """
-    source_named(options.uncertainty)
-    require_weights(options.model)
-
-
-def prompted_logs(prompt_file: PromptFile, path: Path) -> tuple[tuple[PromptLog, ...], tuple[str, ...]]:
-    """The structures of a prompt file that can be segmented, and a note on each that was only begun.
-
-    Raises
-    ------
-    PromptError
-        If none has a prompt, or the prompts of one never say where it is.
-    """
-    asked = tuple(log for log in prompt_file.logs if log.prompts)
-    begun = [log.structure for log in prompt_file.logs if not log.prompts]
-    if not asked:
-        raise PromptError(
-            f"{path}: expected a prompt, got none that stands (structures: {', '.join(begun)}). "
-            "Draw a box on the middle slice of a structure."
-        )
-    for log in asked:
-        if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
-            raise PromptError(
-                f"{path}: {log.structure!r}: expected a box, a positive click or scribble that says where the "
-                f"structure is, got {len(log.prompts)} prompts without one."
-            )
-    return asked, tuple(f"'{name}' has no prompts in {path.name} and was left out." for name in begun)
-
-
-def segment_prompt_file(
-    study_path: Path,
-    prompts_path: Path,
-    out: OutputFolder,
-    options: SegmentationOptions,
-    *,
-    reading: ReadingOptions | None = None,
-    check: Callable[[StudyVolume], None] | None = None,
-    progress: Progress | None = None,
-) -> Segmented:
-    """Segment every structure of a prompt file that has prompts, and write masks, maps and the log of each.
-
-    Parameters
-    ----------
-    study_path, prompts_path : Path
-    out : OutputFolder
-    options : SegmentationOptions
-    reading : ReadingOptions, optional
-    check : callable, optional
-        Given the study before anything is computed on it.
-    progress : Progress, optional
-
-    Returns
-    -------
-    Segmented
-        Its DICOM objects and meshes are not written yet: :func:`write_segmented_objects`.
-    """
-    check_options(options)
-    prompt_file = read_prompt_file(prompts_path)
-    logs, notes = prompted_logs(prompt_file, prompts_path)
-    study = read_study(study_path, reading or ReadingOptions(), progress=progress)
-    validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
-    if check is not None:
-        check(study)
-    return segment_into(out, study, logs, options, notes=notes, progress=progress)
 
 
 def segment_into(

@@ -1,4 +1,4 @@
-"""Making a calibration from patients whose true outlines are known."""
+"""Make a calibration from patients with reference masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From labelled cases to a calibration: the policy, the scores, the reliability of the probabilities."""
+"""Make a calibration from labelled cases: segment under the policy, score, measure the reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from medsam_planner.calibration.record import (
 )
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.calibration.median_volumes import usual_sizes
-from medsam_planner.lab.calibration.segment_cases import SegmentedObject, Settings, segment_cases
-from medsam_planner.lab.evaluation.cases import Case, find_cases, seen_in_training, trained_on
+from medsam_planner.lab.calibration.median_volumes import median_volumes
+from medsam_planner.lab.calibration.segment_cases import SegmentationSettings, SegmentedObject, segment_cases
+from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cases, trained_on
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.walk import StopRules
@@ -41,52 +41,53 @@ def calibrate(
     scale: MarginScale,
     *,
     model: str = "compact",
-    settings: Settings | None = None,
+    settings: SegmentationSettings | None = None,
     only: Sequence[str] = ("*",),
     labels: Sequence[str] = ("*",),
     set_aside: Sequence[str] = (),
     keep: Path | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Run the policy over all patients the weights have not seen, and score them.
+    """Segment all patients the weights were not trained on under the policy, and score them.
 
-    A scale that asks for usual sizes gets them from the references of the others: of patients the weights were trained
-    on, and of those that are set aside (:mod:`medsam_planner.lab.calibration.median_volumes`).
+    A scale that uses population median volumes takes them from the references of other patients: those the weights
+    were trained on, and those that are set aside (:mod:`medsam_planner.lab.calibration.median_volumes`).
 
     Parameters
     ----------
     root : Path
         Folder of cases; see :mod:`medsam_planner.lab.evaluation.cases`.
     scale : MarginScale
-        Chosen before, on other patients.
+        Chosen beforehand, on other patients.
     model : str
-    settings : Settings, optional
+        Name or path of the weights.
+    settings : SegmentationSettings, optional
     only, labels
         Patterns of folder names and of structure names.
     set_aside
-        Patterns of folder names whose patients are not calibrated on.
+        Patterns of folder names whose patients take no part in the calibration.
     keep : Path, optional
-        Folder in which each finished structure is kept, so that the run can go on where it was stopped.
+        Folder in which each finished structure is kept, so that a stopped call can be continued.
     progress : Progress, optional
 
     Raises
     ------
     ConfigError
         If there are no cases, the weights were trained on all of them or all were set aside, or a pattern of
-        `set_aside` fits none.
+        `set_aside` matches none.
     """
-    chosen = settings or Settings()
+    chosen = settings or SegmentationSettings()
     loaded = load_model(model)
     cases = find_cases(root, only)
-    unseen, seen = split_by_training(cases, loaded)
-    left_out = {case.patient: "the weights were trained on this patient" for case in seen}
-    if not unseen:
+    held_out, in_training = split_by_training(cases, loaded)
+    left_out = {case.patient: "the weights were trained on this patient" for case in in_training}
+    if not held_out:
         raise ConfigError(
             f"Expected patients the weights were not trained on, all {len(left_out)} were: their errors are smaller "
             "than those of new patients. Calibrate on others."
         )
     apart = _patients_of(cases, set_aside)
-    measured, aside = ([case for case in unseen if (case.patient in apart) is wanted] for wanted in (False, True))
+    measured, aside = ([case for case in held_out if (case.patient in apart) is wanted] for wanted in (False, True))
     left_out |= {case.patient: "set aside" for case in aside}
     if not measured:
         raise ConfigError(
@@ -94,7 +95,7 @@ def calibrate(
             "trained on were set aside. Set fewer aside."
         )
     entry = ScaleEntry.of(
-        scale, usual_sizes(seen, aside, labels=labels, progress=progress) if scale.per_size_shortfall else {}
+        scale, median_volumes(in_training, aside, labels=labels, progress=progress) if scale.per_size_shortfall else {}
     )
     objects = segment_cases(
         measured,
@@ -113,7 +114,7 @@ def calibrate(
         if case.patient not in patients:
             left_out[case.patient] = "no structure on which the policy can draw a box"
     if not patients:
-        raise ConfigError(f"Expected structures that fit {' '.join(labels)} in {root}, found none that can be boxed.")
+        raise ConfigError(f"Expected structures that match {' '.join(labels)} in {root}, found none that can be boxed.")
     return Calibration(
         model=loaded.name,
         weights_sha256=loaded.weights_sha256,
@@ -129,7 +130,15 @@ def calibrate(
 
 
 def u_of(segmented: SegmentedObject, scale: ScaleEntry, *, inner: bool = False) -> NDArray[np.float32]:
-    """The scale on one structure, (K, J, I)."""
+    """The margin scale u of one structure, (K, J, I).
+
+    Parameters
+    ----------
+    segmented : SegmentedObject
+    scale : ScaleEntry
+    inner : bool
+        Whether for the inner margin.
+    """
     return scale.on_surface(
         segmented.structure,
         segmented.predicted,
@@ -141,10 +150,10 @@ def u_of(segmented: SegmentedObject, scale: ScaleEntry, *, inner: bool = False) 
 
 
 def score_object(segmented: SegmentedObject, scale: ScaleEntry) -> CalibrationStructure:
-    """Outer and inner score of one structure."""
-    truth, predicted, spacing = segmented.truth, segmented.predicted, segmented.spacing_mm
-    outer = nonconformity_score(truth, predicted, u_of(segmented, scale), spacing)
-    inner = inner_nonconformity_score(truth, predicted, u_of(segmented, scale, inner=True), spacing)
+    """Outer and inner nonconformity score of one structure."""
+    reference, predicted, spacing = segmented.reference, segmented.predicted, segmented.spacing_mm
+    outer = nonconformity_score(reference, predicted, u_of(segmented, scale), spacing)
+    inner = inner_nonconformity_score(reference, predicted, u_of(segmented, scale, inner=True), spacing)
     return CalibrationStructure(
         name=segmented.structure,
         case=segmented.case,
@@ -156,9 +165,12 @@ def score_object(segmented: SegmentedObject, scale: ScaleEntry) -> CalibrationSt
 
 
 def split_by_training(cases: Sequence[Case], model: Any) -> tuple[list[Case], list[Case]]:
-    """Cases of patients the weights never saw, and those of the others. Weights that do not say have seen none."""
-    seen = seen_in_training(cases, trained_on(model) or ())
-    return [case for case in cases if case.name not in seen], [case for case in cases if case.name in seen]
+    """Cases of patients the weights were not trained on, and the others.
+
+    Weights whose metadata name no training data count as trained on none of them.
+    """
+    known = cases_trained_on(cases, trained_on(model) or ())
+    return [case for case in cases if case.name not in known], [case for case in cases if case.name in known]
 
 
 def reliability_of(objects: Iterable[SegmentedObject]) -> dict[str, ModalityReliability]:
@@ -170,7 +182,7 @@ def reliability_of(objects: Iterable[SegmentedObject]) -> dict[str, ModalityReli
 
 
 class _Pooled:
-    """Probabilities and truth in the surface bands, by modality."""
+    """Probabilities and reference in the surface bands, by modality."""
 
     def __init__(self) -> None:
         self._probability: dict[str, list[np.ndarray]] = {}
@@ -180,11 +192,11 @@ class _Pooled:
         from xai.calibration import surface_band
 
         try:
-            band = surface_band(segmented.truth, segmented.spacing_mm)
+            band = surface_band(segmented.reference, segmented.spacing_mm)
         except EmptyStructureError:  # it fills the whole image
             return
         self._probability.setdefault(segmented.modality, []).append(segmented.probability[band].astype(np.float32))
-        self._truth.setdefault(segmented.modality, []).append(segmented.truth[band])
+        self._truth.setdefault(segmented.modality, []).append(segmented.reference[band])
 
     def reliability(self) -> dict[str, ModalityReliability]:
         from scipy.special import logit
@@ -193,10 +205,10 @@ class _Pooled:
 
         found = {}
         for modality, pieces in self._probability.items():
-            probability, truth = np.concatenate(pieces), np.concatenate(self._truth[modality])
-            diagram = measure_reliability(probability, truth)
+            probability, reference = np.concatenate(pieces), np.concatenate(self._truth[modality])
+            diagram = measure_reliability(probability, reference)
             try:
-                temperature = fit_temperature(logit(np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)), truth)
+                temperature = fit_temperature(logit(np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)), reference)
             except UncertaintyError:
                 temperature = None
             found[modality] = ModalityReliability(
@@ -206,7 +218,7 @@ class _Pooled:
                 ece=diagram.expected_calibration_error,
                 ace=diagram.average_calibration_error,
                 mce=diagram.maximum_calibration_error,
-                brier=brier_score(probability, truth),
+                brier=brier_score(probability, reference),
                 confidence=[None if np.isnan(value) else float(value) for value in diagram.confidence],
                 frequency=[None if np.isnan(value) else float(value) for value in diagram.frequency],
                 count=[int(value) for value in diagram.count],
@@ -215,10 +227,12 @@ class _Pooled:
 
 
 def _patients_of(cases: Sequence[Case], patterns: Sequence[str]) -> set[str]:
-    """Patients with a case whose name fits one of the patterns."""
+    """Patients with a case whose name matches one of the patterns."""
     for pattern in patterns:
         if not any(fnmatch(case.name, pattern) for case in cases):
-            raise ConfigError(f"Expected cases to set aside, none of the {len(cases)} has a name that fits {pattern}.")
+            raise ConfigError(
+                f"Expected cases to set aside, none of the {len(cases)} has a name that matches {pattern}."
+            )
     return {case.patient for case in cases if any(fnmatch(case.name, pattern) for pattern in patterns)}
 
 

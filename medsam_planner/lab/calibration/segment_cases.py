@@ -1,4 +1,4 @@
-"""The policy run over labelled cases: each object segmented once, and kept so that a long run can go on."""
+"""Segment labelled cases under the prompting policy; finished structures are kept so that a stopped call can go on."""
 
 from __future__ import annotations
 
@@ -26,23 +26,31 @@ from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation.session import Session
 
-__all__ = ["SegmentedObject", "Settings", "segment_cases"]
+__all__ = ["SegmentationSettings", "SegmentedObject", "segment_cases"]
 
-_MAPS = ("truth", "predicted", "probability", "boundary_spread_mm", "entropy_bits")
+_KEYS = {
+    "reference": "truth",
+    "predicted": "predicted",
+    "probability": "probability",
+    "boundary_spread_mm": "boundary_spread_mm",
+    "entropy_bits": "entropy_bits",
+}
+"""Arrays of a structure: field → name in the kept file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How calibration patients are segmented; margins hold for structures segmented the same way."""
+class SegmentationSettings:
+    """How calibration patients are segmented. The margins hold for structures segmented in the same way."""
 
     samples: int = 16
+    """Number of stochastic passes."""
     uncertainty: str = "dropout"
     triplanar: bool = False
     window: str | None = None
     seed: int = 0
 
     def comparable(self, rules: StopRules, propagation: int) -> dict[str, Any]:
-        """What must be the same in use: all of it, the rules that stop propagation, and its version."""
+        """What must be the same in use: these settings, the stop rules of propagation, and its version."""
         settings = {**asdict(self), "rules": asdict(rules), "propagation": propagation}
         document: dict[str, Any] = json.loads(json.dumps(settings))
         return document
@@ -50,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedObject:
-    """One structure of a patient, segmented under the policy, beside its reference."""
+    """One structure of a patient: its segmentation under the policy, and its reference."""
 
     case: str
     subject: str
@@ -58,17 +66,17 @@ class SegmentedObject:
     modality: str
     scanner: str | None
     spacing_mm: NDArray[np.float64]
-    truth: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
     predicted: NDArray[np.bool_]
     probability: NDArray[np.float32]
     boundary_spread_mm: NDArray[np.float32]
-    """0 where it is not known."""
+    """0 where it is unknown."""
     entropy_bits: NDArray[np.float32]
 
     @property
     def dice(self) -> float:
-        """Overlap of prediction and reference."""
-        return dice(self.truth, self.predicted)
+        """Dice of prediction and reference."""
+        return dice(self.reference, self.predicted)
 
     @property
     def found_ml(self) -> float:
@@ -79,29 +87,30 @@ class SegmentedObject:
 def segment_cases(
     cases: Sequence[Case],
     model: PromptableModel,
-    settings: Settings,
+    settings: SegmentationSettings,
     *,
     labels: Sequence[str] = ("*",),
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SegmentedObject]:
-    """Segment every object of the cases.
+    """Segment every structure of the cases.
 
     Parameters
     ----------
     cases : sequence of Case
     model : PromptableModel
-        Its weights and propagation, with the settings and the policy, name what is kept, so that nothing stale is read.
-    settings : Settings
+        Names of kept files depend on its weights, its propagation, the settings and the policy.
+    settings : SegmentationSettings
     labels
         Patterns of structure names.
     folder : Path, optional
-        Where finished objects are kept and looked for.
+        Finished structures are written to it, and read from it.
     progress : Progress, optional
 
-    Notes
-    -----
-    An object on which no box can be drawn (its middle section is a line) is left out: the policy cannot prompt it.
+    Yields
+    ------
+    SegmentedObject
+        Structures on which the policy can draw no box (because the middle section is one pixel wide) are left out.
     """
     key = json.dumps(
         [model.weights_sha256, settings.comparable(StopRules(), propagation_version(model)), POLICY], sort_keys=True
@@ -124,18 +133,20 @@ def segment_cases(
             yield _object(structure, maps)
 
 
-def _segment(structure: Structure, model: PromptableModel, settings: Settings) -> dict[str, NDArray[Any]] | None:
-    study, truth = structure.volume, structure.truth
+def _segment(
+    structure: Structure, model: PromptableModel, settings: SegmentationSettings
+) -> dict[str, NDArray[Any]] | None:
+    study, reference = structure.volume, structure.reference
     session = Session(study, model, seed=settings.seed, window=settings.window)
     try:
-        session.add(policy_box(truth, study.affine, structure.case.patient, structure.name))
+        session.add(policy_box(reference, study.affine, structure.case.patient, structure.name))
     except PromptError:
         return None
     result = session.segment(samples=settings.samples, uncertainty=settings.uncertainty, triplanar=settings.triplanar)
     spread, entropy = result.boundary_spread_mm, result.uncertainty
-    nothing = np.zeros(truth.shape, dtype=np.float32)
+    nothing = np.zeros(reference.shape, dtype=np.float32)
     return {
-        "truth": truth,
+        "reference": reference,
         "predicted": result.mask.array > 0,
         "probability": result.probability.array.astype(np.float32),
         "boundary_spread_mm": nothing if spread is None else spread.array.astype(np.float32),
@@ -156,14 +167,14 @@ def _object(structure: Structure, maps: dict[str, NDArray[Any]]) -> SegmentedObj
 
 
 def _kept(place: Path) -> dict[str, NDArray[Any]] | None:
-    """What an earlier run kept; None where there is nothing, or only half of it."""
+    """The arrays of a kept file; None if it does not exist or is incomplete."""
     try:
         with np.load(place) as archive:
-            return {name: archive[name] for name in _MAPS}
+            return {field: archive[name] for field, name in _KEYS.items()}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _keep(place: Path, maps: dict[str, NDArray[Any]]) -> None:
     with whole_file(place) as file:
-        np.savez_compressed(file, **maps)  # type: ignore[arg-type]
+        np.savez_compressed(file, **{_KEYS[field]: array for field, array in maps.items()})  # type: ignore[arg-type]

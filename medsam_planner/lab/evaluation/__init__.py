@@ -1,1 +1,1 @@
-"""How good weights are: structures of real cases, asked for as a person would, scored against a reader's masks."""
+"""Evaluation of weights: structures prompted by a simulated annotator and scored against reference masks."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.evaluation.cases import Case, find_cases, seen_in_training, trained_on
+from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cases, trained_on
 from medsam_planner.lab.evaluation.protocols import Protocol
 
 __all__ = ["ChosenCases", "EvaluationOptions", "choose_cases"]
@@ -15,64 +15,78 @@ __all__ = ["ChosenCases", "EvaluationOptions", "choose_cases"]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What is asked, and of which weights."""
+    """What is evaluated, and how."""
 
     protocol: Protocol
     model: str = "compact"
     against: str | None = None
-    """Other weights, asked for the same structures with the same first prompts."""
+    """Other weights to compare with, on the same structures with the same first prompts."""
     corrections: int = 5
     triplanar: bool = False
-    include_seen: bool = False
-    """Ask also for cases the weights were trained on; they stay out of the headline."""
+    include_trained_on: bool = False
+    """Whether cases the weights were trained on are evaluated too, in a row of their own."""
     only: tuple[str, ...] = ()
     """Patterns of case names."""
     most: int | None = None
-    """Structures of each case."""
+    """At most so many structures of each case."""
     per_group: int | None = None
-    """Structures of each group of modality and anatomy, spread over its cases: a subset that is measured soon."""
+    """At most so many structures of each modality and anatomy, spread over its cases: a quick subset."""
     seed: int = 0
     worst: int = 6
-    """How many of the worst structures are pictured."""
+    """How many of the worst structures are pictured on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenCases:
-    """Which cases are asked for and why others are not."""
+    """Which cases are evaluated, and why others are not."""
 
     cases: tuple[Case, ...]
-    seen: frozenset[str]
-    """Names of those, among all, whose patient the weights were trained on."""
+    trained_on: frozenset[str]
+    """Names of the chosen cases, evaluated or left out, whose patient the weights were trained on."""
     left_out: tuple[str, ...]
-    seen_by_baseline: tuple[str, ...]
-    """Asked cases that the weights compared with were trained on."""
-    says_what_it_saw: bool
-    """Whether the weights name what they were trained on."""
+    """Names of the cases left out because the weights were trained on them."""
+    baseline_trained_on: tuple[str, ...]
+    """Names of the evaluated cases that the compared weights were trained on."""
+    names_training_data: bool
+    """Whether the weights' metadata name their training data."""
 
     def cautions(self) -> list[str]:
-        """What a reader of the figures must know, in sentences."""
-        told = []
-        if not self.says_what_it_saw:
-            told.append("These weights do not say what they were trained on: some cases may be known to them.")
+        """Sentences that a reader of the metrics must know."""
+        cautions = []
+        if not self.names_training_data:
+            cautions.append(
+                "The metadata of these weights do not name their training data: they may have been trained on some of "
+                "the cases."
+            )
         if self.left_out:
-            told.append(
+            cautions.append(
                 f"{len(self.left_out)} cases were left out because the weights were trained on them or on another "
                 "case of the same patient."
             )
-        if self.seen_by_baseline:
-            told.append(
-                f"The weights compared with were trained on {len(self.seen_by_baseline)} of these cases: the "
-                "comparison favours them."
+        if self.baseline_trained_on:
+            cautions.append(
+                f"The compared weights were trained on {len(self.baseline_trained_on)} of these cases: the comparison "
+                "favours them."
             )
-        if self.seen and not self.left_out:
-            told.append("Cases seen in training were asked for too; they stand in a row of their own.")
-        return told
+        if self.trained_on and not self.left_out:
+            cautions.append("Cases the weights were trained on were evaluated too; they are in a row of their own.")
+        return cautions
 
 
 def choose_cases(
     root: Path, options: EvaluationOptions, model: PromptableModel, other: PromptableModel | None = None
 ) -> ChosenCases:
-    """Leave out what the weights have seen.
+    """Choose the cases to evaluate; without those the weights were trained on, unless `options` include them.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of cases.
+    options : EvaluationOptions
+    model : PromptableModel
+        Its metadata name the training data.
+    other : PromptableModel, optional
+        The model compared with.
 
     Raises
     ------
@@ -81,19 +95,19 @@ def choose_cases(
     """
     everything, chosen = find_cases(root), find_cases(root, options.only)
     names = trained_on(model)
-    seen = seen_in_training(everything, names or ()) & {case.name for case in chosen}
-    asked = [case for case in chosen if options.include_seen or case.name not in seen]
-    if not asked:
+    known = cases_trained_on(everything, names or ()) & {case.name for case in chosen}
+    evaluated = [case for case in chosen if options.include_trained_on or case.name not in known]
+    if not evaluated:
         raise ConfigError(
             f"Expected cases that the weights '{options.model}' were not trained on; all {len(chosen)} chosen ones "
-            f"were (first {chosen[0].name}). Choose others with --only, or add --include-seen to ask for them "
-            "nevertheless, marked as seen."
+            f"were (first {chosen[0].name}). Choose others with --only, or evaluate these with --include-seen, in a "
+            "row of their own."
         )
-    baseline = seen_in_training(everything, (trained_on(other) or ()) if other else ())
+    baseline = cases_trained_on(everything, (trained_on(other) or ()) if other else ())
     return ChosenCases(
-        cases=tuple(asked),
-        seen=seen,
-        left_out=tuple(case.name for case in chosen if case not in asked),
-        seen_by_baseline=tuple(case.name for case in asked if case.name in baseline),
-        says_what_it_saw=names is not None,
+        cases=tuple(evaluated),
+        trained_on=known,
+        left_out=tuple(case.name for case in chosen if case not in evaluated),
+        baseline_trained_on=tuple(case.name for case in evaluated if case.name in baseline),
+        names_training_data=names is not None,
     )

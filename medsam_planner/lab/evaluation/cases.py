@@ -1,4 +1,4 @@
-"""Which structures of which cases are asked for, and which of them the weights have already seen.
+"""Labelled cases on disk: their structures, and which of them the weights were trained on.
 
 A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` that says ``modality``
 and, where known, ``subject``, ``anatomy`` and ``label_names``.
@@ -26,12 +26,12 @@ from prompts.masks import largest_component
 __all__ = [
     "Case",
     "Structure",
+    "cases_trained_on",
     "files_sha256",
     "find_cases",
     "label_values",
     "read_structures",
     "reference_volumes_ml",
-    "seen_in_training",
     "size_class",
     "spread_labels",
     "trained_on",
@@ -44,11 +44,11 @@ _SMALL_ML, _LARGE_ML = 1.0, 50.0
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A folder of the cases and what its ``meta.json`` says."""
+    """A folder with a case, and the content of its ``meta.json``."""
 
     folder: Path
     patient: str
-    """The unit that may be drawn again in a bootstrap: cases of one patient belong together."""
+    """The unit of resampling in a bootstrap; several cases may belong to one patient."""
     modality: str
     """``"CT"`` or ``"MR"``."""
     anatomy: str
@@ -72,35 +72,41 @@ class Structure:
     case: Case
     label: int
     name: str
-    truth: NDArray[np.bool_]
-    """(K, J, I): the label's largest connected part (26 neighbours), or all of it where the protocol wants that."""
+    reference: NDArray[np.bool_]
+    """(K, J, I): the largest connected part of the label (26 neighbours), or all of it if the protocol says so."""
     volume: StudyVolume
 
     @property
     def key(self) -> str:
-        """Names the structure among all cases."""
+        """``case/label``, unique among all cases."""
         return f"{self.case.name}/{self.label}"
 
     @property
     def volume_ml(self) -> float:
-        """Volume of the truth."""
-        return volume_ml(self.truth, self.volume.affine)
+        """Volume of the reference."""
+        return volume_ml(self.reference, self.volume.affine)
 
 
 def size_class(volume_ml: float) -> str:
-    """In words that name their bounds."""
+    """Size class of a volume, in words with its bounds."""
     if volume_ml < _SMALL_ML:
         return f"small, under {_SMALL_ML:g} ml"
     return f"medium, {_SMALL_ML:g} to {_LARGE_ML:g} ml" if volume_ml < _LARGE_ML else f"large, from {_LARGE_ML:g} ml"
 
 
 def find_cases(root: Path, only: Sequence[str] = ()) -> list[Case]:
-    """Cases of a folder, or the one case that the folder itself is, in the order of their names.
+    """Cases in a folder, sorted by name; a folder that is itself a case gives that one.
+
+    Parameters
+    ----------
+    root : Path
+    only : sequence of str
+        Patterns of names; all cases if empty.
 
     Raises
     ------
     ConfigError
-        If there is none, no name fits the patterns `only`, or a ``meta.json`` is wrong.
+        If there is none, no name matches a pattern, or a ``meta.json`` is wrong.
     """
     folders = [root] if _is_case(root) else sorted(one for one in _folders(root) if _is_case(one))
     if not folders:
@@ -109,7 +115,7 @@ def find_cases(root: Path, only: Sequence[str] = ()) -> list[Case]:
         )
     chosen = [one for one in folders if not only or any(fnmatch(one.name, pattern) for pattern in only)]
     if not chosen:
-        raise ConfigError(f"None of the {len(folders)} cases in {root} has a name that fits {' or '.join(only)}.")
+        raise ConfigError(f"None of the {len(folders)} cases in {root} has a name that matches {' or '.join(only)}.")
     return [_case(folder) for folder in chosen]
 
 
@@ -133,13 +139,13 @@ def _case(folder: Path) -> Case:
         raise ConfigError(
             f"Expected {path} to be JSON with 'modality' (CT …, MR …) and 'label_names' by number, got {error!r}."
         ) from error
-    # What follows a semicolon tells one case from the next; the group is what they share.
+    # The part after a semicolon is the case's own; cases with the same part before it form a group.
     anatomy = str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
     return Case(folder, str(meta.get("subject") or folder.name), modality, anatomy, names)
 
 
 def label_values(case: Case, most: int | None = None) -> list[int]:
-    """Numbers of a case's labels, at most `most` of them.
+    """Values of a case's labels, at most `most` of them.
 
     Raises
     ------
@@ -152,7 +158,20 @@ def label_values(case: Case, most: int | None = None) -> list[int]:
 
 
 def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None) -> dict[str, tuple[int, ...]]:
-    """Labels to ask for by case name, at most `per_group` of each group, spread over its cases and over their labels.
+    """A subset of the labels, spread over the cases of each group and over their labels.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    per_group : int
+        At most so many labels of each group.
+    most : int, optional
+        At most so many of each case.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        By name of the case.
 
     Raises
     ------
@@ -172,7 +191,7 @@ def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None
 
 
 def _scattered(items: Sequence[T]) -> list[T]:
-    """The same items, so that the first few lie far apart: by the golden ratio's multiples."""
+    """The same items in golden-ratio order, in which any first few of them lie far apart."""
     order = np.argsort(np.arange(len(items)) * 0.6180339887 % 1.0, kind="stable")
     return [items[int(number)] for number in order]
 
@@ -180,7 +199,17 @@ def _scattered(items: Sequence[T]) -> list[T]:
 def read_structures(
     case: Case, *, most: int | None = None, largest_part: bool = True, labels: Sequence[int] | None = None
 ) -> Iterator[Structure]:
-    """Read a case and yield its labels in the order of their numbers, at most `most` of them, or those named.
+    """Read a case and yield its structures in the order of their label values.
+
+    Parameters
+    ----------
+    case : Case
+    most : int, optional
+        At most so many structures.
+    largest_part : bool
+        Whether only the largest connected part of a label counts.
+    labels : sequence of int, optional
+        Only these labels.
 
     Raises
     ------
@@ -191,21 +220,22 @@ def read_structures(
     """
     from medsam_planner.io import load_volume
 
-    image, drawn = load_volume(case.folder / "image.nii.gz", modality=case.modality), _labels(case)
-    if image.spatial_shape != drawn.spatial_shape or not np.allclose(image.affine, drawn.affine, atol=1e-3):
+    image, labelled = load_volume(case.folder / "image.nii.gz", modality=case.modality), _labels(case)
+    if image.spatial_shape != labelled.spatial_shape or not np.allclose(image.affine, labelled.affine, atol=1e-3):
         raise ConfigError(
             f"{case.folder}: expected image and labels on one grid, got {image.spatial_shape} and "
-            f"{drawn.spatial_shape}, or affines that differ. Resample the labels to the image."
+            f"{labelled.spatial_shape}, or affines that differ. Resample the labels to the image."
         )
-    for value in _values(case, drawn.array)[:most]:
+    for value in _values(case, labelled.array)[:most]:
         if labels is not None and value not in labels:
             continue
-        truth = drawn.array == value
-        yield Structure(case, value, _name(case, value), largest_component(truth) if largest_part else truth, image)
+        whole = labelled.array == value
+        reference = largest_component(whole) if largest_part else whole
+        yield Structure(case, value, _name(case, value), reference, image)
 
 
 def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
-    """Name and volume in ml of each label, from the labels alone; of each its largest connected part.
+    """Name and volume in ml of the largest connected part of each label; the image is not read.
 
     Raises
     ------
@@ -237,7 +267,7 @@ def _values(case: Case, labels: NDArray[np.float32]) -> list[int]:
 
 
 def files_sha256(case: Case) -> str:
-    """Hash of image and labels: another one asks for the case again."""
+    """Hash of image and labels. Another hash makes finished results of the case invalid."""
     digest = hashlib.sha256()
     for name in ("image.nii.gz", "labels.nii.gz"):
         digest.update((case.folder / name).read_bytes())
@@ -245,12 +275,20 @@ def files_sha256(case: Case) -> str:
 
 
 def trained_on(model: PromptableModel) -> tuple[str, ...] | None:
-    """What a model's weights say they were trained on; None where they say nothing, as MedSAM's own."""
+    """Names of the training data in the metadata of a model's weights; None where there are none, as for MedSAM."""
     written = model.metadata.get("trained_on")
     return None if written is None else tuple(json.loads(written))
 
 
-def seen_in_training(cases: Sequence[Case], names: Sequence[str]) -> frozenset[str]:
-    """Names of the cases whose patient was trained on, be it by another case of the same patient."""
+def cases_trained_on(cases: Sequence[Case], names: Sequence[str]) -> frozenset[str]:
+    """Names of the cases whose patient is in the training data, also through another case of the same patient.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        All that are known.
+    names : sequence of str
+        Of the training data.
+    """
     patients = {case.patient for case in cases if case.name in set(names)}
     return frozenset(case.name for case in cases if case.patient in patients)

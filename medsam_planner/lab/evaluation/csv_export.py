@@ -1,45 +1,51 @@
-"""The records as one CSV row for each structure."""
+"""The records of an evaluation as one CSV row per structure."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from medsam_planner.io.files import write_whole
+from medsam_planner.lab.evaluation.records import StructureRecord
 
 __all__ = ["write_csv"]
 
-_SAID = (
-    "case",
-    "patient",
-    "modality",
-    "anatomy",
-    "label",
-    "structure",
-    "seen",
-    "volume_ml",
-    "size",
-    "slice_index",
-    "failure",
-    "ellipse_slice_dice",
-)
+_COLUMNS = {
+    "case": "case",
+    "patient": "patient",
+    "modality": "modality",
+    "anatomy": "anatomy",
+    "label": "label",
+    "structure": "structure",
+    "seen": "is_trained_on",
+    "volume_ml": "volume_ml",
+    "size": "size",
+    "slice_index": "slice_index",
+    "failure": "failure",
+    "ellipse_slice_dice": "ellipse_slice_dice",
+}
+"""Columns before the metrics: heading → field of the record."""
 
 
-def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the columns that say what was asked, then every figure, then the baseline's as ``against_…``.
+def write_csv(path: Path, records: Sequence[StructureRecord]) -> None:
+    """Write the columns that describe the structure, then its metrics, then those of the compared weights.
 
-    An empty cell is a figure that does not exist.
+    Parameters
+    ----------
+    path : Path
+    records : sequence of StructureRecord
+        At least one. The columns of compared weights begin with ``against_``; an empty cell is a metric that does not
+        exist.
     """
-    figures = list(records[0]["figures"])
-    compared = list(records[0]["against_figures"] or ())
+    metrics, compared = list(records[0].metrics), list(records[0].against_metrics or ())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_SAID, *figures, *(f"against_{name}" for name in compared)])
+    writer.writerow([*_COLUMNS, *metrics, *(f"against_{name}" for name in compared)])
     for record in records:
-        cells = [record[name] for name in _SAID] + [record["figures"][name] for name in figures]
-        cells += [record["against_figures"][name] for name in compared]
+        cells = [getattr(record, field) for field in _COLUMNS.values()]
+        cells += [record.metrics[name] for name in metrics]
+        cells += [(record.against_metrics or {})[name] for name in compared]
         writer.writerow(["" if cell is None else cell for cell in cells])
     write_whole(path, text.getvalue())

@@ -1,7 +1,7 @@
-"""What the dropout of weights is worth: does its variance rank errors, and which temperature makes it honest?
+"""Evaluate MC dropout: error ranking (Spearman, AUSE) and temperature.
 
-Each structure is prompted with one loose box. Looked at is the band around its true surface: over a whole volume
-millions of background voxels that are right and sure make every figure look good.
+Each structure is prompted with one loose box. The metrics are over a band around the surface of the reference, because
+over a whole volume the many background voxels that are correct and certain dominate every metric.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from medsam_planner.lab.evaluation.case_choice import ChosenCases, EvaluationOpt
 from medsam_planner.lab.evaluation.cases import Structure, files_sha256, label_values, read_structures, size_class
 from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.protocols import Protocol, first_prompts
+from medsam_planner.lab.evaluation.records import DropoutRecord
 from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import size_rank
@@ -39,12 +40,12 @@ from xai.errors import UncertaintyError
 __all__ = ["DropoutEvaluated", "DropoutRow", "FittedTemperature", "evaluate_dropout"]
 
 VOXELS = 10_000
-"""At most so many are drawn from each structure's band, and for the temperature from each patient's: large structures
-do not drown small ones, nor patients with many structures those with few."""
+"""At most so many voxels are sampled from the band of a structure, and for the temperature from those of a patient, so
+that large structures do not dominate small ones, nor patients with many structures those with few."""
 _ALMOST_ONE = np.float32(1 - 6e-8)
 _ROUNDING = 0.01
-"""Of a logit that went through a probability in float32 and back."""
-FIGURES = ("variance_rank", "entropy_rank", "variance_ause", "entropy_ause", "unranked_ause", "error_rate")
+"""Error of a logit that was converted to a float32 probability and back."""
+METRICS = ("variance_rank", "entropy_rank", "variance_ause", "entropy_ause", "unranked_ause", "error_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,19 @@ class DropoutRow:
     kind: str
     """``"all"``, ``"modality"`` or ``"size"``."""
     name: str
-    figures: dict[str, Estimate]
-    """``variance_rank`` and ``entropy_rank``: Spearman's correlation with being wrong; ``variance_ause`` and
-    ``entropy_ause``: area under the sparsification error; ``unranked_ause``: the area of doubt that knows nothing;
-    ``error_rate``: share of wrong voxels."""
+    metrics: dict[str, Estimate]
+    """``variance_rank`` and ``entropy_rank``: Spearman's correlation of the uncertainty with the error;
+    ``variance_ause`` and ``entropy_ause``: area under the sparsification error curve; ``unranked_ause``: that area for
+    a random order; ``error_rate``: share of wrong voxels."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values under the keys of ``dropout.json``."""
+        return {"figures" if name == "metrics" else name: value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class FittedTemperature:
-    """Fitted on every other patient of each modality, measured on those between."""
+    """A temperature, fitted on half of the patients of each modality and measured on the other half."""
 
     temperature: float
     fitted_on: int
@@ -76,123 +81,140 @@ class FittedTemperature:
 
 @dataclass(frozen=True, slots=True)
 class DropoutEvaluated:
-    """What was measured."""
+    """Results of the evaluation of MC dropout."""
 
     rows: list[DropoutRow]
     temperature: FittedTemperature | None
     """None with fewer than two patients, or where no temperature is best."""
-    runs: int
+    passes: int
+    """Stochastic passes per structure."""
     structures: int
-    """Of those asked for; the rest could not be answered, or fill their image."""
+    """Structures measured, without those that could not be segmented or fill their image."""
 
 
 def evaluate_dropout(
-    root: Path, out: Path, options: EvaluationOptions, *, runs: int = 16, progress: Progress | None = None
+    root: Path, out: Path, options: EvaluationOptions, *, passes: int = 16, progress: Progress | None = None
 ) -> DropoutEvaluated:
-    """Sample every structure of the cases the weights have not seen, and write dropout.json into `out`.
+    """Evaluate MC dropout on every structure of the cases the weights were not trained on; write dropout.json.
 
-    What is finished is kept in ``out/finished``; a later call goes on from there.
+    Finished structures are kept in ``out/finished``; a later call goes on from there.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of cases.
+    out : Path
+        Created when absent.
+    options : EvaluationOptions
+        Without effect: protocol, corrections, triplanar.
+    passes : int
+        Stochastic passes per structure.
+    progress : Progress, optional
 
     Raises
     ------
     ConfigError
-        If no case is left to ask for, no structure could be measured, or `out` holds figures made otherwise.
+        If no case is left to evaluate, no structure could be measured, or `out` holds results of other settings.
     """
     model = load_model(options.model)
     chosen = choose_cases(root, options, model)
     settings = {
-        # Not of the whole file: the temperature that is found here goes into it.
+        # The hash of the tensors, not of the whole file: the fitted temperature is written into the file.
         "tensors_sha256": model.tensors_sha256,
         "scoring": scoring_version(model),
-        "runs": runs,
+        "runs": passes,
         "seed": options.seed,
         "band_mm": BAND_MM,
         "voxels": VOXELS,
     }
     finished = FinishedStructures(out, settings)
-    records = [one for one in _records(chosen, model, options, runs, finished, progress) if one["figures"]]
+    records = [one for one in _records(chosen, model, options, passes, finished, progress) if one.metrics]
     if not records:
         raise ConfigError(f"Expected structures with a surface in the {len(chosen.cases)} chosen cases, found none.")
     rows = [_row("all", "all, never trained on", records, options.seed)]
-    for kind, order in (("modality", None), ("size", size_rank)):
-        for name in sorted({record[kind] for record in records}, key=order):
-            rows.append(_row(kind, name, [one for one in records if one[kind] == name], options.seed))
+    for modality in sorted({one.modality for one in records}):
+        rows.append(_row("modality", modality, [one for one in records if one.modality == modality], options.seed))
+    for size in sorted({one.size for one in records}, key=size_rank):
+        rows.append(_row("size", size, [one for one in records if one.size == size], options.seed))
     temperature = _temperature(records, finished, options.seed)
     document = {
         "schema_version": 1,
         "settings": settings,
         "provenance": {"model": options.model, "weights_sha256": model.weights_sha256, "versions": versions()},
-        "summary": [asdict(row) for row in rows],
+        "summary": [row.as_json() for row in rows],
         "temperature": None if temperature is None else asdict(temperature),
-        "structures": records,
+        "structures": [record.as_json() for record in records],
     }
     write_json(out / "dropout.json", document)
-    return DropoutEvaluated(rows, temperature, runs, len(records))
+    return DropoutEvaluated(rows, temperature, passes, len(records))
 
 
 def _records(
     chosen: ChosenCases,
     model: PromptableModel,
     options: EvaluationOptions,
-    runs: int,
+    passes: int,
     finished: FinishedStructures,
     progress: Progress | None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[DropoutRecord]:
     total = sum(len(label_values(case, options.most)) for case in chosen.cases)
     structures = (one for case in chosen.cases for one in read_structures(case, most=options.most))
     hashes = {case.name: files_sha256(case) for case in chosen.cases}
     segmenter: SliceSegmenter | None = None
-    for structure in track(structures, "dropout runs", progress, total=total):
+    for structure in track(structures, "dropout passes", progress, total=total):
         files = hashes[structure.case.name]
-        record = finished.find(structure.key, files)
-        if record is None:
-            if segmenter is None or segmenter.volume is not structure.volume:
-                segmenter = slice_segmenter(structure, model)
-            band = _band(structure, segmenter, options.seed, runs)
-            record = {
-                "key": structure.key,
-                "files_sha256": files,
-                "patient": structure.case.patient,
-                "modality": structure.case.modality,
-                "size": size_class(structure.volume_ml),
-                "figures": _figures(band) if band else None,
-            }
-            finished.keep_arrays(record, band or {})
+        found = finished.find(structure.key, files)
+        if found is not None:
+            yield DropoutRecord.from_json(found)
+            continue
+        if segmenter is None or segmenter.volume is not structure.volume:
+            segmenter = slice_segmenter(structure, model)
+        band = _band(structure, segmenter, options.seed, passes)
+        record = DropoutRecord(
+            key=structure.key,
+            files_sha256=files,
+            patient=structure.case.patient,
+            modality=structure.case.modality,
+            size=size_class(structure.volume_ml),
+            metrics=_metrics(band) if band else None,
+        )
+        finished.keep_arrays(record.as_json(), band or {})
         yield record
 
 
-def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, runs: int) -> dict[str, NDArray[Any]] | None:
-    """Of voxels drawn from the band: ``logits`` (T, N) float16, ``truth`` (N,) and ``wrong`` (N,) bool."""
+def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, count: int) -> dict[str, NDArray[Any]] | None:
+    """Voxels sampled from the band: ``logits`` (T, N) float16, ``truth`` (N,) and ``wrong`` (N,) bool."""
     from scipy.special import logit
 
     from xai.calibration import surface_band
     from xai.errors import EmptyStructureError
 
     try:
-        band = surface_band(structure.truth, spacing_mm(structure.volume.affine))
+        band = surface_band(structure.reference, spacing_mm(structure.volume.affine))
         prompts = first_prompts(structure, Protocol.BOX, seed).prompts
         passes = StructureTracker(segmenter).run(prompts)
-        sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=runs, seed=seed)
-    except (EmptyStructureError, MedsamPlannerError):  # it fills its image, or could not be answered
+        sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=count, seed=seed)
+    except (EmptyStructureError, MedsamPlannerError):  # it fills its image, or could not be segmented
         return None
     places = np.argwhere(band)
     if len(places) > VOXELS:
-        drawn = np.random.default_rng([seed, *structure.key.encode()])
-        places = places[np.sort(drawn.choice(len(places), VOXELS, replace=False))]
+        rng = np.random.default_rng([seed, *structure.key.encode()])
+        places = places[np.sort(rng.choice(len(places), VOXELS, replace=False))]
     low, high = (np.array([getattr(part, end) for part in sampled.band.box]) for end in ("start", "stop"))
     within = ((places >= low) & (places < high)).all(axis=1)
-    certain, truth = passes.probability[tuple(places.T)], structure.truth[tuple(places.T)]
-    # Where nothing was sampled every run says what the certain answer does.
+    deterministic, reference = passes.probability[tuple(places.T)], structure.reference[tuple(places.T)]
+    # Where nothing was sampled every pass has the deterministic prediction.
     with np.errstate(divide="ignore"):
-        said = np.repeat(logit(np.minimum(certain, _ALMOST_ONE))[None], runs, axis=0)
+        logits = np.repeat(logit(np.minimum(deterministic, _ALMOST_ONE))[None], count, axis=0)
     number = np.full(len(places), -1)
     number[within] = sampled.band.numbers()[tuple((places[within] - low).T)]
-    said[:, number >= 0] = sampled.logits[:, number[number >= 0]]
-    said[said < OUTSIDE_LOGIT + _ROUNDING] = -np.inf  # where nobody looked, no temperature makes an answer
-    return {"logits": said.astype(np.float16), "truth": truth, "wrong": truth != (certain > 0.5)}
+    logits[:, number >= 0] = sampled.logits[:, number[number >= 0]]
+    logits[logits < OUTSIDE_LOGIT + _ROUNDING] = -np.inf  # outside every crop, where a temperature has no effect
+    wrong = reference != (deterministic > 0.5)
+    return {"logits": logits.astype(np.float16), "truth": reference, "wrong": wrong}
 
 
-def _figures(band: dict[str, NDArray[Any]]) -> dict[str, float | None]:
+def _metrics(band: dict[str, NDArray[Any]]) -> dict[str, float | None]:
     from scipy.special import expit
 
     from xai.ranking import (
@@ -202,42 +224,40 @@ def _figures(band: dict[str, NDArray[Any]]) -> dict[str, float | None]:
     )
     from xai.uncertainty import predictive_entropy
 
-    runs, wrong = expit(band["logits"].astype(np.float32)), band["wrong"].astype(np.float64)
-    variance, entropy = runs.var(axis=0), predictive_entropy(runs)
+    probabilities, wrong = expit(band["logits"].astype(np.float32)), band["wrong"].astype(np.float64)
+    variance, entropy = probabilities.var(axis=0), predictive_entropy(probabilities)
     return {
-        "variance_rank": _known(lambda: rank_correlation(variance, wrong)),
-        "entropy_rank": _known(lambda: rank_correlation(entropy, wrong)),
-        "variance_ause": _known(lambda: area_under_sparsification_error(variance, wrong)),
-        "entropy_ause": _known(lambda: area_under_sparsification_error(entropy, wrong)),
-        "unranked_ause": _known(lambda: unranked_area_under_sparsification_error(wrong)),
+        "variance_rank": _if_defined(lambda: rank_correlation(variance, wrong)),
+        "entropy_rank": _if_defined(lambda: rank_correlation(entropy, wrong)),
+        "variance_ause": _if_defined(lambda: area_under_sparsification_error(variance, wrong)),
+        "entropy_ause": _if_defined(lambda: area_under_sparsification_error(entropy, wrong)),
+        "unranked_ause": _if_defined(lambda: unranked_area_under_sparsification_error(wrong)),
         "error_rate": float(wrong.mean()),
     }
 
 
-def _known(measured: Callable[[], float]) -> float | None:
-    """None where nothing is wrong, or doubt is the same everywhere."""
+def _if_defined(metric: Callable[[], float]) -> float | None:
+    """None where no voxel is wrong, or the uncertainty is the same everywhere."""
     try:
-        return measured()
+        return metric()
     except UncertaintyError:
         return None
 
 
-def _row(kind: str, name: str, records: Sequence[dict[str, Any]], seed: int) -> DropoutRow:
-    figures = {}
-    for figure in FIGURES:
-        known = [(one["figures"][figure], one["patient"]) for one in records if one["figures"][figure] is not None]
+def _row(kind: str, name: str, records: Sequence[DropoutRecord], seed: int) -> DropoutRow:
+    metrics = {}
+    for metric in METRICS:
+        known = [(value, one.patient) for one in records if (value := (one.metrics or {}).get(metric)) is not None]
         if known:
             values, patients = zip(*known, strict=True)
-            figures[figure] = mean_over_patients(values, patients, seed=seed)
-    return DropoutRow(kind, name, figures)
+            metrics[metric] = mean_over_patients(values, patients, seed=seed)
+    return DropoutRow(kind, name, metrics)
 
 
-def _temperature(
-    records: Sequence[dict[str, Any]], finished: FinishedStructures, seed: int
-) -> FittedTemperature | None:
+def _temperature(records: Sequence[DropoutRecord], finished: FinishedStructures, seed: int) -> FittedTemperature | None:
     from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_runs, measure_reliability
 
-    fitting, measuring = halves({record["patient"]: record["modality"] for record in records}, seed)
+    fitting, measuring = halves({record.patient: record.modality for record in records}, seed)
     if not fitting or not measuring:
         return None
 
@@ -249,31 +269,32 @@ def _temperature(
         temperature = fit_dropout_temperature(*pooled(fitting))
     except UncertaintyError:
         return None
-    logits, truth = pooled(measuring)
+    logits, reference = pooled(measuring)
     before, after = mean_of_scaled_runs(logits, 1.0), mean_of_scaled_runs(logits, temperature)
     return FittedTemperature(
         temperature=temperature,
         fitted_on=len(fitting),
         measured_on=len(measuring),
-        ece_before=measure_reliability(before, truth).expected_calibration_error,
-        ece_after=measure_reliability(after, truth).expected_calibration_error,
-        brier_before=brier_score(before, truth),
-        brier_after=brier_score(after, truth),
+        ece_before=measure_reliability(before, reference).expected_calibration_error,
+        ece_after=measure_reliability(after, reference).expected_calibration_error,
+        brier_before=brier_score(before, reference),
+        brier_after=brier_score(after, reference),
     )
 
 
 def _patient(
-    name: str, records: Sequence[dict[str, Any]], finished: FinishedStructures, seed: int
+    name: str, records: Sequence[DropoutRecord], finished: FinishedStructures, seed: int
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """(T, N) logits and (N,) truth of a patient; no more than of one structure, so that each patient counts alike."""
-    bands = [finished.arrays(record["key"]) for record in records if record["patient"] == name]
-    logits, truth = np.concatenate([b["logits"] for b in bands], axis=1), np.concatenate([b["truth"] for b in bands])
-    drawn = np.random.default_rng([seed, *name.encode()]).permutation(len(truth))[:VOXELS]
-    return logits[:, drawn], truth[drawn]
+    """(T, N) logits and (N,) reference of a patient; at most :data:`VOXELS`, so that patients have a similar weight."""
+    bands = [finished.arrays(record.key) for record in records if record.patient == name]
+    logits = np.concatenate([band["logits"] for band in bands], axis=1)
+    reference = np.concatenate([band["truth"] for band in bands])
+    chosen = np.random.default_rng([seed, *name.encode()]).permutation(len(reference))[:VOXELS]
+    return logits[:, chosen], reference[chosen]
 
 
 def halves(modality_by_patient: dict[str, str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
-    """Patients shuffled, then dealt to two halves, one modality after the other so that both halves hold all."""
+    """Split the patients at random into two halves, with patients of every modality in both."""
     names = sorted(modality_by_patient)
     shuffled = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
     dealt = sorted(shuffled, key=lambda name: modality_by_patient[name])

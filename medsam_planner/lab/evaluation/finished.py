@@ -1,4 +1,4 @@
-"""What is kept of every structure that was asked for, and the folder that lets a broken-off evaluation go on."""
+"""The folder of finished structures, from which an evaluation that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from medsam_planner.volumes import BoxedArray
 __all__ = ["FinishedStructures", "scoring_version"]
 
 SCORING_VERSION = 1
-"""Raised whenever protocols or scores come to mean something else, so that finished work is asked for again."""
+"""Raised whenever a change of protocols or scores makes finished results invalid."""
 
 
 def scoring_version(model: PromptableModel) -> str:
-    """What, beside weights and settings, decides a score: the way from slice to slice, and the protocols."""
+    """The versions on which scores depend beside weights and settings: propagation and scoring."""
     return f"propagation {propagation_version(model)}, scoring {SCORING_VERSION}"
 
 
 class FinishedStructures:
-    """The folder ``finished/`` of an evaluation: a JSON file and the masks of each structure, written whole.
+    """The folder ``finished/`` of an evaluation: one JSON file and one file of masks per structure.
 
     Parameters
     ----------
     folder : Path
-        Of the evaluation; created when absent.
+        The evaluation's; created when absent.
     settings : mapping
-        All that decides a score, as JSON values. A folder made with others is refused.
+        Everything that decides a score, as JSON values.
 
     Raises
     ------
     ConfigError
-        If the folder holds an evaluation made with other settings.
+        If the folder holds an evaluation with other settings.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -51,12 +51,14 @@ class FinishedStructures:
             found = json.loads(path.read_text(encoding="utf-8"))
             differing = sorted(key for key in {*found, *stated} if found.get(key) != stated.get(key))
             if differing:
-                told = "; ".join(f"{key}: {found.get(key)!r} there, {stated.get(key)!r} now" for key in differing)
-                raise ConfigError(f"{folder} holds an evaluation made otherwise ({told}). Choose another --out folder.")
+                changes = "; ".join(f"{key}: {found.get(key)!r} there, {stated.get(key)!r} now" for key in differing)
+                raise ConfigError(
+                    f"{folder} holds an evaluation with other settings ({changes}). Choose another --out folder."
+                )
         write_json(path, stated)
 
     def find(self, key: str, files_sha256: str) -> dict[str, Any] | None:
-        """The record of a structure, or None where it was not asked for or its case has changed since."""
+        """The record of a structure; None where it is not finished, or the files of its case have changed since."""
         path = self._path(key, ".json")
         if not path.is_file():
             return None
@@ -64,7 +66,7 @@ class FinishedStructures:
         return record if record["files_sha256"] == files_sha256 else None
 
     def keep(self, record: Mapping[str, Any], masks: Mapping[str, BoxedArray]) -> None:
-        """Write a structure's masks, then its record: what has a record is finished."""
+        """Write the masks of a structure, then its record: a structure with a record is finished."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, stored in masks.items():
             parts = {"low_index": stored.low_index, "mask": stored.part, "shape": stored.shape}
@@ -72,18 +74,18 @@ class FinishedStructures:
         self.keep_arrays(record, arrays)
 
     def keep_arrays(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """The same with any arrays; see :meth:`arrays`."""
+        """As :meth:`keep`, with any arrays instead of masks; :meth:`arrays` reads them."""
         with whole_file(self._path(record["key"], ".npz")) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         write_json(self._path(record["key"], ".json"), dict(record))
 
     def arrays(self, key: str) -> dict[str, NDArray[Any]]:
-        """All arrays kept of a structure."""
+        """All arrays of a structure."""
         with np.load(self._path(key, ".npz"), allow_pickle=False) as stored:
             return dict(stored)
 
     def mask(self, key: str, name: str) -> NDArray[np.bool_]:
-        """A kept mask on its grid."""
+        """A mask of a structure on its whole grid."""
         stored = self.arrays(key)
         low, mask, shape = (stored[f"{name}.{part}"] for part in ("low_index", "mask", "shape"))
         return BoxedArray(tuple(low.tolist()), mask, tuple(shape.tolist())).whole()

@@ -1,4 +1,4 @@
-"""The evaluation as one HTML file that needs nothing else."""
+"""The evaluation as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE, flat_rows, nu
 from medsam_planner.io.files import write_whole
 from medsam_planner.lab.evaluation.cases import Case
 from medsam_planner.lab.evaluation.finished import FinishedStructures
-from medsam_planner.lab.evaluation.learning_curve import learning_chart
-from medsam_planner.lab.evaluation.metrics import Figure, figures_shown
+from medsam_planner.lab.evaluation.learning_curve import learning_curve
+from medsam_planner.lab.evaluation.metrics import Metric, metrics_shown
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.slice_panels import FOUND_COLOUR, TRUTH_COLOUR, panels_of
+from medsam_planner.lab.evaluation.records import StructureRecord
+from medsam_planner.lab.evaluation.slice_panels import PREDICTION_COLOUR, REFERENCE_COLOUR, panels_of
 from medsam_planner.lab.evaluation.statistics import Estimate, PairedDifference
 from medsam_planner.lab.evaluation.summary import HEADLINE, GroupSummary
 
@@ -22,7 +23,7 @@ __all__ = ["write_page"]
 _TITLES = {
     Protocol.BOX: "One loose box, then corrections",
     Protocol.CLICK: "One click, then corrections",
-    Protocol.SURVEY: "One loose box, its answers and corrections; a lone click; a wall",
+    Protocol.SURVEY: "One loose box, the masks offered for it, and corrections; a single click; a painted wall",
     Protocol.CVPR25: "Range, box and clicks: comparable with the CVPR 2025 protocol",
 }
 
@@ -30,18 +31,35 @@ _TITLES = {
 def write_page(
     path: Path,
     document: Mapping[str, Any],
+    records: Sequence[StructureRecord],
     rows: Sequence[GroupSummary],
     finished: FinishedStructures,
     cases: Mapping[str, Case],
     *,
     worst: int,
 ) -> Path:
-    """Write the page; the records and summary come from the document that evaluation.json holds."""
+    """Write the page.
+
+    Parameters
+    ----------
+    path : Path
+    document : mapping
+        The content of ``evaluation.json``.
+    records : sequence of StructureRecord
+        Its structures.
+    rows : sequence of GroupSummary
+        Its summary.
+    finished : FinishedStructures
+        The folder of the masks.
+    cases : mapping of str to Case
+        By name.
+    worst : int
+        How many of the worst structures are pictured.
+    """
     import jinja2
 
     protocol = Protocol(document["protocol"])
-    records = document["structures"]
-    headline = [record for record in records if not record["seen"]] or records
+    held_out = [record for record in records if not record.is_trained_on] or records
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [
@@ -55,7 +73,7 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, estimate=_estimate, interval=_interval, difference=_difference)
-    columns = figures_shown(protocol)
+    columns = metrics_shown(protocol)
     compared = document["provenance"]["against"]
     against = None if compared is None else Path(compared).name  # a whole path is in the provenance
     text = environment.get_template("evaluation.html").render(
@@ -68,17 +86,17 @@ def write_page(
         headline=_headline(columns),
         columns=columns,
         against=against,
-        chart=learning_chart(headline, against),
-        worst=_worst(headline, finished, cases, worst),
-        colours={"truth": TRUTH_COLOUR, "prediction": FOUND_COLOUR},
-        failures=[record for record in records if record["failure"] is not None],
+        chart=learning_curve(held_out, against),
+        worst=_worst(held_out, finished, cases, worst),
+        colours={"reference": REFERENCE_COLOUR, "prediction": PREDICTION_COLOUR},
+        failures=[record for record in records if record.failure is not None],
         provenance=flat_rows({**document["settings"], **document["provenance"]}),
     )
     return write_whole(path, text)
 
 
-def _headline(columns: Sequence[Figure]) -> list[Figure]:
-    """The columns of the first table."""
+def _headline(columns: Sequence[Metric]) -> list[Metric]:
+    """The headline metrics."""
     wanted: tuple[str, ...] = (
         "slice_dice",
         "first_dice",
@@ -87,21 +105,21 @@ def _headline(columns: Sequence[Figure]) -> list[Figure]:
         "final_hd95_mm",
         "reached_080",
     )
-    if any(figure.name == "slice_best_dice" for figure in columns):
+    if any(metric.name == "slice_best_dice" for metric in columns):
         wanted = tuple(name for name, _ in HEADLINE[Protocol.SURVEY])
-    challenge = [figure for figure in columns if figure.name.startswith("challenge_")]
-    return challenge or [figure for figure in columns if figure.name in wanted]
+    challenge = [metric for metric in columns if metric.name.startswith("challenge_")]
+    return challenge or [metric for metric in columns if metric.name in wanted]
 
 
 def _worst(
-    records: Sequence[Mapping[str, Any]], finished: FinishedStructures, cases: Mapping[str, Case], count: int
+    records: Sequence[StructureRecord], finished: FinishedStructures, cases: Mapping[str, Case], count: int
 ) -> list[dict[str, Any]]:
-    """The structures with the lowest final 3D Dice, pictured."""
+    """The structures with the lowest final 3D Dice, with their pictures."""
     from medsam_planner.io import load_volume
 
     shown = []
-    for record in sorted(records, key=lambda one: (one["figures"]["final_dice"], one["key"]))[:count]:
-        case = cases[record["case"]]
+    for record in sorted(records, key=lambda one: (one.metric("final_dice"), one.key))[:count]:
+        case = cases[record.case]
         image = load_volume(case.folder / "image.nii.gz", modality=case.modality)
         shown.append({"record": record, "panels": panels_of(record, image, finished)})
     return shown

@@ -1,38 +1,54 @@
-"""How much each correction buys, as a line chart."""
+"""Mean score over the number of corrections, as a line chart."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from medsam_planner.drawing.pictures import png_uri
+from medsam_planner.lab.evaluation.protocols import InteractionScores
+from medsam_planner.lab.evaluation.records import StructureRecord
 
-__all__ = ["learning_chart"]
+__all__ = ["learning_curve"]
 
 _COLOURS = {"CT": "#1565c0", "MR": "#c2410c"}
-_MEASURES = (("dice", "3D Dice"), ("surface_dice_2mm", "3D surface Dice at 2 mm"))
+_SCORES = (("dice", "3D Dice"), ("surface_dice_2mm", "3D surface Dice at 2 mm"))
 
 
-def learning_chart(records: Sequence[Mapping[str, Any]], against: str | None = None) -> str:
-    """Mean score over the corrections by modality, the baseline's dashed, as a PNG data URI."""
+def learning_curve(records: Sequence[StructureRecord], against: str | None = None) -> str:
+    """Mean score over the corrections by modality.
+
+    Parameters
+    ----------
+    records : sequence of StructureRecord
+    against : str, optional
+        Name of the compared weights, whose curves are dashed; None without any.
+
+    Returns
+    -------
+    str
+        PNG as a data URI.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9.2, 3.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, title) in zip(figure.subplots(1, 2, squeeze=False)[0], _MEASURES, strict=True):
-        for modality in sorted({record["modality"] for record in records}):
-            own = [record for record in records if record["modality"] == modality]
+    for axes, (name, title) in zip(figure.subplots(1, 2, squeeze=False)[0], _SCORES, strict=True):
+        for modality in sorted({record.modality for record in records}):
+            own = [record for record in records if record.modality == modality]
             colour = _COLOURS.get(modality, "#1f2933")
-            label = f"{modality}, {len(own)} asked for"
-            axes.plot(_means(own, "answer", name), color=colour, marker="o", markersize=4, label=label)
+            label = f"{modality}, {len(own)} structures"
+            axes.plot(
+                _means([one.interaction for one in own], name), color=colour, marker="o", markersize=4, label=label
+            )
+            compared = [one.against_interaction for one in own if one.against_interaction is not None]
             if against is not None:
                 axes.plot(
-                    _means(own, "against_answer", name),
+                    _means(compared, name),
                     color=colour,
                     linestyle=(0, (4, 3)),
                     linewidth=1.2,
@@ -51,6 +67,6 @@ def learning_chart(records: Sequence[Mapping[str, Any]], against: str | None = N
     return png_uri(buffer.getvalue())
 
 
-def _means(records: Sequence[Mapping[str, Any]], which: str, name: str) -> list[float]:
-    curves = [[step["scores"][name] for step in record[which]["steps"]] for record in records]
+def _means(interactions: Sequence[InteractionScores], score: str) -> list[float]:
+    curves = [[getattr(step.scores, score) for step in one.steps] for one in interactions]
     return [float(value) for value in np.mean(curves, axis=0)]

@@ -1,9 +1,9 @@
-"""Ask for every structure of the cases, keep what came, and write what it amounts to."""
+"""Evaluate weights on every structure of a folder of cases, and write the results as JSON, CSV and HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,16 @@ from medsam_planner.lab.evaluation.cases import (
 )
 from medsam_planner.lab.evaluation.csv_export import write_csv
 from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
-from medsam_planner.lab.evaluation.metrics import figures_of
-from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ask, ellipse_dice, first_prompts
+from medsam_planner.lab.evaluation.metrics import metrics_of
+from medsam_planner.lab.evaluation.protocols import (
+    FirstPrompts,
+    InteractionScores,
+    Protocol,
+    ellipse_dice,
+    first_prompts,
+    simulate,
+)
+from medsam_planner.lab.evaluation.records import StructureRecord
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
 from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.progress import Progress, track
@@ -42,40 +50,49 @@ __all__ = ["Evaluated", "evaluate"]
 
 
 CHALLENGE_LIMIT_S = 90.0
-"""Seconds for each class of a case, all six answers together (CVPR 2025 interactive 3D segmentation)."""
+"""Seconds per class of a case, for all six predictions together (CVPR 2025 interactive 3D segmentation)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What an evaluation left in its folder."""
+    """Results of an evaluation."""
 
-    records: list[dict[str, Any]]
+    records: list[StructureRecord]
     rows: list[GroupSummary]
     cautions: list[str]
     against: str | None
     page: Path
     cases: dict[str, Case]
-    """Those asked for, by name."""
+    """The evaluated cases, by name."""
     finished: FinishedStructures
-    """Where the masks are."""
+    """The folder of the masks."""
 
 
 def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Progress | None = None) -> Evaluated:
     """Run a protocol over a folder of cases and write evaluation.json, .csv and .html into `out`.
 
-    What is finished is kept in ``out/finished`` and not asked again by a later call with the same settings.
+    Finished structures are kept in ``out/finished``; a later call with the same settings takes them from there.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of cases; see :mod:`medsam_planner.lab.evaluation.cases`.
+    out : Path
+        Created when absent.
+    options : EvaluationOptions
+    progress : Progress, optional
 
     Raises
     ------
     ConfigError
-        If no case is left to ask for, or `out` holds an evaluation made otherwise.
+        If no case is left to evaluate, or `out` holds an evaluation with other settings.
     WeightsError
         If the weights, or those compared with, cannot be loaded.
     """
     from medsam_planner.lab.evaluation.html_page import write_page
 
     if options.protocol is Protocol.SLICES:
-        raise ConfigError("Expected a protocol that carries a prompt to 3D; 'slices' has a function of its own.")
+        raise ConfigError("Expected a protocol with propagation to 3D; evaluate 'slices' with evaluate_slices.")
     model = load_model(options.model)
     other = None if options.against is None else load_model(options.against)
     chosen = choose_cases(root, options, model, other)
@@ -85,7 +102,7 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
     if not records:
         raise ConfigError(f"Expected labels in the {len(chosen.cases)} chosen cases of {root}, all are empty.")
     rows = summarise(records, options.protocol, seed=options.seed)
-    cautions = [*chosen.cautions(), *_late(records, options.protocol)]
+    cautions = [*chosen.cautions(), *_too_slow(records, options.protocol)]
     document = {
         "schema_version": 1,
         "protocol": options.protocol.value,
@@ -98,38 +115,38 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
             "against_sha256": None if other is None else other.weights_sha256,
             "versions": versions(),
             "left_out_as_seen": list(chosen.left_out),
-            "seen_by_baseline": list(chosen.seen_by_baseline),
+            "seen_by_baseline": list(chosen.baseline_trained_on),
         },
         "cautions": cautions,
         "summary": [row.as_json() for row in rows],
-        "structures": records,
+        "structures": [record.as_json() for record in records],
     }
     write_json(out / "evaluation.json", document)
     write_csv(out / "evaluation.csv", records)
     cases = {case.name: case for case in chosen.cases}
-    page = write_page(out / "evaluation.html", document, rows, finished, cases, worst=options.worst)
+    page = write_page(out / "evaluation.html", document, records, rows, finished, cases, worst=options.worst)
     return Evaluated(records, rows, cautions, options.against, page, cases, finished)
 
 
-def _late(records: list[dict[str, Any]], protocol: Protocol) -> list[str]:
-    """The challenge sets a case to zero that takes too long on its machine; on another machine that is only said."""
+def _too_slow(records: Sequence[StructureRecord], protocol: Protocol) -> list[str]:
+    """Name the cases slower than the challenge allows. Their scores stay: its machine is another one."""
     if protocol is not Protocol.CVPR25:
         return []
-    late = []
-    for case in sorted({record["case"] for record in records}):
-        seconds = [record["figures"]["total_s"] for record in records if record["case"] == case]
+    slow = []
+    for case in sorted({record.case for record in records}):
+        seconds = [record.metric("total_s") for record in records if record.case == case]
         if sum(seconds) > CHALLENGE_LIMIT_S * len(seconds):
-            late.append(case)
-    if not late:
+            slow.append(case)
+    if not slow:
         return []
     return [
-        f"{len(late)} cases took longer here than the challenge's {CHALLENGE_LIMIT_S:.0f} s a class (first {late[0]}); "
-        "they keep their scores, as this is not its machine."
+        f"{len(slow)} cases took longer than the challenge's {CHALLENGE_LIMIT_S:.0f} s per class (first {slow[0]}). "
+        "They keep their scores, because this is not the machine of the challenge."
     ]
 
 
 def _settings(options: EvaluationOptions, model: PromptableModel, other: PromptableModel | None) -> dict[str, Any]:
-    """All that decides a score; not which cases, so that an evaluation can be widened."""
+    """Everything that decides a score. The choice of cases is not part of it: more can be added later."""
     return {
         "protocol": options.protocol.value,
         "weights_sha256": model.weights_sha256,
@@ -147,8 +164,8 @@ def _records(
     models: tuple[PromptableModel, PromptableModel | None],
     finished: FinishedStructures,
     progress: Progress | None,
-) -> Iterator[dict[str, Any]]:
-    whole = options.protocol is Protocol.CVPR25  # the challenge asks for a class, however many parts it has
+) -> Iterator[StructureRecord]:
+    whole = options.protocol is Protocol.CVPR25  # the challenge wants a whole class, however many parts it has
     if options.per_group is None:
         wanted = {case.name: tuple(label_values(case, options.most)) for case in chosen.cases}
     else:
@@ -163,61 +180,60 @@ def _records(
     hashes = {case.name: files_sha256(case) for case in cases}
     for structure in track(structures, "structures", progress, total=total):
         files = hashes[structure.case.name]
-        record = finished.find(structure.key, files)
-        if record is None:
-            record, masks = _asked(structure, options, models, files)
-            finished.keep(record, masks)
-        yield record | {"seen": structure.case.name in chosen.seen}
+        found = finished.find(structure.key, files)
+        if found is not None:
+            record = StructureRecord.from_json(found)
+        else:
+            record, masks = _evaluated(structure, options, models, files)
+            finished.keep(record.as_json(), masks)
+        yield replace(record, is_trained_on=structure.case.name in chosen.trained_on)
 
 
-def _asked(
+def _evaluated(
     structure: Structure,
     options: EvaluationOptions,
     models: tuple[PromptableModel, PromptableModel | None],
     files: str,
-) -> tuple[dict[str, Any], dict[str, BoxedArray]]:
-    """Ask the weights, and those compared with, for one structure."""
-    case, asked = structure.case, first_prompts(structure, options.protocol, options.seed)
+) -> tuple[StructureRecord, dict[str, BoxedArray]]:
+    """Evaluate the weights, and those compared with, on one structure."""
+    case, opening = structure.case, first_prompts(structure, options.protocol, options.seed)
     model, against = models
-    answer, first, final, figures = _answer(structure, options, model, asked)
-    record: dict[str, Any] = {
-        "key": structure.key,
-        "files_sha256": files,
-        "case": case.name,
-        "patient": case.patient,
-        "modality": case.modality,
-        "anatomy": case.anatomy,
-        "group": case.group,
-        "label": structure.label,
-        "structure": structure.name,
-        "volume_ml": structure.volume_ml,
-        "size": size_class(structure.volume_ml),
-        "spacing_mm": spacing_mm(structure.volume.affine).tolist(),
-        "axis": asked.axis,
-        "slice_index": asked.slice_index,
-        "first_prompts": [{"kind": type(prompt).__name__.lower(), **asdict(prompt)} for prompt in asked.prompts],
-        "ellipse_slice_dice": ellipse_dice(structure, asked),
-        "failure": answer.failure,
-        "figures": figures,
-        "answer": asdict(answer),
-        "against_failure": None,
-        "against_figures": None,
-        "against_answer": None,
-    }
+    interaction, first, final, metrics = _interaction(structure, options, model, opening)
+    record = StructureRecord(
+        key=structure.key,
+        files_sha256=files,
+        case=case.name,
+        patient=case.patient,
+        modality=case.modality,
+        anatomy=case.anatomy,
+        group=case.group,
+        label=structure.label,
+        structure=structure.name,
+        volume_ml=structure.volume_ml,
+        size=size_class(structure.volume_ml),
+        spacing_mm=tuple(spacing_mm(structure.volume.affine).tolist()),
+        axis=opening.axis,
+        slice_index=opening.slice_index,
+        first_prompts=opening.prompts,
+        ellipse_slice_dice=ellipse_dice(structure, opening),
+        failure=interaction.failure,
+        metrics=metrics,
+        interaction=interaction,
+    )
     if against is not None:
-        other, _, _, others = _answer(structure, options, against, asked)
-        record["against_failure"] = other.failure
-        record["against_figures"] = others
-        record["against_answer"] = asdict(other)
-    masks = {"truth": structure.truth, "first": first, "final": final}
+        other, _, _, others = _interaction(structure, options, against, opening)
+        record = replace(record, against_failure=other.failure, against_metrics=others, against_interaction=other)
+    masks = {"truth": structure.reference, "first": first, "final": final}
     return record, {name: BoxedArray.cut(mask, mask_box(mask)) for name, mask in masks.items()}
 
 
-def _answer(
-    structure: Structure, options: EvaluationOptions, model: PromptableModel, asked: FirstPrompts
-) -> tuple[Answer, NDArray[np.bool_], NDArray[np.bool_], dict[str, float | None]]:
+def _interaction(
+    structure: Structure, options: EvaluationOptions, model: PromptableModel, opening: FirstPrompts
+) -> tuple[InteractionScores, NDArray[np.bool_], NDArray[np.bool_], dict[str, float | None]]:
     session = Session(structure.volume, model, seed=options.seed)
-    answer, first, final = ask(session, structure, asked, corrections=options.corrections, triplanar=options.triplanar)
-    surveyed = options.protocol is Protocol.SURVEY and answer.failure is None
-    more = survey(session, structure, asked, answer, model) if surveyed else {}
-    return answer, first, final, figures_of(answer, options.protocol, more)
+    scores, first, final = simulate(
+        session, structure, opening, corrections=options.corrections, triplanar=options.triplanar
+    )
+    surveyed = options.protocol is Protocol.SURVEY and scores.failure is None
+    more = survey(session, structure, opening, scores, model) if surveyed else {}
+    return scores, first, final, metrics_of(scores, options.protocol, more)

@@ -1,8 +1,8 @@
-"""How like two masks are, and how soon they become so.
+"""Scores of a predicted mask against a reference, and of a sequence of scores over clicks.
 
-An empty mask has no surface, so the distances say by agreement: both empty is a perfect answer (Dice 1, surface Dice 1,
-HD95 0 mm); one empty is a missed structure or one found where there is none (0, 0, and the diagonal of the grid, the
-longest distance it holds, so that a miss never looks nearer than a hit).
+An empty mask has no surface, so its distances are a convention. Both masks empty: Dice 1, surface Dice 1, HD95 0 mm.
+One empty: 0, 0 and the diagonal of the grid, the longest distance in it, so that a missed structure never scores better
+than one that was found.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TOLERANCES_MM = (1.0, 2.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class MaskScores:
-    """A mask against the truth."""
+    """Scores of a predicted mask against a reference."""
 
     dice: float
     surface_dice_1mm: float
-    """Share of both surfaces that lies within 1 mm of the other (normalised surface Dice, NSD)."""
+    """Share of both surfaces that lies within 1 mm of the other one (normalised surface Dice, NSD)."""
     surface_dice_2mm: float
     surface_dice_5mm: float
     hd95_mm: float
@@ -38,21 +38,21 @@ class MaskScores:
 
 @dataclass(frozen=True, slots=True)
 class EndScores:
-    """How a mask begins and ends along one axis."""
+    """Errors of a mask at the ends of a structure along one axis."""
 
     slices_beyond: int
-    """Slices outside the structure's first and last one that the mask enters."""
+    """Slices before the first or after the last slice of the structure on which the mask is not empty."""
     slices_missed: int
     """Slices of the structure on which the mask is empty."""
 
 
-def dice(truth: Mask, predicted: Mask) -> float:
+def dice(reference: Mask, predicted: Mask) -> float:
     """2 |A ∩ B| / (|A| + |B|); 1 when both are empty."""
-    total = int(truth.sum()) + int(predicted.sum())
-    return 1.0 if total == 0 else 2.0 * int((truth & predicted).sum()) / total
+    total = int(reference.sum()) + int(predicted.sum())
+    return 1.0 if total == 0 else 2.0 * int((reference & predicted).sum()) / total
 
 
-def score(truth: Mask, predicted: Mask, spacing_mm: Sequence[float]) -> MaskScores:
+def score(reference: Mask, predicted: Mask, spacing_mm: Sequence[float]) -> MaskScores:
     """Compare two masks of one grid.
 
     Parameters
@@ -71,28 +71,28 @@ def score(truth: Mask, predicted: Mask, spacing_mm: Sequence[float]) -> MaskScor
     .. [1] Nikolov et al., Clinically applicable segmentation of head and neck anatomy for radiotherapy, J Med Internet
        Res 2021, doi:10.2196/26151: surface Dice, with surface elements weighted by their area.
     """
-    if truth.shape != predicted.shape or truth.ndim not in (2, 3) or len(spacing_mm) != truth.ndim:
+    if reference.shape != predicted.shape or reference.ndim not in (2, 3) or len(spacing_mm) != reference.ndim:
         raise GeometryError(
-            f"Expected two masks of one 2D or 3D grid and a spacing for each axis, got the shapes {truth.shape} and "
-            f"{predicted.shape} and {len(spacing_mm)} spacings."
+            "Expected two masks of one 2D or 3D grid and a spacing for each axis, got the shapes "
+            f"{reference.shape} and {predicted.shape} and {len(spacing_mm)} spacings."
         )
-    if not truth.any() or not predicted.any():
-        if truth.any() == predicted.any():
+    if not reference.any() or not predicted.any():
+        if reference.any() == predicted.any():
             return MaskScores(1.0, 1.0, 1.0, 1.0, 0.0)
-        return MaskScores(0.0, 0.0, 0.0, 0.0, float(np.linalg.norm(np.array(truth.shape) * np.array(spacing_mm))))
-    window = mask_box(truth | predicted)
+        return MaskScores(0.0, 0.0, 0.0, 0.0, float(np.linalg.norm(np.array(reference.shape) * np.array(spacing_mm))))
+    window = mask_box(reference | predicted)
     spacing = tuple(float(step) for step in spacing_mm)
-    (within_1mm, within_2mm, within_5mm), hd95_mm = _surfaces(truth[window], predicted[window], spacing)
-    return MaskScores(dice(truth, predicted), within_1mm, within_2mm, within_5mm, hd95_mm)
+    (within_1mm, within_2mm, within_5mm), hd95_mm = _surfaces(reference[window], predicted[window], spacing)
+    return MaskScores(dice(reference, predicted), within_1mm, within_2mm, within_5mm, hd95_mm)
 
 
-def _surfaces(truth: Mask, predicted: Mask, spacing_mm: tuple[float, ...]) -> tuple[list[float], float]:
+def _surfaces(reference: Mask, predicted: Mask, spacing_mm: tuple[float, ...]) -> tuple[list[float], float]:
     """Surface Dice at each of the tolerances, from one distance transform of each surface, and HD95 in mm."""
     import torch
     from monai.metrics import compute_hausdorff_distance
     from monai.metrics.utils import get_edge_surface_distance
 
-    first, second = (torch.from_numpy(mask.astype(np.float32)) for mask in (predicted, truth))
+    first, second = (torch.from_numpy(mask.astype(np.float32)) for mask in (predicted, reference))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of an argument of its own inner call
         edges, distances, areas = get_edge_surface_distance(
@@ -107,28 +107,33 @@ def _surfaces(truth: Mask, predicted: Mask, spacing_mm: tuple[float, ...]) -> tu
     return shares, float(hd95)
 
 
-def end_scores(truth: Mask, predicted: Mask, axis: int) -> EndScores:
-    """Count the slices across `axis` where a mask runs past the ends of a structure or leaves it out.
+def end_scores(reference: Mask, predicted: Mask, axis: int) -> EndScores:
+    """Count the slices across `axis` on which a mask runs beyond the ends of a structure, or misses it.
+
+    Parameters
+    ----------
+    reference, predicted : (K, J, I) bool
+    axis : int
 
     Raises
     ------
     GeometryError
-        If the truth is empty: then it has no ends.
+        If the reference is empty: it has no ends.
     """
-    others = tuple(other for other in range(truth.ndim) if other != axis)
-    true_slices, found = (np.asarray(mask.any(axis=others)) for mask in (truth, predicted))
+    others = tuple(other for other in range(reference.ndim) if other != axis)
+    true_slices, found = (np.asarray(mask.any(axis=others)) for mask in (reference, predicted))
     if not true_slices.any():
-        raise GeometryError("Expected a structure whose ends can be passed, got an empty mask.")
+        raise GeometryError("Expected a reference with at least one voxel, got an empty mask, which has no ends.")
     filled = np.flatnonzero(true_slices)
     beyond = int(found[: filled[0]].sum() + found[filled[-1] + 1 :].sum())
     return EndScores(beyond, int((true_slices & ~found).sum()))
 
 
 def area_under_scores(scores: Sequence[float]) -> float:
-    """Area under scores one click apart, by the trapezoid: n equal scores s give (n − 1) s; one score gives 0."""
+    """Area under scores one click apart, by the trapezoidal rule: n equal scores s give (n − 1) s."""
     return float(np.trapezoid(np.asarray(scores, dtype=np.float64)))
 
 
 def clicks_to(scores: Sequence[float], level: float) -> int | None:
-    """Corrections until a score first reaches `level`: 0 when the first answer does, None when none does."""
+    """Corrections until a score first reaches `level`: 0 when the first prediction does, None when none does."""
     return next((clicks for clicks, value in enumerate(scores) if value >= level), None)

@@ -1,8 +1,7 @@
-"""Slices of a structure with the outlines of truth and prediction, for the page and for the card."""
+"""Slices of a structure with the outlines of reference and prediction, for the page and for the model card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +16,25 @@ from medsam_planner.drawing.pictures import grey_uri
 from medsam_planner.drawing.reformat import STANDARD_PLANES, Plane, sample_plane
 from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
 from medsam_planner.lab.evaluation.finished import FinishedStructures
+from medsam_planner.lab.evaluation.records import StructureRecord
 from medsam_planner.volumes import volume_like
+from prompts import Click
 
-__all__ = ["FOUND_COLOUR", "TRUTH_COLOUR", "ShownSlice", "panels_of", "shown_slices", "slice_plane"]
+__all__ = ["PREDICTION_COLOUR", "REFERENCE_COLOUR", "ShownSlice", "panels_of", "shown_slices", "slice_plane"]
 
-TRUTH_COLOUR = "#35d0ff"
-FOUND_COLOUR = "#ffa028"
+REFERENCE_COLOUR = "#35d0ff"
+PREDICTION_COLOUR = "#ffa028"
 _PROMPT_COLOUR = "#ffffff"
 _COLUMNS = 360
 _SHOWN_WIDTH = 560
 """On the page, in CSS pixels, with two pictures side by side."""
 _AROUND = 0.45
-"""Anatomy shown on each side, as a share of what is outlined."""
+"""Width of the surroundings shown on each side, as a share of the outlined extent."""
 _LEAST_WIDTH_MM = 30.0
 
 
 def slice_plane(affine: NDArray[np.float64], axis: int, index: int, low: Any, high: Any) -> Plane:
-    """The grid's own slice as a radiologist sees it: turned and flipped to the standard plane nearest to it.
+    """A slice of the grid in radiological display: rotated and flipped towards the nearest standard plane.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def slice_plane(affine: NDArray[np.float64], axis: int, index: int, low: Any, hi
     axis, index : int
         The slice.
     low, high : (3,) int
-        First and last voxel of what is to be seen; the entry along `axis` is ignored.
+        First and last voxel of the extent to be shown; the entry along `axis` is ignored.
     """
     steps = spacing_mm(affine)
     directions = np.asarray(affine, dtype=np.float64)[:3, :3] / steps
@@ -70,43 +71,48 @@ def slice_plane(affine: NDArray[np.float64], axis: int, index: int, low: Any, hi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownSlice:
-    """A slice of an answer, with the truth, on the picture's pixels."""
+    """Image, reference and prediction of a slice, resampled to the pixels of the picture."""
 
     index: int
     plane: Plane
     grey: NDArray[np.float32]
     """(rows, columns), NaN outside the study."""
     window: tuple[float, float]
-    truth: NDArray[np.float32]
-    """(rows, columns), outlined at one half."""
-    found: NDArray[np.float32]
+    reference: NDArray[np.float32]
+    """(rows, columns), outlined at 0.5."""
+    prediction: NDArray[np.float32]
     note: str
 
 
-def shown_slices(record: Mapping[str, Any], image: highdicom.Volume, finished: FinishedStructures) -> list[ShownSlice]:
+def shown_slices(record: StructureRecord, image: highdicom.Volume, finished: FinishedStructures) -> list[ShownSlice]:
     """The prompted slice after the first prompt, and the slice with most wrong voxels after the last correction."""
-    truth, first, final = (finished.mask(record["key"], name) for name in ("truth", "first", "final"))
-    axis, prompted = record["axis"], record["slice_index"]
+    reference, first, final = (finished.mask(record.key, name) for name in ("truth", "first", "final"))
+    axis, prompted = record.axis, record.slice_index
     others = tuple(other for other in range(3) if other != axis)
-    worst = int(np.argmax((truth != final).sum(axis=others)))
-    slice_dice, final_dice = (number(record["figures"][name], 2) for name in ("slice_dice", "final_dice"))
+    worst = int(np.argmax((reference != final).sum(axis=others)))
+    slice_dice, final_dice = (number(record.metrics[name], 2) for name in ("slice_dice", "final_dice"))
     return [
-        _shown(image, axis, prompted, truth, first, f"after the first prompt: Dice {slice_dice}"),
-        _shown(image, axis, worst, truth, final, f"most errors after the last correction; in 3D Dice {final_dice}"),
+        _shown(image, axis, prompted, reference, first, f"after the first prompt: Dice {slice_dice}"),
+        _shown(image, axis, worst, reference, final, f"most errors after the last correction; in 3D Dice {final_dice}"),
     ]
 
 
-def panels_of(record: Mapping[str, Any], image: highdicom.Volume, finished: FinishedStructures) -> list[Panel]:
+def panels_of(record: StructureRecord, image: highdicom.Volume, finished: FinishedStructures) -> list[Panel]:
     """:func:`shown_slices` for the page."""
     return [_panel(record, image, shown) for shown in shown_slices(record, image, finished)]
 
 
 def _shown(
-    image: highdicom.Volume, axis: int, index: int, truth: NDArray[np.bool_], found: NDArray[np.bool_], note: str
+    image: highdicom.Volume,
+    axis: int,
+    index: int,
+    reference: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    note: str,
 ) -> ShownSlice:
-    seen = np.argwhere(slice_across(truth, axis, index) | slice_across(found, axis, index))
-    whole = seen if len(seen) else np.argwhere(truth.any(axis=axis))
-    low, high = (np.insert(corner, axis, index) for corner in (whole.min(axis=0), whole.max(axis=0)))
+    outlined = np.argwhere(slice_across(reference, axis, index) | slice_across(prediction, axis, index))
+    extent = outlined if len(outlined) else np.argwhere(reference.any(axis=axis))
+    low, high = (np.insert(corner, axis, index) for corner in (extent.min(axis=0), extent.max(axis=0)))
     plane = slice_plane(image.affine, axis, index, low, high)
     grey = sample_plane(image, plane)
     low_grey, high_grey = (float(value) for value in np.nanpercentile(grey, (1, 99)))
@@ -115,23 +121,26 @@ def _shown(
         plane=plane,
         grey=grey,
         window=(low_grey, max(high_grey, low_grey + 1e-6)),
-        truth=sample_plane(volume_like(image, truth), plane),
-        found=sample_plane(volume_like(image, found), plane),
+        reference=sample_plane(volume_like(image, reference), plane),
+        prediction=sample_plane(volume_like(image, prediction), plane),
         note=note,
     )
 
 
-def _panel(record: Mapping[str, Any], image: highdicom.Volume, shown: ShownSlice) -> Panel:
+def _panel(record: StructureRecord, image: highdicom.Volume, shown: ShownSlice) -> Panel:
     plane = shown.plane
     strokes = []
-    for name, mask, colour in (("truth", shown.truth, TRUTH_COLOUR), ("prediction", shown.found, FOUND_COLOUR)):
+    for name, mask, colour in (
+        ("reference", shown.reference, REFERENCE_COLOUR),
+        ("prediction", shown.prediction, PREDICTION_COLOUR),
+    ):
         path = outline_path(mask, 0.5)
         if path:
             strokes.append(Stroke("mask", path, colour, name))
-    if shown.index == record["slice_index"]:
+    if shown.index == record.slice_index:
         strokes += _prompt_strokes(record, image.affine, plane)
     return Panel(
-        title=f"Slice {slice_number(shown.index)} of {image.spatial_shape[record['axis']]}",
+        title=f"Slice {slice_number(shown.index)} of {image.spatial_shape[record.axis]}",
         note=shown.note,
         columns=plane.size[0],
         rows=plane.size[1],
@@ -146,18 +155,18 @@ def _panel(record: Mapping[str, Any], image: highdicom.Volume, shown: ShownSlice
     )
 
 
-def _prompt_strokes(record: Mapping[str, Any], affine: NDArray[np.float64], plane: Plane) -> list[Stroke]:
-    """The first prompt on its slice: the 2D box as drawn, or a cross at the click."""
-    if not record["first_prompts"]:
+def _prompt_strokes(record: StructureRecord, affine: NDArray[np.float64], plane: Plane) -> list[Stroke]:
+    """The first prompt on its slice: the 2D box, or a cross at the click."""
+    if not record.first_prompts:
         return []
-    prompt = record["first_prompts"][-1]
-    if prompt["kind"] == "click":
-        x, y, _ = plane.pixels_from_lps(prompt["position_lps_mm"])
+    prompt = record.first_prompts[-1]
+    if isinstance(prompt, Click):
+        x, y, _ = plane.pixels_from_lps(prompt.position_lps_mm)
         arm = 6 * plane.size[0] / _SHOWN_WIDTH
         path = f"M{x + 0.5 - arm:.1f} {y + 0.5:.1f}h{2 * arm:.1f}M{x + 0.5:.1f} {y + 0.5 - arm:.1f}v{2 * arm:.1f}"
         return [Stroke("mask", path, _PROMPT_COLOUR, "first click")]
-    corners = index_from_lps(affine, [prompt["corner_lps_mm"], prompt["opposite_lps_mm"]])
-    # A box names the outermost voxels by their centres; drawn is what it holds.
+    corners = index_from_lps(affine, [prompt.corner_lps_mm, prompt.opposite_lps_mm])
+    # A box is stated by the centres of its outermost voxels; the picture shows their outer edges.
     outer = np.stack([corners.min(axis=0) - 0.5, corners.max(axis=0) + 0.5])
     ends = plane.pixels_from_lps(lps_from_index(affine, outer))[:, :2] + 0.5
     (left, top), (right, bottom) = ends.min(axis=0), ends.max(axis=0)

@@ -1,11 +1,11 @@
-"""The table of single slices over a folder of cases, with its scores as JSON and CSV."""
+"""The protocol of single slices over a folder of cases, with its scores as JSON and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +23,32 @@ from medsam_planner.provenance import versions
 
 __all__ = ["evaluate_slices"]
 
-_SAID = ("case", "patient", "group", "label", "axis", "index", "area_px", "seen")
+_COLUMNS = ("case", "patient", "group", "label", "axis", "index", "area_px", "seen")
 
 
 def evaluate_slices(
     root: Path, out: Path, options: EvaluationOptions, *, progress: Progress | None = None
 ) -> tuple[str, list[str]]:
-    """Ask for slices in many ways; write evaluation.json and evaluation.csv into `out`.
+    """Score many kinds of prompts on single slices; write evaluation.json and evaluation.csv into `out`.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of cases.
+    out : Path
+        Created when absent.
+    options : EvaluationOptions
+    progress : Progress, optional
 
     Returns
     -------
     str, list of str
-        The table of mean Dice with the weights' hash and the ends' figures, and what its reader must know.
+        The table of mean Dice with the hash of the weights and the metrics at the ends, and cautions for its reader.
 
     Raises
     ------
     ConfigError
-        If other weights to compare with were named (the table has no pairs), or no slice could be asked for.
+        If other weights to compare with were named (the table has no pairs), or no slice could be scored.
     """
     if options.against is not None:
         raise ConfigError("Expected no --against with the protocol 'slices': its table compares kinds of prompts.")
@@ -49,7 +58,7 @@ def evaluate_slices(
     ends: list[tuple[float, float, float]] = []
     for case in track(chosen.cases, "cases", progress):
         for structure, segmenter, found in score_slices(model, case, seed=options.seed, most=options.most):
-            scores += found
+            scores += [replace(one, is_trained_on=case.name in chosen.trained_on) for one in found]
             ends += end_quality(structure, segmenter)
     if not scores:
         raise ConfigError(f"Expected a structure of 20 pixels or more on a slice of the {len(chosen.cases)} cases.")
@@ -57,7 +66,6 @@ def evaluate_slices(
     if ends:
         past, last, area = (float(value) for value in np.mean(ends, axis=0))
         at_ends = EndQuality(past, last, area, len(ends))
-    rows = [asdict(score) | {"seen": score.case in chosen.seen} for score in scores]
     open_run_folder(out)
     write_json(
         out / "evaluation.json",
@@ -79,26 +87,26 @@ def evaluate_slices(
             },
             "cautions": chosen.cautions(),
             "ends": None if at_ends is None else asdict(at_ends),
-            "slices": rows,
+            "slices": [one.as_json() for one in scores],
         },
     )
-    _write_csv(out / "evaluation.csv", rows)
-    told = [f"weights {model.weights_sha256}", slice_table(scores)]
+    _write_csv(out / "evaluation.csv", scores)
+    lines = [f"weights {model.weights_sha256}", slice_table(scores)]
     if at_ends is not None:
-        told.append(
-            f"At {at_ends.ends} ends, prompted with the neighbour's mask: predicted IoU {at_ends.beyond_end:.3f} one "
-            f"slice past the end, {at_ends.at_last_slice:.3f} on the last slice; past it "
-            f"{at_ends.area_beyond_over_last:.2f} of the last slice's area is found."
+        lines.append(
+            f"At {at_ends.ends} ends, prompted with the mask of the neighbouring slice: predicted IoU "
+            f"{at_ends.beyond_end:.3f} one slice past the end, {at_ends.at_last_slice:.3f} on the last slice; the area "
+            f"segmented past the end is {at_ends.area_beyond_over_last:.2f} of the last slice's."
         )
-    return "\n".join(told), chosen.cautions()
+    return "\n".join(lines), chosen.cautions()
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    kinds = list(dict.fromkeys(kind for row in rows for kind in dict(row["dice"])))  # type: ignore[call-overload]
+def _write_csv(path: Path, scores: Sequence[SliceScores]) -> None:
+    kinds = list(dict.fromkeys(kind for one in scores for kind in one.dice))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_SAID, *kinds])
-    for row in rows:
-        values = dict(row["dice"])  # type: ignore[call-overload]
-        writer.writerow([*(row[name] for name in _SAID), *(values.get(kind, "") for kind in kinds)])
+    writer.writerow([*_COLUMNS, *kinds])
+    for one in scores:
+        row = one.as_json()
+        writer.writerow([*(row[name] for name in _COLUMNS), *(one.dice.get(kind, "") for kind in kinds)])
     write_whole(path, text.getvalue())

@@ -1,14 +1,15 @@
-"""Single slices under many kinds of prompts: exact and loose boxes, clicks, corrections, a neighbour's mask, the ends.
+"""Scores on single slices under many kinds of prompts, and predictions at the ends of structures.
 
-For every label's largest connected part its middle slice in each plane is asked for (three slices of the acquired plane
-where slices are thick). A lone click falls off-centre; corrections fall into the largest error; a neighbour's true mask
-stands for propagation, also one slice beyond the end.
+The largest connected part of every label is prompted on its middle slice in each plane; where slices are thick, on
+three slices of the acquired plane. The first click is off-centre, and corrections are in the largest error. To imitate
+propagation, a slice is also prompted with the reference mask of its neighbour; so is the slice one beyond each end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ SMALLEST_STRUCTURE_PX = 20
 SMALLEST_PLANE_PX = 8
 THICK_SLICE_MM = 2.5
 SLAB_PX = 24
-"""A plane with fewer pixels along one side cuts most structures at both ends; reported as a group of its own."""
+"""A plane with fewer pixels along one side cuts most structures at both ends; it is reported as a group of its own."""
 _MOST_PADDING = 1 / 3
 """Of a loose box, as a share of the structure's extent. Cases are crops of larger slices: without this limit, the
 padding meant for a whole slice would fill a small crop."""
@@ -51,24 +52,36 @@ class SliceScores:
     area_px: int
     dice: dict[str, float]
     quality: dict[str, float]
-    """Predicted IoU where the model gave one."""
+    """Predicted IoU by kind of prompt, where the model gives one."""
+    is_trained_on: bool = False
+    """Whether the weights were trained on this patient."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values under the keys of ``evaluation.json``."""
+        return {"seen" if name == "is_trained_on" else name: value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SliceScores:
+        """The opposite of :meth:`as_json`."""
+        values = dict(document)
+        return cls(is_trained_on=values.pop("seen"), **values)
 
 
 @dataclass(frozen=True, slots=True)
 class EndQuality:
-    """What the model thinks of itself at the ends of structures, prompted with the neighbour's true mask."""
+    """Predicted IoU and false area at the ends of structures, prompted with the reference of the neighbouring slice."""
 
     beyond_end: float
-    """Predicted IoU one slice past the end, mean."""
+    """Mean predicted IoU one slice beyond the end."""
     at_last_slice: float
-    """Predicted IoU on the last slice, mean."""
+    """Mean predicted IoU on the last slice."""
     area_beyond_over_last: float
-    """Area found one slice past the end, as a share of the last slice's, mean."""
+    """Mean area segmented one slice beyond the end, as a share of the last slice's."""
     ends: int
 
 
 def slice_segmenter(structure: Structure, model: PromptableModel) -> SliceSegmenter:
-    """The structure's study under a model, as a session would set it up."""
+    """The segmenter of a structure's study, set up as a session does."""
     normalisation = normalisation_for(structure.volume, None, model.default_window)
     return SliceSegmenter(structure.volume, model, normalisation, EmbeddingCache(_CACHE_BYTES))
 
@@ -76,7 +89,22 @@ def slice_segmenter(structure: Structure, model: PromptableModel) -> SliceSegmen
 def score_slices(
     model: PromptableModel, case: Case, *, seed: int = 0, most: int | None = None
 ) -> Iterator[tuple[Structure, SliceSegmenter, list[SliceScores]]]:
-    """Ask for the structures of a case on slices of all three planes, one structure at a time."""
+    """Prompt the structures of a case on slices of all three planes.
+
+    Parameters
+    ----------
+    model : PromptableModel
+    case : Case
+    seed : int
+        Of boxes and clicks.
+    most : int, optional
+        At most so many structures.
+
+    Yields
+    ------
+    Structure, SliceSegmenter, list of SliceScores
+        One structure, the segmenter of its study, and the scores of its slices.
+    """
     rng = np.random.default_rng([seed, *case.name.encode()])
     segmenter = None
     for structure in read_structures(case, most=most):
@@ -85,23 +113,23 @@ def score_slices(
         steps_mm = spacing_mm(structure.volume.affine)
         is_thick = steps_mm.max() > THICK_SLICE_MM
         for axis in range(3):
-            if structure.truth.shape[axis] < SMALLEST_PLANE_PX or (is_thick and steps_mm[axis] < steps_mm.max()):
+            if structure.reference.shape[axis] < SMALLEST_PLANE_PX or (is_thick and steps_mm[axis] < steps_mm.max()):
                 continue
-            for index in _chosen(structure.truth, axis, (0.2, 0.5, 0.8) if is_thick else (0.5,)):
-                truth = slice_across(structure.truth, axis, index)
-                if truth.sum() < SMALLEST_STRUCTURE_PX:
+            for index in _chosen(structure.reference, axis, (0.2, 0.5, 0.8) if is_thick else (0.5,)):
+                reference = slice_across(structure.reference, axis, index)
+                if reference.sum() < SMALLEST_STRUCTURE_PX:
                     continue
-                neighbour = slice_across(structure.truth, axis, index - 1) if index > 0 else None
-                scores, qualities = _Asked(segmenter, axis, index, truth, rng).all_kinds(neighbour)
+                neighbour = slice_across(structure.reference, axis, index - 1) if index > 0 else None
+                scores, qualities = _PromptedSlice(segmenter, axis, index, reference, rng).scores_by_kind(neighbour)
                 found.append(
                     SliceScores(
                         case=case.name,
                         patient=case.patient,
-                        group=case.group + (" (slab plane)" if min(truth.shape) < SLAB_PX else ""),
+                        group=case.group + (" (slab plane)" if min(reference.shape) < SLAB_PX else ""),
                         label=structure.label,
                         axis=axis,
                         index=index,
-                        area_px=int(truth.sum()),
+                        area_px=int(reference.sum()),
                         dice=scores,
                         quality=qualities,
                     )
@@ -109,71 +137,80 @@ def score_slices(
         yield structure, segmenter, found
 
 
-def _chosen(truth: Mask, axis: int, shares: Sequence[float]) -> list[int]:
-    filled = np.flatnonzero(truth.any(axis=tuple(other for other in range(3) if other != axis)))
+def _chosen(reference: Mask, axis: int, shares: Sequence[float]) -> list[int]:
+    filled = np.flatnonzero(reference.any(axis=tuple(other for other in range(3) if other != axis)))
     return sorted({int(filled[int(share * (len(filled) - 1))]) for share in shares})
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
-    """One slice being asked for in every way."""
+class _PromptedSlice:
+    """One slice, prompted in every way."""
 
     segmenter: SliceSegmenter
     axis: int
     index: int
-    truth: Mask
+    reference: Mask
     rng: np.random.Generator
 
-    def answer(self, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
+    def predict(self, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
         return self.segmenter.segment(self.axis, self.index, prompt, previous=previous)
 
     def boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The exact and the loose box."""
-        loose = loose_box(self.truth, Looseness.UNEVEN, self.rng, most=_MOST_PADDING)
-        return box_around(self.truth), np.round(loose).reshape(4)
+        loose = loose_box(self.reference, Looseness.UNEVEN, self.rng, most=_MOST_PADDING)
+        return box_around(self.reference), np.round(loose).reshape(4)
 
-    def all_kinds(self, neighbour: Mask | None) -> tuple[dict[str, float], dict[str, float]]:
-        """Dice and predicted quality by kind of prompt."""
-        truth, rng = self.truth, self.rng
+    def scores_by_kind(self, neighbour: Mask | None) -> tuple[dict[str, float], dict[str, float]]:
+        """Dice and predicted IoU by kind of prompt; `neighbour` is the reference on the slice before."""
+        reference, rng = self.reference, self.rng
         scores: dict[str, float] = {}
         qualities: dict[str, float] = {}
 
         def keep(name: str, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
-            answer = self.answer(prompt, previous)
-            qualities[name], scores[name] = answer.quality, dice(truth, answer.mask())
-            return answer
+            prediction = self.predict(prompt, previous)
+            qualities[name], scores[name] = prediction.quality, dice(reference, prediction.mask())
+            return prediction
 
         exact, loose = self.boxes()
-        shape = (truth.shape[0], truth.shape[1])
-        scores["ellipse_exact"] = dice(truth, inscribed_ellipse(exact, shape))
-        scores["ellipse_loose"] = dice(truth, inscribed_ellipse(loose, shape))
+        shape = (reference.shape[0], reference.shape[1])
+        scores["ellipse_exact"] = dice(reference, inscribed_ellipse(exact, shape))
+        scores["ellipse_loose"] = dice(reference, inscribed_ellipse(loose, shape))
         keep("box_exact", SlicePrompt(box=exact))
-        answer = keep("box_loose", SlicePrompt(box=loose))
-        fix = slice_correction(truth, answer.mask(), rng)
+        prediction = keep("box_loose", SlicePrompt(box=loose))
+        click = slice_correction(reference, prediction.mask(), rng)
         scores["box_and_click"] = scores["box_loose"]
-        if fix is not None:
-            keep("box_and_click", SlicePrompt(box=loose, points=fix[0][None], labels=np.array([fix[1]])), answer)
-        points, labels = [inner_click(truth, rng)], [True]
-        answer = keep("click", SlicePrompt(points=np.stack(points), labels=np.array(labels)))
+        if click is not None:
+            keep(
+                "box_and_click", SlicePrompt(box=loose, points=click[0][None], labels=np.array([click[1]])), prediction
+            )
+        points, labels = [inner_click(reference, rng)], [True]
+        prediction = keep("click", SlicePrompt(points=np.stack(points), labels=np.array(labels)))
         scores["three_clicks"] = scores["click"]
         for _ in range(2):
-            fix = slice_correction(truth, answer.mask(), rng)
-            if fix is None:
+            click = slice_correction(reference, prediction.mask(), rng)
+            if click is None:
                 break
-            points.append(fix[0])
-            labels.append(fix[1])
-            answer = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), answer)
+            points.append(click[0])
+            labels.append(click[1])
+            prediction = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), prediction)
         if neighbour is not None and neighbour.sum() >= SMALLEST_STRUCTURE_PX // 2:
             beside = self.segmenter.image(self.axis, self.index - 1)
             keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), example=beside))
-            scores["neighbour_copied"] = dice(truth, neighbour)
+            scores["neighbour_copied"] = dice(reference, neighbour)
         return scores, qualities
 
 
 def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[float, float, float]]:
-    """For each end of a structure along the thickest axis: predicted IoU past it, on its last slice, leaked area."""
+    """Predictions at both ends of a structure along the axis with the thickest slices.
+
+    Returns
+    -------
+    list of (float, float, float)
+        Per end: the predicted IoU one slice beyond it, the predicted IoU on the last slice, and the area segmented
+        beyond as a share of the last slice's.
+    """
     axis = int(np.argmax(spacing_mm(structure.volume.affine)))
-    part = np.moveaxis(structure.truth, axis, 0)
+    part = np.moveaxis(structure.reference, axis, 0)
     filled = np.flatnonzero(part.any(axis=(1, 2)))
     found = []
     for last, step in ((int(filled[0]), -1), (int(filled[-1]), 1)):
@@ -183,11 +220,11 @@ def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[f
         if not 0 <= inner < len(part) or not part[inner].any():
             continue
 
-        def carried(index: int, source: int) -> SlicePrediction:
+        def propagated(index: int, source: int) -> SlicePrediction:
             prompt = SlicePrompt(mask=part[source].astype(np.float32), example=segmenter.image(axis, source))
             return segmenter.segment(axis, index, prompt)
 
-        past, within = carried(beyond, last), carried(last, inner)
+        past, within = propagated(beyond, last), propagated(last, inner)
         found.append((past.quality, within.quality, float(past.mask().sum() / part[last].sum())))
     return found
 

@@ -1,4 +1,4 @@
-"""Means with intervals that know that structures of one patient are not independent."""
+"""Means with bootstrap intervals over patients, because structures of one patient are not independent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Estimate", "PairedDifference", "mean_over_patients", "paired_differe
 RESAMPLES = 5000
 CONFIDENCE = 0.95
 FEWEST_FOR_TEST = 6
-"""With five patients the smallest two-sided p of a signed-rank test is 0.0625: no outcome could speak at 0.05."""
+"""With five patients the smallest two-sided p of a signed-rank test is 0.0625, so that no outcome is below 0.05."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Estimate:
 
     mean: float
     low: float | None
-    """Ends of the 95 % interval; None with fewer than two patients, where nothing tells how patients differ."""
+    """Ends of the 95 % interval; None with fewer than two patients, as the variation between patients is unknown."""
     high: float | None
     structures: int
     patients: int
@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Mean of (ours − the baseline's) over structures that both were asked for."""
+    """Mean difference (ours − baseline) over the structures that both have."""
 
     difference: Estimate
     p_value: float | None
@@ -42,7 +42,16 @@ class PairedDifference:
 
 
 def mean_over_patients(values: Sequence[float], patients: Sequence[str], *, seed: int = 0) -> Estimate:
-    """Mean over structures with the percentile interval of drawing whole patients again, 5000 times.
+    """Mean over structures, with a percentile interval from 5000 bootstrap samples of whole patients.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One per structure.
+    patients : sequence of str
+        Patient of each structure.
+    seed : int
+        Of the bootstrap.
 
     Raises
     ------
@@ -50,20 +59,22 @@ def mean_over_patients(values: Sequence[float], patients: Sequence[str], *, seed
         If there is no value, or not one patient for each.
     """
     sums, counts = _by_patient(values, patients)
-    return _redrawn(sums, counts, len(values), seed)
+    return _resampled(sums, counts, len(values), seed)
 
 
 def ratio_over_patients(
     ours: Sequence[float], baseline: Sequence[float], patients: Sequence[str], *, seed: int = 0
 ) -> Estimate:
-    """Ratio of two means over the same structures, with the interval of drawing whole patients again.
+    """Ratio of two means over the same structures, with a bootstrap interval over patients.
 
     Parameters
     ----------
     ours, baseline : sequence of float
-        One of each structure; the baseline's positive.
+        One per structure; the baseline's are positive.
     patients : sequence of str
-        Whose each structure is.
+        Patient of each structure.
+    seed : int
+        Of the bootstrap.
 
     Raises
     ------
@@ -72,13 +83,22 @@ def ratio_over_patients(
     """
     if len(ours) != len(baseline):
         raise ConfigError(f"Expected both values of each structure, got {len(ours)} and {len(baseline)}.")
-    return _redrawn(_by_patient(ours, patients)[0], _by_patient(baseline, patients)[0], len(ours), seed)
+    return _resampled(_by_patient(ours, patients)[0], _by_patient(baseline, patients)[0], len(ours), seed)
 
 
 def paired_difference(
     ours: Sequence[float], baseline: Sequence[float], patients: Sequence[str], *, seed: int = 0
 ) -> PairedDifference:
     """Compare two scores of the same structures.
+
+    Parameters
+    ----------
+    ours, baseline : sequence of float
+        One per structure.
+    patients : sequence of str
+        Patient of each structure.
+    seed : int
+        Of the bootstrap.
 
     Raises
     ------
@@ -98,8 +118,8 @@ def paired_difference(
     return PairedDifference(estimate, p_value, float(np.mean(differences > 0)))
 
 
-def _redrawn(above: NDArray[np.float64], below: NDArray[np.float64], structures: int, seed: int) -> Estimate:
-    """Quotient of two sums over patients, one entry of each, as the patients are drawn again."""
+def _resampled(above: NDArray[np.float64], below: NDArray[np.float64], structures: int, seed: int) -> Estimate:
+    """Ratio of two sums over patients, with a bootstrap interval; both arrays have one entry per patient."""
     quotient = float(above.sum() / below.sum())
     if len(above) < 2:
         return Estimate(quotient, None, None, structures, len(above))

@@ -1,7 +1,7 @@
-"""What is asked of a structure beside its box and the corrections: the other answers, a lone click, its wall.
+"""The survey protocol beyond box and corrections: every mask offered for the box, a single click, a painted wall.
 
-A wall stands for what a box alone cannot tell from its inside. It is the outer layer of the structure on its middle
-slice, painted as a tissue of its own, since a border that is nowhere to be seen can be found by nobody.
+A box around a hollow structure may mean its wall or everything inside. To test this, the outer layer of the structure
+on its middle slice is painted into the image with an intensity of its own, so that the wall has a visible border.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from scipy import ndimage
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.lab.evaluation.cases import Structure
-from medsam_planner.lab.evaluation.protocols import Answer, FirstPrompts, Protocol, ellipse_dice, first_prompts
+from medsam_planner.lab.evaluation.protocols import (
+    FirstPrompts,
+    InteractionScores,
+    Protocol,
+    ellipse_dice,
+    first_prompts,
+)
 from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume, volume_like
@@ -26,100 +32,111 @@ HARM = 0.02
 WALL_SHARE = 0.35
 """Thickness of a wall over the radius of the largest disc in the structure."""
 SMALLEST_RADIUS_PX = 5.0
-"""Of that disc; in a smaller structure a wall has no inside to speak of."""
+"""Smallest radius of that disc; the wall of a smaller structure would leave hardly any inside."""
 WALL_CONTRAST = 0.5
-"""Of the painted wall, over the spread of intensities around the structure."""
+"""Contrast of the painted wall, relative to the 5th to 95th percentile range of intensities around the structure."""
 
 
 def survey(
-    session: Session, structure: Structure, asked: FirstPrompts, answer: Answer, model: PromptableModel
+    session: Session, structure: Structure, opening: FirstPrompts, scores: InteractionScores, model: PromptableModel
 ) -> dict[str, float | None]:
-    """The figures of :data:`~medsam_planner.lab.evaluation.protocols.Protocol.SURVEY`; None where one does not exist.
+    """The additional metrics of :data:`~medsam_planner.lab.evaluation.protocols.Protocol.SURVEY`.
 
     Parameters
     ----------
     session : Session
-        In which the structure was asked for under its usual name.
+        The session of the interaction; further structures are added to it.
     structure : Structure
-    asked : FirstPrompts
-    answer : Answer
-        What came of the box and the corrections.
+    opening : FirstPrompts
+    scores : InteractionScores
+        Of the box and the corrections.
     model : PromptableModel
-        Name or path of the weights.
+
+    Returns
+    -------
+    dict of str to float or None
+        None where a metric does not exist.
     """
-    truth = slice_across(structure.truth, asked.axis, asked.slice_index)
-    for prompt in asked.prompts:
+    reference = slice_across(structure.reference, opening.axis, opening.slice_index)
+    for prompt in opening.prompts:
         session.add(prompt, structure="offered")
-    ellipse = ellipse_dice(structure, asked)
-    own = 0.0 if answer.slice_scores is None else answer.slice_scores.dice
+    ellipse = ellipse_dice(structure, opening)
+    own = 0.0 if scores.slice_scores is None else scores.slice_scores.dice
     return {
-        "slice_best_dice": _best_offered(session, truth),
+        "slice_best_dice": _best_offered(session, reference),
         "below_ellipse": None if ellipse is None else float(own < ellipse),
-        "harmful_corrections": harmful_share(answer),
-        "click_slice_dice": _clicked(session, structure, truth),
-        "wall_slice_dice": _wall_dice(structure, asked, model, session.seed),
+        "harmful_corrections": harmful_share(scores),
+        "click_slice_dice": _clicked(session, structure, reference),
+        "wall_slice_dice": _wall_dice(structure, opening, model, session.seed),
     }
 
 
-def harmful_share(answer: Answer) -> float | None:
-    """Share of an answer's corrections after which the 3D Dice is lower by more than :data:`HARM`."""
-    before = [step.scores.dice for step in answer.steps]
+def harmful_share(scores: InteractionScores) -> float | None:
+    """Share of the corrections after which the 3D Dice is lower by more than :data:`HARM`; None without corrections."""
+    before = [step.scores.dice for step in scores.steps]
     falls = [
-        before[number] - step.scores.dice for number, step in enumerate(answer.steps[1:]) if step.click is not None
+        before[number] - step.scores.dice for number, step in enumerate(scores.steps[1:]) if step.click is not None
     ]
     return float(np.mean([fall > HARM for fall in falls])) if falls else None
 
 
-def walled(structure: Structure, asked: FirstPrompts) -> tuple[StudyVolume, NDArray[np.bool_]] | None:
-    """The study with the wall of a structure painted on its middle slice, and the wall; None where it is too small.
+def walled(structure: Structure, opening: FirstPrompts) -> tuple[StudyVolume, NDArray[np.bool_]] | None:
+    """Paint a wall on the middle slice of a structure.
+
+    Parameters
+    ----------
+    structure : Structure
+    opening : FirstPrompts
+        Names the slice.
 
     Returns
     -------
     StudyVolume, (K, J, I) bool
+        The study with the painted wall, and the wall; or None where the structure is too small.
     """
-    truth = slice_across(structure.truth, asked.axis, asked.slice_index)
-    pixel_mm = np.delete(spacing_mm(structure.volume.affine), asked.axis)
-    depth_mm = ndimage.distance_transform_edt(np.pad(truth, 1), sampling=pixel_mm)[1:-1, 1:-1]
+    reference = slice_across(structure.reference, opening.axis, opening.slice_index)
+    pixel_mm = np.delete(spacing_mm(structure.volume.affine), opening.axis)
+    depth_mm = ndimage.distance_transform_edt(np.pad(reference, 1), sampling=pixel_mm)[1:-1, 1:-1]
     if depth_mm.max() < SMALLEST_RADIUS_PX * pixel_mm.max():
         return None
     thickness_mm = max(WALL_SHARE * depth_mm.max(), 2 * pixel_mm.max())
-    ring = truth & (depth_mm <= thickness_mm)
+    ring = reference & (depth_mm <= thickness_mm)
     image = np.array(structure.volume.array, dtype=np.float32)
-    seen = slice_across(image, asked.axis, asked.slice_index)
-    rows, columns = np.nonzero(truth)
+    painted = slice_across(image, opening.axis, opening.slice_index)
+    rows, columns = np.nonzero(reference)
     margin = int(np.ptp(rows) + np.ptp(columns)) // 4 + 2
-    around = seen[
+    around = painted[
         max(rows.min() - margin, 0) : rows.max() + margin, max(columns.min() - margin, 0) : columns.max() + margin
     ]
-    seen[ring] += WALL_CONTRAST * max(float(np.ptp(np.percentile(around, (5, 95)))), 1.0)
-    wall = np.zeros(structure.truth.shape, dtype=bool)
-    slice_across(wall, asked.axis, asked.slice_index)[...] = ring
+    painted[ring] += WALL_CONTRAST * max(float(np.ptp(np.percentile(around, (5, 95)))), 1.0)
+    wall = np.zeros(structure.reference.shape, dtype=bool)
+    slice_across(wall, opening.axis, opening.slice_index)[...] = ring
     return StudyVolume.from_volume(volume_like(structure.volume, image), structure.volume.source), wall
 
 
-def _best_offered(session: Session, truth: NDArray[np.bool_]) -> float:
-    return max(dice(truth, answer.mask()) for answer in session.alternatives(structure="offered").answers)
+def _best_offered(session: Session, reference: NDArray[np.bool_]) -> float:
+    return max(dice(reference, offered.mask()) for offered in session.alternatives(structure="offered").answers)
 
 
-def _clicked(session: Session, structure: Structure, truth: NDArray[np.bool_]) -> float:
-    asked = first_prompts(structure, Protocol.CLICK, session.seed)
-    for prompt in asked.prompts:
+def _clicked(session: Session, structure: Structure, reference: NDArray[np.bool_]) -> float:
+    opening = first_prompts(structure, Protocol.CLICK, session.seed)
+    for prompt in opening.prompts:
         session.add(prompt, structure="clicked")
-    return dice(truth, session.preview(structure="clicked")[asked.axis][asked.slice_index].mask())
+    return dice(reference, session.preview(structure="clicked")[opening.axis][opening.slice_index].mask())
 
 
-def _wall_dice(structure: Structure, asked: FirstPrompts, model: PromptableModel, seed: int) -> float | None:
-    made = walled(structure, asked)
-    if made is None:
+def _wall_dice(structure: Structure, opening: FirstPrompts, model: PromptableModel, seed: int) -> float | None:
+    painted = walled(structure, opening)
+    if painted is None:
         return None
-    study, wall = made
+    study, wall = painted
     own = Session(study, model, seed=seed)
-    for prompt in asked.prompts:
+    for prompt in opening.prompts:
         own.add(prompt)
     predicted = np.zeros_like(wall)
     for clicks_left in (2, 1, 0):
-        found = own.preview()[asked.axis][asked.slice_index].mask()
-        slice_across(predicted, asked.axis, asked.slice_index)[...] = found
+        found = own.preview()[opening.axis][opening.slice_index].mask()
+        slice_across(predicted, opening.axis, opening.slice_index)[...] = found
         click = next_click(wall, predicted, structure.volume.affine)
         if click is None or clicks_left == 0:
             break

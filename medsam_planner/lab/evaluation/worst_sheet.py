@@ -1,18 +1,19 @@
-"""The worst structures of an evaluation on one PNG, for a model card."""
+"""The worst structures of an evaluation on one PNG, for the model card."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medsam_planner.drawing.formatting import number, slice_number
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import whole_file
 from medsam_planner.lab.evaluation.cases import Case
 from medsam_planner.lab.evaluation.finished import FinishedStructures
-from medsam_planner.lab.evaluation.slice_panels import FOUND_COLOUR, TRUTH_COLOUR, ShownSlice, shown_slices
+from medsam_planner.lab.evaluation.records import StructureRecord
+from medsam_planner.lab.evaluation.slice_panels import PREDICTION_COLOUR, REFERENCE_COLOUR, ShownSlice, shown_slices
 
 __all__ = ["worst_first", "write_sheet"]
 
@@ -24,34 +25,34 @@ _COLOURS = 96
 _OUTSIDE_STUDY = "#1c1c1c"
 
 
-def worst_first(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Structures never trained on by their final 3D Dice, the lowest first."""
-    unseen = [record for record in records if not record["seen"]]
-    return sorted(unseen, key=lambda one: (one["figures"]["final_dice"], one["key"]))
+def worst_first(records: Sequence[StructureRecord]) -> list[StructureRecord]:
+    """Structures the weights were not trained on, the lowest final 3D Dice first."""
+    held_out = [record for record in records if not record.is_trained_on]
+    return sorted(held_out, key=lambda one: (one.metric("final_dice"), one.key))
 
 
 def write_sheet(
     path: Path,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[StructureRecord],
     cases: Mapping[str, Case],
     finished: FinishedStructures,
     *,
-    named_by: str = "structure",
+    named_by: Literal["structure", "key"] = "structure",
 ) -> Path:
-    """Draw each record twice: its prompted slice after the first prompt, and its worst slice after the last correction.
+    """Picture each structure twice: its prompted slice after the first prompt, its worst slice after all corrections.
 
     Parameters
     ----------
     path : Path
         Of the PNG; the same records give the same bytes.
-    records : sequence of mapping
-        Of ``evaluation.json``, in the order in which they are drawn.
+    records : sequence of StructureRecord
+        In the order of the pictures.
     cases : mapping of str to Case
         By name.
     finished : FinishedStructures
-        Where the masks are.
-    named_by : str
-        Entry of the record that stands above its pictures.
+        The folder of the masks.
+    named_by : {"structure", "key"}
+        Field of the record that is written above its pictures.
 
     Raises
     ------
@@ -71,29 +72,32 @@ def write_sheet(
     FigureCanvasAgg(figure)
     for place, record in enumerate(records):
         row, column = divmod(place, _STRUCTURES_ABREAST)
-        figures = record["figures"]
-        told = (f"slice Dice {number(figures['slice_dice'], 2)}", f"3D Dice {number(figures['final_dice'], 2)}")
-        for side, (shown, dice) in enumerate(zip(_slices(record, cases, finished), told, strict=True)):
+        dices = [number(record.metrics[name], 2) for name in ("slice_dice", "final_dice")]
+        captions = (f"slice Dice {dices[0]}", f"3D Dice {dices[1]}")
+        for side, (shown, caption) in enumerate(zip(_slices(record, cases, finished), captions, strict=True)):
             left, top = (2 * column + side) * step, height - row * row_inches
             place_in_figure = (left / width, (top - row_inches) / height, _PICTURE_INCHES / width)
             axes = figure.add_axes((*place_in_figure, _PICTURE_INCHES / height))
             _draw(axes, shown)
-            label = f"slice {slice_number(shown.index)}, {dice}"
+            label = f"slice {slice_number(shown.index)}, {caption}"
             figure.text(left / width + 0.003, (top - 0.36) / height, label, fontsize=7, va="bottom")
             if side == 0:
-                name = record[named_by]
+                name = getattr(record, named_by)
                 figure.text(left / width + 0.003, (top - 0.2) / height, name, fontsize=8, va="bottom", weight="bold")
-    lines = [Line2D([], [], color=colour, linewidth=1.5) for colour in (TRUTH_COLOUR, FOUND_COLOUR)]
-    names = ["truth", "answer (left: on the prompted slice; right: after the last correction, where it is worst)"]
+    lines = [Line2D([], [], color=colour, linewidth=1.5) for colour in (REFERENCE_COLOUR, PREDICTION_COLOUR)]
+    names = [
+        "reference",
+        "prediction (left: on the prompted slice; right: after the last correction, on its worst slice)",
+    ]
     figure.legend(lines, names, loc="lower left", ncols=2, frameon=False, fontsize=8, borderpad=0.1)
     _save(figure, path)
     return path
 
 
-def _slices(record: Mapping[str, Any], cases: Mapping[str, Case], finished: FinishedStructures) -> list[ShownSlice]:
+def _slices(record: StructureRecord, cases: Mapping[str, Case], finished: FinishedStructures) -> list[ShownSlice]:
     from medsam_planner.io import load_volume
 
-    case = cases[record["case"]]
+    case = cases[record.case]
     image = load_volume(case.folder / "image.nii.gz", modality=case.modality)
     return shown_slices(record, image, finished)
 
@@ -102,7 +106,7 @@ def _draw(axes: Any, shown: ShownSlice) -> None:
     low, high = shown.window
     axes.set(xticks=[], yticks=[], facecolor=_OUTSIDE_STUDY)
     axes.imshow(shown.grey, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
-    for mask, colour in ((shown.truth, TRUTH_COLOUR), (shown.found, FOUND_COLOUR)):
+    for mask, colour in ((shown.reference, REFERENCE_COLOUR), (shown.prediction, PREDICTION_COLOUR)):
         if (mask > 0.5).any():
             axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1)
 

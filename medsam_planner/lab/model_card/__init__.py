@@ -1,7 +1,7 @@
-"""From a training file to weights with a card: training, evaluation on held-out cases, and what came of both."""
+"""From a training file to weights with a model card: training, evaluation on held-out cases, and the card."""
 
 from __future__ import annotations
 
-from medsam_planner.lab.model_card.pipeline import Made, describe, train_and_describe
+from medsam_planner.lab.model_card.pipeline import DescribedWeights, describe, train_and_describe
 
-__all__ = ["Made", "describe", "train_and_describe"]
+__all__ = ["DescribedWeights", "describe", "train_and_describe"]

@@ -1,4 +1,4 @@
-"""The model card: a page that says what weights are for, what they saw, how good they are, and where they fail."""
+"""The model card: intended use, training data, metrics and known failures of weights, on one page."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ from medsam_planner.lab.model_card.markdown_tables import (
     slices_table,
     volumes_table,
 )
-from medsam_planner.lab.model_card.measurements import SHAPES_PICTURE, WORST_PICTURE, Measured
-from medsam_planner.lab.model_card.training_data import sources_of
+from medsam_planner.lab.model_card.measurements import SHAPES_PICTURE, WORST_PICTURE, Measurements
+from medsam_planner.lab.model_card.training_data import data_sources
 from medsam_planner.lab.training.config import TrainingConfig
 from medsam_planner.provenance import versions
 
 __all__ = ["write_card"]
 
 _LISTED = 6
+"""Worst structures listed on the card."""
 _PROMPTED = {
     Protocol.BOX: "One loose 2D box on the middle slice, then corrections in 3D",
     Protocol.CLICK: "One click on the middle slice, then corrections in 3D",
-    Protocol.SURVEY: "One loose 2D box, its answers and corrections in 3D; a lone click; a painted wall",
+    Protocol.SURVEY: "One loose 2D box, masks offered for it, and corrections in 3D; a single click; a painted wall",
     Protocol.CVPR25: "Range, box and clicks, comparable with the CVPR 2025 protocol",
 }
 
 
-def write_card(weights: Path, config: TrainingConfig, config_text: str, measured: Measured) -> Path:
+def write_card(weights: Path, config: TrainingConfig, config_text: str, measured: Measurements) -> Path:
     """Write ``compact.md`` beside the weights.
 
     Parameters
     ----------
     weights : Path
-        With their temperature, where one was fitted.
+        With the temperature in their metadata, where one was fitted.
     config : TrainingConfig
     config_text : str
-        The training file, word for word.
+        The text of the training file.
     measured : Measured
 
     Returns
     -------
     Path
-        Same arguments and versions give the same bytes.
+        The same arguments and versions give the same bytes.
 
     Raises
     ------
     ConfigError
-        If a ``meta.json`` of the data is no JSON object.
+        If a ``meta.json`` of the data is not a JSON object.
     """
     import jinja2
 
@@ -104,22 +105,22 @@ def _sources_table(names: tuple[str, ...], config: TrainingConfig) -> str:
     return markdown_table(
         ["data", "items (patients)", "licence"],
         [
-            [source.what, f"{source.items} ({source.patients})" if source.items else "drawn", source.licence]
-            for source in sources_of(names, config.data.root)
+            [source.what, f"{source.items} ({source.patients})" if source.items else "synthetic", source.licence]
+            for source in data_sources(names, config.data.root)
         ],
     )
 
 
-def _worst(measured: Measured) -> list[dict[str, Any]]:
+def _worst(measured: Measurements) -> list[dict[str, Any]]:
     """The structures with the lowest final Dice of the first protocol."""
     for evaluated in measured.volumes.values():
         return [
             {
-                "name": f"{record['structure']} ({record['key']})",
-                "ml": _two_digits(record["volume_ml"]),
-                "slice": record["figures"].get("slice_dice"),
-                "first": record["figures"]["first_dice"],
-                "final": record["figures"]["final_dice"],
+                "name": f"{record.structure} ({record.key})",
+                "ml": _two_digits(record.volume_ml),
+                "slice": record.metrics.get("slice_dice"),
+                "first": record.metrics["first_dice"],
+                "final": record.metrics["final_dice"],
             }
             for record in worst_first(evaluated.records)[:_LISTED]
         ]

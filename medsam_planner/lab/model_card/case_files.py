@@ -1,4 +1,4 @@
-"""Writing a drawn case as a reader of cases finds real ones."""
+"""Write a synthetic case in the layout of real ones."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def write_case(
     Parameters
     ----------
     folder : Path
-        Its name becomes the patient's.
+        Its name is also the patient's.
     image : (K, J, I) float
-        In any unit: it is stretched to whole numbers from 1 to 1000, since readers of MR take 0 for air.
+        In any unit; rescaled to whole numbers from 1 to 1000, because 0 means air where MR is read.
     labels : (K, J, I) uint8
     anatomy : str
-        What the case shows; a semicolon ends the part that groups it with others.
+        The part before a semicolon groups the case with others.
     names : dict of int to str
-        Of the labels.
+        Names of the labels.
     """
     import nibabel
 
@@ -42,7 +42,7 @@ def write_case(
         write_whole(folder / f"{name}.nii.gz", gzip.compress(file.to_bytes(), mtime=0))
     meta: dict[str, Any] = {
         "subject": folder.name,
-        "modality": "MR, drawn",
+        "modality": "MR, synthetic",
         "anatomy": anatomy,
         "licence": "Apache-2.0",
         "label_names": {str(label): name for label, name in names.items()},

@@ -1,12 +1,13 @@
-"""The figures of a card as Markdown tables."""
+"""The metrics of a model card as Markdown tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from medsam_planner.lab.evaluation.dropout_run import DropoutRow
 from medsam_planner.lab.evaluation.protocols import Protocol
+from medsam_planner.lab.evaluation.records import StructureRecord
+from medsam_planner.lab.evaluation.slices import SliceScores
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import HEADLINE, GroupSummary, estimate_text
 
@@ -41,7 +42,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def volumes_table(rows: Sequence[GroupSummary], protocol: Protocol) -> str:
-    """Mean and 95 % interval by modality, size and anatomy of a protocol that is carried to 3D."""
+    """Mean and 95 % interval by modality, size and anatomy, for a protocol with propagation to 3D."""
     columns = HEADLINE[protocol]
     return markdown_table(
         ["group", "structures (patients)", "ellipse, slice", *(label for _, label in columns)],
@@ -50,7 +51,7 @@ def volumes_table(rows: Sequence[GroupSummary], protocol: Protocol) -> str:
                 _bold(row.name, row.kind),
                 f"{row.structures} ({row.patients})",
                 estimate_text(row.ellipse),
-                *(estimate_text(row.figures.get(name)) for name, _ in columns),
+                *(estimate_text(row.metrics.get(name)) for name, _ in columns),
             ]
             for row in rows
             if row.kind in _KINDS
@@ -58,28 +59,28 @@ def volumes_table(rows: Sequence[GroupSummary], protocol: Protocol) -> str:
     )
 
 
-def slices_table(slices: Sequence[Mapping[str, Any]], *, seed: int) -> str:
-    """Mean Dice and 95 % interval of every kind of prompt, by modality and group, of the rows of evaluation.json."""
-    unseen = [one for one in slices if not one["seen"]]
-    kinds = [kind for kind in _PROMPTS if any(kind in one["dice"] for one in unseen)]
-    groups = {"**all**": unseen}
-    for modality in sorted({one["group"].split()[0] for one in unseen}):
-        groups[modality] = [one for one in unseen if one["group"].split()[0] == modality]
-    for group in sorted({one["group"] for one in unseen}):
-        groups[group] = [one for one in unseen if one["group"] == group]
+def slices_table(slices: Sequence[SliceScores], *, seed: int) -> str:
+    """Mean Dice and 95 % interval of every kind of prompt, by modality and by group."""
+    held_out = [one for one in slices if not one.is_trained_on]
+    kinds = [kind for kind in _PROMPTS if any(kind in one.dice for one in held_out)]
+    groups = {"**all**": held_out}
+    for modality in sorted({one.group.split()[0] for one in held_out}):
+        groups[modality] = [one for one in held_out if one.group.split()[0] == modality]
+    for group in sorted({one.group for one in held_out}):
+        groups[group] = [one for one in held_out if one.group == group]
 
-    def mean(rows: Sequence[Mapping[str, Any]], kind: str) -> Estimate | None:
-        known = [one for one in rows if kind in one["dice"]]
+    def mean(rows: Sequence[SliceScores], kind: str) -> Estimate | None:
+        known = [one for one in rows if kind in one.dice]
         if not known:
             return None
-        return mean_over_patients([one["dice"][kind] for one in known], [one["patient"] for one in known], seed=seed)
+        return mean_over_patients([one.dice[kind] for one in known], [one.patient for one in known], seed=seed)
 
     return markdown_table(
         ["group", "slices (patients)", *(_PROMPTS[kind] for kind in kinds)],
         [
             [
                 name,
-                f"{len(rows)} ({len({one['patient'] for one in rows})})",
+                f"{len(rows)} ({len({one.patient for one in rows})})",
                 *(estimate_text(mean(rows, kind)) for kind in kinds),
             ]
             for name, rows in groups.items()
@@ -88,30 +89,30 @@ def slices_table(slices: Sequence[Mapping[str, Any]], *, seed: int) -> str:
 
 
 def dropout_table(rows: Sequence[DropoutRow]) -> str:
-    """What the dropout's doubt is worth, by modality and size."""
+    """Error ranking of MC dropout by modality and size."""
     return markdown_table(
         ["group", "structures (patients)", *_DROPOUT.values()],
         [
             [
                 _bold(row.name, row.kind),
-                f"{row.figures['error_rate'].structures} ({row.figures['error_rate'].patients})",
-                *(estimate_text(row.figures.get(name)) for name in _DROPOUT),
+                f"{row.metrics['error_rate'].structures} ({row.metrics['error_rate'].patients})",
+                *(estimate_text(row.metrics.get(name)) for name in _DROPOUT),
             ]
             for row in rows
         ],
     )
 
 
-def shapes_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """The drawn shapes one by one."""
+def shapes_table(records: Sequence[StructureRecord]) -> str:
+    """One row per synthetic shape."""
     columns = HEADLINE[Protocol.BOX]
     return markdown_table(
         ["shape", "ellipse, slice", *(label for _, label in columns)],
         [
             [
-                record["structure"],
-                f"{record['ellipse_slice_dice']:.3f}",
-                *(f"{record['figures'][name]:.3f}" for name, _ in columns),
+                record.structure,
+                f"{record.ellipse_slice_dice:.3f}",
+                *(f"{record.metric(name):.3f}" for name, _ in columns),
             ]
             for record in records
         ],

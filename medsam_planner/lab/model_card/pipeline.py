@@ -1,4 +1,4 @@
-"""The whole way from a training file to weights and their card."""
+"""The pipeline from a training file to weights and their model card."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from medsam_planner.lab.model_card.measurements import measure
 from medsam_planner.lab.training.config import CHECKPOINT, TrainingConfig, read_config
 from medsam_planner.progress import Progress
 
-__all__ = ["Made", "describe", "train_and_describe"]
+__all__ = ["DescribedWeights", "describe", "train_and_describe"]
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What lies in the output folder in the end."""
+class DescribedWeights:
+    """The results in the output folder."""
 
     weights: Path
     """``compact.safetensors``"""
@@ -26,60 +26,65 @@ class Made:
     """``compact.md``, beside its pictures."""
 
 
-def train_and_describe(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Made:
-    """Train as a TOML file says, measure the weights on what they never saw, and write their card.
+def train_and_describe(path: Path, *, resume: bool = False, progress: Progress | None = None) -> DescribedWeights:
+    """Train as a TOML file says, measure the weights on held-out cases, and write their model card.
 
     Parameters
     ----------
     path : Path
-        TOML file; :class:`~medsam_planner.lab.training.config.TrainingConfig` says what may stand in it.
+        TOML file with the entries of :class:`~medsam_planner.lab.training.config.TrainingConfig`.
     resume : bool
-        Go on where the same file was left: in training, or in the evaluation of finished weights.
+        Continue where an earlier call with the same file stopped, in training or in evaluation.
     progress : Progress, optional
 
     Raises
     ------
     ConfigError
-        If the file is wrong, a run lies in its folder and `resume` is not set, or there is nothing to measure on.
+        If the file is wrong, its folder holds a training run and `resume` is not set, or there is no case to
+        measure on.
     OperationCancelledError
-        When the watcher asked to stop; what was done is kept.
+        If the watcher asked to stop; finished work is kept.
     """
     from medsam_planner.lab.training.loop import train
 
     config = read_config(path)
     weights = train(config, resume=resume, progress=progress)
-    return _described(weights, config, path, progress)
+    return _measure_and_describe(weights, config, path, progress)
 
 
-def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> Made:
-    """Measure weights that exist and write their card, without training.
+def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> DescribedWeights:
+    """Measure existing weights and write their model card, without training.
 
     Parameters
     ----------
     path : Path
         The TOML file they were trained with.
     weights : Path
-        A copy of them goes to the file's output folder, with the temperature that is found.
+        Copied to the output folder, where the fitted temperature is written into the copy.
     progress : Progress, optional
 
     Raises
     ------
     ConfigError
-        If the file is wrong, or a training run lies in its output folder.
+        If the file is wrong, or its output folder holds a training run.
     WeightsError
         If the weights are absent or damaged.
     OperationCancelledError
-        When the watcher asked to stop; what was finished is kept.
+        If the watcher asked to stop; finished work is kept.
     """
     config = read_config(path)
     read_weights(weights)
     if (config.out / CHECKPOINT).exists():
-        raise ConfigError(f"{config.out} holds a training run, whose weights would be lost. Name another `out` folder.")
+        raise ConfigError(
+            f"{config.out} holds a training run, whose weights would be overwritten. Name another `out` folder."
+        )
     copy = config.out / "compact.safetensors"
     write_whole(copy, weights.read_bytes())
-    return _described(copy, config, path, progress)
+    return _measure_and_describe(copy, config, path, progress)
 
 
-def _described(weights: Path, config: TrainingConfig, path: Path, progress: Progress | None) -> Made:
+def _measure_and_describe(
+    weights: Path, config: TrainingConfig, path: Path, progress: Progress | None
+) -> DescribedWeights:
     measured = measure(weights, config, progress=progress)
-    return Made(weights, write_card(weights, config, path.read_text(encoding="utf-8"), measured))
+    return DescribedWeights(weights, write_card(weights, config, path.read_text(encoding="utf-8"), measured))

@@ -1,4 +1,4 @@
-"""Procedural anatomy as cases: what is measured where no real case was held back."""
+"""Procedural anatomy as cases, for an evaluation without held-out real cases."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from medsam_planner.lab.training.painting import painted
 __all__ = ["procedural_case", "write_procedural_cases"]
 
 _STREAM = 4
-"""Second word of the seeds. Training draws volumes, samples and corrections from 1, 2 and 3: it never meets these."""
+"""Second word of the seeds. Training uses 1, 2 and 3 for volumes, samples and corrections, so it never draws these."""
 _PARTIAL_VOLUME_PX = 0.5
 SMALLEST_VOXELS = 150
-"""As in training's label maps: of less there is no middle slice to speak of."""
+"""Smallest structure, as for label maps in training."""
 
 
 def write_procedural_cases(root: Path, *, count: int, side: int, seed: int) -> Path:
@@ -33,17 +33,30 @@ def write_procedural_cases(root: Path, *, count: int, side: int, seed: int) -> P
 
 
 def procedural_case(seed: int, number: int, side: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """(K, J, I) image and labels of structures that do not overlap, drawn from (`seed`, `number`)."""
+    """One case.
+
+    Parameters
+    ----------
+    seed, number : int
+        Determine the case.
+    side : int
+        Voxels of 1 mm along each axis.
+
+    Returns
+    -------
+    (K, J, I) float32, (K, J, I) uint8
+        Image, and labels of structures that do not overlap.
+    """
     rng = np.random.default_rng([seed, _STREAM, number])
     volume = procedural_anatomy(rng, side=side)
-    # Slices are painted one by one, so along the axis across which they will be prompted: the last.
+    # Intensities are painted slice by slice, across the axis along which the slices will be prompted: the last.
     image = painted(np.moveaxis(volume.labels, -1, 0), volume.tissue, rng, pixel_mm=1.0, alike=volume.tissues)
     image = degrade(ndimage.gaussian_filter(image, _PARTIAL_VOLUME_PX), rng, strength=1.0, native_px=1.0)
     return np.ascontiguousarray(np.moveaxis(image, 0, -1)), _whole_structures(volume)
 
 
 def _whole_structures(volume: LabelVolume) -> NDArray[np.uint8]:
-    """Structures as labels of their own: a bone counts with its marrow, as one who asks for it means it."""
+    """One label per structure; a bone includes its marrow, as an annotator means it."""
     labels, taken, found = np.zeros(volume.labels.shape, dtype=np.uint8), set[int](), 0
     for structure in sorted(set(volume.structures), key=len, reverse=True):
         inside = np.isin(volume.labels, structure)

@@ -1,4 +1,4 @@
-"""What weights were trained on, with the licences that the data states."""
+"""The training data of weights, with the licences in its ``meta.json`` files."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from typing import Any
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["TrainedOn", "sources_of"]
+__all__ = ["DataSource", "data_sources"]
 
 _UNKNOWN = "not stated"
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedOn:
+class DataSource:
     """Data of one kind and one licence."""
 
     what: str
+    """Modality and anatomy."""
     licence: str
     items: int
-    """Cases, label maps, or 0 for what is drawn."""
+    """Cases or label maps; 0 for procedural anatomy."""
     patients: int
 
 
-def sources_of(names: Sequence[str], root: Path | None) -> list[TrainedOn]:
-    """Group the names in the weights' metadata by what their ``meta.json`` says.
+def data_sources(names: Sequence[str], root: Path | None) -> list[DataSource]:
+    """Group the names in the weights' metadata by kind of data and licence.
 
     Parameters
     ----------
     names : sequence of str
-        As :func:`medsam_planner.lab.training.data_folder.trained_on` gives them.
+        As :func:`medsam_planner.lab.training.data_folder.trained_on` returns them.
     root : Path or None
         Folder with ``cases/``, ``label_maps/`` and ``readers/``.
 
@@ -45,19 +46,19 @@ def sources_of(names: Sequence[str], root: Path | None) -> list[TrainedOn]:
     for name in names:
         patients.setdefault(_kind(name, root), []).append(_patient(name, root))
     return [
-        TrainedOn(what, licence, 0 if known == [""] else len(known), len(set(known) - {""}))
+        DataSource(what, licence, 0 if known == [""] else len(known), len(set(known) - {""}))
         for (what, licence), known in patients.items()
     ]
 
 
 def _kind(name: str, root: Path | None) -> tuple[str, str]:
     if name == "procedural anatomy":
-        return "procedural anatomy, contrast drawn at random", "Apache-2.0 (this repository)"
+        return "procedural anatomy, random contrast", "Apache-2.0 (this repository)"
     meta = _meta(name, root)
-    # What follows a semicolon tells one case from the next.
+    # The part after a semicolon is the case's own.
     anatomy = str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
-    drawn = ", contrast drawn at random" if name.startswith(("label_maps/", "readers/")) else ""
-    return f"{meta.get('modality', 'unknown modality')}: {anatomy}{drawn}", str(meta.get("licence") or _UNKNOWN)
+    contrast = ", random contrast" if name.startswith(("label_maps/", "readers/")) else ""
+    return f"{meta.get('modality', 'unknown modality')}: {anatomy}{contrast}", str(meta.get("licence") or _UNKNOWN)
 
 
 def _patient(name: str, root: Path | None) -> str:

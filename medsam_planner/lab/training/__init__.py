@@ -1,6 +1,6 @@
 """Training of the compact model: data engine and loop.
 
-What comes after it, evaluation and card, is :mod:`medsam_planner.lab.model_card`; its settings stand in the same file.
+Evaluation and model card follow in :mod:`medsam_planner.lab.model_card`; their settings are in the same file.
 """
 
 from __future__ import annotations

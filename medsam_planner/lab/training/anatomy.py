@@ -1,7 +1,7 @@
 """Procedural anatomy: label volumes of blobs, bones, vessels, sheets and organs that touch.
 
-Nothing here imitates one organ. What counts is variety of shape: compact, thin, hollow, branching, in several parts,
-and pressed against neighbours. Intensities are drawn later, per slice.
+No shape imitates a particular organ. The purpose is variety: compact, thin, hollow, branching, in several parts, and in
+contact with neighbours. Intensities are added later, per slice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Array = NDArray[np.float32]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], wavelength: float) -> Array:
-    """Noise of unit standard deviation whose features are about `wavelength` voxels wide."""
+    """Noise of unit standard deviation with features about `wavelength` voxels wide."""
     coarse_shape = [max(int(np.ceil(n / wavelength * 2)) + 3, 4) for n in shape]
     coarse = rng.standard_normal(coarse_shape).astype(np.float32)
     zoomed = ndimage.zoom(coarse, [n / (c - 3) for n, c in zip(shape, coarse_shape, strict=True)], order=1)
@@ -39,7 +39,7 @@ def _grid(shape: tuple[int, ...], centre: Array) -> Array:
 
 
 def _ellipsoid(rng: np.random.Generator, shape: tuple[int, ...], centre: Array, radius: float, rough: float) -> Array:
-    """Rough signed distance in voxels, negative inside."""
+    """Approximate signed distance in voxels, negative inside."""
     radii = radius * np.exp(rng.normal(0, 0.3, 3)).astype(np.float32)
     turned = np.tensordot(_rotation(rng) / radii[:, None], _grid(shape, centre), axes=1)
     power = rng.choice([2.0, 2.0, 2.0, 3.0, 5.0])
@@ -61,7 +61,7 @@ def _curve(rng: np.random.Generator, start: Array, heading: Array, length: int, 
 
 
 def _paint_tube(distance: Array, points: Array, radii: Array) -> None:
-    """Lower `distance` around balls of `radii` at `points`; the array changes in place because it is the canvas."""
+    """Lower `distance`, in place, to that of balls of `radii` at `points`."""
     for point, radius in zip(points[::1], radii[::1], strict=True):
         reach = int(np.ceil(radius + 3))
         low = np.maximum(np.floor(point).astype(int) - reach, 0)
@@ -95,7 +95,7 @@ def _vessel(rng: np.random.Generator, shape: tuple[int, ...], centre: Array, rad
 
 
 def _organ(rng: np.random.Generator, shape: tuple[int, ...], kind: str, size: float) -> Array:
-    """Rough signed distance of one organ of roughly `size` voxels radius."""
+    """Approximate signed distance of one organ with a radius of about `size` voxels."""
     centre = (rng.uniform(0.15, 0.85, 3) * shape).astype(np.float32)
     rough = float(rng.choice([0.0, 0.06, 0.12, 0.25]))
     if kind == "tube":
@@ -120,16 +120,16 @@ def _organ(rng: np.random.Generator, shape: tuple[int, ...], kind: str, size: fl
 _KINDS = ("blob", "tube", "tree", "crescent", "sheet", "cluster", "shell", "twins", "long_bone", "joint")
 _SHARES = (0.22, 0.11, 0.07, 0.10, 0.07, 0.05, 0.12, 0.10, 0.08, 0.08)
 ALIKE_BONES = 0.6
-"""Share of volumes in which all bones have one cortex and one marrow."""
+"""Share of volumes in which all bones have the same cortex and the same marrow."""
 
 
 def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolume:
-    """Draw a volume of about a dozen structures over a patchy background.
+    """A random volume of about a dozen structures over a patchy background.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of all chance; the same state gives the same volume.
+        Source of all random choices; the same state gives the same volume.
     side : int
         Side of the cube in voxels of 1 mm.
 
@@ -202,11 +202,11 @@ def procedural_anatomy(rng: np.random.Generator, *, side: int = 88) -> LabelVolu
 
 
 def _joint(rng: np.random.Generator, labels: NDArray[np.uint16], label: int, size: float) -> list[tuple[int, ...]]:
-    """Two bones of uneven shape on either side of a narrow, curved gap, painted into `labels` as cortex and marrow."""
+    """Write two irregular bones on both sides of a narrow, curved gap into `labels`, as cortex and marrow."""
     shape = labels.shape
     centre = (rng.uniform(0.2, 0.8, 3) * shape).astype(np.float32)
     body = _ellipsoid(rng, shape, centre, size, 0.12)
-    for _ in range(int(rng.integers(0, 4))):  # processes, as vertebrae have them
+    for _ in range(int(rng.integers(0, 4))):  # processes, as of vertebrae
         root = centre + rng.normal(0, 0.5 * size, 3).astype(np.float32)
         way = root - centre
         limb = _curve(rng, root, way / (np.linalg.norm(way) + 1e-6), int(size * rng.uniform(0.5, 1.6)), 0.12)

@@ -1,4 +1,4 @@
-"""The faults of CT and MR, on the few slices of a crop that the compact model sees."""
+"""Image degradation of CT and MR: blur, bias field, streaks, noise and intensity maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float32]
 
 
 def _streaks(rng: np.random.Generator, side: int) -> Array:
-    """Bright and dark lines through one point, as metal leaves them in CT."""
+    """Bright and dark lines through one point, as metal artefacts in CT."""
     rows, columns = np.mgrid[:side, :side].astype(np.float32)
     row, column = rng.uniform(-0.3, 1.3, 2) * side
     angle = np.arctan2(rows - row, columns - column)
@@ -25,18 +25,18 @@ def _streaks(rng: np.random.Generator, side: int) -> Array:
 
 
 def degrade(image: Array, rng: np.random.Generator, *, strength: float, native_px: float) -> Array:
-    """Blur, bias, noise and intensity maps; `image` itself stays unchanged.
+    """Degrade a stack of slices; `image` itself stays unchanged.
 
     Parameters
     ----------
     image : (S, N, N) float32
-        Field on model pixels, on S slices of one scan: they share everything but the noise.
+        S slices of one scan on model pixels; they share everything but the noise.
     rng : numpy.random.Generator
-        Source of all chance.
+        Source of all random choices.
     strength : float
-        1 for drawn images, less for real ones, which bring faults of their own.
+        1 for synthetic images, less for real ones, which are degraded already.
     native_px : float
-        Model pixels that one pixel of the imagined scanner spans: the scale of its blur and noise.
+        Model pixels per pixel of the simulated scanner: the scale of blur and noise.
     """
     side = image.shape[-1]
     spread = float(np.percentile(image, 98) - np.percentile(image, 2)) + 1e-6

@@ -1,7 +1,7 @@
-"""Batches of samples, made in worker processes and handed over in order.
+"""Batches of samples, built in worker processes and delivered in order.
 
-Batch i depends on the seed and on i alone, so training resumes at any step, and any number of workers gives the same
-weights.
+Batch i depends only on the seed and on i, so that training can be resumed at any step and the number of workers has no
+effect on the weights.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from medsam_planner.lab.training.stacks import draw_stack
 __all__ = ["Batch", "SampleFactory", "batches", "training_sources"]
 
 _SERIAL = re.compile(r"([_-]?[0-9][0-9A-Za-z]*|TCGA.*)$")
-"""What tells the volumes of one kind apart."""
+"""The part of a name that distinguishes volumes of one kind."""
 WORKER_SILENCE_S = 60.0
-"""A worker that says nothing for so long is looked at: if it lives, it is waited for."""
+"""After so long without a batch, check that the worker process is alive."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Stacks of one step: B structures on S slices each, the prompted slice first."""
+    """The samples of one step: B structures on S slices each, the prompted slice first."""
 
     images: NDArray[np.float16]
     """(B, S, 3, N, N) normalised."""
     prompts: NDArray[np.float16]
-    """(B, 10, N, N) maps of the first prompts."""
-    truth: NDArray[np.bool_]
+    """(B, 10, N, N) prompt maps of the first slice."""
+    reference: NDArray[np.bool_]
     """(B, S, N, N)"""
     outside_px: NDArray[np.float32]
-    """(B, S) area of the structure beyond each crop."""
+    """(B, S) area of the structure beyond each crop, in model pixels."""
     centres_mm: NDArray[np.float32]
     """(B, S, 2) middle of each crop in the plane."""
     sides_mm: NDArray[np.float32]
@@ -55,11 +55,11 @@ class Batch:
     heights_mm: NDArray[np.float32]
     """(B, S) position of each slice across the plane."""
     ambiguous: NDArray[np.bool_]
-    """(B,) whether the first prompt may mean several things."""
+    """(B,) whether the first prompt may mean several structures."""
 
 
 def training_sources(data: DataConfig) -> tuple[list[LabelVolume], list[LabelVolume]]:
-    """Label maps and real cases named by the configuration, weighted; both empty where the folder is absent."""
+    """Label maps and real cases of the data folder, with sampling weights; both empty where the folder is absent."""
     if data.root is None or not data.root.is_dir():
         return [], []
     maps = [read_label_map(path) for path in map_files(data)]
@@ -76,7 +76,7 @@ def training_sources(data: DataConfig) -> tuple[list[LabelVolume], list[LabelVol
 
 
 def _weighted(volumes: list[LabelVolume]) -> list[LabelVolume]:
-    """Many volumes of one kind must not drown the few of another, nor a volume of many structures one of few."""
+    """Balance the weights, so that kinds with many volumes, or volumes with many structures, do not dominate."""
     kinds = [_SERIAL.sub("", volume.name) for volume in volumes]
     return [
         replace(volume, weight=volume.weight * float(np.sqrt(len(volume.structures) / kinds.count(kind))))
@@ -85,7 +85,7 @@ def _weighted(volumes: list[LabelVolume]) -> list[LabelVolume]:
 
 
 class SampleFactory:
-    """Makes batch i of a configuration."""
+    """Builds batch i of a configuration."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self._config = config
@@ -95,15 +95,17 @@ class SampleFactory:
     def _procedural_pool(self, index: int) -> list[LabelVolume]:
         newest = index // self._config.data.procedural_refresh + self._config.data.procedural_pool
         wanted = range(newest - self._config.data.procedural_pool, newest)
-        self._procedural = {number: self._procedural.get(number) or self._drawn(number) for number in wanted}
+        self._procedural = {
+            number: self._procedural.get(number) or self._procedural_volume(number) for number in wanted
+        }
         return list(self._procedural.values())
 
-    def _drawn(self, number: int) -> LabelVolume:
+    def _procedural_volume(self, number: int) -> LabelVolume:
         rng = np.random.default_rng([self._config.seed, 1, number])
         return procedural_anatomy(rng, side=self._config.data.procedural_side)
 
     def batch(self, index: int) -> Batch:
-        """(seed, index) → samples."""
+        """The batch of a step."""
         config, data = self._config, self._config.data
         rng = np.random.default_rng([config.seed, 2, index])
         size = config.coarse_size if index < config.coarse_steps else config.size
@@ -128,7 +130,7 @@ class SampleFactory:
             .reshape(*images.shape[:2], 3, size, size)
             .astype(np.float16),
             prompts=np.stack(prompts).astype(np.float16),
-            truth=np.stack([stack.truth for stack in stacks]),
+            reference=np.stack([stack.reference for stack in stacks]),
             outside_px=np.stack([stack.outside_px for stack in stacks]),
             centres_mm=np.stack([stack.centres_mm for stack in stacks]),
             sides_mm=np.stack([stack.sides_mm for stack in stacks]),
@@ -141,7 +143,7 @@ def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]
     factory = SampleFactory(config)
     parent = parent_process()
     for index in range(start, config.steps, stride):
-        with compute_threads(1):  # small matrices: threads that wait for each other cost more than the products
+        with compute_threads(1):  # small matrices: several threads would be slower
             batch = factory.batch(index)
         while parent is None or parent.is_alive():
             try:
@@ -150,7 +152,7 @@ def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]
             except Full:
                 continue
         else:
-            results.cancel_join_thread()  # nobody reads what is still queued
+            results.cancel_join_thread()  # the parent has ended, nobody reads the queue
             return
 
 
@@ -161,7 +163,8 @@ def _next(queue: Queue[Batch], process: BaseProcess, number: int) -> Batch:
         except Empty as error:
             if not process.is_alive():
                 raise MedsamPlannerError(
-                    f"The data worker {number} ended with exit code {process.exitcode} before all batches were made."
+                    f"Expected all batches from data worker {number}, but it ended with exit code {process.exitcode}. "
+                    "Resume the training."
                 ) from error
 
 

@@ -1,4 +1,4 @@
-"""Where label volumes come from: real cases, label maps, and structures cut out of real images by simple rules."""
+"""Read the data folder: real cases and label maps, as label volumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CT_FLOOR_HU, CT_CEILING_HU = -1024.0, 3071.0
 
 
 def case_folders(root: Path, *, exclude: Sequence[str]) -> list[Path]:
-    """Folders of `root` that hold an image and labels and whose name fits none of the `exclude` patterns."""
+    """Folders of `root` with an image and labels whose name matches none of the `exclude` patterns."""
     if not root.is_dir():
         raise ConfigError(f"Expected a folder of cases at {root}, found none. Correct the path or leave it out.")
     return sorted(
@@ -42,7 +42,7 @@ def case_folders(root: Path, *, exclude: Sequence[str]) -> list[Path]:
 
 
 def map_files(data: DataConfig) -> list[Path]:
-    """Label maps of the data folder whose name fits none of the patterns held out."""
+    """Label maps of the data folder that are not held out."""
     if data.root is None:
         return []
     return sorted(
@@ -53,7 +53,7 @@ def map_files(data: DataConfig) -> list[Path]:
 
 
 def trained_on(data: DataConfig) -> list[str]:
-    """Names of all that a run with this configuration sees, for the weights' metadata."""
+    """Names of all training data of a configuration, for the weights' metadata."""
     names = ["procedural anatomy"]
     if data.root is None or not data.root.is_dir():
         return names
@@ -73,7 +73,7 @@ def _array(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]
 
 
 def _dense(labels: NDArray[np.generic]) -> tuple[NDArray[np.uint16], list[int]]:
-    """Label values renumbered 0, 1, 2, … with 0 kept for the background; the old values in the new order."""
+    """Labels renumbered 0, 1, 2, … with 0 for the background, and the old values in the new order."""
     values = [0, *(int(value) for value in np.unique(labels) if value != 0)]
     table = np.zeros(max(values) + 1, dtype=np.uint16)
     table[values] = np.arange(len(values), dtype=np.uint16)
@@ -81,11 +81,11 @@ def _dense(labels: NDArray[np.generic]) -> tuple[NDArray[np.uint16], list[int]]:
 
 
 def read_case(folder: Path) -> LabelVolume:
-    """A real case: image.nii.gz and labels.nii.gz on one grid; CT is clipped to the usual 12-bit range."""
+    """Read a real case: image.nii.gz and labels.nii.gz on one grid. CT is clipped to the usual 12-bit range."""
     image, spacing = _array(folder / "image.nii.gz")
     labels, _ = _array(folder / "labels.nii.gz")
     if image.shape != labels.shape:
-        raise ConfigError(f"{folder}: image {image.shape} and labels {labels.shape} differ in shape.")
+        raise ConfigError(f"{folder}: expected image and labels of one shape, got {image.shape} and {labels.shape}.")
     dense, values = _dense(labels)
     intensities = image.astype(np.float32)
     if is_ct(folder):
@@ -95,12 +95,12 @@ def read_case(folder: Path) -> LabelVolume:
 
 
 def is_ct(folder: Path) -> bool:
-    """Whether a case's meta.json calls it a CT."""
+    """Whether the meta.json of a case names CT as its modality."""
     return str(json.loads((folder / "meta.json").read_text()).get("modality", "")).upper().startswith("CT")
 
 
 def read_label_map(path: Path, *, smallest_voxels: int = 150) -> LabelVolume:
-    """A label map without an image; labels of fewer voxels stay in the picture but are never asked for."""
+    """Read a label map without an image. Labels of fewer than `smallest_voxels` are painted but are no structures."""
     labels, spacing = _array(path)
     dense, values = _dense(labels)
     filled = np.nonzero(dense)
@@ -113,14 +113,14 @@ def read_label_map(path: Path, *, smallest_voxels: int = 150) -> LabelVolume:
 
 
 def _tissues(path: Path, values: Sequence[int]) -> NDArray[np.uint8]:
-    """(L,) tissue of each label by its name; where no label is the skin, the background holds tissue as well."""
+    """(L,) tissue of each label by its name. Without a label for the skin, the background also holds tissue."""
     names: dict[str, str] = {}
     for described in (path.with_name(path.name.removesuffix(".nii.gz") + ".json"), path.parent / "meta.json"):
         if described.is_file():
             content = json.loads(described.read_text(encoding="utf-8"))
             names = content.get("labels") or content.get("label_names") or {}
             break
-    told = [tissue_of(str(names.get(str(value), ""))) for value in values]
+    tissues = [tissue_of(str(names.get(str(value), ""))) for value in values]
     has_skin = any("skin" in str(names.get(str(value), "")).lower() for value in values)
-    told[0] = Tissue.AIR if has_skin else Tissue.UNSPLIT
-    return np.array(told, dtype=np.uint8)
+    tissues[0] = Tissue.AIR if has_skin else Tissue.UNSPLIT
+    return np.array(tissues, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Label volumes: what training samples are cut from."""
+"""Label volumes, from which training samples are cut."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from scipy import ndimage
 
 __all__ = ["LabelVolume", "indexed"]
 _VOXELS_KEPT = 256
-"""Of each label, from which a structure is entered."""
+"""Voxels stored per label, among which the centre of a sample is chosen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelVolume:
-    """Labels on a grid, with the image where one exists, and the groups of labels that make a structure."""
+    """Labels on a grid, the image where there is one, and the groups of labels that form structures."""
 
     name: str
     labels: NDArray[np.uint16]
@@ -24,18 +24,19 @@ class LabelVolume:
     structures: tuple[tuple[int, ...], ...]
     """Each structure is a union of labels."""
     image: NDArray[np.float32] | None = None
-    """(K, J, I) intensities in any unit, or None where they are to be drawn."""
+    """(K, J, I) intensities in any unit; None where they are to be synthesised."""
     weight: float = 1.0
+    """Relative sampling weight."""
     tissues: tuple[tuple[int, ...], ...] = ()
-    """Labels of one tissue: where contrast is drawn, they are drawn alike, as a bone is beside another bone."""
+    """Groups of labels with the same synthetic intensity, as one bone beside another."""
     extents: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
     """Bounding box of every label."""
     tissue: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
-    """(L,) what each label consists of (:class:`~medsam_planner.lab.training.tissues.Tissue`)."""
+    """(L,) tissue of each label (:class:`~medsam_planner.lab.training.tissues.Tissue`)."""
     _voxels: dict[int, NDArray[np.intp]] = field(default_factory=dict)
 
     def voxels_of(self, label: int) -> NDArray[np.intp]:
-        """(N, 3) some voxels of a label, always the same; none where it is absent."""
+        """(N, 3) a fixed random sample of a label's voxels; empty where it is absent."""
         if label not in self._voxels:
             box = self.extents.get(label)
             found = np.zeros((0, 3), dtype=np.intp)
@@ -49,7 +50,7 @@ class LabelVolume:
 
 
 def indexed(volume: LabelVolume) -> LabelVolume:
-    """The same volume with the bounding boxes of its labels, and without structures that are not there."""
+    """The same volume with the bounding boxes of its labels, and without structures that have no voxel."""
     boxes = ndimage.find_objects(volume.labels)
     extents = {number: box for number, box in enumerate(boxes, start=1) if box is not None}
     present = tuple(s for s in volume.structures if any(number in extents for number in s))

@@ -1,4 +1,4 @@
-"""The training loop: whole interactions, averaged weights, checkpoints that resume."""
+"""The training loop: whole interactions, averaged weights, checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -32,10 +32,18 @@ AVERAGE_EVERY = 4
 def train_from_file(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Path:
     """Train as a TOML file says; returns the path of the weights.
 
+    Parameters
+    ----------
+    path : Path
+        TOML file with the entries of :class:`~medsam_planner.lab.training.config.TrainingConfig`.
+    resume : bool
+        Continue from the checkpoint in the output folder, if there is one.
+    progress : Progress, optional
+
     Raises
     ------
     ConfigError
-        If the file is wrong, or a run lies in its folder and `resume` is not set.
+        If the file is wrong, or its folder holds a training run and `resume` is not set.
     """
     return train(read_config(Path(path)), resume=resume, progress=progress)
 
@@ -46,11 +54,11 @@ def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | 
     Parameters
     ----------
     config : TrainingConfig
-        All that decides the weights.
+        Everything that decides the weights.
     resume : bool
-        Go on from the checkpoint in ``config.out``, if there is one.
+        Continue from the checkpoint in ``config.out``, if there is one.
     progress : Progress, optional
-        Told after every step.
+        Updated after every step.
 
     Returns
     -------
@@ -60,11 +68,11 @@ def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | 
     Raises
     ------
     ConfigError
-        If a checkpoint is there and `resume` is not set.
+        If there is a checkpoint and `resume` is not set.
     MissingDependencyError
         If the extra ``train`` is not installed.
     OperationCancelledError
-        When the watcher asked to stop; the checkpoint of that moment is kept.
+        If the watcher asked to stop; a checkpoint is written first.
     """
     require_extra("train", "Training")
     from torch.utils.tensorboard import SummaryWriter
@@ -72,7 +80,7 @@ def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | 
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint = config.out / CHECKPOINT
     if checkpoint.exists() and not resume:
-        raise ConfigError(f"{checkpoint} holds an earlier run. Resume it, or name another `out` folder.")
+        raise ConfigError(f"{checkpoint} is of an earlier training. Resume it, or name another `out` folder.")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     run = _Run(config)
@@ -105,19 +113,21 @@ def _stage(values: dict[str, float]) -> str:
 
 
 def _known(path: Path, architecture: MemoryArchitecture) -> tuple[MemoryNetwork, list[str]]:
-    """The weights of a file in a network of the stated architecture (dropout may differ), and what they were shown."""
+    """Weights of a file in a network of the stated architecture (dropout may differ), and their training data."""
     known, metadata, _ = read_weights(path)
     if not isinstance(known, MemoryNetwork):
-        raise ConfigError(f"{path} holds a network without a memory; training goes on from one with a memory.")
+        raise ConfigError(
+            f"Expected weights of a network with a memory in {path}, got one without. Choose other weights."
+        )
     if replace(known.architecture, dropout=architecture.dropout) != architecture:
-        raise ConfigError(f"{path} holds another architecture, {known.architecture}; expected {architecture}.")
+        raise ConfigError(f"Expected weights of the architecture {architecture} in {path}, got {known.architecture}.")
     network = MemoryNetwork(architecture)
     network.load_state_dict(known.state_dict())
     return network, list(json.loads(metadata.get("trained_on", "[]")))
 
 
 def _begin_encoder(network: MemoryNetwork, path: Path) -> None:
-    """Take the encoder's weights from a file of EfficientNet-Lite0, whose tensors come in the same order.
+    """Initialise the encoder from a file of EfficientNet-Lite0, which has its tensors in the same order.
 
     Raises
     ------
@@ -133,19 +143,19 @@ def _begin_encoder(network: MemoryNetwork, path: Path) -> None:
         if tensor.ndim and not name.startswith("necks")
     }
     if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given, strict=False)):
-        raise ConfigError(f"{path} does not hold EfficientNet-Lite0 as its PyTorch port stores it.")
+        raise ConfigError(f"Expected EfficientNet-Lite0 as its PyTorch port stores it in {path}, got other tensors.")
     network.encoder.load_state_dict(dict(zip(own, given, strict=False)), strict=False)
 
 
 def hold_statistics(network: torch.nn.Module) -> None:
-    """Normalise by the statistics known so far, as in use; scales and offsets go on learning."""
+    """Freeze the statistics of batch normalisation; scales and offsets are still trained."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
 
 
 class _Run:
-    """Everything that changes while training."""
+    """The state of a training: network, averaged weights, optimiser and step."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
@@ -153,13 +163,13 @@ class _Run:
         architecture = MemoryArchitecture(
             size=config.size, decoder_widths=config.decoder_widths, dropout=config.dropout
         )
-        network, seen = MemoryNetwork(architecture), list[str]()
+        network, names = MemoryNetwork(architecture), list[str]()
         if config.start_from is not None:
-            network, seen = _known(config.start_from, architecture)
+            network, names = _known(config.start_from, architecture)
         elif config.encoder_from is not None:
             _begin_encoder(network, config.encoder_from)
-            seen = ["ImageNet (encoder)"]
-        self.trained_on = list(dict.fromkeys([*seen, *trained_on(config.data)]))
+            names = ["ImageNet (encoder)"]
+        self.trained_on = list(dict.fromkeys([*names, *trained_on(config.data)]))
         self.network = channels_last(network.to(self.device))
         self.averaged = copy.deepcopy(self.network).eval()
         parts = ((self.network.encoder, config.encoder_rate), (self.network.decoder, 1.0))
@@ -172,18 +182,18 @@ class _Run:
         self.step = 0
 
     def restore(self, path: Path) -> None:
-        """Take weights, averages, optimiser and step from a checkpoint."""
+        """Read weights, averaged weights, optimiser and step from a checkpoint."""
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         try:
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
         except RuntimeError as error:
-            raise ConfigError(f"{path} was trained with another architecture: {error}") from error
+            raise ConfigError(f"Expected a checkpoint of the configured architecture in {path}: {error}") from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; an interrupted write leaves the old one."""
+        """Write a checkpoint; an interrupted write leaves the previous one."""
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -206,7 +216,7 @@ class _Run:
         return path
 
     def _rate(self) -> float:
-        """Constant after a linear warm-up, then linear to a hundredth over the last share of the steps."""
+        """Learning rate: linear warm-up, constant, then linear to a hundredth over the last share of the steps."""
         config = self.config
         falling = max(config.decay_share * config.steps, 1.0)
         left = (config.steps - self.step) / falling
@@ -224,9 +234,9 @@ class _Run:
                     kept.copy_(new)
 
     def advance(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step over the interactions of a batch; values for the log."""
+        """One optimiser step over the interactions of a batch; returns values for the log."""
         config = self.config
-        # Chance within a step depends on the step alone: resuming repeats it.
+        # Random choices within a step depend only on the step, so that a resumed training repeats them.
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         rng = np.random.default_rng([config.seed, 3, self.step])
         for group in self.optimizer.param_groups:

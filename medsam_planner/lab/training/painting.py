@@ -1,4 +1,4 @@
-"""From a stack of labels on a fine grid to the intensities a scanner would have measured."""
+"""Intensities for a stack of labels on a fine grid, as a scanner might have measured them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.lab.training.tissues import Tissue, drawn_intensities
+from medsam_planner.lab.training.tissues import Tissue, random_intensities
 
 __all__ = ["block_mean", "painted", "smooth_field", "smoothly_finer", "upsampling"]
 
 _SPLITS = 4
-"""Regions into which tissue is cut that a label map does not tell apart."""
+"""Regions into which a label is divided that holds several tissues."""
 
 
 def upsampling(count: int, fine: int) -> NDArray[np.float32]:
-    """(fine, count) weights of linear interpolation from `count` to `fine` samples over the same extent."""
+    """Weights of linear interpolation from `count` to `fine` samples over the same extent, (fine, count)."""
     at = (np.arange(fine) + 0.5) * count / fine - 0.5
     weights = 1.0 - np.abs(at[:, None] - np.arange(count)[None])
     weights = np.maximum(weights, 0.0)
@@ -25,7 +25,7 @@ def upsampling(count: int, fine: int) -> NDArray[np.float32]:
 
 
 def block_mean(values: NDArray[np.generic], side: int) -> NDArray[np.float32]:
-    """(..., H, W) → (..., H / side, W / side) means of squares."""
+    """Means over squares of `side` pixels: (..., H, W) → (..., H / side, W / side)."""
     if side == 1:
         return values.astype(np.float32)
     total = np.zeros((*values.shape[:-2], values.shape[-2] // side, values.shape[-1] // side), dtype=np.float32)
@@ -36,7 +36,7 @@ def block_mean(values: NDArray[np.generic], side: int) -> NDArray[np.float32]:
 
 
 def smoothly_finer(labels: NDArray[np.uint16], fine: int) -> NDArray[np.uint16]:
-    """(S, n, n) labels on (S, fine, fine): each pixel takes the label that interpolation gives the largest share."""
+    """Upsample (S, n, n) labels to (S, fine, fine): each pixel takes the label with the largest interpolated share."""
     count = labels.shape[-1]
     if count >= fine:
         return labels
@@ -53,7 +53,20 @@ def smoothly_finer(labels: NDArray[np.uint16], fine: int) -> NDArray[np.uint16]:
 
 
 def smooth_field(rng: np.random.Generator, slices: int, fine: int, cells: int) -> NDArray[np.float32]:
-    """(slices, fine, fine) noise of unit variance at its nodes, `cells` waves wide, that changes slowly over slices."""
+    """Smooth noise that changes slowly over slices.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    slices, fine : int
+        Shape of the result.
+    cells : int
+        Cells of the coarse grid along each axis, at whose nodes the noise has unit variance.
+
+    Returns
+    -------
+    (slices, fine, fine) float32
+    """
     nodes = rng.standard_normal((2, cells + 1, cells + 1)).astype(np.float32)
     along = np.linspace(0, rng.uniform(0.3, 1.0), slices, dtype=np.float32) * (np.pi / 2)
     coarse = np.cos(along)[:, None, None] * nodes[0] + np.sin(along)[:, None, None] * nodes[1]
@@ -69,18 +82,18 @@ def painted(
     pixel_mm: float,
     alike: Sequence[Sequence[int]] = (),
 ) -> NDArray[np.float32]:
-    """Draw intensities.
+    """Random intensities for a stack of labels.
 
     Parameters
     ----------
     labels : (S, F, F) uint16
     tissues : (L,) uint8
-        Of every label that can occur.
+        Tissue of every label that can occur.
     rng : numpy.random.Generator
     pixel_mm : float
         Size of a pixel of the fine grid.
     alike : sequence of sequences of int
-        Labels that get one intensity, whatever the others get.
+        Groups of labels that get the same intensity.
 
     Returns
     -------
@@ -89,7 +102,7 @@ def painted(
     """
     slices, fine = labels.shape[0], labels.shape[-1]
     count = len(tissues)
-    # Bones of a map are filled: under a cortex of one to three millimetres lies marrow.
+    # Label maps have solid bones; marrow is added under a cortex of 1 to 3 mm.
     marrow = count
     kinds = [*tissues.tolist(), int(Tissue.MARROW), int(Tissue.FAT)]
     splits = np.arange(count + 2, count + 2 + _SPLITS)
@@ -117,7 +130,7 @@ def painted(
             level = smooth_field(rng, slices, fine, int(rng.integers(2, 10)))
             edges = np.sort(rng.normal(0, 0.5, _SPLITS - 1))
             shown = np.where(unsplit, splits[np.searchsorted(edges, level)], shown)
-    means = drawn_intensities(every, rng)
+    means = random_intensities(every, rng)
     for group in alike:
         means[list(group)] = means[group[0]]
     image = means[shown]

@@ -12,14 +12,27 @@ from medsam_planner.lab.training.label_volume import LabelVolume, indexed
 
 __all__ = ["with_rule_based_structures"]
 BONE_HU = 190.0
-"""Above soft tissue and most contrast agent, below cortex and most marrow edges."""
+"""Threshold above soft tissue and most contrast agent, below cortical bone."""
 
 
 def with_rule_based_structures(case: LabelVolume, *, is_ct: bool, seed: int) -> LabelVolume | None:
-    """Structures that need no reader: bones of a CT by threshold, and connected regions of like intensity.
+    """Structures that need no annotation: bones of a CT by threshold, and connected regions of similar intensity.
 
-    They put real texture and real neighbours around shapes whose borders the image itself defines (superpixel tasks did
-    the same for ScribblePrompt, arXiv 2312.07381). None when nothing of use is found.
+    They add tasks with real texture and real neighbours, like the superpixel tasks of ScribblePrompt
+    (arXiv 2312.07381).
+
+    Parameters
+    ----------
+    case : LabelVolume
+    is_ct : bool
+        Whether bones can be found by a threshold.
+    seed : int
+        Of the intensity bounds.
+
+    Returns
+    -------
+    LabelVolume or None
+        None where no region is large enough.
     """
     if case.image is None:
         return None
@@ -52,7 +65,7 @@ def _filled_slices(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
 def _add_components(
     labels: NDArray[np.uint16], mask: NDArray[np.bool_], number: int, *, smallest: int, most: int
 ) -> int:
-    """Write the largest components of `mask` into the canvas `labels`; returns the last number used."""
+    """Write the largest components of `mask` into `labels`, in place; returns the last number used."""
     parts, count = ndimage.label(mask)
     if count == 0:
         return number

@@ -13,14 +13,15 @@ from medsam_planner.lab.training.targets import Target
 
 __all__ = ["coarse_mask", "rendered_slices"]
 _FINE = 2
-"""Pixels of the painted grid along a model pixel."""
+"""Pixels of the painted grid per model pixel, along each axis."""
 _COARSE = 112
+"""Pixels of the coarse grid along each axis, about."""
 
 
 def _indices(
     volume: LabelVolume, points: NDArray[np.float32]
 ) -> tuple[tuple[NDArray[np.intp], ...], NDArray[np.bool_]]:
-    """Nearest voxels of (..., 3) points, at the border where they lie beyond it, and whether they lie on the volume."""
+    """Nearest voxels of (..., 3) points, clipped to the volume, and whether the points lie on it."""
     found, inside = [], np.ones(points.shape[:-1], dtype=bool)
     for axis, (count, step) in enumerate(zip(volume.labels.shape, volume.spacing_mm, strict=True)):
         at = np.rint(points[..., axis] * np.float32(1 / step)).astype(np.intp)
@@ -39,7 +40,23 @@ def _nearest_labels(volume: LabelVolume, points: NDArray[np.float32]) -> NDArray
 def coarse_mask(
     volume: LabelVolume, target: Target, space: SliceSpace, heights: NDArray[np.float64], pixel_mm: float
 ) -> tuple[NDArray[np.bool_], float]:
-    """(S, C, C) the structure on all slices on one coarse grid around the origin, and the size of its pixels."""
+    """The structure on all slices, on one coarse grid around the origin.
+
+    Parameters
+    ----------
+    volume : LabelVolume
+    target : Target
+    space : SliceSpace
+    heights : (S,) float64
+        Positions of the slices in mm.
+    pixel_mm : float
+        Size of a pixel of the volume.
+
+    Returns
+    -------
+    (S, C, C) bool, float
+        Mask, and the size of its pixels in mm.
+    """
     half = 1.15 * target.reach_mm + 2 * pixel_mm
     coarse_mm = max(2 * half / _COARSE, 0.6 * pixel_mm)
     count = int(np.ceil(2 * half / coarse_mm)) | 1
@@ -61,7 +78,30 @@ def rendered_slices(
     rng: np.random.Generator,
     size: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(S, N, N) intensities and truth in the crops."""
+    """Intensities and reference masks in the crops.
+
+    Parameters
+    ----------
+    volume : LabelVolume
+    target : Target
+    space : SliceSpace
+    heights : (S,) float64
+        Positions of the slices in mm.
+    centres : (S, 2) float64
+        Middle of each crop in mm.
+    sides : (S,) float64
+        Side of each crop in mm.
+    pixel_mm : float
+        Size of a pixel of the volume.
+    rng : numpy.random.Generator
+        Source of all random choices.
+    size : int
+        Side of the crops in model pixels.
+
+    Returns
+    -------
+    (S, N, N) float32, (S, N, N) bool
+    """
     step_mm = float(sides[0]) / size
     finer = _FINE if volume.image is None else int(np.clip(np.ceil(step_mm / pixel_mm - 0.2), 1, 4))
     fine = size * finer
@@ -72,7 +112,7 @@ def rendered_slices(
     count = min(native, fine)
     thick = 2 if rng.random() < 0.3 else 1
     thickness_mm = abs(float(heights[1])) / 2 if thick == 2 else 0.0
-    images, truths = [], []
+    images, references = [], []
     rows, columns = _lines(centres, sides, count)
     tissues = target.with_added_tissues(volume.tissue, rng)
     layers = []
@@ -81,16 +121,16 @@ def rendered_slices(
         layers.append(
             target.applied(_nearest_labels(volume, points), points, float(sides[0]) / count, len(volume.tissue))
         )
-    # The tissues of all layers are painted at once, so that a label has one intensity.
+    # All layers are painted at once, so that a label has the same intensity in all of them.
     labels = np.concatenate([smoothly_finer(labels, fine) for labels, _ in layers])
     image = painted(labels, tissues, rng, pixel_mm=float(sides[0]) / fine, alike=volume.tissues)
     weights = upsampling(count, fine)
     for layer_image, (_, mask) in zip(np.split(image, thick), layers, strict=True):
         share = mask.astype(np.float32)
         share = np.asarray(weights @ share @ weights.T) if count < fine else share
-        truths.append(block_mean(share, finer))
+        references.append(block_mean(share, finer))
         images.append(block_mean(layer_image, finer))
-    return np.mean(images, axis=0, dtype=np.float32), np.mean(truths, axis=0) > 0.5
+    return np.mean(images, axis=0, dtype=np.float32), np.mean(references, axis=0) > 0.5
 
 
 def _lines(
@@ -104,7 +144,7 @@ def _lines(
 def _sampled(
     volume: LabelVolume, target: Target, points: NDArray[np.float32], finer: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A real image and the structure's mask, interpolated linearly."""
+    """A real image and the mask of the structure, interpolated linearly."""
     at = np.moveaxis(points, -1, 0) / np.asarray(volume.spacing_mm, dtype=np.float32)[:, None, None, None]
     low = np.clip(np.floor(at.reshape(3, -1).min(1)).astype(int) - 1, 0, np.array(volume.labels.shape) - 1)
     high = np.clip(np.ceil(at.reshape(3, -1).max(1)).astype(int) + 2, low + 1, volume.labels.shape)

@@ -1,7 +1,6 @@
-"""Where the slices of a training sample lie in a label volume: an oblique, gently warped plane and its neighbours.
+"""Positions of the slices of a training sample in a label volume: an oblique, slightly warped plane and its neighbours.
 
-Positions in the plane are (row, column) in mm around the point through which the structure was entered; a third
-coordinate runs across slices.
+Positions in the plane are (row, column) in mm around a point of the structure; a third coordinate runs across slices.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ __all__ = ["SliceSpace", "lies_on_volume", "random_space"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceSpace:
-    """From (across, row, column) in mm to the axes of a volume, with a gentle warp."""
+    """Map from (across, row, column) in mm to the axes of a volume, with a slight warp."""
 
     origin_mm: NDArray[np.float64]
     frame: NDArray[np.float64]
-    """(3, 3) rows: the axes across, down and right, along the volume's axes; not of unit length where it is scaled."""
+    """(3, 3) rows: the directions across, down and right, along the volume's axes; their length is the scale."""
     waves: NDArray[np.float64]
     """(W, 3) in radians per mm."""
     phases: NDArray[np.float64]
@@ -33,7 +32,20 @@ class SliceSpace:
     def points(
         self, heights: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """(S, H, W, 3) mm along the volume's axes of (S,) heights, (S, H) rows and (S, W) columns."""
+        """Positions of pixels.
+
+        Parameters
+        ----------
+        heights : (S,) float64
+            Positions of the slices across the plane, in mm.
+        rows, columns : (S, H) and (S, W) float64
+            Positions in the plane, in mm.
+
+        Returns
+        -------
+        (S, H, W, 3) float32
+            In mm along the volume's axes.
+        """
         frame = self.frame.astype(np.float32)
         h = heights.astype(np.float32)[:, None, None]
         r = rows.astype(np.float32)[:, :, None]
@@ -49,6 +61,19 @@ class SliceSpace:
 
 
 def random_space(volume: LabelVolume, target: Target, rng: np.random.Generator, axis: int) -> SliceSpace:
+    """A random plane through a target, near the plane across `axis`.
+
+    Parameters
+    ----------
+    volume : LabelVolume
+        A real image is only rotated in the plane and mirrored; labels are also tilted, scaled, sheared and warped.
+    target : Target
+        Its centre becomes the origin.
+    rng : numpy.random.Generator
+        Source of all random choices.
+    axis : int
+        Axis of the volume across which the slices lie before tilting.
+    """
     order = [axis, *(other for other in range(3) if other != axis)]
     frame = np.eye(3)[order]
     angle = 0.5 * np.pi * rng.integers(4)
@@ -76,7 +101,7 @@ def random_space(volume: LabelVolume, target: Target, rng: np.random.Generator, 
 
 
 def lies_on_volume(volume: LabelVolume, space: SliceSpace, heights: NDArray[np.float64]) -> bool:
-    """Whether all slices lie on the volume."""
+    """Whether the centres of all slices lie on the volume."""
     ends = space.origin_mm + heights[:, None] * space.frame[0]
     limit = (np.array(volume.labels.shape) - 1) * np.asarray(volume.spacing_mm)
     return bool(((ends > -0.01) & (ends < limit + 0.01)).all())

@@ -1,7 +1,7 @@
-"""One training sample: a few slices through a structure, what is true on them, and the prompt that opens the first.
+"""One training sample: a few slices through a structure, their reference masks, and the prompt on the first slice.
 
-Everything is drawn from one generator, so a sample is a function of its seed and of the volumes. Positions in the plane
-are (row, column) in mm around the point through which the structure was entered; a third coordinate runs across slices.
+All random choices come from one generator, so that a sample is a function of its seed and of the volumes. Positions in
+the plane are (row, column) in mm around a point of the structure; a third coordinate runs across slices.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.simulated_prompts import training_box
 from medsam_planner.lab.training.slice_rendering import coarse_mask, rendered_slices
 from medsam_planner.lab.training.slice_space import lies_on_volume, random_space
-from medsam_planner.lab.training.targets import Meant, Target, draw_target
+from medsam_planner.lab.training.targets import Target, TargetKind, draw_target
 from prompts.annotator import inner_click, outer_click
 
 __all__ = ["SLICES", "Stack", "draw_stack"]
 
 SLICES = 4
 _ORDERS = ((0, 1, 2, 3), (0, 1, 2, -1), (0, 1, -1, -2), (0, 1, 3, 2), (0, 2, 4, -2))
-"""Slices in the order in which they are asked, counted from the prompted one."""
+"""Offsets of the slices from the prompted one, in the order of prompting."""
 SMALLEST_STRUCTURE_PX = 16
-"""Fewer pixels on the prompted slice than this are not asked for."""
+"""Structures with fewer pixels on the prompted slice are not used."""
 CLICK_SHARE = 0.36
+"""Share of samples that begin with a click; the others begin with a box."""
 CUT_SHARE = 0.1
+"""Share of synthetic samples whose study ends within the structure."""
 ONTO_END = 0.35
-"""Stacks that begin near the structure's end."""
+"""Share of stacks that begin near an end of the structure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,7 @@ class Stack:
 
     images: NDArray[np.float32]
     """(S, N, N) intensities in any unit."""
-    truth: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
     """(S, N, N)"""
     outside_px: NDArray[np.float32]
     """(S,) area of the structure beyond each crop, in model pixels."""
@@ -55,13 +57,24 @@ class Stack:
     prompt: SlicePrompt
     """On the first slice, in model pixels."""
     ambiguous: bool
-    """Whether the prompt may mean several things: a box, or one click."""
+    """Whether the prompt may mean several structures: a box, or one click."""
 
 
 def draw_stack(
     volumes: Sequence[LabelVolume], shares: NDArray[np.float64], rng: np.random.Generator, size: int
 ) -> Stack:
-    """Draw until a structure with enough pixels is met; volumes come by their `shares`, which sum to one."""
+    """Draw samples until one has enough pixels of its structure.
+
+    Parameters
+    ----------
+    volumes : sequence of LabelVolume
+    shares : (V,) float64
+        Probability of each volume; they sum to one.
+    rng : numpy.random.Generator
+        Source of all random choices.
+    size : int
+        Side of the crops in model pixels.
+    """
     while True:
         volume = volumes[int(rng.choice(len(volumes), p=shares))]
         target = draw_target(volume, rng)
@@ -73,7 +86,7 @@ def draw_stack(
 def _begun_near_end(
     volume: LabelVolume, target: Target, axis_mm: NDArray[np.float64], rng: np.random.Generator
 ) -> Target:
-    """The target entered in the outermost tenth of its voxels along a direction."""
+    """The target with its centre in the outermost tenth of its voxels along a direction."""
     points = volume.voxels_of(target.labels[0]) * np.asarray(volume.spacing_mm)
     along = points @ axis_mm
     last = points[along >= np.quantile(along, 0.9)]
@@ -84,7 +97,7 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     axis = int(rng.integers(3))
     space = random_space(volume, target, rng, axis)
     direction = float(rng.choice([-1.0, 1.0]))
-    if target.meant is not Meant.LESION and rng.random() < ONTO_END:
+    if target.kind is not TargetKind.LESION and rng.random() < ONTO_END:
         target = _begun_near_end(volume, target, space.frame[0] * direction, rng)
         space = replace(space, origin_mm=target.centre_mm)
     spacing = np.asarray(volume.spacing_mm)
@@ -101,7 +114,11 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     mask, coarse_mm = coarse_mask(volume, target, space, heights, pixel_mm)
     clicked = rng.random() < CLICK_SHARE
     seed: tuple[int, int] | None = None
-    if target.meant in (Meant.LABELS, Meant.LESION) and target.meant_bodies < 2 and (clicked or rng.random() < 0.3):
+    if (
+        target.kind in (TargetKind.LABELS, TargetKind.LESION)
+        and target.target_bodies < 2
+        and (clicked or rng.random() < 0.3)
+    ):
         seed = _deep_pixel(mask[0], rng)
         if seed is None:
             return None
@@ -112,25 +129,25 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     occupied = np.argwhere(mask[0])
     low, high = occupied.min(0) * coarse_mm - half, occupied.max(0) * coarse_mm - half
     centres, sides = _crops(low, high, coarse_mm, clicked, pixel_mm, rng, size)
-    images, truth = rendered_slices(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
+    images, reference = rendered_slices(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
     if seed is not None:
         at = (np.array(seed) * coarse_mm - half - centres[0]) / sides[0] * size + (size - 1) / 2
-        near = _nearest_true(truth[0], at)
+        near = _nearest_true(reference[0], at)
         if near is None:
             return None
-        truth = _connected(truth, heights, near)
+        reference = _connected(reference, heights, near)
     if volume.image is None and rng.random() < CUT_SHARE:
-        _cut_short(images, truth, rng)
-    if np.count_nonzero(truth[0]) < SMALLEST_STRUCTURE_PX:
+        _cut_short(images, reference, rng)
+    if np.count_nonzero(reference[0]) < SMALLEST_STRUCTURE_PX:
         return None
     area = mask.sum((1, 2)) * (coarse_mm / (sides / size)) ** 2
-    outside = np.maximum(area - truth.sum((1, 2)), 0) if clicked else np.zeros(SLICES)
+    outside = np.maximum(area - reference.sum((1, 2)), 0) if clicked else np.zeros(SLICES)
     native_px = max(pixel_mm / (sides[0] / size), 0.7)
     images = degrade(images, rng, strength=1.0 if volume.image is None else 0.35, native_px=native_px)
-    prompt, ambiguous = _prompt(truth[0], clicked, rng, step_mm=sides[0] / size)
+    prompt, ambiguous = _prompt(reference[0], clicked, rng, step_mm=sides[0] / size)
     return Stack(
         images,
-        truth,
+        reference,
         outside.astype(np.float32),
         centres.astype(np.float32),
         sides.astype(np.float32),
@@ -149,7 +166,7 @@ def _crops(
     rng: np.random.Generator,
     size: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(S, 2) centres and (S,) sides of the crops that a prompt on the structure's extent would open."""
+    """(S, 2) centres and (S,) sides of the crops that a prompt on the structure's extent leads to."""
     extent = float((high - low).max()) + margin_mm
     smallest = SMALLEST_FIELD_PX * pixel_mm
     centre = (low + high) / 2 + rng.normal(0, 0.03, 2) * extent
@@ -168,7 +185,7 @@ def _crops(
 
 
 def _connected(mask: NDArray[np.bool_], heights: NDArray[np.float64], seed: tuple[int, int]) -> NDArray[np.bool_]:
-    """The part of a stack, connected in the plane and across neighbouring slices, that holds a pixel of the first."""
+    """The part of a stack, connected in the plane and across slices, that contains a pixel of its first slice."""
     order = np.argsort(heights)
     parts, _ = ndimage.label(mask[order], structure=np.ones((3, 3, 3)))
     first = int(np.flatnonzero(order == 0)[0])
@@ -199,15 +216,15 @@ def _nearest_true(mask: NDArray[np.bool_], at: NDArray[np.float64]) -> tuple[int
     return int(occupied[best, 0]), int(occupied[best, 1])
 
 
-def _cut_short(images: NDArray[np.float32], truth: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """End the study within the structure, as thin slabs of slices do; both arrays change in place."""
+def _cut_short(images: NDArray[np.float32], reference: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Let the study end within the structure, as thin slabs of slices do; changes both arrays in place."""
     axis = int(rng.integers(1, 3))
-    lines = np.flatnonzero(truth[0].any(axis=2 - axis))
+    lines = np.flatnonzero(reference[0].any(axis=2 - axis))
     if len(lines) < 8:
         return
     at = int(rng.uniform(lines[0] + 0.5 * (lines[-1] - lines[0]), lines[-1]))
     side = images.shape[axis]
-    view, mask = np.moveaxis(images, axis, 1), np.moveaxis(truth, axis, 1)
+    view, mask = np.moveaxis(images, axis, 1), np.moveaxis(reference, axis, 1)
     if rng.random() < 0.5:
         view[:, at + 1 :] = view[:, at : at + 1]
         mask[:, at + 1 :] = False
@@ -219,23 +236,23 @@ def _cut_short(images: NDArray[np.float32], truth: NDArray[np.bool_], rng: np.ra
 
 
 def _prompt(
-    truth: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, step_mm: float
+    reference: NDArray[np.bool_], clicked: bool, rng: np.random.Generator, *, step_mm: float
 ) -> tuple[SlicePrompt, bool]:
-    """The prompt on the first slice, and whether it may mean several things."""
+    """The prompt on the first slice, and whether it may mean several structures."""
     if not clicked:
-        box = training_box(truth, rng, step_mm=step_mm)
+        box = training_box(reference, rng, step_mm=step_mm)
         if rng.random() < 0.88:
             return SlicePrompt(box=box), True
-        click = inner_click(truth, rng)
+        click = inner_click(reference, rng)
         return SlicePrompt(box=box, points=click[None], labels=np.array([True])), True
-    points, labels = [inner_click(truth, rng)], [True]
+    points, labels = [inner_click(reference, rng)], [True]
     if rng.random() < 0.3:
         for _ in range(int(rng.integers(1, 3))):
             if rng.random() < 0.5:
-                points.append(inner_click(truth, rng))
+                points.append(inner_click(reference, rng))
                 labels.append(True)
             else:
-                other = outer_click(truth, rng)
+                other = outer_click(reference, rng)
                 if other is not None:
                     points.append(other)
                     labels.append(False)

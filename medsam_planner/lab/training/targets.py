@@ -1,7 +1,7 @@
-"""What is meant on a label map: a label, several, a wall, what a wall encloses, a lesion.
+"""The structure that a training sample segments: a label, several labels, a wall, a lumen, a lesion.
 
-A target is decided on the labels of one volume and then applied to any stack of slices through it, coarse or fine.
-Walls and lesions exist in no label map: they are drawn into the stack as labels of their own.
+A target is chosen on the labels of one volume and then applied to any stack of slices through it, coarse or fine. Walls
+and lesions are in no label map: they are added to the stack as labels of their own.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from scipy import ndimage
 from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.tissues import Tissue
 
-__all__ = ["EXTRA_LABELS", "Meant", "Target", "draw_target"]
+__all__ = ["EXTRA_LABELS", "Target", "TargetKind", "draw_target"]
 
 EXTRA_LABELS = 4
-"""Labels that a target may add beyond those of its volume."""
-_FOREIGN = (Tissue.UNSPLIT, Tissue.AIR)
-"""Of no use as a structure to ask for, but for the air of an airway."""
+"""At most so many labels are added by a target to those of its volume."""
+_UNSUITABLE = (Tissue.UNSPLIT, Tissue.AIR)
+"""Tissues that are seldom a structure of interest; the air of an airway is one."""
 
 
-class Meant(Enum):
+class TargetKind(Enum):
     """How a structure follows from the labels."""
 
     LABELS = "labels"
@@ -37,10 +37,10 @@ class Meant(Enum):
     FILLED = "filled"
     """The labels and what they enclose on each slice."""
     LESION = "lesion"
-    """A body in the labels."""
+    """A body inside the labels."""
 
 
-_KINDS = (Meant.LABELS, Meant.SHELL, Meant.WALL, Meant.LUMEN, Meant.FILLED, Meant.LESION)
+_KINDS = (TargetKind.LABELS, TargetKind.SHELL, TargetKind.WALL, TargetKind.LUMEN, TargetKind.FILLED, TargetKind.LESION)
 _SHARES = (0.60, 0.11, 0.08, 0.04, 0.03, 0.14)
 
 
@@ -57,7 +57,7 @@ class _Body:
     roughness: float
 
     def holds(self, points_mm: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """(...) whether each of (..., 3) points lies inside."""
+        """(...) bool: whether each of the (..., 3) points lies inside."""
         local = ((points_mm - self.centre_mm.astype(np.float32)) @ self.frame.T.astype(np.float32)).astype(np.float32)
         radius = np.sqrt((local * local).sum(-1))
         near = radius < 1 + 3 * self.roughness
@@ -71,43 +71,48 @@ class _Body:
 class Target:
     """A structure of one volume."""
 
-    meant: Meant
+    kind: TargetKind
     labels: tuple[int, ...]
     centre_mm: NDArray[np.float64]
-    """(3,) a point of the structure, or beside it for a shell, along the volume's axes."""
+    """(3,) a point of the structure (for a shell: beside it), along the volume's axes."""
     reach_mm: float
-    """Half of the side of a cube around the centre that holds the structure, or as much of it as is looked at."""
+    """Half the side of a cube around the centre that contains the structure, or the part of it that is used."""
     thickness_mm: float = 0.0
     painted: bool = True
-    """Whether a layer or an inside is a tissue of its own."""
+    """Whether a wall, a lumen or a lesion gets a tissue of its own."""
     bodies: tuple[_Body, ...] = ()
-    meant_bodies: int = 0
-    """The first so many bodies are meant; the others only lie there."""
+    target_bodies: int = 0
+    """The first so many bodies are the target; the others are distractors."""
 
     def applied(
         self, labels: NDArray[np.uint16], points_mm: NDArray[np.float32], pixel_mm: float, fresh: int
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        """A stack with what the target adds, and where the target is.
+        """Add what the target adds to a stack, and find the target in it.
 
         Parameters
         ----------
         labels : (S, H, W) uint16
         points_mm : (S, H, W, 3) float32
-            Where its pixels lie along the volume's axes.
+            Positions of its pixels along the volume's axes.
         pixel_mm : float
             Size of a pixel.
         fresh : int
             First label that the volume does not use.
+
+        Returns
+        -------
+        (S, H, W) uint16, (S, H, W) bool
+            Labels, and the mask of the target.
         """
         inside = np.isin(labels, self.labels) if len(self.labels) > 1 else labels == self.labels[0]
-        if self.meant is Meant.LABELS:
+        if self.kind is TargetKind.LABELS:
             return labels, inside
-        if self.meant is Meant.FILLED:
+        if self.kind is TargetKind.FILLED:
             return labels, np.stack([ndimage.binary_fill_holes(part) for part in inside])
-        if self.meant is Meant.LESION:
+        if self.kind is TargetKind.LESION:
             return self._with_bodies(labels, points_mm, inside, fresh)
         result = labels.copy()
-        if self.meant is Meant.SHELL:
+        if self.kind is TargetKind.SHELL:
             layer = _within(~inside, self.thickness_mm / pixel_mm) & ~inside
             if self.painted:
                 result[layer] = fresh
@@ -115,31 +120,31 @@ class Target:
         inner = inside & ~_within(inside, self.thickness_mm / pixel_mm)
         if self.painted:
             result[inner] = fresh
-        return result, inner if self.meant is Meant.LUMEN else inside & ~inner
+        return result, inner if self.kind is TargetKind.LUMEN else inside & ~inner
 
     def _with_bodies(
         self, labels: NDArray[np.uint16], points_mm: NDArray[np.float32], organ: NDArray[np.bool_], fresh: int
     ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-        result, meant = labels.copy(), np.zeros(labels.shape, dtype=bool)
+        result, target = labels.copy(), np.zeros(labels.shape, dtype=bool)
         for number, body in enumerate(self.bodies):
             part = body.holds(points_mm)
             if self.painted:  # confined to the organ
                 part &= organ
             result[part] = fresh
-            if number < self.meant_bodies:
-                meant |= part
+            if number < self.target_bodies:
+                target |= part
             else:
-                meant &= ~part
-        return result, meant
+                target &= ~part
+        return result, target
 
     def with_added_tissues(self, tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """(L,) tissues of a volume's labels, and of those that targets add."""
+        """(L,) tissues of a volume's labels, followed by random ones for the labels that targets add."""
         choices = (Tissue.UNKNOWN, Tissue.ORGAN, Tissue.SOFT, Tissue.FLUID, Tissue.MARROW, Tissue.VESSEL, Tissue.FAT)
         return np.concatenate([tissues, rng.choice(choices, EXTRA_LABELS).astype(np.uint8)])
 
 
 def _within(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
-    """On each slice, the pixels of a mask that lie at most so far from its complement."""
+    """On each slice, the pixels of a mask at most `pixels` away from its complement."""
     found = np.zeros(mask.shape, dtype=bool)
     for number, part in enumerate(mask):
         if not part.all():
@@ -148,21 +153,21 @@ def _within(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
 
 
 def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
-    """A structure of a volume, or None where the one drawn is of no use."""
+    """Choose a structure of a volume at random; None where the choice is unsuitable."""
     structure = volume.structures[int(rng.integers(len(volume.structures)))]
     label = structure[int(rng.integers(len(structure)))]
     if label not in volume.extents:
         return None
     tissue = Tissue(int(volume.tissue[label]))
-    if tissue in _FOREIGN and rng.random() < 0.8:
+    if tissue in _UNSUITABLE and rng.random() < 0.8:
         return None
-    meant = Meant.LABELS
+    kind = TargetKind.LABELS
     if volume.image is None:
-        meant = _KINDS[int(rng.choice(len(_KINDS), p=_SHARES))]
+        kind = _KINDS[int(rng.choice(len(_KINDS), p=_SHARES))]
         if tissue is Tissue.UNSPLIT:
-            meant = Meant.LESION
+            kind = TargetKind.LESION
     labels = structure
-    if meant is Meant.LABELS and volume.image is None and rng.random() < 0.22:
+    if kind is TargetKind.LABELS and volume.image is None and rng.random() < 0.22:
         labels = _with_neighbours(volume, label, rng)
     boxes = [volume.extents[number] for number in labels if number in volume.extents]
     sides_mm = np.array(
@@ -177,35 +182,35 @@ def draw_target(volume: LabelVolume, rng: np.random.Generator) -> Target | None:
     centre_mm = points[int(rng.integers(len(points)))] * np.asarray(volume.spacing_mm)
     extent = float(np.median(sides_mm))
     reach_mm = min(0.5 * float(np.linalg.norm(sides_mm)), 220.0)
-    if meant is Meant.LESION:
+    if kind is TargetKind.LESION:
         return _lesion(volume, labels, centre_mm, extent, rng)
     thickness = 0.0
-    if meant in (Meant.SHELL, Meant.WALL, Meant.LUMEN):
+    if kind in (TargetKind.SHELL, TargetKind.WALL, TargetKind.LUMEN):
         least = 1.2 * min(volume.spacing_mm)
         narrow = float(np.min(sides_mm))
-        most = 0.45 * extent if meant is Meant.SHELL else 0.3 * narrow
+        most = 0.45 * extent if kind is TargetKind.SHELL else 0.3 * narrow
         thickness = float(np.clip(extent * np.exp(rng.uniform(np.log(0.05), np.log(0.3))), least, max(most, least)))
         thickness = min(thickness, 12.0)
-        if meant is not Meant.SHELL and narrow < 5 * least:
-            meant, thickness = Meant.LABELS, 0.0
+        if kind is not TargetKind.SHELL and narrow < 5 * least:
+            kind, thickness = TargetKind.LABELS, 0.0
     return Target(
-        meant,
+        kind,
         labels,
         centre_mm,
-        reach_mm + (thickness if meant is Meant.SHELL else 0.0),
+        reach_mm + (thickness if kind is TargetKind.SHELL else 0.0),
         thickness_mm=thickness,
         painted=bool(rng.random() < 0.85),
     )
 
 
 def _with_neighbours(volume: LabelVolume, label: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """A label and one to three of those that touch it, as a kidney and its pelvis are one structure."""
+    """A label and one to three labels that touch it, as a kidney and its pelvis form one structure."""
     points = volume.voxels_of(label)
     points = points[rng.permutation(len(points))[:24]]
     steps = rng.integers(-3, 4, (len(points) * 4, 3))
     at = np.clip(np.repeat(points, 4, axis=0) + steps, 0, np.array(volume.labels.shape) - 1)
     found, counts = np.unique(volume.labels[tuple(at.T)], return_counts=True)
-    kept = (found != label) & (found != 0) & ~np.isin(volume.tissue[found], _FOREIGN)
+    kept = (found != label) & (found != 0) & ~np.isin(volume.tissue[found], _UNSUITABLE)
     found, counts = found[kept], counts[kept]
     if len(found) == 0:
         return (label,)
@@ -221,7 +226,7 @@ def _lesion(
     extent: float,
     rng: np.random.Generator,
 ) -> Target | None:
-    """One body or a cluster of them, of which all or one is meant."""
+    """One body, or a cluster of bodies of which one or all are the target."""
     least = 4.0 * min(volume.spacing_mm)
     size = extent * float(np.exp(rng.uniform(np.log(0.08), np.log(0.45))))
     radius = 0.5 * float(np.clip(size, least, 90.0))
@@ -242,14 +247,14 @@ def _lesion(
                 float(rng.uniform(0.0, 0.45)),
             )
         )
-    meant = count if count > 1 and rng.random() < 0.4 else 1
-    reach_mm = radius * (1.8 if meant == 1 else 5.5)
+    targets = count if count > 1 and rng.random() < 0.4 else 1
+    reach_mm = radius * (1.8 if targets == 1 else 5.5)
     return Target(
-        Meant.LESION,
+        TargetKind.LESION,
         labels,
         centre_mm,
         reach_mm,
         painted=bool(rng.random() < 0.6),
         bodies=tuple(bodies),
-        meant_bodies=meant,
+        target_bodies=targets,
     )

@@ -1,8 +1,8 @@
-"""Which tissue a label is, by its name, and what intensity a scanner gives it.
+"""The tissue of a label by its name, and random intensities of tissues.
 
 Random contrast for every label follows SynthSeg (Billot et al. 2023, doi 10.1016/j.media.2023.102789). Contrast by
-tissue keeps what is alike alike, as one rib is beside another. Hounsfield units are the usual ranges of radiology
-textbooks, with the overlap that they have.
+tissue gives similar structures similar intensities, as two ribs have them. Hounsfield units are the usual, overlapping
+ranges of radiology textbooks.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tissue", "drawn_intensities", "tissue_of"]
+__all__ = ["Tissue", "random_intensities", "tissue_of"]
 
 
 class Tissue(IntEnum):
-    """What a label consists of."""
+    """Tissue of a label."""
 
     UNKNOWN = 0
     UNSPLIT = 1
-    """Several tissues that the label map does not tell apart."""
+    """Several tissues under one label."""
     AIR = 2
     LUNG = 3
     FAT = 4
@@ -36,7 +36,7 @@ class Tissue(IntEnum):
     GREY = 13
     WHITE = 14
     CONTENT = 15
-    """Of bowel and bladder: gas, fluid or contrast agent."""
+    """Content of bowel or bladder: gas, fluid or contrast agent."""
 
 
 _NAMES: tuple[tuple[str, Tissue], ...] = (
@@ -91,7 +91,7 @@ _HU: dict[Tissue, tuple[float, float, float]] = {
 
 
 def tissue_of(name: str) -> Tissue:
-    """The tissue that a label's name tells of; ORGAN where no rule fits a name, UNKNOWN without one."""
+    """The tissue that a label's name indicates; ORGAN where no rule matches, UNKNOWN without a name."""
     if not name:
         return Tissue.UNKNOWN
     plain = name.lower()
@@ -101,8 +101,8 @@ def tissue_of(name: str) -> Tissue:
     return Tissue.ORGAN
 
 
-def drawn_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """One intensity for every label of a scan.
+def random_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """One random intensity for every label of a scan.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def drawn_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> N
     Returns
     -------
     (L,) float32
-        In one unit of any scale: about [0, 1], or HU.
+        Either about [0, 1], or HU.
     """
     style = rng.random()
     count = len(tissues)
@@ -128,7 +128,7 @@ def drawn_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> N
 
 
 def _by_tissue(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """MR-like: any intensity for a tissue, labels of one tissue close together; organs and unknown labels differ."""
+    """MR-like: a random mean per tissue; labels of one tissue are similar, organs and unknown labels differ."""
     means = rng.uniform(0, 1, len(Tissue))
     spread = np.full(len(Tissue), rng.choice([0.01, 0.03, 0.06]))
     spread[[Tissue.ORGAN, Tissue.UNKNOWN, Tissue.SOFT]] = rng.uniform(0.05, 0.25)
@@ -136,6 +136,7 @@ def _by_tissue(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[
 
 
 def _hounsfield(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """CT-like: Hounsfield units by tissue, with or without contrast agent."""
     means, spread = np.full(len(Tissue), 45.0), np.full(len(Tissue), 15.0)
     for tissue, (mean, between_patients, between_labels) in _HU.items():
         means[tissue] = mean + between_patients * rng.standard_normal()

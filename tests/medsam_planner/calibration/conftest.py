@@ -11,12 +11,12 @@ import pytest
 from medsam_planner.calibration import Calibration
 from medsam_planner.io import save_nifti
 from medsam_planner.lab.calibration import calibrate
-from medsam_planner.lab.calibration.segment_cases import Settings
+from medsam_planner.lab.calibration.segment_cases import SegmentationSettings
 from medsam_planner.volumes import StudyVolume
 from xai.margin_scale import SCALES
 
 SHAPE, SPACING = (22, 40, 40), (2.0, 1.0, 1.0)
-SETTINGS = Settings(samples=2)
+SETTINGS = SegmentationSettings(samples=2)
 
 
 def affine() -> np.ndarray:
@@ -31,9 +31,9 @@ def ball(radius_mm: float, middle: tuple[float, float, float] = (11.0, 20.0, 20.
     return np.linalg.norm(offset, axis=-1) <= radius_mm
 
 
-def image_of(truth: np.ndarray, seed: int) -> np.ndarray:
+def image_of(reference: np.ndarray, seed: int) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, 15, SHAPE)
-    return (np.where(truth, 300.0, 100.0) + noise).astype(np.float32)
+    return (np.where(reference, 300.0, 100.0) + noise).astype(np.float32)
 
 
 def write_patient(
@@ -41,8 +41,8 @@ def write_patient(
 ) -> Path:
     folder = root / f"case_{number}"
     folder.mkdir(parents=True)
-    truth = ball(8.0 + 0.7 * number if radius_mm is None else radius_mm)
-    for name, array in (("image", image_of(truth, number)), ("labels", truth.astype(np.float32))):
+    reference = ball(8.0 + 0.7 * number if radius_mm is None else radius_mm)
+    for name, array in (("image", image_of(reference, number)), ("labels", reference.astype(np.float32))):
         save_nifti(StudyVolume(array, affine(), "PATIENT"), folder / f"{name}.nii.gz")
     meta = {"subject": subject or f"patient {number}", "modality": modality, "label_names": {"1": "vessel"}}
     (folder / "meta.json").write_text(json.dumps(meta))

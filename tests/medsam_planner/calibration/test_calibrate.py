@@ -12,8 +12,8 @@ from medsam_planner.calibration.record import CalibrationPatient, CalibrationStr
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.lab.calibration import calibrate
-from medsam_planner.lab.calibration.median_volumes import usual_sizes
-from medsam_planner.lab.calibration.segment_cases import Settings
+from medsam_planner.lab.calibration.median_volumes import median_volumes
+from medsam_planner.lab.calibration.segment_cases import SegmentationSettings
 from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.propagation.carrying import CARRYING_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
@@ -67,7 +67,7 @@ def test_an_interrupted_calibration_goes_on_and_another_setting_starts_anew(cali
     again = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert again == calibration
     assert [place for place in before if place.stat().st_mtime_ns != before[place]] == [broken]
-    calibrate(patients, SCALES["combined"], settings=Settings(samples=3), only=("case_0",), keep=kept)
+    calibrate(patients, SCALES["combined"], settings=SegmentationSettings(samples=3), only=("case_0",), keep=kept)
     assert len(list(kept.iterdir())) == len(before) + 1
 
 
@@ -167,13 +167,13 @@ def test_the_usual_size_is_the_median_over_patients_and_one_of_two_studies_count
     for number, subject in enumerate((None, "twice", "twice", None)):
         write_patient(tmp_path, number, subject=subject)
     cases = find_cases(tmp_path)
-    found = usual_sizes(cases[:1], cases[1:])
+    found = median_volumes(cases[:1], cases[1:])
     once = (ball_ml(1) + ball_ml(2)) / 2  # between those of patients 0 and 3
     assert list(found) == ["vessel"]
     assert found["vessel"].median_ml == pytest.approx(once)
     assert (found["vessel"].trained_on, found["vessel"].set_aside) == (1, 2)
     assert found["vessel"].in_words() == f"{once:.1f} ml (median of 3 patients: 1 trained on, 2 set aside)"
-    assert usual_sizes(cases, (), labels=("nerve",)) == {}
+    assert median_volumes(cases, (), labels=("nerve",)) == {}
 
 
 def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(patients, tmp_path):
@@ -215,7 +215,7 @@ def test_a_corridor_that_came_out_too_large_has_the_larger_u():
 
 
 def test_patterns_that_set_nobody_or_everybody_aside_are_refused(patients, kept):
-    with pytest.raises(ConfigError, match="none of the 3 has a name that fits case_9"):
+    with pytest.raises(ConfigError, match="none of the 3 has a name that matches case_9"):
         calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept, set_aside=("case_0", "case_9"))
     with pytest.raises(ConfigError, match=r"all 2 .* Set fewer aside"):
         calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept, set_aside=("*",))

@@ -99,7 +99,7 @@ def test_replay_on_another_study_is_refused(segmented, study, tmp_path, capsys):
     assert "study the log was made with" in capsys.readouterr().err
 
 
-def case_text(study: Path, **changes: str) -> str:
+def plan_text(study: Path, **changes: str) -> str:
     text = f"""
 title = "Needle past the organ"
 [study]
@@ -130,9 +130,9 @@ hit_draws = 20
 
 
 def test_plan_writes_the_plan_and_the_report(study, tmp_path, capsys):
-    case = tmp_path / "case.toml"
-    case.write_text(case_text(study))
-    assert run(["plan", str(case), "--out", str(tmp_path / "out")]) == 0
+    plan_file = tmp_path / "plan.toml"
+    plan_file.write_text(plan_text(study))
+    assert run(["plan", str(plan_file), "--out", str(tmp_path / "out")]) == 0
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert plan["feasible"] and plan["alternatives"][0]["certified_clearance_mm"] > 0
     keys = {"entry_lps_mm", "target_lps_mm", "limiting_structure", "limiting_point_lps_mm", "hit_probability"}
@@ -144,9 +144,9 @@ def test_plan_writes_the_plan_and_the_report(study, tmp_path, capsys):
 def test_a_plan_on_dicom_has_a_structured_report_as_its_twin(study, tmp_path):
     from medsam_planner.io.plan_sr import document_sha256, read_plan_sr
 
-    case, out = tmp_path / "case.toml", tmp_path / "out"
-    case.write_text(case_text(study))
-    assert run(["plan", str(case), "--out", str(out)]) == 0
+    plan_file, out = tmp_path / "plan.toml", tmp_path / "out"
+    plan_file.write_text(plan_text(study))
+    assert run(["plan", str(plan_file), "--out", str(out)]) == 0
     plan, report = json.loads((out / "plan.json").read_text()), read_plan_sr(out / "plan.dcm")
     assert report["plan_sha256"] == document_sha256(plan)
     assert report["notice"] == plan["notice"] and "Research use only" in plan["notice"]
@@ -156,14 +156,14 @@ def test_a_plan_on_dicom_has_a_structured_report_as_its_twin(study, tmp_path):
         assert told["entry_lps_mm"] == pytest.approx(line["entry_lps_mm"], abs=1e-3)
         assert told["certified_clearance_mm"] == pytest.approx(line["certified_clearance_mm"])
         assert told["limiting_structure"] == line["limiting_structure"]
-    case.write_text(case_text(study, max_length_mm="3"))
-    assert run(["plan", str(case), "--out", str(out)]) == 1
+    plan_file.write_text(plan_text(study, max_length_mm="3"))
+    assert run(["plan", str(plan_file), "--out", str(out)]) == 1
     assert not (out / "plan.dcm").exists()  # the report of another plan does not stay
 
 
-def test_several_tools_are_planned_from_one_case(study, tmp_path, capsys):
-    case, out = tmp_path / "case.toml", tmp_path / "out"
-    text = case_text(study)
+def test_several_tools_are_planned_from_one_plan_file(study, tmp_path, capsys):
+    plan_file, out = tmp_path / "plan.toml", tmp_path / "out"
+    text = plan_text(study)
     tool = text[text.index("[tool]") : text.index("[[structures]]")]
     tools = "".join(
         f"""[[tools]]
@@ -176,8 +176,8 @@ entry = {{ skin = true, centre_lps_mm = {list(lps(k, 52, 40))}, radius_mm = 14.0
 """
         for name, k in (("low", 5), ("high", 11))
     )
-    case.write_text("min_tool_gap_mm = 1.0\n" + text.replace(tool, tools))
-    assert run(["plan", str(case), "--out", str(out)]) == 0
+    plan_file.write_text("min_tool_gap_mm = 1.0\n" + text.replace(tool, tools))
+    assert run(["plan", str(plan_file), "--out", str(out)]) == 0
     told = capsys.readouterr().out
     assert "Between low and high" in told and told.rstrip().endswith("report.html")
     plan = json.loads((out / "plan.json").read_text())
@@ -189,10 +189,10 @@ entry = {{ skin = true, centre_lps_mm = {list(lps(k, 52, 40))}, radius_mm = 14.0
     assert (out / "plan.dcm").is_file()
 
 
-def test_an_infeasible_case_says_what_to_relax_and_ends_with_1(study, tmp_path, capsys):
-    case = tmp_path / "case.toml"
-    case.write_text(case_text(study, max_length_mm="3"))
-    assert run(["plan", str(case), "--out", str(tmp_path / "out")]) == 1
+def test_an_infeasible_plan_says_what_to_relax_and_ends_with_1(study, tmp_path, capsys):
+    plan_file = tmp_path / "plan.toml"
+    plan_file.write_text(plan_text(study, max_length_mm="3"))
+    assert run(["plan", str(plan_file), "--out", str(tmp_path / "out")]) == 1
     assert "max_length_mm" in capsys.readouterr().out
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     assert not plan["feasible"] and plan["relaxations"]
@@ -216,9 +216,9 @@ def test_a_replay_finds_the_series_again_and_repeats_the_corrections(study, tmp_
 
 
 def test_run_goes_from_study_to_report(study, tmp_path):
-    case = tmp_path / "case.toml"
-    case.write_text(case_text(study, find=f'mask = "{study / "organ.nii.gz"}"\n'))
-    arguments = ["run", str(study / "ct"), str(study / "prompts.json"), str(case), "--out", str(tmp_path / "out")]
+    plan_file = tmp_path / "plan.toml"
+    plan_file.write_text(plan_text(study, find=f'mask = "{study / "organ.nii.gz"}"\n'))
+    arguments = ["run", str(study / "ct"), str(study / "prompts.json"), str(plan_file), "--out", str(tmp_path / "out")]
     assert run([*arguments, "--samples", "3"]) == 0
     for name in ("mask.nii.gz", "meshes/organ.ply", "prompts.json", "result.json", "plan.json", "report.html"):
         assert (tmp_path / "out" / name).is_file(), name
@@ -263,24 +263,24 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
     for number, path in enumerate(sorted((study / "ct").iterdir())):
         if number != 5:
             (gap / path.name).write_bytes(path.read_bytes())
-    toml = folder / "case.toml"
-    toml.write_text(case_text(study, find="radius_mm = 0.8", put="radius_mm = 0"))
+    toml = folder / "plan.toml"
+    toml.write_text(plan_text(study, find="radius_mm = 0.8", put="radius_mm = 0"))
     unstudied = folder / "unstudied.toml"
-    unstudied.write_text(case_text(study).replace(f'[study]\npath = "{study / "ct"}"\n', ""))
+    unstudied.write_text(plan_text(study).replace(f'[study]\npath = "{study / "ct"}"\n', ""))
     promptless = folder / "promptless.toml"
-    promptless.write_text(case_text(study).replace(f'mask = "{study / "organ.nii.gz"}"\n', ""))
+    promptless.write_text(plan_text(study).replace(f'mask = "{study / "organ.nii.gz"}"\n', ""))
     astray = folder / "astray.toml"
-    astray.write_text(case_text(study, find=f"point_lps_mm = {list(lps(8, 44, 40))}", put="point_lps_mm = [0, 900, 0]"))
+    astray.write_text(plan_text(study, find=f"point_lps_mm = {list(lps(8, 44, 40))}", put="point_lps_mm = [0, 900, 0]"))
     labels = folder / "labels.nii.gz"
     save_nifti(highdicom.Volume(np.indices(SHAPE)[0].astype(np.int16), affine(), "PATIENT"), labels)
     labelled = folder / "labelled.toml"
-    labelled.write_text(case_text(study, find=str(study / "organ.nii.gz"), put=str(labels)))
+    labelled.write_text(plan_text(study, find=str(study / "organ.nii.gz"), put=str(labels)))
     elsewhere = folder / "elsewhere.nii.gz"
     moved = affine()
     moved[:3, 3] += 900
     save_nifti(highdicom.Volume(np.indices(SHAPE)[0] > 4, moved, "PATIENT"), elsewhere)
     moved_mask = folder / "moved.toml"
-    moved_mask.write_text(case_text(study, find=str(study / "organ.nii.gz"), put=str(elsewhere)))
+    moved_mask.write_text(plan_text(study, find=str(study / "organ.nii.gz"), put=str(elsewhere)))
     unnamed = folder / "unnamed.toml"
     unnamed.write_text(promptless.read_text().replace('name = "organ"', 'name = "vein"'))
     nowhere = folder / "nowhere.toml"
@@ -317,17 +317,17 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
         "unknown window": (["segment", ct, prompts, *segment, "--window", "liverish"], "soft-tissue"),
         "window of letters": (["segment", ct, prompts, *segment, "--window", "a,b"], "a,b"),
         "out is a file": (["segment", ct, prompts, "--out", str(text), "--samples", "0"], "folder"),
-        "wrong case": (["plan", str(toml), "--out", out], "tool.radius_mm"),
-        "case without study": (["plan", str(unstudied), "--out", out], "study.path"),
-        "case without mask": (["plan", str(promptless), "--out", out], "mask, or prompts"),
+        "wrong plan file": (["plan", str(toml), "--out", out], "tool.radius_mm"),
+        "plan file without study": (["plan", str(unstudied), "--out", out], "study.path"),
+        "plan file without mask": (["plan", str(promptless), "--out", out], "mask, or prompts"),
         "text named as DICOM": (["segment", str(not_dicom), prompts, *segment], "image.dcm"),
         "corrupt weights": (["segment", ct, prompts, *segment, "--model", str(corrupt)], "corrupt.safetensors"),
         "target outside": (["plan", str(astray), "--out", out], "inside the study"),
         "labels as a mask": (["plan", str(labelled), "--out", out], "0 and one other value"),
         "mask of another place": (["plan", str(moved_mask), "--out", out], "lies in the study"),
-        "case of another structure": (["run", ct, prompts, str(unnamed), "--out", out], "structures[vein]"),
+        "plan file of another structure": (["run", ct, prompts, str(unnamed), "--out", out], "structures[vein]"),
         "target of no structure": (["run", ct, prompts, str(nowhere), "--out", out], "target.structure"),
-        "case with a syntax error": (["run", ct, prompts, str(syntax), "--out", out], "syntax.toml"),
+        "plan file with a syntax error": (["run", ct, prompts, str(syntax), "--out", out], "syntax.toml"),
         "bias field of a CT": (["segment", ct, prompts, *segment, "--correct-bias-field"], "MR coils"),
         "replay of a hand-written file": (["replay", prompts], "written by a run"),
         "training nonsense": (["train", str(config)], "train.toml"),

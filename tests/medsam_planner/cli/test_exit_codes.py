@@ -12,12 +12,15 @@ from medsam_planner.cli.app import app, run
 
 CALLS = {
     "demo": ("medsam_planner.demo.seeg.run_seeg", ["demo", "seeg", "--out", "OUT"]),
-    "segment": ("medsam_planner.workflow.segment.check_options", ["segment", "ct", "prompts.json", "--out", "OUT"]),
-    "run": (
-        "medsam_planner.workflow.segment.check_options",
-        ["run", "ct", "prompts.json", "case.toml", "--out", "OUT"],
+    "segment": (
+        "medsam_planner.workflow.segmentation_job.check_options",
+        ["segment", "ct", "prompts.json", "--out", "OUT"],
     ),
-    "plan": ("medsam_planner.workflow.review.review_plan_file", ["plan", "case.toml", "--out", "OUT"]),
+    "run": (
+        "medsam_planner.workflow.segmentation_job.check_options",
+        ["run", "ct", "prompts.json", "plan.toml", "--out", "OUT"],
+    ),
+    "plan": ("medsam_planner.workflow.review.review_plan_file", ["plan", "plan.toml", "--out", "OUT"]),
     "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
     "calibrate": ("medsam_planner.lab.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),

@@ -12,7 +12,7 @@ from medsam_planner.cli.app import run
 from medsam_planner.io import save_nifti
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.segmentation.session import Session
-from medsam_planner.workflow import run_folder
+from medsam_planner.workflow import plan_request, run_folder
 from medsam_planner.workflow import segment as segmenting
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from prompts import Box, PromptFile, PromptLog, write_prompt_file
@@ -42,7 +42,7 @@ def log(name, *, begun=False):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A DICOM series of a ball in a body, a mask beside it, a case to plan, and prompt files."""
+    """A DICOM series of a ball in a body, a mask beside it, a plan file, and prompt files."""
     folder = tmp_path_factory.mktemp("place")
     index = np.moveaxis(np.indices(SHAPE), 0, -1)
     body = (((index - (4, 16, 16)) / (30, 14, 14)) ** 2).sum(-1) < 1
@@ -55,11 +55,11 @@ def place(tmp_path_factory):
     write_prompt_file(folder / "begun.json", PromptFile((log("ball"), log("later", begun=True), PromptLog("empty"))))
     write_prompt_file(folder / "empty.json", PromptFile((log("later", begun=True),)))
     write_prompt_file(folder / "two.json", PromptFile((log("ball"), log("other"))))
-    (folder / "case.toml").write_text(case())
+    (folder / "plan.toml").write_text(plan_text())
     return folder
 
 
-def case(**changes):
+def plan_text(**changes):
     text = f"""
 [study]
 path = "ct"
@@ -105,7 +105,7 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
     monkeypatch.setattr(segmenting, "surface_from_probability", fails)
     monkeypatch.setattr("medsam_planner.workflow.review.save_plan_sr", fails)
     out = tmp_path / "out"
-    arguments = [str(place / name) for name in ("ct", "one.json", "case.toml")]
+    arguments = [str(place / name) for name in ("ct", "one.json", "plan.toml")]
     assert run(["run", *arguments, "--out", str(out), "--samples", "0"]) == 0
     told = capsys.readouterr().out
     assert files(out) == sorted(
@@ -160,7 +160,7 @@ def test_a_run_finds_every_mistake_before_it_segments(place, tmp_path, monkeypat
     (tmp_path / "file").touch()
     mask = f'mask = "{place / "ball.nii.gz"}"\n'
     vein = '[[structures]]\nname = "vein"\nrole = "avoid"\nmask = "MASK"\n'
-    text = case().replace('path = "ct"', f'path = "{place / "ct"}"')
+    text = plan_text().replace('path = "ct"', f'path = "{place / "ct"}"')
     texts = {
         "broken mask": (text + vein.replace("MASK", str(broken)), "broken.nii.gz"),
         "mask elsewhere": (text + vein.replace("MASK", str(tmp_path / "away.nii.gz")), "away.nii.gz"),
@@ -180,7 +180,7 @@ def test_a_run_finds_every_mistake_before_it_segments(place, tmp_path, monkeypat
         ),
     }
     for name, (content, told) in texts.items():
-        path = tmp_path / "case.toml"
+        path = tmp_path / "plan.toml"
         path.write_text(content)
         arguments = ["run", str(place / "ct"), str(place / "one.json"), str(path), "--out", str(tmp_path / "out")]
         assert run(arguments) == 2, name
@@ -191,11 +191,43 @@ def test_a_run_finds_every_mistake_before_it_segments(place, tmp_path, monkeypat
         assert "Expected a folder" in capsys.readouterr().err
 
 
+def test_a_run_computes_the_margins_of_given_masks_and_the_body_once(place, tmp_path, monkeypatch):
+    counted = []
+
+    def count_calls(name):
+        original = getattr(plan_request, name)
+
+        def counting(*arguments, **options):
+            counted.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(plan_request, name, counting)
+
+    count_calls("margin_from_spread")
+    count_calls("body_mask")
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        plan_text(mask=f'mask = "{place / "ball.nii.gz"}"').replace('path = "ct"', f'path = "{place / "ct"}"')
+    )
+    arguments = ["run", str(place / "ct"), str(place / "one.json"), str(path), "--out", str(tmp_path / "out")]
+    assert run([*arguments, "--samples", "0"]) in (0, 1)
+    assert sorted(counted) == ["body_mask", "margin_from_spread"]
+
+
+def test_a_prompted_structure_cannot_have_a_name_of_what_a_plan_finds_by_itself(place, tmp_path, capsys):
+    write_prompt_file(tmp_path / "skin.json", PromptFile((log("skin"),)))
+    arguments = ["segment", str(place / "ct"), str(tmp_path / "skin.json"), "--out", str(tmp_path / "out")]
+    assert run(arguments) == 2
+    assert "'skin'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_plan_beside_its_masks_leaves_them_and_a_new_segmentation_takes_the_plan_away(place, tmp_path):
     out = tmp_path / "out"
     assert segment(place, "one.json", out) == 0
-    path = tmp_path / "case.toml"
-    path.write_text(case(mask=f'mask = "{out / "mask.nii.gz"}"').replace('path = "ct"', f'path = "{place / "ct"}"'))
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        plan_text(mask=f'mask = "{out / "mask.nii.gz"}"').replace('path = "ct"', f'path = "{place / "ct"}"')
+    )
     before = (out / "mask.nii.gz").read_bytes()
     for _ in range(2):
         assert run(["plan", str(path), "--out", str(out)]) == 0

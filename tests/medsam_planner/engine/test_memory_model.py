@@ -21,7 +21,7 @@ from medsam_planner.errors import PromptError, WeightsError
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.lab.training.batches import Batch, SampleFactory
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
-from medsam_planner.lab.training.interactions import Interaction, Step
+from medsam_planner.lab.training.interactions import Interaction, StepKind
 
 from ..memory_studies import OTHER, PROMPTED, SHAPE, study, write_memory_weights
 
@@ -67,8 +67,8 @@ def test_a_question_with_a_memory_is_put_as_training_puts_it(model, batch):
     """Places, distances, closeness and masks of the memory: the logits of an interaction come out again."""
     interaction = Interaction(model.network, batch, torch.device("cpu"), np.random.default_rng(0), low_precision=False)
     with torch.inference_mode():
-        interaction.ask(Step.FIRST, 0)
-        interaction.ask(Step.PROPAGATED, 1)
+        interaction.predict(StepKind.FIRST, 0)
+        interaction.predict(StepKind.PROPAGATED, 1)
         prompt = SlicePrompt(points=np.array([[10.0, 12.0]]), labels=np.array([True]))
         interaction._maps[2] = np.stack([prompt_maps(prompt, 32, channels=10)] * 6)
         expected, quality = interaction._decoded(2)

@@ -11,11 +11,11 @@ import pytest
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.cases import (
+    cases_trained_on,
     find_cases,
     label_values,
     read_structures,
     reference_volumes_ml,
-    seen_in_training,
     size_class,
     trained_on,
 )
@@ -37,22 +37,22 @@ def test_only_the_largest_part_is_asked_for_unless_the_whole_label_is_wanted(tmp
     labels[large | small] = 7
     write_case(tmp_path / "one", labels=labels, names={"7": "two lumps"})
     case = find_cases(tmp_path)[0]
-    assert np.array_equal(next(read_structures(case)).truth, large)
+    assert np.array_equal(next(read_structures(case)).reference, large)
     assert list(reference_volumes_ml(case)) == [("two lumps", pytest.approx(large.sum() * 3 / 1000))]
-    assert np.array_equal(next(read_structures(case, largest_part=False)).truth, large | small)
+    assert np.array_equal(next(read_structures(case, largest_part=False)).reference, large | small)
 
 
 def test_the_volume_is_voxels_times_their_size_and_names_the_class(cases):
     structure = next(read_structures(find_cases(cases)[0]))
-    assert structure.volume_ml == pytest.approx(structure.truth.sum() * 3 / 1000)
+    assert structure.volume_ml == pytest.approx(structure.reference.sum() * 3 / 1000)
     assert structure.key == "ct_ball/1"
     assert [size_class(ml).split(",")[0] for ml in (0.99, 1.0, 49.9, 50.0)] == ["small", "medium", "medium", "large"]
 
 
 def test_a_case_is_seen_when_another_case_of_its_patient_was_trained_on(cases):
     everything = find_cases(cases)
-    assert seen_in_training(everything, ["mr_hippocampus_102"]) == {"mr_hippocampus_102", "mr_of_the_same_patient"}
-    assert seen_in_training(everything, ["procedural anatomy"]) == frozenset()
+    assert cases_trained_on(everything, ["mr_hippocampus_102"]) == {"mr_hippocampus_102", "mr_of_the_same_patient"}
+    assert cases_trained_on(everything, ["procedural anatomy"]) == frozenset()
 
 
 def test_weights_that_do_not_say_what_they_saw_are_told_from_those_that_saw_nothing():

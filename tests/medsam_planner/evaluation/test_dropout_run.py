@@ -12,7 +12,7 @@ import pytest
 from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
-from medsam_planner.lab.evaluation.dropout_run import _figures, evaluate_dropout, halves
+from medsam_planner.lab.evaluation.dropout_run import _metrics, evaluate_dropout, halves
 from medsam_planner.lab.evaluation.protocols import Protocol
 from xai.calibration import BAND_MM
 
@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).resolve().parents[3] / "weights" / "compact.safetensors
 def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
     logits = np.array([[4, 4, 4, -2], [4, 4, 4, 2]], dtype=np.float16)
     wrong = np.array([False, False, False, True])
-    found = _figures({"logits": logits, "truth": wrong, "wrong": wrong})
+    found = _metrics({"logits": logits, "truth": wrong, "wrong": wrong})
     assert found["variance_rank"] == pytest.approx(1.0)
     assert found["variance_ause"] == found["entropy_ause"] == pytest.approx(0.0)
     # One of four wrong, no ranking: (N − m)/m · 1/N with N = 4, m = 1.
@@ -32,7 +32,7 @@ def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
 
 def test_where_nothing_is_wrong_nothing_can_be_ranked():
     logits = np.random.default_rng(0).normal(size=(3, 5))
-    found = _figures({"logits": logits, "truth": np.ones(5), "wrong": np.zeros(5)})
+    found = _metrics({"logits": logits, "truth": np.ones(5), "wrong": np.zeros(5)})
     assert found["variance_rank"] is None and found["entropy_ause"] is None and found["error_rate"] == 0
 
 
@@ -48,8 +48,8 @@ def test_patients_are_dealt_to_two_halves_with_each_modality_in_both():
 
 def test_a_run_measures_the_band_keeps_what_is_finished_and_fits_a_temperature(cases, tmp_path):
     options = EvaluationOptions(protocol=Protocol.BOX, most=1)
-    found = evaluate_dropout(cases, tmp_path, options, runs=4)
-    assert found.structures == 2 and found.runs == 4
+    found = evaluate_dropout(cases, tmp_path, options, passes=4)
+    assert found.structures == 2 and found.passes == 4
     assert [row.name for row in found.rows if row.kind == "modality"] == ["CT", "MR"]
     assert found.temperature is not None and found.temperature.temperature > 0
     assert found.temperature.fitted_on == found.temperature.measured_on == 1
@@ -57,17 +57,17 @@ def test_a_run_measures_the_band_keeps_what_is_finished_and_fits_a_temperature(c
     assert document["settings"]["band_mm"] == BAND_MM
     kept = sorted((tmp_path / "finished").glob("*__*.json"))
     before = [path.stat().st_mtime_ns for path in kept]
-    assert evaluate_dropout(cases, tmp_path, options, runs=4) == found
+    assert evaluate_dropout(cases, tmp_path, options, passes=4) == found
     assert [path.stat().st_mtime_ns for path in kept] == before
     with pytest.raises(ConfigError, match="runs: 4 there, 3 now"):
-        evaluate_dropout(cases, tmp_path, options, runs=3)
+        evaluate_dropout(cases, tmp_path, options, passes=3)
 
 
 def test_a_temperature_written_into_the_weights_does_not_begin_the_measurement_anew(cases, tmp_path):
     weights = Path(shutil.copy(SHIPPED, tmp_path / "copy.safetensors"))
     options = EvaluationOptions(protocol=Protocol.BOX, model=str(weights), most=1)
-    found = evaluate_dropout(cases, tmp_path / "out", options, runs=2)
+    found = evaluate_dropout(cases, tmp_path / "out", options, passes=2)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "finished").glob("*__*")}
     annotate_weights(weights, {"temperature": "1.5"})
-    assert evaluate_dropout(cases, tmp_path / "out", options, runs=2) == found
+    assert evaluate_dropout(cases, tmp_path / "out", options, passes=2) == found
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "finished").glob("*__*")}

@@ -1,27 +1,27 @@
-"""Figures of an answer whose scores are made up, by hand."""
+"""Metrics of an interaction with invented scores, computed by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from medsam_planner.lab.evaluation.metrics import FIGURES, figures_of, figures_shown
-from medsam_planner.lab.evaluation.protocols import Answer, Protocol, Step
+from medsam_planner.lab.evaluation.metrics import METRICS, metrics_of, metrics_shown
+from medsam_planner.lab.evaluation.protocols import InteractionScores, InteractionStep, Protocol
 from medsam_planner.lab.evaluation.scores import EndScores, MaskScores
 from prompts import Click
 
 
-def answer(dices, surfaces=None, *, slice_dice=0.9):
+def scored(dices, surfaces=None, *, slice_dice=0.9):
     surfaces = surfaces or dices
     scores = [MaskScores(d, s, s, s, 3.0) for d, s in zip(dices, surfaces, strict=True)]
     steps = tuple(
-        Step(None if number == 0 else Click((0, 0, 0)), one, EndScores(number, 0), 1.0 + number)
+        InteractionStep(None if number == 0 else Click((0, 0, 0)), one, EndScores(number, 0), 1.0 + number)
         for number, one in enumerate(scores)
     )
-    return Answer(MaskScores(slice_dice, 1.0, 1.0, 1.0, 0.0), 0.5, steps)
+    return InteractionScores(MaskScores(slice_dice, 1.0, 1.0, 1.0, 0.0), 0.5, steps)
 
 
 def test_area_clicks_and_seconds_after_a_box():
-    found = figures_of(answer([0.5, 0.7, 0.85, 0.95]), Protocol.BOX)
+    found = metrics_of(scored([0.5, 0.7, 0.85, 0.95]), Protocol.BOX)
     assert found["slice_dice"] == 0.9
     assert (found["first_dice"], found["final_dice"]) == (0.5, 0.95)
     assert found["mean_dice_over_clicks"] == pytest.approx((0.6 + 0.775 + 0.9) / 3)
@@ -33,28 +33,28 @@ def test_area_clicks_and_seconds_after_a_box():
 
 
 def test_a_level_never_reached_costs_one_click_more_than_were_given():
-    found = figures_of(answer([0.1, 0.2, 0.3]), Protocol.CLICK)
+    found = metrics_of(scored([0.1, 0.2, 0.3]), Protocol.CLICK)
     assert (found["reached_080"], found["clicks_to_080"]) == (0.0, 3.0)
 
 
 def test_without_corrections_there_is_no_area_and_no_seconds_of_them():
-    found = figures_of(answer([0.5]), Protocol.BOX)
+    found = metrics_of(scored([0.5]), Protocol.BOX)
     assert found["mean_dice_over_clicks"] is None
     assert found["correction_s"] is None
 
 
 def test_the_challenge_counts_the_last_five_scores_and_no_surface_where_dice_is_at_most_a_fifth():
-    found = figures_of(answer([0.9, 0.2, 0.4, 0.6, 0.8, 1.0], [0.9, 0.9, 0.5, 0.5, 0.5, 0.5]), Protocol.CVPR25)
+    found = metrics_of(scored([0.9, 0.2, 0.4, 0.6, 0.8, 1.0], [0.9, 0.9, 0.5, 0.5, 0.5, 0.5]), Protocol.CVPR25)
     assert found["challenge_dsc_auc"] == pytest.approx(0.3 + 0.5 + 0.7 + 0.9)
     assert found["challenge_nsd_auc"] == pytest.approx(0.25 + 0.5 + 0.5 + 0.5)
     assert (found["challenge_dsc_final"], found["challenge_nsd_final"]) == (1.0, 0.5)
-    perfect = figures_of(answer([1.0] * 6), Protocol.CVPR25)
+    perfect = metrics_of(scored([1.0] * 6), Protocol.CVPR25)
     assert perfect["challenge_dsc_auc"] == perfect["challenge_nsd_auc"] == pytest.approx(4.0)
 
 
 def test_each_protocol_shows_its_own_figures_and_no_name_twice():
-    names = [figure.name for figure in FIGURES]
+    names = [metric.name for metric in METRICS]
     assert len(names) == len(set(names))
-    shown = {figure.name for figure in figures_shown(Protocol.BOX)}
+    shown = {metric.name for metric in metrics_shown(Protocol.BOX)}
     assert "clicks_to_080" in shown and "challenge_dsc_auc" not in shown
-    assert list(figures_of(answer([0.5]), Protocol.BOX)) == [f.name for f in figures_shown(Protocol.BOX)]
+    assert list(metrics_of(scored([0.5]), Protocol.BOX)) == [f.name for f in metrics_shown(Protocol.BOX)]

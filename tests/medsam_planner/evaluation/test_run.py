@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from medsam_planner.errors import ConfigError, StudyError, WeightsError
 from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
 from medsam_planner.lab.evaluation.finished import FinishedStructures
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.evaluation.run import _late, evaluate
+from medsam_planner.lab.evaluation.records import StructureRecord
+from medsam_planner.lab.evaluation.run import _too_slow, evaluate
 from medsam_planner.volumes import BoxedArray
 from prompts.masks import mask_box
 
@@ -87,8 +89,18 @@ def test_the_page_needs_nothing_else_and_pictures_the_worst(out):
     page = (out / "evaluation.html").read_text()
     assert "http://" not in page and "https://" not in page and "<script" not in page
     assert page.count("<figure") == 4  # two structures, two pictures each
-    assert "ball · ct_ball" in page and "truth" in page and " mm</text>" in page
+    assert "ball · ct_ball" in page and "reference" in page and " mm</text>" in page
     assert "2 cases were left out" in page
+
+
+def test_a_record_is_read_as_it_was_written(out):
+    for structure in document(out)["structures"]:
+        record = StructureRecord.from_json(structure)
+        assert json.loads(json.dumps(record.as_json())) == structure
+        assert record.metrics["final_dice"] == record.interaction.steps[-1].scores.dice
+        assert record.against_metrics["slice_dice"] == record.against_interaction.slice_scores.dice
+    with pytest.raises(ConfigError, match="key"):
+        StructureRecord.from_json({name: value for name, value in structure.items() if name != "key"})
 
 
 def test_a_finished_structure_is_not_asked_again(out, cases, tmp_path):
@@ -100,10 +112,10 @@ def test_a_finished_structure_is_not_asked_again(out, cases, tmp_path):
     marked.write_text(json.dumps(record))
     (folder / "finished" / "ct_ball__1.json").unlink()
     again = evaluate(cases, folder, options())
-    assert [one["figures"]["first_dice"] == 0.125 for one in again.records] == [False, True]
+    assert [one.metrics["first_dice"] == 0.125 for one in again.records] == [False, True]
     before = {one["key"]: one for one in document(out)["structures"]}
     seconds = {"first_answer_s", "volume_s", "correction_s", "total_s"}
-    for name, value in again.records[0]["figures"].items():
+    for name, value in again.records[0].metrics.items():
         assert name in seconds or value == before["ct_ball/1"]["figures"][name], name
 
 
@@ -132,34 +144,36 @@ def test_a_case_that_changed_is_asked_again(tmp_path):
 def test_cases_seen_in_training_are_refused_alone_and_marked_on_request(cases, tmp_path):
     with pytest.raises(ConfigError, match="--include-seen"):
         evaluate(cases, tmp_path, options(only=("mr_hippocampus_*",)))
-    chosen = options(only=("mr_hippocampus_*",), include_seen=True, against=None, corrections=0)
+    chosen = options(only=("mr_hippocampus_*",), include_trained_on=True, against=None, corrections=0)
     seen = evaluate(cases, tmp_path / "seen", chosen)
-    assert [record["seen"] for record in seen.records] == [True]
+    assert [record.is_trained_on for record in seen.records] == [True]
     assert [row.kind for row in seen.rows] == ["seen"]
-    assert "SEEN IN TRAINING" in (tmp_path / "seen" / "evaluation.html").read_text()
+    assert "TRAINED ON" in (tmp_path / "seen" / "evaluation.html").read_text()
 
 
 def test_a_vessel_starts_from_nothing_in_the_challenge_and_a_click_finds_it(cases, tmp_path):
     chosen = EvaluationOptions(Protocol.CVPR25, only=("mr_ball",), corrections=2)
-    found = {one["structure"]: one for one in evaluate(cases, tmp_path, chosen).records}
+    found = {one.structure: one for one in evaluate(cases, tmp_path, chosen).records}
     vein = found["portal vein"]
-    assert vein["first_prompts"] == []
-    assert vein["answer"]["slice_scores"] is None
-    dices = [step["scores"]["dice"] for step in vein["answer"]["steps"]]
+    assert vein.first_prompts == ()
+    assert vein.interaction.slice_scores is None
+    dices = [step.scores.dice for step in vein.interaction.steps]
     assert dices[0] == 0.0 < dices[1]
-    assert vein["figures"]["challenge_dsc_final"] == dices[2]
-    assert found["ball"]["figures"]["first_slices_beyond"] == 0  # the range was given
+    assert vein.metrics["challenge_dsc_final"] == dices[2]
+    assert found["ball"].metrics["first_slices_beyond"] == 0  # the range was given
     assert "Protocol-comparable" in (tmp_path / "evaluation.html").read_text()
 
 
-def test_a_case_slower_than_the_challenge_allows_is_named_and_keeps_its_scores():
+def test_a_case_slower_than_the_challenge_allows_is_named_and_keeps_its_scores(out):
+    whole = StructureRecord.from_json(document(out)["structures"][0])
+
     def record(case, seconds):
-        return {"case": case, "figures": {"total_s": seconds}}
+        return replace(whole, case=case, metrics={"total_s": seconds})
 
     records = [record("slow", 200.0), record("slow", 10.0), record("just", 90.0)]
-    (told,) = _late(records, Protocol.CVPR25)
+    (told,) = _too_slow(records, Protocol.CVPR25)
     assert told.startswith("1 cases took longer") and "slow" in told
-    assert _late(records[2:], Protocol.CVPR25) == _late(records, Protocol.BOX) == []
+    assert _too_slow(records[2:], Protocol.CVPR25) == _too_slow(records, Protocol.BOX) == []
 
 
 def test_absent_weights_are_named_before_anything_is_asked(cases, tmp_path, monkeypatch):
@@ -178,8 +192,8 @@ def test_a_single_voxel_is_a_structure_and_a_case_without_any_is_refused(tmp_pat
     labels[3, 4, 5] = 1
     one = write_case(tmp_path / "cases" / "one", labels=labels)
     (record,) = evaluate(one, tmp_path / "out", chosen).records
-    assert record["volume_ml"] == pytest.approx(0.003)
-    assert record["slice_index"] == 3
+    assert record.volume_ml == pytest.approx(0.003)
+    assert record.slice_index == 3
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def test_two_empty_masks_agree_and_a_miss_is_as_far_as_the_grid_is_long():
     assert dice(empty, empty) == 1.0
     ball = empty.copy()
     ball[1, 2, 3] = True
-    for truth, predicted in ((ball, empty), (empty, ball)):
-        missed = score(truth, predicted, (1.0, 1.0, 1.0))
+    for reference, predicted in ((ball, empty), (empty, ball)):
+        missed = score(reference, predicted, (1.0, 1.0, 1.0))
         assert (missed.dice, missed.surface_dice_5mm) == (0.0, 0.0)
         assert missed.hd95_mm == pytest.approx(13.0)  # 3, 4, 12
 
@@ -79,12 +79,12 @@ def test_masks_of_two_grids_and_spacings_for_another_number_of_axes_are_refused(
 
 
 def test_slices_past_the_ends_and_slices_left_out_are_counted():
-    truth, found = np.zeros((10, 3, 3), dtype=bool), np.zeros((10, 3, 3), dtype=bool)
-    truth[3:7, 1, 1] = True
+    reference, found = np.zeros((10, 3, 3), dtype=bool), np.zeros((10, 3, 3), dtype=bool)
+    reference[3:7, 1, 1] = True
     found[[1, 2, 3, 6, 7], 1, 1] = True
-    assert end_scores(truth, found, 0).slices_beyond == 3  # 1, 2 and 7
-    assert end_scores(truth, found, 0).slices_missed == 2  # 4 and 5
-    assert end_scores(truth, truth, 0).slices_beyond == end_scores(truth, truth, 0).slices_missed == 0
+    assert end_scores(reference, found, 0).slices_beyond == 3  # 1, 2 and 7
+    assert end_scores(reference, found, 0).slices_missed == 2  # 4 and 5
+    assert end_scores(reference, reference, 0).slices_beyond == end_scores(reference, reference, 0).slices_missed == 0
     with pytest.raises(GeometryError, match="empty"):
         end_scores(found & False, found, 0)
 

@@ -1,4 +1,4 @@
-"""The survey of weights for any anatomy: what is asked beside the box, and the subset it can be asked on."""
+"""The survey protocol: the metrics beyond the box, and the subset of structures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from medsam_planner.cli.app import run
 from medsam_planner.lab.evaluation.cases import find_cases, read_structures, spread_labels
-from medsam_planner.lab.evaluation.protocols import Answer, Protocol, Step, first_prompts
+from medsam_planner.lab.evaluation.protocols import InteractionScores, InteractionStep, Protocol, first_prompts
 from medsam_planner.lab.evaluation.scores import EndScores, MaskScores
 from medsam_planner.lab.evaluation.survey import WALL_SHARE, harmful_share, walled
 from prompts import Click
@@ -18,8 +18,8 @@ from ..memory_studies import write_memory_weights
 from .synthetic_cases import write_case
 
 
-def _step(dice: float, *, clicked: bool = True) -> Step:
-    return Step(Click((0, 0, 0)) if clicked else None, MaskScores(dice, 0, 0, 0, 0), EndScores(0, 0), 0.0)
+def _step(dice: float, *, clicked: bool = True) -> InteractionStep:
+    return InteractionStep(Click((0, 0, 0)) if clicked else None, MaskScores(dice, 0, 0, 0, 0), EndScores(0, 0), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ def _step(dice: float, *, clicked: bool = True) -> Step:
 )
 def test_a_correction_is_harmful_when_the_dice_falls_by_more_than_two_hundredths(dices, share):
     steps = (_step(dices[0], clicked=False), *(_step(dice) for dice in dices[1:]))
-    assert harmful_share(Answer(None, 0.0, steps)) == share
+    assert harmful_share(InteractionScores(None, 0.0, steps)) == share
 
 
 def test_without_a_correction_none_is_harmful_or_not():
-    assert harmful_share(Answer(None, 0.0, (_step(1.0, clicked=False), _step(1.0, clicked=False)))) is None
+    assert harmful_share(InteractionScores(None, 0.0, (_step(1.0, clicked=False), _step(1.0, clicked=False)))) is None
 
 
 def test_a_wall_is_the_outer_layer_of_the_structure_on_its_middle_slice_and_can_be_seen(tmp_path):
@@ -40,10 +40,10 @@ def test_a_wall_is_the_outer_layer_of_the_structure_on_its_middle_slice_and_can_
     ball, vein = read_structures(find_cases(tmp_path)[0])
     asked = first_prompts(ball, Protocol.SURVEY, 0)
     study, wall = walled(ball, asked)
-    truth = ball.truth[asked.slice_index]
+    reference = ball.reference[asked.slice_index]
     ring = wall[asked.slice_index]
-    assert wall.sum() == ring.sum() and not (ring & ~truth).any()
-    rows, columns = np.nonzero(truth)
+    assert wall.sum() == ring.sum() and not (ring & ~reference).any()
+    rows, columns = np.nonzero(reference)
     assert not ring[20, 18]  # the ball's middle
     assert ring[rows.min(), 18] and ring[20, columns.min()]
     assert np.count_nonzero(ring[20, : 18 + 1]) in (3, 4)  # a layer of WALL_SHARE of 9 to 11 pixels
@@ -56,7 +56,7 @@ def test_a_wall_is_the_outer_layer_of_the_structure_on_its_middle_slice_and_can_
         np.delete(study.array, asked.slice_index, 0), np.delete(ball.volume.array, asked.slice_index, 0)
     )
     small = first_prompts(vein, Protocol.SURVEY, 0)
-    assert walled(vein, small) is None or walled(vein, small)[1].sum() < vein.truth.sum()
+    assert walled(vein, small) is None or walled(vein, small)[1].sum() < vein.reference.sum()
 
 
 def test_a_subset_is_spread_over_the_cases_of_each_group(tmp_path):
@@ -79,7 +79,7 @@ def test_weights_with_a_memory_are_surveyed(tmp_path, capsys):
     options = ["--protocol", "survey", "--per-group", "2", "--corrections", "2", "--worst", "1"]
     assert run(["evaluate", str(cases), *options, "--model", str(weights), "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    for column in ("best of offered", "below ellipse", "harmful corrections", "wall, box + 2 clicks", "lone click"):
+    for column in ("best of offered", "below ellipse", "harmful corrections", "wall, box + 2 clicks", "single click"):
         assert column in shown
     told = json.loads((out / "evaluation.json").read_text())
     assert [record["case"] for record in told["structures"]] == ["mr_0", "mr_1"]

@@ -64,33 +64,33 @@ def card(folder):
     return (folder / "compact.md").read_text()
 
 
-def figures(folder, name):
+def metrics(folder, name):
     (path,) = (folder / "evaluation").glob(f"{name}-*/*.json")
     return json.loads(path.read_text())
 
 
-def test_the_figures_are_of_the_weights_that_lie_there(folder, card):
+def test_the_metrics_are_of_the_weights_that_lie_there(folder, card):
     digest = open_compact(folder / "compact.safetensors").weights_sha256
-    assert figures(folder, "box")["settings"]["weights_sha256"] == digest
-    assert figures(folder, "slices")["provenance"]["weights_sha256"] == digest
+    assert metrics(folder, "box")["settings"]["weights_sha256"] == digest
+    assert metrics(folder, "slices")["provenance"]["weights_sha256"] == digest
     assert digest in card
 
 
 def test_every_table_stands_on_the_card_as_the_evaluation_has_it(folder, card):
-    whole = figures(folder, "box")["summary"][0]
+    whole = metrics(folder, "box")["summary"][0]
     assert f"| **{whole['name']}** | {whole['structures']} ({whole['patients']}) |" in card
     for name in ("slice_dice", "first_dice", "final_dice", "final_surface_dice_2mm"):
-        figure = whole["figures"][name]
-        assert f"{figure['mean']:.3f} [{figure['low']:.2f}, {figure['high']:.2f}]" in card
-    for row in figures(folder, "box")["summary"]:
+        metric = whole["figures"][name]
+        assert f"{metric['mean']:.3f} [{metric['low']:.2f}, {metric['high']:.2f}]" in card
+    for row in metrics(folder, "box")["summary"]:
         assert (f"| {row['name']} |" in card) == (row["kind"] in ("modality", "size", "anatomy"))
     assert "| loose box + 1 click |" in card and "| one click |" in card
     assert "procedural anatomy only" in card.lower()
-    assert "| procedural anatomy, contrast drawn at random | drawn | Apache-2.0 (this repository) |" in card
+    assert "| procedural anatomy, random contrast | synthetic | Apache-2.0 (this repository) |" in card
 
 
 def test_the_dropout_is_measured_and_its_temperature_lies_in_the_weights(folder, card):
-    document = figures(folder, "dropout")
+    document = metrics(folder, "dropout")
     row = document["summary"][0]["figures"]
     assert -1 <= row["variance_rank"]["mean"] <= 1
     assert f"{row['variance_ause']['mean']:.3f}" in card and f"{row['unranked_ause']['mean']:.3f}" in card

@@ -54,7 +54,7 @@ def test_a_procedural_case_reads_as_any_case_with_structures_large_enough_to_ask
     (case, _) = find_cases(write_procedural_cases(tmp_path, count=2, side=36, seed=0))
     assert (case.patient, case.group) == ("procedural_000", "MR procedural anatomy")
     structures = list(read_structures(case, largest_part=False))
-    assert structures and all(structure.truth.sum() >= SMALLEST_VOXELS for structure in structures)
+    assert structures and all(structure.reference.sum() >= SMALLEST_VOXELS for structure in structures)
     assert structures[0].volume.array.min() >= 1
 
 

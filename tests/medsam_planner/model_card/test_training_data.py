@@ -7,8 +7,9 @@ import json
 import pytest
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.lab.evaluation.slices import SliceScores
 from medsam_planner.lab.model_card.markdown_tables import markdown_table, slices_table
-from medsam_planner.lab.model_card.training_data import TrainedOn, sources_of
+from medsam_planner.lab.model_card.training_data import DataSource, data_sources
 
 
 def stated(folder, **meta):
@@ -24,25 +25,25 @@ def test_cases_are_grouped_by_what_they_show_and_by_licence_and_patients_counted
     stated(tmp_path / "label_maps", modality="label maps", anatomy="head", licence="Apache-2.0")
     stated(tmp_path / "readers" / "neck", modality="CT", anatomy="neck", licence="CC BY 4.0")
     names = ["procedural anatomy", "label_maps/x.nii.gz", "label_maps/y.nii.gz", "readers/neck", "a_1", "a_2", "a_3"]
-    assert sources_of(names, tmp_path) == [
-        TrainedOn("procedural anatomy, contrast drawn at random", "Apache-2.0 (this repository)", 0, 0),
-        TrainedOn("label maps: head, contrast drawn at random", "Apache-2.0", 2, 2),
-        TrainedOn("CT: neck, contrast drawn at random", "CC BY 4.0", 1, 1),
-        TrainedOn("CT: sarcoma", "CC BY", 3, 2),
+    assert data_sources(names, tmp_path) == [
+        DataSource("procedural anatomy, random contrast", "Apache-2.0 (this repository)", 0, 0),
+        DataSource("label maps: head, random contrast", "Apache-2.0", 2, 2),
+        DataSource("CT: neck, random contrast", "CC BY 4.0", 1, 1),
+        DataSource("CT: sarcoma", "CC BY", 3, 2),
     ]
 
 
 def test_a_licence_that_nobody_stated_is_said_to_be_so(tmp_path):
-    (source,) = sources_of(["gone"], tmp_path)
-    assert source == TrainedOn("unknown modality: unnamed anatomy", "not stated", 1, 1)
-    assert sources_of(["gone"], None) == [source]
+    (source,) = data_sources(["gone"], tmp_path)
+    assert source == DataSource("unknown modality: unnamed anatomy", "not stated", 1, 1)
+    assert data_sources(["gone"], None) == [source]
 
 
 def test_a_meta_file_that_is_no_json_is_refused_by_name(tmp_path):
     stated(tmp_path / "cases" / "odd")
     (tmp_path / "cases" / "odd" / "meta.json").write_text("{")
     with pytest.raises(ConfigError, match=r"odd/meta\.json"):
-        sources_of(["odd"], tmp_path)
+        data_sources(["odd"], tmp_path)
 
 
 def test_a_table_is_markdown_whatever_stands_in_its_cells():
@@ -50,14 +51,14 @@ def test_a_table_is_markdown_whatever_stands_in_its_cells():
 
 
 def test_slices_are_averaged_over_all_of_a_group_and_seen_ones_left_out():
-    def row(patient, group, dice, seen=False):
-        return {"patient": patient, "group": group, "dice": dice, "seen": seen}
+    def row(patient, group, dice, is_trained_on=False):
+        return SliceScores("case", patient, group, 1, 0, 5, 50, dice, {}, is_trained_on)
 
     rows = [
         row("p", "CT trunk", {"box_exact": 0.5}),
         row("p", "CT trunk", {"box_exact": 0.7, "click": 0.1}),
         row("q", "MR head", {"box_exact": 0.9}),
-        row("r", "MR head", {"box_exact": 0.0}, seen=True),
+        row("r", "MR head", {"box_exact": 0.0}, is_trained_on=True),
     ]
     lines = slices_table(rows, seed=0).splitlines()
     assert lines[0] == "| group | slices (patients) | exact box | one click |"

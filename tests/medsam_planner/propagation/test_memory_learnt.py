@@ -25,22 +25,22 @@ def _structures(cases: int):
         image, labels = (np.ascontiguousarray(np.moveaxis(one, -1, 0)) for one in procedural_case(7, number, 64))
         volume = highdicom.Volume((image - image.min() + 1.0).astype(np.float32), AFFINE, "PATIENT")
         for label in np.unique(labels)[1:4]:
-            truth = labels == label
-            if truth.any(axis=(1, 2)).sum() >= 8:
-                yield volume, truth
+            reference = labels == label
+            if reference.any(axis=(1, 2)).sum() >= 8:
+                yield volume, reference
 
 
-def _dice_from_box(volume: highdicom.Volume, truth: np.ndarray, weights: str) -> float:
+def _dice_from_box(volume: highdicom.Volume, reference: np.ndarray, weights: str) -> float:
     """3D, after a box on the middle slice; the ends are told, so that only the shape counts."""
-    filled = np.flatnonzero(truth.any(axis=(1, 2)))
+    filled = np.flatnonzero(reference.any(axis=(1, 2)))
     middle = int(filled[len(filled) // 2])
-    section = np.argwhere(truth[middle])
+    section = np.argwhere(reference[middle])
     low, high = section.min(0) - 1, section.max(0) + 1
     session = mp.Session(volume, weights, rules=StopRules(min_quality=0.0))
     for first, last in ((int(filled[0]), int(filled[-1])), (middle, middle)):
         session.add(Box(lps_from_index(AFFINE, (first, *low)), lps_from_index(AFFINE, (last, *high))))
     found = session.segment(samples=0).mask.array
-    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+    return float(2 * (found & reference).sum() / (found.sum() + reference.sum()))
 
 
 @pytest.mark.slow
@@ -61,10 +61,10 @@ def test_a_memory_that_was_trained_is_worth_more_than_an_emptied_one(tmp_path, m
         )
     )
     structures = list(_structures(5))
-    recalled = [_dice_from_box(volume, truth, str(weights)) for volume, truth in structures]
+    recalled = [_dice_from_box(volume, reference, str(weights)) for volume, reference in structures]
     monkeypatch.setattr(
         SliceSegmenter, "_question", lambda self, axis, index, prompt, crop, memory: prompt_to_crop(prompt, crop)
     )
-    emptied = [_dice_from_box(volume, truth, str(weights)) for volume, truth in structures]
+    emptied = [_dice_from_box(volume, reference, str(weights)) for volume, reference in structures]
     assert len(structures) >= 10
     assert np.mean(recalled) > np.mean(emptied) + 0.05

@@ -155,7 +155,8 @@ def test_uploads_expire() -> None:
 
 def test_uploads_are_gone_when_the_server_ends_and_after_a_crash_when_the_next_one_starts(tmp_path: Path) -> None:
     code = (
-        "import asyncio, os, sys; from tests.medsam_planner.service.test_uploads import *; page = PageUploads(); send(page, b'abc');"
+        "import asyncio, os, sys; from tests.medsam_planner.service.test_uploads import *;"
+        "page = PageUploads(); send(page, b'abc');"
         "print(kept(page), flush=True); os._exit(9) if sys.argv[1] == 'crash' else None"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}

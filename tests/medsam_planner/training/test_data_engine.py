@@ -18,8 +18,8 @@ from medsam_planner.lab.training.painting import painted, smoothly_finer
 from medsam_planner.lab.training.rule_based import with_rule_based_structures
 from medsam_planner.lab.training.simulated_prompts import training_box
 from medsam_planner.lab.training.stacks import SLICES, draw_stack
-from medsam_planner.lab.training.targets import Meant, Target, draw_target
-from medsam_planner.lab.training.tissues import Tissue, drawn_intensities, tissue_of
+from medsam_planner.lab.training.targets import Target, TargetKind, draw_target
+from medsam_planner.lab.training.tissues import Tissue, random_intensities, tissue_of
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ def test_a_ball_of_a_real_case_is_round_bright_and_as_wide_as_it_should_be_on_ev
     for seed in range(12):
         stack = draw_stack([_ball(spacing)], np.ones(1), np.random.default_rng(seed), 48)
         step_mm = stack.sides_mm / 48
-        for image, truth, step in zip(stack.images, stack.truth, step_mm, strict=True):
-            if truth.sum() < 60 or truth[[0, -1]].any() or truth[:, [0, -1]].any():
+        for image, reference, step in zip(stack.images, stack.reference, step_mm, strict=True):
+            if reference.sum() < 60 or reference[[0, -1]].any() or reference[:, [0, -1]].any():
                 continue
-            area_mm2 = truth.sum() * step**2
+            area_mm2 = reference.sum() * step**2
             assert area_mm2 <= np.pi * (12 + max(spacing) / 2) ** 2
-            inside, outside = image[truth], image[~truth]
+            inside, outside = image[reference], image[~reference]
             assert abs(np.median(inside) - np.median(outside)) > 2 * min(inside.std(), outside.std())
 
 
@@ -63,9 +63,9 @@ def test_slices_of_a_ball_shrink_as_the_ball_does():
     found = 0
     for seed in range(40):
         stack = draw_stack([ball], np.ones(1), np.random.default_rng(seed), 48)
-        if stack.truth[:, [0, -1]].any() or stack.truth[:, :, [0, -1]].any() or stack.prompt.box is None:
+        if stack.reference[:, [0, -1]].any() or stack.reference[:, :, [0, -1]].any() or stack.prompt.box is None:
             continue
-        area = stack.truth.sum((1, 2)) * (stack.sides_mm / 48) ** 2
+        area = stack.reference.sum((1, 2)) * (stack.sides_mm / 48) ** 2
         # h of the prompted slice from its own area; the others follow from their heights, to either side of it.
         first = np.sqrt(max(144 - area[0] / np.pi, 0))
         expected = [np.pi * np.maximum(144 - (sign * first + stack.heights_mm) ** 2, 0) for sign in (-1, 1)]
@@ -80,31 +80,31 @@ def test_boxes_hold_the_truth_and_clicks_fall_into_it(anatomy):
         stack = draw_stack([anatomy], np.ones(1), np.random.default_rng(seed), 48)
         if stack.prompt.box is not None:
             boxes += 1
-            occupied = np.argwhere(stack.truth[0])
+            occupied = np.argwhere(stack.reference[0])
             size = (occupied.max(0) - occupied.min(0) + 1).max()
             assert np.all(stack.prompt.box[:2] <= occupied.min(0) + 0.1 * size + 1)
             assert np.all(stack.prompt.box[2:] >= occupied.max(0) - 0.1 * size - 1)
         else:
             clicks += 1
             row, column = stack.prompt.points[0].astype(int)
-            assert stack.truth[0, row, column]
+            assert stack.reference[0, row, column]
             assert stack.prompt.labels[0]
     assert boxes > 10 and clicks > 5
 
 
 def test_some_stacks_run_over_the_end_of_a_structure_and_the_prompted_slice_never_is_empty(anatomy):
     stacks = [draw_stack([anatomy], np.ones(1), np.random.default_rng(seed), 32) for seed in range(60)]
-    assert all(stack.truth[0].sum() >= 16 for stack in stacks)
-    assert sum(not stack.truth[1:].any(axis=(1, 2)).all() for stack in stacks) > 10
+    assert all(stack.reference[0].sum() >= 16 for stack in stacks)
+    assert sum(not stack.reference[1:].any(axis=(1, 2)).all() for stack in stacks) > 10
 
 
 def test_a_crop_smaller_than_the_structure_counts_what_it_misses():
     ball = _ball((1.0, 1.0, 1.0))
     missed = [draw_stack([ball], np.ones(1), np.random.default_rng(seed), 32) for seed in range(80)]
-    small = [stack for stack in missed if stack.sides_mm[0] < 24 and stack.truth[0].mean() > 0.7]
+    small = [stack for stack in missed if stack.sides_mm[0] < 24 and stack.reference[0].mean() > 0.7]
     assert small
     for stack in small:
-        area_mm2 = (stack.truth[0].sum() + stack.outside_px[0]) * (stack.sides_mm[0] / 32) ** 2
+        area_mm2 = (stack.reference[0].sum() + stack.outside_px[0]) * (stack.sides_mm[0] / 32) ** 2
         assert area_mm2 <= 1.1 * np.pi * 12**2
 
 
@@ -119,22 +119,22 @@ def _disc_stack() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("meant", "inner_mm", "outer_mm"),
-    [(Meant.SHELL, 15, 19), (Meant.WALL, 11, 15), (Meant.LUMEN, 0, 11), (Meant.LABELS, 0, 15)],
+    ("kind", "inner_mm", "outer_mm"),
+    [(TargetKind.SHELL, 15, 19), (TargetKind.WALL, 11, 15), (TargetKind.LUMEN, 0, 11), (TargetKind.LABELS, 0, 15)],
 )
-def test_a_wall_a_shell_and_a_lumen_have_the_area_of_their_ring(meant, inner_mm, outer_mm):
+def test_a_wall_a_shell_and_a_lumen_have_the_area_of_their_ring(kind, inner_mm, outer_mm):
     labels, points = _disc_stack()
-    target = Target(meant, (1,), np.array([0.0, 30.0, 30.0]), 20.0, thickness_mm=4.0)
+    target = Target(kind, (1,), np.array([0.0, 30.0, 30.0]), 20.0, thickness_mm=4.0)
     painted_labels, mask = target.applied(labels, points, 1.0, fresh=2)
     assert mask.sum() == pytest.approx(np.pi * (outer_mm**2 - inner_mm**2), rel=0.12)
-    assert (painted_labels == 2).any() == (meant is not Meant.LABELS)
+    assert (painted_labels == 2).any() == (kind is not TargetKind.LABELS)
     assert set(np.unique(painted_labels)) <= {0, 1, 2}
 
 
 def test_what_a_ring_encloses_belongs_to_it_when_it_is_meant_filled():
     labels, points = _disc_stack()
     labels[0, 25:36, 25:36] = 0
-    _, mask = Target(Meant.FILLED, (1,), np.zeros(3), 20.0).applied(labels, points, 1.0, fresh=2)
+    _, mask = Target(TargetKind.FILLED, (1,), np.zeros(3), 20.0).applied(labels, points, 1.0, fresh=2)
     assert mask.sum() == pytest.approx(np.pi * 15**2, rel=0.02)
 
 
@@ -142,7 +142,7 @@ def test_a_lesion_lies_around_its_centre_and_a_painted_one_keeps_to_its_organ(an
     found = 0
     for seed in range(400):
         target = draw_target(anatomy, np.random.default_rng(seed))
-        if target is None or target.meant is not Meant.LESION:
+        if target is None or target.kind is not TargetKind.LESION:
             continue
         found += 1
         body = target.bodies[0]
@@ -174,7 +174,7 @@ def test_a_name_tells_the_tissue(name, tissue):
 
 def test_in_hounsfield_units_air_lies_below_fat_below_muscle_below_bone():
     tissues = np.array([Tissue.AIR, Tissue.FAT, Tissue.MUSCLE, Tissue.BONE], dtype=np.uint8)
-    drawn = [drawn_intensities(tissues, np.random.default_rng(seed)) for seed in range(60)]
+    drawn = [random_intensities(tissues, np.random.default_rng(seed)) for seed in range(60)]
     ct = [values for values in drawn if values.min() < -500]
     assert len(ct) > 10
     assert all(np.all(np.diff(values) > 0) for values in ct)
@@ -217,7 +217,7 @@ def test_batches_depend_on_seed_and_index_alone_and_begin_at_the_coarse_size(tmp
     again.batch(0)
     for name in Batch.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(first.batch(1), name), getattr(again.batch(1), name))
-    assert first.batch(1).truth.shape == (2, SLICES, 32, 32)
+    assert first.batch(1).reference.shape == (2, SLICES, 32, 32)
     assert first.batch(2).images.shape == (2, SLICES, 3, 64, 64)
 
 
@@ -225,11 +225,13 @@ def test_batches_depend_on_seed_and_index_alone_and_begin_at_the_coarse_size(tmp
 
 
 def test_boxes_are_padded_by_at_most_five_in_256_of_the_slice_or_a_share_of_the_structure():
-    truth = np.zeros((256, 256), dtype=bool)
-    truth[100:161, 120:201] = True
+    reference = np.zeros((256, 256), dtype=bool)
+    reference[100:161, 120:201] = True
     low, high, extent = np.array([100, 120]), np.array([160, 200]), np.array([61, 81])
     for seed in range(50):
-        first_row, first_column, last_row, last_column = training_box(truth, np.random.default_rng(seed), step_mm=1.0)
+        first_row, first_column, last_row, last_column = training_box(
+            reference, np.random.default_rng(seed), step_mm=1.0
+        )
         below, above = low - (first_row, first_column), (last_row, last_column) - high
         assert np.all(np.maximum(below, above) <= np.maximum(5 / 256 * 450, 0.15 * extent))
         assert np.all(np.minimum(below, above) >= -0.06 * extent)
@@ -266,9 +268,9 @@ def test_a_case_is_read_with_its_spacing_and_labels_of_any_number(case_folder):
 def test_bones_are_found_by_threshold_in_ct(case_folder):
     ruled = with_rule_based_structures(read_case(case_folder), is_ct=True, seed=0)
     bone = ruled.labels == 1
-    truth = np.zeros_like(bone)
-    truth[6:18, 8:20, 4:16] = True
-    assert 2 * (bone & truth).sum() / (bone.sum() + truth.sum()) > 0.95
+    reference = np.zeros_like(bone)
+    reference[6:18, 8:20, 4:16] = True
+    assert 2 * (bone & reference).sum() / (bone.sum() + reference.sum()) > 0.95
 
 
 def test_held_out_cases_are_neither_opened_nor_listed(case_folder):

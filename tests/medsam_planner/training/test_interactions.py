@@ -9,8 +9,8 @@ import torch
 from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork, SliceMemory
 from medsam_planner.lab.training.batches import Batch, SampleFactory
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
-from medsam_planner.lab.training.interactions import Interaction, Step, interact
-from medsam_planner.lab.training.losses import answer_losses, intersection_over_union, prompt_loss
+from medsam_planner.lab.training.interactions import Interaction, StepKind, interact
+from medsam_planner.lab.training.losses import intersection_over_union, prediction_losses, prompt_loss
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +41,19 @@ def test_an_interaction_has_a_loss_with_a_gradient_for_every_weight(network, bat
 
 def test_a_correction_adds_a_click_where_the_answer_is_wrong(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
+    interaction.predict(StepKind.FIRST, 0)
     before = interaction._maps[0].copy()
-    answers = interaction._answers[0].numpy() > 0
-    interaction.ask(Step.CORRECTED, 0)
+    answers = interaction._predictions[0].numpy() > 0
+    interaction.predict(StepKind.CORRECTED, 0)
     for number in range(3):
         added = (interaction._maps[0][number, 2:4] - before[number, 2:4]).max(axis=(1, 2))
-        if not np.array_equal(answers[number], batch.truth[number, 0]):
+        if not np.array_equal(answers[number], batch.reference[number, 0]):
             assert added.max() > 0.3
 
 
 def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
+    interaction.predict(StepKind.FIRST, 0)
     assert interaction._read(0) is None
     memory = interaction._read(1)
     assert memory is not None
@@ -64,12 +64,12 @@ def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(netwo
 
 def test_a_box_on_another_slice_is_asked_with_the_memory_of_the_first(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
-    interaction.ask(Step.BOXED, 1)
+    interaction.predict(StepKind.FIRST, 0)
+    interaction.predict(StepKind.BOXED, 1)
     maps = interaction._maps[1]
-    for number, truth in enumerate(batch.truth[:, 1]):
-        if truth.sum() >= 16:
-            assert (maps[number, 1][truth] > 0.2).mean() > 0.9
+    for number, reference in enumerate(batch.reference[:, 1]):
+        if reference.sum() >= 16:
+            assert (maps[number, 1][reference] > 0.2).mean() > 0.9
             assert not maps[number, 4:].any()
     assert interaction._prompted == {0, 1}
     assert interaction._read(1) is not None
@@ -77,7 +77,7 @@ def test_a_box_on_another_slice_is_asked_with_the_memory_of_the_first(network, b
 
 def test_tokens_of_an_equal_crop_lie_where_they_lie_on_their_own_slice(network, batch):
     interaction = _interaction(network.eval(), batch)
-    interaction.ask(Step.FIRST, 0)
+    interaction.predict(StepKind.FIRST, 0)
     positions = interaction._read(1).positions.numpy()
     same = np.flatnonzero(batch.sides_mm[:, 0] == batch.sides_mm[:, 1])
     for number in same:
@@ -101,25 +101,25 @@ def test_nearer_tokens_are_read_more_than_farther_ones_of_the_same_look():
 
 
 def test_the_best_of_several_answers_counts_where_a_prompt_is_ambiguous():
-    truth = torch.zeros(1, 16, 16, dtype=torch.bool)
-    truth[:, 4:12, 4:12] = True
-    right = torch.where(truth, 8.0, -8.0)
+    reference = torch.zeros(1, 16, 16, dtype=torch.bool)
+    reference[:, 4:12, 4:12] = True
+    right = torch.where(reference, 8.0, -8.0)
     logits = torch.stack([-right, right, -right], dim=1)
     quality, outside = torch.zeros(1, 3), torch.zeros(1)
-    plain, iou = prompt_loss(logits, quality, truth, outside, torch.tensor([False]))
-    ambiguous, _ = prompt_loss(logits, quality, truth, outside, torch.tensor([True]))
+    plain, iou = prompt_loss(logits, quality, reference, outside, torch.tensor([False]))
+    ambiguous, _ = prompt_loss(logits, quality, reference, outside, torch.tensor([True]))
     assert iou[0].tolist() == pytest.approx([0.0, 1.0, 0.0])
     assert float(ambiguous) < 0.6 * float(plain)
 
 
 def test_the_iou_counts_what_lies_beyond_the_crop_as_missed():
-    truth = torch.ones(1, 8, 8, dtype=torch.bool)
+    reference = torch.ones(1, 8, 8, dtype=torch.bool)
     logits = torch.ones(1, 1, 8, 8)
-    assert float(intersection_over_union(logits, truth, torch.tensor([64.0]))) == pytest.approx(0.5)
+    assert float(intersection_over_union(logits, reference, torch.tensor([64.0]))) == pytest.approx(0.5)
 
 
 def test_a_claim_on_an_empty_slice_costs_more_the_larger_it_is():
-    truth = torch.zeros(1, 32, 32, dtype=torch.bool)
+    reference = torch.zeros(1, 32, 32, dtype=torch.bool)
     small, large = torch.full((1, 1, 32, 32), -8.0), torch.full((1, 1, 32, 32), -8.0)
     small[..., :4, :4], large[..., :16, :16] = 8.0, 8.0
-    assert float(answer_losses(large, truth)) > float(answer_losses(small, truth)) > 0
+    assert float(prediction_losses(large, reference)) > float(prediction_losses(small, reference)) > 0

@@ -80,7 +80,7 @@ def test_fine_tuned_weights_name_what_their_first_training_saw_too(short, tmp_pa
 
 def test_a_checkpoint_of_another_architecture_is_refused(short):
     train(short)
-    with pytest.raises(ConfigError, match="another architecture"):
+    with pytest.raises(ConfigError, match="Expected a checkpoint of the configured architecture"):
         train(replace(short, decoder_widths=(8, 8, 16, 24)), resume=True)
 
 
@@ -121,7 +121,7 @@ def test_an_encoder_begins_from_a_file_of_the_same_network_and_no_other(short, t
     torch.testing.assert_close(model.network.encoder.stem[0].weight, given.stem[0].weight, atol=1e-3, rtol=1e-2)
     assert json.loads(model.metadata["trained_on"])[0] == "ImageNet (encoder)"
     torch.save({"layer": torch.zeros(3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match="does not hold EfficientNet-Lite0"):
+    with pytest.raises(ConfigError, match="Expected EfficientNet-Lite0"):
         train(replace(config, out=tmp_path / "other", encoder_from=tmp_path / "other.pth"))
 
 

@@ -1,0 +1,128 @@
+"""A study and a prompt file to segment, checked before anything long is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsam_planner.engine.registry import require_weights
+from medsam_planner.errors import PromptError
+from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.progress import Progress
+from medsam_planner.propagation.sources import source_named
+from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
+from medsam_planner.workflow.study_reading import ReadingOptions, read_study
+from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts.names import require_free
+
+__all__ = ["SegmentationJob", "check_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationJob:
+    """What to segment, and how. The prompt file has been read; the study has not."""
+
+    study_path: Path
+    prompts_path: Path
+    prompt_file: PromptFile
+    logs: tuple[PromptLog, ...]
+    """Of the structures that have prompts."""
+    options: SegmentationOptions
+    reading: ReadingOptions
+    notes: tuple[str, ...] = ()
+    """One sentence for each structure that is left out."""
+
+    @classmethod
+    def from_files(
+        cls, study_path: Path, prompts_path: Path, options: SegmentationOptions, reading: ReadingOptions
+    ) -> SegmentationJob:
+        """Check the options and read the prompt file.
+
+        Parameters
+        ----------
+        study_path : Path
+            DICOM folder, zip or file, or NIfTI.
+        prompts_path : Path
+            Prompt file (JSON).
+        options : SegmentationOptions
+        reading : ReadingOptions
+
+        Raises
+        ------
+        PromptError
+            If the source of uncertainty is unknown, no structure has a prompt, the prompts of one do not say where it
+            is, or one has a name that the planner reserves.
+        WeightsError
+            If the weights are unknown, absent or damaged.
+        """
+        check_options(options)
+        prompt_file = read_prompt_file(prompts_path)
+        logs, notes = _prompted_logs(prompt_file, prompts_path)
+        return cls(study_path, prompts_path, prompt_file, logs, options, reading, notes)
+
+    @property
+    def structures(self) -> list[str]:
+        """Names of the structures to segment."""
+        return [log.structure for log in self.logs]
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Files that results must not replace."""
+        return [self.study_path, self.prompts_path, Path(self.options.model)]
+
+    def read_study(self, progress: Progress | None = None) -> StudyVolume:
+        """Read the study and check the prompts against its grid.
+
+        Raises
+        ------
+        StudyError
+            If it is not one regular scalar volume.
+        PromptError
+            If a prompt lies outside it.
+        """
+        study = read_study(self.study_path, self.reading, progress=progress)
+        validate_file(
+            self.prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid
+        )
+        return study
+
+    def segment(self, study: StudyVolume, out: OutputFolder, progress: Progress | None = None) -> Segmented:
+        """Segment every structure and write its masks, maps and log.
+
+        DICOM objects and meshes are left to :func:`medsam_planner.workflow.segment.write_segmented_objects`.
+        """
+        return segment_into(out, study, self.logs, self.options, notes=self.notes, progress=progress)
+
+
+def check_options(options: SegmentationOptions) -> None:
+    """Find what is wrong with the options before anything is read.
+
+    Raises
+    ------
+    PromptError
+        If the runs differ in nothing that is known.
+    WeightsError
+        If the weights are unknown, absent or damaged.
+    """
+    source_named(options.uncertainty)
+    require_weights(options.model)
+
+
+def _prompted_logs(prompt_file: PromptFile, path: Path) -> tuple[tuple[PromptLog, ...], tuple[str, ...]]:
+    """Logs of the structures of a prompt file that have prompts, and a note on each that has none."""
+    prompted = tuple(log for log in prompt_file.logs if log.prompts)
+    empty = [log.structure for log in prompt_file.logs if not log.prompts]
+    if not prompted:
+        raise PromptError(
+            f"{path}: expected a prompt, got none that stands (structures: {', '.join(empty)}). "
+            "Draw a box on the middle slice of a structure."
+        )
+    for log in prompted:
+        require_free(log.structure)
+        if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
+            raise PromptError(
+                f"{path}: {log.structure!r}: expected a box, a positive click or scribble that says where the "
+                f"structure is, got {len(log.prompts)} prompts without one."
+            )
+    return prompted, tuple(f"'{name}' has no prompts in {path.name} and was left out." for name in empty)
