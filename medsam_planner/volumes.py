@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import GeometryError
 from medsam_planner.geometry import zeros_by_slice
 
-__all__ = ["BoxedArray", "StudySource", "StudyVolume", "array_sha256", "volume_like", "volume_sha256"]
+__all__ = ["BoxedArray", "StudySource", "StudyVolume", "array_sha256", "source_of", "volume_like", "volume_sha256"]
 
 _HASHED_AT_ONCE = 16
 """Slabs along the first axis: of float32 in Fortran order they are one cache line."""
@@ -121,6 +121,14 @@ class BoxedArray:
         return result
 
 
+def source_of(volume: highdicom.Volume) -> StudySource | None:
+    """Where a volume came from; None where it was not read from files.
+
+    highdicom's own methods (cropping, flipping, another array) return a volume without a source.
+    """
+    return volume.source if isinstance(volume, StudyVolume) else None
+
+
 def volume_like(reference: highdicom.Volume, array: NDArray[Any]) -> highdicom.Volume:
     """Put `array` on the grid of `reference`.
 
@@ -131,12 +139,7 @@ def volume_like(reference: highdicom.Volume, array: NDArray[Any]) -> highdicom.V
     """
     if tuple(array.shape) != tuple(reference.spatial_shape):
         raise GeometryError(f"Expected an array of shape {tuple(reference.spatial_shape)}, got {tuple(array.shape)}.")
-    return highdicom.Volume(
-        array=array,
-        affine=reference.affine,
-        coordinate_system=reference.coordinate_system,
-        frame_of_reference_uid=reference.frame_of_reference_uid,
-    )
+    return reference.get_geometry().with_array(array)
 
 
 def array_sha256(array: NDArray[Any]) -> str:

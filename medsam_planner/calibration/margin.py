@@ -15,7 +15,7 @@ from medsam_planner.calibration.record import Calibration, UsualSize, ml_in_word
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.margins import MarginStatement, margin_from_scale
-from medsam_planner.volumes import StudyVolume, array_sha256
+from medsam_planner.volumes import array_sha256, source_of
 from prompts import PromptLog
 from xai.surface import surface_voxels
 
@@ -223,7 +223,7 @@ def _voids(
     found += departures(log, np.asarray(study.affine), tuple(study.spatial_shape))
     if structure not in calibration.structures:
         found.append(f"the calibration knows {', '.join(calibration.structures)}, and no {structure}")
-    source = study.source if isinstance(study, StudyVolume) else None
+    source = source_of(study)
     if source is not None and source.modality not in calibration.modalities:
         found.append(
             f"the study is {source.modality}, the calibration patients are {', '.join(calibration.modalities)}"
@@ -236,7 +236,7 @@ def _voids(
 
 def _notes(calibration: Calibration, structure: str, study: highdicom.Volume) -> list[str]:
     notes = ["whether the box lies on the structure's middle slice"]
-    source = study.source if isinstance(study, StudyVolume) else None
+    source = source_of(study)
     if not calibration.scanners or source is None or not source.scanner:
         notes.append("whether the scanner is one of the calibration's, as the files do not name it")
     if calibration.scale.per_size_shortfall and structure not in calibration.scale.usual_sizes:

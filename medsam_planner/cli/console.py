@@ -33,7 +33,9 @@ def say(text: str) -> None:
 
 def tell_reading(study: highdicom.Volume) -> None:
     """What was left aside or guessed while the study was read, a line each."""
-    source = getattr(study, "source", None)
+    from medsam_planner.volumes import source_of
+
+    source = source_of(study)
     for note in source.notes if source is not None else ():
         say(f"Note: {note}")
 

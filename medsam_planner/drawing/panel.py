@@ -21,7 +21,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """A line; `kind` names its style: ``mask``, ``margin``, ``least-room``, ``tool``, or a part of the tool."""
+    """A line; `kind` names its style: ``mask``, ``margin``, ``least-clearance``, ``tool``, or a part of the tool."""
 
     kind: str
     path: str

@@ -14,7 +14,7 @@ from medsam_planner.errors import OperationCancelledError, StudyError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.progress import Progress
-from medsam_planner.volumes import StudySource, StudyVolume
+from medsam_planner.volumes import StudyVolume, source_of
 
 __all__ = ["CT_RANGE_HU", "clip_outliers", "correct_bias_field", "corrected_again", "with_operation"]
 
@@ -29,7 +29,7 @@ _N4_WORKING_SPACING_MM = 4.0
 
 def with_operation(volume: highdicom.Volume, result: highdicom.Volume, operation: dict[str, Any]) -> highdicom.Volume:
     """Give `result` the source of `volume` with one more operation; a volume without a source stays without."""
-    source: StudySource | None = volume.source if isinstance(volume, StudyVolume) else None
+    source = source_of(volume)
     if source is None:
         return result
     return StudyVolume.from_volume(result, dataclasses.replace(source, operations=(*source.operations, operation)))

@@ -64,14 +64,7 @@ def grid_around(
     after = np.minimum(np.maximum(np.ceil(ends.max(axis=0) - shape + 0.5 - _TOUCH_VOXELS), 0), most).astype(int)
     if not (before.any() or after.any()):
         return reference
-    affine = np.array(reference.affine, dtype=np.float64)
-    affine[:3, 3] = lps_from_index(reference.affine, -before.astype(np.float64))
-    return highdicom.VolumeGeometry(
-        affine=affine,
-        spatial_shape=tuple(int(n) for n in shape + before + after),
-        coordinate_system=reference.coordinate_system,
-        frame_of_reference_uid=reference.frame_of_reference_uid,
-    )
+    return reference.get_geometry().pad(list(zip(before.tolist(), after.tolist(), strict=True)))
 
 
 def around_mask(mask: highdicom.Volume, *, most_mm: float) -> highdicom.Volume:
@@ -79,14 +72,8 @@ def around_mask(mask: highdicom.Volume, *, most_mm: float) -> highdicom.Volume:
     low, high = _filled_box(np.asarray(mask.array, dtype=bool))
     grow = np.ceil(most_mm / spacing_mm(mask.affine)).astype(int)
     low, high = np.maximum(low - grow, 0), np.minimum(high + grow, mask.spatial_shape)
-    affine = np.array(mask.affine, dtype=np.float64)
-    affine[:3, 3] = lps_from_index(mask.affine, low.astype(np.float64))
-    return highdicom.Volume(
-        array=mask.array[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))],
-        affine=affine,
-        coordinate_system=mask.coordinate_system,
-        frame_of_reference_uid=mask.frame_of_reference_uid,
-    )
+    k, j, i = (slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
+    return mask[k, j, i]  # type: ignore[index]  # highdicom takes three, its annotation one
 
 
 def covering_mask(
@@ -139,12 +126,7 @@ def covering_map(values: highdicom.Volume, reference: highdicom.Volume | highdic
     reach = np.maximum(np.ceil(half - 0.5 - _TOUCH_VOXELS), 0).astype(int)
     if reach.any():
         largest = ndimage.maximum_filter(values.array, size=tuple((2 * reach + 1).tolist()))
-        values = highdicom.Volume(
-            array=largest,
-            affine=values.affine,
-            coordinate_system=values.coordinate_system,
-            frame_of_reference_uid=values.frame_of_reference_uid,
-        )
+        values = values.with_array(largest)
     return resample_like(values, reference, order=1)
 
 

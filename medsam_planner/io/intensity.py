@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.nifti import infer_modality
-from medsam_planner.volumes import StudyVolume
+from medsam_planner.volumes import source_of
 
 __all__ = ["CT_WINDOWS", "MR_PERCENTILES", "Normalisation", "Window", "normalisation_for", "volume_modality"]
 
@@ -75,9 +75,8 @@ class Normalisation:
 
 def volume_modality(volume: highdicom.Volume) -> str:
     """``"CT"`` or ``"MR"``, from the source where there is one, else from the values."""
-    if isinstance(volume, StudyVolume) and volume.source is not None:
-        return volume.source.modality
-    return infer_modality(volume.array)
+    source = source_of(volume)
+    return infer_modality(volume.array) if source is None else source.modality
 
 
 def normalisation_for(

@@ -19,8 +19,12 @@ __all__ = ["acquisition_notes", "acquisition_problems", "identity_problems"]
 _IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "Modality")
 """What all files of one volume have in common."""
 
-_TOLD = ("StudyDate", "SeriesDate", "AcquisitionDate", "StudyDescription", "SeriesDescription", "ProtocolName")
-"""What they usually have in common: a scan past midnight or a corrected text is no other acquisition."""
+_NOTED = ("StudyDate", "SeriesDate", "AcquisitionDate", "StudyDescription", "SeriesDescription", "ProtocolName")
+"""What they usually have in common. A scan past midnight or a corrected text is no other acquisition, so a difference
+is only noted."""
+
+_NOTED_NUMBERS = ("AcquisitionNumber", "RescaleIntercept")
+"""Numbers with the same meaning. Scanners may count the slices in them: one value per file is not noted."""
 
 _ACQUISITION = ("ImageType", "ComplexImageComponent", "EchoTime", "KVP", "ConvolutionKernel", "PatientPosition")
 """What decides the values or places of slices, and is the same for all slices of one volume."""
@@ -79,11 +83,15 @@ def acquisition_problems(files: Sequence[DicomFile]) -> tuple[Problem, ...]:
 
 
 def acquisition_notes(files: Sequence[DicomFile]) -> tuple[str, ...]:
-    """What is worth a word and no refusal."""
+    """Differences that are reported and not refused."""
     notes = []
-    for keyword in _TOLD:
-        names_by_value = _by_value((header_text(file.header, keyword), file.name) for file in files)
-        if len(names_by_value) > 1:
+    for keyword in (*_NOTED, *_NOTED_NUMBERS):
+        stated = [(header_text(file.header, keyword), file.name) for file in files]
+        if keyword in _NOTED_NUMBERS:
+            stated = [(_number_text(text), name) for text, name in stated if text]
+        names_by_value = _by_value(stated)
+        is_count = keyword in _NOTED_NUMBERS and len(names_by_value) == len(files) > 2
+        if len(names_by_value) > 1 and not is_count:
             notes.append(
                 f"Its files have {len(names_by_value)} different values of {keyword} ({_values(names_by_value)}) and "
                 "are read as one volume all the same; make sure that they belong together."
@@ -111,6 +119,14 @@ def _values(names_by_value: dict[str, list[str]]) -> str:
 def _listed(names_by_value: dict[str, list[str]], keyword: str, one: str) -> str:
     count = len(names_by_value)
     return f"{count} different values of {keyword} where one volume {one}: {_values(names_by_value)}. Separate them."
+
+
+def _number_text(text: str) -> str:
+    """One spelling for each number; a text that is no number stays as it is."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 def _merged(names_by_value: dict[str, list[str]]) -> dict[str, list[str]]:

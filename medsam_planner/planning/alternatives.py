@@ -1,4 +1,4 @@
-"""From many trajectories to a few worth showing: not dominated, apart from each other, and explained."""
+"""Alternatives: a few non-dominated trajectories that lie apart, each described and with a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROFILE_STEP_MM = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClearanceProfile:
-    """Room along the path, beyond margin, tool radius and tool error."""
+    """Clearance along the path, beyond margin, tool radius and tool error."""
 
     distance_mm: NDArray[np.float64]
     """(P,) evenly spaced places, from the entry."""
@@ -56,7 +56,7 @@ class Alternative:
     """Mean along the path; None where no CT was given."""
     clearance_profile: ClearanceProfile
     reason: str
-    """In plain words: why this one, and what limits it."""
+    """In plain words: its advantage over the other alternatives, and what limits it."""
     tool_density_hu: float | None = None
     """Mean inside the cylinder that the tool fills; None where no CT was given."""
     screw_grades: tuple[ScrewGrade, ...] = ()
@@ -128,10 +128,9 @@ def describe(
     *,
     progress: Progress | None = None,
 ) -> tuple[Alternative, ...]:
-    """Measure everything about a few trajectories, and order them by score; the reasons are left to
-    :func:`explained`."""
+    """Compute all measures of a few trajectories, best score first; :func:`explained` adds the reasons."""
     trajectories = seen.trajectories_lps_mm[list(numbers)]
-    room = clearance_in(fields, trajectories, problem.tool, each_structure=True)
+    measured = clearance_in(fields, trajectories, problem.tool, each_structure=True)
     longest = float(seen.length_mm.max())
     grades = _grades(problem, trajectories)
     found = []
@@ -146,7 +145,7 @@ def describe(
         worst = max(hits, key=lambda name: hits[name].probability) if hits else None
         density = None if problem.bone is None else density_along_hu(problem.bone, trajectory)
         score = soft_score(
-            room.certified_mm[row : row + 1],
+            measured.certified_mm[row : row + 1],
             seen.length_mm[number : number + 1],
             seen.entry_angle_deg[number : number + 1],
             problem.weights,
@@ -158,12 +157,12 @@ def describe(
             Alternative(
                 entry_lps_mm=_point(trajectory[0]),
                 target_lps_mm=_point(trajectory[1]),
-                certified_clearance_mm=float(room.certified_mm[row]),
-                sampled_clearance_mm=float(room.sampled_mm[row]),
-                limiting_structure=str(room.limiting_structure[row]),
-                limiting_point_lps_mm=_point(room.limiting_point_lps_mm[row]),
+                certified_clearance_mm=float(measured.certified_mm[row]),
+                sampled_clearance_mm=float(measured.sampled_mm[row]),
+                limiting_structure=str(measured.limiting_structure[row]),
+                limiting_point_lps_mm=_point(measured.limiting_point_lps_mm[row]),
                 clearance_mm_by_structure={
-                    name: float(minimum.certified_mm[row]) for name, minimum in room.by_structure.items()
+                    name: float(minimum.certified_mm[row]) for name, minimum in measured.by_structure.items()
                 },
                 hit_probability=hits[worst].probability if worst else 0.0,
                 hit_probability_interval=hits[worst].interval if worst else (0.0, 0.0),
@@ -188,7 +187,7 @@ def describe(
 
 
 def explained(alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
-    """The same trajectories, each with its reason among the others."""
+    """The same alternatives, each with the reason for showing it beside the others."""
     return tuple(_with_reason(alternative, alternatives) for alternative in alternatives)
 
 
@@ -199,13 +198,13 @@ def _profile(
     fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length / _PROFILE_STEP_MM)), 1) + 1)
     points = trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0])
     allowance = problem.tool.allowance_mm(fraction)
-    room = {}
+    certified_mm = {}
     for field in fields:
         _, lower = field.read(field.index(points).T)
         certified = lower - allowance - field.voxel_diagonal_mm
         certified[fraction * length < field.free_entry_mm] = np.inf
-        room[field.name] = certified
-    return ClearanceProfile(fraction * length, room)
+        certified_mm[field.name] = certified
+    return ClearanceProfile(fraction * length, certified_mm)
 
 
 def _grades(problem: PlanningProblem, trajectories: NDArray[np.float64]) -> list[tuple[ScrewGrade, ...]]:
@@ -221,7 +220,7 @@ def _grades(problem: PlanningProblem, trajectories: NDArray[np.float64]) -> list
 def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -> Alternative:
     strengths = []
     if alternative.certified_clearance_mm >= max(other.certified_clearance_mm for other in all_of_them):
-        strengths.append("the most room")
+        strengths.append("the largest clearance")
     if alternative.length_mm <= min(other.length_mm for other in all_of_them):
         strengths.append("the shortest path")
     if alternative.entry_angle_deg <= min(other.entry_angle_deg for other in all_of_them):
@@ -230,14 +229,16 @@ def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -
         (other.hit_probability for other in all_of_them if other is not alternative), default=1.0
     ):
         strengths.append("the smallest hit probability")
-    why = f"Has {', '.join(strengths)}" if strengths else "A compromise between room, length and angle"
-    room = alternative.certified_clearance_mm
+    why = f"Has {', '.join(strengths)}" if strengths else "A compromise between clearance, length and angle"
+    clearance_mm = alternative.certified_clearance_mm
     if not alternative.limiting_structure:
         limit = "no structure limits it"
-    elif room >= 0:
-        limit = f"limited by {alternative.limiting_structure}, which leaves {room:.1f} mm beyond its margin"
+    elif clearance_mm >= 0:
+        limit = f"limited by {alternative.limiting_structure}, which leaves {clearance_mm:.1f} mm beyond its margin"
     else:
-        limit = f"limited by {alternative.limiting_structure}, into whose margin it reaches by up to {-room:.1f} mm"
+        limit = (
+            f"limited by {alternative.limiting_structure}, into whose margin it reaches by up to {-clearance_mm:.1f} mm"
+        )
     return replace(alternative, reason=f"{why}; {limit}.")
 
 

@@ -1,4 +1,4 @@
-"""One trajectory for each tool, so that the worst room of all is as large as it can be."""
+"""One trajectory for each tool, such that the smallest clearance of all is as large as possible."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from numpy.typing import NDArray
 __all__ = ["best_assignment"]
 
 _RESOLUTION_MM = 0.02
-"""Room is compared in steps of this: what is finer is noise of the certification's tolerance."""
+"""Step in mm in which clearances are compared; smaller differences are within the tolerance of the certification."""
 _MOST_STEPS = 200_000
 """Partial choices looked at for the best score among equally roomy ones; then the best so far stands."""
 
 
 def best_assignment(
-    room_mm: Sequence[NDArray[np.float64]],
+    clearance_mm: Sequence[NDArray[np.float64]],
     score: Sequence[NDArray[np.float64]],
     gap_mm: Mapping[tuple[int, int], NDArray[np.float64]],
 ) -> tuple[int, ...]:
-    """Choose one trajectory of each tool: first the largest worst room, then the largest sum of scores.
+    """Choose one trajectory of each tool: first by the largest smallest clearance, then by the largest sum of scores.
 
     Parameters
     ----------
-    room_mm : T arrays (N_t,)
-        Room of each trajectory of tool t beside the structures.
+    clearance_mm : T arrays (N_t,)
+        Clearance of each trajectory of tool t from the structures.
     score : T arrays (N_t,)
-        Which trajectory to prefer where the room is the same.
+        Larger is preferred where the clearance is the same.
     gap_mm : {(a, b): (N_a, N_b)} for a < b
-        Room between each pair of trajectories of two tools.
+        Clearance between each pair of trajectories of two tools.
 
     Returns
     -------
     tuple of T int
         The same input gives the same choice.
     """
-    rooms = [_stepped(room) for room in room_mm]
+    clearances = [_stepped(values) for values in clearance_mm]
     gaps = {pair: _stepped(gap) for pair, gap in gap_mm.items()}
-    levels = np.unique(np.concatenate([values.ravel() for values in (*rooms, *gaps.values())]))
+    levels = np.unique(np.concatenate([values.ravel() for values in (*clearances, *gaps.values())]))
     low, high = 0, len(levels) - 1  # everything is allowed at the lowest level
     while low < high:
         middle = (low + high + 1) // 2
-        if _Choice(rooms, score, gaps, levels[middle]).any() is None:
+        if _Choice(clearances, score, gaps, levels[middle]).any() is None:
             high = middle - 1
         else:
             low = middle
-    return _Choice(rooms, score, gaps, levels[low]).best()
+    return _Choice(clearances, score, gaps, levels[low]).best()
 
 
 def _stepped(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -58,13 +58,13 @@ class _Choice:
 
     def __init__(
         self,
-        rooms: Sequence[NDArray[np.float64]],
+        clearances: Sequence[NDArray[np.float64]],
         score: Sequence[NDArray[np.float64]],
         gaps: Mapping[tuple[int, int], NDArray[np.float64]],
         least_mm: float,
     ) -> None:
         self.score = score
-        self.allowed = [room >= least_mm for room in rooms]
+        self.allowed = [values >= least_mm for values in clearances]
         self.apart = {pair: gap >= least_mm for pair, gap in gaps.items()}
         self.order = [np.argsort(-values, kind="stable") for values in score]
         self.steps = 0

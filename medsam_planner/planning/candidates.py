@@ -1,4 +1,4 @@
-"""Candidate trajectories: drawn coarsely over entry × target, then ever finer around the best."""
+"""Candidate trajectories: sampled coarsely over entry × target, then more finely around the best."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SEEDS_PER_ROUND = 24
 _TARGETS_PER_ENTRY = 12
 """In the coarse round; a target region is small beside the entry region."""
 SHORTEST_MM = 0.01
-"""A trajectory shorter than this has no direction worth the name: its entry and its target are one point."""
+"""A shorter trajectory has no usable direction: entry and target count as one point."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """N trajectories with everything that does not depend on chance."""
+    """N trajectories with length, entry angle and certified clearance."""
 
     entry_number: NDArray[np.intp]
     target_number: NDArray[np.intp]
@@ -36,7 +36,7 @@ class Candidates:
     length_mm: NDArray[np.float64]
     entry_angle_deg: NDArray[np.float64]
     certified_mm: NDArray[np.float64]
-    """Trajectories that broke another limit were not walked: −inf."""
+    """(N,) −inf where it was not measured because another limit is broken."""
 
     @classmethod
     def none(cls) -> Candidates:
@@ -73,7 +73,7 @@ def explore(
     every_trajectory: bool = False,
     progress: Progress | None = None,
 ) -> Candidates:
-    """Draw and measure candidates.
+    """Sample and measure candidates.
 
     Parameters
     ----------
@@ -143,16 +143,16 @@ def _measure(
         entry_angle_deg=entry_angles_deg(trajectories, problem.entry.outward_normals_lps[pairs[:, 0]]),
         certified_mm=np.full(len(trajectories), -np.inf),
     )
-    walked = np.ones(len(trajectories), dtype=bool) if every_trajectory else found.fits_geometry(problem.limits)
-    if walked.any():
-        found.certified_mm[walked] = clearance_in(
-            fields, trajectories[walked], problem.tool, progress=progress
+    is_measured = np.ones(len(trajectories), dtype=bool) if every_trajectory else found.fits_geometry(problem.limits)
+    if is_measured.any():
+        found.certified_mm[is_measured] = clearance_in(
+            fields, trajectories[is_measured], problem.tool, progress=progress
         ).certified_mm
     return found
 
 
 def _best(seen: Candidates, problem: PlanningProblem) -> NDArray[np.intp]:
-    """The trajectories to look around: those with most room, apart from each other."""
+    """The trajectories to look around: those with the largest clearance, apart from each other."""
     order = np.argsort(-seen.certified_mm, kind="stable")
     order = order[np.isfinite(seen.certified_mm[order])][:2000]
     kept: list[int] = []

@@ -22,9 +22,9 @@ from medsam_planner.progress import Progress, track
 __all__ = ["TOLERANCE_MM", "Clearance", "build_distance_fields", "clearance", "clearance_in", "trajectory_array"]
 
 TOLERANCE_MM = 0.01
-"""How far the certified value may stay below the best that the field allows. Costs speed only."""
+"""How far the certified value may stay below the best that the field allows. A smaller value only takes longer."""
 _CHUNK = 20_000
-"""Trajectories walked together: keeps the working arrays within some tens of megabytes."""
+"""Trajectories measured together; keeps the working arrays within some tens of megabytes."""
 _MAX_THREADS = 4
 _Part = TypeVar("_Part")
 _Done = TypeVar("_Done")
@@ -34,10 +34,9 @@ _ROUNDING_MM = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clearance:
-    """Room each of N trajectories leaves beyond the margins, the tool's radius and its error; negative where it does
-    not.
+    """Clearance of each of N trajectories beyond the margins, the tool's radius and its error.
 
-    Never NaN; +inf only when there is no structure.
+    Negative where a trajectory breaches them. Never NaN; +inf only when there is no structure.
     """
 
     certified_mm: NDArray[np.float64]
@@ -61,7 +60,7 @@ def clearance(
     each_structure: bool = False,
     progress: Progress | None = None,
 ) -> Clearance:
-    r"""Measure the room that straight trajectories leave.
+    r"""Measure the clearance of straight trajectories.
 
     The clearance of a trajectory is the minimum over its places x and the structures k of ``D_k(x)`` less the tool's
     radius and error there, with ``D_k(x) = min over z in k of (|x − z| − m_k(z))``. The certified value is the minimum
@@ -72,7 +71,7 @@ def clearance(
     trajectories_lps_mm : (N, 2, 3) float
         Entry, then target.
     structures : sequence of Avoid or StayInside
-        Each on a grid of its own if need be.
+        Each may lie on a grid of its own.
     tool : Tool
     tolerance_mm : float
         See :data:`TOLERANCE_MM`.
@@ -102,7 +101,7 @@ def build_distance_fields(
     *,
     progress: Progress | None = None,
 ) -> tuple[DistanceField, ...]:
-    """Compute the margin fields once, for many calls of :func:`clearance_in` on trajectories within a region.
+    """Compute the distance fields once, for many calls of :func:`clearance_in` on trajectories within a region.
 
     Parameters
     ----------
@@ -117,7 +116,7 @@ def build_distance_fields(
     def built(structure: Structure) -> DistanceField:
         return build_distance_field(structure, region_lps_mm)
 
-    return tuple(_mapped(built, structures, "margin fields", progress))
+    return tuple(_mapped(built, structures, "distance fields", progress))
 
 
 def clearance_in(
@@ -129,16 +128,16 @@ def clearance_in(
     each_structure: bool = False,
     progress: Progress | None = None,
 ) -> Clearance:
-    """As :func:`clearance`, with fields that were built before."""
+    """As :func:`clearance`, in fields from :func:`build_distance_fields`."""
     count = len(trajectories_lps_mm)
     if not tolerance_mm > 0:
         raise PlanningError(f"Expected tolerance_mm > 0, got {tolerance_mm!r}.")
     parts = [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
-    def walked(part: slice) -> tuple[ClearanceMinimum, NDArray[np.intp], list[ClearanceMinimum]]:
+    def measured(part: slice) -> tuple[ClearanceMinimum, NDArray[np.intp], list[ClearanceMinimum]]:
         return _smallest(fields, trajectories_lps_mm[part], tool, tolerance_mm, each_structure)
 
-    found = _mapped(walked, parts, "clearance", progress)
+    found = _mapped(measured, parts, "clearance", progress)
     smallest = _joined([minimum for minimum, _, _ in found])
     limiting = np.concatenate([number for _, number, _ in found]) if found else np.empty(0, dtype=np.intp)
     each = zip(*(every for _, _, every in found), strict=True)
@@ -159,7 +158,7 @@ def clearance_in(
 def _mapped(
     work: Callable[[_Part], _Done], parts: Sequence[_Part], label: str, progress: Progress | None
 ) -> list[_Done]:
-    """What `work` makes of each part, in their order; several parts share the cores, as numpy lets go of its lock."""
+    """Results of `work` on each part, in order. Parts run in threads, as numpy releases the interpreter lock."""
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         done = pool.map(work, parts) if len(parts) > 1 else map(work, parts)
         return list(track(done, label, progress, total=len(parts)))
@@ -172,15 +171,15 @@ def _smallest(
     tolerance_mm: float,
     each_structure: bool,
 ) -> tuple[ClearanceMinimum, NDArray[np.intp], list[ClearanceMinimum]]:
-    """Of all fields together, the number of the field that has it (-1: none), and of each field by itself."""
+    """The minimum over all fields, the number of the field that has it (-1 for none), and the minimum of each field."""
     count = len(trajectories)
     smallest = ClearanceMinimum(np.full(count, np.inf), np.full(count, np.inf), np.zeros(count))
     limiting = np.full(count, -1)
-    walkers = [ClearanceSearch(field, trajectories, tool, tolerance_mm=tolerance_mm) for field in fields]
+    searches = [ClearanceSearch(field, trajectories, tool, tolerance_mm=tolerance_mm) for field in fields]
     each = []
-    for number, walker in enumerate(walkers):
-        ceiling = None if each_structure else np.min([other.best for other in walkers], axis=0)
-        found = walker.finish(ceiling_mm=ceiling)
+    for number, one in enumerate(searches):
+        ceiling = None if each_structure else np.min([other.best for other in searches], axis=0)
+        found = one.finish(ceiling_mm=ceiling)
         found.certified_mm -= _ROUNDING_MM
         each.append(found)
         nearer = found.certified_mm < smallest.certified_mm
@@ -192,7 +191,7 @@ def _smallest(
 
 
 def _joined(parts: Sequence[ClearanceMinimum]) -> ClearanceMinimum:
-    """Those of more and more trajectories."""
+    """Concatenate minima over the trajectories."""
     none = np.empty(0)
     return ClearanceMinimum(
         np.concatenate([none, *(part.certified_mm for part in parts)]),
@@ -202,7 +201,13 @@ def _joined(parts: Sequence[ClearanceMinimum]) -> ClearanceMinimum:
 
 
 def trajectory_array(trajectories_lps_mm: ArrayLike) -> NDArray[np.float64]:
-    """Trajectories as float64 (N, 2, 3), or a refusal."""
+    """Trajectories as float64 (N, 2, 3).
+
+    Raises
+    ------
+    PlanningError
+        If the shape is another one, or a number is not finite.
+    """
     trajectories = np.asarray(trajectories_lps_mm, dtype=np.float64)
     if trajectories.ndim != 3 or trajectories.shape[1:] != (2, 3):
         raise PlanningError(

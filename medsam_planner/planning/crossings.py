@@ -1,7 +1,7 @@
 """What a straight path goes through, read from the image: its values, and the stretches of bone, air and outside.
 
-The path is followed from voxel to voxel: the lengths are exact for the image as voxels, and no sample can step over a
-thin bone. The stretches are those of the tool's axis; how near the tool comes to bone beside it is its clearance.
+The path is followed from voxel to voxel, so lengths are exact for the voxel image and no thin bone is stepped over.
+The stretches are those of the axis of the tool; its distance from bone beside the axis is part of the clearance.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _SOFT = -1
 
 
 class CrossingKind(StrEnum):
-    """What no soft tissue is."""
+    """Kind of a stretch that is not soft tissue."""
 
     BONE = "bone"
     """As dense as bone; only where the values are HU."""
     AIR = "air"
-    """Inside of the body: lung, airway, bowel gas; only where the values are HU."""
+    """Air inside the body: lung, airway, bowel gas; only where the values are HU."""
     OUTSIDE = "outside"
-    """Outside of the body as the image shows it, or beyond the image."""
+    """Outside the body as the image shows it, or beyond the image."""
 
 
 _KINDS = tuple(CrossingKind)

@@ -1,4 +1,4 @@
-"""Ends of a path inside a structure to avoid: there no margin, angle or length helps, and the answer is no."""
+"""Entries and targets that lie inside a structure to avoid; no margin, angle or length makes them possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FreeEnds", "free_ends"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FreeEnds:
-    """What is left of a problem's entries and targets."""
+    """The entries and targets of a problem that lie inside no structure to avoid."""
 
     problem: PlanningProblem
     """Without the ends inside a structure to avoid; as it was where none would be left."""
@@ -28,7 +28,7 @@ class FreeEnds:
 
 
 def free_ends(problem: PlanningProblem) -> FreeEnds:
-    """Take away the entries and targets that lie inside a structure to avoid."""
+    """Remove the entries and targets that lie inside a structure to avoid."""
     entries, targets = problem.entry.points_lps_mm, problem.targets_lps_mm
     at_target, at_entry = _held(problem.structures, targets), _held(problem.structures, entries)
     reasons = [
@@ -67,14 +67,12 @@ def _any(held: dict[str, NDArray[np.bool_]], count: int) -> NDArray[np.bool_]:
 
 def _reasons(whole: str, part: str, held: dict[str, NDArray[np.bool_]]) -> list[tuple[str, bool]]:
     """A sentence for each structure, and whether it holds all of the end; the structure that holds most comes first."""
-    told = []
+    sentences = []
     for name in sorted(held, key=lambda one: -int(held[one].sum())):
         is_whole = bool(held[name].all())
         what = (
-            f"bone that nobody segmented ({UNSEGMENTED_BONE})"
-            if name == UNSEGMENTED_BONE
-            else f'"{name}", a structure to avoid'
+            f"unsegmented bone ({UNSEGMENTED_BONE})" if name == UNSEGMENTED_BONE else f'"{name}", a structure to avoid'
         )
         begin = whole if is_whole else f"{100 * held[name].mean():.0f} % {part}"
-        told.append((f"{begin} inside {what}.", is_whole))
-    return told
+        sentences.append((f"{begin} inside {what}.", is_whole))
+    return sentences

@@ -1,4 +1,4 @@
-"""What is known of a structure that takes part in a plan: its mask, and what tells how far to trust it."""
+"""What is known of a structure in a plan: its mask, its uncertainty, and how the mask was made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["StructureEvidence"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StructureEvidence:
-    """Of one structure. The mask alone will do; the rest makes margins vary and cautions possible."""
+    """Mask of one structure with what is known of its accuracy. Only the mask is required."""
 
     mask: highdicom.Volume
     """bool, on the study's grid."""
@@ -35,19 +35,19 @@ class StructureEvidence:
     """How the mask was made; empty where that is not known."""
     log: PromptLog | None = None
     trace: PropagationTrace | None = None
-    """How the mask was propagated; None where no run made it, or it was changed since."""
+    """How the mask was propagated; None where it was not propagated, or was changed since."""
     known_part: KnownPart | None = None
     """Where its file covers only part of the study."""
     given: highdicom.Volume | None = None
-    """As it lies in its file."""
+    """The mask as its file stores it."""
     planned: highdicom.Volume | None = None
-    """On the grid to plan on, where that is another than the study's."""
+    """The mask on the grid to plan on, where that differs from the study's."""
     result: SegmentationResult | None = None
-    """Of the segmentation that made it in this process."""
+    """The segmentation of this process that produced the mask, if one did."""
 
     @classmethod
     def of_result(cls, result: SegmentationResult, log: PromptLog | None = None) -> StructureEvidence:
-        """Of a structure that was segmented in this process."""
+        """Evidence of a structure that was segmented in this process."""
         return cls(
             mask=result.mask,
             boundary_spread_mm=result.boundary_spread_mm,

@@ -1,7 +1,7 @@
-r"""How likely the tool touches a structure, given that neither the segmentation nor the tool is certain.
+r"""Probability that the tool touches a structure, given uncertain masks and an uncertain tool position.
 
 Voxels are not independent: :math:`1 - \prod (1 - p)` over the voxels on a path depends on the size of the voxels. Here
-whole masks are sampled, and whole displacements of the tool.
+whole masks and whole displacements of the tool are sampled.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = ["CONFIDENCE", "HitProbability", "clopper_pearson", "hit_probability",
 
 CONFIDENCE = 0.95
 _FAR_DEVIATIONS = 5.0
-"""A displacement longer than this has a probability of 1.5e-5 in 3D; such hits are not looked for."""
+"""A displacement longer than this has a probability of 1.5e-5 in 3D; such hits are ignored."""
 _PIECE_MM = 40.0
-"""Long trajectories are looked at in pieces, so that the voxels around a slanting trajectory stay few."""
+"""Long trajectories are processed in pieces, so that the voxels around an oblique trajectory stay few."""
 _TOLERANCE_MM = 0.05
-_RIM_VOXELS = 4
-"""Voxels kept around those within reach: the blur of a surface sees three voxels far."""
+_BORDER_VOXELS = 4
+"""Voxels kept around those within reach: the blur of a surface reaches three voxels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +77,7 @@ def hit_probability(
     trajectory_lps_mm : (2, 3) float
         Entry and target.
     mask_samples : sequence of highdicom.Volume, MaskSamples, or (T, K, J, I) bool with `affine`
-        T >= 1 masks from stochastic runs. An empty mask cannot be hit.
+        T >= 1 masks from stochastic passes. An empty mask cannot be hit.
     tool : Tool
         Its errors are standard deviations along each axis.
     draws : int
@@ -176,10 +176,10 @@ def _probability(
         raise PlanningError(f"Expected at least one mask sample and one draw, got {count} and {draws}.")
     generator = np.random.default_rng(seed)
     shares = np.zeros(count)
-    for run, mask in enumerate(track(masks, "hit probability", progress, total=count)):
+    for number, mask in enumerate(track(masks, "hit probability", progress, total=count)):
         shift = generator.standard_normal((draws, 1, 3))
         moved = trajectory + tool.error_mm([0.0, 1.0])[None, :, None] * shift
-        shares[run] = _touches(moved, trajectory, mask, tool, complement).mean()
+        shares[number] = _touches(moved, trajectory, mask, tool, complement).mean()
     low, high = clopper_pearson(float(shares.sum()), count)
     return HitProbability(float(shares.mean()), (low, high), shares)
 
@@ -207,8 +207,8 @@ def _touches(
         # Only whether the radius is reached matters. The interpolated distance decides: near a smooth surface it is
         # nearly exact, where the lower bound would be too small by a part of a voxel.
         ceiling = np.full(len(left), tool.radius_mm - field.voxel_diagonal_mm)
-        walker = ClearanceSearch(field, start + ends * step, still, tolerance_mm=_TOLERANCE_MM)
-        found = walker.finish(ceiling_mm=ceiling, floor_mm=tool.radius_mm)
+        search = ClearanceSearch(field, start + ends * step, still, tolerance_mm=_TOLERANCE_MM)
+        found = search.finish(ceiling_mm=ceiling, floor_mm=tool.radius_mm)
         touched[left] = found.sampled_mm <= tool.radius_mm
     return touched
 
@@ -232,8 +232,8 @@ def _distance_near(
     place = place[_segment_distance(place * spacing, ends * spacing) <= reach_mm]
     if not len(place):
         return None
-    rim = np.ceil(radius_mm / spacing).astype(np.int64) + _RIM_VOXELS
-    tight = IndexBox(place.min(axis=0) - rim, place.max(axis=0) + 1 + rim)
+    border = np.ceil(radius_mm / spacing).astype(np.int64) + _BORDER_VOXELS
+    tight = IndexBox(place.min(axis=0) - border, place.max(axis=0) + 1 + border)
     values, deepest = surface_distance_mm(window(structure, tight, outside=complement), spacing)
     layer = Layer(values, np.zeros(3), np.ones(3, dtype=np.int64), np.inf)
     shifted = affine.copy()

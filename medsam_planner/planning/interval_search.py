@@ -11,8 +11,8 @@ the margin field there:
   that the interval certainly does not run through the structure.
 - *Slope.* Else the field is taken to fall by 1 mm per mm from both ends: ``(A + B − h) / 2``.
 
-What holds on an interval holds on its halves and at the sample between them, even where the field read there is a
-weaker bound: looking closer never certifies less.
+A bound of an interval also holds for its halves and at the sample between them, even where the field gives a weaker
+bound there: a finer search never certifies less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["ClearanceMinimum", "ClearanceSearch"]
 _FIRST_STEP_MM = 12.0
 """Spacing of the first samples. Only speed depends on it."""
 _MOST_FIRST_STEPS = 128
-"""A trajectory of kilometres, which an unset coordinate gives, begins with wider steps; halving does the rest."""
+"""Limit for trajectories of kilometres, which an unset coordinate gives; halving refines the wider steps."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,9 +44,9 @@ class ClearanceMinimum:
 
 
 class ClearanceSearch:
-    """The search for the smallest clearance of each trajectory from one structure.
+    """Search for the smallest clearance of each trajectory from one structure.
 
-    Made, it has sampled every trajectory coarsely; :meth:`finish` closes the intervals between the samples.
+    The constructor samples every trajectory coarsely; :meth:`finish` closes the intervals between the samples.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ClearanceSearch:
         self.field, self.tool, self.tolerance = field, tool, tolerance_mm
         self.certified = np.full(count, np.inf)
         self.best = np.full(count, np.inf)
-        """Smallest lower bound at a sample so far: no less than what will be certified."""
+        """Smallest lower bound at a sample so far; at least the value that will be certified."""
         self.sampled, self.fraction = np.full(count, np.inf), np.zeros(count)
         self._start()
 
@@ -78,10 +78,10 @@ class ClearanceSearch:
         Parameters
         ----------
         ceiling_mm : (N,) float, optional
-            What another structure leaves at most: what cannot fall below it is not looked at further, and a larger
-            result is then only a lower bound.
+            Clearance from another structure. Intervals that cannot fall below it are not examined further, and a
+            larger result is then only a lower bound.
         floor_mm : float
-            A trajectory with a sampled value at or below this is not looked at further.
+            A trajectory with a sampled value at or below this is not examined further.
         """
         ceiling = np.full(len(self.length), np.inf) if ceiling_mm is None else ceiling_mm
         while self._halve(ceiling, floor_mm):
@@ -103,10 +103,10 @@ class ClearanceSearch:
         self.low, self.high = fraction[opening], fraction[opening + 1]
         self.at_low, self.at_high = lower[opening], lower[opening + 1]
         self.known = np.full(len(opening), -np.inf)
-        """What each open interval is known to leave at least, from the one it is a half of."""
+        """Lower bound of the clearance in each open interval, inherited from the interval it is a half of."""
 
     def _halve(self, ceiling: NDArray[np.float64], floor_mm: float) -> bool:
-        """Close the intervals that cannot matter, halve the others; False when none is left."""
+        """Close the intervals that cannot hold the minimum, halve the others; False when none is left."""
         bound = np.maximum(self._interval_bound(), self.known)
         best = self.best[self.trajectory]
         is_open = (

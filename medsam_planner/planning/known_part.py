@@ -1,4 +1,4 @@
-"""The part of a study that a mask was drawn on: beyond it nobody looked, and empty does not mean free."""
+"""The part of a study that the grid of a mask covers. Beyond it nothing was segmented, and empty does not mean free."""
 
 from __future__ import annotations
 
@@ -50,13 +50,14 @@ class KnownPart:
         ]
 
     def depth_mm(self, trajectory_lps_mm: ArrayLike) -> float:
-        """How far a trajectory keeps from the unknown at least; 0 where it enters it, infinite where there is none."""
+        """Smallest distance of a trajectory (2, 3) from the unknown part, mm: 0 where it enters it, infinite without
+        one."""
         _, places = _places(trajectory_lps_mm)
         index = index_from_lps(self.affine, places)
         step = spacing_mm(self.affine)
         nearest = np.inf
         for axis in range(3):
-            for face, room in (
+            for face, left_mm in (
                 (-0.5, (index[:, axis] + 0.5) * step[axis]),
                 (self.shape[axis] - 0.5, (self.shape[axis] - 0.5 - index[:, axis]) * step[axis]),
             ):
@@ -64,7 +65,7 @@ class KnownPart:
                 beyond[:, axis] = face + np.sign(face) * 2 * _TOLERANCE_VOXELS
                 ends_within_study = self._in_study(lps_from_index(self.affine, beyond))
                 if ends_within_study.any():
-                    nearest = min(nearest, float(room[ends_within_study].min()))
+                    nearest = min(nearest, float(left_mm[ends_within_study].min()))
         return max(nearest, 0.0)
 
     def _covers(self, position_lps_mm: NDArray[np.float64]) -> NDArray[np.bool_]:

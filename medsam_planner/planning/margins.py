@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarginStatement:
-    """Why the margin of a structure is as wide as it is, and what it promises."""
+    """Why the margin of a structure is as wide as it is, and what is guaranteed."""
 
     structure: str
     explanation: str
@@ -33,26 +33,26 @@ class MarginStatement:
     is_guaranteed: bool
     """Whether a stated confidence stands behind it here."""
     voids: tuple[str, ...] = ()
-    """Why a promise that was calibrated does not apply here."""
+    """Why a calibrated guarantee does not apply here."""
     values: dict[str, Any] = field(default_factory=dict)
     """The rule and its numbers, as plain JSON values."""
 
     def with_mask_flaws(self, reasons: Sequence[str]) -> MarginStatement:
-        """The same where the mask has flaws: no promise holds for it, and its explanation ends with them."""
+        """The same statement without a guarantee where the mask has flaws, which its explanation then names."""
         if not reasons:
             return self
         told = "; ".join(reasons)
-        was_promised = self.is_guaranteed or bool(self.voids)
+        was_guaranteed = self.is_guaranteed or bool(self.voids)
         end = (
-            f"No promise applies to this mask: {told}."
-            if was_promised
-            else f"How wrong the mask is, is not known: {told}."
+            f"No guarantee applies to this mask: {told}."
+            if was_guaranteed
+            else f"The size of the error of the mask is not known: {told}."
         )
         return replace(
             self,
             explanation=f"{self.explanation} {end}",
             is_guaranteed=False,
-            voids=(*self.voids, *reasons) if was_promised else (),
+            voids=(*self.voids, *reasons) if was_guaranteed else (),
             values={**self.values, "mask_flaws": list(reasons)},
         )
 
@@ -77,9 +77,9 @@ def margin_from_spread(
     Parameters
     ----------
     boundary_spread_mm : highdicom.Volume or None
-        Standard deviation of the signed distance to the surface, mm, >= 0; None where there were no runs.
+        Standard deviation of the signed distance to the surface, mm, >= 0; None where there were no stochastic passes.
     base_mm : float
-        Margin where every run agrees.
+        Margin where all stochastic passes agree.
     factor : float
         Millimetres of margin per millimetre of spread.
     cap_mm : float
@@ -110,11 +110,11 @@ def margin_from_spread(
 
 
 def spread_statement(structure: str, *, base_mm: float, factor: float, cap_mm: float, varies: bool) -> MarginStatement:
-    """What :func:`margin_from_spread` promises: nothing."""
+    """Statement on a margin of :func:`margin_from_spread`, which carries no guarantee."""
     if varies:
         width = (
-            f"{base_mm:g} mm where all runs of the model agree, and {factor:g} times as much more as they disagree, "
-            f"up to {cap_mm:g} mm"
+            f"{base_mm:g} mm where all stochastic passes agree, plus {factor:g} mm per mm of their disagreement, up to "
+            f"{cap_mm:g} mm"
         )
     else:
         width = f"{base_mm:g} mm everywhere"
@@ -163,8 +163,8 @@ def masks_from_spread(
 ) -> list[highdicom.Volume]:
     """Draw masks whose surface shifts as a whole, by one standard normal number times the spread of each place.
 
-    For when the stochastic runs themselves were not kept. The shift is fully correlated along the surface: voxels that
-    vary independently would make a hit ever likelier the finer the grid is.
+    For when the masks of the stochastic passes were not kept. The shift is fully correlated along the surface: voxels
+    that vary independently would make a hit ever likelier the finer the grid is.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def surface_margins(
         0 outside of the structure; the largest that is given, everywhere in it, when no surface is seen.
     """
     reach = np.rint(float(np.linalg.norm(spacing_mm)) / spacing_mm).astype(int)
-    read = np.pad(np.where(_rim(inside), margin_mm, np.float32(0)), [(size, size) for size in reach])
+    read = np.pad(np.where(_both_sides_of_surface(inside), margin_mm, np.float32(0)), [(size, size) for size in reach])
     near = np.flatnonzero(inside & _reached(~inside, reach))
     result = np.zeros(inside.shape, dtype=np.float32)
     if not len(near):
@@ -233,15 +233,15 @@ def surface_margins(
     return result
 
 
-def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _both_sides_of_surface(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Both sides of each face between a structure and the rest."""
-    rim = np.zeros_like(inside)
+    near = np.zeros_like(inside)
     for axis in range(3):
-        line, edge = np.moveaxis(inside, axis, 0), np.moveaxis(rim, axis, 0)
-        differs = line[1:] != line[:-1]
+        along, edge = np.moveaxis(inside, axis, 0), np.moveaxis(near, axis, 0)
+        differs = along[1:] != along[:-1]
         edge[1:] |= differs
         edge[:-1] |= differs
-    return rim
+    return near
 
 
 def _reached(mask: NDArray[np.bool_], reach: NDArray[np.int_]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Why a mask cannot bear a statement on how exact it is, whatever the runs of the model say."""
+"""Flaws of a mask that make any statement on its accuracy unreliable, whatever the stochastic passes show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _USUAL_SPREAD_PERCENTILE = 95
 
 
 class FlawKind(StrEnum):
-    """What is wrong."""
+    """Kind of a flaw."""
 
     ONE_SLICE = "one slice"
     THIN = "thin"
@@ -37,7 +37,7 @@ class FlawKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MaskFlaw:
-    """One thing that is wrong with a mask."""
+    """One flaw of a mask."""
 
     kind: FlawKind
     text: str
@@ -51,18 +51,18 @@ def find_flaws(
     prompted_slices: Sequence[int] = (),
     axis: int = 0,
 ) -> tuple[MaskFlaw, ...]:
-    """Look at a mask.
+    """Find the flaws of a mask.
 
     Parameters
     ----------
     mask : highdicom.Volume
         bool, on the study's grid.
     boundary_spread_mm : highdicom.Volume, optional
-        Standard deviation of the surface over the runs, mm, on the same grid.
+        Standard deviation of the surface over the stochastic passes, mm, on the same grid.
     prompted_slices : sequence of int
-        Indices along `axis` that a person prompted.
+        Indices of the prompted slices along `axis`.
     axis : int
-        Array axis along which the mask was grown.
+        Array axis along which the mask was propagated.
 
     Returns
     -------
@@ -94,7 +94,10 @@ def find_flaws(
         at_surface = boundary_spread_mm.array[part][surface_voxels(near)]
         voxel = float(spacing_mm(mask.affine).min())
         if at_surface.size and float(np.percentile(at_surface, _USUAL_SPREAD_PERCENTILE)) < voxel:
-            text = f"varies between the runs by less than a voxel ({voxel:.1f} mm), which they cannot resolve"
+            text = (
+                f"varies between the stochastic passes by less than a voxel ({voxel:.1f} mm), so the passes cannot "
+                "measure its error"
+            )
             found.append(MaskFlaw(FlawKind.SPREAD_BELOW_VOXEL, text))
     return tuple(found)
 

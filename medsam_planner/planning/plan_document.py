@@ -105,7 +105,7 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
         "limiting_structure": alternative.limiting_structure,
         "limiting_point_lps_mm": list(alternative.limiting_point_lps_mm),
         "clearance_mm_by_structure": {
-            name: _finite(room) for name, room in alternative.clearance_mm_by_structure.items()
+            name: _finite(clearance) for name, clearance in alternative.clearance_mm_by_structure.items()
         },
         "hit_probability": alternative.hit_probability,
         "hit_probability_interval": list(alternative.hit_probability_interval),
@@ -131,14 +131,14 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
         "clearance_profile": {
             "distance_mm": _number_list(profile.distance_mm),
             "clearance_mm_by_structure": {
-                name: _number_list(room) for name, room in profile.clearance_mm_by_structure.items()
+                name: _number_list(clearance) for name, clearance in profile.clearance_mm_by_structure.items()
             },
         },
     }
 
 
 def _crossings(alternative: Alternative) -> list[dict[str, Any]] | None:
-    """Null where no image told what is crossed: an empty list says that nothing is."""
+    """Null where there was no image to read crossings from; an empty list means that nothing is crossed."""
     if alternative.crossings is None:
         return None
     return [
@@ -168,5 +168,5 @@ def _number_list(values: np.ndarray) -> list[float | None]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows no infinity: what is unbounded is null."""
+    """JSON has no infinity: an unbounded value is null."""
     return value if math.isfinite(value) else None

@@ -45,7 +45,7 @@ Position = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(m
 
 
 _MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), SearchSettings(), BoneRule()
-"""What a file leaves out."""
+"""Defaults of what a file leaves out."""
 
 
 class _Table(BaseModel):
@@ -79,7 +79,7 @@ class TargetTable(_Table):
     structure: str | None = None
 
     def request(self, mask_name: str) -> TargetRequest:
-        """With the name under which its own mask is known."""
+        """The same for a plan request; `mask_name` names its own mask, if it has one."""
         point = None if self.point_lps_mm is None else _position(self.point_lps_mm)
         return TargetRequest(point, self.radius_mm, self.structure if self.mask is None else mask_name)
 
@@ -100,7 +100,7 @@ class EntryTable(_Table):
     radius_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def request(self, mask_name: str) -> EntryRequest:
-        """With the name under which its own mask is known."""
+        """The same for a plan request; `mask_name` names its own mask, if it has one."""
         centre = None if self.centre_lps_mm is None else _position(self.centre_lps_mm)
         return EntryRequest(self.structure if self.mask is None else mask_name, centre, self.radius_mm)
 
@@ -142,13 +142,13 @@ class StructureTable(_Table):
     spread_factor: Millimetres = _MARGIN.factor
     max_margin_mm: Millimetres = _MARGIN.cap_mm
     calibration: Path | None = None
-    """File of `medsam-planner calibrate`; takes the place of the three entries above."""
+    """File written by `medsam-planner calibrate`; replaces the three entries above."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = ALPHA
     """Share of patients on whom the calibrated margin may fail."""
     free_entry_mm: Millimetres = 0.0
 
     def request(self) -> StructureRequest:
-        """What is asked of it."""
+        """The structure of a plan request."""
         margin = SpreadRule(self.base_margin_mm, self.spread_factor, self.max_margin_mm)
         return StructureRequest(
             self.name,
@@ -241,7 +241,8 @@ class PlanFile(_Table):
         taken = sorted(self.end_names() & {table.name for table in self.structures})
         if taken:
             raise ValueError(
-                f"expected structures with other names than {taken}: so are the masks of entry and target called"
+                f"expected structures with other names than {taken}, which are the names of the masks of entry and "
+                "target"
             )
         return self
 
@@ -269,7 +270,7 @@ class PlanFile(_Table):
         return tuple(PlanFileTool(table.name, table, table.target, table.entry) for table in self.tools)
 
     def request(self) -> PlanRequest:
-        """What the file asks for."""
+        """The plan request of the file."""
         return PlanRequest(
             tools=tuple(
                 ToolRequest(
@@ -290,7 +291,7 @@ class PlanFile(_Table):
         )
 
     def end_masks(self) -> dict[str, Path]:
-        """Masks that entries and targets bring along, by the names they are known by."""
+        """Masks that are given for entries and targets, by name."""
         found = {}
         for tool in self.all_tools():
             for place, mask in (("entry", tool.entry.mask), ("target", tool.target.mask)):
@@ -299,7 +300,7 @@ class PlanFile(_Table):
         return found
 
     def end_names(self) -> set[str]:
-        """Names that structures cannot have, as masks of entries and targets and the skin do."""
+        """Names that structures cannot have, because masks of entries and targets or the skin have them."""
         skin = {SKIN} if any(tool.entry.skin for tool in self.all_tools()) else set()
         return skin | set(self.end_masks())
 

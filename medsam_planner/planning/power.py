@@ -1,4 +1,4 @@
-r"""Least room between places and balls of different radii, on a lattice of nodes.
+r"""Smallest distance from places to balls of different radii, on a lattice of nodes.
 
 What is wanted is ``D(x) = min over z of (|x − z| − m(z))``. The Euclidean distance transform solves it only where all
 margins m are equal. Its sublevel sets, though, are unions of balls: ``D(x) <= c`` exactly where the power
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 __all__ = ["Lattice", "Margins", "bounds_mm", "lower_bounds_mm"]
 
 _FLOAT32_SLACK = 4e-7
-"""Relative error of a sum of four squares in float32, with room to spare."""
+"""Relative error of a sum of four squares in float32, with a safety factor."""
 _NOTHING = np.float32(1e30)
 """The power of nothing, mm²: finite, so that it can be rounded down."""
 _WORKING_SET = 1 << 18

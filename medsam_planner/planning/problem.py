@@ -1,4 +1,4 @@
-"""What is asked of the planner: where the tool may enter, what it must reach, and what no plan may break."""
+"""A planning problem: where the tool may enter, what it must reach, and the limits no plan may break."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Limits:
     max_entry_angle_deg: float = 60.0
     """Between the tool and the inward normal of the surface."""
     min_clearance_mm: float = 0.0
-    """Certified room beyond margins, tool radius and tool error."""
+    """Certified clearance beyond margins, tool radius and tool error."""
 
     def __post_init__(self) -> None:
         values = (self.max_length_mm, self.min_length_mm, self.max_entry_angle_deg, self.min_clearance_mm)
@@ -86,10 +86,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How the soft terms are traded; each term lies between 0 (worst) and 1 (best) before it is weighted."""
+    """Weights of the soft terms; each term lies between 0 (worst) and 1 (best) before it is weighted."""
 
     clearance: float = 1.0
-    """1 at `clearance_scale_mm` and beyond: more room than that buys nothing."""
+    """1 at `clearance_scale_mm` and beyond: a larger clearance does not count."""
     length: float = 0.3
     angle: float = 0.2
     hit_probability: float = 0.5
@@ -104,10 +104,10 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """How hard to look. Same settings and seed, same plan."""
+    """Effort of the search. The same settings and seed give the same plan."""
 
     candidates: int = 20_000
-    """Trajectories of the coarse round; the two finer rounds together look at about as many."""
+    """Trajectories of the coarse round; the finer rounds together examine about as many."""
     alternatives: int = 5
     min_separation_mm: float = 6.0
     """Alternatives whose entries and whose targets both lie closer than this count as the same."""
@@ -177,10 +177,10 @@ def entry_region_on_surface(
         If no surface is left.
     """
     inside = bool_array(mask, "entry")
-    rim = surface_voxels(inside)
+    on_surface = surface_voxels(inside)
     if within is not None:
-        rim &= bool_array(within, "entry region")
-    index = np.argwhere(rim)
+        on_surface &= bool_array(within, "entry region")
+    index = np.argwhere(on_surface)
     points = lps_from_index(mask.affine, index)
     if centre_lps_mm is not None and radius_mm is not None:
         near = np.linalg.norm(points - np.asarray(centre_lps_mm, dtype=np.float64), axis=1) <= radius_mm

@@ -1,6 +1,6 @@
-"""When no trajectory keeps every limit: which single one to relax, and by how much.
+"""Which single limit to relax, and by how much, when no trajectory keeps every limit.
 
-Each answer has a witness, a trajectory that keeps everything once that one limit is relaxed by that much.
+Each relaxation has a witness: a trajectory that keeps all limits once that one is relaxed by that amount.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["NearestMiss", "Relaxation", "find_relaxations", "nearest_miss"]
 
 _STEP = 0.1
 """Amounts are rounded up to this many mm or degrees, so that what is printed suffices."""
-_LINES_FOR_STRUCTURES = 3000
+_MOST_TRAJECTORIES = 3000
 _BONE_ADVICE = (
-    f"Only bone that nobody segmented is in the way ({UNSEGMENTED_BONE}). Move the entry; where the tool is meant to "
-    "go through bone, say so (the tick on the page, avoid = false in a plan file)."
+    f"Only unsegmented bone is in the way ({UNSEGMENTED_BONE}). Move the entry. If the tool is meant to go through "
+    "bone, allow it (the tick on the page, avoid = false in a plan file)."
 )
 
 
@@ -47,33 +47,33 @@ class Relaxation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NearestMiss:
-    """Of the trajectories that keep the limits of length and angle, the one that lacks the least room. It is no
-    plan."""
+    """Of the trajectories that keep the limits of length and angle, the one with the
+    smallest shortage of clearance. It is not a plan."""
 
     trajectory_lps_mm: NDArray[np.float64]
     """(2, 3) entry and target."""
     structure: str
-    """Where the room is lacking."""
+    """From which the clearance is too small."""
     shortage_mm: float
-    """How much is lacking, > 0."""
+    """By how much it is too small, > 0."""
 
 
 def find_relaxations(
     problem: PlanningProblem, fields: Sequence[DistanceField], seen: Candidates
 ) -> tuple[Relaxation, ...]:
-    """Find the least relaxation of each limit by itself, the smallest amount first.
+    """Find the smallest relaxation of each limit alone, the smallest amount first.
 
-    Room below zero is never offered, nor a margin below zero: the tool would lie inside what it must avoid.
+    No relaxation lets a clearance or a margin fall below zero: the tool would lie inside what it must avoid.
 
     Parameters
     ----------
     problem : PlanningProblem
     fields : sequence of DistanceField
     seen : Candidates
-        Every one measured, also those that break a limit of length or angle.
+        Measured without skipping those that break a limit of length or angle.
     """
     limits = problem.limits
-    has_room = seen.certified_mm >= limits.min_clearance_mm
+    is_clear = seen.certified_mm >= limits.min_clearance_mm
     fits = seen.fits_geometry(limits)
     found = []
     free_length = replace(limits, max_length_mm=math.inf, min_length_mm=0.0)
@@ -87,7 +87,7 @@ def find_relaxations(
             1,
         ),
     ):
-        others_kept = has_room & seen.fits_geometry(free) & (excess > 0)
+        others_kept = is_clear & seen.fits_geometry(free) & (excess > 0)
         if others_kept.any():
             number = int(np.argmin(np.where(others_kept, excess, np.inf)))
             found.append(_of_limit(constraint, limits, float(excess[number]), sign, seen.trajectories_lps_mm[number]))
@@ -117,33 +117,34 @@ def _of_limit(constraint: str, limits: Limits, excess: float, sign: int, traject
 
 
 def nearest_miss(problem: PlanningProblem, fields: Sequence[DistanceField], seen: Candidates) -> NearestMiss | None:
-    """Which trajectory lacks the least room; None where none keeps length and angle, or room is not what is lacking."""
+    """The trajectory with the smallest shortage of clearance; None where none keeps length and angle, or none is short
+    of clearance."""
     fits = np.flatnonzero(seen.fits_geometry(problem.limits))
     if not len(fits):
         return None
     trajectory = seen.trajectories_lps_mm[fits[np.argmax(seen.certified_mm[fits])]]
-    room = clearance_in(fields, trajectory[None], problem.tool)
-    shortage = problem.limits.min_clearance_mm - float(room.certified_mm[0])
+    measured = clearance_in(fields, trajectory[None], problem.tool)
+    shortage = problem.limits.min_clearance_mm - float(measured.certified_mm[0])
     if not (math.isfinite(shortage) and shortage > 0):
         return None
-    return NearestMiss(trajectory, str(room.limiting_structure[0]), shortage)
+    return NearestMiss(trajectory, str(measured.limiting_structure[0]), shortage)
 
 
 def _of_structures(
     problem: PlanningProblem, fields: Sequence[DistanceField], seen: Candidates, fits: NDArray[np.bool_]
 ) -> list[Relaxation]:
-    """Which one structure stands in the way, and by how much its margin would have to shrink."""
+    """For each structure, by how much its margin must shrink so that all limits are kept."""
     best_first = np.argsort(-np.where(fits, seen.certified_mm, -np.inf), kind="stable")
-    numbers = best_first[: min(_LINES_FOR_STRUCTURES, int(fits.sum()))]
+    numbers = best_first[: min(_MOST_TRAJECTORIES, int(fits.sum()))]
     trajectories = seen.trajectories_lps_mm[numbers]
-    room = clearance_in(fields, trajectories, problem.tool, each_structure=True).by_structure
+    by_structure = clearance_in(fields, trajectories, problem.tool, each_structure=True).by_structure
     wanted = problem.limits.min_clearance_mm
     margin_mm = {field.name: field.smallest_margin_mm for field in fields}
     found = []
-    for name in room:
-        others = [room[other].certified_mm for other in room if other != name]
+    for name in by_structure:
+        others = [by_structure[other].certified_mm for other in by_structure if other != name]
         others_keep = np.min(others, axis=0) >= wanted if others else np.ones(len(trajectories), dtype=bool)
-        shortage = np.where(others_keep, wanted - room[name].certified_mm, np.inf)
+        shortage = np.where(others_keep, wanted - by_structure[name].certified_mm, np.inf)
         row = int(np.argmin(shortage))
         if not 0 < shortage[row] < math.inf:
             continue
@@ -158,7 +159,9 @@ def _of_structures(
                 unit="mm",
                 relaxed_to=None,
                 witness_lps_mm=trajectories[row],
-                text=_BONE_ADVICE if is_bone else f"Accept {amount:.1f} mm less room at {name}, all other limits kept.",
+                text=_BONE_ADVICE
+                if is_bone
+                else f"Accept {amount:.1f} mm less clearance from {name}, all other limits kept.",
             )
         )
     return found

@@ -1,7 +1,7 @@
-"""What is asked of a plan, in one shape: plan file, page, demonstrations and Python all fill in a PlanRequest.
+"""The plan request, which plan files, the page, the demonstrations and Python code all fill in.
 
-Defaults are stated here and in the classes this one holds, and nowhere else. Structures are named; what is known of
-each (its mask, its uncertainty) is handed in beside the request. Positions are LPS mm.
+All defaults are stated here and in the classes that the request holds. The request only names structures; their masks
+and uncertainty are passed beside it. Positions are LPS mm.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ALPHA = 0.1
 """Miscoverage of a calibrated margin, unless another is asked for."""
 _LARGEST_RADIUS_MM = 200.0
-"""Of a target: no structure that one tool must reach is larger."""
+"""Largest radius of a target: no structure that one tool must reach is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SpreadRule:
     """
 
     base_mm: float = 2.0
-    """Where all stochastic passes agree, and everywhere where there were none."""
+    """Margin where all stochastic passes agree, and everywhere if there were none."""
     factor: float = 2.0
     """Millimetres of margin per millimetre of spread."""
     cap_mm: float = 10.0
@@ -61,7 +61,7 @@ class SpreadRule:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedRule:
-    """A margin that was measured on patients: it holds with confidence ``1 − alpha`` on patients like them.
+    """A margin calibrated on patients: it holds with confidence ``1 − alpha`` on patients like them.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class CalibratedRule:
     """
 
     calibration: Path
-    """File of ``medsam-planner calibrate``."""
+    """File written by ``medsam-planner calibrate``."""
     alpha: float = ALPHA
     """Share of patients on whom the margin may fail."""
 
@@ -100,7 +100,7 @@ class StructureRequest:
             raise PlanningError(f"Expected the structure's name as text, got {self.name!r}.")
         if self.name == UNSEGMENTED_BONE:
             raise PlanningError(
-                f"Expected another name than '{UNSEGMENTED_BONE}': bone that nobody segmented is called so. Rename it."
+                f"Expected another name than '{UNSEGMENTED_BONE}': that name is given to unsegmented bone. Rename it."
             )
         if self.role not in (StructureRole.AVOID, StructureRole.INSIDE):
             raise PlanningError(
@@ -215,7 +215,7 @@ class PlanRequest:
                 raise PlanningError(f"Expected {what} with different names, got {names}.")
         if any(one.name == SKIN for one in self.structures) and any(tool.entry.surface == SKIN for tool in self.tools):
             raise PlanningError(
-                f"Expected structures with other names than '{SKIN}', which the body found in the study is called. "
+                f"Expected structures with other names than '{SKIN}', the name of the body found in the study. "
                 "Rename it."
             )
 

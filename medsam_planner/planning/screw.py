@@ -1,4 +1,4 @@
-"""How a screw lies in its bone: by how much it breaches the wall, its grade, and the density of what holds it."""
+"""Screws in bone: depth of a breach of the wall, Gertzbein–Robbins grade, and density of the bone around them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScrewGrade:
     """Gertzbein–Robbins grade of one planned screw.
 
     The planned grade is that of the trajectory itself in the mask itself. The shares are over mask samples and
-    displacements of the tool: what may come of the plan.
+    displacements of the tool: the grades that the executed plan may have.
     """
 
     corridor: str
@@ -44,7 +44,7 @@ class ScrewGrade:
     share_by_grade: dict[str, float]
     """Over all samples and displacements; they add up to 1."""
     mask_samples: int
-    """How many stochastic masks stand behind the shares; 0 when only the mask itself was known."""
+    """Number of sampled masks behind the shares; 0 where there was only the mask itself."""
 
     @property
     def acceptable_share(self) -> float:
@@ -132,7 +132,7 @@ class _WallDistance:
         bone = window(bool_array(mask, "corridor"), box, outside=False)
         within, _ = surface_distance_mm(~bone, spacing)
         beyond, _ = surface_distance_mm(bone, spacing)
-        self.room_mm = np.where(bone, within, -beyond)
+        self.distance_mm = np.where(bone, within, -beyond)
 
     def breach_mm(self, trajectories_lps_mm: NDArray[np.float64], free_entry_mm: float) -> NDArray[np.float64]:
         """(N,) how far the tool's surface leaves the bone along each trajectory, after its free entry."""
@@ -144,8 +144,8 @@ class _WallDistance:
             trajectories_lps_mm[:, 1:] - trajectories_lps_mm[:, :1]
         )
         index = (index_from_lps(self.affine, path) - self.low).reshape(-1, 3).T
-        room = ndimage.map_coordinates(self.room_mm, index, order=1, mode="nearest").reshape(fraction.shape)
-        breach: NDArray[np.float64] = np.maximum(self.radius_mm - room.min(axis=1), 0.0).astype(np.float64)
+        inside_mm = ndimage.map_coordinates(self.distance_mm, index, order=1, mode="nearest").reshape(fraction.shape)
+        breach: NDArray[np.float64] = np.maximum(self.radius_mm - inside_mm.min(axis=1), 0.0).astype(np.float64)
         return breach
 
 

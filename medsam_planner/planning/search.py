@@ -1,7 +1,7 @@
-"""The planner: draw trajectories, keep those that break no limit, return a few that are worth a surgeon's time.
+"""The planner: sample trajectories, keep those that break no limit, return a few alternatives.
 
-Clearance that was certified for the chosen trajectory holds although the trajectory was chosen: the margins belong to
-the structures' surfaces and hold for all trajectories at once.
+The certified clearance stays valid although the trajectory was chosen for it: the margins belong to the surfaces of the
+structures and hold for all trajectories at once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from medsam_planner.progress import Progress
 __all__ = ["PlanResult", "Survey", "infeasible", "plan_of", "risk_map_mm", "search", "survey", "worth_showing"]
 
 _SHORTLIST = 2
-"""Trajectories that are measured in full for each alternative that is shown: what a trajectory gains in hit probability
-may be worth what it loses in room."""
+"""Trajectories that are measured in full for each alternative that is shown: a gain in hit probability
+may outweigh what it loses in clearance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanResult:
-    """The answer, also when it is no."""
+    """The plan of one tool, also when there is none."""
 
     feasible: bool
     alternatives: tuple[Alternative, ...]
@@ -45,18 +45,18 @@ class PlanResult:
     relaxations: tuple[Relaxation, ...]
     """Empty when feasible."""
     candidate_count: int
-    """Trajectories that were looked at."""
+    """Number of trajectories that were examined."""
     feasible_count: int
-    """Of those, trajectories that break no limit."""
+    """How many of them break no limit."""
     reasons: tuple[str, ...] = ()
-    """Sentences on what holds the entry or the target: when infeasible the first says why."""
+    """Sentences about structures that contain the entry or the target; when infeasible, the first says why."""
     nearest_miss: NearestMiss | None = None
-    """When infeasible, the trajectory that lacks the least room."""
+    """When infeasible, the trajectory with the smallest shortage of clearance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """Every trajectory that was looked at, and those that break no limit."""
+    """All candidate trajectories of one tool, and those that break no limit."""
 
     fields: tuple[DistanceField, ...]
     seen: Candidates
@@ -65,10 +65,10 @@ class Survey:
     score: NDArray[np.float64]
     """(A,) soft score before the hit probability is known."""
     is_on_front: NDArray[np.bool_]
-    """(A,) whether no other allowed trajectory has as much room, is as short and as steep, and better in one of
-    them."""
+    """(A,) whether no other allowed trajectory is at least as good in clearance, length and angle, and
+    better in one of them (the Pareto front)."""
     problem: PlanningProblem
-    """Whose trajectories they are: without the ends that lie inside a structure to avoid."""
+    """The problem without the ends that lie inside a structure to avoid."""
     reasons: tuple[str, ...] = ()
     """See :class:`PlanResult`."""
 
@@ -85,7 +85,7 @@ class Survey:
 
 
 def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Survey:
-    """Draw trajectories coarsely, then ever finer around the best, and measure them; none where an end is blocked."""
+    """Sample and measure trajectories, coarsely and then more finely around the best; none where an end is blocked."""
     free = free_ends(problem)
     problem = free.problem
     if free.is_blocked:
@@ -100,7 +100,7 @@ def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Sur
     certified, length, angle = seen.certified_mm[allowed], seen.length_mm[allowed], seen.entry_angle_deg[allowed]
     longest = float(seen.length_mm.max()) if len(seen.length_mm) else 0.0
     score = soft_score(certified, length, angle, problem.weights, longest_mm=longest)
-    # Room beyond the scale buys nothing, so it may not keep a trajectory on the front either.
+    # Clearance beyond the scale does not count, so it must not keep a trajectory on the front either.
     useful = np.minimum(certified, problem.weights.clearance_scale_mm)
     front = non_dominated(np.round(np.stack([-useful, length, angle], axis=1), 2))
     return Survey(fields, seen, allowed, score, front, problem, free.reasons)
@@ -117,15 +117,15 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
     Returns
     -------
     PlanResult
-        Deterministic: the same problem gives the same plan. That no trajectory exists is an answer and not an error. No
-        alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
+        Deterministic: the same problem gives the same plan. That there is no trajectory is a result and not an error.
+        No alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
         another.
     """
     return plan_of(survey(problem, progress=progress), problem, progress=progress)
 
 
 def plan_of(found: Survey, problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
-    """The plan of one tool from the trajectories that were looked at."""
+    """The plan of one tool from its survey."""
     if len(found.allowed) == 0:
         return infeasible(found, progress=progress)
     settings = problem.settings
@@ -139,7 +139,7 @@ def plan_of(found: Survey, problem: PlanningProblem, *, progress: Progress | Non
 
 
 def infeasible(found: Survey, *, progress: Progress | None = None) -> PlanResult:
-    """The answer no, with what to relax; where an end is blocked nothing is."""
+    """A plan without alternatives, with what to relax; without relaxations where an end is blocked."""
     if not found.fields and found.reasons:
         return PlanResult(False, (), (), 0, 0, found.reasons)
     problem = found.problem
@@ -170,7 +170,7 @@ def risk_map_mm(
     *,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Best certified clearance over the targets from each point of a surface, to be painted on it.
+    """Best certified clearance over the targets from each point of a surface.
 
     Parameters
     ----------
@@ -194,6 +194,6 @@ def risk_map_mm(
             length >= max(problem.limits.min_length_mm, SHORTEST_MM)
         )
         if reachable.any():
-            room = clearance_in(fields, trajectories[reachable], problem.tool, progress=progress).certified_mm
-            best[reachable] = np.maximum(best[reachable], room)
+            measured_mm = clearance_in(fields, trajectories[reachable], problem.tool, progress=progress).certified_mm
+            best[reachable] = np.maximum(best[reachable], measured_mm)
     return np.where(np.isfinite(best), best, np.nan).astype(np.float32)

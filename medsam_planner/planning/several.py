@@ -1,9 +1,9 @@
 """One tool, or several in one patient that must not collide, such as the electrodes of an SEEG.
 
-One tool alone takes the best of its trajectories. Of several, each is surveyed by itself. A pool of good trajectories
-of each, apart from each other, is measured pair by pair, and one trajectory of each tool is chosen so that the worst
-room of all is as large as can be: beside the structures and between the tools. Then each tool in turn looks at all of
-its trajectories once more, the others held still.
+A single tool takes the best of its trajectories. Several tools are first surveyed one by one. From a pool of good and
+separate trajectories of each, one trajectory of each tool is chosen so that the smallest clearance of all, from
+structures and between tools, is as large as possible. Then each tool in turn takes the best of all its trajectories,
+with the other tools held fixed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["JointPlan", "search_together"]
 _POOL = 60
 """Trajectories of each tool that are tried together with every trajectory of every other."""
 _POOL_SEPARATION = 0.5
-"""Of the separation of alternatives: the pool is finer than what is shown."""
+"""Fraction of the separation of alternatives: the pool is denser than the alternatives that are shown."""
 _ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointPlan:
-    """The answer for all tools, one or several, also when it is no."""
+    """The plan of all tools, one or several, also when there is none."""
 
     feasible: bool
     plans: Mapping[str, PlanResult]
@@ -45,20 +45,20 @@ class JointPlan:
     """Each pair of tools, the tightest first; empty when a tool has no trajectory, or is alone."""
     min_gap_mm: float = 0.0
     relaxations: tuple[str, ...] = ()
-    """What to change when it is the tools that stand in each other's way."""
+    """What to change when the tools come too near each other."""
 
 
 def search_together(
     problems: Mapping[str, PlanningProblem], *, min_gap_mm: float = 0.0, progress: Progress | None = None
 ) -> JointPlan:
-    """Plan all tools of a patient; several leave room for each other.
+    """Plan all tools of a patient; several tools keep clear of each other.
 
     Parameters
     ----------
     problems : name to PlanningProblem
         At least one. What one tool must avoid may differ from what another must.
     min_gap_mm : float
-        Certified room that must be left between every two tools, beyond their radii and errors.
+        Certified clearance demanded between every two tools, beyond their radii and errors.
     progress : Progress, optional
 
     Returns
@@ -95,12 +95,12 @@ def search_together(
 
 
 def _useful(problem: PlanningProblem, found: Survey) -> NDArray[np.float64]:
-    """Room beside the structures; more than the scale buys nothing."""
+    """(A,) clearance from the structures, capped at the scale beyond which more does not count."""
     return np.minimum(found.seen.certified_mm[found.allowed], problem.weights.clearance_scale_mm)
 
 
 def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey]) -> dict[str, int]:
-    """Place in each tool's allowed trajectories of the trajectory that was chosen from its pool."""
+    """By tool, the number of the trajectory chosen from its pool among its allowed ones."""
     names = list(problems)
     pools = {
         name: np.array(
@@ -132,13 +132,13 @@ def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Surve
 def _improved(
     problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey], chosen: dict[str, int]
 ) -> dict[str, int]:
-    """Each tool in turn takes the best of all its trajectories beside the others' present ones, until none moves."""
+    """Let each tool in turn take the best of all its trajectories given those of the others, until none changes."""
     for _ in range(_ROUNDS):
         before = dict(chosen)
         for name, problem in problems.items():
-            room = _useful(problem, found[name])
+            useful = _useful(problem, found[name])
             nearest = _nearest_gap(name, problems, found, chosen, found[name].trajectories_lps_mm)
-            worst = np.round(np.minimum(room, np.minimum(nearest, problem.weights.clearance_scale_mm)), 2)
+            worst = np.round(np.minimum(useful, np.minimum(nearest, problem.weights.clearance_scale_mm)), 2)
             best = np.lexsort((np.arange(len(worst)), -found[name].score, -worst))[0]
             if worst[best] > worst[chosen[name]] or found[name].score[best] > found[name].score[chosen[name]]:
                 chosen = {**chosen, name: int(best)}
@@ -154,7 +154,7 @@ def _nearest_gap(
     chosen: Mapping[str, int],
     trajectories_lps_mm: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(N,) room of trajectories of one tool beside the chosen trajectories of all others."""
+    """(N,) clearance of trajectories of one tool from the chosen trajectories of all others, mm."""
     nearest = np.full(len(trajectories_lps_mm), np.inf)
     for other, problem in problems.items():
         if other != name:
@@ -212,8 +212,8 @@ def _plan(
 def _advice(gaps: tuple[ToolGap, ...], min_gap_mm: float) -> tuple[str, ...]:
     return tuple(
         f"{gap.first} and {gap.second} leave {gap.certified_mm:.1f} mm, {min_gap_mm - gap.certified_mm:.1f} mm too "
-        "little: move their entry regions or targets apart, use thinner or more accurate tools, or accept less room "
-        "between tools (min_tool_gap_mm)."
+        "little: move their entry regions or targets apart, use thinner or more accurate tools, or accept less "
+        "clearance between tools (min_tool_gap_mm)."
         for gap in gaps
         if gap.certified_mm < min_gap_mm
     )

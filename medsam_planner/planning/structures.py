@@ -1,4 +1,4 @@
-"""What a tool must avoid, and what it must stay inside."""
+"""Structures that a tool must avoid or stay inside."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class StructureRole(Enum):
 
 @runtime_checkable
 class MaskSamples(Protocol):
-    """Masks of several stochastic runs that are not kept as whole volumes."""
+    """Masks of several stochastic passes that are not kept as whole volumes."""
 
     def __len__(self) -> int:
-        """How many runs."""
+        """Number of stochastic passes."""
 
     def volume(self, run: int) -> highdicom.Volume:
-        """Mask of one run, bool, on the whole grid."""
+        """Mask of one stochastic pass, bool, on the whole grid."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,13 +56,13 @@ class Avoid:
     Parameters
     ----------
     name : str
-        Called so in results.
+        Used in results and messages.
     mask : highdicom.Volume
         bool, 3D, not empty. The voxels whose centre lies in the structure.
     margin_mm : float or highdicom.Volume
         Safety margin in mm, >= 0; a volume on the grid of `mask` is read at the structure's surface.
     mask_samples : sequence of highdicom.Volume, or MaskSamples, optional
-        Masks of stochastic runs on the same grid, for the hit probability.
+        Masks of stochastic passes on the same grid, for the hit probability.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def require_right_angles(affine: NDArray[np.float64], name: str) -> None:
 
 
 def mask_volumes(samples: Sequence[highdicom.Volume] | MaskSamples) -> Iterator[highdicom.Volume]:
-    """Each run's mask in turn."""
+    """The mask of each stochastic pass in turn."""
     for run in range(len(samples)):
         yield samples.volume(run) if isinstance(samples, MaskSamples) else samples[run]
 

@@ -1,6 +1,6 @@
-"""What the image alone says of places that nobody segmented: the body's outside, air, and what is as dense as bone.
+"""What the image shows where nothing was segmented: air, space outside the body, and tissue as dense as bone.
 
-Hounsfield units tell bone and air from soft tissue. MR has no such unit: there only the outside of the body is known.
+Hounsfield units distinguish bone and air from soft tissue. MR has no such unit: only the outside of the body is known.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AIR_BELOW_HU = -300.0
 _LEAST_BONE_MM3 = 27.0
 """Smaller specks are noise: a cube of 3 mm."""
 _REACH_MM = 60.0
-"""Bone farther from every trajectory than this is not looked for: it could limit none."""
+"""Bone farther than this from every trajectory is ignored: it cannot limit any."""
 _AROUND_MM = 30.0
 """Wider than the spinal canal (about 25 mm) and narrower than the chest."""
 _DIRECTIONS = 72
@@ -42,7 +42,7 @@ _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 @dataclass(frozen=True, slots=True)
 class BoneRule:
-    """What a plan does with bone that nobody segmented.
+    """What a plan does with unsegmented bone.
 
     Raises
     ------
@@ -73,23 +73,23 @@ class Surroundings:
     bone: highdicom.Volume | None
     """bool, on the image's grid, within 60 mm of the trajectories; None where the values have no fixed unit."""
     bone_above_hu: float = BONE_ABOVE_HU
-    """What reaches it is avoided; what is told as bone on a path reaches this or :data:`BONE_ABOVE_HU`."""
+    """Threshold of bone to avoid; crossings count as bone from this or :data:`BONE_ABOVE_HU`, whichever is lower."""
     is_bone_avoided: bool = False
-    """Whether the plan keeps off bone that nobody segmented, be there any or not."""
+    """Whether the plan avoids unsegmented bone, also where there is none."""
     bone_corridors: tuple[str, ...] = ()
-    """Structures to stay inside that are bone: the bone in and around them is meant."""
+    """Structures to stay inside that are bone; the bone in and around them is not avoided."""
     offset: float = 0.0
     scale: float = 1.0
 
     @property
     def has_hounsfield_units(self) -> bool:
-        """Whether bone and air can be told from soft tissue."""
+        """Whether bone and air can be distinguished from soft tissue."""
         return self.bone is not None
 
     def shown(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Values of the image in `unit`."""
-        told: NDArray[np.float64] = (np.asarray(values, dtype=np.float64) - self.offset) / self.scale
-        return told
+        shown: NDArray[np.float64] = (np.asarray(values, dtype=np.float64) - self.offset) / self.scale
+        return shown
 
     def bone_around(self, position_lps_mm: NDArray[np.float64]) -> float:
         """Share of the directions in which bone lies within 30 mm of a place, in the patient's plane where it is most.
@@ -121,7 +121,7 @@ class Surroundings:
         ----------
         segmented : sequence of highdicom.Volume
             bool masks on the image's grid. They are widened by one voxel: at the edge of a dense structure lie voxels
-            that share its density. A path keeps off a structure by more than that.
+            that share its density. A path keeps a larger distance from a structure.
         margin_mm : float
         """
         if self.bone is None:
@@ -148,20 +148,20 @@ def surroundings_of(
     intensity_range: tuple[float, float] = (0.0, 1.0),
     above_hu: float = BONE_ABOVE_HU,
 ) -> Surroundings:
-    """Look at the image around some trajectories.
+    """Find body, air and bone in the image around some trajectories.
 
     Parameters
     ----------
     image : highdicom.Volume
         CT in HU, or MR.
     trajectories_lps_mm : (P, 3) float
-        Ends of all trajectories that will be asked for, LPS mm.
+        Ends of all candidate trajectories, LPS mm.
     body : highdicom.Volume, optional
         bool, on the image's grid: the patient without the air around, the air inside included.
     is_ct : bool
         Whether the values are HU.
     intensity_range : (float, float)
-        Of another modality: the values that are told as 0 and 1.
+        Of other modalities: the values that are shown as 0 and 1.
     above_hu : float
         What reaches it counts as bone.
     """

@@ -1,4 +1,4 @@
-"""The straight tool: how thick it is, and how far it strays."""
+"""The straight tool: its radius and its placement error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-r"""Room between two straight tools that both stray.
+r"""Clearance between two straight tools that both deviate from their trajectories.
 
-A tool is a capsule whose thickness grows linearly along its path: its radius, and how far it may stray there. The room
-between two of them is
+A tool is a capsule whose thickness grows linearly along its path: its radius plus its placement error there. The
+clearance between two of them is
 
 .. math:: \min_{0 \le s, t \le 1} |w + s u - t v| - \alpha s - \beta t - c
 
@@ -30,7 +30,7 @@ minimum too."""
 
 @dataclass(frozen=True, slots=True)
 class ToolGap:
-    """Where two tools come nearest, and what room is left there."""
+    """Where two tools come nearest, and their clearance there."""
 
     first: str
     second: str
@@ -44,7 +44,7 @@ class ToolGap:
 def tool_gaps_mm(
     first_trajectories_lps_mm: ArrayLike, first: Tool, second_trajectories_lps_mm: ArrayLike, second: Tool
 ) -> NDArray[np.float64]:
-    """Certified room between each trajectory of one tool and each trajectory of another.
+    """Certified clearance between each trajectory of one tool and each trajectory of another.
 
     Parameters
     ----------
@@ -70,10 +70,18 @@ def tool_gaps_mm(
 
 
 def tool_gap(
-    first_name: str, first_line: ArrayLike, first: Tool, second_name: str, second_line: ArrayLike, second: Tool
+    first_name: str,
+    first_trajectory: ArrayLike,
+    first: Tool,
+    second_name: str,
+    second_trajectory: ArrayLike,
+    second: Tool,
 ) -> ToolGap:
     """As :func:`tool_gaps_mm` for one pair of trajectories (2, 3), with the places."""
-    one, other = trajectory_array(np.asarray(first_line)[None]), trajectory_array(np.asarray(second_line)[None])
+    one, other = (
+        trajectory_array(np.asarray(first_trajectory)[None]),
+        trajectory_array(np.asarray(second_trajectory)[None]),
+    )
     gap, s, t = _nearest(one, first, other, second)
     places = [
         trajectory[0, 0] + part[0] * (trajectory[0, 1] - trajectory[0, 0])
@@ -86,7 +94,7 @@ def tool_gap(
 def _nearest(
     one: NDArray[np.float64], first: Tool, other: NDArray[np.float64], second: Tool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Smallest room and its fractions, for trajectories (..., 2, 3) that broadcast."""
+    """Smallest clearance and its fractions, for trajectories (..., 2, 3) that broadcast."""
     w, u, v = one[..., 0, :] - other[..., 0, :], one[..., 1, :] - one[..., 0, :], other[..., 1, :] - other[..., 0, :]
     alpha = first.target_error_mm - first.entry_error_mm
     beta = second.target_error_mm - second.entry_error_mm
@@ -98,9 +106,9 @@ def _nearest(
         candidates.append((fixed, _along(-w - end * u, v, beta)))
     s, t = (np.stack(parts) for parts in zip(*candidates, strict=True))
     apart = np.linalg.norm(w + s[..., None] * u - t[..., None] * v, axis=-1)
-    room = apart - first.allowance_mm(s) - second.allowance_mm(t)
-    best = room.argmin(axis=0)[None]
-    least, s, t = (np.take_along_axis(values, best, axis=0)[0] for values in (room, s, t))
+    clearance = apart - first.allowance_mm(s) - second.allowance_mm(t)
+    best = clearance.argmin(axis=0)[None]
+    least, s, t = (np.take_along_axis(values, best, axis=0)[0] for values in (clearance, s, t))
     return least, s, t
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a plan and what must be known beside it: told alike by report, page and command line."""
+"""The verdict and the cautions of a plan, the same in the report, on the page and on the command line."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["Assessment", "assess", "assess_tool"]
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What is said of a plan."""
+    """Verdict and cautions of a plan."""
 
     verdict: Verdict
     cautions: tuple[Caution, ...]
-    """The gravest first; what concerns one of several tools begins with its name."""
+    """The gravest first. A caution about one of several tools begins with the name of the tool."""
 
 
 def assess_tool(report: PlanReport) -> Assessment:
-    """Of the report's first tool."""
+    """Verdict and cautions of the report's first tool."""
     cautions = tuple(find_cautions(report))
     return Assessment(verdict(report, cautions), cautions)
 
 
 def assess(report: PlanReport) -> Assessment:
-    """Of all tools together; each sentence once."""
+    """Verdict and cautions of all tools together; a caution that concerns all of them is given once."""
     by_tool = {tool.name: assess_tool(report.seen_from(tool)) for tool in report.tools}
     if len(by_tool) == 1:
         return by_tool[report.tools[0].name]

@@ -1,4 +1,4 @@
-"""What a reader must know before trusting a plan, found by looking at it rather than by asking."""
+"""Cautions: what a reader must know before trusting a plan, found in the images, the masks and the plan itself."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from prompts.masks import mask_box
 __all__ = ["Caution", "CautionKind", "find_cautions"]
 
 _NATURAL_STOPS = (StopReason.EMPTY, StopReason.RANGE_END, StopReason.VOLUME_END, StopReason.MET, StopReason.NOT_HERE)
-"""Fronts end so where the structure ends, or where they were told to."""
+"""Reasons that end propagation at the end of the structure, or at a limit that was set."""
 
 _STEP_MM = 0.5
 _CORTEX_MM = 4.0
-"""Around a corridor of bone: masks leave out part of the cortex, which is up to so thick."""
+"""Added around a corridor of bone, because masks leave out part of the cortex, which is up to this thick."""
 _AT_ENTRY_MM = 5.0
-"""A path that begins outside of the body by no more than this begins at the skin."""
+"""A path that begins no farther than this outside the body begins at the skin."""
 _REACH_MM = 30.0
-"""How far a structure may go on beyond the slice where its segmentation gave up: lateral ventricles from one box each
-go on for 25 mm."""
+"""How far a structure may extend beyond the slice where its propagation stopped: lateral ventricles segmented from one
+box each extend 25 mm farther."""
 _ENCLOSED_SHARE = 0.75
 _GRAVE_FLAWS = (FlawKind.ONE_SLICE, FlawKind.STEPPED)
 """With these the mask is known to be wrong beside its prompted slice."""
@@ -57,14 +57,14 @@ class CautionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """One thing to know."""
+    """One reason for caution."""
 
     kind: CautionKind
     text: str
     """A sentence."""
     structure: str | None = None
     is_unchecked: bool = False
-    """Whether it means that something on the way was not checked: the verdict is then not green."""
+    """Whether something on the way was not checked; the verdict is then not ``"feasible"``."""
 
     def as_entry(self) -> dict[str, Any]:
         """For plan.json."""
@@ -77,7 +77,7 @@ class Caution:
 
 
 def find_cautions(report: PlanReport) -> list[Caution]:
-    """What speaks against the first tool's figures, the gravest first; empty when nothing does."""
+    """Cautions about the plan of the first tool, the gravest first; empty where there are none."""
     trajectory = _trajectory(report)
     found = [*_true_clearance(report)]
     if trajectory is not None:
@@ -113,12 +113,12 @@ def _true_clearance(report: PlanReport) -> Iterator[Caution]:
             yield Caution(
                 CautionKind.TRUE_CLEARANCE,
                 f"The true clearance, {number(true_mm)} mm, is less than the certified {number(certified_mm)} mm: "
-                "the margins did not hold the error of the segmentation.",
+                "the margins did not cover the segmentation error.",
             )
 
 
 def _crossings(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[Caution]:
-    """Bone, air and outside on the way, but for the skin at the entry and the bone that is meant."""
+    """Bone, air and places outside the body on the way, except the skin at the entry and the bone to be drilled."""
     if report.surroundings is None:
         return
     of_role = {role: [report.mask(name) for name, is_ in report.roles.items() if is_ is role] for role in StructureRole}
@@ -128,11 +128,11 @@ def _crossings(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[
     for kind in CrossingKind:
         stretches = [one for one in crossed if one.kind is kind and not _is_at_entry(one)]
         if stretches:
-            yield Caution(CautionKind.CROSSING, _crossing_told(report, kind, stretches), is_unchecked=True)
+            yield Caution(CautionKind.CROSSING, _crossing_text(report, kind, stretches), is_unchecked=True)
 
 
 def _grown(mask: highdicom.Volume) -> highdicom.Volume:
-    """A corridor of bone with the cortex that its mask leaves out."""
+    """A corridor of bone, grown by the cortex that its mask leaves out."""
     spacing = spacing_mm(mask.affine)
     reach = np.ceil(_CORTEX_MM / spacing).astype(int)
     sides = tuple((2 * reach + 1).tolist())
@@ -149,13 +149,13 @@ def _is_at_entry(crossing: Crossing) -> bool:
 
 
 _CROSSED = {
-    CrossingKind.BONE: "bone, or what is as dense as bone, that nobody segmented",
-    CrossingKind.AIR: "air inside of the body (lung, airway or bowel)",
-    CrossingKind.OUTSIDE: "places outside of the body as the images show it",
+    CrossingKind.BONE: "unsegmented bone, or something as dense as bone",
+    CrossingKind.AIR: "air inside the body (lung, airway or bowel)",
+    CrossingKind.OUTSIDE: "space outside the body as the images show it",
 }
 
 
-def _crossing_told(report: PlanReport, kind: CrossingKind, stretches: list[Crossing]) -> str:
+def _crossing_text(report: PlanReport, kind: CrossingKind, stretches: list[Crossing]) -> str:
     unit = "HU" if report.surroundings is None else report.surroundings.unit
     digits = 0 if unit == "HU" else 2
     told = []
@@ -164,7 +164,7 @@ def _crossing_told(report: PlanReport, kind: CrossingKind, stretches: list[Cross
         told.append(f"{number(one.from_mm)} to {number(one.to_mm)} mm from the entry{mean}")
     rest = f" and {len(stretches) - 4} more" if len(stretches) > 4 else ""
     total = sum(one.length_mm for one in stretches)
-    path = "The path" if report.plan.alternatives else "The trajectory drawn"
+    path = "The path" if report.plan.alternatives else "The trajectory drawn (no plan)"
     return f"{path} goes through {number(total)} mm of {_CROSSED[kind]}: {'; '.join(told)}{rest}."
 
 
@@ -175,33 +175,33 @@ def _enclosed(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[C
     if share >= _ENCLOSED_SHARE:
         yield Caution(
             CautionKind.ENCLOSED,
-            f"Bone surrounds the target: in {percent(share)} of the directions in a plane through it, bone lies within "
-            "30 mm. It may lie in the spinal canal, the skull or another hollow of bone; what runs there was checked "
-            "only where it was segmented.",
+            f"Bone surrounds the target: in {percent(share)} of the directions in a plane through the target, bone "
+            "lies within 30 mm. The target may lie in the spinal canal, the skull or another bony cavity; structures "
+            "in there were checked only if they were segmented.",
             is_unchecked=True,
         )
 
 
 def _beyond_images(report: PlanReport, trajectory: NDArray[np.float64]) -> Iterator[Caution]:
-    """How far the tool, thickened by its error, leaves the volume at most, and at which depth."""
+    """The largest distance by which the tool with its error leaves the volume, and at which depth."""
     length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
     fraction = np.linspace(0.0, 1.0, max(int(length / _STEP_MM), 1) + 1)
     index = index_from_lps(report.study.affine, trajectory[0] + fraction[:, None] * (trajectory[1] - trajectory[0]))
     step = spacing_mm(report.study.affine)
     faces = np.stack([index + 0.5, np.array(report.study.spatial_shape) - 0.5 - index])
-    room_mm = (faces * step).min(axis=(0, 2)) - report.tool.allowance_mm(fraction)
-    worst = int(np.argmin(room_mm))
-    if room_mm[worst] < 0:
+    left_mm = (faces * step).min(axis=(0, 2)) - report.tool.allowance_mm(fraction)
+    worst = int(np.argmin(left_mm))
+    if left_mm[worst] < 0:
         yield Caution(
             CautionKind.BEYOND_IMAGES,
-            f"With its placement error the tool reaches {number(-float(room_mm[worst]))} mm beyond the images, "
-            f"{number(float(fraction[worst]) * length, 0)} mm along the path; what lies there is not known.",
+            f"With its placement error the tool reaches {number(-float(left_mm[worst]))} mm beyond the images, "
+            f"{number(float(fraction[worst]) * length, 0)} mm along the path. What lies there is not known.",
         )
 
 
 def _unknown_parts(report: PlanReport, trajectory: NDArray[np.float64] | None) -> Iterator[Caution]:
-    """Masks to avoid that cover only part of the study; beyond a corridor's mask nothing is allowed anyway."""
-    room_mm = report.plan.alternatives[0].clearance_mm_by_structure if report.plan.alternatives else {}
+    """Masks of structures to avoid that cover only part of the study; no path leaves the mask of a corridor."""
+    clearance_mm = report.plan.alternatives[0].clearance_mm_by_structure if report.plan.alternatives else {}
     for name, evidence in report.evidence.items():
         part = evidence.known_part
         if part is None or report.roles.get(name) is not StructureRole.AVOID:
@@ -211,12 +211,15 @@ def _unknown_parts(report: PlanReport, trajectory: NDArray[np.float64] | None) -
         unchecked = bool(stretches)
         if stretches:
             where = "; ".join(f"{number(first)} to {number(last)} mm from the entry" for first, last in stretches)
-            told += f" The path leaves the part that is known ({where}): whether {name} lies there was not checked."
+            told += f" The path leaves that part ({where}): whether {name} lies there was not checked."
         elif trajectory is not None:
             left = part.depth_mm(trajectory) - float(report.tool.allowance_mm([0.0, 1.0]).max())
-            if left < room_mm.get(name, np.inf):
+            if left < clearance_mm.get(name, np.inf):
                 unchecked = True
-                told += f" Its edge leaves {number(max(left, 0.0))} mm of room beside the tool; more is not known."
+                told += (
+                    f" The tool passes {number(max(left, 0.0))} mm from the edge of that part; what lies beyond it "
+                    "is not known."
+                )
         yield Caution(CautionKind.UNKNOWN_PART, told, name, is_unchecked=unchecked)
 
 
@@ -229,13 +232,13 @@ def _early_stops(report: PlanReport, trajectory: NDArray[np.float64] | None) -> 
         if not early:
             continue
         told = "; ".join(f"slice {slice_number(record.index)}: {record.stop.value}" for record in early if record.stop)
-        sentence = f"The segmentation of {name} stopped before the structure was seen to end ({told})."
+        sentence = f"The segmentation of {name} stopped before the end of the structure was found ({told})."
         distance = None if trajectory is None else _distance_to_ends_mm(report, name, trace, early, trajectory)
         is_near = report.roles[name] is StructureRole.AVOID and distance is not None and distance <= _REACH_MM
         if is_near and distance is not None:
             sentence += (
-                f" It may go on from there, and the tool passes {number(max(distance, 0.0), 0)} mm from where it "
-                "stopped."
+                f" The structure may extend farther, and the tool passes {number(max(distance, 0.0), 0)} mm from where "
+                "the segmentation stopped."
             )
         yield Caution(CautionKind.EARLY_STOP, sentence, name, is_unchecked=is_near)
 
@@ -243,7 +246,7 @@ def _early_stops(report: PlanReport, trajectory: NDArray[np.float64] | None) -> 
 def _distance_to_ends_mm(
     report: PlanReport, name: str, trace: PropagationTrace, early: list[SliceRecord], trajectory: NDArray[np.float64]
 ) -> float | None:
-    """From the tool to the last slices before the stops; None where there are none."""
+    """Distance from the tool to the last slices before the stops; None where there are none."""
     mask = report.mask(name)
     if mask is None:
         return None
@@ -268,8 +271,8 @@ def _flaws(report: PlanReport) -> Iterator[Caution]:
             is_grave = any(flaw.kind in _GRAVE_FLAWS for flaw in flaws)
             yield Caution(
                 CautionKind.MASK,
-                f"The mask of {name} {joined([flaw.text for flaw in flaws])}. How wrong it is, is not known; its "
-                "margin and its clearance are told as if it were right.",
+                f"The mask of {name} {joined([flaw.text for flaw in flaws])}. The size of the error is not known; "
+                "margin and clearance are stated as if the mask were correct.",
                 name,
                 is_unchecked=is_grave and report.roles.get(name) is StructureRole.AVOID,
             )
@@ -280,7 +283,7 @@ def _confidence(report: PlanReport) -> Iterator[Caution]:
         if statement.voids:
             yield Caution(
                 CautionKind.CONFIDENCE,
-                f"The confidence of the margin of {statement.structure} does not apply here: "
+                f"The stated confidence of the margin of {statement.structure} does not apply here: "
                 f"{'; '.join(statement.voids)}.",
                 statement.structure,
             )

@@ -75,17 +75,17 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """The best alternative's line, or, where there is none, the line that misses the least."""
+    """Trajectory of the best alternative or, without one, the trajectory nearest to being a plan."""
 
     entry_lps_mm: NDArray[np.float64]
     target_lps_mm: NDArray[np.float64]
     limiting_lps_mm: NDArray[np.float64] | None
-    """Place on the line with the least room."""
+    """Place on the trajectory with the smallest clearance."""
     contact_lps_mm: NDArray[np.float64] | None
-    """Place of the limiting structure that leaves the least room there."""
+    """Place on the limiting structure that is nearest to it, margin included."""
     tool: Tool
     clearance_mm: float | None
-    """Certified; None for a line that is no plan."""
+    """Certified; None for a trajectory that is no plan."""
 
     @property
     def length_mm(self) -> float:
@@ -93,7 +93,7 @@ class Path:
         return float(np.linalg.norm(self.target_lps_mm - self.entry_lps_mm))
 
     def at(self, depth_mm: float) -> NDArray[np.float64]:
-        """The place `depth_mm` along the line from the entry."""
+        """The place `depth_mm` along the trajectory from the entry."""
         along = (self.target_lps_mm - self.entry_lps_mm) / self.length_mm
         place: NDArray[np.float64] = self.entry_lps_mm + depth_mm * along
         return place

@@ -65,7 +65,7 @@ def clearance_chart(
     )
     axes.axhspan(lowest - 1.0, 0.0, color=_DANGER, alpha=0.10, linewidth=0)
     axes.axhline(0.0, color=_DANGER, linewidth=1.4)
-    axes.text(0.0, 0.0, "  no room left: tool and its error touch the margin", color=_DANGER, fontsize=8, va="bottom")
+    axes.text(0.0, 0.0, "  0 mm: the tool with its error touches the margin", color=_DANGER, fontsize=8, va="bottom")
     for curve in curves:
         is_off = float(curve.finite_mm.min(initial=np.inf)) > highest
         label = f"{curve.name} (over {highest:.0f} mm)" if is_off else curve.name

@@ -167,7 +167,7 @@ def _least_clearance(path: Path, plane: Plane) -> list[Stroke]:
     ends = plane.pixels_from_lps(np.stack([path.limiting_lps_mm, path.contact_lps_mm]))
     if np.abs(ends[:, 2]).max() > path.tool.radius_mm + _SLAB_MM:
         return []
-    return [Stroke("least-room", _segment(ends[0], ends[1]))]
+    return [Stroke("least-clearance", _segment(ends[0], ends[1]))]
 
 
 def _depth_marks(path: Path, plane: Plane) -> list[DepthMark]:

@@ -1,4 +1,4 @@
-"""The rows of a report's tables."""
+"""Rows of the report's tables, as text."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class StructureRow:
-    """One structure as shown; figures as text."""
+    """One structure as shown; numbers as text."""
 
     name: str
     colour: str
     role: str
     volume_ml: str
     margin_mm: str
-    room_mm: str
+    clearance_mm: str
     hit: str
     true_mm: str
     flaws: str
-    """Why margin and clearance cannot be taken at their word; empty where nothing speaks against them."""
+    """Flaws of the mask, which make margin and clearance unreliable; empty where there are none."""
 
 
 def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
-    """Each structure: what it is for, how large, how wide its margin, and how much room the best path leaves."""
+    """Role, volume, margin, clearance and hit probability of each structure, for the best path."""
     best = report.plan.alternatives[0] if report.plan.alternatives else None
-    room = {} if best is None else best.clearance_mm_by_structure
+    clearance_mm = {} if best is None else best.clearance_mm_by_structure
     hits = {} if best is None else best.hit_probability_by_structure
     true_mm = report.true_clearance_mm or {}
     rows = []
@@ -66,7 +66,7 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
                 role="" if style.role is None else style.role.value,
                 volume_ml=number(None if mask is None else volume_ml(mask.array, mask.affine)),
                 margin_mm=margin,
-                room_mm=number(room.get(style.name)),
+                clearance_mm=number(clearance_mm.get(style.name)),
                 hit=percent(hits[style.name]) if style.name in hits else "–",
                 true_mm=number(true_mm.get(style.name)),
                 flaws=", ".join(flaw.text for flaw in report.flaws.get(style.name, ())),
@@ -76,21 +76,21 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
 
 
 _COUNTED_STOPS = {
-    StopReason.NOT_HERE: "left empty before one on which the person said there is nothing",
-    StopReason.MET: "where a front met the one from the other prompted slice",
+    StopReason.NOT_HERE: "left empty next to a slice that a prompt marks as empty",
+    StopReason.MET: "where propagation fronts from two prompted slices met",
 }
 
 
 def stop_rows(trace: PropagationTrace) -> list[str]:
-    """Where propagation stopped and why, in the order of the slices; what the prompts themselves decided comes last."""
+    """Where propagation stopped and why, in slice order; stops that the prompts caused are counted at the end."""
     rows = [
         f"slice {slice_number(record.index)}: {record.stop.value}"
         for record in trace.records
         if record.stop is not None and record.stop not in _COUNTED_STOPS
     ]
-    for reason, told in _COUNTED_STOPS.items():
+    for reason, text in _COUNTED_STOPS.items():
         count = sum(record.stop is reason for record in trace.records)
-        rows += [f"{count} slices {told}"] if count else []
+        rows += [f"{count} slices {text}"] if count else []
     return rows
 
 
@@ -125,13 +125,13 @@ def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: 
 
 
 def plane_name(affine: NDArray[np.float64], axis: int) -> str:
-    """What slices across an array axis are called."""
+    """Name of the slices across an array axis, such as ``"axial slice"``."""
     pair = "".join(sorted(axis_letters(affine)[axis]))
     return f"{_PLANES[pair]} slice"
 
 
 def trace_rows(trace: PropagationTrace) -> list[tuple[str, ...]]:
-    """Slice number, role, source, overlap, area, drift, quality, entropy and stop of each visit, as text."""
+    """Slice number, role, source, overlap, area, drift, quality, entropy and stop reason of each record, as text."""
     return [
         (
             str(slice_number(record.index)),

@@ -1,4 +1,4 @@
-"""How positions, figures and the verdict are said."""
+"""The verdict on a plan in plain sentences."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Verdict:
 
 
 def crossed(alternative: Alternative) -> str:
-    """What a path goes through beside soft tissue: ``"bone 8.0 mm, air 31.5 mm"``; a dash where nobody looked."""
+    """What a path goes through other than soft tissue: ``"bone 8.0 mm, air 31.5 mm"``; a dash where it was not read."""
     if alternative.crossings is None:
         return "–"
     total: dict[str, float] = {}
@@ -52,13 +52,13 @@ def crossed(alternative: Alternative) -> str:
 
 
 def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
-    """Say whether a path exists, how much room it leaves, where it is tightest and how likely it touches.
+    """State whether a path exists, its clearance, where the clearance is smallest and the hit probability.
 
-    A path is called feasible only beside the structures it was checked against, and only where nothing that is known to
-    lie on its way was left unchecked.
+    A path is called feasible only with respect to the structures it was checked against, and only if everything known
+    to lie on its way was checked.
     """
     plan = report.plan
-    looked = f"{plan.candidate_count} lines were looked at, {plan.feasible_count} satisfy every constraint."
+    looked = f"{plan.candidate_count} trajectories were examined; {plan.feasible_count} satisfy every constraint."
     if plan.feasible and plan.alternatives:
         best = plan.alternatives[0]
         checked = tuple(best.clearance_mm_by_structure)
@@ -78,21 +78,24 @@ def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
     if plan.nearest_miss is not None:
         miss = plan.nearest_miss
         sentences.append(
-            f"Of the lines that keep length and angle, the best lacks {number(miss.shortage_mm)} mm of room at "
-            f"{miss.structure}."
+            f"Of the trajectories within the limits of length and angle, the best lacks {number(miss.shortage_mm)} mm "
+            f"of clearance from {miss.structure}."
         )
     if plan.relaxations:
         least = plan.relaxations[0]
         entry, target = (place(end) for end in least.witness_lps_mm)
-        sentences.append(f"The least change that makes a path possible: {least.text}")
-        sentences.append(f"The line from {entry} to {target} would then do; it is drawn below and is not a plan.")
+        sentences.append(f"The smallest change that makes a path possible: {least.text}")
+        sentences.append(
+            f"The trajectory from {entry} to {target} would then satisfy every constraint. It is drawn below and is "
+            "not a plan."
+        )
     elif plan.candidate_count or not plan.reasons:
-        sentences.append("Relaxing a single limit does not help: change the entry region, the target or the tool.")
+        sentences.append("Relaxing a single limit does not help. Change the entry region, the target or the tool.")
     return Verdict("infeasible", "Not feasible: no path satisfies every constraint", tuple(sentences))
 
 
 def joint_verdict(joint: JointPlan, verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Say whether every tool has a path, and whether they keep apart.
+    """State whether every tool has a path, and whether the tools keep apart.
 
     Parameters
     ----------
@@ -104,21 +107,23 @@ def joint_verdict(joint: JointPlan, verdicts: Mapping[str, Verdict]) -> Verdict:
     if not joint.gaps:
         without = [name for name, plan in joint.plans.items() if not plan.feasible]
         why = " ".join(f"{name}: {reason}" for name in without for reason in joint.plans[name].reasons)
-        sentence = f"{why} No path of {joined(without)} satisfies every constraint; see below what to relax.".strip()
+        sentence = (
+            f"{why} No path of {joined(without)} satisfies every constraint. What to relax is listed below.".strip()
+        )
         return Verdict("infeasible", "Not feasible: a tool has no path", (sentence,))
     tightest = joint.gaps[0]
     between = (
-        f"Between tools it is tightest from {tightest.first} to {tightest.second}: {number(tightest.certified_mm)} mm "
-        f"are left beyond both radii and both placement errors, at {place(tightest.first_point_lps_mm)}."
+        f"The smallest clearance between tools is {number(tightest.certified_mm)} mm beyond both radii and both "
+        f"placement errors, from {tightest.first} to {tightest.second}, at {place(tightest.first_point_lps_mm)}."
     )
     if not joint.feasible:
         return Verdict("infeasible", "Not feasible: tools come too near each other", (between, *joint.relaxations))
     worst = min(names, key=lambda name: joint.plans[name].alternatives[0].certified_clearance_mm)
     best = joint.plans[worst].alternatives[0]
-    beside = f"Beside structures {worst} has the least room: {number(best.certified_clearance_mm)} mm" + (
+    beside = f"The smallest clearance from a structure is that of {worst}: {number(best.certified_clearance_mm)} mm" + (
         f", limited by {best.limiting_structure}." if best.limiting_structure else "."
     )
-    asked = f"At least {number(joint.min_gap_mm)} mm between tools were asked for."
+    asked = f"The plan request demands at least {number(joint.min_gap_mm)} mm between tools."
     checked = tuple(dict.fromkeys(name for one in verdicts.values() for name in one.checked_against))
     not_known = (verdicts[worst].sentences[-1],) if worst in verdicts else ()
     unsure = [name for name in names if name in verdicts and verdicts[name].kind != "feasible"]
@@ -142,7 +147,7 @@ def _against(checked: Sequence[str]) -> str:
 
 
 def _all_there_is(report: PlanReport, checked: Sequence[str]) -> str:
-    """What little a path was checked against: bone by its density, or only the target it reaches."""
+    """What a path was checked against when no segmented structure is to be avoided: dense bone, or its target."""
     if checked:
         return joined(checked)
     targets = [name for name, role in report.roles.items() if role is StructureRole.TARGET]
@@ -150,29 +155,29 @@ def _all_there_is(report: PlanReport, checked: Sequence[str]) -> str:
 
 
 def _not_known(report: PlanReport, checked: Sequence[str]) -> str:
-    """What no figure above speaks of."""
+    """What was not checked."""
     if report.surroundings is None:
-        return "What the path goes through beside that was not looked at, and is not known."
+        return "What else the path goes through was not examined and is not known."
     if not report.surroundings.has_hounsfield_units:
         return (
-            "What nobody segmented is unknown and not free; this study has no Hounsfield units, so that not even bone "
-            "and air can be told from soft tissue."
+            "Anatomy that was not segmented was not checked and may be in the way. This study has no Hounsfield units, "
+            "so bone and air cannot be distinguished from soft tissue."
         )
     if UNSEGMENTED_BONE in checked:
         above = number(report.surroundings.bone_above_hu, 0)
         return (
-            f"What nobody segmented is unknown and not free. {UNSEGMENTED_BONE} is what reaches {above} HU without "
-            "having been segmented; soft tissue beside the structures named was not checked."
+            f"Anatomy that was not segmented may be in the way. {UNSEGMENTED_BONE} is everything of at least {above} "
+            "HU that was not segmented; soft tissue other than the structures named was not checked."
         )
     if report.surroundings.is_bone_avoided:
         above = number(report.surroundings.bone_above_hu, 0)
         return (
-            "What nobody segmented is unknown and not free. Nothing within reach that nobody segmented is as dense as "
-            f"bone ({above} HU); softer bone and soft tissue were not looked for."
+            f"Anatomy that was not segmented may be in the way. Nothing of at least {above} HU (bone) within reach was "
+            "left unsegmented; softer bone and soft tissue were not checked."
         )
     if report.surroundings.bone_corridors:
-        return "What nobody segmented is unknown and not free."
-    return "What nobody segmented is unknown and not free; bone was not avoided unless it was segmented."
+        return "Anatomy that was not segmented was not checked and may be in the way."
+    return "Anatomy that was not segmented was not checked and may be in the way; bone is avoided only where segmented."
 
 
 def _about(report: PlanReport, best: Alternative) -> list[str]:
@@ -186,23 +191,23 @@ def _about(report: PlanReport, best: Alternative) -> list[str]:
         f"to the target at {place(best.target_lps_mm)}."
     )
     if not best.limiting_structure:
-        return [path, "There is no structure to avoid or to stay inside, so nothing limits it."]
-    room = best.certified_clearance_mm
-    if room >= 0:
-        left = f"Beyond all margins, {taken}, a certified {number(room)} mm of room is left."
+        return [path, "There is no structure to avoid or to stay inside, so no structure limits it."]
+    clearance = best.certified_clearance_mm
+    if clearance >= 0:
+        left = f"Beyond all margins, {taken}, the certified clearance is {number(clearance)} mm."
     else:
-        left = f"With {taken}, it reaches up to {number(-room)} mm into a margin."
+        left = f"With {taken}, the path reaches up to {number(-clearance)} mm into a margin."
     offset = np.asarray(best.limiting_point_lps_mm) - np.asarray(best.entry_lps_mm)
     is_wall = report.roles.get(best.limiting_structure) is StructureRole.INSIDE
     nearest = (
-        f"It is tightest at {'the wall of' if is_wall else 'the margin of'} {best.limiting_structure}, "
+        f"The clearance is smallest at {'the wall of' if is_wall else 'the margin of'} {best.limiting_structure}, "
         f"{number(float(np.linalg.norm(offset)))} mm along the path, at {place(best.limiting_point_lps_mm)}."
     )
     likeliest = max(best.hit_probability_by_structure, key=lambda name: best.hit_probability_by_structure[name])
     deed = "leaves" if report.roles.get(likeliest) is StructureRole.INSIDE else "touches"
     low, high = best.hit_probability_interval
     hit = (
-        f"Estimated probability that the tool {deed} {likeliest}, the likeliest of all: "
+        f"Estimated probability that the tool {deed} {likeliest}, the highest of all structures: "
         f"{percent(best.hit_probability)} (95 % interval over the mask samples {percent(low)} to {percent(high)})."
     )
     return [path, f"{left} {nearest}", hit]

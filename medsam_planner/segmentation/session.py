@@ -29,7 +29,7 @@ from medsam_planner.propagation.structure import Alternatives, StructurePasses, 
 from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
-from medsam_planner.volumes import BoxedArray, StudyVolume, array_sha256, volume_like
+from medsam_planner.volumes import BoxedArray, array_sha256, source_of, volume_like
 from prompts import Prompt, PromptLog, validate
 from prompts.names import require_different
 
@@ -327,7 +327,7 @@ class Session:
         return volume_like(self.volume, whole)
 
     def _provenance(self, structure: str, mask: np.ndarray, **options: Any) -> dict[str, Any]:
-        source = self.volume.source if isinstance(self.volume, StudyVolume) else None
+        source = source_of(self.volume)
         return {
             "structure": structure,
             "image_sha256": self._segmenter.study_sha256,

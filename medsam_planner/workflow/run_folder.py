@@ -30,7 +30,7 @@ from medsam_planner.io.files import write_json
 from medsam_planner.io.output_folder import OutputFolder, open_run_folder
 from medsam_planner.mesh import Surface, rgb_from_values, write_surface
 from medsam_planner.segmentation.result import SegmentationResult
-from medsam_planner.volumes import StudyVolume
+from medsam_planner.volumes import StudyVolume, source_of
 from prompts import PromptFile, PromptLog, write_prompt_file
 from prompts.record import Provenance
 
@@ -149,7 +149,8 @@ def write_objects(
         Why each that is missing could not be made.
     """
     notes: list[str] = []
-    if isinstance(study, StudyVolume) and study.source is not None and study.source.is_referable:
+    source = source_of(study)
+    if isinstance(study, StudyVolume) and source is not None and source.is_referable:
         for structure, result in results.items():
             place = structure_place(folder, structure, results) / "dicom"
             for name, write in _dicom_objects(place, result, study).items():
@@ -191,7 +192,7 @@ def prompt_record(
 
 def _series_uid(study: highdicom.Volume) -> str | None:
     """What finds the series again among others; None where its files state none, or are NIfTI."""
-    source = study.source if isinstance(study, StudyVolume) else None
+    source = source_of(study)
     if source is None or any(
         "SeriesInstanceUID" in one.get("filled_count_by_keyword", ()) for one in source.operations
     ):

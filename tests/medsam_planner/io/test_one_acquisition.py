@@ -82,7 +82,6 @@ def test_frames_of_two_acquisitions_in_one_file_are_refused(sequence, element, v
         ("KVP", ["120", ""]),
         ("PatientPosition", ["HFS", ""]),
         ("ImageType", [[*_TYPE, "AXIAL"], ["DERIVED", "PRIMARY", "AXIAL"]]),
-        ("AcquisitionNumber", ["1", "2"]),
     ],
 )
 def test_what_scanners_write_for_one_acquisition_is_read_without_a_word(keyword, values, tmp_path: Path) -> None:
@@ -111,3 +110,25 @@ def test_another_date_or_description_is_told_and_read(keyword, values, tmp_path:
 def test_pictures_of_a_screen_are_no_volume(tmp_path: Path) -> None:
     write_ct_series(tmp_path, blob_hu(), _AFFINE, ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"])
     refused(tmp_path, "SCREEN SAVE", "slice_000")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"), [("AcquisitionNumber", ("1", "2")), ("RescaleIntercept", ("-1024", "-1000"))]
+)
+def test_two_values_of_a_number_that_slices_usually_share_are_noted(keyword, values, tmp_path: Path) -> None:
+    def mix(k: int, dataset: pydicom.Dataset) -> None:
+        setattr(dataset, keyword, values[int(k > 3)])
+
+    write_ct_series(tmp_path, blob_hu(), _AFFINE, change=mix)
+    (series,) = inspect_study(tmp_path).series
+    assert not series.problems and any(keyword in note and "belong together" in note for note in series.notes)
+
+
+def test_a_number_that_counts_the_slices_or_is_spelled_in_two_ways_is_not_noted(tmp_path: Path) -> None:
+    def count(k: int, dataset: pydicom.Dataset) -> None:
+        dataset.AcquisitionNumber = k + 1
+        dataset.RescaleIntercept = ("-1024", "-1024.0")[k % 2]
+
+    write_ct_series(tmp_path, blob_hu(), _AFFINE, change=count)
+    (series,) = inspect_study(tmp_path).series
+    assert not any("AcquisitionNumber" in note or "RescaleIntercept" in note for note in series.notes)

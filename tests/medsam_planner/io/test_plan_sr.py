@@ -29,7 +29,7 @@ LINE: dict[str, Any] = {
     "length_mm": 56.0,
     "entry_angle_deg": 12.5,
     "bone_density_hu": None,
-    "reason": "Has the most room; limited by Gefäß, links.",
+    "reason": "Has the largest clearance; limited by Gefäß, links.",
 }
 DOCUMENT: dict[str, Any] = {
     "notice": "Research use only. Not a medical device.",

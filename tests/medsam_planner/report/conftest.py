@@ -110,7 +110,7 @@ def _fields(affine: NDArray[np.float64]) -> dict[str, Any]:
         clearance_profile=ClearanceProfile(
             depth[:, 0] * float(np.linalg.norm(target_centre - entry)), {"iliac vessel": clearance}
         ),
-        reason="Has the most room; limited by iliac vessel.",
+        reason="Has the largest clearance; limited by iliac vessel.",
     )
     logs = {"lesion": PromptLog("lesion"), "iliac vessel": PromptLog("iliac vessel")}
     k, j, i = (int(value) for value in np.array(SHAPE) // 2)

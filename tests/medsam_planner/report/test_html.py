@@ -150,14 +150,14 @@ def test_without_a_plan_the_nearest_miss_is_shown_and_not_called_a_plan(
 ) -> None:
     line = make_report().plan.alternatives[0]
     ends = np.array([line.entry_lps_mm, line.target_lps_mm])
-    advice = "Accept 1.4 mm less room at iliac vessel, all other limits kept."
+    advice = "Accept 1.4 mm less clearance from iliac vessel, all other limits kept."
     plan = PlanResult(False, (), (Relaxation("margin_mm:iliac vessel", 1.4, "mm", None, ends, advice),), 20000, 0)
     page = render_html(make_report(plan=plan, surfaces={}))
     text = Elements(page).text
     assert "Not feasible: no path satisfies every constraint" in text
     assert text.count(advice) == 2
     assert "is not a plan" in text
-    assert "No plan: the line drawn is the one that misses the least." in text
+    assert "No plan: the trajectory drawn is the one that comes nearest to satisfying the constraints." in text
     assert "Along the tool 1" in text
     assert "certified clearance</span>" not in page
     assert 'class="certified lines-tool"' not in page

@@ -84,7 +84,7 @@ def test_lengthwise_pictures_show_the_whole_tool_from_top_to_bottom(scene: Scene
         assert {"entry", "target", "limiting"} == {marker.kind for marker in panel.markers}
         assert len([stroke for stroke in panel.strokes if stroke.kind == "tool-error"]) == 2
     # Only the first one contains the place of the vessel that limits.
-    assert [any(stroke.kind == "least-room" for stroke in panel.strokes) for panel in panels] == [True, False]
+    assert [any(stroke.kind == "least-clearance" for stroke in panel.strokes) for panel in panels] == [True, False]
 
 
 def test_no_margin_enters_the_certified_circle_of_any_cut(scene: Scene) -> None:

@@ -55,24 +55,24 @@ def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., Pla
         replace(record, stop=StopReason.MET) if record.index in (18, 19) else record for record in trace.records
     )
     told = stop_rows(PropagationTrace(trace.axis, met))
-    assert told == [*stop_rows(trace), "2 slices where a front met the one from the other prompted slice"]
+    assert told == [*stop_rows(trace), "2 slices where propagation fronts from two prompted slices met"]
     said = tuple(
         replace(record, stop=StopReason.NOT_HERE) if record.index in (18, 19) else record for record in trace.records
     )
     told = stop_rows(PropagationTrace(trace.axis, said))
-    assert told[-1] == "2 slices left empty before one on which the person said there is nothing"
+    assert told[-1] == "2 slices left empty next to a slice that a prompt marks as empty"
     rows = trace_rows(trace)
     assert len(rows) == 20
     assert rows[10][:4] == ("25", "anchor", "–", "–")
 
 
-def test_a_structure_is_told_with_volume_margin_room_and_truth(make_report: Callable[..., PlanReport]) -> None:
+def test_a_structure_is_listed_with_volume_margin_and_both_clearances(make_report: Callable[..., PlanReport]) -> None:
     report = make_report(true_clearance_mm={"iliac vessel": 6.5})
     lesion, vessel = structure_rows(report, build_scene(report))
     # A ball of radius 8 mm: 4/3 π 8³ = 2145 mm³.
     assert abs(float(lesion.volume_ml) - 2.1) < 0.11
-    assert (lesion.role, lesion.margin_mm, lesion.room_mm, lesion.true_mm) == ("target", "–", "–", "–")
+    assert (lesion.role, lesion.margin_mm, lesion.clearance_mm, lesion.true_mm) == ("target", "–", "–", "–")
     assert vessel.true_mm == "6.5"
     low, high = (float(bound) for bound in vessel.margin_mm.split(" to "))
     assert 0 <= low < high
-    assert (vessel.room_mm, vessel.hit) == ("3.3", "1.3 %")
+    assert (vessel.clearance_mm, vessel.hit) == ("3.3", "1.3 %")

@@ -45,12 +45,15 @@ def test_any_provenance_value_becomes_one_line() -> None:
     assert plain(True) == "yes"
 
 
-def test_a_feasible_plan_names_room_place_and_probability(make_report: Callable[..., PlanReport]) -> None:
+def test_a_feasible_plan_names_clearance_place_and_probability(make_report: Callable[..., PlanReport]) -> None:
     said = verdict(make_report())
     assert said.kind == "feasible"
     text = " ".join(said.sentences).replace("\N{NO-BREAK SPACE}", " ")
-    assert "a certified 3.3 mm of room is left" in text
-    assert "It is tightest at the margin of iliac vessel, 25.6 mm along the path, at L 30.3, P 2.4, S 139.8 mm." in text
+    assert "the certified clearance is 3.3 mm" in text
+    assert (
+        "The clearance is smallest at the margin of iliac vessel, 25.6 mm along the path, at L 30.3, P 2.4, S 139.8 mm."
+        in text
+    )
     assert "1.3 % (95 % interval over the mask samples 0.20 % to 4.6 %)" in text
 
 
@@ -58,7 +61,7 @@ def test_a_path_that_reaches_into_a_margin_is_not_called_free(make_report: Calla
     line = replace(make_report().plan.alternatives[0], certified_clearance_mm=-1.25)
     sentences = " ".join(verdict(make_report(plan=PlanResult(True, (line,), (), 10, 1))).sentences)
     assert "reaches up to 1.2 mm into a margin" in sentences
-    assert "room is left" not in sentences
+    assert "certified clearance" not in sentences
 
 
 def test_a_corridor_is_limited_by_its_wall_and_is_left_and_not_touched(make_report: Callable[..., PlanReport]) -> None:
@@ -67,7 +70,7 @@ def test_a_corridor_is_limited_by_its_wall_and_is_left_and_not_touched(make_repo
     assert "the tool leaves iliac vessel" in sentences
 
 
-def test_without_structures_no_room_and_no_probability_is_claimed(make_report: Callable[..., PlanReport]) -> None:
+def test_without_structures_no_clearance_and_no_probability_is_claimed(make_report: Callable[..., PlanReport]) -> None:
     line = replace(
         make_report().plan.alternatives[0],
         certified_clearance_mm=float("inf"),
@@ -76,7 +79,7 @@ def test_without_structures_no_room_and_no_probability_is_claimed(make_report: C
         hit_probability_by_structure={},
     )
     sentences = " ".join(verdict(make_report(plan=PlanResult(True, (line,), (), 10, 10))).sentences)
-    assert "nothing limits it" in sentences
+    assert "no structure limits it" in sentences
     assert "robability" not in sentences
 
 
@@ -87,7 +90,7 @@ def test_an_infeasible_plan_says_which_limit_to_relax(make_report: Callable[...,
     assert said.kind == "infeasible"
     assert said.headline.startswith("Not feasible")
     assert advice in said.sentences[1]
-    assert "500 lines were looked at, 0 satisfy" in said.sentences[0]
+    assert "500 trajectories were examined; 0 satisfy" in said.sentences[0]
 
 
 def test_what_holds_the_target_is_the_first_thing_said(make_report: Callable[..., PlanReport]) -> None:
@@ -97,10 +100,10 @@ def test_what_holds_the_target_is_the_first_thing_said(make_report: Callable[...
     assert said.sentences == (reason,)
 
 
-def test_the_line_that_misses_the_least_is_told_by_what_it_lacks(make_report: Callable[..., PlanReport]) -> None:
+def test_the_nearest_miss_is_described_by_its_shortage(make_report: Callable[..., PlanReport]) -> None:
     miss = NearestMiss(np.array([[0.0, 0, 0], [10.0, 0, 0]]), "iliac vessel", 3.6)
     said = verdict(make_report(plan=PlanResult(False, (), (), 500, 0, nearest_miss=miss)))
-    assert "the best lacks 3.6 mm of room at iliac vessel." in said.sentences[1]
+    assert "the best lacks 3.6 mm of clearance from iliac vessel." in said.sentences[1]
 
 
 def test_feasible_is_said_only_with_what_was_checked(make_report: Callable[..., PlanReport]) -> None:
@@ -115,13 +118,13 @@ def test_an_open_question_on_the_way_turns_the_verdict_amber(make_report: Callab
 
 
 @pytest.mark.parametrize(
-    ("rooms", "told"),
+    ("clearance_mm", "told"),
     [({}, "checked against nothing but lesion"), ({"unsegmented_bone": 4.0}, "nothing but unsegmented_bone")],
 )
 def test_a_path_past_nothing_that_was_segmented_is_amber(
-    make_report: Callable[..., PlanReport], rooms: dict[str, float], told: str
+    make_report: Callable[..., PlanReport], clearance_mm: dict[str, float], told: str
 ) -> None:
-    line = replace(make_report().plan.alternatives[0], clearance_mm_by_structure=rooms)
+    line = replace(make_report().plan.alternatives[0], clearance_mm_by_structure=clearance_mm)
     said = verdict(make_report(plan=PlanResult(True, (line,), (), 10, 10)))
     assert said.kind == "unchecked"
     assert told in said.headline
