@@ -530,7 +530,7 @@ def test_a_plan_is_found_and_its_report_opened(
     page.locator("#find").click()
     bench.says("the weights the calibration was made with")
     page.wait_for_function("document.querySelector('.mv-busy').hidden")
-    page.reload()  # and what was asked for is twas restored
+    page.reload()  # and what was asked for is there again
     bench.says("was restored")
     page.get_by_role("tab", name="Plan").click()
     page.wait_for_function("document.querySelector('#max-angle-deg input').value === '45'")
