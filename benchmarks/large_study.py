@@ -27,8 +27,6 @@ MIDDLE = 200
 PASSES = 16
 WHEEL_STEPS = 12
 ORDERS = {"Fortran order": "F", "C order": "C"}
-MOST_SIZES = 2.5
-"""Bound of the peak memory of a 3D segmentation with maps, in multiples of the study."""
 
 
 def write_study(path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.calibration.record import ScaleEntry, UsualSize
+from medsam_planner.calibration.record import MedianVolume, ScaleEntry
 from medsam_planner.cli.console import watched
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import TooFewPatientsError
@@ -115,7 +115,9 @@ def leave_one_out(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry,
     )
 
 
-def choose_scale(patients: dict[str, list[SegmentedObject]], medians: dict[str, UsualSize], alpha: float) -> ScaleEntry:
+def choose_scale(
+    patients: dict[str, list[SegmentedObject]], medians: dict[str, MedianVolume], alpha: float
+) -> ScaleEntry:
     """The candidate with the smallest mean stretch at the quantile of these patients."""
 
     def mean_stretch(scale: ScaleEntry) -> float:
@@ -145,7 +147,7 @@ def print_coverage(name: str, found: LeftOut, uniform: LeftOut) -> None:
 
 def study_coverage(
     patients: dict[str, list[SegmentedObject]],
-    medians: dict[str, UsualSize],
+    medians: dict[str, MedianVolume],
     chosen: ScaleEntry | None,
     alpha: float,
 ) -> None:
@@ -238,11 +240,11 @@ def study_plans(patients: dict[str, list[SegmentedObject]], scale: ScaleEntry) -
                     harmed.add(name)
         low, high = clopper_pearson(len(harmed), len(finite))
         share = mean_over_patients(shares, names) if shares else None
-        told = "none certified safe" if share is None else f"{100 * share.mean:.2f} %"
+        result = "none certified safe" if share is None else f"{100 * share.mean:.2f} %"
         if share is not None and share.low is not None:
-            told += f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
+            result += f" ({100 * share.low:.2f} to {100 * share.high:.2f})"
         print(
-            f"  {title:46} {safe:6d} safe, {hit:5d} of them hit: {told}; patients with any hit "
+            f"  {title:46} {safe:6d} safe, {hit:5d} of them hit: {result}; patients with any hit "
             f"{len(harmed)}/{len(finite)} (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
         )
 

@@ -85,7 +85,7 @@ def random_memory_weights(path: Path) -> Path:
 def session_on(volume: highdicom.Volume, model: str) -> mp.Session:
     """A session. With random weights the predicted IoU is meaningless, so that it does not stop propagation."""
     import medsam_planner as mp
-    from medsam_planner.propagation.walk import StopRules
+    from medsam_planner.propagation.front import StopRules
 
     if model != RANDOM_MEMORY:
         return mp.Session(volume, model)

@@ -51,8 +51,8 @@ def bench_sam(passes: int, *, through_encoder: bool) -> None:
         boxes = box.expand(len(embedding), -1, -1)
         return sam(image_embeddings=embedding, input_boxes=boxes, multimask_output=False).pred_masks[:, 0, 0]
 
-    def sample(embedding: torch.Tensor, first_run: int, count: int) -> torch.Tensor:
-        with torch.no_grad(), active_dropout(sam.mask_decoder, seed=0, first_run=first_run):
+    def sample(embedding: torch.Tensor, first_pass: int, count: int) -> torch.Tensor:
+        with torch.no_grad(), active_dropout(sam.mask_decoder, seed=0, first_pass=first_pass):
             return decode(embedding.expand(count, -1, -1, -1))
 
     def sample_in_fours(embedding: torch.Tensor) -> torch.Tensor:
@@ -99,8 +99,8 @@ def bench_compact(passes: int) -> None:
     side = architecture.size
     image, prompts = torch.rand(1, 3, side, side), torch.rand(1, PROMPT_CHANNELS, side, side)
 
-    def sample(pyramid: list[torch.Tensor], first_run: int, count: int) -> torch.Tensor:
-        with torch.no_grad(), active_dropout(network.decoder, seed=0, first_run=first_run):
+    def sample(pyramid: list[torch.Tensor], first_pass: int, count: int) -> torch.Tensor:
+        with torch.no_grad(), active_dropout(network.decoder, seed=0, first_pass=first_pass):
             return network.decoder(
                 [level.expand(count, -1, -1, -1) for level in pyramid], prompts.expand(count, -1, -1, -1)
             )[0]

@@ -1,15 +1,15 @@
-"""How a result came to be: versions of everything that can change it, and how its mask was propagated."""
+"""How a segmentation was made: inputs, settings, versions, and the record of every slice its mask was propagated to."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Self
 
-__all__ = ["PropagationTrace", "SliceRecord", "SliceRole", "StopReason", "versions"]
+__all__ = ["PropagationTrace", "SegmentationProvenance", "SliceRecord", "SliceRole", "StopReason", "versions"]
 
 _DISTRIBUTIONS = (
     "medsam-planner",
@@ -35,42 +35,109 @@ def versions() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentationProvenance:
+    """Everything that decided one mask. Together with the prompt log it is enough to rebuild the mask bit by bit.
+
+    The names are those of the entries in result files.
+    """
+
+    structure: str
+    image_sha256: str
+    """Of the study's voxels and affine."""
+    mask_sha256: str
+    window: str | None
+    """CT window as it was requested; None for the model's own."""
+    model: str
+    weights_sha256: str
+    normalisation: Mapping[str, Any]
+    """Parameters of the mapping of intensities to [0, 1]."""
+    temperature: float
+    """By which logits were divided for the uncertainty maps."""
+    seed: int
+    rules: Mapping[str, float]
+    """Stop rules of the propagation."""
+    samples: int
+    """Number of stochastic passes; 0 for none."""
+    saliency: bool
+    triplanar: bool
+    study: str | None
+    """Path of the study's files; None where the volume was not read from files."""
+    modality: str | None
+    modality_is_inferred: bool | None
+    operations: Sequence[Mapping[str, Any]]
+    """Changes of the image since its files were read, oldest first."""
+    versions: Mapping[str, str]
+    """Installed version by distribution."""
+    uncertainty: str = "dropout"
+    """Source of uncertainty; the default holds for files that were written when there was only one source."""
+    propagation: int = 1
+    """Version of the propagation; the default holds for files that were written before versions were recorded."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of result files."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """Read :meth:`as_json` back. Unknown entries are ignored.
+
+        Raises
+        ------
+        TypeError
+            If an entry is missing.
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in entry.items() if name in known})
+
+
 class SliceRole(Enum):
-    """How a slice came by its mask."""
+    """How a slice got its mask."""
 
     ANCHOR = "anchor"
-    """The person prompted it; it is never overwritten by propagation."""
+    """The user prompted the slice; propagation never overwrites it."""
     PROPAGATED = "propagated"
     REFUSED = "refused"
-    """A front reached it, a stop rule fired, and its mask was left empty."""
+    """A propagation front reached the slice, a stop rule fired, and the mask was left empty."""
 
 
 class StopReason(Enum):
-    """Why a front did not go on; the value is the wording shown to people."""
+    """Why a propagation front ended; the value is the wording in pages, reports and result files."""
 
     EMPTY = "the structure vanished"
     LOW_OVERLAP = "too little overlap with the slice before"
     AREA_JUMP = "the area changed too abruptly"
     CENTROID_JUMP = "the centre moved too far"
-    LOW_QUALITY = "the model judged its own answer poor"
-    DOUBT = "the model's doubt added up along the way"
-    UNCERTAIN = "the answer was too uncertain"
+    LOW_QUALITY = "the predicted IoU was too low"
+    QUALITY_LOSS = "the predicted IoU kept falling"
+    UNCERTAIN = "the prediction was too uncertain"
     RANGE_END = "the end of the requested range"
     VOLUME_END = "the end of the volume"
-    NOT_HERE = "it ends before a slice on which the person said there is nothing"
-    MET = "met the front from the other anchor"
+    NOT_HERE = "it ends before a slice that the user marked as empty"
+    MET = "met the propagation front of the other anchor"
+
+    @classmethod
+    def _missing_(cls, value: object) -> StopReason | None:
+        """Reasons in the words of older result files."""
+        return {
+            "the model judged its own answer poor": cls.LOW_QUALITY,
+            "the model's doubt added up along the way": cls.QUALITY_LOSS,
+            "the answer was too uncertain": cls.UNCERTAIN,
+            "it ends before a slice on which the person said there is nothing": cls.NOT_HERE,
+            "met the front from the other anchor": cls.MET,
+        }.get(str(value))
 
 
 @dataclass(frozen=True, slots=True)
 class SliceRecord:
-    """One visit of one slice."""
+    """One slice that a propagation front visited, or that the user prompted."""
 
     index: int
     role: SliceRole
     source_index: int | None
-    """Slice whose mask prompted this one; None for an anchor."""
+    """Slice whose mask prompted this one; None for a prompted slice."""
     overlap: float | None
-    """Share of the mask that lies on that of the slice before; None for an anchor."""
+    """Share of the mask that lies on the mask of the source slice; None for a prompted slice."""
     area_mm2: float
     centroid_drift_mm: float | None
     quality: float
@@ -82,23 +149,30 @@ class SliceRecord:
 
 @dataclass(frozen=True, slots=True)
 class PropagationTrace:
-    """Every visit, sorted by slice index, along one array axis of the volume."""
+    """Records of all slices, sorted by slice index, across one array axis of the volume."""
 
     axis: int
     records: tuple[SliceRecord, ...]
 
     def anchors(self) -> tuple[int, ...]:
-        """Indices of the prompted slices."""
+        """Indices of the prompted slices, ascending."""
         return tuple(record.index for record in self.records if record.role is SliceRole.ANCHOR)
 
     @classmethod
     def from_rows(cls, axis: int, rows: Sequence[Mapping[str, Any]]) -> PropagationTrace:
-        """The trace that :meth:`as_rows` was made of.
+        """Read :meth:`as_rows` back.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis across which the mask was propagated.
+        rows : sequence of mapping
+            One for each record.
 
         Raises
         ------
-        KeyError, ValueError
-            If an entry is missing, or no role or stop is called so.
+        KeyError, TypeError, ValueError
+            If an entry is missing, or a role or a stop reason is unknown.
         """
         records = [
             SliceRecord(**{**row, "role": SliceRole(row["role"]), "stop": row["stop"] and StopReason(row["stop"])})

@@ -1,4 +1,4 @@
-"""What the person said: clicks, boxes, scribbles, their ordered log and files, and a simulated annotator."""
+"""Prompts: clicks, boxes, scribbles, their ordered log and files, and a simulated annotator."""
 
 from __future__ import annotations
 

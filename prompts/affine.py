@@ -1,7 +1,7 @@
-"""Between voxel indices and LPS millimetres, and which way a grid lies in the patient.
+"""Conversion between voxel indices and LPS millimetres, and the orientation of a grid in the patient.
 
 An affine here is 4 × 4, maps a voxel index (in array-axis order) to LPS mm, and voxel (0, 0, 0) is a centre.
-It stands in the lowest layer because prompts live in patient space and every layer above meets them on some grid.
+It is in the lowest layer because prompts are in patient space, and every other layer needs them on a grid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 _FACE_TOLERANCE = 1e-9
-"""In voxels: above the rounding of float64 coordinates, below anything a person can point at."""
+"""In voxels: larger than rounding errors of float64 coordinates, smaller than any intended difference."""
 
 
 def require_affine(affine: ArrayLike) -> NDArray[np.float64]:
@@ -84,16 +84,16 @@ def axis_letters(affine: ArrayLike) -> tuple[tuple[str, str], ...]:
 
 
 def nearest_index(index: ArrayLike) -> NDArray[np.int64]:
-    """The voxel that holds each fractional index (..., 3); a face belongs to the voxel above it, on every axis alike.
+    """The voxel that contains each fractional index (..., 3); a face belongs to the voxel above it, on every axis.
 
-    ``numpy.round`` would give a face to the even neighbour, so that a prompt moved by one voxel could move by two. A
-    face is met within :data:`_FACE_TOLERANCE`, so that the rounding of one processor or another does not decide.
+    ``numpy.round`` would assign a face to the even neighbour, so that a prompt moved by one voxel could move by two.
+    Positions within :data:`_FACE_TOLERANCE` of a face count as on it, so that rounding errors do not decide.
     """
     return np.floor(np.asarray(index, dtype=np.float64) + 0.5 + _FACE_TOLERANCE).astype(np.int64)
 
 
 def gap_text(affine: ArrayLike, gap: ArrayLike) -> str:
-    """Say how far, and towards which side of the patient, something lies.
+    """Describe a distance and its direction in the patient.
 
     Parameters
     ----------

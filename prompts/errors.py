@@ -3,13 +3,13 @@
 ::
 
     MedsamPlannerError (Exception)
-    ├── PromptError (ValueError)         a click, box, scribble or prompt file that cannot be right
+    ├── PromptError (ValueError)         an invalid click, box, scribble or prompt file
     ├── GeometryError (ValueError)       an affine, shape or frame of reference that does not fit
-    ├── OutputError (OSError)            a result that cannot be written: no room, not allowed, not ours to replace
+    ├── OutputError (OSError)            a result that cannot be written: no space, no permission, or not replaceable
     └── ... see ``xai.errors`` and ``medsam_planner.errors``
 
-They live in the lowest layer because every layer raises them. A message says what was expected, what came, and what to
-do; the command line prints it as it stands and ends with exit code 2.
+They are in the lowest layer because every layer raises them. A message states what was expected, what was found, and
+what to do; the command line prints it unchanged and ends with exit code 2.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["GeometryError", "MedsamPlannerError", "OutputError", "PromptError"]
 
 
 class MedsamPlannerError(Exception):
-    """Every error a user can cause and mend."""
+    """Base class of all errors that a user can cause and correct."""
 
 
 class PromptError(MedsamPlannerError, ValueError):
-    """A prompt, prompt log or prompt file that cannot be right."""
+    """An invalid prompt, prompt log or prompt file."""
 
 
 class GeometryError(MedsamPlannerError, ValueError):
@@ -30,4 +30,4 @@ class GeometryError(MedsamPlannerError, ValueError):
 
 
 class OutputError(MedsamPlannerError, OSError):
-    """A result that cannot be written where it was asked for."""
+    """A result that cannot be written to the requested place."""

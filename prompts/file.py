@@ -1,4 +1,4 @@
-"""Prompt files on disk: read strictly, written whole or not at all, equal values as equal bytes."""
+"""Reading and writing of prompt files: strict, atomic, and with equal bytes for equal values."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def read_prompt_file(path: str | os.PathLike[str]) -> PromptFile:
     Raises
     ------
     PromptError
-        If it cannot be read, or anything in it is not as the schema says; the message names the place in the file, what
-        was expected and what came.
+        If it cannot be read or does not follow the schema; the message states the place in the file, what was expected
+        and what was found.
     """
     return parse_prompt_file(read_text_file(path, "a prompt file", PromptError), source=str(path))
 
 
 def write_prompt_file(path: str | os.PathLike[str], prompt_file: PromptFile) -> None:
-    """Write a prompt file, whole or not at all; equal values give equal bytes.
+    """Write a prompt file atomically; equal values give equal bytes.
 
     Raises
     ------
     PromptError
-        If `prompt_file` holds what could not be read back.
+        If `prompt_file` contains values that could not be read back.
     OutputError
-        If the place cannot be written.
+        If the file cannot be written.
     """
     write_whole(path, render_prompt_file(prompt_file))
 
@@ -54,15 +54,15 @@ def render_prompt_file(prompt_file: PromptFile) -> str:
     Raises
     ------
     PromptError
-        If it holds what could not be read back, for example a seed that is no whole number.
+        If it contains values that could not be read back, for example a seed that is not a whole number.
     """
     document = plain_json(prompt_file_document(prompt_file), "prompt file")
-    prompt_file_from_node(Node(document, "prompt file"))  # never write what could not be read
+    prompt_file_from_node(Node(document, "prompt file"))  # refuse what could not be read back
     return render_json(document) + "\n"
 
 
 def parse_prompt_file(text: str, *, source: str = "prompt file") -> PromptFile:
-    """Read the text of a prompt file; `source` is what a message calls it.
+    """Read the text of a prompt file; `source` is its name in messages.
 
     Raises
     ------

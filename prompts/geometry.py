@@ -1,7 +1,7 @@
-"""Prompts laid on an index grid: which voxels a box, a click or a scribble means.
+"""Prompts on an index grid: the voxels of a box, a click or a scribble.
 
-A grid is an affine (4 × 4, index → LPS mm) and a shape. Nothing is assumed about the grid's direction in the patient:
-every position goes through the inverse affine, so flipped, oblique and left-handed grids need no case of their own.
+A grid is an affine (4 × 4, index → LPS mm) and a shape. Every position is mapped with the inverse affine, so flipped,
+oblique and left-handed grids need no special treatment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prompts.shapes import Box, Click, Scribble
 __all__ = ["BoxExtent", "box_extent", "click_index", "scribble_indices", "slice_across"]
 
 _INDEX_TOLERANCE = 1e-3
-"""In voxels: a corner is the centre of a voxel even after a round trip through millimetres of three decimals."""
+"""In voxels: a corner still counts as the centre of a voxel after it was rounded to millimetres with three decimals."""
 
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -28,15 +28,16 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 def slice_across(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     """One slice of a volume, as a view.
 
-    ``numpy.take`` copies the whole volume first where it is not C-contiguous, and NIfTI never is.
+    ``numpy.take`` would copy the whole volume first if it is not C-contiguous, as volumes from NIfTI files are.
 
     Parameters
     ----------
     array : (K, J, I) ndarray
-        Of any memory layout; further axes are kept.
+        A volume of any memory layout; further axes are kept.
     axis : int
         Array axis across which the slice lies.
     index : int
+        Number of the slice.
 
     Returns
     -------
@@ -81,10 +82,11 @@ class BoxExtent:
 def box_extent(box: Box, affine: ArrayLike, shape: ArrayLike) -> BoxExtent:
     """Voxels whose centres lie in `box`.
 
-    Both corners go through the inverse affine; along each array axis the voxel centres between them count, with a
-    tolerance of 0.001 voxel, and where there is none, the voxel nearest the middle. A box one voxel thick along exactly
-    one axis is a 2D box across that axis. Thickness counts before the box is clipped to the grid: a 3D box of which one
-    slice lies in the volume stays a 3D box, which bounds the structure. On a grid of one slice every box is 2D.
+    Both corners are mapped with the inverse affine. Along each array axis, the box contains the voxel centres between
+    them, with a tolerance of 0.001 voxel, or the voxel nearest to the middle if there is none. A box one voxel thick
+    along exactly one axis is a 2D box across that axis. The thickness is that before the box is clipped to the grid: a
+    3D box with only one slice in the volume is still a 3D box and bounds the structure. On a grid of one slice every
+    box is 2D.
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ def box_extent(box: Box, affine: ArrayLike, shape: ArrayLike) -> BoxExtent:
     Raises
     ------
     PromptError
-        If the box is one voxel thick along two or three axes (a line is no box), or holds no voxel of the grid.
+        If the box is one voxel thick along two or three axes (which makes it a line), or contains no voxel of the grid.
     GeometryError
         If `affine` or `shape` is no grid.
     """
@@ -145,7 +147,7 @@ def click_index(click: Click, affine: ArrayLike) -> NDArray[np.float64]:
 
 
 def scribble_indices(scribble: Scribble, affine: ArrayLike, shape: ArrayLike) -> NDArray[np.int64]:
-    """Every voxel `scribble` passes through.
+    """Every voxel through which `scribble` passes.
 
     Parameters
     ----------
@@ -159,8 +161,8 @@ def scribble_indices(scribble: Scribble, affine: ArrayLike, shape: ArrayLike) ->
     Returns
     -------
     (M, 3) int
-        Voxel indices in drawing order, each once. Parts outside the grid are left out;
-        :func:`prompts.validate` refuses such a scribble.
+        Voxel indices in drawing order, each once. Parts outside the grid are left out; :func:`prompts.validate` refuses
+        such a scribble.
 
     Raises
     ------
@@ -187,11 +189,12 @@ def _voxels_on_segment(
 ) -> NDArray[np.int64]:
     """Voxels of the grid between two fractional indices, in order, (M, 3).
 
-    Between two crossings of voxel faces a segment stays in one voxel, so the midpoints between crossings name them all.
+    Between two crossings of voxel faces a segment stays in one voxel, so the midpoints between crossings give all
+    voxels.
     """
     step = end - start
     enter, leave = 0.0, 1.0
-    for axis in range(3):  # clip to the grid first: what is passed outside it must cost nothing
+    for axis in range(3):  # clip to the grid first, so that parts outside cost nothing
         faces = np.array([-0.5, counts[axis] - 0.5])
         if step[axis] == 0.0:
             if not faces[0] <= start[axis] <= faces[1]:

@@ -1,4 +1,4 @@
-"""The ordered log of what a person said about one structure, with undo and redo over any number of steps."""
+"""The ordered log of the prompts of one structure, with undo and redo over any number of steps."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TypeAlias
 
 from prompts.errors import PromptError
 from prompts.names import require_name
-from prompts.shapes import Box, Click, Prompt, Scribble, require_answer
+from prompts.shapes import Box, Click, Prompt, Scribble, require_candidate
 
 __all__ = ["Choice", "Clear", "Entry", "PromptLog"]
 
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """A step that takes off every prompt before it. It is a step like the others, so undo brings them all back."""
+    """A step that removes every prompt before it. It is a step like the others, so undo restores them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A step that takes one of the answers to the box or click before it, counted from the best as 0.
+    """A step that chooses one of the candidate predictions for the box or click before it, counted from the best as 0.
 
     Raises
     ------
     PromptError
-        If `answer` is no whole number from 0.
+        If `candidate` is not a whole number from 0.
     """
 
-    answer: int
+    candidate: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "answer", require_answer(self.answer))
+        object.__setattr__(self, "candidate", require_candidate(self.candidate))
 
 
 Entry: TypeAlias = Prompt | Clear | Choice
@@ -83,7 +83,8 @@ class PromptLog:
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """What holds now: the entries not undone, since the last clear; a choice stands in the prompt it is about."""
+        """The prompts that hold: those not undone, after the last clear. A choice is stored in the prompt it refers
+        to."""
         return _standing(self._entries[: self._applied])
 
     @property
@@ -93,50 +94,50 @@ class PromptLog:
 
     @property
     def undone(self) -> int:
-        """How many entries at the end of :attr:`history` are undone."""
+        """Number of entries at the end of :attr:`history` that are undone."""
         return len(self._entries) - self._applied
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a step to take back."""
+        """Whether there is a step to undo."""
         return self._applied > 0
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a step to bring back."""
+        """Whether there is a step to redo."""
         return self._applied < len(self._entries)
 
     def add(self, prompt: Prompt) -> None:
-        """Append `prompt`; what was undone before can then no longer be redone.
+        """Append `prompt`; undone steps can then no longer be redone.
 
         Raises
         ------
         PromptError
-            If `prompt` is not a click, box or scribble, or has its answer chosen already.
+            If `prompt` is not a click, box or scribble, or already has a chosen candidate.
         """
         if not isinstance(prompt, Click | Box | Scribble):
             raise PromptError(f"Expected a Click, Box or Scribble, got {type(prompt).__name__}.")
         self._append(_require_entry(prompt))
 
-    def choose(self, answer: int) -> None:
-        """Take one of the answers to the last prompt, counted from the best as 0; a step of its own.
+    def choose(self, candidate: int) -> None:
+        """Choose one of the candidate predictions for the last prompt, counted from the best as 0; a step of its own.
 
         Raises
         ------
         PromptError
-            If the last prompt is no box and no positive click, or `answer` no whole number from 0.
+            If the last prompt is neither a box nor a positive click, or `candidate` is not a whole number from 0.
         """
-        choice = Choice(answer)
+        choice = Choice(candidate)
         _standing([*self._entries[: self._applied], choice])
         self._append(choice)
 
     def clear(self) -> None:
-        """Take off every prompt, as one step that can be undone. On a log without prompts nothing happens."""
+        """Remove every prompt, as one step that can be undone. A log without prompts stays as it is."""
         if self.prompts:
             self._append(Clear())
 
     def undo(self) -> Entry:
-        """Take the last step back and return it.
+        """Undo the last step and return it.
 
         Raises
         ------
@@ -149,7 +150,7 @@ class PromptLog:
         return self._entries[self._applied]
 
     def redo(self) -> Entry:
-        """Bring the last undone step back and return it.
+        """Redo the last undone step and return it.
 
         Raises
         ------
@@ -166,12 +167,12 @@ class PromptLog:
         return len(self.prompts)
 
     def __eq__(self, other: object) -> bool:
-        """Same structure, same entries, same number of them undone."""
+        """Whether structure, entries and the number of undone entries are equal."""
         if not isinstance(other, PromptLog):
             return NotImplemented
         return (self._structure, self._entries, self._applied) == (other._structure, other._entries, other._applied)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes, so it must not be a key
+    __hash__ = None  # type: ignore[assignment]  # it is mutable
 
     def __repr__(self) -> str:
         """Structure, prompts and undone steps."""
@@ -186,8 +187,8 @@ class PromptLog:
 def _require_entry(entry: Entry) -> Entry:
     if not isinstance(entry, Click | Box | Scribble | Clear | Choice):
         raise PromptError(f"Expected a Click, Box, Scribble, Clear or Choice, got {type(entry).__name__}.")
-    if isinstance(entry, Click | Box) and entry.answer is not None:
-        raise PromptError("Expected a prompt as it was given; its answer is chosen by a step of its own.")
+    if isinstance(entry, Click | Box) and entry.candidate is not None:
+        raise PromptError("Expected a prompt as it was given; its candidate is chosen by a step of its own.")
     return entry
 
 
@@ -200,14 +201,14 @@ def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
             last = standing[-1] if standing else None
             if not (isinstance(last, Box) or (isinstance(last, Click) and last.positive)):
                 came = "nothing" if last is None else f"a {type(last).__name__.lower()}"
-                raise PromptError(f"Expected a box or a positive click before a choice of its answers, got {came}.")
-            standing[-1] = _with_answer(last, entry.answer)
+                raise PromptError(f"Expected a box or a positive click before a choice of its candidates, got {came}.")
+            standing[-1] = _with_candidate(last, entry.candidate)
         else:
             standing.append(entry)
     return tuple(standing)
 
 
-def _with_answer(prompt: Box | Click, answer: int) -> Box | Click:
+def _with_candidate(prompt: Box | Click, candidate: int) -> Box | Click:
     if isinstance(prompt, Box):
-        return Box(prompt.corner_lps_mm, prompt.opposite_lps_mm, answer=answer)
-    return Click(prompt.position_lps_mm, prompt.positive, answer=answer)
+        return Box(prompt.corner_lps_mm, prompt.opposite_lps_mm, candidate=candidate)
+    return Click(prompt.position_lps_mm, prompt.positive, candidate=candidate)

@@ -1,4 +1,4 @@
-"""The box around a mask, and its largest connected part: one way each."""
+"""Bounding box and largest connected component of a mask."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["largest_component", "mask_box"]
 
 
 def mask_box(inside: NDArray[np.bool_], *, grown: int = 0) -> tuple[slice, ...]:
-    """The smallest box that holds a mask.
+    """The smallest box that contains a mask.
 
     Parameters
     ----------
     inside : bool ndarray
-        Of any number of axes.
+        A mask of any number of axes.
     grown : int
-        Voxels by which the box grows on every side, as far as the array goes.
+        Voxels by which the box is grown on every side, within the array.
 
     Returns
     -------
     tuple of slice
-        One for each axis; empty ones where no voxel belongs to the mask.
+        One for each axis; empty slices for an empty mask.
     """
     from scipy import ndimage
 
@@ -35,18 +35,19 @@ def mask_box(inside: NDArray[np.bool_], *, grown: int = 0) -> tuple[slice, ...]:
 
 
 def largest_component(inside: NDArray[np.bool_], *, touching: bool = True) -> NDArray[np.bool_]:
-    """The connected part of a mask with the most voxels; of several, the first in array order.
+    """The connected component of a mask with the most voxels; among equal ones, the first in array order.
 
     Parameters
     ----------
     inside : bool ndarray
+        A mask of any number of axes.
     touching : bool
-        Whether voxels that share an edge or a corner are connected, or only those that share a face.
+        Whether voxels that share only an edge or a corner are connected; otherwise they must share a face.
 
     Returns
     -------
     bool ndarray
-        Of the same shape; empty where the mask is.
+        Of the same shape; empty for an empty mask.
     """
     from scipy import ndimage
 

@@ -1,4 +1,4 @@
-"""What a structure may be called: files and folders are named after it, on any file system."""
+"""Names of structures, which must be valid names of files and folders on every file system."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 _LONGEST = 64
-"""Characters; what a DICOM segment label holds (value representation LO)."""
+"""Largest number of characters: that of a DICOM segment label (value representation LO)."""
 _LONGEST_BYTES = 240
-"""In UTF-8; file systems hold 255, and a file adds its ending."""
+"""Largest number of bytes in UTF-8: file systems allow 255, including the file's ending."""
 _DEVICES = frozenset(
     {
         "con",
@@ -33,7 +33,7 @@ _DEVICES = frozenset(
         *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"),
     }
 )
-"""Windows opens a device under these names, with any ending."""
+"""Names that Windows reserves for devices, with any ending."""
 RESULT_NAMES = frozenset(
     {
         *(
@@ -43,22 +43,23 @@ RESULT_NAMES = frozenset(
         *("prompts.json", "result.json", "files.json", "plan.json", "plan.dcm", "report.html", "meshes", "dicom"),
     }
 )
-"""What a run calls its own files and folders."""
+"""Names of the files and folders of a run."""
 SKIN = "skin"
 """Surface of the body, which the planner finds in the image."""
 UNSEGMENTED_BONE = "unsegmented_bone"
-"""Bone that nobody segmented, which the planner finds in a CT."""
+"""Unsegmented bone, which the planner finds in a CT."""
 RESERVED = frozenset({SKIN, UNSEGMENTED_BONE})
 """Names that no prompted structure may have: the planner gives them to what it finds in the image."""
 
 
 def require_name(structure: str) -> str:
-    """Return `structure` unless it cannot name a file beside those of a run.
+    """Return `structure`, or refuse it if it cannot be the name of a file in a run folder.
 
     Raises
     ------
     PromptError
-        If it is too long, has marks that file names may not have, or is taken by a device or by a run's own files.
+        If it is too long, has characters that file names may not have, or is reserved for a device or for a run's own
+        files.
     """
     if (
         not isinstance(structure, str)
@@ -80,34 +81,34 @@ def require_name(structure: str) -> str:
         )
     key = name_key(structure)
     if key in RESULT_NAMES or key.split(".")[0].rstrip() in _DEVICES:
-        taken = "files of every run are called so" if key in RESULT_NAMES else "Windows keeps it for a device"
+        taken = "every run has a file of that name" if key in RESULT_NAMES else "Windows reserves it for a device"
         raise PromptError(f"Expected a structure's name that is free, got {structure!r}: {taken}. Choose another one.")
     return structure
 
 
 def require_free(structure: str) -> str:
-    """Return `structure` unless the name, whatever its capitals, is one of :data:`RESERVED`.
+    """Return `structure`, or refuse it if the planner uses the name, in any capitals, for a part that it finds itself.
 
     Raises
     ------
     PromptError
-        If the planner gives that name to what it finds in the image.
+        If the name is one of :data:`RESERVED`.
     """
     if name_key(structure) in RESERVED:
         raise PromptError(
-            f"Expected a structure's name that is free, got {structure!r}: the planner gives that name to what it "
-            "finds in the image. Choose another one."
+            f"Expected a structure's name that is free, got {structure!r}: the planner uses it for a part of the body "
+            "that it finds in the image. Choose another one."
         )
     return structure
 
 
 def require_different(structures: Iterable[str]) -> None:
-    """Refuse names that some file systems take for one: they differ in capitals or in how accents are composed.
+    """Refuse names that some file systems do not distinguish: they differ in capitals or in the form of accents.
 
     Raises
     ------
     PromptError
-        Naming the first two.
+        If there are two such names; it states the first two.
     """
     seen: dict[str, str] = {}
     for structure in structures:
@@ -115,10 +116,10 @@ def require_different(structures: Iterable[str]) -> None:
         if other != structure:
             raise PromptError(
                 f"Expected structures whose names differ by more than capitals or the form of an accent, got {other!r} "
-                f"and {structure!r}: many disks take them for one. Rename one of them."
+                f"and {structure!r}: many file systems do not distinguish them. Rename one of them."
             )
 
 
 def name_key(structure: str) -> str:
-    """What a name is to a disk that knows neither capitals nor forms of accents."""
+    """The name as a file system that ignores capitals and forms of accents reads it."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", structure).casefold())

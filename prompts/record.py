@@ -1,4 +1,4 @@
-"""What a prompt file holds: the logs of one study's structures, and what they were given on."""
+"""Contents of a prompt file: the logs of one study's structures, and their provenance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["PromptFile", "Provenance"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What the prompts were given on and what turned them into a mask. None where it is not known."""
+    """The study on which the prompts were given, and the settings that led to the masks. None where not known."""
 
     image_sha256: str | None = None
     """Hash of the volume's voxels and geometry, as the session computes it."""
@@ -32,7 +32,7 @@ class Provenance:
     seed: int | None = None
     samples: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Version of each package that took part."""
+    """Version of each package."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Anything else that changes the mask; plain JSON types."""
 
@@ -48,7 +48,7 @@ class PromptFile:
     Raises
     ------
     PromptError
-        If there is no log, or two for one structure, or names that some file systems take for one.
+        If there is no log, or two for one structure, or names that some file systems do not distinguish.
     """
 
     logs: tuple[PromptLog, ...]

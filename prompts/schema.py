@@ -98,7 +98,7 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
         case Clear():
             return {"kind": "clear"}
         case Choice():
-            return {"kind": "choice", "answer": entry.answer}
+            return {"kind": "choice", "answer": entry.candidate}
 
 
 def _log(structure: str, entries: Node) -> PromptLog:

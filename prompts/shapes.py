@@ -1,4 +1,4 @@
-"""What a person can say about one structure: a click, a box, a scribble, all in patient space (LPS mm)."""
+"""Prompts: a click, a box or a scribble, all in patient space (LPS mm)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from prompts.errors import PromptError
 
-__all__ = ["Box", "Click", "PositionLpsMm", "Prompt", "Scribble", "require_answer"]
+__all__ = ["Box", "Click", "PositionLpsMm", "Prompt", "Scribble", "require_candidate"]
 
 PositionLpsMm: TypeAlias = tuple[float, float, float]
-"""A place in the patient: mm towards the left, the back and the head."""
+"""A position in the patient: mm towards the left, the back and the head."""
 
 _FARTHEST_MM = 1e5
 """100 m: no scanner's frame of reference reaches farther, so a larger number is a mistake of unit or of type."""
@@ -29,53 +29,54 @@ class Click:
         LPS mm.
     positive : bool
         True: inside the structure.
-    answer : int, optional
-        Which of a model's answers is meant, counted from the best as 0. A log sets it where a
-        :class:`~prompts.log.Choice` follows.
+    candidate : int, optional
+        Number of the model's candidate prediction that the user chose, counted from the best as 0. A log sets it from
+        the :class:`~prompts.log.Choice` that follows.
 
     Raises
     ------
     PromptError
-        If the position is not three finite numbers, `positive` is not a bool, or `answer` no number from 0.
+        If the position is not three finite numbers, `positive` is not a bool, or `candidate` is not a whole number from
+        0.
     """
 
     position_lps_mm: PositionLpsMm
     positive: bool
-    answer: int | None
+    candidate: int | None
 
-    def __init__(self, position_lps_mm: ArrayLike, positive: bool = True, *, answer: int | None = None) -> None:
+    def __init__(self, position_lps_mm: ArrayLike, positive: bool = True, *, candidate: int | None = None) -> None:
         object.__setattr__(self, "position_lps_mm", _position(position_lps_mm, "the click's position"))
         object.__setattr__(self, "positive", _flag(positive, "click"))
-        object.__setattr__(self, "answer", None if answer is None else require_answer(answer))
+        object.__setattr__(self, "candidate", None if candidate is None else require_candidate(candidate))
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Box:
     """A box around the structure, given by two opposite corners in any order.
 
-    The corners are the centres of the outermost voxels the person means (inclusive). The box's edges run along the
-    array axes of the volume it is laid on, so a box drawn on one slice of an oblique volume stays on that slice. One
-    slice thick it is a 2D box and says nothing about the other slices; thicker it bounds the structure in 3D.
+    The corners are the centres of the outermost voxels (inclusive). The edges run along the array axes of the volume,
+    so a box on one slice of an oblique volume stays on that slice. A box one slice thick is a 2D box and holds for that
+    slice only; a thicker one bounds the structure in 3D.
 
     Parameters
     ----------
     corner_lps_mm, opposite_lps_mm : (3,) float
         LPS mm.
-    answer : int, optional
-        Which of a model's answers is meant, counted from the best as 0. A log sets it where a
-        :class:`~prompts.log.Choice` follows.
+    candidate : int, optional
+        Number of the model's candidate prediction that the user chose, counted from the best as 0. A log sets it from
+        the :class:`~prompts.log.Choice` that follows.
 
     Raises
     ------
     PromptError
-        If a corner is not three finite numbers, both are the same point, or `answer` is no number from 0.
+        If a corner is not three finite numbers, both are the same point, or `candidate` is not a whole number from 0.
     """
 
     corner_lps_mm: PositionLpsMm
     opposite_lps_mm: PositionLpsMm
-    answer: int | None
+    candidate: int | None
 
-    def __init__(self, corner_lps_mm: ArrayLike, opposite_lps_mm: ArrayLike, *, answer: int | None = None) -> None:
+    def __init__(self, corner_lps_mm: ArrayLike, opposite_lps_mm: ArrayLike, *, candidate: int | None = None) -> None:
         corner = _position(corner_lps_mm, "the box's first corner")
         opposite = _position(opposite_lps_mm, "the box's opposite corner")
         if corner == opposite:
@@ -84,12 +85,12 @@ class Box:
             )
         object.__setattr__(self, "corner_lps_mm", corner)
         object.__setattr__(self, "opposite_lps_mm", opposite)
-        object.__setattr__(self, "answer", None if answer is None else require_answer(answer))
+        object.__setattr__(self, "candidate", None if candidate is None else require_candidate(candidate))
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Scribble:
-    """A line drawn through the structure, or through what is not the structure.
+    """A polyline inside the structure, or outside it.
 
     Parameters
     ----------
@@ -130,14 +131,14 @@ def _position(value: ArrayLike, what: str) -> PositionLpsMm:
 
 
 def _numbers(value: ArrayLike, what: str, expected: str) -> NDArray[np.float64]:
-    """Real finite numbers; text, truth values and ragged lists are refused rather than converted."""
+    """Real finite numbers; text, booleans and ragged lists are refused and not converted."""
     try:
         raw = np.asarray(value)
     except ValueError as error:
         raise PromptError(f"Expected {what} as {expected}, got rows of different lengths: {value!r}.") from error
     if raw.dtype.kind not in "iuf" and raw.size > 0:
         raise PromptError(f"Expected {what} as {expected}, got {value!r}.")
-    numbers = raw.astype(np.float64) + 0.0  # + 0.0: −0.0 and 0.0 are one place and must be one text in a file
+    numbers = raw.astype(np.float64) + 0.0  # + 0.0: −0.0 and 0.0 must be written as the same text
     if not np.isfinite(numbers).all():
         raise PromptError(f"Expected {what} as {expected}, all finite, got {value!r}.")
     if (np.abs(numbers) > _FARTHEST_MM).any():
@@ -153,14 +154,14 @@ def _flag(value: bool, what: str) -> bool:
     return bool(value)
 
 
-def require_answer(answer: int) -> int:
-    """The number of an answer, counted from the best as 0.
+def require_candidate(candidate: int) -> int:
+    """Return the number of a candidate, counted from the best as 0, or refuse it.
 
     Raises
     ------
     PromptError
-        If it is no whole number from 0.
+        If it is not a whole number from 0.
     """
-    if isinstance(answer, bool) or not isinstance(answer, int | np.integer) or answer < 0:
-        raise PromptError(f"Expected the number of an answer, counted from the best as 0, got {answer!r}.")
-    return int(answer)
+    if isinstance(candidate, bool) or not isinstance(candidate, int | np.integer) or candidate < 0:
+        raise PromptError(f"Expected the number of a candidate, counted from the best as 0, got {candidate!r}.")
+    return int(candidate)

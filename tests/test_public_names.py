@@ -75,7 +75,6 @@ PUBLIC_NAMES = {
         "predictive_entropy",
         "rank_correlation",
         "run_weight_randomisation",
-        "scale_temperature",
         "signed_distance_mm",
         "smallest_alpha",
         "supervoxels",
@@ -152,9 +151,6 @@ PUBLIC_NAMES = {
         "PlannedTool",
         "write_report",
     ],
-    "medsam_planner.lab.training": [
-        "train_from_file",
-    ],
     "medsam_planner.lab.model_card": [
         "DescribedWeights",
         "describe",
@@ -176,6 +172,7 @@ WITHOUT_NAMES = [
     "medsam_planner.workflow",
     "medsam_planner.lab",
     "medsam_planner.lab.evaluation",
+    "medsam_planner.lab.training",
     "medsam_planner.service",
     "medsam_planner.demo",
     "ui",

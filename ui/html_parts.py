@@ -6,7 +6,6 @@ import html
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from medsam_planner.drawing.formatting import percent, slice_number
 from medsam_planner.geometry import axis_letters, spacing_mm
@@ -19,6 +18,7 @@ from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
+from prompts.masks import mask_box
 from ui.wording import (
     CLEARANCE_IS,
     NO_RESULT,
@@ -31,6 +31,7 @@ from ui.wording import (
     side_name,
     sources,
 )
+from xai.surface import surface_voxels
 
 __all__ = ["links_html", "margins_html", "plan_html", "result_html", "structures_html", "study_html", "trace_sentences"]
 
@@ -99,11 +100,10 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
     if result.boundary_spread_mm is None:
         return []
     inside = np.asarray(result.mask.array, dtype=bool)
-    low = [int(found.min()) for found in np.nonzero(inside)]
-    high = [int(found.max()) + 1 for found in np.nonzero(inside)]
-    box = tuple(slice(max(start - 1, 0), stop + 1) for start, stop in zip(low, high, strict=True))
-    surface = inside[box] & ~ndimage.binary_erosion(inside[box])
-    spread = result.boundary_spread_mm.array[box][surface]
+    box = mask_box(inside, grown=1)
+    spread = result.boundary_spread_mm.array[box][surface_voxels(inside[box])]
+    if not spread.size:
+        return []
     middle, widest = np.percentile(spread, (50, 95))
     flaws = find_flaws(
         result.mask,
@@ -115,7 +115,7 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
         text = f"Unknown: the mask {', '.join(flaw.text for flaw in flaws)}."
     else:
         text = f"Boundary spread up to {_mm(middle)} on half of the surface, up to {_mm(widest)} on 95 % of it."
-    passes = f"{result.provenance['samples']} stochastic passes: {sources(result.provenance['uncertainty'])}."
+    passes = f"{result.provenance.samples} stochastic passes: {sources(result.provenance.uncertainty)}."
     return [("Uncertainty", f"{text} {passes}")]
 
 

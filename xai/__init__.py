@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xai.calibration import ReliabilityDiagram, brier_score, fit_temperature, measure_reliability, scale_temperature
+from xai.calibration import ReliabilityDiagram, brier_score, fit_temperature, measure_reliability
 from xai.conformal import (
     CoverageLaw,
     conformal_quantile,
@@ -58,7 +58,6 @@ __all__ = [
     "predictive_entropy",
     "rank_correlation",
     "run_weight_randomisation",
-    "scale_temperature",
     "signed_distance_mm",
     "smallest_alpha",
     "supervoxels",

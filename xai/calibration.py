@@ -1,7 +1,7 @@
-"""Whether a probability of 0.8 is right eight times in ten near the surface, and the temperature that mends it.
+"""Calibration of probabilities near the surface, and the temperature that corrects it.
 
-Calibration is looked at in a band around the true surface only: over a whole volume millions of background voxels at
-probability 0 make every model look perfect.
+Calibration is measured only in a band around the reference surface. In a whole volume, millions of background voxels
+with probability 0 would make every model look perfectly calibrated.
 """
 
 from __future__ import annotations
@@ -22,34 +22,31 @@ __all__ = [
     "brier_score",
     "fit_dropout_temperature",
     "fit_temperature",
-    "mean_of_scaled_runs",
+    "mean_of_scaled_passes",
     "measure_reliability",
-    "scale_temperature",
     "surface_band",
 ]
 
 BAND_MM = 5.0
-"""Probabilities are judged within this distance of the true surface."""
+"""Calibration is measured within this distance of the reference surface."""
 _CHUNK = 1 << 22
-"""Values binned at a time: MONAI counts in float32, which is exact up to 2^24."""
-_LARGEST_LOGIT = 15.0
-"""Probabilities of exactly 0 and 1 count as sigmoid(−15) and sigmoid(15), 3e-7 away: about float32's step at 1."""
+"""Values that are binned at once: MONAI counts in float32, which is exact up to 2^24."""
 _LOG_TEMPERATURES = (-4.0, 4.0)
-"""Temperatures from 0.02 to 55 are tried; a model that needs another one is not mended by a temperature."""
+"""Logarithms of the smallest and the largest temperature that are tried: 0.02 and 55."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReliabilityDiagram:
-    """Predicted probability against observed frequency, bin by bin."""
+    """Predicted probability and observed frequency in bins of the probability."""
 
     edges: NDArray[np.float64]
     """(N + 1,) bounds of the bins over [0, 1]."""
     confidence: NDArray[np.float64]
     """(N,) mean predicted probability of the structure; NaN in an empty bin."""
     frequency: NDArray[np.float64]
-    """(N,) share of voxels that are the structure; NaN in an empty bin."""
+    """(N,) share of voxels that belong to the structure; NaN in an empty bin."""
     count: NDArray[np.int64]
-    """(N,) voxels."""
+    """(N,) number of voxels."""
 
     @property
     def expected_calibration_error(self) -> float:
@@ -60,7 +57,8 @@ class ReliabilityDiagram:
 
     @property
     def average_calibration_error(self) -> float:
-        """Gap between confidence and frequency, averaged over filled bins (ACE): bins with few voxels count as much."""
+        """Gap between confidence and frequency, averaged over filled bins (ACE): bins with few voxels have the same
+        weight."""
         return float(np.nanmean(np.abs(self.confidence - self.frequency)))
 
     @property
@@ -77,14 +75,16 @@ def surface_band(
     Parameters
     ----------
     mask : (K, J, I) bool
-        Usually the true structure.
+        Usually the reference.
     spacing_mm : (3,) float
         Distance between voxel centres along k, j, i.
+    band_mm : float
+        Largest distance from the surface.
 
     Raises
     ------
     EmptyStructureError
-        If the mask shows no surface.
+        If the mask has no surface.
     UncertaintyError
         If the band is negative.
     """
@@ -94,18 +94,20 @@ def surface_band(
 
 
 def measure_reliability(
-    probability: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None, bins: int = 15
+    probability: ArrayLike, reference: ArrayLike, *, within: ArrayLike | None = None, bins: int = 15
 ) -> ReliabilityDiagram:
-    """Compare predicted probabilities with the truth.
+    """Compare predicted probabilities with a reference.
 
     Parameters
     ----------
     probability : (...) float in [0, 1]
-    truth : (...) bool
+        Predicted probability of the structure.
+    reference : (...) bool
+        Voxels that belong to the structure.
     within : (...) bool, optional
-        Where to look: :func:`surface_band` of the truth.
-    bins
-        Bins of equal width over [0, 1]; 15 as in [1]_.
+        Voxels to compare, for example :func:`surface_band` of the reference; all by default.
+    bins : int
+        Number of bins of equal width over [0, 1]; 15 as in [1]_.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def measure_reliability(
     GeometryError
         If shapes differ.
     EmptyStructureError
-        If no voxel is left to look at.
+        If there is no voxel to compare.
 
     References
     ----------
@@ -125,7 +127,7 @@ def measure_reliability(
 
     if bins < 1:
         raise UncertaintyError(f"Expected at least one bin, got {bins}.")
-    p, y = _paired(probability, truth, within)
+    p, y = _paired(probability, reference, within)
     if not ((p >= 0) & (p <= 1)).all():
         raise UncertaintyError(f"Expected probabilities in [0, 1], got values from {p.min()} to {p.max()}.")
     sums = np.zeros((3, bins))
@@ -143,8 +145,13 @@ def measure_reliability(
     return ReliabilityDiagram(np.linspace(0.0, 1.0, bins + 1), confidence, frequency, count.astype(np.int64))
 
 
-def brier_score(probability: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None) -> float:
-    """Mean squared difference of probability and truth: 0 is perfect, 0.25 what saying one half everywhere earns.
+def brier_score(probability: ArrayLike, reference: ArrayLike, *, within: ArrayLike | None = None) -> float:
+    """Mean squared difference of probability and reference: 0 is perfect; a constant one half gives 0.25.
+
+    Parameters
+    ----------
+    probability, reference, within
+        As for :func:`measure_reliability`.
 
     Raises
     ------
@@ -153,45 +160,48 @@ def brier_score(probability: ArrayLike, truth: ArrayLike, *, within: ArrayLike |
     GeometryError
         If shapes differ.
     EmptyStructureError
-        If no voxel is left to look at.
+        If there is no voxel to compare.
 
     References
     ----------
     .. [1] Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950,
        doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
     """
-    p, y = _paired(probability, truth, within)
+    p, y = _paired(probability, reference, within)
     if not ((p >= 0) & (p <= 1)).all():
         raise UncertaintyError(f"Expected probabilities in [0, 1], got values from {p.min()} to {p.max()}.")
     return float(np.mean(np.square(p.astype(np.float64) - y)))
 
 
-def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | None = None) -> float:
-    """Temperature by which logits should be divided: the likeliest one for these voxels.
+def fit_temperature(logits: ArrayLike, reference: ArrayLike, *, within: ArrayLike | None = None) -> float:
+    """Maximum-likelihood temperature for dividing the logits of these voxels [1]_.
 
-    The log-likelihood is concave in 1/T, so the root of its slope is the only optimum. Fit on other patients than the
-    ones it is reported on.
+    The log-likelihood is concave in 1/T, so the root of its derivative is the only optimum. Fit the temperature on
+    other patients than those it is evaluated on.
 
     Parameters
     ----------
     logits : (...) float
-    truth : (...) bool
+        Logits of the probability of the structure.
+    reference : (...) bool
+        Voxels that belong to the structure.
     within : (...) bool, optional
-        Where to look: :func:`surface_band` of the truth.
+        Voxels to use, for example :func:`surface_band` of the reference; all by default.
 
     Returns
     -------
     float > 0
-        Above 1 where the model is too sure of itself, below 1 where it is not sure enough.
+        Above 1 for an overconfident model, below 1 for an underconfident one.
 
     Raises
     ------
     UncertaintyError
-        If no positive, finite temperature is best: the logits separate the truth perfectly, or point away from it.
+        If no positive, finite temperature is best: the logits separate the classes perfectly, or are anticorrelated
+        with the reference.
     GeometryError
         If shapes differ.
     EmptyStructureError
-        If no voxel is left to look at.
+        If there is no voxel to compare.
 
     References
     ----------
@@ -200,7 +210,7 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | 
     from scipy.optimize import brentq
     from scipy.special import expit
 
-    z, y = _paired(logits, truth, within)
+    z, y = _paired(logits, reference, within)
     z = z.astype(np.float64)
     if not np.isfinite(z).all():
         raise UncertaintyError("Expected finite logits, got NaN or infinity.")
@@ -209,10 +219,10 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | 
         return float(np.mean((expit(inverse * z) - y) * z))
 
     if slope(0.0) >= 0:
-        raise UncertaintyError("The logits say nothing about the truth, or its opposite: no temperature mends that.")
+        raise UncertaintyError("The logits are unrelated or opposite to the reference: no temperature corrects that.")
     if np.where(y, z > 0, z < 0).all():
         raise UncertaintyError(
-            "The logits separate the truth perfectly here, so the best temperature is 0: widen the band or add cases."
+            "The logits separate the classes perfectly, so the best temperature is 0: widen the band or add cases."
         )
     high = 1.0
     while slope(high) < 0:
@@ -220,33 +230,15 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike, *, within: ArrayLike | 
     return 1.0 / float(brentq(slope, 0.0, high, xtol=1e-12))
 
 
-def scale_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.float32]:
-    """Probabilities after dividing their logits by `temperature`; which side of one half they lie on stays.
-
-    Raises
-    ------
-    UncertaintyError
-        If a probability lies outside [0, 1] or the temperature is not positive and finite.
-    """
-    from scipy.special import expit, logit
-
-    p = np.asarray(probability, dtype=np.float64)
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise UncertaintyError(f"Expected a positive, finite temperature, got {temperature}.")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise UncertaintyError("Expected probabilities in [0, 1]: apply a sigmoid to logits.")
-    logits = np.clip(logit(p), -_LARGEST_LOGIT, _LARGEST_LOGIT)
-    return np.asarray(expit(logits / temperature), dtype=np.float32)
-
-
-def mean_of_scaled_runs(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:
-    """Mean probability of stochastic runs after each run's logits were divided by `temperature`.
+def mean_of_scaled_passes(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:
+    """Mean probability of stochastic passes after the logits of each pass are divided by a temperature.
 
     Parameters
     ----------
     logits : (T, N) float
-        Of N voxels in T runs; −∞ where a run did not look, which stays 0 at any temperature.
+        Of N voxels in T passes; −∞ outside the model's crop, where the probability is 0 at every temperature.
     temperature : float > 0
+        Divisor of the logits.
 
     Returns
     -------
@@ -265,27 +257,30 @@ def mean_of_scaled_runs(logits: ArrayLike, temperature: float) -> NDArray[np.flo
     return np.asarray(expit(scaled).mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
-def fit_dropout_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
-    """The likeliest temperature for the mean of stochastic runs [1]_; with equal runs that of :func:`fit_temperature`.
+def fit_dropout_temperature(logits: ArrayLike, reference: ArrayLike) -> float:
+    """Maximum-likelihood temperature for the mean of stochastic passes [1]_.
+
+    For equal passes it is that of :func:`fit_temperature`. Fit it on other patients than those it is evaluated on.
 
     Parameters
     ----------
     logits : (T, N) float
-        Of N voxels in T runs, from a band around true surfaces. −∞ where a run did not look: no temperature mends that,
-        and it decides nothing.
-    truth : (N,) bool
+        Of N voxels in T passes, from a band around reference surfaces; −∞ outside the model's crop, which has no
+        influence on the temperature.
+    reference : (N,) bool
+        Voxels that belong to the structure.
 
     Returns
     -------
     float > 0
-        Fit it on other patients than the ones it is reported on.
 
     Raises
     ------
     UncertaintyError
-        If no temperature between 0.02 and 55 is best: the runs separate the truth perfectly, or point away from it.
+        If no temperature between 0.02 and 55 is best: the passes separate the classes perfectly, or are opposite to the
+        reference.
     GeometryError
-        If the runs do not name each voxel.
+        If the shapes do not match.
     EmptyStructureError
         If there is no voxel.
 
@@ -297,32 +292,35 @@ def fit_dropout_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
     from scipy.optimize import minimize_scalar
     from scipy.special import expit
 
-    z, y = np.asarray(logits, dtype=np.float32), np.asarray(truth, dtype=bool)
+    z, y = np.asarray(logits, dtype=np.float32), np.asarray(reference, dtype=bool)
     if z.ndim != 2 or z.shape[1:] != y.shape:
-        raise GeometryError(f"Expected (T, N) logits and (N,) truth, got the shapes {z.shape} and {y.shape}.")
+        raise GeometryError(f"Expected (T, N) logits and (N,) reference, got the shapes {z.shape} and {y.shape}.")
     if not z.size:
         raise EmptyStructureError("No voxel lies where calibration should be measured: widen the band.")
     if np.isnan(z).any():
         raise UncertaintyError("Expected logits, got NaN.")
     signed = np.where(y, z, -z)
 
-    def surprise(log_temperature: float) -> float:
+    def mean_negative_log_likelihood(log_temperature: float) -> float:
         right = expit(signed * np.float32(np.exp(-log_temperature))).mean(axis=0, dtype=np.float64)
         return float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())
 
     low, high = _LOG_TEMPERATURES
-    best = float(minimize_scalar(surprise, bounds=(low, high), method="bounded", options={"xatol": 1e-4}).x)
+    best = float(
+        minimize_scalar(mean_negative_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-4}).x
+    )
     if (signed > 0).all() or min(best - low, high - best) < 0.01:
         raise UncertaintyError(
-            "The runs separate the truth perfectly or say its opposite: no temperature is best. Add cases."
+            "The passes separate the classes perfectly or are opposite to the reference: no temperature is best. Add "
+            "cases."
         )
     return float(np.exp(best))
 
 
 def _paired(
-    values: ArrayLike, truth: ArrayLike, within: ArrayLike | None
+    values: ArrayLike, reference: ArrayLike, within: ArrayLike | None
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    v, y = np.asarray(values), np.asarray(truth, dtype=bool)
+    v, y = np.asarray(values), np.asarray(reference, dtype=bool)
     where = np.ones(v.shape, dtype=bool) if within is None else np.asarray(within, dtype=bool)
     if not v.shape == y.shape == where.shape:
         raise GeometryError(f"Expected arrays of one shape, got {v.shape}, {y.shape} and {where.shape}.")

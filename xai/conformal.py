@@ -1,21 +1,20 @@
-r"""Margins with a stated probability: how far a truth lies beyond its prediction, and may on the next patient.
+r"""Conformal margins: how far a reference may lie beyond its prediction on the next patient.
 
-With a frozen u(z) > 0, large where a segmentation is unsure, each calibration patient i has the score
+With a fixed u(z) > 0, large where a segmentation is uncertain, each calibration patient i has the score
 
-.. math:: s_i = \max_{y \in \text{truth}} \; \min_{z \in \text{predicted}} \; |y - z| / u_i(z)
+.. math:: s_i = \max_{y \in \text{reference}} \; \min_{z \in \text{predicted}} \; |y - z| / u_i(z)
 
 and q is the k-th smallest of n scores, ``k = ⌈(n + 1)(1 − α)⌉``. Widened by the margin ``m(z) = q u(z)``, the
-prediction of a new patient holds the whole true structure with probability at least 1 − α, because ``score <= q`` says
-exactly that ``min over z of |y − z| − q u(z) <= 0`` for every true voxel y. The probability is over the calibration
+prediction of a new patient contains the whole true structure with probability at least 1 − α, because ``score <= q``
+means that ``min over z of |y − z| − q u(z) <= 0`` for every true voxel y. The probability is over the calibration
 patients and the new one together, drawn from one population, segmented under one prompting policy; for a given
-calibration it is Beta(k, n + 1 − k) distributed. As the statement holds for all places at once, it survives choosing
-the best line.
+calibration it is Beta(k, n + 1 − k) distributed. The statement holds everywhere at once, so it still holds for a
+trajectory that was chosen among many.
 
-Voxels and planes
------------------
-The statement is about voxel centres. A tool that keeps a distance D from the widened set keeps it from every true
-voxel centre, since ``|x − y| >= |x − z| − |y − z| >= |x − z| − m(z)``; the planner's allowance for voxels (one
-diagonal, :mod:`medsam_planner.planning.distance_field`) is then as valid for the truth as for the prediction.
+Voxels and planes ----------------- The statement is about voxel centres. A tool at distance D from the widened set is
+at least as far from every true voxel centre, since ``|x − y| >= |x − z| − |y − z| >= |x − z| − m(z)``; the planner's
+allowance for voxels (one diagonal, :mod:`medsam_planner.planning.distance_field`) is therefore as valid for the true
+structure as for the prediction.
 
 References
 ----------
@@ -53,23 +52,23 @@ __all__ = [
 ]
 
 _ROUNDING = 1e-9
-"""(n + 1)(1 − α) this little above a whole number is that number: 10 × (1 − 0.1) is 9, whatever the last bit says."""
+"""(n + 1)(1 − α) is rounded down if it exceeds a whole number by less: 10 × (1 − 0.1) is 9 despite rounding errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageLaw:
-    """How the coverage of one calibration is distributed: Beta(k, n + 1 − k), where scores have no ties."""
+    """Distribution of the coverage of one calibration: Beta(k, n + 1 − k), if scores have no ties."""
 
     patients: int
     k: int
 
     @property
     def mean(self) -> float:
-        """Coverage on average over calibrations."""
+        """Mean coverage over calibrations."""
         return self.k / (self.patients + 1)
 
     def interval(self, level: float = 0.9) -> tuple[float, float]:
-        """Central interval that holds the coverage of a calibration with probability `level`."""
+        """Central interval that contains the coverage of a calibration with probability `level`."""
         from scipy.stats import beta
 
         low, high = beta.interval(level, self.k, self.patients + 1 - self.k)
@@ -77,24 +76,24 @@ class CoverageLaw:
 
 
 def nonconformity_score(
-    truth: ArrayLike, predicted: ArrayLike, u: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]
+    reference: ArrayLike, predicted: ArrayLike, u: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]
 ) -> float:
-    """How many times its u the prediction must be widened to hold all of the truth. Exact.
+    """Smallest multiple of u by which the prediction must be widened to contain the reference. Exact.
 
     Parameters
     ----------
-    truth, predicted : (K, J, I) bool
+    reference, predicted : (K, J, I) bool
         On one orthogonal grid.
     u : (K, J, I) float
-        Positive and finite in the predicted voxels, read nowhere else; fixed before the truth is looked at.
+        Positive and finite in the predicted voxels, and not read elsewhere; fixed without knowledge of the reference.
     spacing_mm : (3,) float
         Distance between voxel centres along k, j, i.
 
     Returns
     -------
     float
-        mm per unit of u. 0 when the prediction holds the truth, also when the truth is empty; infinity when something
-        is there and nothing was predicted.
+        In mm per unit of u. 0 if the prediction contains the reference, or the reference is empty; infinity if only the
+        prediction is empty.
 
     Raises
     ------
@@ -103,11 +102,11 @@ def nonconformity_score(
     UncertaintyError
         If u is not positive and finite in the predicted voxels.
     """
-    true, found, scale = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool), np.asarray(u, np.float64)
+    true, found, scale = np.asarray(reference, dtype=bool), np.asarray(predicted, dtype=bool), np.asarray(u, np.float64)
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if true.ndim != 3 or not true.shape == found.shape == scale.shape:
         raise GeometryError(
-            f"Expected truth, prediction and u on one 3D grid, got the shapes {true.shape}, {found.shape} and "
+            f"Expected reference, prediction and u on one 3D grid, got the shapes {true.shape}, {found.shape} and "
             f"{scale.shape}."
         )
     if not true.any():
@@ -119,19 +118,23 @@ def nonconformity_score(
 
 
 def inner_nonconformity_score(
-    truth: ArrayLike, predicted: ArrayLike, u: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]
+    reference: ArrayLike, predicted: ArrayLike, u: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]
 ) -> float:
-    """The same for a corridor: how far the predicted structure must be narrowed to lie within the true one.
+    """Score of a structure to stay inside: by how much the prediction must be narrowed to lie within the reference.
 
-    Truth and prediction change places with their complements, and u is read outside the prediction. What lies beyond
-    the grid has no margin, as in the planner: a prediction that fills the grid while the truth does not scores
-    infinity.
+    It is :func:`nonconformity_score` of the complements, so u is read outside the prediction. Beyond the grid there is
+    no margin, as in the planner: the score is infinite if the prediction fills the grid and the reference does not.
+
+    Parameters
+    ----------
+    reference, predicted, u, spacing_mm
+        As for :func:`nonconformity_score`, but u is positive and finite outside the prediction.
     """
-    return nonconformity_score(~np.asarray(truth, dtype=bool), ~np.asarray(predicted, dtype=bool), u, spacing_mm)
+    return nonconformity_score(~np.asarray(reference, dtype=bool), ~np.asarray(predicted, dtype=bool), u, spacing_mm)
 
 
 def joint_score(scores: Sequence[float]) -> float:
-    """Score of several structures of one patient: with its quantile all of them hold together.
+    """Joint score of several structures of one patient, the largest one: its quantile holds for all of them together.
 
     Raises
     ------
@@ -147,20 +150,20 @@ def conformal_quantile(scores: Sequence[float] | NDArray[np.floating], alpha: fl
     Parameters
     ----------
     scores
-        One of each patient, >= 0; infinity for a missed structure. A missed one stays in: leaving it out would turn
-        the statement into one about patients on whom the model works.
+        One for each patient, >= 0; infinity for a missed structure. Missed structures must not be left out, because the
+        statement would then hold only for patients on whom the model works.
     alpha : float
-        Share of patients on whom the margin may fail, in (0, 1).
+        Miscoverage: share of patients for whom the margin may fail, in (0, 1).
 
     Returns
     -------
     float
-        Infinity when so many structures were missed that no margin will do.
+        Infinity if so many structures were missed that no finite margin holds.
 
     Raises
     ------
     TooFewPatientsError
-        If there is no k-th: α = 0.10, 0.05 and 0.01 need 9, 19 and 99 patients.
+        If n is too small: α = 0.10, 0.05 and 0.01 need 9, 19 and 99 patients.
     UncertaintyError
         If alpha or a score is out of range.
     """
@@ -170,7 +173,7 @@ def conformal_quantile(scores: Sequence[float] | NDArray[np.floating], alpha: fl
 
 
 def coverage_law(patients: int, alpha: float) -> CoverageLaw:
-    """What a calibration on so many patients promises at `alpha`.
+    """Distribution of the coverage that a calibration on `patients` patients guarantees at `alpha`.
 
     Raises
     ------
@@ -189,29 +192,40 @@ def coverage_law(patients: int, alpha: float) -> CoverageLaw:
 
 
 def patients_needed(alpha: float) -> int:
-    """Fewest patients with which `alpha` can be served."""
+    """Smallest number of patients with which `alpha` is possible."""
     _require_alpha(alpha)
     return max(math.ceil(1 / alpha - 1 - _ROUNDING), 1)
 
 
 def smallest_alpha(patients: int) -> float:
-    """Smallest alpha that so many patients can serve, ``1 / (n + 1)``; 1 without any."""
+    """Smallest alpha that is possible with n patients, ``1 / (n + 1)``; 1 without any."""
     return 1.0 / (patients + 1)
 
 
 def stretch(
-    truth: ArrayLike, predicted: ArrayLike, u: ArrayLike, q: float, spacing_mm: Sequence[float] | NDArray[np.floating]
+    reference: ArrayLike,
+    predicted: ArrayLike,
+    u: ArrayLike,
+    q: float,
+    spacing_mm: Sequence[float] | NDArray[np.floating],
 ) -> float:
-    """Volume of the widened prediction over that of the truth: what a margin costs. Beyond the grid counts too.
+    """Ratio of the widened prediction's volume to that of the reference: the cost of a margin.
 
-    Infinity for an infinite q; else 0 where nothing was predicted.
+    Volume beyond the grid counts too. The ratio is infinite for an infinite q, and else 0 for an empty prediction.
+
+    Parameters
+    ----------
+    reference, predicted, u, spacing_mm
+        As for :func:`nonconformity_score`.
+    q : float
+        Quantile: the margin is q u.
 
     Raises
     ------
     EmptyStructureError
-        If the truth is empty.
+        If the reference is empty.
     """
-    true, found = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool)
+    true, found = np.asarray(reference, dtype=bool), np.asarray(predicted, dtype=bool)
     if not true.any():
         raise EmptyStructureError("Expected a true structure, got an empty mask: it has no volume to compare with.")
     if math.isinf(q):

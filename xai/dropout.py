@@ -1,12 +1,12 @@
-"""Monte-Carlo dropout: which layers drop, how to add some to a network without, and runs that can be repeated.
+"""Monte-Carlo dropout: dropout layers of a network, dropout added to one without, and reproducible passes.
 
-SAM, MedSAM and LiteMedSAM carry no active dropout, so sampling them as they come gives the same answer every time.
-:func:`insert_dropout` adds it after chosen layers through hooks: no parameter is added, and weights load before or
-after. :func:`active_dropout` then turns dropout, and nothing else, on.
+SAM, MedSAM and LiteMedSAM have no active dropout, so all their passes are equal. :func:`insert_dropout` adds dropout
+after chosen layers through hooks: no parameter is added, and weights can be loaded before or after.
+:func:`active_dropout` then switches dropout on, and nothing else.
 
-The masks do not come from torch's random state. Run `t` of layer `l` under seed `s` keeps the same entries on every
-call, in every batch and on every device, so that run `t` of all slices is one coherent structure and the first eight
-of sixteen runs are the same as eight runs.
+The masks do not come from torch's random state. Pass `t` of layer `l` under seed `s` keeps the same entries on every
+call, in every batch and on every device, so that pass `t` of all slices is one coherent structure and the first eight
+of sixteen passes equal eight passes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 SAM_MASK_DECODER_LAYERS = ("*.out_proj", "*.mlp.lin2", "upscale_conv1")
-"""Where SAM's mask decoder drops: after each attention and each MLP, before the residual sum (the places of the
-original transformer, arXiv 1706.03762 §5.4), and in the features that are upscaled to the mask."""
+"""Layers of SAM's mask decoder that get dropout: after each attention and each MLP, before the residual sum (the places
+of the original transformer, arXiv 1706.03762 §5.4), and in the features that are upscaled to the mask."""
 
 _CHILD = "inserted_dropout"
 _AXIS = "channel_axis"
@@ -57,7 +57,7 @@ class InsertedDropout:
     _handles: tuple[Any, ...]
 
     def remove(self) -> None:
-        """Take it out again; the network is as it was."""
+        """Remove the dropout; the network is as before."""
         for parent, handle in zip(self._parents, self._handles, strict=True):
             handle.remove()
             if hasattr(parent, _CHILD):
@@ -65,10 +65,10 @@ class InsertedDropout:
 
 
 def dropout_modules(network: Module) -> dict[str, Module]:
-    """Dropout layers of `network` that can drop anything (rate strictly between 0 and 1), by name.
+    """Dropout layers of `network` with a rate strictly between 0 and 1, by name.
 
-    Knows ``torch.nn.Dropout``, ``Dropout1d``, ``Dropout2d``, ``Dropout3d`` and what :func:`insert_dropout` added.
-    Functional dropout inside a layer's ``forward`` (as in ``torch.nn.MultiheadAttention``) cannot be seen or activated.
+    These are ``torch.nn.Dropout``, ``Dropout1d``, ``Dropout2d``, ``Dropout3d`` and those of :func:`insert_dropout`.
+    Functional dropout inside a layer's ``forward`` (as in ``torch.nn.MultiheadAttention``) is not found.
     """
     from torch import nn
 
@@ -136,13 +136,13 @@ def insert_dropout(
 
 
 @contextmanager
-def active_dropout(network: Module, seed: int, *, first_run: int = 0, runs: int | None = None) -> Iterator[None]:
-    """Inside, dropout is on and everything else (batch norm, ...) is in evaluation mode.
+def active_dropout(network: Module, seed: int, *, first_pass: int = 0, passes: int | None = None) -> Iterator[None]:
+    """Switch dropout on inside the block, with everything else (batch norm, ...) in evaluation mode.
 
-    Entry `b` of the batch axis (axis 0) is run ``first_run + b``. With `runs`, a batch of ``n · runs`` holds n inputs
-    one after the other, each with all its runs. The same layer drops the same entries however often it is called.
-    Afterwards every train/eval flag is as it was; torch's random state is never touched. The hooks sit on the network
-    while inside, so two threads must not share it at that moment.
+    Entry `b` of the batch axis (axis 0) is pass ``first_pass + b``. With `passes`, a batch of ``n · passes`` holds n
+    inputs one after the other, each with all its passes. A layer drops the same entries however often it is called.
+    Afterwards every train/eval flag is restored; torch's random state is not used. The hooks are on the network inside
+    the block, so two threads must not use it at the same time.
 
     Channel dropout (inserted, ``Dropout2d``, ...) drops the same channels whatever the size of the input; plain
     ``Dropout`` drops single entries, the same ones only for inputs of the same size.
@@ -152,19 +152,19 @@ def active_dropout(network: Module, seed: int, *, first_run: int = 0, runs: int 
     ZeroVarianceError
         If there is no dropout to activate.
     UncertaintyError
-        If `seed`, `first_run` or `runs` cannot be right, or a batch is not a multiple of `runs`.
+        If `seed`, `first_pass` or `passes` cannot be right, or a batch is not a multiple of `passes`.
     """
     drops = dropout_modules(network)
     if not drops:
         raise ZeroVarianceError(f"Expected active dropout in {type(network).__name__}, found none. {_ADVICE}")
-    if seed < 0 or first_run < 0 or (runs is not None and runs < 1):
-        raise UncertaintyError(f"Expected seed >= 0, first_run >= 0, runs >= 1; got {seed}, {first_run}, {runs}.")
+    if seed < 0 or first_pass < 0 or (passes is not None and passes < 1):
+        raise UncertaintyError(f"Expected seed >= 0, first_pass >= 0, passes >= 1; got {seed}, {first_pass}, {passes}.")
     was_training = {module: module.training for module in network.modules()}
     handles = []
     try:
         network.eval()
         for index, drop in enumerate(drops.values()):
-            mask = _RunMask(seed=int(seed), layer=index, first_run=int(first_run), runs=runs)
+            mask = _PassMask(seed=int(seed), layer=index, first_pass=int(first_pass), passes=passes)
             handles.append(drop.register_forward_hook(mask))
         yield
     finally:
@@ -175,29 +175,29 @@ def active_dropout(network: Module, seed: int, *, first_run: int = 0, runs: int 
 
 
 def require_variance(samples: ArrayLike) -> None:
-    """Refuse stochastic runs that do not differ anywhere.
+    """Refuse stochastic passes that are all equal.
 
     Parameters
     ----------
     samples : (T, ...) float
-        Logits or probabilities of T runs, before any thresholding.
+        Logits or probabilities of T passes, before any thresholding.
 
     Raises
     ------
     ZeroVarianceError
-        If there are fewer than two runs, or all are equal to the last bit.
+        If there are fewer than two passes, or all are equal to the last bit.
     UncertaintyError
         If a value is not finite.
     """
-    runs = np.asarray(samples)
-    if runs.ndim < 1 or runs.shape[0] < 2:
-        raise ZeroVarianceError(f"Expected at least 2 stochastic runs along axis 0, got shape {runs.shape}.")
-    if not np.isfinite(runs).all():
+    passes = np.asarray(samples)
+    if passes.ndim < 1 or passes.shape[0] < 2:
+        raise ZeroVarianceError(f"Expected at least 2 stochastic passes along axis 0, got shape {passes.shape}.")
+    if not np.isfinite(passes).all():
         raise UncertaintyError("Expected finite samples, got NaN or infinity; a lower dropout rate may help.")
-    if all(np.array_equal(run, runs[0]) for run in runs[1:]):
+    if all(np.array_equal(one, passes[0]) for one in passes[1:]):
         raise ZeroVarianceError(
-            f"All {runs.shape[0]} stochastic runs are equal: what they vary reaches no answer. If it is dropout: "
-            f"{_ADVICE[0].lower()}{_ADVICE[1:]}"
+            f"All {passes.shape[0]} stochastic passes are equal: what they differ in does not reach the logits. "
+            f"If it is dropout: {_ADVICE[0].lower()}{_ADVICE[1:]}"
         )
 
 
@@ -206,34 +206,34 @@ def _drop_output(layer: Module, arguments: tuple[Any, ...], output: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class _RunMask:
-    """Hook on a dropout layer in evaluation mode, where it passes its input on: drops by seed, layer and run."""
+class _PassMask:
+    """Hook on a dropout layer in evaluation mode, where it is the identity: drops by seed, layer and pass number."""
 
     seed: int
     layer: int
-    first_run: int
-    runs: int | None
+    first_pass: int
+    passes: int | None
 
     def __call__(self, drop: Module, arguments: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         import torch
 
         batch = output.shape[0]
-        runs = batch if self.runs is None else self.runs
-        if batch % runs:
-            raise UncertaintyError(f"Expected a batch that is a multiple of {runs} runs, got {batch}.")
+        passes = batch if self.passes is None else self.passes
+        if batch % passes:
+            raise UncertaintyError(f"Expected a batch that is a multiple of {passes} passes, got {batch}.")
         shape = _mask_shape(drop, tuple(output.shape))
         rate = float(drop.p)  # type: ignore[arg-type]
-        kept = np.stack([self._kept(self.first_run + run, shape, rate) for run in range(runs)])
-        scaled = torch.from_numpy(np.tile(kept, (batch // runs, *[1] * len(shape)))).to(output)
+        kept = np.stack([self._kept(self.first_pass + number, shape, rate) for number in range(passes)])
+        scaled = torch.from_numpy(np.tile(kept, (batch // passes, *[1] * len(shape)))).to(output)
         return output * scaled.div_(1.0 - rate)
 
-    def _kept(self, run: int, shape: tuple[int, ...], rate: float) -> NDArray[np.float32]:
-        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.layer, run))))
+    def _kept(self, number: int, shape: tuple[int, ...], rate: float) -> NDArray[np.float32]:
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.layer, number))))
         return (generator.random(shape, dtype=np.float32) >= rate).astype(np.float32)
 
 
 def _mask_shape(drop: Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of one run's mask, which broadcasts over everything but what the layer drops independently."""
+    """Shape of one pass's mask, which broadcasts over all axes along which the layer drops the same entries."""
     from torch import nn
 
     axis = getattr(drop, _AXIS, None)

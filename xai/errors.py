@@ -8,7 +8,7 @@ __all__ = ["EmptyStructureError", "SaliencyError", "TooFewPatientsError", "Uncer
 
 
 class EmptyStructureError(MedsamPlannerError, ValueError):
-    """A mask without a voxel: its surface is nowhere."""
+    """A mask without a voxel, which has no surface."""
 
 
 class UncertaintyError(MedsamPlannerError, ValueError):
@@ -16,12 +16,12 @@ class UncertaintyError(MedsamPlannerError, ValueError):
 
 
 class TooFewPatientsError(UncertaintyError):
-    """Fewer calibration patients than the confidence asked for needs; the message says how many it needs."""
+    """Fewer calibration patients than the requested confidence needs; the message states the number."""
 
 
 class ZeroVarianceError(MedsamPlannerError, RuntimeError):
-    """Stochastic runs that all agree to the last bit: no active dropout, so no uncertainty was measured."""
+    """Stochastic passes that are all equal to the last bit, so that no uncertainty was measured."""
 
 
 class SaliencyError(MedsamPlannerError, ValueError):
-    """A layer or target for which the attribution would be silently wrong."""
+    """A layer or target for which the attribution would be wrong without any other sign."""

@@ -1,7 +1,8 @@
-"""Whether a saliency map tells the truth about the network: each figure beside what chance would give.
+"""Faithfulness of a saliency map to the network, with the chance level beside each metric.
 
-Infidelity asks whether removing what the map calls important changes the answer, the overlap whether the evidence lies
-on the structure. That the map depends on the weights at all is checked in :mod:`xai.weight_randomisation`.
+Infidelity measures whether removing what the map marks as important changes the output; the overlap measures how much
+of the saliency lies on the structure. :mod:`xai.weight_randomisation` checks that the map depends on the weights at
+all.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Infidelity:
-    """Infidelity of a map, beside two maps that know nothing. Units: (summed logits)²; smaller is better."""
+    """Infidelity of a map and of two maps without information. Units: (summed logits)²; smaller is better."""
 
     value: NDArray[np.float64]
-    """(B,) of the map."""
+    """(B,) infidelity of the map."""
     uniform: NDArray[np.float64]
-    """(B,) chance level: of a map that is the same everywhere, under the same perturbations."""
+    """(B,) chance level: infidelity of a constant map under the same perturbations."""
     zero: NDArray[np.float64]
-    """(B,) of an empty map: the mean squared change of the answer."""
+    """(B,) infidelity of a map of zeros: the mean squared change of the output."""
 
     @property
     def relative(self) -> NDArray[np.float64]:
-        """(B,) in [0, 1]: share of the answer's change that the map does not explain. NaN where nothing changed."""
+        """(B,) in [0, 1]: share of the output's change that the map does not explain. NaN where nothing changed."""
         return self._share(self.value)
 
     @property
     def relative_of_chance(self) -> NDArray[np.float64]:
-        """(B,) the same for the uniform map."""
+        """(B,) the same share for the constant map."""
         return self._share(self.uniform)
 
     def _share(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,16 +55,16 @@ class Infidelity:
 
 @dataclass(frozen=True, slots=True)
 class StructureOverlap:
-    """How much of the evidence lies on a structure, beside the chance level."""
+    """Share of the saliency that lies on a structure, and the chance level."""
 
     top_inside: float
-    """Share of the most salient voxels that lie inside (voxels of equal saliency count as drawn at random)."""
+    """Share of the most salient voxels that lie inside (ties are resolved at random)."""
     top_share: float
-    """Which share of the field counted as most salient."""
+    """Share of the region that counts as most salient."""
     energy_inside: float
     """Share of the positive saliency that lies inside (energy-based pointing game)."""
     chance: float
-    """Share of the field that the structure fills: the value of both for a map that is the same everywhere."""
+    """Share of the region that the structure fills: the value of both metrics for a constant map."""
 
 
 def measure_infidelity(
@@ -78,25 +79,27 @@ def measure_infidelity(
 ) -> Infidelity:
     """Infidelity [1]_ under square removal, with Captum's scale-free normalisation.
 
-    A perturbation replaces one square of all channels by the channel's mean over the item. The square's side is uniform
-    from an eighth to a third of the shorter side, its place uniform. The map's claim is the saliency inside the square;
-    what it is held against is the fall of the logits summed inside the frozen mask. Claims are scaled by the best
-    single factor, as Grad-CAM has no units.
+    A perturbation replaces one square in all channels by the channel's mean over the item. The square's side is uniform
+    between an eighth and a third of the shorter side, and its position is uniform. The saliency inside the square is
+    compared with the decrease of the logits summed inside the frozen mask. The saliency is first scaled by the best
+    single factor, because Grad-CAM has no units.
 
     Parameters
     ----------
-    network_forward
+    network_forward : callable
         Maps (n, C, H, W) to logits (n, H', W') for any n; rows belong to the items of `inputs` in their order, each
         repeated.
     inputs : (B, C, H, W) float array or tensor
         An image, or a cached embedding with saliency on its grid.
     saliency : (B, H, W) float
+        The map to test.
     frozen_mask : (B, H', W') bool
-    seed
-        Draws the squares.
-    perturbations
-        Squares per item.
-    batch
+        Pixels over which the logits are summed.
+    seed : int
+        Seed of the squares.
+    perturbations : int
+        Number of squares per item.
+    batch : int
         Rows per forward pass; raised to B where smaller.
 
     Raises
@@ -122,21 +125,21 @@ def measure_infidelity(
     if perturbations < 2:
         raise SaliencyError(f"Expected at least 2 perturbations, got {perturbations}.")
     items, channels = tensor.shape[:2]
-    answers: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
 
     def score(attribution: torch.Tensor) -> NDArray[np.float64]:
-        generator = np.random.default_rng(seed)  # anew for each map: all see the same squares
-        asked = 0
+        generator = np.random.default_rng(seed)  # anew for each map: the squares are the same
+        calls = 0
 
-        def answer(rows: torch.Tensor, row_mask: torch.Tensor) -> torch.Tensor:
-            nonlocal asked
-            asked += 1
-            if asked > len(answers):  # the two reference maps replay the answers the first map has paid for
+        def output(rows: torch.Tensor, row_mask: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls > len(outputs):  # the two other maps reuse the outputs computed for the first one
                 logits = network_forward(rows)
                 if logits.shape != row_mask.shape:
                     raise SaliencyError(f"Expected logits {tuple(row_mask.shape)}, got {tuple(logits.shape)}.")
-                answers.append((logits * row_mask).flatten(1).sum(1).double())
-            return answers[asked - 1]
+                outputs.append((logits * row_mask).flatten(1).sum(1).double())
+            return outputs[calls - 1]
 
         def remove_squares(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             removed = torch.from_numpy(_squares(len(rows), tuple(rows.shape[2:]), generator)).to(rows)[:, None]
@@ -144,7 +147,7 @@ def measure_infidelity(
 
         spread = (attribution / channels)[:, None].expand_as(tensor).contiguous()
         values = infidelity(
-            answer,
+            output,
             remove_squares,
             tensor,
             spread,
@@ -159,26 +162,27 @@ def measure_infidelity(
 
 
 def overlap_with_structure(
-    saliency: ArrayLike, mask: ArrayLike, *, field: ArrayLike | None = None, top_share: float | None = None
+    saliency: ArrayLike, mask: ArrayLike, *, region: ArrayLike | None = None, top_share: float | None = None
 ) -> StructureOverlap:
-    """How much of a saliency map lies inside a structure, beside what a map without knowledge would reach.
+    """Share of a saliency map that lies inside a structure, and the chance level.
 
     Parameters
     ----------
     saliency : (...) float
-        Negative values count as none.
+        Negative values count as 0.
     mask : (...) bool
-    field : (...) bool, optional
-        Voxels the model could look at (its crops). Without it voxels it never saw lower the chance level and flatter
-        the map.
-    top_share
-        Share of the field that counts as most salient; by default as much as the structure fills, so that 1 is
-        reachable.
+        The structure.
+    region : (...) bool, optional
+        Voxels inside the model's crops; all by default. Other voxels would lower the chance level and make the map look
+        better than it is.
+    top_share : float, optional
+        Share of the region that counts as most salient; by default the share that the structure fills, so that 1 can be
+        reached.
 
     Raises
     ------
     SaliencyError
-        If shapes differ, the mask is empty inside the field, no saliency is positive there, or the share is out of
+        If shapes differ, the mask is empty inside the region, no saliency is positive there, or the share is out of
         (0, 1].
 
     References
@@ -186,30 +190,30 @@ def overlap_with_structure(
     .. [1] Wang et al., Score-CAM (energy-based pointing game), CVPR Workshops 2020, arXiv 1910.01279.
     """
     values, inside = np.maximum(np.asarray(saliency, dtype=np.float64), 0.0), np.asarray(mask, dtype=bool)
-    where = np.ones(inside.shape, dtype=bool) if field is None else np.asarray(field, dtype=bool)
+    where = np.ones(inside.shape, dtype=bool) if region is None else np.asarray(region, dtype=bool)
     if not values.shape == inside.shape == where.shape:
         raise SaliencyError(f"Expected arrays of one shape, got {values.shape}, {inside.shape} and {where.shape}.")
     values, inside = values[where], inside[where]
     if not inside.any() or not values.sum() > 0:
-        raise SaliencyError("Expected a structure and positive saliency inside the field; one of them is missing.")
+        raise SaliencyError("Expected a structure and positive saliency inside the region; one of them is missing.")
     chance = float(inside.mean())
     share = chance if top_share is None else top_share
     if not 0.0 < share <= 1.0:
         raise SaliencyError(f"Expected top_share in (0, 1], got {share}.")
-    wanted = max(round(share * values.size), 1)
-    threshold = np.partition(values, values.size - wanted)[values.size - wanted]
+    count = max(round(share * values.size), 1)
+    threshold = np.partition(values, values.size - count)[values.size - count]
     above, tied = values > threshold, values == threshold
-    drawn = (wanted - above.sum()) / tied.sum()  # expected share of the ties that a random draw would take
+    share_of_ties = (count - above.sum()) / tied.sum()
     return StructureOverlap(
-        top_inside=float((inside[above].sum() + drawn * inside[tied].sum()) / wanted),
-        top_share=wanted / values.size,
+        top_inside=float((inside[above].sum() + share_of_ties * inside[tied].sum()) / count),
+        top_share=count / values.size,
         energy_inside=float(values[inside].sum() / values.sum()),
         chance=chance,
     )
 
 
 def _squares(count: int, sides: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float32]:
-    """(count, H, W) masks of one square each."""
+    """(count, H, W) masks with one square each."""
     height, width = sides
     shorter = min(height, width)
     masks = np.zeros((count, height, width), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Whether a layer's output is (B, C, H, W): what Grad-CAM takes for granted and never checks."""
+"""Check that a layer's output is (B, C, H, W), which Grad-CAM assumes and does not check itself."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ __all__ = ["require_channels_first"]
 
 
 def require_channels_first(
-    shape: tuple[int, ...], layer: Module, *, field: tuple[int, int], channels: int | None = None
+    shape: tuple[int, ...], layer: Module, *, input_shape: tuple[int, int], channels: int | None = None
 ) -> None:
-    """Refuse an activation that is not (B, C, h, w) for certain.
+    """Refuse an activation whose layout is not certainly (B, C, h, w).
 
-    The layer's type decides where it can (a convolution is NCHW, a linear layer or layer norm has channels last), then
-    the number of channels, then the sides: h : w must be as in the input. What still reads both ways is refused.
+    The layer's type decides where possible (a convolution is NCHW, a linear layer or layer norm has channels last),
+    then the number of channels, then the sides: h : w must be as in the input. A layout that is still ambiguous is
+    refused.
 
     Parameters
     ----------
-    shape
+    shape : tuple of int
         Shape of the layer's output.
     layer : torch.nn.Module
-    field
-        (H, W) of the network's input.
-    channels
+        The layer.
+    input_shape : (H, W)
+        Shape of the network's input.
+    channels : int, optional
         Number of channels of the layer, where known.
 
     Raises
     ------
     SaliencyError
-        If the layout is channels-last, neither, or cannot be told.
+        If the layout is channels-last, neither of the two, or ambiguous.
     """
     kind = type(layer).__name__
     if len(shape) != 4:
@@ -42,7 +44,7 @@ def require_channels_first(
         f"{kind} gives {shape}, channels last (B, H, W, C): Grad-CAM would average over width and channel and be "
         "silently wrong. Choose an NCHW layer; for SAM the neck (vision_encoder.neck), not a transformer block."
     )
-    first_fits, last_fits = _same_aspect(shape[2:], field), _same_aspect(shape[1:3], field)
+    first_fits, last_fits = _same_aspect(shape[2:], input_shape), _same_aspect(shape[1:3], input_shape)
     if channels is not None:
         first_fits, last_fits = first_fits and shape[1] == channels, last_fits and shape[3] == channels
     declared = _declared_layout(layer)
@@ -50,7 +52,7 @@ def require_channels_first(
         raise channels_last
     if not first_fits:
         known = "" if channels is None else f" and {channels} channels"
-        raise SaliencyError(f"Expected (B, C, h, w) with sides as {field}{known}, {kind} gives {shape}.")
+        raise SaliencyError(f"Expected (B, C, h, w) with sides as {input_shape}{known}, {kind} gives {shape}.")
     if last_fits and declared is None:
         raise SaliencyError(
             f"{kind} gives {shape}, which reads as (B, C, H, W) and as (B, H, W, C). Choose a convolution, whose "
@@ -59,7 +61,7 @@ def require_channels_first(
 
 
 def _declared_layout(layer: Module) -> str | None:
-    """``"first"``, ``"last"``, or None where the layer's type does not tell."""
+    """``"first"``, ``"last"``, or None where the layer's type does not decide."""
     from torch import nn
 
     if isinstance(layer, nn.Sequential) and len(layer) > 0:
@@ -73,6 +75,6 @@ def _declared_layout(layer: Module) -> str | None:
     return "last" if isinstance(layer, (nn.Linear, nn.LayerNorm)) else None
 
 
-def _same_aspect(sides: tuple[int, ...], field: tuple[int, int]) -> bool:
-    """Whether h : w is H : W, but for the rounding of strided layers (exactly, for square fields)."""
-    return abs(sides[0] * field[1] - sides[1] * field[0]) < max(field)
+def _same_aspect(sides: tuple[int, ...], input_shape: tuple[int, int]) -> bool:
+    """Whether h : w equals H : W, up to the rounding of strided layers (exactly, for square inputs)."""
+    return abs(sides[0] * input_shape[1] - sides[1] * input_shape[0]) < max(input_shape)

@@ -1,8 +1,9 @@
-"""How margins share out over a surface: u(z), large where the segmentation is unsure.
+"""Distribution of margins over a surface: u(z), large where the segmentation is uncertain.
 
-A scale is frozen before any score is taken. It moves width from places that are sure to places that are not; whatever
-it is, the conformal quantile makes the margins hold, so a bad scale costs width and never coverage. That needs u to be
-a function of the prediction and of constants alone that were fixed without the calibration patients.
+A scale is fixed before any score is computed. It makes margins narrower where the segmentation is certain and wider
+where it is not. The conformal quantile makes the margins hold for every scale, so a bad scale costs width and never
+coverage. This requires that u depends only on the prediction and on constants that were fixed without the calibration
+patients.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ __all__ = ["DEFAULT_SCALE", "SCALES", "MarginScale", "scale_named", "size_shortf
 
 @dataclass(frozen=True, slots=True)
 class MarginScale:
-    """What u is at the surface::
+    """Formula of u at the surface::
 
         u = floor + per_spread_mm × boundary spread + per_entropy_bit × predictive entropy
             + per_size_shortfall × size shortfall
 
-    The first two tell the places of a surface apart. The last, of :func:`size_shortfall`, is one number of a structure
-    and tells patients apart: the margins of most need not be as wide as those of the few of whom far too little was
-    found.
+    Spread and entropy vary over the surface. The last term, see :func:`size_shortfall`, is one number per structure and
+    varies between patients: it widens the margins of the few patients in whom far too little was segmented, instead of
+    the margins of all.
 
     Raises
     ------
     UncertaintyError
-        If the floor is not positive (a place where all runs agree would never be widened), or a weight is negative.
+        If the floor is not positive (where all passes agree, the margin would be 0), or a weight is negative.
     """
 
     name: str
@@ -68,13 +69,13 @@ class MarginScale:
         boundary_spread_mm, entropy_bits : (K, J, I) float, optional
             Absent or not finite counts as 0, in calibration and in use alike.
         shortfall : float
-            Of the structure, by :func:`size_shortfall`; >= 0, without a unit.
+            Size shortfall of the structure, from :func:`size_shortfall`; >= 0, without a unit.
 
         Returns
         -------
         (K, J, I) float32
-            Elsewhere than on the surface the smallest value of the surface: there u can make no difference, so that
-            "min over the voxels" and "min over the surface" are the same thing.
+            Off the surface it is the smallest value of the surface, so that minima over all voxels and over the surface
+            are equal.
 
         Raises
         ------
@@ -86,7 +87,7 @@ class MarginScale:
         if not (math.isfinite(shortfall) and shortfall >= 0):
             raise UncertaintyError(
                 f"Expected a finite size shortfall >= 0, got {shortfall}. Take it from size_shortfall; 0 where the "
-                "usual size is not known."
+                "population median volume is not known."
             )
         inside = np.asarray(mask, dtype=bool)
         least = np.float32(self.floor + self.per_size_shortfall * shortfall)
@@ -114,10 +115,10 @@ SCALES = {
         MarginScale("size", 1.0, per_size_shortfall=1.0),
     )
 }
-"""By name. The floor of half a millimetre is about half a voxel: no surface is surer than that."""
+"""Scales by name. The floor of half a millimetre is about half a voxel."""
 DEFAULT_SCALE = "size"
-"""The one of these with least stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights; the same
-as ``uniform`` where no usual size is known. A calibration may choose another, on patients of its own."""
+"""The scale with the smallest stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights. Without
+population median volumes it equals ``uniform``. A calibration may choose another scale."""
 
 
 def scale_named(name: str) -> MarginScale:
@@ -133,25 +134,28 @@ def scale_named(name: str) -> MarginScale:
     return SCALES[name]
 
 
-def size_shortfall(found_ml: float, usual_ml: float | None, *, inner: bool = False) -> float:
-    """How far a structure falls short of its usual volume: ``max(0, ln(usual / found))``.
+def size_shortfall(found_ml: float, median_ml: float | None, *, inner: bool = False) -> float:
+    """By how much a structure falls short of the population median volume: ``max(0, ln(median / found))``.
 
-    Half of it found is a shortfall of ln 2, a quarter of it twice that. For a corridor (``inner=True``) what is widened
-    is the complement, which falls short where too much of the structure was found: ``max(0, ln(found / usual))``.
+    For half the median volume it is ln 2, for a quarter twice that. For a structure to stay inside (``inner=True``) the
+    complement is widened, which falls short where too much of the structure was segmented: ``max(0, ln(found /
+    median))``.
 
     Parameters
     ----------
     found_ml : float
-        Volume of the prediction, ml, >= 0.
-    usual_ml : float, optional
-        Volume that is usual for structures of this name, ml, > 0: a constant that no calibration patient had a part in.
+        Volume of the segmentation, ml, >= 0.
+    median_ml : float, optional
+        Population median volume of structures of this name, ml, > 0: a constant that does not depend on any calibration
+        patient.
     inner : bool
+        Whether the structure is one to stay inside.
 
     Returns
     -------
     float
-        >= 0 and finite; 0 where no usual volume is known. 0 as well where nothing was found: nothing can be widened
-        then, and the score is infinite whatever u is.
+        >= 0 and finite; 0 without a population median volume. 0 also for an empty segmentation, which cannot be
+        widened: its score is infinite for every u.
 
     Raises
     ------
@@ -160,13 +164,13 @@ def size_shortfall(found_ml: float, usual_ml: float | None, *, inner: bool = Fal
     """
     if not (math.isfinite(found_ml) and found_ml >= 0):
         raise UncertaintyError(f"Expected a found volume >= 0 ml, got {found_ml}.")
-    if usual_ml is None:
+    if median_ml is None:
         return 0.0
-    if not (math.isfinite(usual_ml) and usual_ml > 0):
+    if not (math.isfinite(median_ml) and median_ml > 0):
         raise UncertaintyError(
-            f"Expected a usual volume > 0 ml, got {usual_ml}. Leave it out (None) where it is not known."
+            f"Expected a median volume > 0 ml, got {median_ml}. Leave it out (None) where it is not known."
         )
     if found_ml == 0:
         return 0.0
-    logarithm = math.log(found_ml) - math.log(usual_ml)
+    logarithm = math.log(found_ml) - math.log(median_ml)
     return max(0.0, logarithm if inner else -logarithm)

@@ -1,14 +1,13 @@
-"""Grad-CAM for segmentation: what a layer saw that speaks for the voxels inside a given mask.
+"""Grad-CAM for segmentation: the evidence in a layer for the voxels inside a given mask.
 
-The layer must hold (B, C, H, W). SAM's transformer blocks hold (B, H, W, C); Grad-CAM averages over the last two axes
-and would turn that into a picture whose axes are width and channel, without an error. Such layers are refused
-(:mod:`xai.layer_layout`). In SAM the neck is NCHW, and its output is the embedding itself:
-:func:`grad_cam_on_embedding` explains a cached embedding at the price of one decoder pass, and gives the same map as
-Grad-CAM on the neck.
+The layer's output must be (B, C, H, W). That of SAM's transformer blocks is (B, H, W, C): Grad-CAM averages over the
+last two axes and would return a map whose axes are width and channel, without an error. Such layers are refused
+(:mod:`xai.layer_layout`). SAM's neck is NCHW, and its output is the embedding itself: :func:`grad_cam_on_embedding`
+explains a cached embedding at the cost of one decoder pass, and returns the same map as Grad-CAM on the neck.
 
 Scale. :func:`grad_cam` returns values on the scale of the logits, comparable between slices. For display
-:func:`normalise_saliency` divides by one number for the whole volume, never slice by slice: a slice without evidence
-must stay dark.
+:func:`normalise_saliency` divides by one number for the whole volume, not slice by slice, so that a slice without
+evidence stays dark.
 """
 
 from __future__ import annotations
@@ -41,25 +40,25 @@ def grad_cam(
 ) -> NDArray[np.float32]:
     """Grad-CAM [1]_ of the logits summed inside a mask [2]_.
 
-    Gradients start at the layer. Where the parameters are frozen (``network.requires_grad_(False)``) what runs before
-    it keeps no activations, so that the neck of SAM ViT-B costs one forward pass and little memory.
+    Gradients are computed from the layer on. With frozen parameters (``network.requires_grad_(False)``) the part of the
+    network before it keeps no activations, so that the neck of SAM ViT-B costs one forward pass and little memory.
 
     Parameters
     ----------
-    network_forward
+    network_forward : callable
         Maps `inputs` to logits (B, H', W'); items of the batch must not influence each other. Runs `layer` once.
     layer : torch.nn.Module
         A layer whose output is (B, C, h, w).
     inputs : (B, channels, H, W) float array or tensor
+        Input of the network.
     frozen_mask : (B, H', W') bool array or tensor
-        What is explained, fixed beforehand (the mask that was predicted): a mask that moves with the logits would add
-        its own gradient.
-    channels
-        Number of channels of `layer`, where known; settles the layout of a layer whose channels and sides agree.
-    relu
+        The predicted mask to explain, without a gradient: a mask that depends on the logits would add its own gradient.
+    channels : int, optional
+        Number of channels of `layer`; decides the layout of a layer with as many channels as rows or columns.
+    relu : bool
         Keep only evidence for the structure, as in [1]_. False keeps the sign.
-    size
-        (H, W) of the result; by default that of `inputs`. Upsampling is bilinear.
+    size : (H, W), optional
+        Shape of the result; by default that of `inputs`. Upsampling is bilinear.
 
     Returns
     -------
@@ -69,10 +68,10 @@ def grad_cam(
     Raises
     ------
     SaliencyError
-        If the layer is not (B, C, h, w) for certain, does not run exactly once, or does not reach the logits; or if
+        If the layer is not certainly (B, C, h, w), does not run exactly once, or does not reach the logits; or if
         mask and logits do not fit.
     EmptyStructureError
-        If the mask of an item is empty: there is nothing to explain.
+        If the mask of an item is empty.
 
     References
     ----------
@@ -80,14 +79,14 @@ def grad_cam(
     .. [2] Vinogradova, Dibrov, Myers, Towards interpretable semantic segmentation via gradient-weighted class
        activation mapping, AAAI 2020, doi:10.1609/aaai.v34i10.7244, arXiv 2002.11434.
     """
-    field = _spatial_shape(inputs)
+    input_shape = _spatial_shape(inputs)
 
     def check(activation: Any) -> None:
         if not hasattr(activation, "shape"):
             raise SaliencyError(f"Expected a layer that returns one tensor, got a {type(activation).__name__}.")
-        require_channels_first(tuple(activation.shape), layer, field=field, channels=channels)
+        require_channels_first(tuple(activation.shape), layer, input_shape=input_shape, channels=channels)
 
-    return _attribute(network_forward, layer, inputs, frozen_mask, check, relu=relu, size=size or field)
+    return _attribute(network_forward, layer, inputs, frozen_mask, check, relu=relu, size=size or input_shape)
 
 
 def grad_cam_on_embedding(
@@ -102,15 +101,16 @@ def grad_cam_on_embedding(
 
     Parameters
     ----------
-    decode
+    decode : callable
         Maps an embedding to logits (B, H', W').
     embedding : (B, C, h, w) float array or tensor
         May come from ``torch.inference_mode``.
     frozen_mask : (B, H', W') bool array or tensor
-    size
-        (H, W) of the result: the model's field.
-    relu
-        Keep only evidence for the structure.
+        The predicted mask to explain.
+    size : (H, W)
+        Shape of the result: that of the model's crop.
+    relu : bool
+        Keep only evidence for the structure. False keeps the sign.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def grad_cam_on_embedding(
 
 
 def normalise_saliency(saliency: ArrayLike) -> NDArray[np.float32]:
-    """Scale a whole volume for display by its largest magnitude: to [0, 1], or [-1, 1] where it is signed.
+    """Scale a whole volume for display by its largest magnitude: to [0, 1], or to [-1, 1] if it is signed.
 
     A volume that is zero everywhere stays zero.
 

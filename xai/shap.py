@@ -1,9 +1,8 @@
-"""Which pieces of an image an answer rests on: KernelSHAP over SLIC supervoxels.
+"""Contributions of image regions to a model's output: KernelSHAP over SLIC supervoxels.
 
-A pixel by itself says nothing; a piece of tissue does. The image is cut into supervoxels that follow its edges, pieces
-are replaced by a baseline in many combinations, and each piece is given the part of the answer's change that is due to
-it. Unlike a gradient this asks the model itself, and it holds for any model; its price is one forward pass for each
-combination.
+The image is cut into supervoxels that follow its edges. They are replaced by a baseline in many combinations, and each
+supervoxel gets the part of the output's change that it causes. Unlike a gradient, the method evaluates the model itself
+and works with every model; it costs one forward pass per combination.
 """
 
 from __future__ import annotations
@@ -19,52 +18,53 @@ from xai.errors import SaliencyError
 __all__ = ["ShapValues", "kernel_shap", "supervoxels"]
 
 _COMPACTNESS = (0.1, 1.0, 10.0)
-"""Weight of place against intensity, for intensities in [0, 1]: the first follows edges; noise falls into crumbs that
-are then joined to one, which the later ones hold together."""
+"""Compactness of SLIC (weight of position relative to intensity) for intensities in [0, 1], tried in this order. Small
+values follow edges; in noise they give too few regions, and a larger value is tried."""
 _ENOUGH = 1 / 3
-"""Share of the pieces wanted that must come out."""
+"""Smallest accepted ratio of the number of regions to the requested number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShapValues:
-    """What each piece contributes. In the units of the answer."""
+    """Contribution of each region, in the units of the output."""
 
     by_piece: NDArray[np.float64]
-    """(S,) for labels 0 to S − 1; their sum is the answer less the baseline's answer."""
-    answer: float
-    """For the image as it is."""
-    baseline_answer: float
-    """For the image with every piece replaced."""
+    """(S,) for labels 0 to S − 1; their sum is the output minus the baseline's output."""
+    output: float
+    """For the unchanged image."""
+    baseline_output: float
+    """For the image with every region replaced."""
     pieces: NDArray[np.intp]
     """Label of each pixel or voxel."""
 
     @property
     def per_pixel(self) -> NDArray[np.float32]:
-        """The contributions spread evenly over the pixels of their pieces."""
+        """The contributions, divided evenly among the pixels of their regions."""
         size = np.bincount(self.pieces.ravel(), minlength=len(self.by_piece))
         return (self.by_piece / size)[self.pieces].astype(np.float32)
 
 
 def supervoxels(image: ArrayLike, count: int, *, spacing_mm: Sequence[float] | None = None) -> NDArray[np.intp]:
-    """Cut an image into about `count` connected pieces that follow its edges (SLIC [1]_).
+    """Cut an image into about `count` connected regions that follow its edges (SLIC [1]_).
 
     Parameters
     ----------
     image : (H, W) or (K, H, W) float
         In [0, 1].
-    count
-        Pieces wanted, at least 2.
-    spacing_mm
+    count : int
+        Requested number of regions, at least 2.
+    spacing_mm : sequence of float, optional
         Distance between pixel centres along each axis; equal by default.
 
     Returns
     -------
-    labels, 0 to S − 1, of the image's shape
+    int ndarray
+        Labels 0 to S − 1, of the image's shape.
 
     Raises
     ------
     SaliencyError
-        If the image is not 2D or 3D and finite, or comes out as one piece.
+        If the image is not 2D or 3D and finite, or only one region is found.
 
     References
     ----------
@@ -76,7 +76,7 @@ def supervoxels(image: ArrayLike, count: int, *, spacing_mm: Sequence[float] | N
     values = np.asarray(image, dtype=np.float32)
     if values.ndim not in (2, 3) or not np.isfinite(values).all() or count < 2:
         raise SaliencyError(
-            f"Expected a finite image (H, W) or (K, H, W) and at least 2 pieces, got shape {values.shape} and {count}."
+            f"Expected a finite image (H, W) or (K, H, W) and at least 2 regions, got shape {values.shape} and {count}."
         )
     for compactness in _COMPACTNESS:
         found = slic(
@@ -87,12 +87,12 @@ def supervoxels(image: ArrayLike, count: int, *, spacing_mm: Sequence[float] | N
         if labels.max() + 1 >= _ENOUGH * count:
             break
     if labels.max() < 1:
-        raise SaliencyError(f"Expected about {count} pieces, the image of shape {values.shape} came out as one.")
+        raise SaliencyError(f"Expected about {count} regions, got one for the image of shape {values.shape}.")
     return labels.astype(np.intp)
 
 
 def kernel_shap(
-    answer: Callable[[NDArray[np.float32]], NDArray[np.floating]],
+    output: Callable[[NDArray[np.float32]], NDArray[np.floating]],
     image: ArrayLike,
     pieces: ArrayLike,
     *,
@@ -101,28 +101,29 @@ def kernel_shap(
     baseline: float | ArrayLike | None = None,
     batch: int = 16,
 ) -> ShapValues:
-    """Shapley values of the pieces, estimated by KernelSHAP [1]_ through Captum.
+    """Shapley values of image regions, estimated by KernelSHAP [1]_ with Captum.
 
     Parameters
     ----------
-    answer
-        Maps images (n, ...) float32 to n numbers, for instance the logits summed inside a frozen mask.
+    output : callable
+        Maps images (n, ...) float32 to n numbers, for example the logits summed inside a frozen mask.
     image : (...) float
+        The image to explain.
     pieces : (...) int
-        Labels 0 to S − 1, all present.
-    samples
-        Combinations of pieces that are asked, more than S.
-    seed
-        Draws the combinations.
-    baseline
-        What replaces a piece: a number or an image; by default the image's mean.
-    batch
-        Images asked at once.
+        Region of each pixel: labels 0 to S − 1, all present.
+    samples : int
+        Number of combinations of regions to evaluate, more than S.
+    seed : int
+        Seed of the combinations.
+    baseline : float or (...) float, optional
+        Replacement of a region: a number or an image; by default the image's mean.
+    batch : int
+        Images per call of `output`.
 
     Raises
     ------
     SaliencyError
-        If the labels do not fit, the samples do not suffice, or the answer is not one finite number for each image.
+        If the labels do not fit, there are too few samples, or `output` does not return one finite number per image.
 
     References
     ----------
@@ -139,11 +140,11 @@ def kernel_shap(
             f"{len(np.unique(labels))} labels up to {count - 1}."
         )
     if samples <= count:
-        raise SaliencyError(f"Expected more samples than the {count} pieces, got {samples}.")
+        raise SaliencyError(f"Expected more samples than the {count} regions, got {samples}.")
     fill = np.broadcast_to(values.mean() if baseline is None else np.asarray(baseline, dtype=np.float32), values.shape)
 
-    def asked(rows: torch.Tensor) -> torch.Tensor:
-        numbers = np.asarray(answer(rows.detach().numpy()), dtype=np.float64)
+    def evaluated(rows: torch.Tensor) -> torch.Tensor:
+        numbers = np.asarray(output(rows.detach().numpy()), dtype=np.float64)
         if numbers.shape != (len(rows),) or not np.isfinite(numbers).all():
             raise SaliencyError(f"Expected {len(rows)} finite numbers for as many images, got shape {numbers.shape}.")
         return torch.from_numpy(numbers)
@@ -151,7 +152,7 @@ def kernel_shap(
     inputs, without = torch.from_numpy(values[None].copy()), torch.from_numpy(fill[None].astype(np.float32))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        found = KernelShap(asked).attribute(
+        found = KernelShap(evaluated).attribute(
             inputs,
             baselines=without,
             feature_mask=torch.from_numpy(labels[None].astype(np.int64)),
@@ -159,10 +160,10 @@ def kernel_shap(
             perturbations_per_eval=batch,
             return_input_shape=False,
         )
-        ends = asked(torch.cat([inputs, without])).numpy()
+        ends = evaluated(torch.cat([inputs, without])).numpy()
     return ShapValues(
         by_piece=found[0].numpy().astype(np.float64),
-        answer=float(ends[0]),
-        baseline_answer=float(ends[1]),
+        output=float(ends[0]),
+        baseline_output=float(ends[1]),
         pieces=labels.astype(np.intp),
     )

@@ -1,4 +1,4 @@
-"""Signed distance to the surface of a mask, and how far the surfaces of stochastic runs lie apart."""
+"""Signed distance to the surface of a mask, and the spread of the surface across stochastic passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["boundary_spread_mm", "signed_distance_mm", "surface_voxels"]
 def surface_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The outermost voxels of a mask: those that share a face with one outside it.
 
-    What lies beyond the array counts as inside. The same as a mask without its erosion, in a tenth of the time.
+    Voxels beyond the array count as inside. The result equals the mask without its erosion, in a tenth of the time.
     """
     outside, touches = ~inside, np.zeros_like(inside)
     for axis in range(inside.ndim):
@@ -30,12 +30,14 @@ def surface_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def signed_distance_mm(mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float32]:
     """Exact distance to the centres of the outermost voxels of a mask, negative inside.
 
-    Distances to voxel centres of one layer, not to the nearest voxel of the other class: that one jumps by a voxel
-    across the surface, this one passes through zero. Where the mask meets the border of the array it is taken to go on.
+    Both sides are measured to the centres of the same layer of voxels, so the distance passes through zero. Distances
+    to the nearest voxel of the other class would jump by one voxel at the surface. A mask that meets the border of the
+    array is assumed to go on beyond it.
 
     Parameters
     ----------
     mask : (K, J, I) bool
+        The structure.
     spacing_mm : (3,) float
         Distance between voxel centres along k, j, i. The grid must be orthogonal.
 
@@ -46,7 +48,7 @@ def signed_distance_mm(mask: ArrayLike, spacing_mm: Sequence[float] | NDArray[np
     Raises
     ------
     EmptyStructureError
-        If the mask is empty, or fills the whole array and so shows no surface.
+        If the mask is empty, or fills the whole array and has no surface.
     GeometryError
         If shape and spacing do not fit.
     """
@@ -62,32 +64,32 @@ def boundary_spread_mm(
     band_mm: float | None = None,
     outside: float = np.nan,
 ) -> NDArray[np.float32]:
-    """Spread of the surface across stochastic runs.
+    """Spread of the surface across stochastic passes.
 
     Parameters
     ----------
     masks : (T, K, J, I) bool
-        Masks of T >= 2 runs on one grid; an array or any iterable of (K, J, I) masks.
+        Masks of T >= 2 passes on one grid; an array or any iterable of (K, J, I) masks.
     spacing_mm : (3,) float
         Distance between voxel centres along k, j, i. The grid must be orthogonal.
-    band_mm
-        Compute only in the box that holds all runs and this much around; much faster for small structures and still
-        exact there. None computes everywhere.
-    outside
-        Value beyond that box, where nothing was computed.
+    band_mm : float, optional
+        Compute only in the box that contains all masks and a border of this width: much faster for small structures,
+        and exact in the box. None computes everywhere.
+    outside : float
+        Value beyond that box.
 
     Returns
     -------
     (K, J, I) float32
-        Standard deviation (over the T runs, not T − 1) of the signed distance to the surface, in mm. Two parallel
-        planes 2d apart give d everywhere.
+        Standard deviation (with T, not T − 1, in the denominator) of the signed distance to the surface, in mm. Two
+        parallel planes 2d apart give d everywhere.
 
     Raises
     ------
     EmptyStructureError
-        If a run is empty: its surface is nowhere.
+        If the mask of a pass is empty.
     UncertaintyError
-        If there are fewer than two runs, or the band is negative.
+        If there are fewer than two passes, or the band is negative.
     GeometryError
         If shapes or spacing do not fit.
     """
@@ -95,17 +97,15 @@ def boundary_spread_mm(
         raise UncertaintyError(f"Expected band_mm >= 0 or None, got {band_mm}.")
     crops = [_Crop.of(mask, number) for number, mask in enumerate(masks)]
     if len(crops) < 2:
-        raise UncertaintyError(f"Expected at least 2 runs, got {len(crops)}: a spread needs a second opinion.")
+        raise UncertaintyError(f"Expected at least 2 passes, got {len(crops)}: one has no spread.")
     shape = crops[0].shape
     if any(crop.shape != shape for crop in crops):
-        raise GeometryError(f"Expected runs on one grid, got shapes {sorted({crop.shape for crop in crops})}.")
+        raise GeometryError(f"Expected passes on one grid, got shapes {sorted({crop.shape for crop in crops})}.")
     spacing = _require_spacing(spacing_mm, len(shape))
 
     low, high = np.zeros(len(shape), dtype=int), np.array(shape)
     if band_mm is not None:
-        margin = (
-            np.ceil(band_mm / spacing).astype(int) + 1
-        )  # one more, so that the outermost voxels see their neighbour
+        margin = np.ceil(band_mm / spacing).astype(int) + 1  # one more for the neighbours of the outermost voxels
         low = np.maximum(np.min([crop.low for crop in crops], axis=0) - margin, 0)
         high = np.minimum(np.max([crop.high for crop in crops], axis=0) + margin, shape)
     mean = np.zeros(tuple(high - low), dtype=np.float32)
@@ -122,7 +122,7 @@ def boundary_spread_mm(
 
 
 class _Crop:
-    """The smallest box of a mask that holds all of it, so that many runs fit in memory."""
+    """A mask cut to its bounding box, so that many passes fit in memory."""
 
     __slots__ = ("high", "inside", "low", "shape")
 
@@ -136,7 +136,7 @@ class _Crop:
         whole = np.asarray(mask, dtype=bool)
         if not whole.any():
             raise EmptyStructureError(
-                f"Run {number} is empty, so its surface is nowhere: lower the dropout rate or add a prompt."
+                f"Stochastic pass {number} is empty, so its surface is nowhere: lower the dropout rate or add a prompt."
             )
         box = mask_box(whole)
         low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])
@@ -156,7 +156,7 @@ def _signed_distance(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) ->
     surface = surface_voxels(inside)
     if not surface.any():
         raise EmptyStructureError("The mask fills the whole array: its surface is outside the field of view.")
-    away = (~surface).view(np.uint8)  # the same distances as for bool, in half the time
+    away = (~surface).view(np.uint8)  # the distances are those for bool, in half the time
     distance: NDArray[np.float32] = edt.edt(away, anisotropy=tuple(map(float, spacing)), parallel=0)
     return np.where(inside, -distance, distance)
 

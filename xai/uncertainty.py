@@ -1,7 +1,8 @@
-"""How much stochastic runs disagree: entropy and mutual information in bits, spread of the surface in mm.
+"""Disagreement of stochastic passes: entropy and mutual information in bits, spread of the surface in mm.
 
-With p_t the probability of run t = 1..T and p̄ their mean, the predictive entropy H(p̄) splits into what every run is
-unsure of, the expected entropy mean H(p_t), and what the runs disagree about, the mutual information [1]_ [2]_.
+With p_t the probability in pass t = 1..T and p̄ their mean, the predictive entropy H(p̄) is the sum of the expected
+entropy, mean H(p_t), which is the uncertainty within passes, and the mutual information, which is the disagreement
+between passes [1]_ [2]_.
 
 References
 ----------
@@ -29,20 +30,20 @@ __all__ = [
 
 
 class EntropyAccumulator:
-    """Entropy maps of many runs, added one at a time: no (T, K, J, I) array is needed.
+    """Entropy maps of many passes, added one at a time: no (T, K, J, I) array is needed.
 
-    Holds two float64 arrays of the given shape. Order of the runs changes results by rounding only.
+    It holds two float64 arrays of the given shape. The order of the passes changes results only by rounding.
     """
 
-    __slots__ = ("_entropy", "_probability", "runs")
+    __slots__ = ("_entropy", "_probability", "passes")
 
     def __init__(self, shape: Sequence[int]) -> None:
         self._probability = np.zeros(tuple(shape))
         self._entropy = np.zeros(tuple(shape))
-        self.runs = 0
+        self.passes = 0
 
     def add(self, probability: ArrayLike) -> None:
-        """Add one run: probabilities of the structure, of the shape given at the start.
+        """Add one pass: probabilities of the structure, of the shape given at the start.
 
         Raises
         ------
@@ -51,15 +52,15 @@ class EntropyAccumulator:
         """
         p = np.asarray(probability)
         if p.shape != self._probability.shape:
-            raise UncertaintyError(f"Expected a run of shape {self._probability.shape}, got {p.shape}.")
+            raise UncertaintyError(f"Expected a pass of shape {self._probability.shape}, got {p.shape}.")
         p = _require_probability(p)
         self._probability += p
         self._entropy += _binary_entropy(p)
-        self.runs += 1
+        self.passes += 1
 
     @property
     def probability(self) -> NDArray[np.float32]:
-        """Mean probability over the runs, float32."""
+        """Mean probability over the passes, float32."""
         return self._mean(self._probability).astype(np.float32)
 
     @property
@@ -69,7 +70,7 @@ class EntropyAccumulator:
 
     @property
     def expected_entropy(self) -> NDArray[np.float32]:
-        """Mean entropy of the runs in bits, float32 in [0, 1]."""
+        """Mean entropy of the passes in bits, float32 in [0, 1]."""
         return self._mean(self._entropy).astype(np.float32)
 
     @property
@@ -77,12 +78,12 @@ class EntropyAccumulator:
         """Predictive minus expected entropy in bits, float32, never below 0."""
         total = _binary_entropy(np.clip(self._mean(self._probability), 0.0, 1.0))
         total -= self._mean(self._entropy)
-        return np.maximum(total, 0.0).astype(np.float32)  # not negative but for rounding: entropy is concave
+        return np.maximum(total, 0.0).astype(np.float32)  # negative only by rounding: entropy is concave
 
     def _mean(self, total: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.runs == 0:
-            raise UncertaintyError("No run was added yet: add at least one, at least two for mutual information.")
-        return total / self.runs
+        if self.passes == 0:
+            raise UncertaintyError("No pass was added yet: add at least one, at least two for mutual information.")
+        return total / self.passes
 
 
 def predictive_entropy(probabilities: Iterable[ArrayLike]) -> NDArray[np.float32]:
@@ -91,28 +92,28 @@ def predictive_entropy(probabilities: Iterable[ArrayLike]) -> NDArray[np.float32
     Parameters
     ----------
     probabilities : (T, ...) float in [0, 1]
-        Probability of the structure in T runs; an array or any iterable of runs.
+        Probability of the structure in T passes; an array or any iterable of arrays.
 
     Returns
     -------
     (...) float32
-        1 where the mean is one half, 0 where all runs are certain and agree.
+        1 where the mean is one half, 0 where all passes are certain and equal.
 
     Raises
     ------
     UncertaintyError
-        If there is no run, shapes differ, or a value lies outside [0, 1].
+        If there is no pass, shapes differ, or a value lies outside [0, 1].
     """
     return _accumulated(probabilities).predictive_entropy
 
 
 def expected_entropy(probabilities: Iterable[ArrayLike]) -> NDArray[np.float32]:
-    """Mean of the runs' entropies, in bits: doubt that every run shares. See :func:`predictive_entropy`."""
+    """Mean of the passes' entropies, in bits: the uncertainty within passes. See :func:`predictive_entropy`."""
     return _accumulated(probabilities).expected_entropy
 
 
 def mutual_information(probabilities: Iterable[ArrayLike]) -> NDArray[np.float32]:
-    """Predictive minus expected entropy, in bits: what the runs disagree about. See :func:`predictive_entropy`."""
+    """Predictive minus expected entropy, in bits: the disagreement between passes. See :func:`predictive_entropy`."""
     return _accumulated(probabilities).mutual_information
 
 
@@ -126,12 +127,12 @@ def _binary_entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _accumulated(probabilities: Iterable[ArrayLike]) -> EntropyAccumulator:
     total: EntropyAccumulator | None = None
-    for run in probabilities:
-        p = np.asarray(run)
+    for one in probabilities:
+        p = np.asarray(one)
         total = EntropyAccumulator(p.shape) if total is None else total
         total.add(p)
     if total is None:
-        raise UncertaintyError("Expected at least one run along axis 0, got none.")
+        raise UncertaintyError("Expected at least one pass along axis 0, got none.")
     return total
 
 

@@ -1,4 +1,4 @@
-"""Sanity check of a saliency method: when the network forgets what it learnt, its maps must change."""
+"""Sanity check of a saliency method: its maps must change when the weights of the network are randomised."""
 
 from __future__ import annotations
 
@@ -19,37 +19,30 @@ __all__ = ["WeightRandomisation", "randomise_weights", "run_weight_randomisation
 
 @dataclass(frozen=True, slots=True)
 class WeightRandomisation:
-    """Similarity of maps before and after weights were randomised, from the output end down."""
+    """Similarity of maps before and after weights are randomised, beginning with the last layers."""
 
     randomised_share: tuple[float, ...]
     """Share of the parameter tensors that were randomised at each stage; the last is 1."""
     rank_correlation: tuple[float, ...]
-    """Spearman's; 0 where a map is constant."""
+    """Spearman's correlation at each stage; 0 where a map is constant."""
     ssim: tuple[float, ...]
     """Structural similarity of the maps, each scaled to its own largest magnitude."""
 
-    def is_sensitive(self, *, limit: float = 0.5) -> bool:
-        """Whether the map follows the weights: rank correlation below `limit` with all of them randomised.
-
-        There is no agreed limit; one half is a convention of this project. Report the numbers.
-        """
-        return self.rank_correlation[-1] < limit
-
 
 def randomise_weights(network: Module, *, seed: int, share: float = 1.0) -> Module:
-    """Copy a network and shuffle the entries of its parameters, the last registered first.
+    """Copy a network and shuffle the entries of its parameters, beginning with the last registered ones.
 
-    Shuffling inside each tensor forgets what was learnt and keeps its scale, so that the copy neither saturates nor
-    dies. Buffers (batch-norm statistics) stay.
+    Shuffling within each tensor removes what was learnt and keeps the scale of the weights, so that activations neither
+    saturate nor vanish. Buffers (batch-norm statistics) are kept.
 
     Parameters
     ----------
     network : torch.nn.Module
         Not changed.
-    seed
-        Draws the permutations; a tensor is shuffled alike whatever the share.
-    share
-        Share of the parameter tensors, counted from the output end, in (0, 1].
+    seed : int
+        Seed of the permutations; a tensor gets the same permutation for every share.
+    share : float
+        Share of the parameter tensors to shuffle, counted from the last, in (0, 1].
 
     Raises
     ------
@@ -75,22 +68,24 @@ def randomise_weights(network: Module, *, seed: int, share: float = 1.0) -> Modu
 def run_weight_randomisation(
     network: Module, explain: Callable[[Module], ArrayLike], *, seed: int, stages: int = 1
 ) -> WeightRandomisation:
-    """Sanity check [1]_: a map that stays when the weights go shows edges of the image, not the network.
+    """Sanity check [1]_: a map that does not change with the weights shows the image and not the network.
 
     Parameters
     ----------
     network : torch.nn.Module
         Not changed; each stage randomises a copy (:func:`randomise_weights`).
-    explain
-        Maps a network to a saliency map (..., H, W). It must use the network it is given, and the frozen mask of the
-        original one.
-    stages
-        1 randomises everything at once; more cascade from the output end.
+    explain : callable
+        Maps a network to a saliency map (..., H, W). It must use its argument, and the frozen mask of the original
+        network.
+    seed : int
+        Seed of the permutations.
+    stages : int
+        1 randomises all tensors at once; more randomise them step by step, beginning with the last.
 
     Raises
     ------
     SaliencyError
-        If `stages` is below 1, or the original map is constant, which no comparison can be made with.
+        If `stages` is below 1, or the original map is constant.
 
     References
     ----------

@@ -1,8 +1,9 @@
-"""Distance to a mask whose voxels reach unequally far: ``f(y) = min over voxels z of the mask of |y − z| / u(z)``.
+"""Weighted distance to a mask: ``f(y) = min over voxels z of the mask of |y − z| / u(z)``, with a weight u for each
+voxel.
 
-``f(y) <= q`` says that y lies within ``q u(z)`` of some voxel z: the mask, widened by the margin ``q u``, holds y. The
-numbers are exact. Exact Euclidean distance transforms of a few levels of u give bounds for every voxel at once; where
-the bounds leave a question open, the minimum is taken over the voxels themselves.
+``f(y) <= q`` means that y lies within ``q u(z)`` of some voxel z: the mask, widened by the margin ``q u``, contains y.
+The results are exact. Exact Euclidean distance transforms for a few levels of u give bounds for every voxel at once;
+where the bounds do not decide, the minimum is computed over the voxels themselves.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from xai.errors import EmptyStructureError, UncertaintyError
 __all__ = ["WeightedDistance", "widened_mask"]
 
 _LEVELS = 24
-"""Most distance transforms of one mask."""
+"""Largest number of distance transforms of one mask."""
 _FLOAT32_SLACK = 1e-5
-"""Relative error of a distance transform in float32, with room to spare."""
+"""Upper bound of the relative error of a distance transform in float32."""
 _PAIRS = 1 << 22
-"""Distances computed at a time: 100 MB."""
+"""Distances that are computed at once: 100 MB."""
 _CROSS = ((0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedDistance:
-    """f on one grid.
+    """The weighted distance f on one grid.
 
     Parameters
     ----------
     mask : (K, J, I) bool
-        Not empty.
+        The structure; not empty.
     u : (K, J, I) float
-        Positive and finite in the mask; read nowhere else.
+        Positive and finite in the mask; not read elsewhere.
     spacing_mm : (3,) float
         Distance between voxel centres along k, j, i. The grid must be orthogonal.
 
@@ -61,7 +62,7 @@ class WeightedDistance:
         if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
             raise GeometryError(f"Expected 3 positive spacings in mm, one per array axis, got {spacing.tolist()}.")
         if not self.mask.any():
-            raise EmptyStructureError("Expected a structure, got an empty mask: nothing is near it.")
+            raise EmptyStructureError("Expected a structure, got an empty mask: there is no distance to it.")
         inside = self.u[self.mask]
         if not (np.isfinite(inside) & (inside > 0)).all():
             raise UncertaintyError(
@@ -70,14 +71,14 @@ class WeightedDistance:
             )
 
     def largest(self, where: NDArray[np.bool_]) -> float:
-        """The largest f over the voxels of `where`; 0 where there is none outside the mask."""
-        asked = where & ~self.mask
-        if not asked.any():
+        """The largest f over the voxels of `where`; 0 if none of them lies outside the mask."""
+        outside = where & ~self.mask
+        if not outside.any():
             return 0.0
-        lower, upper = self._bounds(asked)
+        lower, upper = self._bounds(outside)
         open_ = np.flatnonzero(upper >= lower.max())
         order = open_[np.argsort(-upper[open_])]
-        index = np.argwhere(asked)
+        index = np.argwhere(outside)
         best, at = 0.0, 0
         sources, weights = self._sources()
         size = max(_PAIRS // len(sources), 1)
@@ -90,30 +91,30 @@ class WeightedDistance:
     def within(self, q: float) -> NDArray[np.bool_]:
         """Voxels with ``f <= q``: the mask widened by ``q u``, (K, J, I) bool."""
         result = self.mask.copy()
-        asked = ~self.mask
-        lower, upper = self._bounds(asked)
-        answer = upper <= q
-        unsure = np.flatnonzero((lower <= q) & ~answer)
+        outside = ~self.mask
+        lower, upper = self._bounds(outside)
+        is_within = upper <= q
+        unsure = np.flatnonzero((lower <= q) & ~is_within)
         if unsure.size:
-            index = np.argwhere(asked)
+            index = np.argwhere(outside)
             sources, weights = self._sources()
             for chunk in _chunks(unsure, max(_PAIRS // len(sources), 1)):
-                answer[chunk] = self._exact(index[chunk], sources, weights) <= q
-        result[asked] = answer
+                is_within[chunk] = self._exact(index[chunk], sources, weights) <= q
+        result[outside] = is_within
         return result
 
     def _source_mask(self) -> NDArray[np.bool_]:
-        """Voxels of the mask that can be the best for a voxel outside.
+        """Voxels of the mask at which the minimum can be attained for a voxel outside.
 
-        The voxel of the mask nearest to y lies on its surface: from any other, a step along an axis comes nearer. So
-        one inside can only be the best where its u exceeds the least u of the surface.
+        The voxel of the mask nearest to y lies on the surface, because from any other a step along an axis comes
+        nearer. An inner voxel can therefore attain the minimum only if its u exceeds the smallest u of the surface.
         """
         buried = self.mask.copy()
         for axis, step in _CROSS:
             neighbour = np.roll(self.mask, step, axis)
             edge: list[slice | int] = [slice(None)] * 3
             edge[axis] = 0 if step > 0 else -1
-            neighbour[tuple(edge)] = True  # nobody outside the grid is asked about
+            neighbour[tuple(edge)] = True  # there are no voxels outside the grid
             buried &= neighbour
         surface = self.mask & ~buried
         if not surface.any():
@@ -133,19 +134,19 @@ class WeightedDistance:
         result: NDArray[np.float64] = np.sqrt((squared / np.square(weights)).min(axis=1))
         return result
 
-    def _bounds(self, asked: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper bound of f for each asked voxel, in the order of ``argwhere``."""
+    def _bounds(self, outside: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper bound of f for each voxel of `outside`, in the order of ``argwhere``."""
         import edt
 
         sources = self._source_mask()
-        lower = np.full(int(asked.sum()), np.inf)
+        lower = np.full(int(outside.sum()), np.inf)
         upper = lower.copy()
         spacing = tuple(float(step) for step in self.spacing_mm)
         for low, high in _levels(self.u[sources]):
             level = sources & (self.u >= low) & (self.u <= high)
             if not level.any():
                 continue
-            distance = edt.edt(np.ascontiguousarray(~level), anisotropy=spacing, parallel=1)[asked].astype(np.float64)
+            distance = edt.edt(np.ascontiguousarray(~level), anisotropy=spacing, parallel=1)[outside].astype(np.float64)
             np.minimum(lower, distance / high, out=lower)
             np.minimum(upper, distance / low, out=upper)
         return lower * (1 - _FLOAT32_SLACK), upper * (1 + _FLOAT32_SLACK)
@@ -159,17 +160,18 @@ def widened_mask(
     Parameters
     ----------
     mask : (K, J, I) bool
-        Where it is empty, so is the result for every finite q.
+        The structure. For an empty mask the result is empty for every finite q.
     u : (K, J, I) float
         Positive and finite in the mask.
     q : float
-        >= 0; infinity fills the grid.
+        Quantile, >= 0; infinity fills the grid.
     spacing_mm : (3,) float
+        Distance between voxel centres along k, j, i.
 
     Returns
     -------
     (K, J, I) bool
-        Cut off at the grid's edge: pad first where what lies beyond counts.
+        It ends at the edge of the grid; pad the mask first if the part beyond matters.
     """
     inside = np.asarray(mask, dtype=bool)
     if not q >= 0:
@@ -183,7 +185,7 @@ def widened_mask(
 
 
 def _levels(values: NDArray[np.float64]) -> Iterator[tuple[float, float]]:
-    """Closed ranges that hold all values: each value by itself when there are few, else of equal ratio."""
+    """Closed ranges that contain all values: one for each value if there are few, else of equal ratio."""
     distinct = np.unique(values)
     cuts = np.arange(1, len(distinct))
     if len(distinct) > _LEVELS:

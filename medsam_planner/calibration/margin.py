@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,49 +10,54 @@ import highdicom
 import numpy as np
 
 from medsam_planner.calibration.policy import departures
-from medsam_planner.calibration.record import Calibration, UsualSize, ml_in_words
+from medsam_planner.calibration.record import Calibration, MedianVolume, ml_in_words
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.margins import MarginStatement, margin_from_scale
+from medsam_planner.provenance import SegmentationProvenance
 from medsam_planner.volumes import array_sha256, source_of
 from prompts import PromptLog
 from xai.surface import surface_voxels
 
-__all__ = ["CalibratedMargin", "FoundSize", "calibrated_margin"]
+__all__ = ["CalibratedMargin", "FoundVolume", "calibrated_margin"]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundSize:
-    """How much of a structure was found beside what is usual, and what that did to its margin."""
+class FoundVolume:
+    """The segmented volume of a structure, the population median, and the effect of the difference on the margin."""
 
     found_ml: float
-    usual: UsualSize | None
-    """None where no usual size of the structure is known."""
+    median: MedianVolume | None
+    """Of the population; None where it is not known for the structure."""
     times_as_wide: float
-    """Mean margin over what it were without a shortfall; 1 where there is none."""
+    """Mean margin divided by the mean margin without a shortfall; 1 where there is none."""
 
     def in_words(self, structure: str, *, inner: bool) -> str:
         """Why the margin is wider for it, or cannot be; empty where it is not, or too little to be told in digits."""
-        if self.usual is None:
+        if self.median is None:
             amount = "much" if inner else "little"
             return (
                 f"It would be no wider if too {amount} of it had been found, as no usual size of {structure} is known."
             )
-        times, found, usual = f"{self.times_as_wide:.1f}", ml_in_words(self.found_ml), ml_in_words(self.usual.median_ml)
+        times, found, usual = (
+            f"{self.times_as_wide:.1f}",
+            ml_in_words(self.found_ml),
+            ml_in_words(self.median.median_ml),
+        )
         if times == "1.0" or found == usual:
             return ""
         amount = "as much as" if inner else "only"
         return (
             f"It is {times} times as wide as usual because {amount} {found} were found where {usual} are "
-            f"usual (median of {self.usual.patients} patients)."
+            f"usual (median of {self.median.patients} patients)."
         )
 
     def facts(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
             "found_ml": self.found_ml,
-            "usual_ml": None if self.usual is None else self.usual.median_ml,
-            "usual_size_patients": 0 if self.usual is None else self.usual.patients,
+            "usual_ml": None if self.median is None else self.median.median_ml,
+            "usual_size_patients": 0 if self.median is None else self.median.patients,
             "times_as_wide_for_its_size": self.times_as_wide,
         }
 
@@ -73,7 +77,7 @@ class CalibratedMargin:
     """The margin narrows a corridor instead of widening a structure."""
     width_mm: tuple[float, float, float]
     """Smallest, mean and largest margin over the surface."""
-    size: FoundSize | None
+    size: FoundVolume | None
     """None where the calibration's scale does not ask for it."""
     voids: tuple[str, ...]
     """Why the promise does not apply here; empty where it does."""
@@ -132,7 +136,7 @@ def calibrated_margin(
     mask: highdicom.Volume,
     boundary_spread_mm: highdicom.Volume | None,
     entropy_bits: highdicom.Volume | None,
-    provenance: Mapping[str, Any],
+    provenance: SegmentationProvenance | None,
     log: PromptLog | None,
     study: highdicom.Volume,
     alpha: float,
@@ -148,8 +152,8 @@ def calibrated_margin(
         bool, as it will be planned on.
     boundary_spread_mm, entropy_bits : highdicom.Volume, optional
         Of the segmentation.
-    provenance : mapping
-        Of the segmentation: weights, settings, and the hash of the mask it made.
+    provenance : SegmentationProvenance or None
+        Of the segmentation: weights, settings, and the hash of the mask; None where it is not known, which is refused.
     log : PromptLog, optional
         What was prompted; None where that is not known.
     study : highdicom.Volume
@@ -164,7 +168,12 @@ def calibrated_margin(
     ConfigError
         If the structure was segmented with other weights or settings, or no finite margin will do.
     """
-    calibration.require_same(weights_sha256=str(provenance.get("weights_sha256")), segmentation=provenance)
+    if provenance is None:
+        raise ConfigError(
+            f"Expected a record of how {structure} was segmented, got none: a calibrated margin holds only for masks "
+            "made with the calibration's weights and settings. Segment it with `medsam-planner segment`."
+        )
+    calibration.require_same(weights_sha256=provenance.weights_sha256, segmentation=provenance.as_json())
     q = calibration.quantile(alpha, inner=inner)
     if math.isinf(q):
         missed = sum(math.isinf(score) for score in calibration.scores(inner=inner))
@@ -201,24 +210,26 @@ def calibrated_margin(
     )
 
 
-def _size(calibration: Calibration, structure: str, found_ml: float, mean_u: float, *, inner: bool) -> FoundSize | None:
+def _size(
+    calibration: Calibration, structure: str, found_ml: float, mean_u: float, *, inner: bool
+) -> FoundVolume | None:
     scale = calibration.scale
     if not scale.per_size_shortfall:
         return None
     grown = scale.per_size_shortfall * scale.shortfall(structure, found_ml, inner=inner)
-    return FoundSize(found_ml, scale.usual_sizes.get(structure), mean_u / (mean_u - grown))
+    return FoundVolume(found_ml, scale.median_volumes.get(structure), mean_u / (mean_u - grown))
 
 
 def _voids(
     calibration: Calibration,
     structure: str,
     inside: np.ndarray,
-    provenance: Mapping[str, Any],
+    provenance: SegmentationProvenance,
     log: PromptLog | None,
     study: highdicom.Volume,
 ) -> list[str]:
     found = []
-    if provenance.get("mask_sha256") != array_sha256(inside):
+    if provenance.mask_sha256 != array_sha256(inside):
         found.append("the mask was changed after it was segmented")
     found += departures(log, np.asarray(study.affine), tuple(study.spatial_shape))
     if structure not in calibration.structures:
@@ -239,7 +250,7 @@ def _notes(calibration: Calibration, structure: str, study: highdicom.Volume) ->
     source = source_of(study)
     if not calibration.scanners or source is None or not source.scanner:
         notes.append("whether the scanner is one of the calibration's, as the files do not name it")
-    if calibration.scale.per_size_shortfall and structure not in calibration.scale.usual_sizes:
+    if calibration.scale.per_size_shortfall and structure not in calibration.scale.median_volumes:
         notes.append(f"whether as much was found as is usual, as no usual size of {structure} is known")
     if not calibration.training_is_known:
         notes.append(

@@ -22,16 +22,16 @@ from medsam_planner.calibration.policy import POLICY
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import write_json
 from prompts.text_file import read_text_file
-from xai.conformal import conformal_quantile, coverage_law, smallest_alpha
+from xai.conformal import conformal_quantile, coverage_law, joint_score, smallest_alpha
 from xai.margin_scale import MarginScale, size_shortfall
 
 __all__ = [
     "Calibration",
     "CalibrationPatient",
     "CalibrationStructure",
+    "MedianVolume",
     "ModalityReliability",
     "ScaleEntry",
-    "UsualSize",
     "ml_in_words",
     "read_calibration",
     "write_calibration",
@@ -70,10 +70,10 @@ class CalibrationPatient(_Entry):
     def score(self, *, inner: bool) -> float:
         """Joint score; infinity where a structure was missed."""
         scores = [part.inner_score if inner else part.outer_score for part in self.structures]
-        return max(math.inf if score is None else score for score in scores)
+        return joint_score([math.inf if score is None else score for score in scores])
 
 
-class UsualSize(_Entry):
+class MedianVolume(_Entry):
     """Median volume of a structure's references over patients that are not among the calibration's."""
 
     median_ml: Positive
@@ -102,22 +102,22 @@ class ScaleEntry(_Entry):
     per_spread_mm: Score
     per_entropy_bit: Score
     per_size_shortfall: Score = 0.0
-    usual_sizes: dict[str, UsualSize] = {}
-    """By the structure's name. One without has no shortfall."""
+    median_volumes: dict[str, MedianVolume] = Field(default={}, alias="usual_sizes")
+    """Population median volumes by the structure's name. A structure without one has no shortfall."""
 
     @classmethod
-    def of(cls, scale: MarginScale, usual_sizes: Mapping[str, UsualSize]) -> ScaleEntry:
-        """A scale with the usual sizes it is to know."""
-        return cls(**asdict(scale), usual_sizes=dict(usual_sizes))
+    def of(cls, scale: MarginScale, median_volumes: Mapping[str, MedianVolume]) -> ScaleEntry:
+        """The entry of a margin scale and the population median volumes that it refers to."""
+        return cls(**asdict(scale), usual_sizes=dict(median_volumes))
 
     def scale(self) -> MarginScale:
         """The scale itself."""
-        return MarginScale(**self.model_dump(exclude={"usual_sizes"}))
+        return MarginScale(**self.model_dump(exclude={"median_volumes"}))
 
     def shortfall(self, structure: str, found_ml: float, *, inner: bool) -> float:
         """Of a structure of that name and volume; see :func:`xai.margin_scale.size_shortfall`."""
-        usual = self.usual_sizes.get(structure)
-        return size_shortfall(found_ml, None if usual is None else usual.median_ml, inner=inner)
+        median = self.median_volumes.get(structure)
+        return size_shortfall(found_ml, None if median is None else median.median_ml, inner=inner)
 
     def on_surface(
         self,
@@ -235,15 +235,15 @@ class Calibration(_Entry):
             )
         return words + (f"; {missed} structures were missed and count as such" if missed else "")
 
-    def usual_sizes_in_words(self) -> list[str]:
+    def median_volumes_in_words(self) -> list[str]:
         """Which sizes the margins go by, and for which structures none is known; empty if the scale asks for none."""
         if not self.scale.per_size_shortfall:
             return []
-        known = [name for name in self.structures if name in self.scale.usual_sizes]
+        known = [name for name in self.structures if name in self.scale.median_volumes]
         unknown = [name for name in self.structures if name not in known]
         told = []
         if known:
-            sizes = "; ".join(f"{name} {self.scale.usual_sizes[name].in_words()}" for name in known)
+            sizes = "; ".join(f"{name} {self.scale.median_volumes[name].in_words()}" for name in known)
             told.append(f"Usual sizes: {sizes}.")
         if unknown:
             told.append(
@@ -283,7 +283,7 @@ def ml_in_words(volume_ml: float) -> str:
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Write it, whole or not at all."""
-    content = calibration.model_dump(mode="json")
+    content = calibration.model_dump(mode="json", by_alias=True)
     write_json(path, {**content, "content_sha256": _content_sha256(content)})
 
 

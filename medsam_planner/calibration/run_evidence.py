@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import highdicom
 import numpy as np
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.loading import load_map
-from medsam_planner.provenance import PropagationTrace
+from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.volumes import array_sha256
 from prompts import PromptLog, read_prompt_file
 
@@ -27,7 +25,7 @@ class RunEvidence:
 
     boundary_spread_mm: highdicom.Volume | None
     entropy_bits: highdicom.Volume | None
-    provenance: Mapping[str, Any]
+    provenance: SegmentationProvenance
     log: PromptLog | None
 
 
@@ -53,10 +51,9 @@ def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
             "stands alone. Segment the structure with `medsam-planner segment`, or give it base_margin_mm instead."
         )
     try:
-        provenance = json.loads((folder / "result.json").read_text(encoding="utf-8"))["structures"][structure][
-            "provenance"
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))["structures"][structure]
+        provenance = SegmentationProvenance.from_json(record["provenance"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"Expected the record of '{structure}' in {folder / 'result.json'}, found none. Name the structure as in "
             "the run."

@@ -68,7 +68,7 @@ def calibrate(
     say(f"Calibrated on {made.in_words()}.")
     if made.left_out:
         say(f"Left out: {len(made.left_out)} patients ({'; '.join(sorted(set(made.left_out.values())))}).")
-    for sentence in made.usual_sizes_in_words():
+    for sentence in made.median_volumes_in_words():
         say(sentence)
     for modality, found in made.reliability.items():
         temperature = "none" if found.temperature is None else f"{found.temperature:.2f}"

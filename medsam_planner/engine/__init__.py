@@ -1,15 +1,17 @@
 """Promptable models: encode a slice once, decode prompts often.
 
 ``protocol``
-    What every model offers, and the values it takes and gives.
+    The interface of all models, and the values they take and return.
 ``zoom``
-    Between a slice and the square field a model looks at.
+    Resampling between a slice and the square crop that a model predicts on.
 ``compact``, ``medsam``
     The two models; ``compact_network``, ``medsam_network`` and ``medsam_weights`` are their networks and files.
 ``manifest``, ``registry``, ``hub``
-    Which weights there are, which are here and whole, and fetching those that are not.
+    The list of weights, the check and loading of those on this machine, and the download of others.
 ``cache``
-    Embeddings that were computed once.
+    Embeddings, computed once.
 ``segmenter``
-    One prompted slice of a volume, from voxels to probability.
+    Predictions on single slices of a volume, from voxels to probability.
+``stochastic_passes``
+    The same predictions under perturbations.
 """

@@ -1,4 +1,4 @@
-"""Embeddings that were computed once: in memory up to a byte bound, and on disk where a folder is given."""
+"""Cache of embeddings: in memory up to a number of bytes, and on disk where a folder is given."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EmbeddingKey:
 
     study_sha256: str
     normalisation: str
-    """Window or percentile rule the intensities went through, with its parameters."""
+    """Window or percentile rule of the intensities, with its parameters."""
     axis: int
     index: int
     crop: Crop
@@ -54,27 +54,27 @@ class EmbeddingKey:
 class EmbeddingCache:
     """Least-recently-used embeddings in memory, optionally backed by a folder.
 
-    Safe for several threads; two that ask for the same absent key encode it once. Tensors are handed out without a
-    copy: nobody may write into them.
+    Safe for several threads; where two request the same absent key, it is encoded once. Tensors are returned without a
+    copy and must not be written to.
 
     Parameters
     ----------
     max_bytes : int
-        Bound on the tensors held in memory. An embedding larger than this is not held at all.
+        Limit of the tensors in memory. An embedding larger than this is not kept in memory.
     folder : Path, optional
-        Where embeddings are also kept as safetensors files. Files that are damaged are ignored and rewritten.
+        Folder in which embeddings are also kept as safetensors files. Damaged files are ignored and rewritten.
     max_folder_bytes : int
-        Bound on the folder; the files that were written first go first.
+        Limit of the folder; the oldest files are deleted first.
 
     Raises
     ------
     ValueError
-        If a bound is negative.
+        If a limit is negative.
     """
 
     def __init__(self, max_bytes: int, folder: Path | None = None, *, max_folder_bytes: int = 20_000_000_000) -> None:
         if max_bytes < 0 or max_folder_bytes < 0:
-            raise ValueError(f"Expected bounds of 0 bytes or more, got {max_bytes} and {max_folder_bytes}.")
+            raise ValueError(f"Expected limits of 0 bytes or more, got {max_bytes} and {max_folder_bytes}.")
         self.max_bytes = max_bytes
         self.max_folder_bytes = max_folder_bytes
         self.folder = folder
@@ -107,11 +107,11 @@ class EmbeddingCache:
         return found
 
     def put(self, key: EmbeddingKey, embedding: Embedding | list[torch.Tensor]) -> None:
-        """Keep `embedding` (detached from its graph), in memory and in the folder."""
+        """Keep an embedding, detached from its graph, in memory and in the folder."""
         self._keep(key, _detached(embedding))
 
     def get_or_encode(self, key: EmbeddingKey, encode: Callable[[], Embedding | list[torch.Tensor]]) -> Embedding:
-        """Embedding of `key`, from `encode` when it is not kept yet; several tensors come as a tuple."""
+        """Embedding of `key`, computed by `encode` if it is not cached; several tensors are returned as a tuple."""
         with self._lock:
             turn = self._encoding.setdefault(key, threading.Lock())
         try:
@@ -126,7 +126,7 @@ class EmbeddingCache:
                 self._encoding.pop(key, None)
 
     def clear(self) -> None:
-        """Forget what is held in memory; the folder stays."""
+        """Empty the memory; the folder stays."""
         with self._lock:
             self._held.clear()
             self._held_bytes = 0
@@ -172,7 +172,7 @@ class EmbeddingCache:
         try:
             write_whole(path, save(named, metadata))
             _prune(folder, self.max_folder_bytes)
-        except OSError as error:  # a full disk costs time, not the work
+        except OSError as error:  # a full disk must not stop the segmentation
             _log.warning("Embedding not kept in %s: %s", folder, error)
 
 
@@ -206,8 +206,8 @@ def _read(path: Path) -> Embedding | None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            # Copied out of the memory map: there tensors start at odd addresses, on which kernels round differently,
-            # and a decoder would answer with other bits than on the embedding that was kept in memory.
+            # Copied out of the memory map: there, tensors start at unaligned addresses, on which kernels round
+            # differently, and a decoder would give other bits than for the embedding in memory.
             named = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         _log.warning("Damaged embedding ignored: %s (%s)", path, error)

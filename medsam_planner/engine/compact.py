@@ -1,7 +1,8 @@
-"""The compact model: zoom to the prompt, look at few pixels, answer in milliseconds on a CPU."""
+"""The compact model: it crops to the prompt and predicts a crop of about 100 pixels a side in milliseconds on a CPU."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.compact_fields import compact_fields
+from medsam_planner.engine.compact_crops import compact_crops
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import read_weights
 from medsam_planner.engine.logits import SUREST_LOGIT
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
+from medsam_planner.engine.shared_tensors import module_over_same_tensors
 from medsam_planner.engine.threads import random_draws
 from medsam_planner.errors import GeometryError, PromptError, WeightsError
 
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
 
     Network = CompactNetwork | MemoryNetwork
 
-__all__ = ["CARRIED_BOX_RIMS_PX", "CompactModel", "decoded"]
+__all__ = ["PROPAGATED_BOX_PADDINGS_PX", "CompactModel", "decoded"]
 
-CARRIED_BOX_RIMS_PX = (2.0, 3.0, 4.0)
-"""Model pixels by which the box of a carried mask may be grown where it is asked for by itself; mostly by the first."""
+PROPAGATED_BOX_PADDINGS_PX = (2.0, 3.0, 4.0)
+"""Model pixels of padding that the box of a propagated mask may get where it is decoded on its own; the first is the
+default."""
 
 
 class CompactModel:
@@ -50,8 +53,8 @@ class CompactModel:
 
     name = "compact"
     default_window = "full"
-    reads_example = True
-    rims_px: tuple[float, ...] = CARRIED_BOX_RIMS_PX
+    reads_reference_slice = True
+    paddings_px: tuple[float, ...] = PROPAGATED_BOX_PADDINGS_PX
 
     def __init__(self, path: Path | str) -> None:
         network, metadata, digest = read_weights(Path(path))
@@ -64,6 +67,13 @@ class CompactModel:
         model = cls.__new__(cls)
         model._adopt(network, weights_sha256)
         model.metadata = {}
+        return model
+
+    def with_own_module(self) -> Self:
+        """The same weights under a module of its own; see :mod:`~medsam_planner.engine.shared_tensors`."""
+        model = copy.copy(self)
+        model._network = module_over_same_tensors(self._network)
+        model.metadata = dict(self.metadata)
         return model
 
     def _adopt(self, network: Network, digest: str) -> None:
@@ -87,7 +97,8 @@ class CompactModel:
 
     @property
     def tensors_sha256(self) -> str:
-        """Of architecture and tensors: all that decides an answer, and none of what else the file says of itself."""
+        """SHA-256 of architecture and tensors: everything that decides a prediction, without the file's other
+        metadata."""
         digest = hashlib.sha256(json.dumps(self.architecture.to_dict()).encode())
         for name, tensor in self._network.state_dict().items():
             if tensor.is_floating_point():
@@ -97,7 +108,7 @@ class CompactModel:
 
     @property
     def temperature(self) -> float:
-        """By which to divide the logits of dropout runs, as fitted on patients held back; 1 where none was fitted."""
+        """Temperature of dropout passes, fitted on held-out patients; 1 where none was fitted."""
         return float(self.metadata.get("temperature", 1.0))
 
     @property
@@ -119,7 +130,7 @@ class CompactModel:
         previous_logits: NDArray[np.float32] | None = None,
         part: Network | None = None,
     ) -> SaliencyGraph:
-        """The path from the normalised crop; explained is the encoder at a quarter of the input's resolution."""
+        """The graph from the normalised crop; Grad-CAM reads the encoder at a quarter of the input's resolution."""
         import torch
 
         network = part or self._network
@@ -133,8 +144,8 @@ class CompactModel:
         return SaliencyGraph(inputs, forward, network.encoder.stages[1])
 
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
-        """Fields worth looking at; see :func:`~medsam_planner.engine.compact_fields.compact_fields`."""
-        return compact_fields(prompt, shape, spacing_mm, self.size)
+        """Candidate crops; see :func:`~medsam_planner.engine.compact_crops.compact_crops`."""
+        return compact_crops(prompt, shape, spacing_mm, self.size)
 
     def encode(self, images: NDArray[np.float32]) -> list[torch.Tensor]:
         """Embed (B, size, size) crops as one feature map per scale, batch first."""
@@ -157,10 +168,12 @@ class CompactModel:
         samples: int = 0,
         seed: int = 0,
     ) -> Decoded:
-        """Answer `prompt` on one embedded crop; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
+        """Decode `prompt` on one embedded crop; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
         if samples < 0:
-            raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
-        return self.decode_each(embedding, [prompt], [previous_logits], runs=(samples,) if samples else None, seed=seed)
+            raise PromptError(f"Expected 0 samples (one deterministic prediction) or more, got {samples}.")
+        return self.decode_each(
+            embedding, [prompt], [previous_logits], passes=(samples,) if samples else None, seed=seed
+        )
 
     def decode_each(
         self,
@@ -168,29 +181,29 @@ class CompactModel:
         prompts: Sequence[SlicePrompt],
         previous_logits: Sequence[NDArray[np.float32] | None],
         *,
-        runs: Sequence[int] | None = None,
+        passes: Sequence[int] | None = None,
         seed: int = 0,
     ) -> Decoded:
-        """Answer each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
+        """Decode each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
         import torch
 
-        if runs is not None:
-            return self._sample(embedding, prompts, previous_logits, runs, seed)
-        asked, owner = [], []
+        if passes is not None:
+            return self._sample(embedding, prompts, previous_logits, passes, seed)
+        inputs, owner = [], []
         for number, (prompt, previous) in enumerate(zip(prompts, previous_logits, strict=True)):
-            for question in self._questions(prompt, previous):
-                asked.append((question, previous))
+            for variant in self._variants(prompt, previous):
+                inputs.append((variant, previous))
                 owner.append(number)
         owners = np.array(owner)
         per_crop = [feature if len(feature) == 1 else feature[owners] for feature in embedding]
         with torch.inference_mode():
-            logits, quality = self._network.decoder.ascend(self._meet(per_crop, asked))
+            logits, quality = self._network.decoder.ascend(self._meet(per_crop, inputs))
             found = decoded(logits, quality)
         parts = [np.flatnonzero(owners == number) for number in range(len(prompts))]
-        answers = [_agreed([Decoded(found.logits[[i]], found.quality[[i]]) for i in part]) for part in parts]
+        means = [_mean([Decoded(found.logits[[i]], found.quality[[i]]) for i in part]) for part in parts]
         return Decoded(
-            np.concatenate([answer.logits for answer in answers]),
-            np.concatenate([answer.quality for answer in answers]),
+            np.concatenate([mean.logits for mean in means]),
+            np.concatenate([mean.quality for mean in means]),
         )
 
     def _sample(
@@ -198,60 +211,62 @@ class CompactModel:
         embedding: Any,
         prompts: Sequence[SlicePrompt],
         previous_logits: Sequence[NDArray[np.float32] | None],
-        runs: Sequence[int],
+        passes: Sequence[int],
         seed: int,
     ) -> Decoded:
         import torch
 
-        answers = []
-        # Two runs share each answer to the box alone, or four where prompts differ too: they differ in the other one,
-        # at less cost.
+        found_by_variant = []
+        # The box alone is decoded for every second pass only, or every fourth where prompts differ too: passes that
+        # share it still differ in the other variant, and the cost is lower.
         shared_by = 2 if len(prompts) == 1 else 4
-        asked = [self._questions(prompt, previous) for prompt, previous in zip(prompts, previous_logits, strict=True)]
+        variants = [self._variants(prompt, previous) for prompt, previous in zip(prompts, previous_logits, strict=True)]
         with torch.inference_mode(), random_draws(seed):
             self._network.decoder.dropouts.train()
             try:
-                for number, questions in enumerate(zip(*asked, strict=True)):
-                    pairs = list(zip(questions, previous_logits, strict=True))
-                    met = self._meet(embedding, pairs)
-                    asks = [count if number == 0 else -(-count // shared_by) for count in runs]
-                    owners = np.repeat(np.arange(len(runs)), asks).tolist()
+                for number, prompts_of_variant in enumerate(zip(*variants, strict=True)):
+                    met = self._meet(embedding, list(zip(prompts_of_variant, previous_logits, strict=True)))
+                    decodings = [count if number == 0 else -(-count // shared_by) for count in passes]
+                    owners = np.repeat(np.arange(len(passes)), decodings).tolist()
                     torch.manual_seed(seed)
                     found = decoded(*self._network.decoder.ascend(met, owners))
-                    starts = np.cumsum([0, *asks[:-1]])
+                    starts = np.cumsum([0, *decodings[:-1]])
                     shared = np.concatenate(
-                        [start + np.arange(count) % ask for start, count, ask in zip(starts, runs, asks, strict=True)]
+                        [
+                            start + np.arange(count) % decoded_times
+                            for start, count, decoded_times in zip(starts, passes, decodings, strict=True)
+                        ]
                     )
-                    answers.append(Decoded(found.logits[shared], found.quality[shared]))
+                    found_by_variant.append(Decoded(found.logits[shared], found.quality[shared]))
             finally:
                 self._network.decoder.dropouts.eval()
-        return _agreed(answers)
+        return _mean(found_by_variant)
 
     def _meet(
-        self, embedding: Any, asked: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]]
+        self, embedding: Any, inputs: Sequence[tuple[SlicePrompt, NDArray[np.float32] | None]]
     ) -> list[torch.Tensor]:
         import torch
 
-        maps = [prompt_maps(question, self.size, previous) for question, previous in asked]
+        maps = [prompt_maps(prompt, self.size, previous) for prompt, previous in inputs]
         prompts = torch.from_numpy(np.stack(maps)).to(embedding[0].device, memory_format=torch.channels_last)
         return self._network.decoder.meet(list(embedding), prompts)
 
-    def _questions(self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
-        """What is asked for one prompt: a carried mask, and its box by itself as well.
+    def _variants(self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> list[SlicePrompt]:
+        """The prompts that are decoded for one prompt: a propagated mask is decoded with its box and by the box alone.
 
-        The carried shape drifts from slice to slice; from the box the shape is found anew in the image.
+        Propagated shapes drift from slice to slice; from the box alone the shape is predicted from the image again.
         """
         if prompt.box is None or prompt.points is not None or previous_logits is not None:
             return [prompt]
-        if prompt.mask is None and prompt.rim_px is None:
+        if prompt.mask is None and prompt.padding_px is None:
             return [prompt]
-        rim_px = CARRIED_BOX_RIMS_PX[0] if prompt.rim_px is None else prompt.rim_px
-        alone = SlicePrompt(box=np.asarray(prompt.box) + rim_px * np.array([-1.0, -1.0, 1.0, 1.0]))
+        padding_px = PROPAGATED_BOX_PADDINGS_PX[0] if prompt.padding_px is None else prompt.padding_px
+        alone = SlicePrompt(box=np.asarray(prompt.box) + padding_px * np.array([-1.0, -1.0, 1.0, 1.0]))
         return [alone] if prompt.mask is None else [prompt, alone]
 
 
 def decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
-    """What a decoder gave, (S, N, N) and (S,), as it is handed out."""
+    """Outputs of a decoder, (S, N, N) logits and (S,) predicted-IoU logits, as numpy arrays."""
     import torch
 
     return Decoded(
@@ -260,12 +275,12 @@ def decoded(logits: torch.Tensor, quality: torch.Tensor) -> Decoded:
     )
 
 
-def _agreed(answers: Sequence[Decoded]) -> Decoded:
-    """The mean of answers to one question that was put in several ways, and of what they think of themselves."""
-    if len(answers) == 1:
-        return answers[0]
-    logits = [np.clip(answer.logits, -SUREST_LOGIT, SUREST_LOGIT) for answer in answers]
+def _mean(variants: Sequence[Decoded]) -> Decoded:
+    """Mean logits and mean predicted IoU over the variants of a prompt."""
+    if len(variants) == 1:
+        return variants[0]
+    logits = [np.clip(variant.logits, -SUREST_LOGIT, SUREST_LOGIT) for variant in variants]
     return Decoded(
         logits=np.mean(logits, axis=0, dtype=np.float32),
-        quality=np.mean([answer.quality for answer in answers], axis=0, dtype=np.float32),
+        quality=np.mean([variant.quality for variant in variants], axis=0, dtype=np.float32),
     )

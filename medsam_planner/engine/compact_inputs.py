@@ -1,4 +1,4 @@
-"""What the compact network is shown: intensities without scale or offset, and the prompt as maps."""
+"""Inputs of the compact network: intensities without scale or offset, and the prompt as maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 CLOSENESS_CHANNEL = 9
-"""Of the prompt maps of a network with a memory: how close the nearest remembered slice lies."""
+"""Prompt map of a network with a memory that holds how close the nearest remembered slice is."""
 
 
 def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,7 +55,8 @@ def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def percentile_stretched(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, N) intensities between the crop's 1st and 99th percentiles as [-1, 1], at most 1.5 off; 0 for a flat crop."""
+    """(N, N) intensities between the crop's 1st and 99th percentiles mapped to [-1, 1] and clipped at ±1.5; 0 for a
+    flat crop."""
     ordered = np.sort(image, axis=None)
     if ordered[-1] - ordered[0] < 1e-6:
         return np.zeros_like(image, dtype=np.float32)
@@ -69,7 +70,7 @@ def _stretched(image: NDArray[np.float32], ordered: NDArray[np.float32]) -> tupl
 
 
 def closeness(away: NDArray[np.floating]) -> NDArray[np.floating]:
-    """1 for a remembered slice at the place that is asked about, falling with its distance in sides of the crop."""
+    """1 for a remembered slice at distance 0, falling with the distance, which is given in sides of the crop."""
     return 1 / (1 + 4 * away)
 
 
@@ -95,20 +96,20 @@ def prompt_maps(
     Parameters
     ----------
     prompt : SlicePrompt
-        In model pixels; its mask and example, if any, are (size, size).
+        In model pixels; its mask and reference slice, if any, are (size, size).
     size : int
         Side of the model's input in pixels.
     previous_logits : (size, size) float32, optional
-        Answer of an earlier round in the same field.
+        Prediction of an earlier round on the same crop.
     channels : int
-        9, or 10 with the closeness of the nearest remembered slice, which is 0 where nothing is remembered.
+        9, or 10 with the closeness of the nearest remembered slice, which is 0 without a memory.
 
     Returns
     -------
     (channels, size, size) float32
         Soft ellipse of the box, soft inside of the box, positive clicks, negative clicks, mask probability, whether
-        there is a mask, previous answer in [-1, 1], whether there is one, the example's intensity in [0.25, 1.75] (0
-        where there is none).
+        there is a mask, previous prediction in [-1, 1], whether there is one, intensity of the reference slice in
+        [0.25, 1.75] (0 where there is none).
     """
     maps = np.zeros((channels, size, size), dtype=np.float32)
     axis = np.arange(size, dtype=np.float32)
@@ -130,10 +131,12 @@ def prompt_maps(
             raise GeometryError(f"Expected a mask of {size} x {size} model pixels, got shape {prompt.mask.shape}.")
         maps[4] = prompt.mask
         maps[5] = 1
-    if prompt.example is not None:
-        if prompt.example.shape != (size, size):
-            raise GeometryError(f"Expected an example of {size} x {size} model pixels, got {prompt.example.shape}.")
-        maps[8] = 1 + 0.5 * percentile_stretched(prompt.example)
+    if prompt.reference_slice is not None:
+        if prompt.reference_slice.shape != (size, size):
+            raise GeometryError(
+                f"Expected a reference slice of {size} x {size} model pixels, got {prompt.reference_slice.shape}."
+            )
+        maps[8] = 1 + 0.5 * percentile_stretched(prompt.reference_slice)
     if previous_logits is not None:
         maps[6] = np.tanh(np.asarray(previous_logits, dtype=np.float32) / 4)
         maps[7] = 1

@@ -29,7 +29,7 @@ _FOLD = 2
 
 @dataclass(frozen=True, slots=True)
 class CompactArchitecture:
-    """What must be known to rebuild the network before its weights are read."""
+    """Parameters that are needed to build the network before its weights are read."""
 
     size: int = 96
     """Side of the input in pixels; a multiple of 2 ** scales."""
@@ -115,7 +115,8 @@ class Decoder(nn.Module):
         super().__init__()
         widths = architecture.decoder_widths
         self.prompt_steps = _steps(PROMPT_CHANNELS, widths)
-        # At the finest scale prompt and image are only added: maps of that size cost most and say least.
+        # At the finest scale prompt and image are only added: maps of that size are the most expensive and add the
+        # least.
         self.meetings = nn.ModuleList(nn.ReLU() if scale == 0 else Residual(n) for scale, n in enumerate(widths))
         self.fusions = nn.ModuleList(Residual(width) for width in widths)
         self.dropouts = nn.ModuleList(nn.Dropout2d(architecture.dropout) for _ in widths)
@@ -129,7 +130,7 @@ class Decoder(nn.Module):
         return self.ascend(self.meet(pyramid, prompts))
 
     def meet(self, pyramid: list[Tensor], prompts: Tensor) -> list[Tensor]:
-        """The way down: where prompt and image have met, at every scale. Nothing is dropped on it."""
+        """Downsample prompts and combine them with the image at every scale; without dropout."""
         met = []
         x = functional.pixel_unshuffle(prompts, _FOLD)
         for step, image, meeting in zip(self.prompt_steps, pyramid, self.meetings, strict=True):
@@ -138,9 +139,10 @@ class Decoder(nn.Module):
         return met
 
     def ascend(self, met: list[Tensor], owners: list[int] | None = None) -> tuple[Tensor, Tensor]:
-        """The way up, with dropout; with `owners` once for each, from the meeting of that number.
+        """Upsample to the mask, with dropout if it is active.
 
-        Runs of one meeting share its coarsest fusion.
+        With `owners` there is one output for each entry, from the batch item of that number; outputs of one item share
+        its coarsest fusion.
         """
         coarsest = len(met) - 1
         x = self.fusions[coarsest](met[coarsest])
@@ -163,7 +165,7 @@ class Decoder(nn.Module):
 
     @staticmethod
     def _summary(maps: dict[int, Tensor], logits: Tensor) -> Tensor:
-        """Features inside the proposed mask and how sure and how large it is."""
+        """(B, features): mean features inside the mask, its area and its contrast."""
         inside = torch.sigmoid(logits.detach())
         half, quarter = functional.avg_pool2d(inside, 2), functional.avg_pool2d(inside, 4)
         finest, middle, coarsest = maps[0].float(), maps[1].float(), maps[max(maps)].float()
@@ -184,7 +186,7 @@ class Decoder(nn.Module):
 class CompactNetwork(nn.Module):
     """Encoder and decoder; ``forward`` runs both, for training and saliency."""
 
-    answers = 1
+    candidates = 1
     prompt_channels = PROMPT_CHANNELS
 
     def __init__(self, architecture: CompactArchitecture) -> None:

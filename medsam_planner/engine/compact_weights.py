@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "FORMAT_WITHOUT_MEMORY", "annotate_weights", "read_weights", "save_weights", "weights_format"]
 
 FORMAT = "medsam-planner-compact-3"
-"""Name of the layout of weights and prompt channels that training writes: a network with a memory."""
+"""Format name of a network with a memory, as training writes it."""
 FORMAT_WITHOUT_MEMORY = "medsam-planner-compact-2"
-"""The layout before it, which is still read."""
+"""Format name of a network without a memory, which is still read."""
 METADATA_KEY = "medsam_planner"
-"""Entry of the safetensors metadata that holds all of ours, as JSON."""
+"""Key of the safetensors metadata under which all metadata is stored as JSON."""
 
 
 def save_weights(
     network: CompactNetwork | MemoryNetwork, path: Path, *, trained_on: list[str], notes: dict[str, str] | None = None
 ) -> str:
-    """Write float16 weights and all it takes to rebuild the network; return the file's SHA-256.
+    """Write float16 weights and the metadata to rebuild the network; return the file's SHA-256.
 
     Parameters
     ----------
     network : CompactNetwork or MemoryNetwork
-        The network whose weights are kept.
+        The network to save.
     path : Path
-        Where the safetensors file goes.
+        Path of the safetensors file.
     trained_on : list of str
-        Every case or kind of sample the weights have seen.
+        Every case or kind of sample that the weights were trained on.
     notes : dict, optional
-        More metadata (versions, steps, seed), as strings.
+        Further metadata (versions, steps, seed), as strings.
     """
     import torch
 
@@ -49,7 +49,7 @@ def save_weights(
         if tensor.is_floating_point()
     }
     metadata = {
-        "format": FORMAT if network.answers > 1 else FORMAT_WITHOUT_MEMORY,
+        "format": FORMAT if network.candidates > 1 else FORMAT_WITHOUT_MEMORY,
         "architecture": json.dumps(network.architecture.to_dict()),
         "input_size": str(network.architecture.size),
         "trained_on": json.dumps(trained_on),
@@ -59,7 +59,7 @@ def save_weights(
 
 
 def annotate_weights(path: Path, notes: dict[str, str]) -> str:
-    """Add metadata that only became known after training, such as ``temperature``; return the new SHA-256.
+    """Add metadata that is measured after training, such as ``temperature``; return the new SHA-256.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str
     """Write the file, whole or not at all."""
     from safetensors.torch import save
 
-    # One entry: the library writes several in an order that changes from run to run.
+    # One key: the library writes several keys in an order that changes between runs.
     content = save(tensors, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
@@ -115,7 +115,7 @@ def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, 
         network = MemoryNetwork(MemoryArchitecture(**_known(entries, MemoryArchitecture)))
     else:
         network = CompactNetwork(CompactArchitecture(**_known(entries, CompactArchitecture)))
-    # Counters of batches seen are not kept, and not needed to answer.
+    # Batch counters are not saved, and not needed for predictions.
     expected = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
     misfits = sorted(set(expected) ^ set(tensors))
     misfits += [name for name in expected if name in tensors and expected[name].shape != tensors[name].shape]

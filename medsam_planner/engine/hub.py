@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: with progress, resumed where they were cut off, checked before they count."""
+"""Download of weights from the Hugging Face hub: with progress, resumed after interruptions, and checked."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["fetch"]
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
-    """Download the weights `name`, unless they are here and whole.
+    """Download the weights `name`, unless the file exists with the right checksum.
 
-    What a broken or cancelled download left is kept as ``<file>.part`` and completed by the next call.
-    ``HF_ENDPOINT`` (a mirror), ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are obeyed.
+    An interrupted download is kept as ``<file>.part`` and completed by the next call. The environment variables
+    ``HF_ENDPOINT`` (a mirror), ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` are respected.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 
 def _bar_class(stage: str, progress: Progress | None) -> type[Any]:
-    """A class with tqdm's interface that reports to `progress` and shows nothing itself."""
+    """A class with tqdm's interface that reports to `progress` and prints nothing."""
     from tqdm import tqdm
 
     class Bar(tqdm):

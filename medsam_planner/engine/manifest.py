@@ -1,4 +1,4 @@
-"""What weights there are: the reader of ``weights/manifest.toml``.
+"""Reader of ``weights/manifest.toml``, the list of known weights.
 
 The file has ``schema_version = 1`` and one table per model::
 

@@ -9,21 +9,23 @@ References
 
 from __future__ import annotations
 
-import math
+import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.medsam_network import network_input, random_network
+from medsam_planner.engine.medsam_prompts import embedded_prompt
 from medsam_planner.engine.medsam_weights import network_from, weights_file
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
+from medsam_planner.engine.shared_tensors import module_over_same_tensors
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.errors import GeometryError, PromptError
 from medsam_planner.io.files import file_sha256
@@ -37,22 +39,20 @@ __all__ = ["DROPOUT_RATE", "MedSam"]
 DROPOUT_RATE = 0.1
 """Share of channels dropped in the mask decoder: the rate of the original transformer, arXiv 1706.03762 §5.4."""
 
-RUNS_PER_BATCH = 8
-"""Stochastic runs decoded together: bounds the memory, and does not change what a run gives."""
-
-LOGIT_BOUND = 6.0
-"""A probability of 0 or 1 enters the mask prompt as a logit of this size."""
+PASSES_PER_BATCH = 8
+"""Stochastic passes decoded together: limits the memory and does not change the result of a pass."""
 
 
 class MedSam:
     """MedSAM on :class:`transformers.SamModel` (see :class:`~medsam_planner.engine.protocol.PromptableModel`).
 
-    The whole slice is stretched to a square, as in MedSAM's training. SAM has no active dropout; channel dropout is
-    inserted in the mask decoder, so samples differ only in the decoder and share one embedding.
+    The whole slice is stretched to a square, as in MedSAM's training. SAM has no active dropout. Channel dropout is
+    inserted in the mask decoder, so stochastic passes differ only in the decoder and share one embedding.
 
     Parameters
     ----------
     network : transformers.SamModel
+        The network with its weights.
     weights_sha256 : str
         Hash of the file the weights came from.
     name : str
@@ -60,17 +60,17 @@ class MedSam:
     dropout_rate : float
         Rate of the inserted dropout, between 0 and 1.
     encode_precision : {"float32", "bfloat16"}
-        Arithmetic of the image encoder. bfloat16 is faster on CPUs that have it, and gives other embeddings, therefore
-        another `weights_sha256` (with ``+bfloat16``). Decoding is always float32.
+        Arithmetic of the image encoder. bfloat16 is faster on CPUs that support it. Its embeddings differ, so
+        ``+bfloat16`` is appended to `weights_sha256`. Decoding is always float32.
     encode_threads : int, optional
         Threads for the image encoder; all cores if None. Decoding always takes one.
     """
 
     default_window = "soft-tissue"
-    reads_example = False
-    rims_px: tuple[float, ...] = ()
+    reads_reference_slice = False
+    paddings_px: tuple[float, ...] = ()
     metadata: Mapping[str, str] = MappingProxyType({})
-    """MedSAM's files say nothing of themselves."""
+    """MedSAM's files carry no metadata."""
     temperature = 1.0
 
     def __init__(
@@ -97,14 +97,21 @@ class MedSam:
 
     @property
     def tensors_sha256(self) -> str:
-        """That of the file."""
+        """SHA-256 of the file, which holds nothing but the weights."""
         return self.weights_sha256
+
+    def with_own_module(self) -> Self:
+        """The same weights under a module of its own; see :mod:`~medsam_planner.engine.shared_tensors`."""
+        model = copy.copy(self)
+        model._network = module_over_same_tensors(self._network)
+        model._sampling = threading.Lock()
+        return model
 
     @classmethod
     def load(cls, path: Path | str, *, name: str = "medsam-vit-b", sha256: str | None = None, **options: Any) -> MedSam:
         """Model with the weights of `path`; see :func:`~medsam_planner.engine.medsam_weights.network_from`.
 
-        `sha256` is the hash of the file where it is known already.
+        `sha256` is the hash of the file, if the caller knows it; otherwise the file is hashed.
 
         Raises
         ------
@@ -117,7 +124,7 @@ class MedSam:
 
     @classmethod
     def with_random_weights(cls, config: SamConfig | None = None, *, seed: int = 0, **options: Any) -> MedSam:
-        """Model that has learnt nothing, of MedSAM's size or that of `config`: for timing and for tests."""
+        """Model with random weights, of MedSAM's size or that of `config`: for timing and for tests."""
         options = {"weights_sha256": f"random-{seed}", "name": "medsam-random", **options}
         return cls(random_network(config, seed=seed), **options)
 
@@ -126,13 +133,8 @@ class MedSam:
         """The ``transformers.SamModel``, in evaluation mode."""
         return self._network
 
-    @property
-    def saliency_layer(self) -> Any:
-        """The image encoder's neck: its output is (B, C, rows, columns), that of the blocks before is channels-last."""
-        return self._network.vision_encoder.neck
-
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
-        """The whole slice, whatever is asked."""
+        """The whole slice, for every prompt."""
         height, width = shape
         return (Crop(((height - 1) / 2, (width - 1) / 2), (float(height), float(width)), self.size),)
 
@@ -176,19 +178,19 @@ class MedSam:
         samples: int = 0,
         seed: int = 0,
     ) -> Decoded:
-        """Answer `prompt` on one embedded slice.
+        """Decode `prompt` on one embedded slice.
 
         Parameters
         ----------
         embedding : (1, C, size / 16, size / 16) tensor
         prompt : SlicePrompt
-            In model pixels. MedSAM was trained with boxes; clicks go through SAM's own encoding of points.
+            In model pixels. MedSAM was trained with boxes; clicks use SAM's own encoding of points.
         previous_logits : (size, size) float32, optional
-            Answer of an earlier round on this slice; goes before ``prompt.mask``.
+            Prediction of an earlier round on this slice; used instead of ``prompt.mask``.
         samples : int
-            Runs with dropout; 0 for the deterministic answer.
+            Number of passes with dropout; 0 for the deterministic prediction.
         seed : int
-            Which channels are dropped.
+            Decides which channels are dropped.
 
         Returns
         -------
@@ -198,18 +200,18 @@ class MedSam:
         Raises
         ------
         PromptError
-            If nothing is asked, labels do not match the points, or `samples` is negative.
+            If the prompt is empty, labels do not match the points, or `samples` is negative.
         GeometryError
             If the embedding is not of one slice, or the mask or the logits are not (size, size).
         """
         import torch
 
         if samples < 0:
-            raise PromptError(f"Expected 0 samples (one certain answer) or more, got {samples}.")
+            raise PromptError(f"Expected 0 samples (one deterministic prediction) or more, got {samples}.")
         if embedding.ndim != 4 or embedding.shape[0] != 1:
             raise GeometryError(f"Expected the embedding of one slice, got shape {tuple(embedding.shape)}.")
         with compute_threads(1), torch.no_grad():
-            sparse, dense = self._embed_prompt(prompt, previous_logits)
+            sparse, dense = embedded_prompt(self._network, prompt, previous_logits)
             if samples == 0:
                 parts = [self._decode(embedding, sparse, dense)]
             else:
@@ -224,12 +226,12 @@ class MedSam:
         prompts: Sequence[SlicePrompt],
         previous_logits: Sequence[NDArray[np.float32] | None],
         *,
-        runs: Sequence[int] | None = None,
+        passes: Sequence[int] | None = None,
         seed: int = 0,
     ) -> Decoded:
-        """Answer each of several prompts; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
+        """Decode each of several prompts; see :class:`~medsam_planner.engine.protocol.PromptableModel`."""
         slices = embedding.split(1) if len(embedding) > 1 else [embedding] * len(prompts)
-        counts = [0] * len(prompts) if runs is None else runs
+        counts = [0] * len(prompts) if passes is None else passes
         decoded = [
             self.decode(one, prompt, previous_logits=previous, samples=count, seed=seed + number)
             for number, (one, prompt, previous, count) in enumerate(
@@ -242,7 +244,7 @@ class MedSam:
 
     @property
     def explained_part(self) -> Any:
-        """The mask decoder: what turns an embedding and a prompt into the mask."""
+        """The mask decoder, which computes the mask from an embedding and a prompt."""
         return self._network.mask_decoder
 
     def saliency_graph(
@@ -254,7 +256,7 @@ class MedSam:
         previous_logits: NDArray[np.float32] | None = None,
         part: Any | None = None,
     ) -> SaliencyGraph:
-        """The path from the cached embedding, which is the neck's output: the same map as Grad-CAM on the neck."""
+        """The graph from the cached embedding. It is the neck's output, so the map equals Grad-CAM on the neck."""
 
         def forward(inputs: Tensor) -> Tensor:
             return self.embedding_logits(inputs, prompt, previous_logits=previous_logits, decoder=part)
@@ -277,7 +279,7 @@ class MedSam:
         prompt : SlicePrompt
             In model pixels; the same for all.
         previous_logits : (size, size) float32, optional
-            Answer of an earlier round on this slice.
+            Prediction of an earlier round on this slice.
         decoder : torch.nn.Module, optional
             A mask decoder with other weights, for the randomisation check.
 
@@ -285,24 +287,8 @@ class MedSam:
         -------
         (B, size, size) tensor
         """
-        low, _ = self._decode(embedding, *self._embed_prompt(prompt, previous_logits), decoder=decoder)
+        low, _ = self._decode(embedding, *embedded_prompt(self._network, prompt, previous_logits), decoder=decoder)
         return self._enlarge(low)[:, 0]
-
-    def image_logits(self, images: Tensor, prompt: SlicePrompt) -> Tensor:
-        """Differentiable path from the network's input to its answer, for saliency at :attr:`saliency_layer`.
-
-        Parameters
-        ----------
-        images : (B, 3, size, size) float32 tensor
-            Made by :func:`~medsam_planner.engine.medsam_network.network_input`.
-        prompt : SlicePrompt
-            In model pixels; the same for all.
-
-        Returns
-        -------
-        (B, size, size) tensor
-        """
-        return self.embedding_logits(self._network.vision_encoder(images).last_hidden_state, prompt)
 
     def _sample(
         self, embedding: Tensor, sparse: Tensor | None, dense: Tensor, samples: int, seed: int
@@ -311,48 +297,11 @@ class MedSam:
 
         parts = []
         decoder = self._network.mask_decoder
-        for first in range(0, samples, RUNS_PER_BATCH):
-            batch = embedding.expand(min(RUNS_PER_BATCH, samples - first), -1, -1, -1)
-            with self._sampling, active_dropout(decoder, seed, first_run=first):
+        for first in range(0, samples, PASSES_PER_BATCH):
+            batch = embedding.expand(min(PASSES_PER_BATCH, samples - first), -1, -1, -1)
+            with self._sampling, active_dropout(decoder, seed, first_pass=first):
                 parts.append(self._decode(batch, sparse, dense))
         return parts
-
-    def _embed_prompt(
-        self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None
-    ) -> tuple[Tensor | None, Tensor]:
-        import torch
-
-        if prompt.is_empty() and previous_logits is None:
-            raise PromptError("Expected a box, a click or a mask on the slice, got none of them.")
-        points = labels = boxes = None
-        if prompt.points is not None and len(prompt.points) > 0:
-            if prompt.labels is None or len(prompt.labels) != len(prompt.points):
-                got = None if prompt.labels is None else len(prompt.labels)
-                raise PromptError(f"Expected one label for each of {len(prompt.points)} points, got {got}.")
-            xy = np.ascontiguousarray(np.asarray(prompt.points, dtype=np.float32)[None, None, :, ::-1])
-            points = torch.from_numpy(xy)
-            labels = torch.from_numpy(np.asarray(prompt.labels, dtype=np.int64)[None, None])
-        if prompt.box is not None:
-            row0, column0, row1, column1 = (float(value) for value in prompt.box)
-            boxes = torch.tensor([[[column0, row0, column1, row1]]], dtype=torch.float32)
-        masks = self._mask_input(prompt, previous_logits)
-        return self._network.prompt_encoder(points, labels, boxes, masks)
-
-    def _mask_input(self, prompt: SlicePrompt, previous_logits: NDArray[np.float32] | None) -> Tensor | None:
-        import torch
-
-        if previous_logits is not None:
-            values = np.asarray(previous_logits, dtype=np.float32)
-        elif prompt.mask is not None:
-            bound = 1.0 / (1.0 + math.exp(-LOGIT_BOUND))
-            probability = np.clip(np.asarray(prompt.mask, dtype=np.float32), 1.0 - bound, bound)
-            values = np.log(probability / (1.0 - probability))
-        else:
-            return None
-        if values.shape != (self.size, self.size):
-            raise GeometryError(f"Expected a mask or logits of {self.size} x {self.size} pixels, got {values.shape}.")
-        side = 4 * int(self._network.prompt_encoder.image_embedding_size[0])
-        return torch.nn.functional.interpolate(torch.from_numpy(values)[None, None], size=(side, side), mode="area")
 
     def _decode(
         self, embedding: Tensor, sparse: Tensor | None, dense: Tensor, *, decoder: Any | None = None

@@ -1,4 +1,4 @@
-"""SAM's network apart from its weights: what it is fed, and one that has learnt nothing."""
+"""SAM's network without trained weights: its input, and a network with random weights."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def network_input(images: NDArray[np.float32]) -> Tensor:
 
 
 def random_network(config: SamConfig | None = None, *, seed: int = 0) -> SamModel:
-    """SAM network with weights drawn so that signals neither vanish nor explode.
+    """SAM network with random weights of a scale at which signals neither vanish nor explode.
 
-    ``transformers`` would start the image encoder at 1e-10, where every image looks the same.
+    ``transformers`` initialises the image encoder with 1e-10, which gives every image the same embedding.
     """
     import torch
     from transformers import SamConfig, SamModel

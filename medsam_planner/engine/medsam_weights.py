@@ -77,7 +77,7 @@ def weights_file(path: Path) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a weights file in float32, in the layout it has. Nothing but tensors is unpickled.
+    """Tensors of a weights file in float32, in the layout of the file. Nothing but tensors is unpickled.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         LookupError,
         ValueError,
     ) as error:
-        # torch's own advice, to load with weights_only=False, must reach nobody.
+        # torch's message advises weights_only=False, which would run code from the file; it is not passed on.
         raise WeightsError(
             f"{path} cannot be read as a file of tensors ({type(error).__name__}). Files that hold more than tensors "
             "are refused, because unpickling could run code; get the weights again, or export the state dict alone."
@@ -113,7 +113,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"Expected a table of tensors in {path}, got {type(content).__name__}.")
     strangers = [name for name, tensor in content.items() if not isinstance(tensor, torch.Tensor)]
     if strangers:
-        raise WeightsError(f"Expected a table of tensors in {path}; these entries are something else: {strangers[:5]}.")
+        raise WeightsError(f"Expected a table of tensors in {path}; these entries are not tensors: {strangers[:5]}.")
     # Copied out of the file's memory map: there tensors start at odd addresses, on which kernels round differently.
     return {str(name).removeprefix("module."): tensor.float().clone() for name, tensor in content.items()}
 
@@ -145,7 +145,7 @@ def config_of(tensors: Mapping[str, Tensor]) -> SamConfig:
     Raises
     ------
     WeightsError
-        If a tensor that tells a size is absent.
+        If a tensor that determines a size is absent.
     """
     from transformers import SamConfig
     from transformers.models.sam.configuration_sam import SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
@@ -217,7 +217,7 @@ def network_from(path: Path) -> SamModel:
     from transformers import SamModel
 
     tensors, config = _read_hugging_face(path)
-    with torch.device("meta"):  # no time for random numbers that are overwritten at once
+    with torch.device("meta"):  # without initialisation: the weights are overwritten
         network = SamModel(config)
     tensors[_TIED] = tensors[_SHARED]
     try:

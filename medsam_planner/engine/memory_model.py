@@ -1,7 +1,7 @@
-"""The compact model whose network has a memory: it reads slices answered before, and offers several answers.
+"""The compact model with a memory: it attends to slices that were predicted before, and offers candidate masks.
 
-Every remembered slice was encoded in the field that is asked about (:mod:`medsam_planner.engine.recall`), as the slices
-of a training stack share their crop, give or take a twentieth of its side.
+Every remembered slice is encoded in the crop of the slice that is predicted (:mod:`medsam_planner.engine.recall`). In
+training, too, the slices of a stack share one crop, up to a twentieth of its side.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = ["MemoryModel", "is_ambiguous", "open_compact"]
 class MemoryModel(CompactModel):
     """A compact model with a memory (see :class:`~medsam_planner.engine.protocol.ModelWithMemory`)."""
 
-    rims_px = ()
-    answers = 3
+    paddings_px = ()
+    candidates = 3
     _network: MemoryNetwork
 
     @staticmethod
@@ -42,7 +42,7 @@ class MemoryModel(CompactModel):
         return MemoryNetwork
 
     def remember(self, embedding: Any, mask: NDArray[np.float32], *, prompted: bool) -> tuple[torch.Tensor, ...]:
-        """Keys and values of one answered slice; see :class:`~medsam_planner.engine.protocol.ModelWithMemory`."""
+        """Keys and values of one predicted slice; see :class:`~medsam_planner.engine.protocol.ModelWithMemory`."""
         import torch
 
         with torch.inference_mode():
@@ -58,12 +58,12 @@ class MemoryModel(CompactModel):
         prompts: Sequence[SlicePrompt],
         previous_logits: Sequence[NDArray[np.float32] | None],
         *,
-        runs: Sequence[int] | None = None,
+        passes: Sequence[int] | None = None,
         seed: int = 0,
     ) -> Decoded:
-        """Answer each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`.
+        """Decode each prompt; see :class:`~medsam_planner.engine.protocol.PromptableModel`.
 
-        All stochastic passes of a prompt give the answer that is given without dropout.
+        All stochastic passes of a prompt use the candidate that the deterministic prediction uses.
         """
         import torch
 
@@ -72,17 +72,17 @@ class MemoryModel(CompactModel):
         with torch.inference_mode():
             met = decoder.meet(list(embedding), maps, memory)
             logits, quality = decoder.ascend(met)
-            answers = _given(quality, prompts, previous_logits)
-            if runs is None:
-                return decoded(*_picked(logits, quality, answers))
-            owners = np.repeat(np.arange(len(prompts)), runs).tolist()
+            candidates = _candidates(quality, prompts, previous_logits)
+            if passes is None:
+                return decoded(*_selected(logits, quality, candidates))
+            owners = np.repeat(np.arange(len(prompts)), passes).tolist()
             with random_draws(seed):
                 decoder.dropouts.train()
                 try:
                     logits, quality = decoder.ascend(met, owners)
                 finally:
                     decoder.dropouts.eval()
-            return decoded(*_picked(logits, quality, [answers[owner] for owner in owners]))
+            return decoded(*_selected(logits, quality, [candidates[owner] for owner in owners]))
 
     def saliency_graph(
         self,
@@ -93,9 +93,9 @@ class MemoryModel(CompactModel):
         previous_logits: NDArray[np.float32] | None = None,
         part: Any | None = None,
     ) -> SaliencyGraph:
-        """The path from the normalised crop, with the memory held still.
+        """The graph from the normalised crop, with a constant memory.
 
-        Explained is what the encoder hands over at a quarter of the input's resolution.
+        Grad-CAM reads the encoder's output to the decoder at a quarter of the input's resolution.
         """
         import torch
 
@@ -103,15 +103,15 @@ class MemoryModel(CompactModel):
         maps, memory = self._inputs([prompt], [previous_logits])
         with torch.inference_mode():
             quality = self._network.decoder(list(embedding), maps, memory)[1]
-        (answer,) = _given(quality, [prompt], [previous_logits])
-        kept = None if memory is None else _repeated(memory, 1)  # out of inference mode, so that gradients may pass
+        (candidate,) = _candidates(quality, [prompt], [previous_logits])
+        kept = None if memory is None else _repeated(memory, 1)  # outside inference mode, so that gradients can pass
 
         def forward(inputs: torch.Tensor) -> torch.Tensor:
             count = len(inputs)
             known = None if kept is None else _repeated(kept, count)
             pyramid = network.encoder(inputs)
             logits: torch.Tensor = network.decoder(pyramid, maps.expand(count, -1, -1, -1), known)[0]
-            return logits[:, answer]
+            return logits[:, candidate]
 
         inputs = torch.from_numpy(normalise(np.asarray(image, dtype=np.float32)[None]))
         return SaliencyGraph(inputs, forward, network.encoder.necks[1])
@@ -119,12 +119,12 @@ class MemoryModel(CompactModel):
     def _inputs(
         self, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
     ) -> tuple[torch.Tensor, SliceMemory | None]:
-        """(B, 10, N, N) prompt maps, and the memory of all prompts together."""
+        """(B, 10, N, N) prompt maps, and the memories of all prompts in one batch."""
         import torch
 
         counts = {len(prompt.memory) for prompt in prompts}
         if len(counts) > 1:
-            raise PromptError(f"Expected prompts that remember equally many slices, got {sorted(counts)}.")
+            raise PromptError(f"Expected prompts with equally many remembered slices, got {sorted(counts)}.")
         channels = self._network.prompt_channels
         maps = np.stack(
             [
@@ -173,26 +173,32 @@ def open_compact(path: Path | str) -> CompactModel:
 
 
 def is_ambiguous(prompt: SlicePrompt, *, is_refined: bool) -> bool:
-    """Whether a prompt may mean several things, as training has it: a box or a lone click, and no answer before it."""
+    """Whether a prompt is ambiguous, as in training: a box or a single click, without a mask or an earlier
+    prediction."""
     return prompt.mask is None and not is_refined and (prompt.points is None or len(prompt.points) < 2)
 
 
-def _given(
+def _candidates(
     quality: torch.Tensor, prompts: Sequence[SlicePrompt], previous_logits: Sequence[NDArray[np.float32] | None]
 ) -> list[int]:
-    """Which answer is given: the one asked for; else the one that says it is best where a prompt may mean several
-    things; else the first, which is trained for prompts that mean one."""
+    """Number of the candidate mask to use for each prompt.
+
+    The one that the prompt names; else the one with the highest predicted IoU where the prompt is ambiguous; else the
+    first, which is trained for unambiguous prompts.
+    """
     best: list[int] = quality.argmax(dim=1).tolist()
-    given = []
+    chosen = []
     for found, prompt, previous in zip(best, prompts, previous_logits, strict=True):
         own = found if is_ambiguous(prompt, is_refined=previous is not None) else 0
-        given.append(own if prompt.answer is None else prompt.answer)
-    return given
+        chosen.append(own if prompt.candidate is None else prompt.candidate)
+    return chosen
 
 
-def _picked(logits: torch.Tensor, quality: torch.Tensor, answers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = list(range(len(answers)))
-    return logits[rows, list(answers)], quality[rows, list(answers)]
+def _selected(
+    logits: torch.Tensor, quality: torch.Tensor, candidates: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = list(range(len(candidates)))
+    return logits[rows, list(candidates)], quality[rows, list(candidates)]
 
 
 def _repeated(memory: SliceMemory, count: int) -> SliceMemory:

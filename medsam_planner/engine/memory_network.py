@@ -1,12 +1,12 @@
-"""The compact promptable network with a memory: an ImageNet encoder, a prompted decoder that reads answered slices.
+"""The compact promptable network with a memory: an ImageNet encoder and a decoder that attends to predicted slices.
 
-The encoder is EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946) up to its stride of 16; it sees the normalised
-crop only, so its pyramid can be cached. In the decoder prompt maps go down and meet the image at every scale. At a
-stride of 8 the decoder attends to any number of slices that were answered before (space-time memory: Oh et al. 2019,
-arXiv 1904.00607; for interactive volumes: Zhou et al. 2021, arXiv 2106.10686). Each token of a remembered slice carries
-the image's features, the 8 x 8 pixels of the mask that it covers, where it lies and how far its slice is away. Three
-masks come up, each with its predicted IoU, because a box alone may mean a ring, its disc or one of its parts (Kirillov
-et al. 2023, arXiv 2304.02643).
+The encoder is EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946) up to its stride of 16; its only input is the
+normalised crop, so its pyramid can be cached. The decoder first downsamples the prompt maps and adds the image features
+at every scale. At a stride of 8 it attends to any number of slices that were predicted before (space-time memory: Oh et
+al. 2019, arXiv 1904.00607; for interactive volumes: Zhou et al. 2021, arXiv 2106.10686). Each token of a remembered
+slice holds the image features, the 8 x 8 mask pixels that it covers, its position and the distance of its slice. The
+outputs are three candidate masks, each with its predicted IoU, because a box alone may mean a ring, its disc or one of
+its parts (Kirillov et al. 2023, arXiv 2304.02643).
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from torch.nn import functional
 
 from medsam_planner.engine.compact_network import Residual
 
-__all__ = ["ANSWERS", "PROMPT_CHANNELS", "MemoryArchitecture", "MemoryNetwork", "SliceMemory"]
+__all__ = ["CANDIDATES", "PROMPT_CHANNELS", "MemoryArchitecture", "MemoryNetwork", "SliceMemory"]
 
-ANSWERS = 3
-"""Masks for one prompt."""
+CANDIDATES = 3
+"""Number of candidate masks for one prompt."""
 PROMPT_CHANNELS = 10
 """See ``compact_inputs.prompt_maps``, and the closeness of the nearest remembered slice."""
 _FOLD = 2
 """Side of the square of pixels that becomes channels."""
 _TOKEN = 8
-"""Side in pixels of what a memory token covers."""
+"""Side in pixels of the square that a memory token covers."""
 _ENCODER_STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
 """EfficientNet-Lite0: kernel, stride, expansion, channels and blocks of each stage up to a stride of 16."""
 _PYRAMID_STAGES = (0, 1, 2, 4)
 _LOCALITY = (0.0, 20.0, 100.0, 300.0)
-"""Initial fall of a head's attention with the squared distance between tokens, in sides of the crop."""
+"""Initial decrease of each head's attention logit per squared distance between tokens, in sides of the crop."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryArchitecture:
-    """What must be known to rebuild the network before its weights are read."""
+    """Parameters that are needed to build the network before its weights are read."""
 
     size: int = 96
     """Side of the input in pixels; a multiple of 16."""
     decoder_widths: tuple[int, ...] = (16, 48, 96, 160)
     """Channels at a half, a quarter, an eighth and a sixteenth of the input's resolution."""
     head_channels: int = 32
-    """Of each attention head's keys and values."""
+    """Channels of each attention head's keys and values."""
     dropout: float = 0.15
     """Share of decoder channels dropped in training and in stochastic passes."""
 
@@ -57,16 +57,16 @@ class MemoryArchitecture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceMemory:
-    """Tokens of slices that were answered, T in all, for B prompts."""
+    """Tokens of predicted slices, T in total, for B prompts."""
 
     keys: Tensor
     """(B, heads, T, channels)"""
     values: Tensor
     """(B, heads, T, channels)"""
     positions: Tensor
-    """(B, T, 2) row and column of each token's centre, in sides of the crop that is asked about, 0 at its corner."""
+    """(B, T, 2) row and column of each token's centre, in sides of the current crop, 0 at its corner."""
     distance: Tensor
-    """(B, T) between the token's slice and the one asked about, in sides of the crop that is asked about."""
+    """(B, T) distance between the token's slice and the current one, in sides of the current crop."""
 
 
 def _normalised(convolution: nn.Conv2d, *, active: bool = True) -> nn.Sequential:
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
 
 
 class MemoryReader(nn.Module):
-    """Attention from the slice that is asked about to the tokens of answered slices."""
+    """Attention from the current slice to the tokens of remembered slices."""
 
     def __init__(self, width: int, head_channels: int) -> None:
         super().__init__()
@@ -136,29 +136,29 @@ class MemoryReader(nn.Module):
         inner = self.heads * head_channels
         self.query = nn.Conv2d(width, inner, 1)
         self.key = nn.Conv2d(width, inner, 1)
-        # Image, the mask's pixels under the token, whether a person prompted the slice.
+        # Image features, the mask pixels under the token, whether the user prompted the slice.
         self.value = nn.Sequential(nn.Conv2d(width + _TOKEN**2 + 1, inner, 1), nn.ReLU(), nn.Conv2d(inner, inner, 1))
         self.far_value = nn.Parameter(torch.zeros(inner))
-        """Added to a value for each side of the crop that its slice lies away."""
+        """Added to a value, times the distance of its slice in sides of the crop."""
         self.locality = nn.Parameter(torch.tensor(_LOCALITY))
         self.farness = nn.Parameter(torch.full((self.heads,), 1.0))
         self.null = nn.Parameter(torch.zeros(self.heads))
-        """Attention logit of remembering nothing, whose value is 0."""
+        """Attention logit of an additional token whose value is 0."""
         self.out = nn.Conv2d(inner, width, 1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
     def remember(self, features: Tensor, masks: Tensor, prompted: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, heads, T, channels) keys and values of answered slices, T tokens each.
+        """(B, heads, T, channels) keys and values of predicted slices, T tokens each.
 
         Parameters
         ----------
         features : (B, width, N / 8, N / 8)
             Of the encoder at a stride of 8.
         masks : (B, N, N)
-            Probability of the answer.
+            Predicted probability.
         prompted : (B,)
-            1 where a person prompted the slice, else 0.
+            1 where the user prompted the slice, else 0.
         """
         patches = functional.pixel_unshuffle(masks[:, None], _TOKEN)
         said = prompted[:, None, None, None].expand(-1, 1, *patches.shape[2:])
@@ -195,7 +195,7 @@ class Decoder(nn.Module):
             _step(channels, width, 1 if scale == 0 else 2)
             for scale, (channels, width) in enumerate(zip(previous, widths, strict=True))
         )
-        # At fine scales there is less of everything: maps of that size cost most and say least.
+        # Fewer layers at fine scales, where maps are the most expensive and add the least.
         self.meetings = nn.ModuleList(nn.ReLU() if scale < 2 else Residual(n) for scale, n in enumerate(widths))
         self.memory_reader = MemoryReader(widths[2], architecture.head_channels)
         self.fusions = nn.ModuleList(
@@ -205,9 +205,9 @@ class Decoder(nn.Module):
             nn.Identity() if scale == 0 else nn.Dropout2d(architecture.dropout) for scale in range(len(widths))
         )
         self.ascents = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1))
-        self.mask_head = nn.Conv2d(widths[0], ANSWERS * _FOLD**2, 1)
+        self.mask_head = nn.Conv2d(widths[0], CANDIDATES * _FOLD**2, 1)
         self.quality_head = nn.Sequential(
-            nn.Linear(widths[-1] + widths[1] + widths[0] + 2 + ANSWERS, 96), nn.ReLU(), nn.Linear(96, 1)
+            nn.Linear(widths[-1] + widths[1] + widths[0] + 2 + CANDIDATES, 96), nn.ReLU(), nn.Linear(96, 1)
         )
 
     def forward(
@@ -216,7 +216,7 @@ class Decoder(nn.Module):
         return self.ascend(self.meet(pyramid, prompts, memory))
 
     def meet(self, pyramid: list[Tensor], prompts: Tensor, memory: SliceMemory | None = None) -> list[Tensor]:
-        """The way down: where prompt, memory and image have met, at every scale. Nothing is dropped on it."""
+        """Downsample prompts and combine them with image and memory at every scale; without dropout."""
         met = []
         x = functional.pixel_unshuffle(prompts, _FOLD)
         for scale, (step, image, meeting) in enumerate(zip(self.prompt_steps, pyramid, self.meetings, strict=True)):
@@ -227,9 +227,10 @@ class Decoder(nn.Module):
         return met
 
     def ascend(self, met: list[Tensor], owners: list[int] | None = None) -> tuple[Tensor, Tensor]:
-        """The way up, with dropout; with `owners` once for each, from the meeting of that number.
+        """Upsample to masks, with dropout if it is active.
 
-        Passes of one meeting share its coarsest fusion.
+        With `owners` there is one output for each entry, from the batch item of that number; outputs of one item share
+        its coarsest fusion.
         """
         coarsest = len(met) - 1
         x = self.fusions[coarsest](met[coarsest])
@@ -251,7 +252,7 @@ class Decoder(nn.Module):
 
     @staticmethod
     def _summary(maps: dict[int, Tensor], logits: Tensor) -> Tensor:
-        """(B, answers, features): what lies inside each proposed mask, how sure and how large it is, which it is."""
+        """(B, candidates, features): mean features inside each mask, its area and contrast, and its number."""
         inside = torch.sigmoid(logits.detach())
         half, quarter = functional.avg_pool2d(inside, 2), functional.avg_pool2d(inside, 4)
         finest, middle, coarsest = maps[0].float(), maps[1].float(), maps[max(maps)].float()
@@ -272,9 +273,9 @@ class Decoder(nn.Module):
 
 
 class MemoryNetwork(nn.Module):
-    """Encoder and decoder; ``forward`` runs both without a memory, for saliency."""
+    """Encoder and decoder; ``forward`` runs both without a memory."""
 
-    answers = ANSWERS
+    candidates = CANDIDATES
     prompt_channels = PROMPT_CHANNELS
 
     def __init__(self, architecture: MemoryArchitecture) -> None:

@@ -1,4 +1,4 @@
-"""The model's answer on one slice, with all it takes to ask the same again."""
+"""A prediction on one slice, with everything that is needed to decode it again."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.recall import AnsweredSlice
+from medsam_planner.engine.recall import PredictedSlice
 
 __all__ = ["SlicePrediction"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlicePrediction:
-    """The model's answer on one slice."""
+    """A prediction on one slice."""
 
     probability: NDArray[np.float32]
     """(H, W)."""
     quality: float
     """Predicted IoU in [0, 1]."""
     crop: Crop | None
-    """The field that was looked at; None where the person only said "not here" and the model was not asked."""
-    asked: SlicePrompt | Callable[[], SlicePrompt]
-    """:attr:`prompt`, or what builds it: the whole slices that a propagated prompt holds would fill the memory."""
+    """The crop it was made on; None where all prompts are negative and no model was needed."""
+    prompt_source: SlicePrompt | Callable[[], SlicePrompt]
+    """:attr:`prompt`, or a function that builds it: propagated prompts hold whole slices and would fill the memory."""
     previous_logits: NDArray[np.float32] | None = None
-    """(size, size) answer that was refined, in the pixels of `crop`."""
+    """(size, size) logits of the prediction that was refined, in the pixels of `crop`."""
     logit_shift: float = 0.0
-    """What was added to the model's logits."""
-    memory: tuple[AnsweredSlice, ...] = field(default=(), repr=False)
-    """Other slices that the answer was given from."""
+    """Shift that was added to the model's logits."""
+    memory: tuple[PredictedSlice, ...] = field(default=(), repr=False)
+    """Other slices that the model attended to."""
 
     @property
     def prompt(self) -> SlicePrompt:
-        """What was asked, in slice pixels: with the other two enough to ask the same again, stochastically."""
-        return self.asked if isinstance(self.asked, SlicePrompt) else self.asked()
+        """The prompt in slice pixels. With the previous logits and the memory it is enough to decode again."""
+        return self.prompt_source if isinstance(self.prompt_source, SlicePrompt) else self.prompt_source()
 
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) voxels more likely inside than not."""
+        """(H, W) pixels with a probability above one half."""
         return np.asarray(self.probability > 0.5)
 
     def entropy_bits(self) -> float:

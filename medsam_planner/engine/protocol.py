@@ -1,4 +1,4 @@
-"""What every promptable model offers: encode a slice once, decode prompts often.
+"""The interface of promptable models: encode a slice once, decode prompts often.
 
 Coordinates on a slice are (row, column) in pixels of the array it is given, fractional, 0 at the centre of the first
 pixel. The slice of a volume across array axis `a` has the two other axes, in their order, as rows and columns.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from prompts.masks import mask_box
 
 __all__ = [
     "Crop",
@@ -27,26 +29,26 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RememberedSlice:
-    """An answered slice as a model with a memory keeps it, and where it lies as seen from the asked slice.
+    """A predicted slice in a model's memory, and where it lies relative to the current slice.
 
-    Lengths are in pixels of the asked slice along its rows, or in model pixels once the prompt is in model pixels.
+    Lengths are in pixels of the current slice along its rows, or in model pixels once the prompt is in model pixels.
     """
 
     tokens: Any
-    """Of :meth:`ModelWithMemory.remember`; nobody else looks into them."""
+    """Result of :meth:`ModelWithMemory.remember`; only the model reads them."""
     centre_rc: tuple[float, float]
-    """Middle of the field that was remembered, as :attr:`Crop.centre_rc`."""
+    """Middle of the remembered crop, as :attr:`Crop.centre_rc`."""
     side: float
-    """Of that field."""
+    """Side of that crop."""
     away: float
     """Distance between the two slices."""
     changed: Callable[[Any], Any] | None = None
-    """Gives the tokens of the same slice under an :class:`~medsam_planner.engine.runs.ImageChange`."""
+    """Returns the tokens of the same slice under an :class:`~medsam_planner.engine.stochastic_passes.ImageChange`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlicePrompt:
-    """What is asked of one slice, in (row, column) pixels of that slice."""
+    """All prompts on one slice, in (row, column) pixels of that slice."""
 
     box: NDArray[np.float64] | None = None
     """(4,) first row, first column, last row, last column, or None."""
@@ -55,34 +57,35 @@ class SlicePrompt:
     labels: NDArray[np.bool_] | None = None
     """(N,) True where the point is inside the structure."""
     mask: NDArray[np.float32] | None = None
-    """(H, W) probability carried over from a neighbouring slice or an earlier round, or None."""
-    example: NDArray[np.float32] | None = None
-    """(H, W) intensities of the slice that `mask` was drawn on, scaled as the slice asked about is, or None: with the
-    mask it shows what the structure looks like."""
-    rim_px: float | None = None
-    """Model pixels by which the box of a carried mask is grown where the model asks for it by itself, None for its
-    usual rim; with a box alone, by which that box is grown."""
+    """(H, W) probability propagated from a neighbouring slice or from an earlier round, or None."""
+    reference_slice: NDArray[np.float32] | None = None
+    """(H, W) intensities of the slice that `mask` belongs to, normalised like the current slice, or None. Together with
+    the mask it shows what the structure looks like."""
+    padding_px: float | None = None
+    """Padding of the box in model pixels where the box of a propagated mask is decoded on its own, None for the model's
+    default; for a prompt that is a box alone, the padding of that box."""
     memory: tuple[RememberedSlice, ...] = ()
-    """Other slices that were answered, in the order of their indices; for a :class:`ModelWithMemory` alone."""
-    answer: int | None = None
-    """Which of a model's several answers is meant; None for the one it gives by itself."""
+    """Other predicted slices, by ascending index; for a :class:`ModelWithMemory` only."""
+    candidate: int | None = None
+    """Number of the candidate mask to use; None leaves the choice to the model."""
 
     def is_empty(self) -> bool:
-        """Whether nothing was said of the slice itself."""
+        """Whether it has no box, no point and no mask."""
         return self.box is None and (self.points is None or len(self.points) == 0) and self.mask is None
 
 
 def box_around(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(4,) first row, first column, last row, last column of a non-empty (H, W) mask, as a prompt's box is given."""
-    rows, columns = np.nonzero(mask)
-    return np.array([rows.min(), columns.min(), rows.max(), columns.max()], dtype=np.float64)
+    """(4,) first row, first column, last row, last column of a non-empty (H, W) mask, in the order of
+    :attr:`SlicePrompt.box`."""
+    rows, columns = mask_box(mask)
+    return np.array([rows.start, columns.start, rows.stop - 1, columns.stop - 1], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The square field a model looks at, in pixels of the slice: its centre and its side along rows and columns.
+    """The square that a model predicts on, in pixels of the slice: its centre and its side along rows and columns.
 
-    `side_rc` differs between rows and columns on anisotropic slices, so that the field is square in mm.
+    `side_rc` differs between rows and columns on anisotropic slices, so that the crop is square in mm.
     """
 
     centre_rc: tuple[float, float]
@@ -93,24 +96,24 @@ class Crop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Answer of the decoder on the model's own pixels."""
+    """Output of the decoder in model pixels."""
 
     logits: NDArray[np.float32]
-    """(S, size, size): one deterministic map when `samples` was 0, else one per stochastic run."""
+    """(S, size, size): one deterministic map without passes, else one for each stochastic pass."""
     quality: NDArray[np.float32]
     """(S,) predicted IoU in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SaliencyGraph:
-    """A differentiable path to one answer, for Grad-CAM."""
+    """A differentiable path to one prediction, for Grad-CAM."""
 
     inputs: Any
-    """(1, C, h, w) tensor that `forward` takes: the network's image input, or the cached embedding itself."""
+    """(1, C, h, w) tensor, the argument of `forward`: the network's image input, or the cached embedding."""
     forward: Callable[[Any], Any]
-    """(n, C, h, w) → (n, size, size) logits, the same prompt for all."""
+    """(n, C, h, w) → (n, size, size) logits, with the same prompt for all."""
     layer: Any | None
-    """NCHW layer to explain; None where `inputs` is already the embedding."""
+    """NCHW layer that Grad-CAM reads; None where `inputs` is already the embedding."""
 
 
 class PromptableModel(Protocol):
@@ -121,33 +124,38 @@ class PromptableModel(Protocol):
     size: int
     """Side of the model's input in pixels."""
     default_window: str
-    """Name of the CT window used when the person names none (see ``medsam_planner.io.intensity``)."""
-    rims_px: tuple[float, ...]
-    """Rims of a carried box that are worth trying, the usual one first; empty where the model has no use for any."""
-    reads_example: bool
-    """Whether :attr:`SlicePrompt.example` is looked at; where it is not, it is left out before it costs anything."""
+    """Name of the CT window that is used when the user names none (see ``medsam_planner.io.intensity``)."""
+    paddings_px: tuple[float, ...]
+    """Candidate paddings, in model pixels, of a propagated box; the default one first. Empty where the model uses
+    none."""
+    reads_reference_slice: bool
+    """Whether the model reads :attr:`SlicePrompt.reference_slice`; where it does not, the slice is left out of
+    prompts."""
 
     metadata: Mapping[str, str]
-    """What the weights file says of itself, such as ``trained_on`` (JSON); empty where it says nothing."""
+    """Metadata of the weights file, such as ``trained_on`` (JSON); empty where it has none."""
 
     @property
     def tensors_sha256(self) -> str:
-        """Hash of the weights alone: metadata that came later leaves it as it was."""
+        """SHA-256 of the weights without the file's metadata, which may be added later."""
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by where they tell how sure the model is; 1 where none was fitted."""
+        """Divisor of the logits in uncertainty maps; 1 where no temperature was fitted."""
 
     @property
     def network(self) -> Any:
         """The ``torch.nn.Module``."""
+
+    def with_own_module(self) -> Self:
+        """The same model under a module of its own, over the same tensors (:mod:`.shared_tensors`)."""
 
     @property
     def explained_part(self) -> Any:
         """The ``torch.nn.Module`` whose weights a saliency map must depend on."""
 
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
-        """Fields worth looking at for `prompt`; several make a ladder from which predicted quality picks."""
+        """Candidate crops for `prompt`, narrow to wide; the predicted IoU decides among them."""
 
     def encode(self, images: NDArray[np.float32]) -> Any:
         """Embed (B, size, size) crops of windowed intensities in [0, 1]; returns torch tensors, batch first."""
@@ -161,10 +169,21 @@ class PromptableModel(Protocol):
         samples: int = 0,
         seed: int = 0,
     ) -> Decoded:
-        """Answer `prompt` (in model pixels) on one embedded crop (batch of 1).
+        """Decode one prompt on one embedded crop.
 
-        `samples` > 0 runs that many passes with dropout active in one batch. The same `seed` drops the same channels on
-        every slice, so that sample t is one coherent structure through the volume.
+        Parameters
+        ----------
+        embedding
+            Of one crop, as :meth:`encode` returns it.
+        prompt : SlicePrompt
+            In model pixels.
+        previous_logits : (size, size) float32, optional
+            Logits of an earlier prediction on this slice.
+        samples : int
+            Number of passes with dropout; 0 for one deterministic prediction.
+        seed : int
+            Seed of the dropout. The same seed drops the same channels on every slice, so that pass t is one coherent
+            structure through the volume.
         """
 
     def decode_each(
@@ -173,13 +192,29 @@ class PromptableModel(Protocol):
         prompts: Sequence[SlicePrompt],
         previous_logits: Sequence[NDArray[np.float32] | None],
         *,
-        runs: Sequence[int] | None = None,
+        passes: Sequence[int] | None = None,
         seed: int = 0,
     ) -> Decoded:
-        """Answer each of several prompts, on embeddings of as many crops or on one for all.
+        """Decode several prompts, on one embedding each or all on one embedding.
 
-        Without `runs` the certain answers; else that many runs of each prompt with dropout active, one prompt's after
-        the other's, of which no two drop the same. The prompts are then of one kind: all with a box, and so on.
+        Parameters
+        ----------
+        embedding
+            Of as many crops as there are prompts, or of one.
+        prompts : sequence of SlicePrompt
+            In model pixels. With `passes`, all of one kind: all with a box, or all without, and so on.
+        previous_logits : sequence of (size, size) float32 or None
+            Logits of an earlier prediction, one entry for each prompt.
+        passes : sequence of int, optional
+            Number of passes with dropout for each prompt; no two passes drop the same channels. None for deterministic
+            predictions.
+        seed : int
+            Seed of the dropout.
+
+        Returns
+        -------
+        Decoded
+            One prediction for each prompt, or all passes of the first prompt, then those of the second, and so on.
         """
 
     def saliency_graph(
@@ -191,28 +226,28 @@ class PromptableModel(Protocol):
         previous_logits: NDArray[np.float32] | None = None,
         part: Any | None = None,
     ) -> SaliencyGraph:
-        """The path from a (size, size) crop or its embedding to the answer; `part` replaces `explained_part`."""
+        """The graph from a (size, size) crop or its embedding to the logits; `part` replaces `explained_part`."""
 
 
 @runtime_checkable
 class ModelWithMemory(PromptableModel, Protocol):
-    """A model that reads slices answered before (:attr:`SlicePrompt.memory`) and offers several answers to a prompt.
+    """A model that attends to slices it predicted before (:attr:`SlicePrompt.memory`) and offers candidate masks.
 
-    The prompts of one call remember equally many slices.
+    All prompts of one call must have equally many remembered slices.
     """
 
-    answers: int
-    """How many masks it offers where a prompt may mean several things: a box, or a lone click."""
+    candidates: int
+    """Number of candidate masks for an ambiguous prompt: a box or a single click."""
 
     def remember(self, embedding: Any, mask: NDArray[np.float32], *, prompted: bool) -> Any:
-        """What is kept of one answered slice.
+        """Compute the memory tokens of one predicted slice.
 
         Parameters
         ----------
         embedding
-            Of its field, as :meth:`PromptableModel.encode` gives it.
+            Of its crop, as :meth:`PromptableModel.encode` returns it.
         mask : (size, size) float32
-            Probability of its answer, in model pixels of the same field.
+            Predicted probability, in model pixels of the same crop.
         prompted : bool
-            Whether a person prompted it; else it was propagated to.
+            Whether the user prompted the slice; otherwise its mask was propagated.
         """

@@ -1,9 +1,9 @@
-"""Answered slices as a model with a memory is shown them.
+"""Memory tokens of predicted slices, for a model with a memory.
 
-Which field a slice was answered in does not matter: for every question each remembered slice is encoded in the very
-field that is asked about, as the slices of a training stack share one crop. Along a walk the field stays (see
-:mod:`medsam_planner.propagation.recalling`), so this costs nothing there: embedding and tokens are known. Where a field
-is opened anew, each remembered slice is encoded once more, and kept.
+Every remembered slice is encoded in the crop of the slice that is predicted, as the slices of a training stack share
+one crop; the crop in which it was predicted itself does not matter. The crop stays the same along a propagation front
+(see :mod:`medsam_planner.propagation.recalling`), where embedding and tokens are therefore cached. Where a new crop is
+opened, each remembered slice is encoded once more.
 """
 
 from __future__ import annotations
@@ -18,50 +18,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlice
-from medsam_planner.engine.runs import ImageChange
+from medsam_planner.engine.stochastic_passes import ImageChange
 from medsam_planner.engine.zoom import extract
 
-__all__ = ["AnsweredSlice", "Recall"]
+__all__ = ["PredictedSlice", "Recall"]
 
 _TOKENS_KEPT = 96
-"""About 150 kB each at 96 model pixels, and the answer they are of: what a slice and its stochastic passes need."""
+"""Enough for a slice and its stochastic passes; about 150 kB each at 96 model pixels, besides the prediction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AnsweredSlice:
-    """A slice that other slices may be answered from."""
+class PredictedSlice:
+    """A slice with a mask, to which the model may attend when it predicts other slices."""
 
     index: int
     probability: NDArray[np.float32]
-    """(H, W) of its answer; 0 all over where the person said there is nothing."""
+    """(H, W); 0 everywhere where the user marked the slice as empty."""
     prompted: bool
-    """Whether the person prompted it; else a walk answered it."""
+    """Whether the user prompted the slice; otherwise its mask was propagated."""
 
 
 @dataclass(slots=True, eq=False)
 class Recall:
-    """Tokens of answered slices, kept by slice, answer, field and change of the image."""
+    """Tokens of predicted slices, cached by slice, prediction, crop and change of the image."""
 
     model: ModelWithMemory
     embedding: Callable[[int, int, Crop], Any]
-    """Of axis, slice index and field."""
+    """Maps axis, slice index and crop to an embedding."""
     crop_image: Callable[[int, int, Crop], NDArray[np.float32]]
     _kept: OrderedDict[tuple[Any, ...], tuple[NDArray[np.float32], Any]] = field(default_factory=OrderedDict)
 
     def remembered(
-        self, axis: int, index: int, crop: Crop, slice_step_px: float, memory: Sequence[AnsweredSlice]
+        self, axis: int, index: int, crop: Crop, slice_step_px: float, memory: Sequence[PredictedSlice]
     ) -> tuple[RememberedSlice, ...]:
-        """Answered slices as seen from slice `index`, in the order of their indices.
+        """Predicted slices with their places relative to slice `index`, by ascending index.
 
         Parameters
         ----------
         axis, index : int
+            The slice that is predicted.
         crop : Crop
-            The field that is asked about.
+            The crop on which it is predicted.
         slice_step_px : float
             Distance between neighbouring slices, in pixels along the rows.
-        memory : sequence of AnsweredSlice
-            Without slice `index` itself.
+        memory : sequence of PredictedSlice
+            Other slices than slice `index`.
         """
         return tuple(
             RememberedSlice(
@@ -74,8 +75,8 @@ class Recall:
             for one in sorted(memory, key=lambda one: one.index)
         )
 
-    def _tokens(self, axis: int, one: AnsweredSlice, crop: Crop, change: ImageChange | None) -> Any:
-        # The array is kept beside the tokens, so that its identity stays its own.
+    def _tokens(self, axis: int, one: PredictedSlice, crop: Crop, change: ImageChange | None) -> Any:
+        # The array is kept with the tokens, so that its id is not used again for another array.
         key = (axis, one.index, id(one.probability), one.prompted, crop, change)
         if key in self._kept:
             self._kept.move_to_end(key)

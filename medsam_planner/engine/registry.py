@@ -1,8 +1,10 @@
-"""Which weights are here, whether they are whole, and the model made from them."""
+"""Weights on this machine: where they are, whether their checksum is right, and the models loaded from them."""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,10 +30,14 @@ __all__ = [
 ]
 
 FOLDER_VARIABLE = "MEDSAM_PLANNER_WEIGHTS"
+_MODELS_KEPT = 2
+"""Two models are compared in an evaluation; MedSAM takes 375 MB."""
+_LOADED: OrderedDict[tuple[Path, str, str], PromptableModel] = OrderedDict()
+_LOADING = threading.Lock()
 
 
 class WeightsState(Enum):
-    """What was found where weights belong."""
+    """State of a weights file."""
 
     SHIPPED = "shipped"
     FETCHED = "fetched"
@@ -41,27 +47,27 @@ class WeightsState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Outcome of comparing a weights file with the manifest."""
+    """Result of comparing a weights file with the manifest."""
 
     name: str
     state: WeightsState
     path: Path
-    """Where the file is, or belongs."""
+    """Where the file is or should be."""
     expected_sha256: str
     found_sha256: str | None
     """None when the file is absent."""
     advice: str
-    """What to do; empty when the file is whole."""
+    """What to do; empty when the checksum is right."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is there with the expected checksum."""
+        """Whether the file exists with the expected checksum."""
         return self.found_sha256 == self.expected_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsRow:
-    """One line of the list of weights."""
+    """One row of the list of weights."""
 
     name: str
     state: WeightsState
@@ -94,7 +100,7 @@ def weights_entry(name: str) -> WeightsEntry:
 
 
 def expected_path(entry: WeightsEntry) -> Path:
-    """Where the file of `entry` belongs, whether or not it is there."""
+    """Path of the file of `entry`, whether or not it exists."""
     return shipped_folder() / entry.file if entry.is_shipped else user_folder() / entry.name / entry.file
 
 
@@ -104,7 +110,7 @@ def verify(name: str) -> Verification:
     Raises
     ------
     WeightsError
-        If the manifest has no such name. An absent or damaged file is an answer and not an error.
+        If the manifest has no such name. For an absent or damaged file a state is returned.
     """
     entry = weights_entry(name)
     path = expected_path(entry)
@@ -121,7 +127,7 @@ def verify(name: str) -> Verification:
 
 
 def absence_advice(entry: WeightsEntry) -> str:
-    """How to get the absent weights of `entry`, with and without a network."""
+    """How to get the absent weights of `entry`, with and without internet access."""
     path = expected_path(entry)
     if entry.is_shipped:
         return f"Weights '{entry.name}' should have come with the package at {path}; reinstall medsam-planner."
@@ -135,7 +141,7 @@ def absence_advice(entry: WeightsEntry) -> str:
 
 
 def weights_path(name: str) -> Path:
-    """Path of the file of `name`, which is there (its checksum is not compared; see :func:`verify`).
+    """Path of the existing file of `name`. Its checksum is not compared; see :func:`verify`.
 
     Raises
     ------
@@ -150,7 +156,7 @@ def weights_path(name: str) -> Path:
 
 
 def list_weights() -> tuple[WeightsRow, ...]:
-    """All weights of the manifest with what was found of them (each file is read to compare its checksum)."""
+    """All weights of the manifest with the state of their files. Each file is read to compare its checksum."""
     rows = []
     for entry in read_manifest().values():
         outcome = verify(entry.name)
@@ -165,7 +171,7 @@ def list_weights() -> tuple[WeightsRow, ...]:
 
 
 def require_weights(name_or_path: str | Path) -> None:
-    """Find out whether weights can be loaded, without loading them.
+    """Refuse weights that cannot be loaded, without loading them.
 
     Raises
     ------
@@ -190,11 +196,15 @@ def require_weights(name_or_path: str | Path) -> None:
 def load_model(name_or_path: str | Path) -> PromptableModel:
     """Load a model by its name in the manifest, or from a path.
 
+    A process reads each weights file once: the last :data:`_MODELS_KEPT` models are kept by path and SHA-256, so a file
+    that changed on disk is read again. Every call returns a model with a network module of its own, whose tensors all
+    calls share: hooks and dropout flags belong to the module, and sessions may work in different threads.
+
     Parameters
     ----------
     name_or_path : str or Path
         A name (its checksum is compared first), or a path: a ``.safetensors`` file of either model, MedSAM's official
-        ``.pth``, or a Hugging Face directory. Nothing is unpickled beyond tensors.
+        ``.pth``, or a Hugging Face directory. Only tensors are unpickled.
 
     Returns
     -------
@@ -208,9 +218,24 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     require_weights(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
         entry = entries[name_or_path]  # whose checksum was compared just now
-        return _open(entry.model, expected_path(entry), name_or_path, entry.sha256)
+        return _shared(entry.model, expected_path(entry), name_or_path, entry.sha256)
+    from medsam_planner.engine.medsam_weights import weights_file
+
     path = Path(name_or_path).expanduser()
-    return _open(_kind(path), path, path.stem if path.is_file() else path.name)
+    kind = _kind(path)
+    return _shared(kind, path, path.stem if path.is_file() else path.name, file_sha256(weights_file(path)))
+
+
+def _shared(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
+    """The model of a file, over the tensors that were read before where they are kept."""
+    key = (path.resolve(), name, sha256)
+    with _LOADING:
+        if key not in _LOADED:
+            _LOADED[key] = _open(kind, path, name, sha256)
+            if len(_LOADED) > _MODELS_KEPT:
+                _LOADED.popitem(last=False)
+        _LOADED.move_to_end(key)
+        return _LOADED[key].with_own_module()
 
 
 def _kind(path: Path) -> str:
@@ -226,7 +251,7 @@ def _kind(path: Path) -> str:
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
-def _open(kind: str, path: Path, name: str, sha256: str | None = None) -> PromptableModel:
+def _open(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
     if kind == "compact":
         from medsam_planner.engine.memory_model import open_compact
 

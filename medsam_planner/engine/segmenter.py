@@ -1,4 +1,4 @@
-"""One prompted slice of a volume: choose the field, embed it once, decode, and map the answer back.
+"""Predictions on single slices of a volume: choose a crop, embed it once, decode prompts, and paste the result back.
 
 The work on one slice is deterministic: the same volume, weights, prompt and seed give the same bytes.
 """
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, SUREST_LOGIT, logit, sigmoid
 from medsam_planner.engine.prediction import SlicePrediction
-from medsam_planner.engine.protocol import Crop, ModelWithMemory, PromptableModel, SlicePrompt
-from medsam_planner.engine.recall import AnsweredSlice, Recall
-from medsam_planner.engine.runs import Asked, Run, ask_again
+from medsam_planner.engine.protocol import Crop, ModelWithMemory, PromptableModel, SlicePrompt, box_around
+from medsam_planner.engine.recall import PredictedSlice, Recall
+from medsam_planner.engine.stochastic_passes import PromptInCrop, StochasticPass, decode_passes
 from medsam_planner.engine.threads import compute_threads
-from medsam_planner.engine.zoom import best_field, extract, paste, prompt_to_crop, slice_to_crop
+from medsam_planner.engine.zoom import best_crop, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import Normalisation
@@ -31,7 +31,7 @@ __all__ = ["SlicePrediction", "SliceSegmenter"]
 
 _IMAGES_KEPT = 8
 _SUREST_REFINED = 13.8155
-"""An answer that is refined counts no surer than this: a probability of 1e-6."""
+"""Logits of a prediction that is refined are clipped to this: a probability of 1e-6."""
 
 
 class SliceSegmenter:
@@ -42,6 +42,7 @@ class SliceSegmenter:
     volume : highdicom.Volume
         The study; stored values, HU for CT.
     model : PromptableModel
+        The model that predicts.
     normalisation : Normalisation
         Maps stored values to [0, 1].
     cache : EmbeddingCache
@@ -82,107 +83,131 @@ class SliceSegmenter:
         *,
         previous: SlicePrediction | None = None,
         logit_shift: float = 0.0,
-        memory: Sequence[AnsweredSlice] = (),
+        memory: Sequence[PredictedSlice] = (),
         crop: Crop | None = None,
     ) -> SlicePrediction:
-        """Answer `prompt` on slice `index` across `axis`; of several fields :func:`best_field` picks.
+        """Predict one slice.
 
         Parameters
         ----------
-        axis, index : int
+        axis : int
+            Array axis across which the slice lies.
+        index : int
+            Number of the slice along that axis.
         prompt : SlicePrompt
-            Everything said about the slice, not only what is new.
+            All prompts on the slice, earlier ones included.
         previous : SlicePrediction, optional
-            Answer on the same slice that `prompt` refines; its field is kept while it holds all points.
+            Prediction on the same slice that `prompt` refines; its crop is kept while it contains all points.
         logit_shift : float
-            Added to the answer: above 0 it grows, below it shrinks.
-        memory : sequence of AnsweredSlice
-            Other slices of the axis to answer from, where the model has a memory.
+            Added to the logits: above 0 the mask grows, below 0 it shrinks.
+        memory : sequence of PredictedSlice
+            Other slices of the axis that a model with a memory attends to.
         crop : Crop, optional
-            The field to look at; by default those the model finds worth it.
+            The crop to predict on. By default the model proposes crops, and :func:`best_crop` chooses among their
+            predictions.
 
         Raises
         ------
         PromptError
-            If nothing was asked, the slice does not exist, or the model has no memory and is to use one.
+            If the prompt is empty, the slice does not exist, or `memory` is given to a model without one.
         """
         self._require(axis, index, prompt)
-        if not self.model.reads_example:
-            prompt = replace(prompt, example=None)
+        if not self.model.reads_reference_slice:
+            prompt = replace(prompt, reference_slice=None)
         shape = self.slice_shape(axis)
-        answers: list[SlicePrediction] = []
+        predictions: list[SlicePrediction] = []
         known = None if previous is None else np.clip(logit(previous.probability), -_SUREST_REFINED, _SUREST_REFINED)
         with compute_threads(1):
-            for one in self._fields(axis, prompt, previous) if crop is None else (crop,):
+            for one in self._crops(axis, prompt, previous) if crop is None else (crop,):
                 before = None if known is None else extract(known, one)
                 decoded = self.model.decode(
                     self.embedding(axis, index, one),
-                    self._question(axis, index, prompt, one, memory),
+                    self._prompt_in_crop(axis, index, prompt, one, memory),
                     previous_logits=before,
                 )
                 probability = sigmoid(paste(decoded.logits[0] + np.float32(logit_shift), one, shape, OUTSIDE_LOGIT))
                 quality = float(decoded.quality[0])
-                answers.append(SlicePrediction(probability, quality, one, prompt, before, logit_shift, tuple(memory)))
-        if not answers:
-            raise PromptError(f"The model '{self.model.name}' found no field to look at for this prompt.")
-        return answers[best_field([answer.quality for answer in answers], [answer.mask() for answer in answers])]
+                predictions.append(
+                    SlicePrediction(probability, quality, one, prompt, before, logit_shift, tuple(memory))
+                )
+        if not predictions:
+            raise PromptError(f"The model '{self.model.name}' proposed no crop for this prompt.")
+        return predictions[best_crop([one.quality for one in predictions], [one.mask() for one in predictions])]
 
     def alternatives(
-        self, axis: int, index: int, prompt: SlicePrompt, *, memory: Sequence[AnsweredSlice] = ()
+        self, axis: int, index: int, prompt: SlicePrompt, *, memory: Sequence[PredictedSlice] = ()
     ) -> tuple[SlicePrediction, ...]:
-        """Every answer the model offers to a prompt that may mean several things, by predicted quality, best first.
+        """Every candidate prediction for an ambiguous prompt, by predicted IoU, best first.
 
-        The first one is what :meth:`segment` gives; the others were found in its field. A model of one answer gives
-        that one.
+        The first one is what :meth:`segment` returns; the others are predicted on the same crop. A model without
+        candidates returns its one prediction.
         """
         own = self.segment(axis, index, prompt, memory=memory)
         if not isinstance(self.model, ModelWithMemory):
             return (own,)
         offered = [
-            self.segment(axis, index, replace(prompt, answer=number), memory=memory, crop=own.crop)
-            for number in range(self.model.answers)
+            self.segment(axis, index, replace(prompt, candidate=number), memory=memory, crop=own.crop)
+            for number in range(self.model.candidates)
         ]
-        return tuple(sorted(offered, key=lambda answer: -answer.quality))
+        return tuple(sorted(offered, key=lambda one: -one.quality))
 
-    def question(self, axis: int, index: int, prediction: SlicePrediction, crop: Crop) -> SlicePrompt:
-        """What a prediction answered, in model pixels of its field, with the memory it was given from."""
+    def prompt_in_crop(self, axis: int, index: int, prediction: SlicePrediction, crop: Crop) -> SlicePrompt:
+        """The prompt of a prediction in model pixels of its crop, with the memory that was attended to."""
         with compute_threads(1):
-            return self._question(axis, index, prediction.prompt, crop, prediction.memory)
+            return self._prompt_in_crop(axis, index, prediction.prompt, crop, prediction.memory)
 
     def sample(
-        self, axis: int, index: int, prediction: SlicePrediction, window: tuple[slice, slice], runs: Sequence[Run]
+        self,
+        axis: int,
+        index: int,
+        prediction: SlicePrediction,
+        window: tuple[slice, slice],
+        passes: Sequence[StochasticPass],
     ) -> NDArray[np.float32]:
-        """Ask what `prediction` was asked once more for each run, on the cached embedding where the image is unchanged.
+        """Decode the prompt of a prediction once more for each stochastic pass.
+
+        The cached embedding is used where a pass leaves the image unchanged.
+
+        Parameters
+        ----------
+        axis, index : int
+            The slice.
+        prediction : SlicePrediction
+            The deterministic prediction on it.
+        window : (slice, slice)
+            Rows and columns to return.
+        passes : sequence of StochasticPass
+            T passes.
 
         Returns
         -------
         (T, h, w) float32
-            Logits in the pixels of `window`; :data:`OUTSIDE_LOGIT` where the model did not look.
+            Logits in the pixels of `window`; :data:`OUTSIDE_LOGIT` outside the crop.
         """
         shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
         crop = prediction.crop
         if crop is None:
-            return np.full((len(runs), *shape), OUTSIDE_LOGIT, dtype=np.float32)
+            return np.full((len(passes), *shape), OUTSIDE_LOGIT, dtype=np.float32)
         with compute_threads(1):
-            logits = ask_again(
+            logits = decode_passes(
                 self.model,
                 self.embedding(axis, index, crop),
                 lambda: self.crop_image(axis, index, crop),
-                _asked(prediction, crop, self.question(axis, index, prediction, crop)),
-                runs,
+                _with_extent(prediction, crop, self.prompt_in_crop(axis, index, prediction, crop)),
+                passes,
             )
             row, column = crop.centre_rc
-            seen = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
-            answers = paste(logits, seen, shape, np.nan)
-        known = np.array([run.known() for run in runs], dtype=np.float32)
-        answers += (1 - known[:, None, None]) * np.float32(prediction.logit_shift)
-        if known.any():
-            before = np.clip(logit(prediction.probability[window]), -SUREST_LOGIT, SUREST_LOGIT)
-            answers += known[:, None, None] * before
-        return np.where(np.isnan(answers), np.float32(OUTSIDE_LOGIT), answers)
+            in_window = replace(crop, centre_rc=(row - window[0].start, column - window[1].start))
+            pasted = paste(logits, in_window, shape, np.nan)
+        weight = np.array([one.deterministic_weight() for one in passes], dtype=np.float32)[:, None, None]
+        pasted += (1 - weight) * np.float32(prediction.logit_shift)
+        if weight.any():
+            deterministic = np.clip(logit(prediction.probability[window]), -SUREST_LOGIT, SUREST_LOGIT)
+            pasted += weight * deterministic
+        return np.where(np.isnan(pasted), np.float32(OUTSIDE_LOGIT), pasted)
 
     def image(self, axis: int, index: int) -> NDArray[np.float32]:
-        """(H, W) normalised intensities of one slice; the last few are kept, as neighbours are asked for in turn."""
+        """(H, W) normalised intensities of one slice. The last few are kept: neighbouring slices follow each other."""
         if (axis, index) not in self._images:
             self._images[axis, index] = self.normalisation.apply(slice_across(self.volume.array, axis, index))
             if len(self._images) > _IMAGES_KEPT:
@@ -190,10 +215,10 @@ class SliceSegmenter:
         return self._images[axis, index]
 
     def crop_image(self, axis: int, index: int, crop: Crop) -> NDArray[np.float32]:
-        """(size, size) normalised intensities of one field: what the model is shown."""
+        """(size, size) normalised intensities of one crop, as the model gets them."""
         return extract(self.image(axis, index), crop)
 
-    def _fields(self, axis: int, prompt: SlicePrompt, previous: SlicePrediction | None) -> tuple[Crop, ...]:
+    def _crops(self, axis: int, prompt: SlicePrompt, previous: SlicePrediction | None) -> tuple[Crop, ...]:
         shape, pixel_mm = self.slice_shape(axis), self.slice_spacing_mm(axis)
         if previous is None:
             return self.model.crops(prompt, shape, pixel_mm)
@@ -202,7 +227,7 @@ class SliceSegmenter:
         return self.model.crops(replace(prompt, box=None, mask=previous.probability), shape, pixel_mm)
 
     def embedding(self, axis: int, index: int, crop: Crop) -> Any:
-        """Embedding of one field, from the cache where it is known."""
+        """Embedding of one crop, from the cache where it is kept."""
         key = EmbeddingKey(
             study_sha256=self.study_sha256,
             normalisation=self.normalisation.key(),
@@ -213,13 +238,13 @@ class SliceSegmenter:
         )
         return self._cache.get_or_encode(key, lambda: self.model.encode(self.crop_image(axis, index, crop)[None]))
 
-    def _question(
-        self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[AnsweredSlice]
+    def _prompt_in_crop(
+        self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[PredictedSlice]
     ) -> SlicePrompt:
         if not memory:
             return prompt_to_crop(prompt, crop)
         if self._recall is None:
-            raise PromptError(f"The model '{self.model.name}' has no memory and answers every slice by itself.")
+            raise PromptError(f"The model '{self.model.name}' has no memory: it predicts every slice alone.")
         others = [float(mm) for other, mm in enumerate(self._spacing_mm) if other != axis]
         step_px = float(self._spacing_mm[axis]) / others[0]
         remembered = self._recall.remembered(axis, index, crop, step_px, memory)
@@ -233,18 +258,18 @@ class SliceSegmenter:
             raise PromptError("Expected a box, a click, a scribble or a mask on the slice, got none.")
 
 
-def _asked(prediction: SlicePrediction, crop: Crop, question: SlicePrompt) -> Asked:
-    """What a prediction answers, in model pixels, and where its structure lies: by its mask, else by the box."""
+def _with_extent(prediction: SlicePrediction, crop: Crop, prompt: SlicePrompt) -> PromptInCrop:
+    """The prompt in model pixels, and where its structure lies: by the predicted mask, else by the box."""
     mask = prediction.mask()
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = prediction.prompt.box
     low, high = np.array(crop.centre_rc), np.array(crop.centre_rc)
-    if rows.size:
-        low, high = np.array([rows.min(), columns.min()]) - 0.5, np.array([rows.max(), columns.max()]) + 0.5
+    if mask.any():
+        found = box_around(mask).reshape(2, 2)
+        low, high = found[0] - 0.5, found[1] + 0.5
     elif box is not None:
         low, high = np.reshape(box, (2, 2)).min(0), np.reshape(box, (2, 2)).max(0)
-    return Asked(
-        question,
+    return PromptInCrop(
+        prompt,
         prediction.previous_logits,
         crop.size,
         slice_to_crop((low + high) / 2, crop),
@@ -253,6 +278,6 @@ def _asked(prediction: SlicePrediction, crop: Crop, question: SlicePrompt) -> As
 
 
 def _holds(crop: Crop, points: NDArray[np.float64]) -> bool:
-    """Whether all points lie in the field, off its outermost twentieth."""
+    """Whether all points lie in the crop and not in its outermost twentieth."""
     offset = np.abs(np.asarray(points) - np.asarray(crop.centre_rc)) / np.asarray(crop.side_rc)
     return bool((offset <= 0.45).all())

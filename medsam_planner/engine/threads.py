@@ -18,7 +18,7 @@ _DRAWING = threading.RLock()
 
 @cache
 def _loaded_libraries() -> ThreadpoolController:
-    """Looking through the process's libraries takes milliseconds, a slice hardly more."""
+    """Listing the libraries of the process takes milliseconds, about as long as a slice, so it is done once."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -26,11 +26,10 @@ def _loaded_libraries() -> ThreadpoolController:
 
 @contextmanager
 def compute_threads(count: int) -> Iterator[None]:
-    """Run torch and numpy's BLAS on `count` threads inside, and on as many as before afterwards.
+    """Limit torch and numpy's BLAS to `count` threads inside the block.
 
-    On small fields a second thread costs more than it brings, most of all where other work runs beside.
-
-    The setting belongs to the process: concurrent work in other threads sees it too.
+    On small crops a second thread costs more than it gains, especially beside other work. The setting belongs to the
+    process, so it also holds for concurrent work in other threads.
     """
     import torch
 
@@ -45,10 +44,10 @@ def compute_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def random_draws(seed: int) -> Iterator[None]:
-    """Draw from torch's generator as `seed` says, and leave it as it was.
+    """Seed torch's generator inside the block, and restore its state afterwards.
 
-    Torch has one generator for a process: of several threads one draws at a time, so that each gets the same bytes for
-    the same seed.
+    Torch has one generator for the whole process. Only one thread at a time may be inside, so that each gets the same
+    draws for the same seed.
     """
     import torch
 

@@ -1,6 +1,6 @@
-"""Between a slice and the square field a model looks at.
+"""Resampling between a slice and the square crop that a model predicts on.
 
-Model pixel m covers slice position ``centre + ((m + 0.5) / size - 0.5) * side`` along each axis, so that the field's
+Model pixel m covers slice position ``centre + ((m + 0.5) / size - 0.5) * side`` along each axis, so that the crop's
 edges are the outer edges of its first and last model pixel. Resampling is separable and linear, averaged over the pixel
 of the coarser grid: no shift and no aliasing in either direction.
 """
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medsam_planner.engine.protocol import Crop, RememberedSlice, SlicePrompt
 from medsam_planner.errors import GeometryError
 
-__all__ = ["best_field", "crop_to_slice", "crop_window", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
+__all__ = ["best_crop", "crop_to_slice", "crop_window", "extract", "paste", "prompt_to_crop", "slice_to_crop"]
 
 
 def slice_to_crop(positions_rc: ArrayLike, crop: Crop) -> NDArray[np.float64]:
@@ -66,18 +66,18 @@ def _taps(positions: NDArray[np.float64], count: int, step: float) -> tuple[slic
 
 def _check_crop(crop: Crop) -> None:
     if crop.size < 1 or not min(crop.side_rc) > 0 or not np.all(np.isfinite((*crop.centre_rc, *crop.side_rc))):
-        raise GeometryError(f"Expected a finite field with positive sides and size, got {crop}.")
+        raise GeometryError(f"Expected a finite crop with positive sides and size, got {crop}.")
 
 
 def extract(image: NDArray[np.generic], crop: Crop) -> NDArray[np.float32]:
-    """Resample the field of `crop` out of a slice.
+    """Resample a crop from a slice.
 
     Parameters
     ----------
     image : (H, W)
         Slice of any real dtype; pixels beyond its border repeat the edge.
     crop : Crop
-        Field in pixels of this slice.
+        In pixels of this slice.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def extract(image: NDArray[np.generic], crop: Crop) -> NDArray[np.float32]:
     Raises
     ------
     GeometryError
-        If `image` is not 2D or the field has no extent.
+        If `image` is not 2D or the crop has no extent.
     """
     _check_crop(crop)
     if image.ndim != 2 or 0 in image.shape:
@@ -104,18 +104,18 @@ def extract(image: NDArray[np.generic], crop: Crop) -> NDArray[np.float32]:
 def paste(
     crop_map: NDArray[np.float32], crop: Crop, shape: tuple[int, int], fill: float = -20.0
 ) -> NDArray[np.float32]:
-    """Put a model's map back on the slice it came from.
+    """Resample a map from a crop back to its slice.
 
     Parameters
     ----------
     crop_map : (..., size, size) float32
         Logits, or any smooth map, on the model's pixels.
     crop : Crop
-        Field in pixels of the slice.
+        In pixels of the slice.
     shape : (H, W)
         Shape of the slice.
     fill : float
-        Value of slice pixels whose centre lies outside the field.
+        Value of slice pixels whose centre lies outside the crop.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def paste(
     Raises
     ------
     GeometryError
-        If the map's size is not the field's.
+        If the map's size is not the crop's.
     """
     _check_crop(crop)
     if crop_map.shape[-2:] != (crop.size, crop.size):
@@ -147,7 +147,7 @@ def paste(
 
 
 def crop_window(crop: Crop, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of a slice of (H, W) pixels whose centres lie in the field of `crop`."""
+    """Rows and columns of a slice of (H, W) pixels whose centres lie in the crop."""
     window = []
     for centre, side, count in zip(crop.centre_rc, crop.side_rc, shape, strict=True):
         first = max(int(np.ceil(centre - side / 2)), 0)
@@ -156,31 +156,31 @@ def crop_window(crop: Crop, shape: tuple[int, ...]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -> int:
-    """Which field of a ladder to believe.
+def best_crop(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -> int:
+    """Choose among the predictions on crops of increasing size.
 
-    Predicted quality alone prefers fields whose mask happens to look tidy. A structure that is really there is also
-    found by the next wider and the next narrower field, so the mean IoU with those is added to the predicted IoU.
+    The predicted IoU alone prefers crops whose mask merely looks compact. A real structure is also found on the next
+    narrower and the next wider crop, so the mean IoU with their masks is added to the predicted IoU.
 
     Parameters
     ----------
     qualities : sequence of float
-        Predicted IoU of every field, narrow to wide.
+        Predicted IoU on every crop, narrow to wide.
     masks : sequence of (H, W) bool
-        Their answers on the slice.
+        The predicted masks on the slice.
 
     Returns
     -------
     int
-        Index of the field.
+        Index of the chosen crop.
 
     Raises
     ------
     GeometryError
-        If there is no field, or not one mask for each.
+        If there is no crop, or not one mask for each.
     """
     if len(qualities) == 0 or len(qualities) != len(masks):
-        raise GeometryError(f"Expected one mask for each of 1 or more fields, got {len(masks)} for {len(qualities)}.")
+        raise GeometryError(f"Expected one mask for each of 1 or more crops, got {len(masks)} for {len(qualities)}.")
     overlaps = [float((a & b).sum()) / max(int((a | b).sum()), 1) for a, b in pairwise(masks)]
     scores = []
     for index, quality in enumerate(qualities):
@@ -190,17 +190,17 @@ def best_field(qualities: Sequence[float], masks: Sequence[NDArray[np.bool_]]) -
 
 
 def prompt_to_crop(prompt: SlicePrompt, crop: Crop) -> SlicePrompt:
-    """The same prompt in model pixels: box, points and memory mapped, mask and example resampled to (size, size)."""
+    """The same prompt in model pixels: mask and reference slice are resampled to (size, size), the rest is mapped."""
     box = None if prompt.box is None else slice_to_crop(np.reshape(prompt.box, (2, 2)), crop).reshape(4)
     points = None if prompt.points is None else slice_to_crop(np.reshape(prompt.points, (-1, 2)), crop)
     mask = None if prompt.mask is None else extract(prompt.mask, crop)
-    example = None if prompt.example is None else extract(prompt.example, crop)
+    reference_slice = None if prompt.reference_slice is None else extract(prompt.reference_slice, crop)
     return replace(
         prompt,
         box=box,
         points=points,
         mask=mask,
-        example=example,
+        reference_slice=reference_slice,
         memory=tuple(_memory_to_crop(one, crop) for one in prompt.memory),
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import highdicom
 
@@ -12,7 +12,7 @@ from medsam_planner.planning.known_part import KnownPart
 from medsam_planner.planning.structures import MaskSamples
 
 if TYPE_CHECKING:
-    from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
     from medsam_planner.segmentation.result import SegmentationResult
     from prompts import PromptLog
 
@@ -31,8 +31,8 @@ class StructureEvidence:
     """Predictive entropy, bits."""
     mask_samples: Sequence[highdicom.Volume] | MaskSamples = ()
     """Masks of stochastic passes."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """How the mask was made; empty where that is not known."""
+    provenance: SegmentationProvenance | None = None
+    """How the mask was made; None where that is not known."""
     log: PromptLog | None = None
     trace: PropagationTrace | None = None
     """How the mask was propagated; None where it was not propagated, or was changed since."""

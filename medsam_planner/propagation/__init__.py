@@ -1,1 +1,1 @@
-"""From prompted slices to a 3D mask."""
+"""Propagation: from prompted slices to a 3D mask, and its stochastic passes."""

@@ -1,7 +1,8 @@
-"""From the ordered prompts to the anchors: a fold over the log.
+"""From the ordered prompts to the anchors, which are the prompted slices with their predictions.
 
-A click on a slice nobody prompted refines what propagation had put there, so its meaning depends on the prompts before
-it and on nothing else. Folding in log order makes the mask a function of the log: replay, undo and redo follow.
+A click on a slice without prompts refines the mask that was propagated there, so its effect depends on the prompts
+before it, and on nothing else. Prompts are applied in the order of the log. The mask is therefore a function of the
+log, and replay, undo and redo need no code of their own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction
-from medsam_planner.propagation.walk import Anchor
+from medsam_planner.propagation.front import Anchor
 from prompts import Box, Click, Scribble
 from prompts.geometry import box_extent, click_index, scribble_indices
 
@@ -26,23 +27,23 @@ if TYPE_CHECKING:
 __all__ = [
     "SliceEvent",
     "SliceRange",
+    "empty_prediction",
     "fold_anchors",
+    "known_predictions",
     "nearest_section",
-    "nothing_here",
-    "said_of",
     "slice_events",
-    "what_is_known",
+    "slice_prompt",
 ]
 
 _CONTINUATION = 0.5
-"""A click continues a cross-section when it lies within its box, grown by this share of its size on each side."""
+"""A click continues a cross-section when it lies within the section's box, padded by this share of its size a side."""
 _SCRIBBLE_POINTS_PER_SLICE = 6
-"""A scribble is thinned to this many clicks on each slice it crosses: more say nothing new to the decoder."""
+"""A scribble is thinned to this many clicks on each slice that it crosses."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceRange:
-    """First and last slice a structure may occupy, inclusive, as a 3D box told."""
+    """First and last slice that a structure may occupy, inclusive, from a 3D box."""
 
     first: int
     last: int
@@ -50,15 +51,15 @@ class SliceRange:
 
 @dataclass(frozen=True, slots=True)
 class SliceEvent:
-    """One prompt as seen on one slice: values only, so that events can be hashed."""
+    """One prompt on one slice, in plain values that can be hashed."""
 
     index: int
     box: tuple[float, float, float, float] | None = None
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[bool, ...] = ()
     limits: SliceRange | None = None
-    answer: int | None = None
-    """Which answer the person took, counted from the best; None where nothing was chosen."""
+    candidate: int | None = None
+    """Number of the candidate that the user chose, counted from the best; None where nothing was chosen."""
 
 
 def slice_events(
@@ -66,7 +67,18 @@ def slice_events(
 ) -> tuple[SliceEvent, ...]:
     """Translate prompts in LPS mm to events on slices across `axis`, in log order.
 
-    2D boxes that lie in another plane are left out: they anchor the propagation across their own axis.
+    2D boxes in another plane are left out: they belong to the propagation across their own axis.
+
+    Parameters
+    ----------
+    prompts : iterable of Box, Click or Scribble
+        In log order.
+    affine : (4, 4) float
+        Index → LPS mm.
+    shape : (3,) int
+        Voxels along each array axis.
+    axis : int
+        Array axis across which the slices lie.
     """
     in_plane = [other for other in range(3) if other != axis]
     events: list[SliceEvent] = []
@@ -79,13 +91,13 @@ def slice_events(
             first, last = int(extent.low_index[axis]), int(extent.high_index[axis])
             limits = SliceRange(first, last) if extent.axis is None else None
             box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-            events.append(SliceEvent((first + last) // 2, box=box, limits=limits, answer=prompt.answer))
+            events.append(SliceEvent((first + last) // 2, box=box, limits=limits, candidate=prompt.candidate))
         elif isinstance(prompt, Click):
             index = click_index(prompt, affine)
             slice_index = int(np.clip(np.rint(index[axis]), 0, shape[axis] - 1))
             point = (float(index[in_plane[0]]), float(index[in_plane[1]]))
             labels = (prompt.positive,)
-            events.append(SliceEvent(slice_index, points=(point,), labels=labels, answer=prompt.answer))
+            events.append(SliceEvent(slice_index, points=(point,), labels=labels, candidate=prompt.candidate))
         else:
             voxels = np.asarray(scribble_indices(prompt, affine, shape))
             for slice_index in dict.fromkeys(voxels[:, axis].tolist()):
@@ -102,20 +114,21 @@ def fold_anchors(
     propagated: Callable[[dict[int, Anchor]], dict[int, SlicePrediction]],
     memo: dict[str, dict[int, Anchor]],
 ) -> dict[int, Anchor]:
-    """Answer the events one after the other.
+    """Apply the events one after the other.
 
-    An anchor changes by events on its own slice alone: what is said of others leaves its answer as it is.
+    An anchor changes only by events on its own slice.
 
     Parameters
     ----------
     events : sequence of SliceEvent
+        In log order.
     method : PropagationMethod
-        Answers an event, given what is known before it.
+        Predicts the slice of an event, given the predictions before it.
     propagated : callable
-        What the anchors so far put on which slice.
+        Returns the predictions by slice that the anchors so far lead to.
     memo : dict
-        Anchors by the digest of the events that made them; kept by the caller, so that a longer log or an undo costs
-        only what is new.
+        Anchors by the digest of the events that led to them. The caller keeps it, so that a longer log or an undo
+        computes only new events.
 
     Returns
     -------
@@ -127,27 +140,28 @@ def fold_anchors(
         digest.update(repr(event).encode())
         key = digest.hexdigest()
         if key not in memo:
-            found = what_is_known(event, anchors, propagated)
-            prediction, clicks = method.answer(event, anchors, found)
+            found = known_predictions(event, anchors, propagated)
+            prediction, clicks = method.predict(event, anchors, found)
             memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key, clicks)}
         anchors = memo[key]
     return anchors
 
 
-def what_is_known(
+def known_predictions(
     event: SliceEvent,
     anchors: dict[int, Anchor],
     propagated: Callable[[dict[int, Anchor]], dict[int, SlicePrediction]],
 ) -> dict[int, SlicePrediction]:
-    """Predictions by slice before an event: of a prompted slice with a mask, this slice alone."""
+    """Predictions by slice before an event; on a prompted slice with a mask, that slice only."""
     anchor = anchors.get(event.index)
     if anchor is not None and anchor.prediction.mask().any():
-        return {event.index: anchor.prediction}  # refined by itself: no walk is needed to answer
+        return {event.index: anchor.prediction}  # refined by itself: nothing needs to be propagated
     return propagated(anchors) if anchors else {}
 
 
-def said_of(event: SliceEvent, known: SlicePrediction | None) -> SlicePrompt:
-    """All points said of a slice, with the box of the event, or the person's own one where its answer was empty."""
+def slice_prompt(event: SliceEvent, known: SlicePrediction | None) -> SlicePrompt:
+    """All points on a slice and the event's box; an earlier box where its prediction was empty and nothing was
+    propagated."""
     points = [] if known is None or known.prompt.points is None else [known.prompt.points]
     labels = [] if known is None or known.prompt.labels is None else [known.prompt.labels]
     if event.points:
@@ -163,24 +177,23 @@ def said_of(event: SliceEvent, known: SlicePrediction | None) -> SlicePrompt:
     )
 
 
-def nothing_here(said: SlicePrompt, slice_shape: tuple[int, int]) -> SlicePrediction:
-    """The answer where only "not here" was said on a slice that holds nothing: no front may cross it."""
-    return SlicePrediction(np.zeros(slice_shape, dtype=np.float32), 1.0, None, said)
+def empty_prediction(prompt: SlicePrompt, slice_shape: tuple[int, int]) -> SlicePrediction:
+    """The empty prediction of a slice with negative prompts only; no propagation front crosses it."""
+    return SlicePrediction(np.zeros(slice_shape, dtype=np.float32), 1.0, None, prompt)
 
 
 def nearest_section(event: SliceEvent, found: Mapping[int, SlicePrediction]) -> int | None:
-    """Slice of the nearest mask that the clicked structure can be the continuation of, or None.
+    """Slice with the nearest mask that a clicked structure may continue, or None.
 
-    A click where propagation had ended mostly says that the structure goes on: the shape of its nearest cross-section
-    tells the model how much to look at, which a lone click cannot.
+    A click beyond the end of the propagation usually means that the structure goes on. The nearest cross-section tells
+    the model the structure's size and shape, which a single click cannot.
     """
     filled = [index for index, prediction in found.items() if prediction.mask().any()]
     if not filled:
         return None
     near = min(filled, key=lambda index: (abs(index - event.index), index))
     mask = found[near].mask()
-    occupied = np.argwhere(mask)
-    low, high = occupied.min(0), occupied.max(0)
+    low, high = box_around(mask).reshape(2, 2)
     reach = _CONTINUATION * (high - low + 1)
     inside = np.array(event.points)[np.array(event.labels)]
     return near if bool(np.all((inside >= low - reach) & (inside <= high + reach))) else None

@@ -1,7 +1,7 @@
-"""One mask from passes across several planes.
+"""One mask from propagations across several planes.
 
-A pass along the other two planes removes slice-to-slice steps, and where it disagrees with the first one nobody should
-be certain. Probabilities are averaged; slices the person prompted keep their own answer.
+Propagations across the other two planes remove steps between slices; where they disagree with the first one the mask is
+uncertain. Probabilities are averaged, and prompted slices keep their own prediction.
 """
 
 from __future__ import annotations
@@ -14,34 +14,37 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import method_for
 from medsam_planner.propagation.volume import PropagatedVolume
-from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole
 
-__all__ = ["consensus_pass", "fuse_probabilities"]
+__all__ = ["consensus_propagation", "fuse_probabilities"]
 
 _MIN_PIXELS = 4
-"""A cross-section of fewer pixels tells a decoder nothing about the shape."""
+"""Cross-sections with fewer pixels are not used as prompts."""
 
 
-def consensus_pass(
+def consensus_propagation(
     segmenter: SliceSegmenter, probability: NDArray[np.float32], axis: int, *, progress: Progress | None = None
 ) -> PropagatedVolume:
-    """Ask every slice across `axis` that the mask crosses, with the mask's own cross-section as the prompt.
+    """Predict every slice across `axis` that a mask crosses, prompted with the mask's cross-section.
 
     Parameters
     ----------
     segmenter : SliceSegmenter
+        The study under the model.
     probability : (K, J, I) float32
-        Of the pass across the prompted plane.
+        Of the propagation across the prompted plane.
     axis : int
         Another array axis.
+    progress : Progress, optional
+        Told the slices; may cancel.
 
     Returns
     -------
     PropagatedVolume
-        Slices the mask does not cross hold nothing.
+        Slices that the mask does not cross are absent.
     """
     across = np.moveaxis(probability, axis, 0)
     crossed = np.flatnonzero((across > 0.5).sum(axis=(1, 2)) >= _MIN_PIXELS)
@@ -68,28 +71,30 @@ def consensus_pass(
 
 
 def fuse_probabilities(
-    passes: Mapping[int, NDArray[Any]], anchors: Mapping[int, Sequence[int]], first_index: Sequence[int] = (0, 0, 0)
+    by_axis: Mapping[int, NDArray[Any]], anchors: Mapping[int, Sequence[int]], first_index: Sequence[int] = (0, 0, 0)
 ) -> NDArray[Any]:
-    """Mean of the passes, with each prompted slice as its own pass answered it.
+    """Mean of propagations; each prompted slice keeps the probabilities of the propagation across its own axis.
 
     Parameters
     ----------
-    passes : axis to (..., k, j, i) float
+    by_axis : axis to (..., k, j, i) float
+        Probabilities of each propagation.
     anchors : axis to indices of prompted slices
+        Indices on the whole study.
     first_index : (3,) int
         Voxel of the study at which the arrays begin.
 
     Returns
     -------
     (..., k, j, i) float
-        Of the dtype that came in.
+        Of the same dtype.
     """
-    arrays = list(passes.values())
+    arrays = list(by_axis.values())
     if len(arrays) == 1:
         return arrays[0]
     fused = np.mean(np.stack(arrays), axis=0, dtype=np.float32).astype(arrays[0].dtype)
     for axis, indices in anchors.items():
-        target, source = np.moveaxis(fused, axis - 3, 0), np.moveaxis(passes[axis], axis - 3, 0)
+        target, source = np.moveaxis(fused, axis - 3, 0), np.moveaxis(by_axis[axis], axis - 3, 0)
         rows = [index - first_index[axis] for index in indices if 0 <= index - first_index[axis] < len(target)]
         target[rows] = source[rows]
     return fused

@@ -1,4 +1,4 @@
-"""How many stochastic runs may be asked for, and which seeds; stated without a heavy import, for the command line."""
+"""Limits of the number of stochastic passes and of seeds; without heavy imports, for the command line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ LARGEST_SEED = 2**62 - 1
 """A mixture draws from four times the seed and up to 3 more, and torch takes seeds below 2**64."""
 
 MOST_SAMPLES = 1000
-"""Beyond this a run gains nothing: the error of an entropy falls with the root of the number, and of 1000 runs a
-share is known to 1.6 %. Their masks are kept together, so that more would fill the memory before they said more."""
+"""Largest number of stochastic passes. The standard error of a share estimated from 1000 passes is at most 1.6 %, and
+all masks are kept in memory together."""
 
 
 def check_seed(seed: int) -> None:
@@ -27,7 +27,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_samples(samples: int) -> None:
-    """Refuse a number of stochastic runs that has no spread, or no room.
+    """Refuse a number of stochastic passes that is too small for a spread or too large for the memory.
 
     Raises
     ------
@@ -35,8 +35,8 @@ def check_samples(samples: int) -> None:
         If it is neither 0 nor from 2 to `MOST_SAMPLES`.
     """
     if samples < 0 or samples == 1:
-        raise PromptError(f"Expected 0 samples or at least 2, got {samples}: a spread needs two runs.")
+        raise PromptError(f"Expected 0 samples or at least 2, got {samples}: a spread needs two passes.")
     if samples > MOST_SAMPLES:
         raise PromptError(
-            f"Expected at most {MOST_SAMPLES} samples, got {samples}: more would fill the memory and say nothing new."
+            f"Expected at most {MOST_SAMPLES} samples, got {samples}: more would fill the memory and add nothing."
         )

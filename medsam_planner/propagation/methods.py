@@ -1,7 +1,7 @@
 """How a mask gets from slice to slice: one method for each kind of model, chosen once.
 
 A model without a memory is shown the neighbour's mask, moved along with the structure
-(:mod:`~medsam_planner.propagation.carrying`). One with a memory is shown the answered slices themselves
+(:mod:`~medsam_planner.propagation.motion_compensated`). One with a memory is shown the answered slices themselves
 (:mod:`~medsam_planner.propagation.recalling`).
 """
 
@@ -16,46 +16,53 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.propagation.anchors import SliceEvent
-from medsam_planner.propagation.carrying import CARRYING_VERSION, CarryingMethod, SegmenterSlices
+from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
+from medsam_planner.propagation.motion_compensated import (
+    MOTION_COMPENSATED_VERSION,
+    MotionCompensatedMethod,
+    SegmenterSlices,
+)
 from medsam_planner.propagation.recalling import RECALLING_VERSION, RecallingMethod
-from medsam_planner.propagation.walk import Anchor, CarriedClick, Front, StopRules, slice_grid
 
 __all__ = ["PropagationMethod", "method_for", "propagation_version"]
 
 
 class PropagationMethod(Protocol):
-    """Asks the slices across one axis of a study."""
+    """Predicts the slices across one axis of a study."""
 
-    def answer(
+    def predict(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
-    ) -> tuple[SlicePrediction, tuple[CarriedClick, ...]]:
-        """What a prompt amounts to on its slice, and which corrections hold beyond it.
+    ) -> tuple[SlicePrediction, tuple[PropagatedClick, ...]]:
+        """Predict the slice of a prompt, and collect the corrections that hold on other slices too.
 
         Parameters
         ----------
         event : SliceEvent
+            The prompt on its slice.
         anchors : mapping of slice index to Anchor
-            What was prompted before.
+            Slices that were prompted before.
         found : mapping of slice index to SlicePrediction
-            What these anchors put where; of a prompted slice with a mask, this slice alone.
+            Predictions that these anchors lead to; on a prompted slice with a mask, that slice only.
         """
 
     def alternatives(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
     ) -> tuple[SlicePrediction, ...]:
-        """Every answer to a prompt, best first; one where it means one thing."""
+        """Every candidate prediction for a prompt, best first; one where the prompt is unambiguous."""
 
-    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> Front:
-        """The walk from the anchor on slice `start`, as far as it came before; `is_between` two of them."""
+    def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> PropagationFront:
+        """The front that starts at the anchor on slice `start`; `is_between` two anchors or beyond the outermost
+        one."""
 
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:
-        """The answer to a cross-section of a mask that was made across another axis.
+        """Predict a slice from the cross-section of a mask that was propagated across another axis.
 
         Parameters
         ----------
         index : int
+            Number of the slice.
         sections : (S, H, W) float32
-            Probability of that mask, by slice; not empty on slice `index`.
+            Probability of that mask by slice; not empty on slice `index`.
         """
 
 
@@ -64,10 +71,13 @@ def method_for(segmenter: SliceSegmenter, axis: int, rules: StopRules) -> Propag
     if isinstance(segmenter.model, ModelWithMemory):
         return RecallingMethod(segmenter, axis, rules)
     slices, shape = SegmenterSlices(segmenter, axis), segmenter.slice_shape(axis)
-    return CarryingMethod(slices, slice_grid(segmenter, axis), rules, shape)
+    return MotionCompensatedMethod(slices, slice_grid(segmenter, axis), rules, shape)
 
 
 def propagation_version(model: PromptableModel) -> int:
-    """Raised whenever the same prompts, weights and settings come to mean other masks: what was calibrated before does
-    not speak of them. Calibrations and runs that do not name it are of version 1."""
-    return RECALLING_VERSION if isinstance(model, ModelWithMemory) else CARRYING_VERSION
+    """Version of the propagation for a model.
+
+    It is raised whenever the same prompts, weights and settings lead to other masks; calibrations of an older version
+    are then refused. Files that do not state a version are of version 1.
+    """
+    return RECALLING_VERSION if isinstance(model, ModelWithMemory) else MOTION_COMPENSATED_VERSION

@@ -1,8 +1,8 @@
-"""Where a structure lies on the next slice, as far as a shift can tell.
+"""Motion of a structure from one slice to the next, estimated as a shift by block matching.
 
-A rib or a vessel that crosses the slices obliquely moves by its own width from one to the next. What is carried along a
-walk is moved with it, so that the model need not look for the structure beside the place where it was: block matching,
-as in video coding (Jain and Jain 1981, doi 10.1109/TCOM.1981.1094950).
+A rib or a vessel that crosses the slices obliquely moves by its own width from one slice to the next. The propagated
+mask is shifted with it, so that the model does not have to search for the structure. Block matching is the method of
+video coding (Jain and Jain 1981, doi 10.1109/TCOM.1981.1094950).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from prompts.masks import mask_box
+
 __all__ = ["moved", "slice_motion_px"]
 
 STEEPEST_SLOPE = 2.0
@@ -21,7 +23,7 @@ WORTH_MOVING = 0.9
 """A shift counts when it leaves less than this share of the squared difference that no shift leaves."""
 WORTH_OF_RADIUS = 0.1
 """And when it is longer than this share of the structure's radius: what moves less, the model follows by itself."""
-_RIM_PX = 2
+_RING_PX = 2
 """Ring around the structure that is matched with it: without its border a flat structure matches anywhere."""
 _BLOCK_SAMPLES = 48
 _SHIFTS_PER_SIDE = 10
@@ -52,20 +54,17 @@ def slice_motion_px(
     Returns
     -------
     (int, int)
-        The shift with the least mean squared difference over the structure and its rim, at most
+        The shift with the least mean squared difference over the structure and the ring around it, at most
         :data:`STEEPEST_SLOPE` × `step_mm` long; (0, 0) where none is worth it.
     """
     from scipy.ndimage import binary_dilation
 
     reach_mm = STEEPEST_SLOPE * step_mm
     reach = [math.floor(reach_mm / mm) for mm in pixel_mm]
-    rows, columns = np.nonzero(mask)
-    first = np.maximum(np.array([rows.min(), columns.min()]) - _RIM_PX, 0)
-    last = np.minimum(np.array([rows.max(), columns.max()]) + _RIM_PX, np.array(mask.shape) - 1)
-    window = tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
-    thin = max(int(max(last - first + 1) / _BLOCK_SAMPLES), 1)
+    window = mask_box(mask, grown=_RING_PX)
+    thin = max(int(max(part.stop - part.start for part in window) / _BLOCK_SAMPLES), 1)
     jump = [max(math.ceil(n / _SHIFTS_PER_SIDE), 1) for n in reach]
-    weight = binary_dilation(mask[window], iterations=_RIM_PX)[::thin, ::thin].astype(np.float32).ravel()
+    weight = binary_dilation(mask[window], iterations=_RING_PX)[::thin, ::thin].astype(np.float32).ravel()
     block = image[window][::thin, ::thin].astype(np.float32).ravel()
     counts = [n // j for n, j in zip(reach, jump, strict=True)]
     around = np.pad(

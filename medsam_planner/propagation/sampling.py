@@ -1,8 +1,8 @@
-"""The same propagation again, T times: masks that are each one coherent structure through the volume.
+"""Stochastic passes of one structure: T masks, each coherent through the volume.
 
-Every slice is asked again what it was asked in the deterministic pass. The walk itself is not repeated, so what varies
-between runs is what their source varies and not the path. Runs are sampled in a band around the surface; elsewhere they
-are what the deterministic pass is.
+A pass decodes every slice again with the prompt of the deterministic propagation. The propagation itself is not
+repeated, so passes cannot show that it might have ended elsewhere. Passes are sampled in a band around the surface;
+outside that band the deterministic prediction is used.
 """
 
 from __future__ import annotations
@@ -14,50 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, logit, sigmoid
-from medsam_planner.engine.runs import Run
 from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.stochastic_passes import StochasticPass
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.sources import UncertaintySource
-from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.propagation.volume import PropagatedVolume
+from prompts.masks import mask_box
 
-__all__ = ["BAND_MM", "SampledRuns", "SurfaceBand", "sample_box", "sample_runs", "surface_band"]
+__all__ = ["BAND_MM", "SampledPasses", "SurfaceBand", "sample_box", "sample_passes", "surface_band"]
 
 BAND_MM = 10.0
-"""Distance from the deterministic surface up to which runs are sampled."""
+"""Largest distance from the deterministic surface at which passes are sampled."""
 _MARGIN_VOXELS = 4
-"""Room around the deterministic mask in which a stochastic run may differ."""
+"""Voxels around the deterministic mask in which a stochastic pass may differ."""
 _UNSURE = 0.02
-"""Probabilities from here to its complement are sampled wherever they lie."""
+"""Voxels with a probability from this to its complement are sampled at any distance."""
 
 
 def sample_box(probability: NDArray[np.float32]) -> tuple[slice, slice, slice]:
-    """Voxels around everything that may be structure, grown by a margin.
+    """Box of all voxels with a probability above 0.02, grown by four voxels.
 
-    Where nothing reaches a probability of 0.02 the whole grid is returned.
+    Where there is no such voxel, the whole grid is returned.
     """
     inside = probability > _UNSURE
-    box = []
-    for axis in range(3):
-        present = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        low, high = (present[0], present[-1]) if present.size else (0, probability.shape[axis] - 1)
-        box.append(slice(max(int(low) - _MARGIN_VOXELS, 0), int(high) + _MARGIN_VOXELS + 1))
-    k, j, i = (slice(part.start, min(part.stop, size)) for part, size in zip(box, probability.shape, strict=True))
+    k, j, i = mask_box(inside if inside.any() else np.ones_like(inside), grown=_MARGIN_VOXELS)
     return k, j, i
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfaceBand:
-    """Where runs are sampled."""
+    """Voxels in which stochastic passes are sampled."""
 
     box: tuple[slice, slice, slice]
     inside: NDArray[np.bool_]
-    """(k, j, i) of the box."""
+    """(k, j, i) on the grid of the box."""
 
     def numbers(self) -> NDArray[np.int32]:
-        """(k, j, i) running number of each voxel of the band, -1 off it."""
+        """(k, j, i) position of each voxel in the list of the band's voxels, -1 outside the band."""
         numbers = np.full(self.inside.shape, -1, dtype=np.int32)
         numbers[self.inside] = np.arange(np.count_nonzero(self.inside))
         return numbers
@@ -66,9 +62,21 @@ class SurfaceBand:
 def surface_band(
     probability: NDArray[np.float32], voxel_mm: NDArray[np.float64], *, band_mm: float = BAND_MM
 ) -> SurfaceBand:
-    """Voxels within `band_mm` of the surface of what is more likely inside than not, and all that are unsure.
+    """Voxels within `band_mm` of the surface of the mask, and all with a probability between 0.02 and 0.98.
 
-    Without a surface it is the whole box.
+    Parameters
+    ----------
+    probability : (K, J, I) float32
+        Of the deterministic propagation; the mask is where it exceeds one half.
+    voxel_mm : (3,) float
+        Distance between voxel centres along each axis.
+    band_mm : float
+        Half the thickness of the band.
+
+    Returns
+    -------
+    SurfaceBand
+        All voxels of the box where the mask has no surface.
     """
     from xai.errors import EmptyStructureError
     from xai.surface import signed_distance_mm
@@ -83,23 +91,23 @@ def surface_band(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SampledRuns:
-    """T stochastic runs of one structure."""
+class SampledPasses:
+    """T stochastic passes of one structure."""
 
     band: SurfaceBand
     logits: NDArray[np.float16]
-    """(T, N) on the voxels of the band, in array order, fused over the passes as the deterministic ones were."""
+    """(T, N) on the voxels of the band, in array order, fused over the planes as the deterministic ones were."""
     probability: NDArray[np.float32]
     """(k, j, i) deterministic, in the band's box."""
 
     def masks(self) -> NDArray[np.bool_]:
-        """(T, k, j, i) mask of each run in the box."""
+        """(T, k, j, i) mask of each pass in the box."""
         masks = np.repeat((self.probability > 0.5)[None], len(self.logits), axis=0)
         masks.reshape(len(masks), -1)[:, np.flatnonzero(self.band.inside)] = self.logits > 0
         return masks
 
     def probabilities(self) -> NDArray[np.float32]:
-        """(T, k, j, i) of each run in the box."""
+        """(T, k, j, i) probability of each pass in the box."""
         whole = np.repeat(self.probability[None], len(self.logits), axis=0)
         whole.reshape(len(whole), -1)[:, np.flatnonzero(self.band.inside)] = _tempered(
             self.logits.astype(np.float32), 1
@@ -107,13 +115,16 @@ class SampledRuns:
         return whole
 
     def entropy_bits(self, temperature: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(k, j, i) predictive entropy and mutual information, of probabilities whose logits are divided by a
-        temperature. Off the band there is no disagreement, and the entropy is that of the deterministic answer."""
+        """(k, j, i) predictive entropy and mutual information in bits, in the box.
+
+        Logits are divided by `temperature` first. Outside the band the mutual information is 0 and the entropy is that
+        of the deterministic prediction.
+        """
         from xai.uncertainty import EntropyAccumulator, predictive_entropy
 
         found = EntropyAccumulator(self.logits.shape[1:])
-        for run in self.logits:
-            found.add(_tempered(run.astype(np.float32), temperature))
+        for logits in self.logits:
+            found.add(_tempered(logits.astype(np.float32), temperature))
         entropy = predictive_entropy([_tempered(logit(self.probability), temperature)])
         disagreement = np.zeros_like(entropy)
         entropy[self.band.inside] = found.predictive_entropy
@@ -121,91 +132,108 @@ class SampledRuns:
         return entropy, disagreement
 
 
-def sample_runs(
+def sample_passes(
     segmenter: SliceSegmenter,
-    passes: StructurePasses,
+    structure: PropagatedStructure,
     source: UncertaintySource,
     *,
     samples: int,
     seed: int,
     band_mm: float = BAND_MM,
     progress: Progress | None = None,
-) -> SampledRuns:
-    """Ask again, in a band around the surface.
+) -> SampledPasses:
+    """Sample stochastic passes in a band around the surface.
 
-    Memory: two bytes for each run and voxel of the band, six with several passes.
+    They take two bytes of memory for each pass and voxel of the band, six where several planes are fused.
+
+    Parameters
+    ----------
+    segmenter : SliceSegmenter
+        The study under the model.
+    structure : PropagatedStructure
+        The deterministic propagation.
+    source : UncertaintySource
+        What the passes differ in.
+    samples : int
+        Number of stochastic passes.
+    seed : int
+        Seed of the perturbations.
+    band_mm : float
+        Half the thickness of the band.
+    progress : Progress, optional
+        Told the slices; may cancel.
 
     Raises
     ------
     PromptError
-        If the source weighs passes across several planes and there is one.
+        If the source weighs several planes and the structure was propagated across one.
     """
-    runs = source.runs(samples, seed)
-    if len(passes.passes) == 1 and any(run.pass_weights is not None for run in runs):
+    passes = source.passes(samples, seed)
+    if len(structure.by_axis) == 1 and any(one.plane_weights is not None for one in passes):
         raise PromptError(
-            f"Expected passes across several planes for the uncertainty {source.name!r}, got one: segment with "
-            "triplanar, or take another source."
+            f"Expected propagations across several planes for the uncertainty {source.name!r}, got one: segment with "
+            "triplanar, or choose another source."
         )
-    band = surface_band(passes.probability, spacing_mm(segmenter.volume.affine), band_mm=band_mm)
-    asked = _Asking(segmenter, band, runs, source.name, progress)
-    if len(passes.passes) == 1:
+    band = surface_band(structure.probability, spacing_mm(segmenter.volume.affine), band_mm=band_mm)
+    decoding = _Decoding(segmenter, band, passes, source.name, progress)
+    if len(structure.by_axis) == 1:
         logits = np.full((samples, np.count_nonzero(band.inside)), OUTSIDE_LOGIT, dtype=np.float16)
-        ((axis, propagated),) = passes.passes.items()
-        for voxels, answer in asked.across(axis, propagated):
-            logits[:, voxels] = answer
+        ((axis, propagated),) = structure.by_axis.items()
+        for voxels, found in decoding.across(axis, propagated):
+            logits[:, voxels] = found
     else:
-        logits = _fused(asked, passes)
-    return SampledRuns(band, logits, passes.probability[band.box])
+        logits = _fused(decoding, structure)
+    return SampledPasses(band, logits, structure.probability[band.box])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asking:
+class _Decoding:
     segmenter: SliceSegmenter
     band: SurfaceBand
-    runs: Sequence[Run]
+    passes: Sequence[StochasticPass]
     name: str
     progress: Progress | None
 
     def across(
         self, axis: int, propagated: PropagatedVolume
     ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        """Slice by slice: numbers of its voxels in the band, and (T, N) logits there."""
+        """For each slice: positions of its voxels in the band's list, and (T, N) logits there."""
         box = self.band.box
         numbers = np.moveaxis(self.band.numbers(), axis, 0)
         origin = [part.start for other, part in enumerate(box) if other != axis]
         inside = [index for index in sorted(propagated.predictions) if box[axis].start <= index < box[axis].stop]
-        for index in track(inside, f"{self.name} runs across axis {axis}", self.progress):
+        for index in track(inside, f"{self.name} passes across axis {axis}", self.progress):
             here = numbers[index - box[axis].start]
             rows, columns = np.nonzero(here >= 0)
             if rows.size == 0:
                 continue
             low, high = (rows.min(), columns.min()), (rows.max() + 1, columns.max() + 1)
             row, column = (slice(int(o + a), int(o + b)) for o, a, b in zip(origin, low, high, strict=True))
-            answer = self.segmenter.sample(axis, index, propagated.predictions[index], (row, column), self.runs)
-            yield here[rows, columns], answer[:, rows - low[0], columns - low[1]]
+            logits = self.segmenter.sample(axis, index, propagated.predictions[index], (row, column), self.passes)
+            yield here[rows, columns], logits[:, rows - low[0], columns - low[1]]
 
 
-def _fused(asked: _Asking, passes: StructurePasses) -> NDArray[np.float16]:
-    """Mean of the passes, weighed as each run says; prompted slices keep the answer of their own pass."""
-    inside = asked.band.inside
+def _fused(decoding: _Decoding, structure: PropagatedStructure) -> NDArray[np.float16]:
+    """(T, N) logits of the weighted mean over planes; prompted slices keep the logits of their own plane."""
+    inside = decoding.band.inside
     owner = np.full(inside.shape, -1)
-    for axis, indices in passes.anchors.items():
-        start = asked.band.box[axis].start
+    for axis, indices in structure.anchors.items():
+        start = decoding.band.box[axis].start
         prompted = [index - start for index in indices if 0 <= index - start < inside.shape[axis]]
         np.moveaxis(owner, axis, 0)[prompted] = axis
     owners = owner[inside]
-    axes = tuple(passes.passes)
-    weights = np.array([[(run.pass_weights or (1.0, 1.0, 1.0))[axis] for axis in axes] for run in asked.runs])
+    axes = tuple(structure.by_axis)
+    weights = np.array([[(one.plane_weights or (1.0, 1.0, 1.0))[axis] for axis in axes] for one in decoding.passes])
     weights /= weights.sum(axis=1, keepdims=True)
-    mean = np.zeros((len(asked.runs), len(owners)), dtype=np.float32)
-    for order, (axis, propagated) in enumerate(passes.passes.items()):
-        for voxels, answer in asked.across(axis, propagated):
+    mean = np.zeros((len(decoding.passes), len(owners)), dtype=np.float32)
+    for order, (axis, propagated) in enumerate(structure.by_axis.items()):
+        for voxels, logits in decoding.across(axis, propagated):
             own = owners[voxels]
             share = np.where(own < 0, weights[:, order, None], own == axis)
-            mean[:, voxels] += share.astype(np.float32) * sigmoid(answer)
-    return np.stack([logit(run).astype(np.float16) for run in mean])
+            mean[:, voxels] += share.astype(np.float32) * sigmoid(logits)
+    return np.stack([logit(probability).astype(np.float16) for probability in mean])
 
 
 def _tempered(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Probabilities; 0 where the model did not look, at any temperature."""
+    """Probabilities at a temperature; 0 outside the model's crop at every temperature."""
     return np.where(logits <= OUTSIDE_LOGIT, np.float32(0), sigmoid(logits / np.float32(temperature)))

@@ -1,8 +1,8 @@
-"""Sources of uncertainty: what the stochastic runs of one structure do differently.
+"""Sources of uncertainty: what the stochastic passes of one structure differ in.
 
-A source draws whole runs, not voxels. What a run draws holds on every slice, so that its mask is one coherent structure
-and the planner gets masks that are wrong together, as real ones are. Where another prompt or image means asking anew,
-many runs are made of few answers (:mod:`medsam_planner.propagation.blends`).
+A source draws perturbations of whole passes, not of voxels. A pass uses the same draw on every slice, so its mask is
+one coherent structure, and the planner gets spatially correlated errors as real segmentations have. Where every
+perturbation needs a decoding of its own, many passes are blended from a few (:mod:`medsam_planner.propagation.blends`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.runs import ImageChange, Jitter, Run
+from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.errors import PromptError
-from medsam_planner.propagation.blends import JITTERS_ASKED, drawn_about, jittered
+from medsam_planner.propagation.blends import JITTERS_DECODED, drawn_about, jittered
 
 __all__ = [
     "SOURCES",
@@ -30,55 +30,57 @@ __all__ = [
 ]
 
 _VIEWS = 4
-"""Changed images, and prompts of a mixture, that runs share. On ten hippocampus volumes, 16 runs drawn about the
-answers to four images ranked errors by entropy as runs asked for one by one did (sparsification error 0.28 both). Their
-boundary spread was a fifth smaller, and correlated by 0.80 with theirs where that of another seed did by 0.92."""
+"""Number of changed images, and of prompts of a mixture, that passes share. On ten hippocampus volumes, the entropy of
+16 passes drawn from four predictions ranked errors as well as that of 16 decoded passes (sparsification error 0.28 for
+both). Their boundary spread was a fifth smaller and correlated with 0.80 with that of decoded passes; between two seeds
+of decoded passes the correlation was 0.92."""
 
 
 class UncertaintySource(Protocol):
-    """Where the differences between runs come from."""
+    """What stochastic passes differ in."""
 
     @property
     def name(self) -> str:
-        """What it is called in options, records and calibrations."""
+        """Name in options, result files and calibrations."""
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """What each of that many runs does differently; the same for the same seed."""
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Perturbations of each of `samples` passes; the same for the same seed."""
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """These, or as many that are made of fewer answers."""
+    def passes(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """The passes to decode: those of :meth:`draws`, or as many blends of fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Channels of the decoder are dropped, others in each run: what the weights are unsure of."""
+    """Monte-Carlo dropout: each pass drops other channels of the decoder, which samples the uncertainty of the
+    weights."""
 
     name: str = "dropout"
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Runs that differ in the dropped channels alone."""
-        return (Run(dropout_seed=seed),) * samples
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Passes that differ only in the dropped channels."""
+        return (StochasticPass(dropout_seed=seed),) * samples
 
-    runs = draws
+    passes = draws
 
 
 @dataclass(frozen=True, slots=True)
 class PromptJitter:
-    """Box, clicks and carried masks are moved, grown and shrunk together: what another hand would have drawn."""
+    """Box, clicks and propagated masks are shifted and scaled together: the prompts of another annotator."""
 
     name: str = "jitter"
     share: float = 0.05
     """Standard deviation of the shift along rows and columns, as a share of the structure's extent on the slice, and of
-    the logarithm of the growth: a box 60 pixels wide moves by about 3. Twice that is a loose box."""
+    the logarithm of the growth: a box 60 pixels wide moves by about 3 pixels. Twice as much would be a loose box."""
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Runs that differ in the prompt alone."""
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Passes that differ only in the prompt."""
         scaled = (self.share * draw for draw in self._normal(samples, seed))
-        return tuple(Run(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in scaled)
+        return tuple(StochasticPass(jitter=Jitter((float(d[0]), float(d[1])), float(np.exp(d[2])))) for d in scaled)
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """More than six are made of six answers and the one that is known."""
-        if samples <= JITTERS_ASKED:
+    def passes(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Up to six drawn passes; more are interpolated between six and the deterministic prediction."""
+        if samples <= JITTERS_DECODED:
             return self.draws(samples, seed)
         return jittered([draw.tolist() for draw in self._normal(samples, seed)], self.share)
 
@@ -88,7 +90,7 @@ class PromptJitter:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """The image is turned over, its grey values are bent, noise is added: what another scan would have shown.
+    """Test-time augmentation with flips, gamma and noise [1]_: the image of another scan. Predictions are un-flipped.
 
     References
     ----------
@@ -100,21 +102,23 @@ class Augmentation:
     gamma_spread: float = 0.25
     """Standard deviation of the logarithm of gamma."""
     noise: float = 0.03
-    """Largest standard deviation of the noise, as a share of the range of the field's intensities."""
+    """Largest standard deviation of the noise, as a share of the range of the crop's intensities."""
     flips: bool = True
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Runs that differ in the image alone. Any four in a row turn it all four ways."""
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Passes that differ only in the image. Any four consecutive passes cover all four flips."""
         generators = _generators(samples, seed, 2)
-        return tuple(Run(change=self._change(one, divmod(number % 4, 2))) for number, one in enumerate(generators))
+        return tuple(
+            StochasticPass(change=self._change(one, divmod(number % 4, 2))) for number, one in enumerate(generators)
+        )
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """More than four are drawn about the answers to the image as it is and turned three ways."""
+    def passes(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Up to four drawn passes; more are drawn from the predictions on the unchanged image and three flips."""
         return _about_few(self.draws(samples, seed), seed)
 
-    def _change(self, generator: np.random.Generator, turns: tuple[int, int]) -> ImageChange:
+    def _change(self, generator: np.random.Generator, flips: tuple[int, int]) -> ImageChange:
         return ImageChange(
-            flip=(self.flips and bool(turns[0]), self.flips and bool(turns[1])),
+            flip=(self.flips and bool(flips[0]), self.flips and bool(flips[1])),
             gamma=float(np.exp(generator.normal(0.0, self.gamma_spread))),
             noise=float(generator.uniform(0.0, self.noise)),
             noise_seed=int(generator.integers(2**31)),
@@ -123,28 +127,28 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Triplanar:
-    """Each run weighs the passes across the planes in another way: what the planes disagree about.
+    """Each pass weighs the propagations across the three planes differently: the disagreement between planes.
 
-    The weights are uniform over all shares that add up to one. Costs nothing but the passes.
+    The weights are drawn uniformly from all that sum to one. Nothing is decoded beyond the three propagations.
     """
 
     name: str = "triplanar"
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Runs that differ in the weights of the passes alone."""
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Passes that differ only in the weights of the planes."""
         drawn = (generator.dirichlet(np.ones(3)) for generator in _generators(samples, seed, 3))
-        return tuple(Run(pass_weights=(float(w[0]), float(w[1]), float(w[2]))) for w in drawn)
+        return tuple(StochasticPass(plane_weights=(float(w[0]), float(w[1]), float(w[2]))) for w in drawn)
 
-    runs = draws
+    passes = draws
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Every run differs in all of several ways at once.
+    """Several sources at once.
 
-    With dropout among them, four views (prompts and images) are shared by the runs, each of which drops channels of its
-    own: the way down to where dropout sits is then walked four times and not once for every run. Without it, more than
-    four runs are drawn about the answers to four views, one of them what is known already.
+    With dropout among them, the passes share four views (combinations of prompt and image) and each pass drops channels
+    of its own, so that the part of the network before the dropout runs four times only. Without dropout, more than four
+    passes are drawn from the predictions for four views, one of which is the deterministic prediction.
     """
 
     parts: tuple[UncertaintySource, ...]
@@ -154,26 +158,26 @@ class Mixture:
         """Names of the parts, joined by a plus."""
         return "+".join(part.name for part in self.parts)
 
-    def draws(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """Runs that differ in everything the parts differ in."""
+    def draws(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """Passes that differ in everything the parts differ in."""
         drawn = [part.draws(samples, seed) for part in self.parts]
         return tuple(self._merged(drawn, number, seed) for number in range(samples))
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
-        """With dropout what is drawn; else more than four are drawn about the answer that is known and three others."""
+    def passes(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
+        """The drawn passes if there is dropout or they are few; else blends of four predictions."""
         drawn = self.draws(samples, seed)
         return drawn if drawn[0].dropout_seed is not None else _about_few(drawn, seed)
 
-    def _merged(self, drawn: Sequence[tuple[Run, ...]], number: int, seed: int) -> Run:
-        drops = any(runs[number].dropout_seed is not None for runs in drawn)
+    def _merged(self, drawn: Sequence[tuple[StochasticPass, ...]], number: int, seed: int) -> StochasticPass:
+        drops = any(of_part[number].dropout_seed is not None for of_part in drawn)
         view = number % _VIEWS if drops else number
-        merged = Run(dropout_seed=seed * _VIEWS + view) if drops else Run()
-        for runs in drawn:
+        merged = StochasticPass(dropout_seed=seed * _VIEWS + view) if drops else StochasticPass()
+        for of_part in drawn:
             merged = replace(
                 merged,
-                jitter=merged.jitter or runs[view].jitter,
-                change=merged.change or runs[view].change,
-                pass_weights=merged.pass_weights or runs[number].pass_weights,
+                jitter=merged.jitter or of_part[view].jitter,
+                change=merged.change or of_part[view].change,
+                plane_weights=merged.plane_weights or of_part[number].plane_weights,
             )
         return merged
 
@@ -181,11 +185,11 @@ class Mixture:
 SOURCES: dict[str, UncertaintySource] = {
     source.name: source for source in (Dropout(), PromptJitter(), Augmentation(), Triplanar())
 }
-"""By name."""
+"""Sources by name."""
 
 
 def source_named(name: str) -> UncertaintySource:
-    """The source of that name; names joined by a plus make a mixture.
+    """The source of that name; names joined by a plus are a mixture.
 
     Raises
     ------
@@ -203,15 +207,15 @@ def source_named(name: str) -> UncertaintySource:
     return parts[0] if len(parts) == 1 else Mixture(parts)
 
 
-def _about_few(drawn: tuple[Run, ...], seed: int) -> tuple[Run, ...]:
-    """As many runs about the answer that is known and three of those drawn; those themselves if they are few."""
+def _about_few(drawn: tuple[StochasticPass, ...], seed: int) -> tuple[StochasticPass, ...]:
+    """Blends of the deterministic prediction and three of the drawn passes; the drawn passes if they are few."""
     if len(drawn) <= _VIEWS:
         return drawn
-    views = [Run(), *(replace(run, pass_weights=None) for run in drawn[1:_VIEWS])]
+    views = [StochasticPass(), *(replace(one, plane_weights=None) for one in drawn[1:_VIEWS])]
     blends = drawn_about(views, _generators(len(drawn), seed, 4))
-    return tuple(replace(run, pass_weights=own.pass_weights) for run, own in zip(blends, drawn, strict=True))
+    return tuple(replace(blend, plane_weights=own.plane_weights) for blend, own in zip(blends, drawn, strict=True))
 
 
 def _generators(samples: int, seed: int, source: int) -> Sequence[np.random.Generator]:
-    """One for each run, so that eight runs are the first eight of sixteen."""
+    """One for each pass, so that eight passes are the first eight of sixteen."""
     return [np.random.default_rng((seed, source, number)) for number in range(samples)]

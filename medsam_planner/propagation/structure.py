@@ -1,4 +1,4 @@
-"""One structure through every plane it was prompted on."""
+"""Propagation of one structure across every plane on which it was prompted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import acquisition_axis
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.anchors import SliceEvent, slice_events
-from medsam_planner.propagation.fusion import consensus_pass, fuse_probabilities
+from medsam_planner.propagation.front import Anchor, StopRules
+from medsam_planner.propagation.fusion import consensus_propagation, fuse_probabilities
 from medsam_planner.propagation.volume import PropagatedVolume, Propagator
-from medsam_planner.propagation.walk import Anchor, StopRules
 from prompts import Box, Prompt, Scribble
 from prompts.geometry import box_extent
 
-__all__ = ["Alternatives", "StructurePasses", "StructureTracker"]
+__all__ = ["Alternatives", "PropagatedStructure", "StructureTracker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StructurePasses:
-    """The passes that make one mask; the first axis is the main one."""
+class PropagatedStructure:
+    """The propagations that are fused to one mask."""
 
-    passes: dict[int, PropagatedVolume]
+    by_axis: dict[int, PropagatedVolume]
+    """By the array axis across which each was propagated; the main axis comes first."""
     anchors: dict[int, tuple[int, ...]]
     """Prompted slices by axis."""
     probability: NDArray[np.float32]
@@ -35,36 +36,36 @@ class StructurePasses:
     @property
     def axis(self) -> int:
         """Array axis across which the structure was first prompted."""
-        return next(iter(self.passes))
+        return next(iter(self.by_axis))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alternatives:
-    """Every answer the model offers to one prompt."""
+    """Every candidate prediction for one prompt."""
 
     axis: int
     """Array axis across which the slice lies."""
     slice_index: int
-    answers: tuple[SlicePrediction, ...]
-    """By predicted IoU, best first; one where the prompt means one thing, or the model gives one."""
+    predictions: tuple[SlicePrediction, ...]
+    """By predicted IoU, best first; one where the prompt is unambiguous or the model has no candidates."""
     chosen: int
-    """Number of the one that is taken."""
+    """Number of the prediction that is used."""
 
 
 @dataclass(slots=True, eq=False)
 class StructureTracker:
-    """Keeps one propagator for each axis, so that going on costs only what is new."""
+    """Keeps one propagator for each axis, so that a new prompt costs only the slices that it changes."""
 
     segmenter: SliceSegmenter
     rules: StopRules = field(default_factory=StopRules)
     _propagators: dict[int, Propagator] = field(default_factory=dict)
 
     def anchors(self, prompts: Sequence[Prompt]) -> dict[int, dict[int, Anchor]]:
-        """Answers on the prompted slices alone, by axis and index: what a person sees while prompting."""
+        """Predictions on the prompted slices only, by axis and slice index; shown while the user prompts."""
         return {axis: self._propagator(axis).anchors(events) for axis, events in self._events(prompts).items()}
 
     def alternatives(self, prompts: Sequence[Prompt]) -> Alternatives:
-        """Every answer to the last prompt on its slice.
+        """Every candidate prediction for the last prompt, on its slice.
 
         Raises
         ------
@@ -74,19 +75,19 @@ class StructureTracker:
         events_by_axis = self._events(prompts)
         last = prompts[-1]
         if isinstance(last, Scribble):
-            raise PromptError("Expected a box or a click as the last prompt: a scribble has one answer.")
+            raise PromptError("Expected a box or a click as the last prompt: a scribble has no candidates.")
         axis = next(iter(events_by_axis))
         if isinstance(last, Box):
             own = box_extent(last, self.segmenter.volume.affine, self.segmenter.volume.spatial_shape).axis
             axis = axis if own is None else own
         events = events_by_axis[axis]
-        answers = self._propagator(axis).alternatives(events)
-        return Alternatives(axis, events[-1].index, answers, events[-1].answer or 0)
+        predictions = self._propagator(axis).alternatives(events)
+        return Alternatives(axis, events[-1].index, predictions, events[-1].candidate or 0)
 
     def run(
         self, prompts: Sequence[Prompt], *, triplanar: bool = False, progress: Progress | None = None
-    ) -> StructurePasses:
-        """Propagate every prompted plane, add the unprompted ones on request, and fuse.
+    ) -> PropagatedStructure:
+        """Propagate across every prompted plane, on request across the other planes too, and fuse.
 
         Raises
         ------
@@ -94,24 +95,24 @@ class StructureTracker:
             If there is no prompt, or none that says where the structure is.
         """
         events_by_axis = self._events(prompts)
-        passes: dict[int, PropagatedVolume] = {}
+        by_axis: dict[int, PropagatedVolume] = {}
         for axis, events in events_by_axis.items():
-            passes[axis] = self._propagator(axis).propagate(events, progress=progress)
-        volumes = {axis: made.probability(self.segmenter.volume.spatial_shape) for axis, made in passes.items()}
-        anchors = {axis: made.trace.anchors() for axis, made in passes.items()}
+            by_axis[axis] = self._propagator(axis).propagate(events, progress=progress)
+        volumes = {axis: made.probability(self.segmenter.volume.spatial_shape) for axis, made in by_axis.items()}
+        anchors = {axis: made.trace.anchors() for axis, made in by_axis.items()}
         if triplanar:
             first = fuse_probabilities(volumes, anchors)
             for axis in range(3):
-                if axis not in passes:
-                    passes[axis] = consensus_pass(self.segmenter, first, axis, progress=progress)
-                    volumes[axis] = passes[axis].probability(first.shape)
+                if axis not in by_axis:
+                    by_axis[axis] = consensus_propagation(self.segmenter, first, axis, progress=progress)
+                    volumes[axis] = by_axis[axis].probability(first.shape)
                     anchors[axis] = ()
-        return StructurePasses(passes, anchors, fuse_probabilities(volumes, anchors))
+        return PropagatedStructure(by_axis, anchors, fuse_probabilities(volumes, anchors))
 
     def _events(self, prompts: Sequence[Prompt]) -> dict[int, tuple[SliceEvent, ...]]:
         """Slice events by axis, the main axis first.
 
-        Clicks, scribbles and 3D boxes belong to the main axis: that of the first 2D box, else the acquisition's.
+        Clicks, scribbles and 3D boxes belong to the main axis: that of the first 2D box, else the acquisition axis.
         """
         if not any(isinstance(prompt, Box) or prompt.positive for prompt in prompts):
             raise PromptError(

@@ -1,6 +1,6 @@
-"""From anchors to a volume: fronts meet between two anchors, walk on beyond the last, and every visit is recorded.
+"""From anchors to a volume: propagation fronts meet between two anchors and go on beyond the outermost ones.
 
-How slices are asked on the way is the matter of the method (:mod:`medsam_planner.propagation.methods`).
+The method (:mod:`medsam_planner.propagation.methods`) decides how each slice is prompted.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.zoom import crop_window
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, what_is_known
+from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, known_predictions
+from medsam_planner.propagation.front import Anchor, PropagationFront, StopRules, Visit, slice_grid
 from medsam_planner.propagation.methods import PropagationMethod, method_for
-from medsam_planner.propagation.walk import Anchor, Front, StopRules, Visit, slice_grid
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
 
 __all__ = ["PropagatedVolume", "Propagator", "cut_at_end", "meeting_slice"]
 
 _MIDDLE_WEIGHT = 0.05
-"""Pull of the middle against the deviations of the predicted IoU, per slice and unit of doubt."""
+"""Weight of the preference for the middle, per slice and unit of missing predicted IoU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PropagatedVolume:
-    """Slice predictions that make the mask, across one axis."""
+    """The slice predictions of one mask, across one axis."""
 
     predictions: dict[int, SlicePrediction]
-    """By slice index; slices that are absent hold nothing."""
+    """By slice index; absent slices are empty."""
     trace: PropagationTrace
 
     def probability(self, shape: Sequence[int]) -> NDArray[np.float32]:
-        """(K, J, I) probabilities, 0 where the model did not look."""
+        """(K, J, I) probabilities, 0 outside the model's crops."""
         volume = zeros_by_slice(shape, self.trace.axis, np.float32)
         for index, prediction in self.predictions.items():
             section = slice_across(volume, self.trace.axis, index)
-            seen = ... if prediction.crop is None else crop_window(prediction.crop, prediction.probability.shape)
-            section[seen] = prediction.probability[seen]
+            in_crop = ... if prediction.crop is None else crop_window(prediction.crop, prediction.probability.shape)
+            section[in_crop] = prediction.probability[in_crop]
         return volume
 
 
@@ -49,7 +49,7 @@ class PropagatedVolume:
 class Propagator:
     """Propagation of one structure across one axis of a study.
 
-    Keeps its anchors and fronts between calls; they depend only on what was said, never on when it was asked.
+    It keeps its anchors and fronts between calls. They depend only on the prompts, never on the order of the calls.
     """
 
     segmenter: SliceSegmenter
@@ -62,17 +62,17 @@ class Propagator:
         self._method = method_for(self.segmenter, self.axis, self.rules)
 
     def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
-        """Answer every prompt on its own slice, in log order."""
+        """Predict the slice of every prompt, in log order."""
         return fold_anchors(events, self._method, self._propagated(events), self._anchor_memo)
 
     def alternatives(self, events: Sequence[SliceEvent]) -> tuple[SlicePrediction, ...]:
-        """Every answer to the last prompt, best first."""
+        """Every candidate prediction for the last prompt, best first."""
         before = self.anchors(events[:-1])
-        found = what_is_known(events[-1], before, self._propagated(events[:-1]))
+        found = known_predictions(events[-1], before, self._propagated(events[:-1]))
         return self._method.alternatives(events[-1], before, found)
 
     def propagate(self, events: Sequence[SliceEvent], *, progress: Progress | None = None) -> PropagatedVolume:
-        """Carry the answers of all prompts through the volume."""
+        """Propagate the predictions of all prompts through the volume."""
         return self._propagate(self.anchors(events), self._limits(events), progress)
 
     def _propagated(self, events: Sequence[SliceEvent]) -> Callable[[dict[int, Anchor]], dict[int, SlicePrediction]]:
@@ -135,7 +135,7 @@ class Propagator:
             *_ended([visit for visit in down if visit.record.index > last_up], StopReason.MET),
         ]
 
-    def _outward(self, front: Front, last_index: int, progress: Progress | None) -> list[Visit]:
+    def _outward(self, front: PropagationFront, last_index: int, progress: Progress | None) -> list[Visit]:
         count = self.segmenter.volume.spatial_shape[self.axis]
         at_end = last_index in (0, count - 1)
         return _ended(front.reach(last_index, progress), StopReason.VOLUME_END if at_end else StopReason.RANGE_END)
@@ -159,12 +159,22 @@ def _has_stopped(visits: list[Visit]) -> bool:
 
 
 def meeting_slice(below: int, above: int, up: list[Visit], down: list[Visit]) -> int:
-    """Last slice of the gap between two prompted slices that the front from below keeps.
+    """Last slice between two prompted slices that keeps the mask of the front from below.
 
-    Both fronts walk the whole gap. They meet where the sum of the predicted IoU they keep is largest, so that a front
-    that lost the structure leaves it to the other one; where that tells nothing, in the middle.
+    Both fronts cross the whole gap. They meet where the sum of the kept predicted IoU is largest, so that a front that
+    lost the structure gives way to the other one. Among equal sums the slice nearest to the middle is taken.
+
+    Parameters
+    ----------
+    below, above : int
+        Indices of the two prompted slices.
+    up, down : list of Visit
+        Visits of the two fronts.
     """
-    of_up, of_down = np.zeros(above - below), np.zeros(above - below)  # by distance from `below`; 0 is `below` itself
+    of_up, of_down = (
+        np.zeros(above - below),
+        np.zeros(above - below),
+    )  # by distance from `below`
     for quality, visits in ((of_up, up), (of_down, down)):
         for visit in visits:
             quality[visit.record.index - below] = 0.0 if visit.record.stop else visit.record.quality
@@ -175,12 +185,21 @@ def meeting_slice(below: int, above: int, up: list[Visit], down: list[Visit]) ->
 
 
 def cut_at_end(visits: list[Visit]) -> list[Visit]:
-    """End a walk towards a slice on which the person said there is nothing, where the model came to doubt most.
+    """End a front that runs towards a slice which the user marked as empty.
 
-    The structure ends somewhere on the way. Of all places the one is taken that parts the qualities best into high ones
-    before and low ones behind (the largest cumulative sum of deviations from their mean; Page 1954,
-    doi 10.1093/biomet/41.1-2.100), drawn to the middle the more, the less the model trusted itself on the way. A walk
-    without any doubt is kept whole.
+    The structure ends somewhere before that slice. The end is put where the predicted IoU changes from high to low: at
+    the largest cumulative sum of deviations from its mean (Page 1954, doi 10.1093/biomet/41.1-2.100). The lower the
+    mean, the more the end is drawn to the middle. Where the predicted IoU is 1 throughout, all visits are kept.
+
+    Parameters
+    ----------
+    visits : list of Visit
+        Of the front, in order.
+
+    Returns
+    -------
+    list of Visit
+        The same slices; those beyond the end are refused.
     """
     if not visits:
         return visits
@@ -188,8 +207,8 @@ def cut_at_end(visits: list[Visit]) -> list[Visit]:
     count = len(visits)
     kept = np.arange(count + 1)
     gained = np.concatenate([[0.0], np.cumsum(qualities - qualities.mean())])
-    doubt = _MIDDLE_WEIGHT * (1 - float(qualities.mean()))
-    scores = gained - doubt * count * (2 * kept / count - 1) ** 2
+    pull = _MIDDLE_WEIGHT * (1 - float(qualities.mean()))
+    scores = gained - pull * count * (2 * kept / count - 1) ** 2
     cut = int(np.flatnonzero(scores >= scores.max() - 1e-9)[-1])
     refused = [
         Visit(replace(visit.record, role=SliceRole.REFUSED, stop=StopReason.NOT_HERE), visit.prediction)
@@ -199,9 +218,9 @@ def cut_at_end(visits: list[Visit]) -> list[Visit]:
 
 
 def _ended(visits: list[Visit], reason: StopReason) -> list[Visit]:
-    """Say on the last visit why the walk ended there, where no rule had stopped it.
+    """Record why the front ended at its last visit, unless a stop rule did.
 
-    The slice keeps its mask: its role stays "propagated".
+    The slice keeps its mask and the role "propagated".
     """
     if not visits or _has_stopped(visits):
         return visits

@@ -104,7 +104,7 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
         ],
         "provenance": flat_rows(report.provenance),
         "structure_provenance": [
-            (name, flat_rows(result.provenance)) for name, result in report.segmentations.items() if result.provenance
+            (name, flat_rows(result.provenance.as_json())) for name, result in report.segmentations.items()
         ],
         "has_corridor": StructureRole.INSIDE in report.roles.values(),
         "study_rows": [

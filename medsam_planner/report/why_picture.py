@@ -45,7 +45,7 @@ def why_picture(why: WhyHere, affine: ArrayLike) -> WhyPicture:
             _share(figures["infidelity_of_chance"]),
             "below chance is better",
         )
-        for name, figures in why.figures.items()
+        for name, figures in why.metrics.items()
     )
     where = f"{plane_name(matrix, why.axis)} {slice_number(why.slice_index)}, at {place(why.place_lps_mm)}"
     return WhyPicture(why.structure, where, _draw(why, turn), rows)

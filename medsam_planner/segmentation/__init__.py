@@ -1,1 +1,1 @@
-"""A study being segmented: the session, what it yields, and why its surfaces lie where they do."""
+"""Segmentation of a study: the session, its results, and explanations of its surfaces."""

@@ -1,4 +1,4 @@
-"""What segmenting one structure yields; produced by the session, read by the planner, the report and the UI."""
+"""The result of segmenting one structure, for the planner, the report and the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.provenance import PropagationTrace
+from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.volumes import BoxedArray, volume_like
 
 __all__ = ["MaskSamples", "SegmentationResult"]
@@ -17,12 +17,12 @@ __all__ = ["MaskSamples", "SegmentationResult"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskSamples:
-    """Masks of T stochastic passes, as :class:`medsam_planner.planning.structures.MaskRuns` has them."""
+    """Masks of T stochastic passes, cut to the box in which a pass can differ from background."""
 
     boxed: BoxedArray
-    """(T, k, j, i) bool, in the box of voxels where any pass can differ from background."""
+    """(T, k, j, i) bool."""
     reference: highdicom.Volume = field(repr=False)
-    """Any volume on the whole grid."""
+    """A volume on the whole grid."""
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -32,14 +32,14 @@ class MaskSamples:
         """(T, k, j, i) in the box."""
         return self.boxed.part
 
-    def volume(self, run: int) -> highdicom.Volume:
+    def volume(self, number: int) -> highdicom.Volume:
         """Mask of one pass on the whole grid, bool."""
-        return volume_like(self.reference, self.boxed.whole(run))
+        return volume_like(self.reference, self.boxed.whole(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentationResult:
-    """One structure: its mask and everything that tells how far to trust it. All volumes share the study's grid."""
+    """One structure: its mask, its uncertainty and how it was made. All volumes are on the study's grid."""
 
     structure: str
     mask: highdicom.Volume
@@ -47,16 +47,15 @@ class SegmentationResult:
     probability: highdicom.Volume
     """float32 in [0, 1]."""
     trace: PropagationTrace
+    provenance: SegmentationProvenance
     uncertainty: highdicom.Volume | None = None
-    """Predictive entropy in bits, float32 in [0, 1]; None without samples."""
+    """Predictive entropy in bits, float32 in [0, 1]; None without stochastic passes."""
     mutual_information: highdicom.Volume | None = None
-    """The part of the entropy that comes from the model, in bits."""
+    """The part of the entropy that is disagreement between passes, in bits."""
     boundary_spread_mm: highdicom.Volume | None = None
-    """Standard deviation over the runs of the signed distance to the surface, mm."""
+    """Standard deviation over the passes of the signed distance to the surface, mm."""
     saliency: highdicom.Volume | None = None
     """Grad-CAM of the mask, float32, scaled to [0, 1] over the volume."""
     mask_samples: MaskSamples | None = None
     faithfulness: dict[str, Any] = field(default_factory=dict)
-    """Infidelity, randomisation check and overlap of the saliency, each overlap beside its chance level."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """Hashes, versions, parameters and seed: with the prompt log enough to rebuild the mask bit by bit."""
+    """Infidelity, weight-randomisation check and overlap of the saliency, with chance levels."""

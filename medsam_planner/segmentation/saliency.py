@@ -1,7 +1,7 @@
-"""Why here: the Grad-CAM volume of a mask, and whether it can be believed.
+"""The Grad-CAM volume of a mask, and its faithfulness.
 
-Each slice of the mask is explained where it was decided: on its own field, with the prompt it was asked, for the logits
-summed inside the frozen mask. The faithfulness figures are measured on the slice with the largest section.
+Each slice of the mask is explained on its own crop, with its own prompt, for the logits summed inside the frozen mask.
+Faithfulness is measured on the slice with the largest cross-section.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from medsam_planner.errors import SaliencyError, StudyError
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.body import body_mask
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.propagation.structure import PropagatedStructure
 from xai.faithfulness import measure_infidelity, overlap_with_structure
 from xai.saliency import grad_cam, grad_cam_on_embedding, normalise_saliency
 from xai.weight_randomisation import run_weight_randomisation
@@ -33,18 +33,18 @@ _PERTURBATIONS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExplainedSlice:
-    """One slice of the mask in the pixels of the field it was decided on."""
+    """One slice of the mask in the pixels of the crop on which it was predicted."""
 
     index: int
     prediction: SlicePrediction
     crop: Crop
     frozen: NDArray[np.bool_]
-    """(size, size)"""
+    """(size, size) the mask."""
 
 
 def explain(
     segmenter: SliceSegmenter,
-    passes: StructurePasses,
+    propagated: PropagatedStructure,
     mask: NDArray[np.bool_],
     *,
     seed: int,
@@ -55,20 +55,23 @@ def explain(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    passes : StructurePasses
-        How the mask was made.
+        The study under the model.
+    propagated : PropagatedStructure
+        The propagation that led to the mask.
     mask : (K, J, I) bool
-        Not empty.
+        The structure; not empty.
     seed : int
-        Of the perturbations and of the weight randomisation.
+        Seed of the perturbations and of the weight randomisation.
+    progress : Progress, optional
+        Told the slices; may cancel.
 
     Returns
     -------
     (K, J, I) float32
-        Scaled to [0, 1] over the whole volume; 0 outside the fields the model looked at, and outside the body.
+        Scaled to [0, 1] over the whole volume; 0 outside the model's crops and outside the body.
     dict
         ``overlap`` (with its chance level), ``infidelity`` beside ``infidelity_of_chance`` (shares in [0, 1], smaller
-        is better; None where the answer never changed), ``randomisation_rank_correlation`` (near 0 when the map depends
+        is better; None where the output never changed), ``randomisation_rank_correlation`` (near 0 when the map depends
         on the weights; absent where a map is the same everywhere).
 
     Raises
@@ -76,69 +79,69 @@ def explain(
     SaliencyError
         If no slice of the mask has evidence.
     """
-    axis = passes.axis
-    slices = explained_slices(passes, mask)
-    saliency, field = zeros_by_slice(mask.shape, axis, np.float32), zeros_by_slice(mask.shape, axis, bool)
+    axis = propagated.axis
+    slices = explained_slices(propagated, mask)
+    saliency, region = zeros_by_slice(mask.shape, axis, np.float32), zeros_by_slice(mask.shape, axis, bool)
     shape, side = segmenter.slice_shape(axis), segmenter.model.size
     with compute_threads(1):
         for part in track(slices, "Grad-CAM", progress):
             cam = cam_of(graph_of(segmenter, axis, part), part.frozen, (side, side))[0]
             slice_across(saliency, axis, part.index)[...] = paste(cam, part.crop, shape, 0.0)
-            seen = paste(np.ones_like(cam), part.crop, shape, 0.0)
-            slice_across(field, axis, part.index)[...] = seen > 0.5
-        field &= _body(segmenter.volume) | mask
-        saliency[~field] = 0.0  # the map is coarse, and spreads into the air when it is enlarged
-        # Nothing but zeros lies on the other slices; they are left out, as copies of whole volumes take much memory.
+            in_crop = paste(np.ones_like(cam), part.crop, shape, 0.0)
+            slice_across(region, axis, part.index)[...] = in_crop > 0.5
+        region &= _body(segmenter.volume) | mask
+        saliency[~region] = 0.0  # the map is coarse, and reaches into the air when it is upsampled
+        # The other slices are zero and left out, because copies of whole volumes take much memory.
         filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        saliency_part, field_part, mask_part = (
-            np.moveaxis(one, axis, 0)[filled[0] : filled[-1] + 1] for one in (saliency, field, mask)
+        saliency_part, region_part, mask_part = (
+            np.moveaxis(one, axis, 0)[filled[0] : filled[-1] + 1] for one in (saliency, region, mask)
         )
         if not (saliency_part > 0).any():
             raise SaliencyError("Grad-CAM found no positive evidence on any slice of the mask: the map would be blank.")
-        figures = _faithfulness(segmenter, axis, max(slices, key=lambda part: int(part.frozen.sum())), seed)
-    seen_or_inside = field_part | mask_part
-    overlap = overlap_with_structure(saliency_part[seen_or_inside], mask_part[seen_or_inside])
-    figures["overlap"] = {
+        metrics = _faithfulness(segmenter, axis, max(slices, key=lambda part: int(part.frozen.sum())), seed)
+    in_crop_or_mask = region_part | mask_part
+    overlap = overlap_with_structure(saliency_part[in_crop_or_mask], mask_part[in_crop_or_mask])
+    metrics["overlap"] = {
         "energy_inside": overlap.energy_inside,
         "top_inside": overlap.top_inside,
         "top_share": overlap.top_share,
         "chance": overlap.chance,
     }
     saliency_part[...] = normalise_saliency(saliency_part)
-    return saliency, figures
+    return saliency, metrics
 
 
 def _body(study: highdicom.Volume) -> NDArray[np.bool_]:
-    """(K, J, I): everything where nothing tells body from air, as in a study of one value."""
+    """(K, J, I) the body; all voxels where body and air cannot be told apart, as in a study of one value."""
     try:
         return np.asarray(body_mask(study).array, dtype=bool)
     except StudyError:
         return np.ones(study.spatial_shape, dtype=bool)
 
 
-def explained_slices(passes: StructurePasses, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
-    """The slices of a mask that were decided across its main axis, each in the pixels of its field."""
-    across = np.moveaxis(mask, passes.axis, 0)
+def explained_slices(propagated: PropagatedStructure, mask: NDArray[np.bool_]) -> list[ExplainedSlice]:
+    """The slices of a mask that were predicted across its main axis, each in the pixels of its crop."""
+    across = np.moveaxis(mask, propagated.axis, 0)
     found = []
-    for index, prediction in sorted(passes.passes[passes.axis].predictions.items()):
+    for index, prediction in sorted(propagated.by_axis[propagated.axis].predictions.items()):
         if prediction.crop is None or not across[index].any():
             continue
         frozen = extract(across[index].astype(np.float32), prediction.crop) > 0.5
         if frozen.any():
             found.append(ExplainedSlice(index, prediction, prediction.crop, frozen))
     if not found:
-        raise SaliencyError("Expected at least one slice of the mask inside the field it was decided on, got none.")
+        raise SaliencyError("Expected a slice of the mask inside the crop on which it was predicted, got none.")
     return found
 
 
 def graph_of(
     segmenter: SliceSegmenter, axis: int, part: ExplainedSlice, *, weights: Any | None = None
 ) -> SaliencyGraph:
-    """The path from what the model was shown on a slice to its answer there; `weights` replaces the explained part."""
+    """The graph from the model's input on a slice to the logits; `weights` replaces the explained part."""
     return segmenter.model.saliency_graph(
         segmenter.crop_image(axis, part.index, part.crop),
         segmenter.embedding(axis, part.index, part.crop),
-        segmenter.question(axis, part.index, part.prediction, part.crop),
+        segmenter.prompt_in_crop(axis, part.index, part.prediction, part.crop),
         previous_logits=part.prediction.previous_logits,
         part=weights,
     )

@@ -1,9 +1,9 @@
-"""Why the surface lies where it limits a plan: what the model looked at when it drew this piece of it.
+"""Explanation of one piece of a structure's surface, for example where it limits a plan.
 
-What is explained are the logits summed over a band of the surface around one place, on the slice on which it was
-decided: what raises them moves the surface outward there. Grad-CAM shows where the evidence lies, KernelSHAP which
-pieces of tissue the place rests on, for and against. Both are tested in the same way: squares of the image are removed,
-and the answer's change is held against what the map claims.
+The explained output is the sum of the logits over a band of the surface around one place, on the slice on which it was
+predicted; larger logits move the surface outward there. Grad-CAM shows where the evidence lies, KernelSHAP which image
+regions move the surface outward or inward. Both maps are tested in the same way: squares of the image are removed, and
+the change of the output is compared with the map.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from medsam_planner.engine.zoom import crop_to_slice
 from medsam_planner.errors import SaliencyError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.structure import StructurePasses
+from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.segmentation.saliency import ExplainedSlice, cam_of, explained_slices, graph_of
 from xai.faithfulness import Infidelity, measure_infidelity
 from xai.saliency import normalise_saliency
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["WhyHere", "explain_here", "nearest_surface_lps_mm"]
 
 PATCH_RADIUS_MM = 8.0
-"""How much of the surface around the place is explained."""
+"""Radius of the explained piece of the surface."""
 _BAND_MM = 2.0
 _PIECES = 48
 _SAMPLES = 256
@@ -44,28 +44,28 @@ _PERTURBATIONS = 24
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WhyHere:
-    """What speaks for the surface at one place, in the pixels of the field the model looked at."""
+    """Explanation of the surface at one place, in the pixels of the model's crop."""
 
     structure: str
     place_lps_mm: tuple[float, float, float]
-    """On the surface, nearest to what was asked about."""
+    """The surface point nearest to the requested position."""
     axis: int
     """Array axis across which the slice lies."""
     slice_index: int
     crop: Crop
     image: NDArray[np.float32]
-    """(size, size) what the model was shown, in [0, 1]."""
+    """(size, size) the model's input, in [0, 1]."""
     mask: NDArray[np.bool_]
-    """(size, size) its answer."""
+    """(size, size) the predicted mask."""
     patch: NDArray[np.bool_]
-    """(size, size) the piece of the surface that is explained."""
+    """(size, size) the explained piece of the surface."""
     grad_cam: NDArray[np.float32]
     """(size, size) in [0, 1]."""
     shap: NDArray[np.float32]
-    """(size, size) in [−1, 1]: positive where tissue moves the surface outward, negative where it holds it back."""
-    figures: dict[str, dict[str, float | None]]
+    """(size, size) in [−1, 1]: positive where a region moves the surface outward, negative where it moves it inward."""
+    metrics: dict[str, dict[str, float | None]]
     """For ``grad_cam`` and ``shap``: ``infidelity`` and ``infidelity_of_chance``, shares in [0, 1], smaller is better;
-    None where no square changed the answer."""
+    None where no square changed the output."""
 
 
 def nearest_surface_lps_mm(
@@ -78,17 +78,17 @@ def nearest_surface_lps_mm(
     SaliencyError
         If the mask is empty.
     """
-    rim = np.argwhere(surface_voxels(mask))
-    if not len(rim):
+    surface = np.argwhere(surface_voxels(mask))
+    if not len(surface):
         raise SaliencyError("Expected a mask with a surface to explain, got an empty one or one that fills its volume.")
-    places = lps_from_index(affine, rim)
+    places = lps_from_index(affine, surface)
     nearest: NDArray[np.float64] = places[np.linalg.norm(places - np.asarray(position_lps_mm), axis=1).argmin()]
     return nearest
 
 
 def explain_here(
     segmenter: SliceSegmenter,
-    passes: StructurePasses,
+    propagated: PropagatedStructure,
     mask: NDArray[np.bool_],
     position_lps_mm: ArrayLike,
     *,
@@ -101,30 +101,33 @@ def explain_here(
     Parameters
     ----------
     segmenter : SliceSegmenter
-    passes : StructurePasses
-        How the mask was made.
+        The study under the model.
+    propagated : PropagatedStructure
+        The propagation that led to the mask.
     mask : (K, J, I) bool
+        The structure.
     position_lps_mm : (3,) float
-        For instance the place where a plan is tightest.
+        For example the point of a trajectory with the smallest clearance.
     structure : str
-        Recorded with the answer.
+        Name of the structure.
     seed : int
-        Of KernelSHAP's combinations and of the squares removed.
+        Seed of KernelSHAP's combinations and of the removed squares.
     progress : Progress, optional
+        Told the stages; may cancel.
 
     Raises
     ------
     SaliencyError
-        If the mask is empty, no slice near the place was decided by the model, or there is no evidence.
+        If the mask is empty, no slice near the place was predicted by the model, or there is no evidence.
     """
     affine = segmenter.volume.affine
     place = nearest_surface_lps_mm(mask, affine, position_lps_mm)
     index = index_from_lps(affine, place)
-    axis = passes.axis
-    part = min(explained_slices(passes, mask), key=lambda one: abs(one.index - index[axis]))
+    axis = propagated.axis
+    part = min(explained_slices(propagated, mask), key=lambda one: abs(one.index - index[axis]))
     patch = _patch(part, np.delete(index, axis), np.delete(spacing_mm(affine), axis))
     image = segmenter.crop_image(axis, part.index, part.crop)
-    asked = _ImageAnswer(segmenter, axis, part)
+    output = _ImageOutput(segmenter, axis, part)
     side = segmenter.model.size
     pieces = supervoxels(image, _PIECES)
     with compute_threads(1):
@@ -133,16 +136,21 @@ def explain_here(
         cam = cam_of(graph_of(segmenter, axis, part), patch, (side, side))[0]
         next(stages)
         shap = kernel_shap(
-            lambda images: (asked.logits(images) * patch).sum(axis=(1, 2)), image, pieces, samples=_SAMPLES, seed=seed
+            lambda images: (output.logits(images) * patch).sum(axis=(1, 2)), image, pieces, samples=_SAMPLES, seed=seed
         ).per_pixel
         next(stages)
-        figures = {
-            name: _figures(
+        metrics = {
+            name: _metrics(
                 measure_infidelity(
-                    asked.forward, image[None, None], claim[None], patch[None], seed=seed, perturbations=_PERTURBATIONS
+                    output.forward,
+                    image[None, None],
+                    saliency[None],
+                    patch[None],
+                    seed=seed,
+                    perturbations=_PERTURBATIONS,
                 )
             )
-            for name, claim in (("grad_cam", cam), ("shap", shap))
+            for name, saliency in (("grad_cam", cam), ("shap", shap))
         }
         next(stages, None)
     return WhyHere(
@@ -156,12 +164,12 @@ def explain_here(
         patch=patch,
         grad_cam=normalise_saliency(cam),
         shap=normalise_saliency(shap),
-        figures=figures,
+        metrics=metrics,
     )
 
 
 def _patch(part: ExplainedSlice, centre_rc: NDArray[np.float64], pixel_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """A band of the surface around the place, in the pixels of the field."""
+    """A band of the surface around the place, in the pixels of the crop."""
     size = part.crop.size
     rows, columns = np.indices((size, size))
     on_slice = crop_to_slice(np.stack([rows, columns], axis=-1), part.crop)
@@ -170,17 +178,17 @@ def _patch(part: ExplainedSlice, centre_rc: NDArray[np.float64], pixel_mm: NDArr
     outward = ndimage.distance_transform_edt(~part.frozen, sampling=step_mm)
     inward = ndimage.distance_transform_edt(part.frozen, sampling=step_mm)
     band = (outward <= _BAND_MM) & (inward <= _BAND_MM)
-    # The slice that was decided may not be the one of the place: then its nearest surface is meant.
+    # The predicted slice may not be the slice of the place; then its nearest surface is explained.
     patch: NDArray[np.bool_] = band & (distance <= max(PATCH_RADIUS_MM, float(distance[band].min()) + _BAND_MM))
     return patch
 
 
-class _ImageAnswer:
-    """The logits of one slice as a function of its image, the prompt held still: for any model of the engine."""
+class _ImageOutput:
+    """The logits of one slice as a function of its image, with a constant prompt, for every model of the engine."""
 
     def __init__(self, segmenter: SliceSegmenter, axis: int, part: ExplainedSlice) -> None:
         self.model = segmenter.model
-        self.prompt = segmenter.question(axis, part.index, part.prediction, part.crop)
+        self.prompt = segmenter.prompt_in_crop(axis, part.index, part.prediction, part.crop)
         self.previous = part.prediction.previous_logits
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -199,6 +207,6 @@ class _ImageAnswer:
         return torch.from_numpy(self.logits(rows[:, 0].detach().numpy()))
 
 
-def _figures(measured: Infidelity) -> dict[str, float | None]:
+def _metrics(measured: Infidelity) -> dict[str, float | None]:
     shares = {"infidelity": measured.relative[0], "infidelity_of_chance": measured.relative_of_chance[0]}
     return {name: None if np.isnan(share) else float(share) for name, share in shares.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.geometry import slice_across
 from medsam_planner.io.files import whole_file
-from medsam_planner.provenance import PropagationTrace
+from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
 from medsam_planner.volumes import BoxedArray, array_sha256, volume_like
 
@@ -38,7 +38,7 @@ def write_result(path: Path, result: SegmentationResult) -> None:
         "axis": axis,
         "trace": result.trace.as_rows(),
         "faithfulness": result.faithfulness,
-        "provenance": result.provenance,
+        "provenance": result.provenance.as_json(),
         "low_index": {},
     }
     for name in _VOLUMES:
@@ -84,10 +84,10 @@ def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
             trace=PropagationTrace.from_rows(axis, entries["trace"]),
             mask_samples=samples,
             faithfulness=entries["faithfulness"],
-            provenance=entries["provenance"],
+            provenance=SegmentationProvenance.from_json(entries["provenance"]),
             **volumes,
         )
-        is_whole = array_sha256(result.mask.array) == result.provenance["mask_sha256"]
+        is_whole = array_sha256(result.mask.array) == result.provenance.mask_sha256
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise MedsamPlannerError(f"The saved 3D result {path.name} cannot be read: {error}.") from error
     if not is_whole:

@@ -64,8 +64,8 @@ def replay_log(
     session_results = segment_logs(study, prompt_file.logs, options, progress=progress)
     first = next(iter(session_results.results.values())).provenance
     for what, then, now in (
-        ("study", recorded.image_sha256, first["image_sha256"]),
-        ("weights", recorded.weights_sha256, first["weights_sha256"]),
+        ("study", recorded.image_sha256, first.image_sha256),
+        ("weights", recorded.weights_sha256, first.weights_sha256),
     ):
         if then is not None and then != now:
             raise PromptError(
@@ -73,7 +73,7 @@ def replay_log(
                 f"Name the right {what}, or segment the prompts anew with `medsam-planner segment`."
             )
     same = {
-        structure: result.provenance["mask_sha256"] == expected.get(structure)
+        structure: result.provenance.mask_sha256 == expected.get(structure)
         for structure, result in session_results.results.items()
     }
     return prompt_file, session_results, same

@@ -188,7 +188,7 @@ def review_plan(
     sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
     explained = attempted(notes, "The reasons of the surface", partial(_explained, report, explain, progress)) or {}
     document["why_here"] = {
-        tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.figures}
+        tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.metrics}
         for tool, why in explained.items()
     }
     surfaces = drawn_surfaces(inputs, notes, progress=progress)

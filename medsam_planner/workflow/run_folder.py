@@ -170,21 +170,21 @@ def prompt_record(
     """The logs of the segmented structures with everything a replay needs."""
     first = next(iter(results.values())).provenance
     shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "study", "operations")
-    settings = {key: first[key] for key in shared}
+    settings = {key: value for key, value in first.as_json().items() if key in shared}
     settings["series"] = _series_uid(study)
-    settings["mask_sha256"] = {name: result.provenance["mask_sha256"] for name, result in results.items()}
+    settings["mask_sha256"] = {name: result.provenance.mask_sha256 for name, result in results.items()}
     provenance = Provenance(
-        image_sha256=first["image_sha256"],
+        image_sha256=first.image_sha256,
         affine=tuple(tuple(float(value) for value in row) for row in study.affine),
         shape=tuple(int(size) for size in study.spatial_shape),
         frame_of_reference_uid=study.frame_of_reference_uid,
-        modality=first["modality"],
-        window=first["window"],
-        model=first["model"],
-        weights_sha256=first["weights_sha256"],
-        seed=first["seed"],
-        samples=first["samples"],
-        versions=first["versions"],
+        modality=first.modality,
+        window=first.window,
+        model=first.model,
+        weights_sha256=first.weights_sha256,
+        seed=first.seed,
+        samples=first.samples,
+        versions=first.versions,
         settings=settings,
     )
     return PromptFile(logs=tuple(logs[name] for name in results), provenance=provenance)
@@ -221,7 +221,7 @@ def _summary(result: SegmentationResult) -> dict[str, Any]:
         "axis": result.trace.axis,
         "trace": result.trace.as_rows(),
         "faithfulness": result.faithfulness,
-        "provenance": result.provenance,
+        "provenance": result.provenance.as_json(),
     }
     for name in ("uncertainty", "boundary_spread_mm"):
         volume = getattr(result, name)

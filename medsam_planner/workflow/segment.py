@@ -80,7 +80,7 @@ class Segmented:
 
     def why_here(self, structure: str, position_lps_mm: ArrayLike, progress: Progress | None = None) -> WhyHere:
         """Why the surface of a structure lies where it does, nearest to a position."""
-        triplanar = bool(self.results[structure].provenance["triplanar"])
+        triplanar = self.results[structure].provenance.triplanar
         return self.session.why_here(position_lps_mm, structure=structure, triplanar=triplanar, progress=progress)
 
 

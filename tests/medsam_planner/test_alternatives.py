@@ -9,7 +9,7 @@ import medsam_planner as mp
 from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import PromptError
 from medsam_planner.io.nifti import save_nifti
-from medsam_planner.propagation.walk import StopRules
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.workflow.replay import replay_log
 from medsam_planner.workflow.segment import SegmentationOptions, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
@@ -40,22 +40,22 @@ def test_a_box_and_a_lone_click_have_three_answers_best_first(weights, prompt):
     session.add(prompt)
     offered = session.alternatives()
     assert (offered.axis, offered.slice_index, offered.chosen) == (0, PROMPTED, 0)
-    qualities = [answer.quality for answer in offered.answers]
+    qualities = [answer.quality for answer in offered.predictions]
     assert len(qualities) == 3 and qualities == sorted(qualities, reverse=True)
-    assert bytes_of(offered.answers[0].probability) == bytes_of(_answer(session))
+    assert bytes_of(offered.predictions[0].probability) == bytes_of(_answer(session))
 
 
 def test_the_chosen_answer_stands_and_undo_brings_back_the_best(session):
     offered = session.alternatives()
     session.choose(2)
-    assert bytes_of(_answer(session)) == bytes_of(offered.answers[2].probability)
+    assert bytes_of(_answer(session)) == bytes_of(offered.predictions[2].probability)
     assert session.alternatives().chosen == 2
     assert session.log().history == (box_on(PROMPTED), Choice(2))
     session.choose(1)
-    assert bytes_of(_answer(session)) == bytes_of(offered.answers[1].probability)
+    assert bytes_of(_answer(session)) == bytes_of(offered.predictions[1].probability)
     session.undo()
     session.undo()
-    assert bytes_of(_answer(session)) == bytes_of(offered.answers[0].probability)
+    assert bytes_of(_answer(session)) == bytes_of(offered.predictions[0].probability)
     assert len(session.log()) == 1
 
 
@@ -74,7 +74,7 @@ def test_the_first_correction_corrects_the_chosen_answer(session):
     from medsam_planner.engine.zoom import extract
 
     np.testing.assert_allclose(corrected.previous_logits, extract(known, corrected.crop), atol=1e-2)
-    assert len(session.alternatives().answers) == 1
+    assert len(session.alternatives().predictions) == 1
 
 
 def test_a_correction_elsewhere_leaves_the_chosen_answer(session):
@@ -90,13 +90,13 @@ def test_the_runs_are_of_the_chosen_answer(session):
     asked = session.preview()[0][PROMPTED]
     band = (asked.probability > 0.02) & (asked.probability < 0.98)
     mean = np.mean([result.mask_samples.volume(run).array[PROMPTED] for run in range(8)], axis=0)
-    others = [answer.probability for answer in session.alternatives().answers[:2]]
+    others = [answer.probability for answer in session.alternatives().predictions[:2]]
     away = [np.abs(mean - one)[band].mean() for one in (asked.probability, *others)]
     assert away[0] == min(away)
 
 
 def test_what_is_not_offered_cannot_be_chosen(session):
-    with pytest.raises(PromptError, match="among 3 answers"):
+    with pytest.raises(PromptError, match="among 3 candidates"):
         session.choose(3)
     session.add(Scribble([click_on(PROMPTED).position_lps_mm, click_on(PROMPTED, (30, 24)).position_lps_mm]))
     with pytest.raises(PromptError, match="scribble"):
@@ -108,9 +108,9 @@ def test_a_model_of_one_answer_offers_it_and_refuses_another():
     session = mp.Session(study())
     session.add(box_on(PROMPTED))
     offered = session.alternatives()
-    assert len(offered.answers) == 1
+    assert len(offered.predictions) == 1
     before = session.segment(samples=0)
-    with pytest.raises(PromptError, match="among 1 answers"):
+    with pytest.raises(PromptError, match="among 1 candidates"):
         session.choose(1)
     session.choose(0)
     assert bytes_of(session.segment(samples=0).probability) == bytes_of(before.probability)
@@ -126,7 +126,7 @@ def test_a_box_in_another_plane_has_answers_there(session):
     session.add(Box(lps_from_index(affine, (2, 24, 10)), lps_from_index(affine, (10, 24, 34))))
     offered = session.alternatives()
     assert (offered.axis, offered.slice_index) == (1, 24)
-    assert len(offered.answers) == 3
+    assert len(offered.predictions) == 3
 
 
 def test_a_prompt_file_keeps_the_choice(session, weights):

@@ -75,8 +75,8 @@ def test_uncertainty_is_in_bits_and_highest_at_the_border(segmented):
     assert entropy.min() >= 0 and entropy.max() <= 1
     core = np.zeros(SHAPE, dtype=bool)
     core[CENTRE[0] - 1 : CENTRE[0] + 2, 28:36, 26:34] = True
-    rim = np.logical_xor(solid, np.roll(solid, 1, axis=1))
-    assert entropy[rim].mean() > entropy[core].mean()
+    padding = np.logical_xor(solid, np.roll(solid, 1, axis=1))
+    assert entropy[padding].mean() > entropy[core].mean()
     assert (result.mutual_information.array <= entropy + 1e-5).all()
 
 
@@ -122,12 +122,12 @@ def test_undo_and_redo_bring_back_the_very_mask(segmented, oblique):
 def test_provenance_is_enough_to_tell_what_was_done(segmented):
     _, session, result = segmented
     provenance = result.provenance
-    assert provenance["mask_sha256"] == array_sha256(result.mask.array)
-    assert provenance["weights_sha256"] == session.model.weights_sha256
-    assert provenance["seed"] == 3
-    assert provenance["uncertainty"] == "dropout"
-    assert provenance["temperature"] == session.model.temperature
-    assert provenance["versions"]["torch"]
+    assert provenance.mask_sha256 == array_sha256(result.mask.array)
+    assert provenance.weights_sha256 == session.model.weights_sha256
+    assert provenance.seed == 3
+    assert provenance.uncertainty == "dropout"
+    assert provenance.temperature == session.model.temperature
+    assert provenance.versions["torch"]
 
 
 def test_two_structures_have_logs_of_their_own(oblique):
@@ -162,7 +162,7 @@ def test_asking_without_a_prompt_or_for_one_sample_is_refused(oblique):
 def test_another_source_changes_the_uncertainty_and_not_the_mask(segmented):
     _, session, result = segmented
     jittered = session.segment(samples=4, uncertainty="jitter")
-    assert jittered.provenance["uncertainty"] == "jitter"
+    assert jittered.provenance.uncertainty == "jitter"
     assert np.array_equal(jittered.mask.array, result.mask.array)
     assert not np.array_equal(jittered.uncertainty.array, result.uncertainty.array)
 
@@ -181,7 +181,7 @@ def test_a_temperature_makes_the_uncertainty_humbler_and_leaves_mask_and_runs(se
     _, session, result = segmented
     monkeypatch.setitem(session.model.metadata, "temperature", "3.0")
     cooled = session.segment(samples=4)
-    assert cooled.provenance["temperature"] == 3.0
+    assert cooled.provenance.temperature == 3.0
     assert np.array_equal(cooled.mask.array, result.mask.array)
     assert np.array_equal(cooled.mask_samples.masks, result.mask_samples.masks)
     assert cooled.uncertainty.array.mean() > result.uncertainty.array.mean()

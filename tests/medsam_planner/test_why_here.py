@@ -60,10 +60,10 @@ def test_both_maps_are_scaled_finite_and_of_the_size_of_the_field(explained):
 
 def test_both_maps_explain_more_than_a_map_that_is_the_same_everywhere(explained):
     _, _, why = explained
-    assert set(why.figures) == {"grad_cam", "shap"}
-    for figures in why.figures.values():
+    assert set(why.metrics) == {"grad_cam", "shap"}
+    for figures in why.metrics.values():
         assert 0 <= figures["infidelity"] <= 1 and 0 <= figures["infidelity_of_chance"] <= 1
-    assert why.figures["shap"]["infidelity"] < why.figures["shap"]["infidelity_of_chance"]
+    assert why.metrics["shap"]["infidelity"] < why.figures["shap"]["infidelity_of_chance"]
 
 
 def test_the_same_session_gives_the_same_explanation(explained):
@@ -71,7 +71,7 @@ def test_the_same_session_gives_the_same_explanation(explained):
     again = session.why_here(asked)
     np.testing.assert_array_equal(again.shap, why.shap)
     np.testing.assert_array_equal(again.grad_cam, why.grad_cam)
-    assert again.figures == why.figures
+    assert again.metrics == why.metrics
 
 
 def test_the_nearest_place_of_a_surface_is_found_and_an_empty_mask_refused(affine):

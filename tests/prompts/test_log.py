@@ -165,11 +165,11 @@ def test_a_choice_is_a_step_that_stands_in_the_prompt_before_it():
     log = play(PromptLog(), [C])
     log.choose(2)
     assert log.history == (C, Choice(2))
-    assert log.prompts == (Box(C.corner_lps_mm, C.opposite_lps_mm, answer=2),)
+    assert log.prompts == (Box(C.corner_lps_mm, C.opposite_lps_mm, candidate=2),)
     log.choose(1)
-    assert log.prompts[0].answer == 1
+    assert log.prompts[0].candidate == 1
     assert log.undo() == Choice(1)
-    assert log.prompts[0].answer == 2
+    assert log.prompts[0].candidate == 2
     log.undo()
     assert log.prompts == (C,)
 
@@ -189,4 +189,4 @@ def test_a_choice_without_a_box_or_a_positive_click_is_refused_and_changes_nothi
 
 def test_a_prompt_is_added_as_it_was_given():
     with pytest.raises(PromptError, match="a step of its own"):
-        PromptLog().add(Click((0, 0, 0), answer=1))
+        PromptLog().add(Click((0, 0, 0), candidate=1))

@@ -20,7 +20,7 @@ def test_ordinary_names_are_taken(name):
     ["result.json", "prompts.json", "Prompts.JSON", "meshes", "DICOM", "mask.nii.gz", "plan.dcm", "files.json"],
 )
 def test_names_of_a_runs_own_files_are_refused_in_any_capitals(name):
-    with pytest.raises(PromptError, match="files of every run"):
+    with pytest.raises(PromptError, match="every run has a file of that name"):
         PromptLog(name)
 
 

@@ -317,7 +317,7 @@ def test_a_person_chooses_what_the_uncertainty_comes_from(
     bench.says(" ml")
     assert "2 stochastic passes: model (dropout) and prompt (jitter)." in page.locator("#result").inner_text()
     result = bench.workbench.structure.result
-    assert result is not None and result.provenance["uncertainty"] == "dropout+jitter"
+    assert result is not None and result.provenance.uncertainty == "dropout+jitter"
     for name in ("jitter", "dropout"):
         sources.locator("label", has_text=name).click()
     page.locator("#run").click()

@@ -310,7 +310,7 @@ def test_the_order_in_which_sources_of_uncertainty_are_ticked_does_not_count(mak
         assert "mv-done" in shown.notice
         result = workbench.structure.result
         assert result is not None and result.uncertainty is not None
-        seen.append((result.provenance["uncertainty"], result.uncertainty.array.tobytes()))
+        seen.append((result.provenance.uncertainty, result.uncertainty.array.tobytes()))
     assert [name for name, _ in seen] == ["dropout+jitter", "dropout+jitter", "jitter"]
     assert seen[0] == seen[1] != seen[2]
     assert "2 stochastic passes: prompt (jitter)." in shown.result

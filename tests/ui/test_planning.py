@@ -27,6 +27,7 @@ from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.medsam_planner.service.phantom import LESION_LPS_MM
+from tests.provenances import provenance
 from ui import plan_handlers, segment_handlers
 from ui.screen import screen
 
@@ -60,12 +61,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
         probability=volume_like(study, (1 / (1 + np.exp(2 * (distance - 5)))).astype(np.float32)),
         trace=PropagationTrace(0, ()),
         boundary_spread_mm=volume_like(study, np.full(distance.shape, 0.5, dtype=np.float32)),
-        provenance=dict.fromkeys(
-            ("image_sha256", "modality", "window", "model", "weights_sha256", "seed", "samples", "study")
-        )
-        | {"mask_sha256": "0", "versions": {}, "triplanar": False, "saliency": False, "rules": {}}
-        | {"uncertainty": "dropout", "temperature": 1.0}
-        | {"normalisation": {}, "operations": []},
+        provenance=provenance(),
     )
     put(workbench, lambda one: one.with_result(result))
     segment_handlers.choose_role(workbench, "avoid")

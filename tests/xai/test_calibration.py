@@ -11,9 +11,8 @@ from xai.calibration import (
     brier_score,
     fit_dropout_temperature,
     fit_temperature,
-    mean_of_scaled_runs,
+    mean_of_scaled_passes,
     measure_reliability,
-    scale_temperature,
     surface_band,
 )
 from xai.errors import EmptyStructureError, UncertaintyError
@@ -93,17 +92,9 @@ def test_the_fitted_temperature_mends_the_calibration_error() -> None:
     honest = generator.normal(0, 2, 20000)
     truth = generator.random(20000) < 1 / (1 + np.exp(-honest))
     overconfident = 1 / (1 + np.exp(-3 * honest))
-    mended = scale_temperature(overconfident, fit_temperature(3 * honest, truth))
+    mended = 1 / (1 + np.exp(-3 * honest / fit_temperature(3 * honest, truth)))
     assert measure_reliability(overconfident, truth).expected_calibration_error > 0.05
     assert measure_reliability(mended, truth).expected_calibration_error < 0.02
-
-
-def test_scaling_keeps_the_side_of_one_half_and_undoes_itself() -> None:
-    probability = np.array([0.0, 1e-4, 0.3, 0.5, 0.8, 1.0])
-    scaled = scale_temperature(probability, 2.0)
-    np.testing.assert_array_equal(scaled > 0.5, probability > 0.5)
-    np.testing.assert_allclose(scale_temperature(scaled, 0.5)[1:-1], probability[1:-1], atol=1e-6)
-    assert scale_temperature([0.9], 2.0)[0] == pytest.approx(0.75)  # logit ln 9 halves to ln 3
 
 
 def test_temperatures_that_do_not_exist_are_refused() -> None:
@@ -119,15 +110,13 @@ def test_temperatures_that_do_not_exist_are_refused() -> None:
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
 def test_impossible_temperatures_are_refused(temperature: float) -> None:
     with pytest.raises(UncertaintyError, match="temperature"):
-        scale_temperature([0.4], temperature)
+        mean_of_scaled_passes([[0.4]], temperature)
 
 
 def test_logits_other_shapes_and_empty_bands_are_refused() -> None:
     truth = np.array([True, False])
     with pytest.raises(UncertaintyError, match="probabilities"):
         measure_reliability([3.0, 0.1], truth)
-    with pytest.raises(UncertaintyError, match="probabilities"):
-        scale_temperature([3.0, 0.1], 1.0)
     with pytest.raises(UncertaintyError, match="bin"):
         measure_reliability([0.3, 0.1], truth, bins=0)
     with pytest.raises(GeometryError, match="one shape"):
@@ -167,7 +156,7 @@ def test_runs_that_agree_need_the_temperature_of_one_of_them(factor: float) -> N
     truth = np.concatenate([np.arange(400) % 4 < 3, np.arange(400) % 4 == 0])
     runs = np.tile(logits, (3, 1))
     assert fit_dropout_temperature(runs, truth) == pytest.approx(factor, rel=1e-3)
-    np.testing.assert_allclose(mean_of_scaled_runs(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
+    np.testing.assert_allclose(mean_of_scaled_passes(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
 
 
 def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_differ() -> None:
@@ -177,8 +166,8 @@ def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_diffe
     runs = 3 * honest
     found = fit_dropout_temperature(runs, truth)
     assert found == pytest.approx(3, rel=0.05)
-    before = measure_reliability(mean_of_scaled_runs(runs, 1.0), truth).expected_calibration_error
-    after = measure_reliability(mean_of_scaled_runs(runs, found), truth).expected_calibration_error
+    before = measure_reliability(mean_of_scaled_passes(runs, 1.0), truth).expected_calibration_error
+    after = measure_reliability(mean_of_scaled_passes(runs, found), truth).expected_calibration_error
     assert after < 0.01 < before
 
 
@@ -189,7 +178,7 @@ def test_where_no_run_looked_the_answer_stays_0_and_the_temperature_is_as_withou
     unseen = np.full((4, 50), -np.inf)
     with_unseen = fit_dropout_temperature(np.hstack([logits, unseen]), np.append(truth, np.ones(50, dtype=bool)))
     assert with_unseen == pytest.approx(fit_dropout_temperature(logits, truth), rel=1e-3)
-    np.testing.assert_array_equal(mean_of_scaled_runs(unseen, 7.0), np.zeros(50))
+    np.testing.assert_array_equal(mean_of_scaled_passes(unseen, 7.0), np.zeros(50))
 
 
 def test_runs_that_no_temperature_mends_are_refused() -> None:
@@ -200,7 +189,7 @@ def test_runs_that_no_temperature_mends_are_refused() -> None:
     with pytest.raises(UncertaintyError, match="NaN"):
         fit_dropout_temperature(np.full((2, 4), np.nan), truth)
     with pytest.raises(UncertaintyError, match="positive"):
-        mean_of_scaled_runs(np.zeros((2, 4)), 0.0)
+        mean_of_scaled_passes(np.zeros((2, 4)), 0.0)
     with pytest.raises(GeometryError, match=r"\(T, N\)"):
         fit_dropout_temperature(np.full(4, 0.5), truth)
     with pytest.raises(EmptyStructureError):

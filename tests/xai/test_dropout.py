@@ -126,7 +126,7 @@ def test_the_first_of_many_runs_are_the_same_as_few_runs() -> None:
     network, x = ChannelDropNet(), torch.zeros(6, 64, 4, 4)
     with active_dropout(network, seed=0):
         six, two = network(x), network(x[:2])
-    with active_dropout(network, seed=0, first_run=4):
+    with active_dropout(network, seed=0, first_pass=4):
         last = network(x[:2])
     assert torch.equal(six[:2], two)
     assert torch.equal(six[4:], last)
@@ -134,7 +134,7 @@ def test_the_first_of_many_runs_are_the_same_as_few_runs() -> None:
 
 def test_a_batch_of_slices_repeats_its_runs() -> None:
     network = ChannelDropNet()
-    with active_dropout(network, seed=0, runs=3):
+    with active_dropout(network, seed=0, passes=3):
         answer = network(torch.zeros(6, 64, 2, 2))
         with pytest.raises(UncertaintyError, match="multiple of 3"):
             network(torch.zeros(4, 64, 2, 2))
@@ -221,7 +221,7 @@ def test_inserting_twice_is_refused(sam: Any) -> None:
         insert_dropout(sam.mask_decoder, 0.1)
 
 
-@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 0, "first_run": -1}, {"seed": 0, "runs": 0}])
+@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 0, "first_pass": -1}, {"seed": 0, "passes": 0}])
 def test_negative_seeds_and_run_numbers_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UncertaintyError, match="Expected seed"), active_dropout(ChannelDropNet(), **options):
         pass
@@ -229,7 +229,7 @@ def test_negative_seeds_and_run_numbers_are_refused(options: dict[str, int]) -> 
 
 def test_equal_runs_a_single_run_and_broken_runs_are_refused() -> None:
     run = np.linspace(0, 1, 12).reshape(3, 4)
-    with pytest.raises(ZeroVarianceError, match="All 3 stochastic runs are equal"):
+    with pytest.raises(ZeroVarianceError, match="All 3 stochastic passes are equal"):
         require_variance(np.stack([run] * 3))
     with pytest.raises(ZeroVarianceError, match="at least 2"):
         require_variance(run[None])

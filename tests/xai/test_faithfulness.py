@@ -108,7 +108,7 @@ def test_voxels_outside_the_field_do_not_lower_the_chance_level() -> None:
     mask[9:11, 9:11] = True
     field = np.zeros_like(mask)
     field[8:12, 8:12] = True
-    overlap = overlap_with_structure(field.astype(float), mask, field=field)
+    overlap = overlap_with_structure(field.astype(float), mask, region=field)
     assert overlap.chance == overlap.energy_inside == 4 / 16
     assert overlap_with_structure(field.astype(float), mask).chance == 4 / 400
 
@@ -118,7 +118,7 @@ def test_empty_masks_silent_maps_and_other_shapes_are_refused() -> None:
     with pytest.raises(SaliencyError, match="missing"):
         overlap_with_structure([0.0, 0.0, -1.0], mask)
     with pytest.raises(SaliencyError, match="missing"):
-        overlap_with_structure([1.0, 2.0, 3.0], ~mask, field=mask)
+        overlap_with_structure([1.0, 2.0, 3.0], ~mask, region=mask)
     with pytest.raises(SaliencyError, match="one shape"):
         overlap_with_structure([1.0, 2.0], mask)
     with pytest.raises(SaliencyError, match="top_share"):

@@ -20,7 +20,7 @@ SQUARE = (1024, 1024)
     ],
 )
 def test_channels_first_is_accepted(shape: tuple[int, ...], layer: nn.Module, field: tuple[int, int]) -> None:
-    require_channels_first(shape, layer, field=field)
+    require_channels_first(shape, layer, input_shape=field)
 
 
 @pytest.mark.parametrize(
@@ -34,30 +34,30 @@ def test_channels_first_is_accepted(shape: tuple[int, ...], layer: nn.Module, fi
 )
 def test_channels_last_is_refused(shape: tuple[int, ...], layer: nn.Module, field: tuple[int, int]) -> None:
     with pytest.raises(SaliencyError, match="channels last"):
-        require_channels_first(shape, layer, field=field)
+        require_channels_first(shape, layer, input_shape=field)
 
 
 def test_the_number_of_channels_settles_or_refuses() -> None:
-    require_channels_first((1, 16, 16, 16), nn.Conv2d(3, 16, 1), field=SQUARE, channels=16)
-    require_channels_first((1, 32, 16, 16), nn.Identity(), field=SQUARE, channels=32)
+    require_channels_first((1, 16, 16, 16), nn.Conv2d(3, 16, 1), input_shape=SQUARE, channels=16)
+    require_channels_first((1, 32, 16, 16), nn.Identity(), input_shape=SQUARE, channels=32)
     with pytest.raises(SaliencyError, match="32 channels"):
-        require_channels_first((1, 48, 16, 16), nn.Identity(), field=SQUARE, channels=32)
+        require_channels_first((1, 48, 16, 16), nn.Identity(), input_shape=SQUARE, channels=32)
     with pytest.raises(SaliencyError, match="channels last"):  # (400, 256) → (25, 16): both readings have fitting sides
-        require_channels_first((1, 25, 16, 10), nn.Identity(), field=(400, 256), channels=10)
+        require_channels_first((1, 25, 16, 10), nn.Identity(), input_shape=(400, 256), channels=10)
 
 
 @pytest.mark.parametrize("channels", [None, 16])
 def test_what_reads_both_ways_is_refused(channels: int | None) -> None:
     with pytest.raises(SaliencyError, match="reads as"):
-        require_channels_first((1, 16, 16, 16), nn.Identity(), field=SQUARE, channels=channels)
+        require_channels_first((1, 16, 16, 16), nn.Identity(), input_shape=SQUARE, channels=channels)
 
 
 @pytest.mark.parametrize("shape", [(1, 4096, 768), (1, 768), (1, 32, 4, 16, 16)])
 def test_tokens_vectors_and_volumes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(SaliencyError, match="B, C, H, W"):
-        require_channels_first(shape, nn.Identity(), field=SQUARE)
+        require_channels_first(shape, nn.Identity(), input_shape=SQUARE)
 
 
 def test_sides_that_do_not_follow_the_input_are_refused() -> None:
     with pytest.raises(SaliencyError, match="sides as"):
-        require_channels_first((1, 8, 16, 20), nn.Identity(), field=SQUARE)
+        require_channels_first((1, 8, 16, 20), nn.Identity(), input_shape=SQUARE)

@@ -72,7 +72,7 @@ def test_the_correlation_with_right_and_wrong_by_hand() -> None:
 
 
 def test_what_cannot_be_ranked_is_refused() -> None:
-    with pytest.raises(UncertaintyError, match="the same everywhere"):
+    with pytest.raises(UncertaintyError, match="a constant one"):
         rank_correlation(np.zeros(4), [0, 1, 0, 1])
     with pytest.raises(UncertaintyError, match="error somewhere"):
         area_under_sparsification_error([0.1, 0.2], [0.0, 0.0])

@@ -65,7 +65,7 @@ def test_the_contributions_add_up_to_what_the_image_changes():
     found = kernel_shap(
         lambda images: np.tanh((images * weight).sum(axis=(1, 2)) / 5), image, pieces, samples=400, seed=0
     )
-    assert found.by_piece.sum() == pytest.approx(found.answer - found.baseline_answer, abs=0.02)
+    assert found.by_piece.sum() == pytest.approx(found.output - found.baseline_output, abs=0.02)
     assert found.per_pixel.sum() == pytest.approx(found.by_piece.sum(), abs=1e-4)
     assert found.per_pixel.shape == image.shape
 

@@ -94,7 +94,7 @@ def test_a_band_is_exact_where_it_is_computed_and_says_where_it_is_not() -> None
 
 def test_an_empty_run_and_a_run_without_a_surface_are_refused() -> None:
     plane = half_space(0, 9)
-    with pytest.raises(EmptyStructureError, match="Run 1 is empty"):
+    with pytest.raises(EmptyStructureError, match="Stochastic pass 1 is empty"):
         boundary_spread_mm([plane, np.zeros_like(plane)], SPACING_MM)
     with pytest.raises(EmptyStructureError, match="fills the whole array"):
         boundary_spread_mm([plane, np.ones_like(plane)], SPACING_MM)
@@ -104,7 +104,7 @@ def test_an_empty_run_and_a_run_without_a_surface_are_refused() -> None:
 
 def test_one_run_other_grids_and_wrong_spacings_are_refused() -> None:
     plane = half_space(0, 9)
-    with pytest.raises(UncertaintyError, match="at least 2 runs"):
+    with pytest.raises(UncertaintyError, match="at least 2 passes"):
         boundary_spread_mm([plane], SPACING_MM)
     with pytest.raises(UncertaintyError, match="band_mm"):
         boundary_spread_mm([plane, plane], SPACING_MM, band_mm=-1.0)

@@ -61,7 +61,7 @@ def test_runs_added_one_at_a_time_give_what_the_array_gives() -> None:
     total = EntropyAccumulator((2, 3, 4))
     for run in runs:
         total.add(run)
-    assert total.runs == 5
+    assert total.passes == 5
     np.testing.assert_array_equal(total.predictive_entropy, predictive_entropy(iter(runs)))
     np.testing.assert_array_equal(total.mutual_information, mutual_information(runs))
     np.testing.assert_allclose(total.probability, runs.mean(axis=0), rtol=1e-6)
@@ -74,9 +74,9 @@ def test_logits_and_broken_probabilities_are_refused(value: float) -> None:
 
 
 def test_no_runs_or_runs_of_another_shape_are_refused() -> None:
-    with pytest.raises(UncertaintyError, match="at least one run"):
+    with pytest.raises(UncertaintyError, match="at least one pass"):
         predictive_entropy(np.zeros((0, 3)))
-    with pytest.raises(UncertaintyError, match="No run"):
+    with pytest.raises(UncertaintyError, match="No pass"):
         EntropyAccumulator((3,)).predictive_entropy
     with pytest.raises(UncertaintyError, match="shape"):
         EntropyAccumulator((3,)).add(np.zeros(4))

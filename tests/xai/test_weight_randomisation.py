@@ -34,7 +34,6 @@ def test_grad_cam_of_sam_forgets_with_the_weights(tiny_sam_builder: Any) -> None
     check = run_weight_randomisation(tiny_sam_builder(), explain_sam, seed=0, stages=3)
     assert check.randomised_share == pytest.approx((1 / 3, 2 / 3, 1.0))
     assert len(check.rank_correlation) == len(check.ssim) == 3
-    assert check.is_sensitive()
     assert abs(check.rank_correlation[-1]) < 0.5
     assert check.ssim[-1] < 0.5
 
@@ -43,7 +42,6 @@ def test_a_map_that_ignores_the_network_is_found_out() -> None:
     check = run_weight_randomisation(nn.Conv2d(3, 8, 3), explain_by_edges, seed=0)
     assert check.rank_correlation == pytest.approx((1.0,))
     assert check.ssim == pytest.approx((1.0,))
-    assert not check.is_sensitive()
 
 
 def test_a_map_that_goes_silent_counts_as_forgotten() -> None:

@@ -25,8 +25,8 @@ from medsam_planner.lab.calibration.median_volumes import median_volumes
 from medsam_planner.lab.calibration.segment_cases import SegmentationSettings, SegmentedObject, segment_cases
 from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cases, trained_on
 from medsam_planner.progress import Progress
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.walk import StopRules
 from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
 from xai.conformal import inner_nonconformity_score, nonconformity_score
@@ -62,6 +62,7 @@ def calibrate(
     model : str
         Name or path of the weights.
     settings : SegmentationSettings, optional
+        How the structures are segmented.
     only, labels
         Patterns of folder names and of structure names.
     set_aside
@@ -69,6 +70,7 @@ def calibrate(
     keep : Path, optional
         Folder in which each finished structure is kept, so that a stopped call can be continued.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def calibrate(
         pooled.add(segmented)
     for case in measured:
         if case.patient not in patients:
-            left_out[case.patient] = "no structure on which the policy can draw a box"
+            left_out[case.patient] = "no structure that gets a box from the policy"
     if not patients:
         raise ConfigError(f"Expected structures that match {' '.join(labels)} in {root}, found none that can be boxed.")
     return Calibration(
@@ -135,7 +137,9 @@ def u_of(segmented: SegmentedObject, scale: ScaleEntry, *, inner: bool = False) 
     Parameters
     ----------
     segmented : SegmentedObject
+        The structure and its prediction.
     scale : ScaleEntry
+        The scale of the calibration.
     inner : bool
         Whether for the inner margin.
     """

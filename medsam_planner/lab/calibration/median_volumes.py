@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
-from medsam_planner.calibration.record import UsualSize
+from medsam_planner.calibration.record import MedianVolume
 from medsam_planner.lab.evaluation.cases import Case, reference_volumes_ml
 from medsam_planner.progress import Progress, track
 
@@ -19,7 +19,7 @@ def median_volumes(
     *,
     labels: Sequence[str] = ("*",),
     progress: Progress | None = None,
-) -> dict[str, UsualSize]:
+) -> dict[str, MedianVolume]:
     """Median reference volume by name of the structure. Only labels are read, nothing is segmented.
 
     Calibration patients must not be among these patients. Otherwise their scores would depend on their own reference
@@ -33,10 +33,11 @@ def median_volumes(
     labels
         Patterns of structure names; all structures by default.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Returns
     -------
-    dict of UsualSize
+    dict of MedianVolume
         By name of the structure. A patient with several structures of one name counts once, with their mean.
     """
     volumes_ml: dict[str, dict[str, list[float]]] = {}
@@ -47,7 +48,7 @@ def median_volumes(
                 volumes_ml.setdefault(name, {}).setdefault(case.patient, []).append(volume_ml)
     in_training = {case.patient for case in trained_on}
     return {
-        name: UsualSize(
+        name: MedianVolume(
             median_ml=statistics.median(statistics.fmean(found) for found in by_patient.values()),
             trained_on=len(by_patient.keys() & in_training),
             set_aside=len(by_patient.keys() - in_training),

@@ -22,8 +22,8 @@ from medsam_planner.io.files import whole_file
 from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
 from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.progress import Progress, track
+from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.walk import StopRules
 from medsam_planner.segmentation.session import Session
 
 __all__ = ["SegmentationSettings", "SegmentedObject", "segment_cases"]
@@ -51,7 +51,7 @@ class SegmentationSettings:
 
     def comparable(self, rules: StopRules, propagation: int) -> dict[str, Any]:
         """What must be the same in use: these settings, the stop rules of propagation, and its version."""
-        settings = {**asdict(self), "rules": asdict(rules), "propagation": propagation}
+        settings = {**asdict(self), "rules": rules.as_json(), "propagation": propagation}
         document: dict[str, Any] = json.loads(json.dumps(settings))
         return document
 
@@ -98,19 +98,22 @@ def segment_cases(
     Parameters
     ----------
     cases : sequence of Case
+        The cases.
     model : PromptableModel
         Names of kept files depend on its weights, its propagation, the settings and the policy.
     settings : SegmentationSettings
+        How the structures are segmented.
     labels
         Patterns of structure names.
     folder : Path, optional
         Finished structures are written to it, and read from it.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Yields
     ------
     SegmentedObject
-        Structures on which the policy can draw no box (because the middle section is one pixel wide) are left out.
+        Structures that get no box from the policy, because their middle section is one pixel wide, are left out.
     """
     key = json.dumps(
         [model.weights_sha256, settings.comparable(StopRules(), propagation_version(model)), POLICY], sort_keys=True

@@ -83,6 +83,7 @@ def choose_cases(
     root : Path
         Folder of cases.
     options : EvaluationOptions
+        What is evaluated, and how.
     model : PromptableModel
         Its metadata name the training data.
     other : PromptableModel, optional

@@ -1,6 +1,6 @@
 """Labelled cases on disk: their structures, and which of them the weights were trained on.
 
-A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` that says ``modality``
+A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` with ``modality``
 and, where known, ``subject``, ``anatomy`` and ``label_names``.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = [
     "label_values",
     "read_structures",
     "reference_volumes_ml",
+    "shared_anatomy",
     "size_class",
     "spread_labels",
     "trained_on",
@@ -100,6 +101,7 @@ def find_cases(root: Path, only: Sequence[str] = ()) -> list[Case]:
     Parameters
     ----------
     root : Path
+        Folder of cases, or one case.
     only : sequence of str
         Patterns of names; all cases if empty.
 
@@ -139,9 +141,12 @@ def _case(folder: Path) -> Case:
         raise ConfigError(
             f"Expected {path} to be JSON with 'modality' (CT …, MR …) and 'label_names' by number, got {error!r}."
         ) from error
-    # The part after a semicolon is the case's own; cases with the same part before it form a group.
-    anatomy = str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
-    return Case(folder, str(meta.get("subject") or folder.name), modality, anatomy, names)
+    return Case(folder, str(meta.get("subject") or folder.name), modality, shared_anatomy(meta), names)
+
+
+def shared_anatomy(meta: Mapping[str, Any]) -> str:
+    """The anatomy in a ``meta.json`` up to a semicolon, which cases of one group have in common."""
+    return str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
 
 
 def label_values(case: Case, most: int | None = None) -> list[int]:
@@ -163,6 +168,7 @@ def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None
     Parameters
     ----------
     cases : sequence of Case
+        The cases.
     per_group : int
         At most so many labels of each group.
     most : int, optional
@@ -204,6 +210,7 @@ def read_structures(
     Parameters
     ----------
     case : Case
+        The case.
     most : int, optional
         At most so many structures.
     largest_part : bool

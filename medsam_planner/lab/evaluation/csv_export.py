@@ -35,6 +35,7 @@ def write_csv(path: Path, records: Sequence[StructureRecord]) -> None:
     Parameters
     ----------
     path : Path
+        Of the CSV file.
     records : sequence of StructureRecord
         At least one. The columns of compared weights begin with ``against_``; an empty cell is a metric that does not
         exist.

@@ -30,7 +30,7 @@ from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import size_rank
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.sampling import sample_runs
+from medsam_planner.propagation.sampling import sample_passes
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.provenance import versions
@@ -110,6 +110,7 @@ def evaluate_dropout(
     passes : int
         Stochastic passes per structure.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def _band(structure: Structure, segmenter: SliceSegmenter, seed: int, count: int
         band = surface_band(structure.reference, spacing_mm(structure.volume.affine))
         prompts = first_prompts(structure, Protocol.BOX, seed).prompts
         passes = StructureTracker(segmenter).run(prompts)
-        sampled = sample_runs(segmenter, passes, source_named("dropout"), samples=count, seed=seed)
+        sampled = sample_passes(segmenter, passes, source_named("dropout"), samples=count, seed=seed)
     except (EmptyStructureError, MedsamPlannerError):  # it fills its image, or could not be segmented
         return None
     places = np.argwhere(band)
@@ -255,7 +256,7 @@ def _row(kind: str, name: str, records: Sequence[DropoutRecord], seed: int) -> D
 
 
 def _temperature(records: Sequence[DropoutRecord], finished: FinishedStructures, seed: int) -> FittedTemperature | None:
-    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_runs, measure_reliability
+    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_passes, measure_reliability
 
     fitting, measuring = halves({record.patient: record.modality for record in records}, seed)
     if not fitting or not measuring:
@@ -270,7 +271,7 @@ def _temperature(records: Sequence[DropoutRecord], finished: FinishedStructures,
     except UncertaintyError:
         return None
     logits, reference = pooled(measuring)
-    before, after = mean_of_scaled_runs(logits, 1.0), mean_of_scaled_runs(logits, temperature)
+    before, after = mean_of_scaled_passes(logits, 1.0), mean_of_scaled_passes(logits, temperature)
     return FittedTemperature(
         temperature=temperature,
         fitted_on=len(fitting),

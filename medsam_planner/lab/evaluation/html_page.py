@@ -43,6 +43,7 @@ def write_page(
     Parameters
     ----------
     path : Path
+        Of the HTML file.
     document : mapping
         The content of ``evaluation.json``.
     records : sequence of StructureRecord

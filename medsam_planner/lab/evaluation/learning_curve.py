@@ -23,6 +23,7 @@ def learning_curve(records: Sequence[StructureRecord], against: str | None = Non
     Parameters
     ----------
     records : sequence of StructureRecord
+        All with the same number of corrections.
     against : str, optional
         Name of the compared weights, whose curves are dashed; None without any.
 

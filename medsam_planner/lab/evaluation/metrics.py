@@ -138,7 +138,9 @@ def metrics_of(
     Parameters
     ----------
     scores : InteractionScores
+        Scores of one interaction.
     protocol : Protocol
+        The protocol of the evaluation.
     more : mapping, optional
         Metrics that do not follow from the scores, by name.
     """

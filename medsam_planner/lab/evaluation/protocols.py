@@ -90,7 +90,9 @@ def first_prompts(structure: Structure, protocol: Protocol, seed: int) -> FirstP
     Parameters
     ----------
     structure : Structure
+        The structure with its reference.
     protocol : Protocol
+        The protocol of the evaluation.
     seed : int
         With the structure's key it determines the box or the click.
 
@@ -153,7 +155,9 @@ def simulate(
     session : Session
         On the structure's volume, without prompts.
     structure : Structure
+        The structure with its reference.
     opening : FirstPrompts
+        The first prompts.
     corrections : int
         Clicks, each inside the largest error of the mask before.
     triplanar : bool

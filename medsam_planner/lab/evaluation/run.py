@@ -80,7 +80,9 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
     out : Path
         Created when absent.
     options : EvaluationOptions
+        What is evaluated, and how.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------

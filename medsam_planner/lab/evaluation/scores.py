@@ -57,7 +57,8 @@ def score(reference: Mask, predicted: Mask, spacing_mm: Sequence[float]) -> Mask
 
     Parameters
     ----------
-    truth, predicted : (H, W) or (K, J, I) bool
+    reference, predicted : (H, W) or (K, J, I) bool
+        Masks on one grid.
     spacing_mm : (2,) or (3,) float
         Between pixel or voxel centres along each axis.
 
@@ -113,7 +114,9 @@ def end_scores(reference: Mask, predicted: Mask, axis: int) -> EndScores:
     Parameters
     ----------
     reference, predicted : (K, J, I) bool
+        Masks on one grid.
     axis : int
+        The slices are counted across this axis.
 
     Raises
     ------

@@ -38,7 +38,9 @@ def evaluate_slices(
     out : Path
         Created when absent.
     options : EvaluationOptions
+        What is evaluated, and how.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Returns
     -------

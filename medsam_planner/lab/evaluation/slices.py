@@ -33,8 +33,8 @@ THICK_SLICE_MM = 2.5
 SLAB_PX = 24
 """A plane with fewer pixels along one side cuts most structures at both ends; it is reported as a group of its own."""
 _MOST_PADDING = 1 / 3
-"""Of a loose box, as a share of the structure's extent. Cases are crops of larger slices: without this limit, the
-padding meant for a whole slice would fill a small crop."""
+"""Limit of the padding of a loose box, as a share of the structure's extent. Cases are crops of larger slices: without
+this limit, a padding that suits a whole slice would fill a small crop."""
 _CACHE_BYTES = 200_000_000
 
 
@@ -94,7 +94,9 @@ def score_slices(
     Parameters
     ----------
     model : PromptableModel
+        The loaded weights.
     case : Case
+        The case.
     seed : int
         Of boxes and clicks.
     most : int, optional
@@ -195,7 +197,7 @@ class _PromptedSlice:
             prediction = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), prediction)
         if neighbour is not None and neighbour.sum() >= SMALLEST_STRUCTURE_PX // 2:
             beside = self.segmenter.image(self.axis, self.index - 1)
-            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), example=beside))
+            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), reference_slice=beside))
             scores["neighbour_copied"] = dice(reference, neighbour)
         return scores, qualities
 
@@ -221,7 +223,7 @@ def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[f
             continue
 
         def propagated(index: int, source: int) -> SlicePrediction:
-            prompt = SlicePrompt(mask=part[source].astype(np.float32), example=segmenter.image(axis, source))
+            prompt = SlicePrompt(mask=part[source].astype(np.float32), reference_slice=segmenter.image(axis, source))
             return segmenter.segment(axis, index, prompt)
 
         past, within = propagated(beyond, last), propagated(last, inner)

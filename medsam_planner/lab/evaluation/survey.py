@@ -30,7 +30,7 @@ __all__ = ["HARM", "harmful_share", "survey", "walled"]
 HARM = 0.02
 """Fall of the 3D Dice that makes a correction harmful."""
 WALL_SHARE = 0.35
-"""Thickness of a wall over the radius of the largest disc in the structure."""
+"""Thickness of a wall, relative to the radius of the largest disc inside the structure."""
 SMALLEST_RADIUS_PX = 5.0
 """Smallest radius of that disc; the wall of a smaller structure would leave hardly any inside."""
 WALL_CONTRAST = 0.5
@@ -47,10 +47,13 @@ def survey(
     session : Session
         The session of the interaction; further structures are added to it.
     structure : Structure
+        The structure with its reference.
     opening : FirstPrompts
+        The first prompts.
     scores : InteractionScores
         Of the box and the corrections.
     model : PromptableModel
+        The model of the session.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def walled(structure: Structure, opening: FirstPrompts) -> tuple[StudyVolume, ND
     Parameters
     ----------
     structure : Structure
+        The structure with its reference.
     opening : FirstPrompts
         Names the slice.
 
@@ -115,7 +119,7 @@ def walled(structure: Structure, opening: FirstPrompts) -> tuple[StudyVolume, ND
 
 
 def _best_offered(session: Session, reference: NDArray[np.bool_]) -> float:
-    return max(dice(reference, offered.mask()) for offered in session.alternatives(structure="offered").answers)
+    return max(dice(reference, offered.mask()) for offered in session.alternatives(structure="offered").predictions)
 
 
 def _clicked(session: Session, structure: Structure, reference: NDArray[np.bool_]) -> float:

@@ -64,7 +64,7 @@ def write_sheet(
     from matplotlib.lines import Line2D
 
     if not records:
-        raise ConfigError("Expected structures to draw, got none.")
+        raise ConfigError("Expected structures to picture, got none.")
     step, row_inches = _PICTURE_INCHES + _GAP_INCHES, _PICTURE_INCHES + _TEXT_INCHES
     width = 2 * _STRUCTURES_ABREAST * step
     height = -(-len(records) // _STRUCTURES_ABREAST) * row_inches + 0.3

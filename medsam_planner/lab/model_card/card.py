@@ -43,9 +43,11 @@ def write_card(weights: Path, config: TrainingConfig, config_text: str, measured
     weights : Path
         With the temperature in their metadata, where one was fitted.
     config : TrainingConfig
+        The entries of the training file.
     config_text : str
         The text of the training file.
-    measured : Measured
+    measured : Measurements
+        Results of the evaluation.
 
     Returns
     -------

@@ -28,6 +28,7 @@ def write_case(
     image : (K, J, I) float
         In any unit; rescaled to whole numbers from 1 to 1000, because 0 means air where MR is read.
     labels : (K, J, I) uint8
+        Label of each voxel; 0 is the background.
     anatomy : str
         The part before a semicolon groups the case with others.
     names : dict of int to str

@@ -60,7 +60,9 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
     weights : Path
         The fitted temperature is written into this file.
     config : TrainingConfig
+        The entries of the training file.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------

@@ -36,6 +36,7 @@ def train_and_describe(path: Path, *, resume: bool = False, progress: Progress |
     resume : bool
         Continue where an earlier call with the same file stopped, in training or in evaluation.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------
@@ -62,6 +63,7 @@ def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> 
     weights : Path
         Copied to the output folder, where the fitted temperature is written into the copy.
     progress : Progress, optional
+        Is told of the progress, and may ask to stop.
 
     Raises
     ------

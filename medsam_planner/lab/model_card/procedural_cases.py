@@ -17,7 +17,7 @@ from medsam_planner.lab.training.painting import painted
 __all__ = ["procedural_case", "write_procedural_cases"]
 
 _STREAM = 4
-"""Second word of the seeds. Training uses 1, 2 and 3 for volumes, samples and corrections, so it never draws these."""
+"""Second word of the seeds. Training uses 1, 2 and 3, so that it never has these volumes."""
 _PARTIAL_VOLUME_PX = 0.5
 SMALLEST_VOXELS = 150
 """Smallest structure, as for label maps in training."""

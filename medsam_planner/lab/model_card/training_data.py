@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.lab.evaluation.cases import shared_anatomy
 
 __all__ = ["DataSource", "data_sources"]
 
@@ -55,10 +56,10 @@ def _kind(name: str, root: Path | None) -> tuple[str, str]:
     if name == "procedural anatomy":
         return "procedural anatomy, random contrast", "Apache-2.0 (this repository)"
     meta = _meta(name, root)
-    # The part after a semicolon is the case's own.
-    anatomy = str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
     contrast = ", random contrast" if name.startswith(("label_maps/", "readers/")) else ""
-    return f"{meta.get('modality', 'unknown modality')}: {anatomy}{contrast}", str(meta.get("licence") or _UNKNOWN)
+    return f"{meta.get('modality', 'unknown modality')}: {shared_anatomy(meta)}{contrast}", str(
+        meta.get("licence") or _UNKNOWN
+    )
 
 
 def _patient(name: str, root: Path | None) -> str:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,13 +23,12 @@ from pydantic.dataclasses import dataclass
 from medsam_planner.errors import ConfigError
 from prompts.text_file import read_text_file
 
-__all__ = ["CHECKPOINT", "PROTOCOLS", "DataConfig", "EvaluationConfig", "TrainingConfig", "read_config"]
+__all__ = ["CHECKPOINT", "DataConfig", "EvaluationConfig", "ProtocolName", "TrainingConfig", "read_config"]
 
 CHECKPOINT = "checkpoint.pt"
 """Name of the checkpoint in the output folder."""
 ProtocolName = Literal["box", "click", "cvpr25", "survey", "slices"]
-PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
-"""Names of the protocols, as ``medsam-planner evaluate`` takes them."""
+"""As ``medsam-planner evaluate`` names its protocols."""
 _STRIDE = 16
 
 
@@ -111,7 +110,7 @@ class DataConfig:
 class EvaluationConfig:
     """Table ``[evaluation]``: what is measured after training, on the cases of the data folder that were held out.
 
-    Where there are none, procedural volumes that training never draws take their place.
+    Where there are none, procedural volumes with seeds of their own take their place.
     """
 
     protocols: Annotated[tuple[ProtocolName, ...], AfterValidator(_without_repeats)] = ("box", "slices")

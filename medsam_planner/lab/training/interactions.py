@@ -127,6 +127,7 @@ class Interaction:
         Parameters
         ----------
         step : StepKind
+            How the slice is prompted.
         slice_index : int
             Position in the stack.
 
@@ -225,7 +226,7 @@ class Interaction:
             mask, image = self._moved(source_slice, number, int(source), slice_index)
             inside = mask > 0.5
             box = box_around(inside) if inside.any() and self.rng.random() < PROPAGATED_BOX else None
-            prompt = SlicePrompt(box=box, mask=mask, example=image)
+            prompt = SlicePrompt(box=box, mask=mask, reference_slice=image)
             maps.append(prompt_maps(prompt, size, channels=PROMPT_CHANNELS))
         return np.stack(maps)
 
@@ -288,8 +289,11 @@ def interact(
     Parameters
     ----------
     network : MemoryNetwork
+        The network that is trained.
     batch : Batch
+        Stacks of slices with their references and first prompts.
     device : torch.device
+        Of the network.
     rng : numpy.random.Generator
         Source of all random choices but dropout.
     low_precision : bool

@@ -18,34 +18,15 @@ from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwo
 from medsam_planner.errors import ConfigError, OperationCancelledError, require_extra
 from medsam_planner.io.files import whole_file
 from medsam_planner.lab.training.batches import Batch, batches
-from medsam_planner.lab.training.config import CHECKPOINT, TrainingConfig, read_config
+from medsam_planner.lab.training.config import CHECKPOINT, TrainingConfig
 from medsam_planner.lab.training.data_folder import trained_on
 from medsam_planner.lab.training.interactions import interact
 from medsam_planner.progress import Progress
 
-__all__ = ["train", "train_from_file"]
+__all__ = ["train"]
 
 AVERAGE_EVERY = 4
 """Steps between two updates of the averaged weights, whose decay is stated per step."""
-
-
-def train_from_file(path: Path, *, resume: bool = False, progress: Progress | None = None) -> Path:
-    """Train as a TOML file says; returns the path of the weights.
-
-    Parameters
-    ----------
-    path : Path
-        TOML file with the entries of :class:`~medsam_planner.lab.training.config.TrainingConfig`.
-    resume : bool
-        Continue from the checkpoint in the output folder, if there is one.
-    progress : Progress, optional
-
-    Raises
-    ------
-    ConfigError
-        If the file is wrong, or its folder holds a training run and `resume` is not set.
-    """
-    return train(read_config(Path(path)), resume=resume, progress=progress)
 
 
 def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,6 +14,7 @@ FIRST_PREDICTION_WEIGHT = 0.5
 """Weight of the first mask where a prompt is ambiguous; the rest of the weight goes to the best of all masks."""
 SMALL_STRUCTURE_SHARE = 0.02
 """Share of the crop that a small structure takes."""
+_SOFT_DICE = DiceLoss(smooth_nr=1.0, smooth_dr=1.0, reduction="none")
 
 
 def intersection_over_union(logits: Tensor, reference: Tensor, outside_px: Tensor) -> Tensor:
@@ -23,7 +25,9 @@ def intersection_over_union(logits: Tensor, reference: Tensor, outside_px: Tenso
     Parameters
     ----------
     logits : (B, A, N, N) float32
-    truth : (B, N, N) bool
+        A masks for each of B prompts.
+    reference : (B, N, N) bool
+        Reference masks.
     outside_px : (B,) float32
         Area of each structure beyond the crop, in model pixels.
     """
@@ -39,19 +43,19 @@ def prediction_losses(logits: Tensor, reference: Tensor) -> Tensor:
     Parameters
     ----------
     logits : (B, A, N, N) float32
-    truth : (B, N, N) bool
+        A masks for each of B prompts.
+    reference : (B, N, N) bool
+        Reference masks.
     """
     target = reference[:, None].float().expand_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
     probability = torch.sigmoid(logits)
-    overlap = 2 * (probability * target).sum((2, 3))
-    area = probability.sum((2, 3))
-    dice = 1 - (overlap + 1) / (area + target.sum((2, 3)) + 1)
+    dice, area = _SOFT_DICE(probability, target).flatten(1), probability.sum((2, 3))
     present = reference.flatten(1).any(1)[:, None]
     # The soft Dice of an empty reference saturates. Instead, the predicted area is compared with that of a small
     # structure, so that a false structure costs as much as a missed one.
-    usual = SMALL_STRUCTURE_SHARE * reference[0].numel()
-    return 2 * entropy + torch.where(present, dice, area / (area.detach() + usual))
+    small = SMALL_STRUCTURE_SHARE * reference[0].numel()
+    return 2 * entropy + torch.where(present, dice, area / (area.detach() + small))
 
 
 def prompt_loss(
@@ -65,9 +69,11 @@ def prompt_loss(
     Parameters
     ----------
     logits : (B, A, N, N) float32
+        A masks for each of B prompts.
     quality : (B, A) float32
         Logits of the predicted IoU.
-    truth : (B, N, N) bool
+    reference : (B, N, N) bool
+        Reference masks.
     outside_px : (B,) float32
         Area of each structure beyond the crop, in model pixels.
     ambiguous : (B,) bool

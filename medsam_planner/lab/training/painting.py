@@ -58,6 +58,7 @@ def smooth_field(rng: np.random.Generator, slices: int, fine: int, cells: int) -
     Parameters
     ----------
     rng : numpy.random.Generator
+        Source of all random choices.
     slices, fine : int
         Shape of the result.
     cells : int
@@ -87,9 +88,11 @@ def painted(
     Parameters
     ----------
     labels : (S, F, F) uint16
+        Labels on a fine grid.
     tissues : (L,) uint8
         Tissue of every label that can occur.
     rng : numpy.random.Generator
+        Source of all random choices.
     pixel_mm : float
         Size of a pixel of the fine grid.
     alike : sequence of sequences of int

@@ -24,6 +24,7 @@ def with_rule_based_structures(case: LabelVolume, *, is_ct: bool, seed: int) -> 
     Parameters
     ----------
     case : LabelVolume
+        A real case with its image.
     is_ct : bool
         Whether bones can be found by a threshold.
     seed : int

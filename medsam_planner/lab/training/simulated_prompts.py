@@ -1,4 +1,4 @@
-"""The boxes of training: the simulated annotator's, drawn with different degrees of care."""
+"""Boxes for training: those of the simulated annotator, with a mixture of loosenesses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARES = {Looseness.EVEN: 0.3, Looseness.UNEVEN: 0.2, Looseness.PRECISE: 0.3, L
 _MOST = 0.8
 """Largest padding, as a share of the structure's extent."""
 _SLICE_MM = (100.0, 450.0)
-"""Sides of the whole slices of which the stacks are taken to be crops."""
+"""Range of the side of the whole slice that a crop is assumed to come from."""
 
 
 def training_box(reference: NDArray[np.bool_], rng: np.random.Generator, *, step_mm: float) -> NDArray[np.float64]:
@@ -24,7 +24,7 @@ def training_box(reference: NDArray[np.bool_], rng: np.random.Generator, *, step
     reference : (N, N) bool
         The structure; not empty.
     rng : numpy.random.Generator
-        Source of the draws.
+        Source of all random choices.
     step_mm : float
         Side of a pixel.
 

@@ -45,8 +45,11 @@ def coarse_mask(
     Parameters
     ----------
     volume : LabelVolume
+        The volume that the slices cross.
     target : Target
+        The structure of the sample.
     space : SliceSpace
+        Positions of the slices.
     heights : (S,) float64
         Positions of the slices in mm.
     pixel_mm : float
@@ -83,8 +86,11 @@ def rendered_slices(
     Parameters
     ----------
     volume : LabelVolume
+        The volume that the slices cross.
     target : Target
+        The structure of the sample.
     space : SliceSpace
+        Positions of the slices.
     heights : (S,) float64
         Positions of the slices in mm.
     centres : (S, 2) float64

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.engine.compact_fields import SMALLEST_FIELD_PX
+from medsam_planner.engine.compact_crops import SMALLEST_CROP_PX
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.lab.training.appearance import degrade
 from medsam_planner.lab.training.label_volume import LabelVolume
@@ -68,6 +68,7 @@ def draw_stack(
     Parameters
     ----------
     volumes : sequence of LabelVolume
+        The volumes to choose from.
     shares : (V,) float64
         Probability of each volume; they sum to one.
     rng : numpy.random.Generator
@@ -168,7 +169,7 @@ def _crops(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(S, 2) centres and (S,) sides of the crops that a prompt on the structure's extent leads to."""
     extent = float((high - low).max()) + margin_mm
-    smallest = SMALLEST_FIELD_PX * pixel_mm
+    smallest = SMALLEST_CROP_PX * pixel_mm
     centre = (low + high) / 2 + rng.normal(0, 0.03, 2) * extent
     if clicked:
         centre = centre + rng.uniform(-0.4, 0.4, 2) * (high - low)

@@ -92,6 +92,7 @@ class Target:
         Parameters
         ----------
         labels : (S, H, W) uint16
+            Labels of the volume on the stack.
         points_mm : (S, H, W, 3) float32
             Positions of its pixels along the volume's axes.
         pixel_mm : float

@@ -109,6 +109,7 @@ def random_intensities(tissues: NDArray[np.uint8], rng: np.random.Generator) -> 
     tissues : (L,) uint8
         Values of :class:`Tissue`.
     rng : numpy.random.Generator
+        Source of all random choices.
 
     Returns
     -------

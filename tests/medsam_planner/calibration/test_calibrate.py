@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from medsam_planner.calibration import Calibration, read_calibration, write_calibration
-from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, ScaleEntry, UsualSize
+from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, MedianVolume, ScaleEntry
 from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.lab.calibration import calibrate
 from medsam_planner.lab.calibration.median_volumes import median_volumes
 from medsam_planner.lab.calibration.segment_cases import SegmentationSettings
 from medsam_planner.lab.evaluation.cases import find_cases
-from medsam_planner.propagation.carrying import CARRYING_VERSION
+from medsam_planner.propagation.motion_compensated import MOTION_COMPENSATED_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
 from xai.conformal import nonconformity_score
 from xai.margin_scale import SCALES
@@ -126,8 +126,8 @@ def test_other_weights_policies_and_settings_are_refused(calibration):
         calibration.model_copy(update={"policy": "clicks-1"}).require_same(**same)
     unsaid = {name: value for name, value in calibration.segmentation.items() if name != "propagation"}
     with pytest.raises(
-        ConfigError, match=f"propagation: calibrated 1, here {CARRYING_VERSION}"
-    ):  # made before walks were tuned
+        ConfigError, match=f"propagation: calibrated 1, here {MOTION_COMPENSATED_VERSION}"
+    ):  # made before walks were fitted_offsets
         calibration.model_copy(update={"segmentation": unsaid}).require_same(**same)
 
 
@@ -152,7 +152,7 @@ def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
-    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.usual_sizes["vessel"]
+    sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.median_volumes["vessel"]
     assert (sized.trained_on, sized.set_aside) == (1, 0)
     with pytest.raises(ConfigError, match="not trained on"):
         calibrate(patients, SCALES["combined"], settings=SETTINGS, only=("case_1", "case_2"), keep=kept)
@@ -181,9 +181,9 @@ def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(p
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "set aside"}
     usual_ml = (ball_ml(1) + ball_ml(2)) / 2  # case_1 is of the same patient
-    assert made.scale.usual_sizes["vessel"].median_ml == pytest.approx(usual_ml)
-    assert (made.scale.usual_sizes["vessel"].trained_on, made.scale.usual_sizes["vessel"].set_aside) == (0, 1)
-    (told,) = made.usual_sizes_in_words()
+    assert made.scale.median_volumes["vessel"].median_ml == pytest.approx(usual_ml)
+    assert (made.scale.median_volumes["vessel"].trained_on, made.scale.median_volumes["vessel"].set_aside) == (0, 1)
+    (told,) = made.median_volumes_in_words()
     assert "1 set aside" in told
 
     (place,) = tmp_path.iterdir()
@@ -198,14 +198,14 @@ def test_sizes_come_from_patients_set_aside_and_never_from_those_calibrated_on(p
 def test_without_other_patients_no_size_is_usual_and_the_scale_is_the_uniform_one(patients, kept):
     made = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept)
     uniform = calibrate(patients, SCALES["uniform"], settings=SETTINGS, keep=kept)
-    assert made.scale.usual_sizes == {}
+    assert made.scale.median_volumes == {}
     assert made.patients == uniform.patients
-    assert "No usual size is known of vessel" in made.usual_sizes_in_words()[0]
-    assert uniform.usual_sizes_in_words() == []
+    assert "No usual size is known of vessel" in made.median_volumes_in_words()[0]
+    assert uniform.median_volumes_in_words() == []
 
 
 def test_a_corridor_that_came_out_too_large_has_the_larger_u():
-    usual = {"canal": UsualSize(median_ml=2.0, trained_on=9, set_aside=0)}
+    usual = {"canal": MedianVolume(median_ml=2.0, trained_on=9, set_aside=0)}
     scale = ScaleEntry.of(SCALES["size"], usual)
     found = ball(10.0)
     for found_ml, outer, inner in ((1.0, 1 + math.log(2), 1.0), (2.0, 1.0, 1.0), (6.0, 1.0, 1 + math.log(3))):
@@ -222,7 +222,7 @@ def test_patterns_that_set_nobody_or_everybody_aside_are_refused(patients, kept)
 
 
 def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
-    content = calibration.model_dump(mode="json")
+    content = calibration.model_dump(mode="json", by_alias=True)
     for name in ("per_size_shortfall", "usual_sizes"):
         del content["scale"][name]
     content["content_sha256"] = hashlib.sha256(
@@ -231,11 +231,11 @@ def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps(content))
     read = read_calibration(tmp_path / "c.json")
     assert read == calibration
-    assert (read.scale.per_size_shortfall, read.scale.usual_sizes) == (0.0, {})
+    assert (read.scale.per_size_shortfall, read.scale.median_volumes) == (0.0, {})
 
 
 def test_usual_sizes_survive_the_file(calibration, tmp_path):
-    usual = {"vessel": UsualSize(median_ml=1.5, trained_on=97, set_aside=3)}
+    usual = {"vessel": MedianVolume(median_ml=1.5, trained_on=97, set_aside=3)}
     made = calibration.model_copy(update={"scale": ScaleEntry.of(SCALES["size"], usual)})
     write_calibration(tmp_path / "c.json", made)
     assert read_calibration(tmp_path / "c.json") == made

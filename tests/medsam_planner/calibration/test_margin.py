@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import medsam_planner as mp
 from medsam_planner.calibration import calibrated_margin
-from medsam_planner.calibration.record import ScaleEntry, UsualSize
+from medsam_planner.calibration.record import MedianVolume, ScaleEntry
 from medsam_planner.errors import ConfigError, TooFewPatientsError
 from medsam_planner.geometry import acquisition_axis, spacing_mm
 from medsam_planner.io import load_volume
@@ -92,7 +93,7 @@ def test_a_corridor_is_narrowed_by_its_own_scores(known):
 
 def with_usual_size(known, usual_ml: float | None):
     """All that a margin needs, with the size scale and a usual size of the vessel."""
-    usual = {} if usual_ml is None else {"vessel": UsualSize(median_ml=usual_ml, trained_on=90, set_aside=7)}
+    usual = {} if usual_ml is None else {"vessel": MedianVolume(median_ml=usual_ml, trained_on=90, set_aside=7)}
     scale = ScaleEntry.of(SCALES["size"], usual)
     return {**known, "calibration": known["calibration"].model_copy(update={"scale": scale})}
 
@@ -188,4 +189,4 @@ def test_margins_that_cannot_be_given_are_refused(known):
     with pytest.raises(ConfigError, match="2 of 10"):
         calibrated_margin(**{**known, "calibration": missed, "alpha": 0.1})
     with pytest.raises(ConfigError, match="weights"):
-        calibrated_margin(**{**known, "provenance": {**known["provenance"], "weights_sha256": "0" * 64}})
+        calibrated_margin(**{**known, "provenance": replace(known["provenance"], weights_sha256="0" * 64)})

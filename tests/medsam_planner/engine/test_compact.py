@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medsam_planner.engine.compact import CARRIED_BOX_RIMS_PX, CompactModel
+from medsam_planner.engine.compact import PROPAGATED_BOX_PADDINGS_PX, CompactModel
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.engine.protocol import Crop, SlicePrompt
@@ -57,10 +57,10 @@ def _answer(model: CompactModel, image: np.ndarray, prompt: SlicePrompt, spacing
     return max(answers, key=lambda answer: answer[0])[1]
 
 
-# -- carried masks ----------------------------------------------------------------------------------------------------
+# -- propagated masks -------------------------------------------------------------------------------------------------
 
 
-def _carried(size: int) -> SlicePrompt:
+def _propagated(size: int) -> SlicePrompt:
     mask = np.zeros((size, size), dtype=np.float32)
     mask[8:20, 10:22] = 1
     return SlicePrompt(box=np.array([8.0, 10.0, 19.0, 21.0]), mask=mask)
@@ -68,16 +68,18 @@ def _carried(size: int) -> SlicePrompt:
 
 def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
     embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
-    carried = _carried(32)
-    rim = CARRIED_BOX_RIMS_PX[0]
-    alone = tiny.decode(embedding, _box(8 - rim, 10 - rim, 19 + rim, 21 + rim))
+    propagated = _propagated(32)
+    padding = PROPAGATED_BOX_PADDINGS_PX[0]
+    alone = tiny.decode(embedding, _box(8 - padding, 10 - padding, 19 + padding, 21 + padding))
     # With a click the same mask and box are one question: the person has seen the slice.
     before = np.zeros((32, 32), dtype=np.float32)
-    once = tiny.decode(embedding, carried, previous_logits=before)
-    both = tiny.decode(embedding, carried)
+    once = tiny.decode(embedding, propagated, previous_logits=before)
+    both = tiny.decode(embedding, propagated)
     assert not np.allclose(both.logits, alone.logits)
     assert once.logits.shape == both.logits.shape == (1, 32, 32)
-    maps = np.stack([prompt_maps(carried, 32), prompt_maps(_box(8 - rim, 10 - rim, 19 + rim, 21 + rim), 32)])
+    maps = np.stack(
+        [prompt_maps(propagated, 32), prompt_maps(_box(8 - padding, 10 - padding, 19 + padding, 21 + padding), 32)]
+    )
     import torch
 
     with torch.inference_mode():
@@ -89,19 +91,19 @@ def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
 
 def test_the_rim_of_a_carried_box_can_be_chosen(tiny):
     embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
-    wide = SlicePrompt(box=_carried(32).box, rim_px=4.0)
+    wide = SlicePrompt(box=_propagated(32).box, padding_px=4.0)
     np.testing.assert_array_equal(
         tiny.decode(embedding, wide).logits, tiny.decode(embedding, _box(4, 6, 23, 25)).logits
     )
-    usual, chosen = _carried(32), replace(_carried(32), rim_px=4.0)
+    usual, chosen = _propagated(32), replace(_propagated(32), padding_px=4.0)
     assert not np.allclose(tiny.decode(embedding, usual).logits, tiny.decode(embedding, chosen).logits)
     moved = prompt_to_crop(chosen, Crop((15.5, 15.5), (32.0, 32.0), 32))
-    assert moved.rim_px == 4.0
+    assert moved.padding_px == 4.0
 
 
 def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny):
     embedding = tiny.encode(np.random.default_rng(2).random((1, 32, 32), dtype=np.float32))
-    prompts = [_carried(32), _box(4, 4, 20, 20), _carried(32)]
+    prompts = [_propagated(32), _box(4, 4, 20, 20), _propagated(32)]
     together = tiny.decode_each(embedding, prompts, [None] * 3)
     for number, prompt in enumerate(prompts):
         apart = tiny.decode(embedding, prompt)
@@ -112,17 +114,17 @@ def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny
 def test_runs_of_several_prompts_belong_to_their_prompts_and_none_drops_what_another_does(tiny, monkeypatch):
     images = np.random.default_rng(3).random((2, 32, 32), dtype=np.float32)
     prompts, embedding = (
-        [_carried(32), replace(_carried(32), box=np.array([2.0, 4.0, 18.0, 26.0]))],
+        [_propagated(32), replace(_propagated(32), box=np.array([2.0, 4.0, 18.0, 26.0]))],
         tiny.encode(images),
     )
     certain = tiny.decode_each(embedding, prompts, [None] * 2)
-    drawn = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    drawn = tiny.decode_each(embedding, prompts, [None] * 2, passes=[3, 2], seed=4)
     assert len({run.tobytes() for run in drawn.logits}) == 5
-    again = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    again = tiny.decode_each(embedding, prompts, [None] * 2, passes=[3, 2], seed=4)
     assert drawn.logits.tobytes() == again.logits.tobytes()
     for dropout in tiny.network.decoder.dropouts:
         monkeypatch.setattr(dropout, "p", 0.0)
-    kept = tiny.decode_each(embedding, prompts, [None] * 2, runs=[3, 2], seed=4)
+    kept = tiny.decode_each(embedding, prompts, [None] * 2, passes=[3, 2], seed=4)
     np.testing.assert_allclose(kept.logits, certain.logits[[0, 0, 0, 1, 1]], atol=1e-4)
     np.testing.assert_allclose(kept.quality, certain.quality[[0, 0, 0, 1, 1]], atol=1e-5)
 
@@ -174,15 +176,17 @@ def test_prompt_maps_mark_box_clicks_mask_and_previous_answer_where_they_are():
 
 def test_an_example_shows_its_intensities_above_nothing_whatever_their_unit():
     ramp = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
-    shown = prompt_maps(SlicePrompt(mask=ramp, example=ramp), 32)[8]
+    shown = prompt_maps(SlicePrompt(mask=ramp, reference_slice=ramp), 32)[8]
     assert shown.min() >= 0.25 and shown.max() <= 1.75
     assert np.all(np.diff(shown[0]) > 0)
     assert shown[0, 16] == pytest.approx(1.0, abs=0.05)
-    np.testing.assert_allclose(shown, prompt_maps(SlicePrompt(mask=ramp, example=900 * ramp - 1000), 32)[8], atol=1e-5)
-    flat = prompt_maps(SlicePrompt(mask=ramp, example=np.full((32, 32), 7.0, np.float32)), 32)[8]
+    np.testing.assert_allclose(
+        shown, prompt_maps(SlicePrompt(mask=ramp, reference_slice=900 * ramp - 1000), 32)[8], atol=1e-5
+    )
+    flat = prompt_maps(SlicePrompt(mask=ramp, reference_slice=np.full((32, 32), 7.0, np.float32)), 32)[8]
     np.testing.assert_array_equal(flat, 1.0)
-    with pytest.raises(GeometryError, match="example of 32 x 32"):
-        prompt_maps(SlicePrompt(mask=ramp, example=np.zeros((40, 40), np.float32)), 32)
+    with pytest.raises(GeometryError, match="reference slice of 32 x 32"):
+        prompt_maps(SlicePrompt(mask=ramp, reference_slice=np.zeros((40, 40), np.float32)), 32)
 
 
 def test_a_prompt_of_nothing_has_empty_maps():

@@ -143,7 +143,7 @@ def test_several_prompts_at_once_get_the_answers_they_get_alone(model: MedSam, e
     alone = model.decode(embedding, BOX)
     np.testing.assert_allclose(together.logits, np.repeat(alone.logits, 2, axis=0), atol=1e-5)
     assert together.quality.shape == (2,)
-    drawn = model.decode_each(embedding, [BOX, BOX], [None, None], runs=[2, 3])
+    drawn = model.decode_each(embedding, [BOX, BOX], [None, None], passes=[2, 3])
     assert len({run.tobytes() for run in drawn.logits}) == 5
 
 
@@ -199,8 +199,8 @@ def test_saliency_on_the_embedding_is_saliency_at_the_neck(model: MedSam, embedd
         lambda tensor: model.embedding_logits(tensor, BOX), embedding, inside, size=(128, 128), relu=False
     )
     rerun = grad_cam(
-        lambda tensor: model.image_logits(tensor, BOX),
-        model.saliency_layer,
+        lambda images: model.embedding_logits(model.network.vision_encoder(images).last_hidden_state, BOX),
+        model.network.vision_encoder.neck,
         network_input(picture()[None]),
         inside,
         channels=32,

@@ -13,9 +13,9 @@ from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_inputs import prompt_maps
 from medsam_planner.engine.memory_model import MemoryModel, open_compact
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlice, SlicePrompt
-from medsam_planner.engine.recall import AnsweredSlice
-from medsam_planner.engine.runs import ImageChange, Jitter, Run
+from medsam_planner.engine.recall import PredictedSlice
 from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError, WeightsError
 from medsam_planner.io.intensity import normalisation_for
@@ -51,9 +51,9 @@ def _box() -> SlicePrompt:
     return SlicePrompt(box=np.array([12.0, 10.0, 36.0, 34.0]))
 
 
-def _remembered(segmenter: SliceSegmenter) -> list[AnsweredSlice]:
+def _remembered(segmenter: SliceSegmenter) -> list[PredictedSlice]:
     first = segmenter.segment(0, PROMPTED, _box())
-    return [AnsweredSlice(PROMPTED, first.probability, prompted=True)]
+    return [PredictedSlice(PROMPTED, first.probability, prompted=True)]
 
 
 def test_weights_with_a_memory_open_as_a_model_with_a_memory_and_not_as_one_without(model, tmp_path):
@@ -90,7 +90,7 @@ def test_a_question_with_a_memory_is_put_as_training_puts_it(model, batch):
         side = float(batch.sides_mm[number, 2])
         crop = Crop(tuple(batch.centres_mm[number, 2].tolist()), (side, side), 32)
         seen = prompt_to_crop(SlicePrompt(memory=tuple(memory)), crop)
-        found = model.decode([scale[2] for scale in pyramid], replace(prompt, memory=seen.memory, answer=0))
+        found = model.decode([scale[2] for scale in pyramid], replace(prompt, memory=seen.memory, candidate=0))
         np.testing.assert_allclose(found.logits[0], expected[number, 0].numpy(), atol=2e-4)
         np.testing.assert_allclose(found.quality[0], torch.sigmoid(quality[number, 0]).numpy(), atol=1e-5)
 
@@ -106,8 +106,8 @@ def test_what_is_remembered_changes_an_answer_and_what_is_not_leaves_it(segmente
 
 def test_it_counts_how_far_a_remembered_slice_is_and_whether_a_person_prompted_it(segmenter):
     (known,) = _remembered(segmenter)
-    walked = AnsweredSlice(PROMPTED, known.probability, prompted=False)
-    farther = AnsweredSlice(PROMPTED - 3, known.probability, prompted=True)
+    walked = PredictedSlice(PROMPTED, known.probability, prompted=False)
+    farther = PredictedSlice(PROMPTED - 3, known.probability, prompted=True)
     answers = [segmenter.segment(0, OTHER, _box(), memory=[one]) for one in (known, walked, farther)]
     assert len({answer.probability.tobytes() for answer in answers}) == 3
 
@@ -138,7 +138,7 @@ def test_three_answers_are_offered_best_first_and_each_can_be_asked_for(segmente
 @pytest.mark.parametrize("answer", [0, 1, 2])
 def test_a_stochastic_pass_that_changes_nothing_gives_the_answer_that_was_taken(segmenter, answer):
     taken = segmenter.alternatives(0, OTHER, _box(), memory=_remembered(segmenter))[answer]
-    again = segmenter.sample(0, OTHER, taken, WHOLE, [Run(), Run()])
+    again = segmenter.sample(0, OTHER, taken, WHOLE, [StochasticPass(), StochasticPass()])
     inside = again[0] > -19
     expected = np.log(taken.probability) - np.log1p(-taken.probability)
     np.testing.assert_allclose(again[0][inside], expected[inside], atol=2e-3)
@@ -148,12 +148,12 @@ def test_passes_drop_move_and_repaint_with_the_memory_and_repeat_themselves(segm
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
     change = ImageChange(flip=(True, False), gamma=1.2, noise=0.02, noise_seed=4)
     ways = {
-        "dropout": [Run(dropout_seed=1)] * 4,
-        "jitter": [Run(jitter=Jitter((0.05, -0.03), 1.05))],
-        "augment": [Run(change=change)],
-        "all": [Run(dropout_seed=1, jitter=Jitter((0.05, -0.03), 1.05), change=change)],
+        "dropout": [StochasticPass(dropout_seed=1)] * 4,
+        "jitter": [StochasticPass(jitter=Jitter((0.05, -0.03), 1.05))],
+        "augment": [StochasticPass(change=change)],
+        "all": [StochasticPass(dropout_seed=1, jitter=Jitter((0.05, -0.03), 1.05), change=change)],
     }
-    plain = segmenter.sample(0, OTHER, taken, WHOLE, [Run()])
+    plain = segmenter.sample(0, OTHER, taken, WHOLE, [StochasticPass()])
     for name, runs in ways.items():
         first = segmenter.sample(0, OTHER, taken, WHOLE, runs)
         assert not np.allclose(first[0], plain[0], atol=1e-3), name
@@ -164,7 +164,7 @@ def test_under_a_changed_image_the_remembered_slice_is_of_the_changed_study(segm
     (known,) = _remembered(segmenter)
     taken = segmenter.segment(0, OTHER, _box(), memory=[known])
     change = ImageChange(flip=(False, True), gamma=1.3)
-    question = change.prompt(segmenter.question(0, OTHER, taken, taken.crop), 32)
+    question = change.prompt(segmenter.prompt_in_crop(0, OTHER, taken, taken.crop), 32)
     field = change.image(segmenter.crop_image(0, PROMPTED, taken.crop))
     mask = change.flipped(extract(known.probability, taken.crop))
     expected = model.remember(model.encode(field[None]), mask, prompted=True)
@@ -175,7 +175,7 @@ def test_under_a_changed_image_the_remembered_slice_is_of_the_changed_study(segm
 
 def test_a_moved_prompt_takes_its_memory_along(segmenter):
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
-    question = segmenter.question(0, OTHER, taken, taken.crop)
+    question = segmenter.prompt_in_crop(0, OTHER, taken, taken.crop)
     field = Crop((13.5, 15.5), (32.0, 32.0), 32)  # read two model pixels higher: everything lies two lower
     moved = prompt_to_crop(question, field)
     assert moved.memory[0].centre_rc == pytest.approx((17.5, 15.5))
@@ -185,7 +185,7 @@ def test_a_moved_prompt_takes_its_memory_along(segmenter):
 
 def test_saliency_explains_the_answer_that_was_given_from_memory(segmenter, model):
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
-    question = segmenter.question(0, OTHER, taken, taken.crop)
+    question = segmenter.prompt_in_crop(0, OTHER, taken, taken.crop)
     graph = model.saliency_graph(
         segmenter.crop_image(0, OTHER, taken.crop), segmenter.embedding(0, OTHER, taken.crop), question
     )

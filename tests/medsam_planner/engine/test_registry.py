@@ -261,6 +261,34 @@ def test_paths_to_the_compact_models_weights_open_as_the_compact_model(tmp_path:
     assert isinstance(model, CompactModel) and model.weights_sha256 == sha256
 
 
+def test_weights_are_read_once_and_every_model_has_a_module_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+    from medsam_planner.engine.compact_weights import save_weights
+
+    path = tmp_path / "mine.safetensors"
+    save_weights(CompactNetwork(CompactArchitecture()), path, trained_on=["nothing"])
+    opened = []
+    open_weights = registry._open
+    monkeypatch.setattr(registry, "_open", lambda *known: opened.append(known) or open_weights(*known))
+    first, second = load_model(path), load_model(path)
+    assert len(opened) == 1
+    assert first.network is not second.network
+    tensors = [
+        {tensor.data_ptr() for tensor in model.network.parameters() if tensor.numel()} for model in (first, second)
+    ]
+    assert tensors[0] == tensors[1]
+    first.network.decoder.dropouts.train()
+    assert not any(dropout.training for dropout in second.network.decoder.dropouts)
+    second.metadata["temperature"] = "3.0"
+    assert first.temperature == 1.0
+
+    save_weights(CompactNetwork(CompactArchitecture(dropout=0.5)), path, trained_on=["nothing"])
+    assert load_model(path).architecture.dropout == 0.5
+    assert len(opened) == 2
+
+
 def test_the_users_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDSAM_PLANNER_WEIGHTS", str(tmp_path / "mine"))
     assert user_folder() == tmp_path / "mine"

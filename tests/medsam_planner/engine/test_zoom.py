@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.zoom import best_field, crop_to_slice, extract, paste, prompt_to_crop, slice_to_crop
+from medsam_planner.engine.zoom import best_crop, crop_to_slice, extract, paste, prompt_to_crop, slice_to_crop
 from medsam_planner.errors import GeometryError
 
 sides = st.floats(5, 300)
@@ -141,11 +141,11 @@ def test_of_a_ladder_the_field_that_its_neighbours_confirm_is_believed():
 
     # The two middle fields agree (IoU 0.81), the outer ones see something else and are a little surer of it.
     masks = [disc(4), disc(18), disc(20), np.roll(disc(8), 20, axis=0)]
-    assert best_field([0.7, 0.6, 0.62, 0.7], masks) in (1, 2)
-    assert best_field([0.2, 0.9], masks[:2]) == 1
-    assert best_field([0.4], masks[:1]) == 0
+    assert best_crop([0.7, 0.6, 0.62, 0.7], masks) in (1, 2)
+    assert best_crop([0.2, 0.9], masks[:2]) == 1
+    assert best_crop([0.4], masks[:1]) == 0
 
 
 def test_a_ladder_without_fields_is_refused():
     with pytest.raises(GeometryError, match="1 or more"):
-        best_field([], [])
+        best_crop([], [])

@@ -1,4 +1,4 @@
-"""Cases the shipped weights never saw, and cases they did."""
+"""Cases inside and outside the training data of the shipped weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .synthetic_cases import write_case
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory):
-    """Two cases the shipped weights never saw, one they say they saw, and one of that patient."""
+    """Two cases the shipped weights were not trained on, one that their metadata name, and another of its patient."""
     root = tmp_path_factory.mktemp("cases")
     write_case(root / "ct_ball", modality="CT", subject="first", seed=1)
     write_case(root / "mr_ball", subject="second", seed=2)

@@ -1,4 +1,4 @@
-"""Small cases with a known truth, written as a reader of cases finds them."""
+"""Small synthetic cases in the layout of real ones."""
 
 from __future__ import annotations
 

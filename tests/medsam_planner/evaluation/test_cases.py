@@ -1,4 +1,4 @@
-"""Which structures are asked for, and which were seen."""
+"""Reading cases, and which of them the weights were trained on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from medsam_planner.lab.evaluation.cases import (
 from .synthetic_cases import SHAPE, ellipsoid, write_case
 
 
-def test_a_case_says_modality_anatomy_patient_and_names(cases):
+def test_a_case_has_modality_anatomy_patient_and_names(cases):
     first = find_cases(cases)[0]
     assert (first.name, first.modality, first.patient) == ("ct_ball", "CT", "first")
     assert first.group == "CT ball"  # what follows the semicolon is this case's own
@@ -31,7 +31,7 @@ def test_a_case_says_modality_anatomy_patient_and_names(cases):
     assert label_values(first, 1) == [1]
 
 
-def test_only_the_largest_part_is_asked_for_unless_the_whole_label_is_wanted(tmp_path):
+def test_a_structure_is_the_largest_part_of_a_label_or_the_whole_label(tmp_path):
     labels = np.zeros(SHAPE, dtype=np.uint8)
     large, small = ellipsoid((6, 20, 15), (4, 8, 8)), ellipsoid((6, 30, 40), (2, 3, 3))
     labels[large | small] = 7
@@ -49,13 +49,13 @@ def test_the_volume_is_voxels_times_their_size_and_names_the_class(cases):
     assert [size_class(ml).split(",")[0] for ml in (0.99, 1.0, 49.9, 50.0)] == ["small", "medium", "medium", "large"]
 
 
-def test_a_case_is_seen_when_another_case_of_its_patient_was_trained_on(cases):
+def test_weights_are_trained_on_a_case_when_they_are_on_another_of_its_patient(cases):
     everything = find_cases(cases)
     assert cases_trained_on(everything, ["mr_hippocampus_102"]) == {"mr_hippocampus_102", "mr_of_the_same_patient"}
     assert cases_trained_on(everything, ["procedural anatomy"]) == frozenset()
 
 
-def test_weights_that_do_not_say_what_they_saw_are_told_from_those_that_saw_nothing():
+def test_weights_that_name_no_training_data_differ_from_weights_with_an_empty_list():
     told = SimpleNamespace(metadata={"trained_on": '["a", "b"]'})
     assert trained_on(told) == ("a", "b")
     assert trained_on(SimpleNamespace(metadata={"trained_on": "[]"})) == ()

@@ -1,4 +1,4 @@
-"""The figures of the dropout: what they are of on paper, and that they come out of a run."""
+"""Metrics of MC dropout, by hand and of the shipped weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xai.calibration import BAND_MM
 SHIPPED = Path(__file__).resolve().parents[3] / "weights" / "compact.safetensors"
 
 
-def test_runs_that_differ_only_where_the_answer_is_wrong_rank_perfectly():
+def test_passes_that_differ_only_where_the_prediction_is_wrong_rank_perfectly():
     logits = np.array([[4, 4, 4, -2], [4, 4, 4, 2]], dtype=np.float16)
     wrong = np.array([False, False, False, True])
     found = _metrics({"logits": logits, "truth": wrong, "wrong": wrong})

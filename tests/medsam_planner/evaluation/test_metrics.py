@@ -52,7 +52,7 @@ def test_the_challenge_counts_the_last_five_scores_and_no_surface_where_dice_is_
     assert perfect["challenge_dsc_auc"] == perfect["challenge_nsd_auc"] == pytest.approx(4.0)
 
 
-def test_each_protocol_shows_its_own_figures_and_no_name_twice():
+def test_each_protocol_shows_its_own_metrics_and_no_name_twice():
     names = [metric.name for metric in METRICS]
     assert len(names) == len(set(names))
     shown = {metric.name for metric in metrics_shown(Protocol.BOX)}

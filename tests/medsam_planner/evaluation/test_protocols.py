@@ -1,4 +1,4 @@
-"""What the simulated person says first."""
+"""The first prompts of the simulated annotator."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def structures(cases):
 
 def test_a_box_lies_on_the_middle_slice_across_the_thick_axis_and_holds_the_section(structures):
     ball = structures[0]
-    asked = first_prompts(ball, Protocol.BOX, 0)
+    opening = first_prompts(ball, Protocol.BOX, 0)
     slices = np.flatnonzero(ball.reference.any(axis=(1, 2)))
-    assert (asked.axis, asked.slice_index) == (0, slices[len(slices) // 2])
-    (box,) = asked.prompts
+    assert (opening.axis, opening.slice_index) == (0, slices[len(slices) // 2])
+    (box,) = opening.prompts
     extent = box_extent(box, ball.volume.affine, ball.reference.shape)
-    assert (extent.axis, extent.low_index[0]) == (0, asked.slice_index)
-    section = np.argwhere(ball.reference[asked.slice_index])
+    assert (extent.axis, extent.low_index[0]) == (0, opening.slice_index)
+    section = np.argwhere(ball.reference[opening.slice_index])
     assert (extent.low_index[1:] <= section.min(axis=0)).all() and (extent.high_index[1:] >= section.max(axis=0)).all()
 
 
@@ -32,11 +32,11 @@ def test_a_click_lies_inside_on_the_middle_slice_and_another_seed_clicks_elsewhe
     ball = structures[0]
     places = set()
     for seed in range(8):
-        asked = first_prompts(ball, Protocol.CLICK, seed)
-        (click,) = asked.prompts
+        opening = first_prompts(ball, Protocol.CLICK, seed)
+        (click,) = opening.prompts
         assert isinstance(click, Click) and click.positive
         index = tuple(np.rint(index_from_lps(ball.volume.affine, click.position_lps_mm)).astype(int))
-        assert ball.reference[index] and index[0] == asked.slice_index
+        assert ball.reference[index] and index[0] == opening.slice_index
         places.add(index)
     assert len(places) > 3
     assert first_prompts(ball, Protocol.CLICK, 3) == first_prompts(ball, Protocol.CLICK, 3)
@@ -44,8 +44,8 @@ def test_a_click_lies_inside_on_the_middle_slice_and_another_seed_clicks_elsewhe
 
 def test_the_challenge_gives_the_range_and_the_box_and_no_box_for_vessels(structures):
     ball, vein = structures
-    asked = first_prompts(ball, Protocol.CVPR25, 0)
-    whole, section = asked.prompts
+    opening = first_prompts(ball, Protocol.CVPR25, 0)
+    whole, section = opening.prompts
     extent = box_extent(whole, ball.volume.affine, ball.reference.shape)
     filled = np.flatnonzero(ball.reference.any(axis=(1, 2)))
     assert (extent.low_index[0], extent.high_index[0]) == (filled[0], filled[-1])

@@ -41,14 +41,14 @@ def document(folder):
     return json.loads((folder / "evaluation.json").read_text())
 
 
-def test_only_unseen_cases_are_asked_for_and_it_is_said_how_many_were_left_out(out):
+def test_only_held_out_cases_are_evaluated_and_a_caution_counts_the_others(out):
     told = document(out)
     assert [record["key"] for record in told["structures"]] == ["ct_ball/1", "mr_ball/1"]
     assert told["provenance"]["left_out_as_seen"] == ["mr_hippocampus_102", "mr_of_the_same_patient"]
     assert told["cautions"][0].startswith("2 cases were left out")
 
 
-def test_a_bright_ellipsoid_is_found_and_every_figure_is_there(out):
+def test_a_bright_ellipsoid_is_segmented_and_every_metric_is_there(out):
     for record in document(out)["structures"]:
         figures = record["figures"]
         assert figures["slice_dice"] > 0.85
@@ -74,7 +74,7 @@ def test_the_rows_are_by_modality_size_anatomy_and_case(out):
     assert all(kind != "seen" for kind, _ in kinds)
 
 
-def test_the_table_has_a_row_for_each_structure_and_says_what_the_json_says(out):
+def test_the_table_has_a_row_for_each_structure_with_the_values_of_the_json(out):
     rows = list(csv.DictReader((out / "evaluation.csv").open()))
     records = document(out)["structures"]
     assert len(rows) == len(records) == 2
@@ -103,7 +103,7 @@ def test_a_record_is_read_as_it_was_written(out):
         StructureRecord.from_json({name: value for name, value in structure.items() if name != "key"})
 
 
-def test_a_finished_structure_is_not_asked_again(out, cases, tmp_path):
+def test_a_finished_structure_is_not_evaluated_again(out, cases, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(out, folder)
     marked = folder / "finished" / "mr_ball__1.json"
@@ -129,7 +129,7 @@ def cut(mask: np.ndarray) -> BoxedArray:
     return BoxedArray.cut(mask, mask_box(mask))
 
 
-def test_a_case_that_changed_is_asked_again(tmp_path):
+def test_a_case_that_changed_is_evaluated_again(tmp_path):
     finished = FinishedStructures(tmp_path, {"seed": 0})
     mask = np.zeros((4, 5, 6), dtype=bool)
     mask[1:3, 2, 3:5] = True
@@ -141,7 +141,7 @@ def test_a_case_that_changed_is_asked_again(tmp_path):
     assert finished.mask("one/1", "none").shape == mask.shape and not finished.mask("one/1", "none").any()
 
 
-def test_cases_seen_in_training_are_refused_alone_and_marked_on_request(cases, tmp_path):
+def test_cases_of_the_training_data_are_refused_alone_and_marked_on_request(cases, tmp_path):
     with pytest.raises(ConfigError, match="--include-seen"):
         evaluate(cases, tmp_path, options(only=("mr_hippocampus_*",)))
     chosen = options(only=("mr_hippocampus_*",), include_trained_on=True, against=None, corrections=0)
@@ -176,7 +176,7 @@ def test_a_case_slower_than_the_challenge_allows_is_named_and_keeps_its_scores(o
     assert _too_slow(records[2:], Protocol.CVPR25) == _too_slow(records, Protocol.BOX) == []
 
 
-def test_absent_weights_are_named_before_anything_is_asked(cases, tmp_path, monkeypatch):
+def test_absent_weights_are_named_before_anything_is_evaluated(cases, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSAM_PLANNER_WEIGHTS", str(tmp_path / "none"))
     with pytest.raises(WeightsError, match="weights fetch"):
         evaluate(cases, tmp_path / "out", options(against="medsam-vit-b"))

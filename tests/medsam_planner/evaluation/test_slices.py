@@ -1,4 +1,4 @@
-"""The table of single slices."""
+"""The protocol of single slices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_table_means_groups_before_cases():
     assert (lines["mean of slices"], lines["mean of groups"]) == ("0.500", "0.600")
 
 
-def test_every_kind_of_prompt_is_asked_on_unseen_cases_and_the_ends_are_measured(cases, tmp_path, capsys):
+def test_every_kind_of_prompt_is_scored_on_held_out_cases_and_the_ends_are_measured(cases, tmp_path, capsys):
     assert run(["evaluate", str(cases), "--protocol", "slices", "--out", str(tmp_path), "--only", "*_ball"]) == 0
     printed = capsys.readouterr().out
     assert "mean of groups" in printed and "slice past the end" in printed

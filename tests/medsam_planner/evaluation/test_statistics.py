@@ -1,4 +1,4 @@
-"""Intervals over patients: cases whose answer is known without a computer."""
+"""Intervals over patients, on values whose result is known by hand."""
 
 from __future__ import annotations
 

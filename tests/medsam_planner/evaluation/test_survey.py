@@ -35,25 +35,25 @@ def test_without_a_correction_none_is_harmful_or_not():
     assert harmful_share(InteractionScores(None, 0.0, (_step(1.0, clicked=False), _step(1.0, clicked=False)))) is None
 
 
-def test_a_wall_is_the_outer_layer_of_the_structure_on_its_middle_slice_and_can_be_seen(tmp_path):
+def test_a_wall_is_the_outer_layer_of_the_structure_on_its_middle_slice_and_visible(tmp_path):
     write_case(tmp_path / "mr_ball")
     ball, vein = read_structures(find_cases(tmp_path)[0])
-    asked = first_prompts(ball, Protocol.SURVEY, 0)
-    study, wall = walled(ball, asked)
-    reference = ball.reference[asked.slice_index]
-    ring = wall[asked.slice_index]
+    opening = first_prompts(ball, Protocol.SURVEY, 0)
+    study, wall = walled(ball, opening)
+    reference = ball.reference[opening.slice_index]
+    ring = wall[opening.slice_index]
     assert wall.sum() == ring.sum() and not (ring & ~reference).any()
     rows, columns = np.nonzero(reference)
     assert not ring[20, 18]  # the ball's middle
     assert ring[rows.min(), 18] and ring[20, columns.min()]
     assert np.count_nonzero(ring[20, : 18 + 1]) in (3, 4)  # a layer of WALL_SHARE of 9 to 11 pixels
     assert 3 <= WALL_SHARE * 9 <= WALL_SHARE * 11 < 4
-    before = ball.volume.array[asked.slice_index]
-    after = study.array[asked.slice_index]
+    before = ball.volume.array[opening.slice_index]
+    after = study.array[opening.slice_index]
     assert (after[ring] > before[ring] + 20).all()
     assert np.array_equal(after[~ring], before[~ring])
     assert np.array_equal(
-        np.delete(study.array, asked.slice_index, 0), np.delete(ball.volume.array, asked.slice_index, 0)
+        np.delete(study.array, opening.slice_index, 0), np.delete(ball.volume.array, opening.slice_index, 0)
     )
     small = first_prompts(vein, Protocol.SURVEY, 0)
     assert walled(vein, small) is None or walled(vein, small)[1].sum() < vein.reference.sum()

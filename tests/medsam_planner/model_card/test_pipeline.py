@@ -36,7 +36,7 @@ procedural_cases = 2
 
 
 class _StopInEvaluation:
-    """A watcher that has had enough once a structure has been answered."""
+    """A watcher that asks to stop after the first structure."""
 
     is_cancelled = False
 
@@ -69,14 +69,14 @@ def metrics(folder, name):
     return json.loads(path.read_text())
 
 
-def test_the_metrics_are_of_the_weights_that_lie_there(folder, card):
+def test_the_metrics_are_of_the_weights_in_the_folder(folder, card):
     digest = open_compact(folder / "compact.safetensors").weights_sha256
     assert metrics(folder, "box")["settings"]["weights_sha256"] == digest
     assert metrics(folder, "slices")["provenance"]["weights_sha256"] == digest
     assert digest in card
 
 
-def test_every_table_stands_on_the_card_as_the_evaluation_has_it(folder, card):
+def test_every_table_of_the_evaluation_is_on_the_card(folder, card):
     whole = metrics(folder, "box")["summary"][0]
     assert f"| **{whole['name']}** | {whole['structures']} ({whole['patients']}) |" in card
     for name in ("slice_dice", "first_dice", "final_dice", "final_surface_dice_2mm"):
@@ -89,7 +89,7 @@ def test_every_table_stands_on_the_card_as_the_evaluation_has_it(folder, card):
     assert "| procedural anatomy, random contrast | synthetic | Apache-2.0 (this repository) |" in card
 
 
-def test_the_dropout_is_measured_and_its_temperature_lies_in_the_weights(folder, card):
+def test_the_dropout_is_measured_and_its_temperature_is_in_the_weights(folder, card):
     document = metrics(folder, "dropout")
     row = document["summary"][0]["figures"]
     assert -1 <= row["variance_rank"]["mean"] <= 1
@@ -109,7 +109,7 @@ def test_failures_are_pictured_beside_the_card(folder, card):
     assert "| thin shell |" in card
 
 
-def test_the_card_tells_how_to_repeat_it_and_no_place_on_this_machine(folder, card):
+def test_the_card_states_how_to_repeat_it_and_no_path_of_this_machine(folder, card):
     block = card.split("```toml\n")[1].split("```")[0]
     assert tomllib.loads(block) == tomllib.loads(FILE)
     assert "torch " in card and str(folder) not in card
@@ -117,14 +117,14 @@ def test_the_card_tells_how_to_repeat_it_and_no_place_on_this_machine(folder, ca
 
 def test_a_finished_run_is_left_as_it_is(folder):
     before = {path: path.read_bytes() for path in folder.glob("compact*")}
-    asked = {path: path.stat().st_mtime_ns for path in folder.rglob("finished/*.json")}
+    finished = {path: path.stat().st_mtime_ns for path in folder.rglob("finished/*.json")}
     assert run(["train", str(folder.parent / "tiny.toml"), "--resume"]) == 0
     assert {path: path.read_bytes() for path in folder.glob("compact*")} == before
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("finished/*__*.json")}.items() <= asked.items()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("finished/*__*.json")}.items() <= finished.items()
     assert run(["train", str(folder.parent / "tiny.toml")]) == 2
 
 
-def test_a_file_that_asks_for_no_protocol_ends_with_weights_and_a_card_that_says_so(tmp_path):
+def test_a_file_without_protocols_gives_weights_and_a_card_that_says_so(tmp_path):
     (tmp_path / "tiny.toml").write_text(FILE.split("[evaluation]")[0] + "[evaluation]\nprotocols = []\n")
     made = train_and_describe(tmp_path / "tiny.toml")
     assert open_compact(made.weights).temperature == 1.0
@@ -146,7 +146,7 @@ def test_weights_that_exist_are_described_without_training(folder, tmp_path):
     assert "Nothing was measured" in (tmp_path / "run" / "compact.md").read_text()
 
 
-def test_weights_that_do_not_say_how_they_were_trained_are_described_too(folder, tmp_path):
+def test_weights_without_training_metadata_are_described_too(folder, tmp_path):
     silent = tmp_path / "silent.safetensors"
     save_weights(open_compact(folder / "compact.safetensors").network, silent, trained_on=["a case"])
     (tmp_path / "known.toml").write_text(FILE.replace("most = 1", "protocols = []"))

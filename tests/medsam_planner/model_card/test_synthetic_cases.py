@@ -1,4 +1,4 @@
-"""The drawn cases: always the same, never training's, and as hard as they claim."""
+"""Synthetic cases: reproducible, never those of training, and as hard as described."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medsam_planner.lab.model_card.procedural_cases import SMALLEST_VOXELS, proc
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_hard_shape_is_one_part_that_lies_within_its_picture(name):
+def test_a_hard_shape_is_one_part_inside_its_image(name):
     image, labels = hard_shape(name)
     assert ndimage.label(labels, structure=np.ones((3, 3, 3)))[1] == 1
     filled = np.argwhere(labels)
@@ -50,7 +50,7 @@ def test_procedural_cases_repeat_themselves_and_differ_by_number_and_seed(tmp_pa
     assert not np.array_equal(image, procedural_case(6, 0, 32)[0])
 
 
-def test_a_procedural_case_reads_as_any_case_with_structures_large_enough_to_ask_for(tmp_path):
+def test_a_procedural_case_reads_as_any_case_with_structures_large_enough(tmp_path):
     (case, _) = find_cases(write_procedural_cases(tmp_path, count=2, side=36, seed=0))
     assert (case.patient, case.group) == ("procedural_000", "MR procedural anatomy")
     structures = list(read_structures(case, largest_part=False))

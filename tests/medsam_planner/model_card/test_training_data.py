@@ -1,4 +1,4 @@
-"""What the card says of the training data is what the data says of itself."""
+"""The training data on the card follow their meta.json files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_cases_are_grouped_by_what_they_show_and_by_licence_and_patients_counted
     ]
 
 
-def test_a_licence_that_nobody_stated_is_said_to_be_so(tmp_path):
+def test_a_missing_licence_is_named_as_not_stated(tmp_path):
     (source,) = data_sources(["gone"], tmp_path)
     assert source == DataSource("unknown modality: unnamed anatomy", "not stated", 1, 1)
     assert data_sources(["gone"], None) == [source]
@@ -46,11 +46,11 @@ def test_a_meta_file_that_is_no_json_is_refused_by_name(tmp_path):
         data_sources(["odd"], tmp_path)
 
 
-def test_a_table_is_markdown_whatever_stands_in_its_cells():
+def test_a_table_is_markdown_whatever_its_cells_hold():
     assert markdown_table(["a", "b"], [["1", "x|y"]]) == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
 
 
-def test_slices_are_averaged_over_all_of_a_group_and_seen_ones_left_out():
+def test_slices_are_averaged_over_a_group_without_training_cases():
     def row(patient, group, dice, is_trained_on=False):
         return SliceScores("case", patient, group, 1, 0, 5, 50, dice, {}, is_trained_on)
 

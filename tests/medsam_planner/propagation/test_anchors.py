@@ -8,32 +8,33 @@ import pytest
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.propagation.anchors import SliceEvent, fold_anchors
-from medsam_planner.propagation.carrying import CarryingMethod
-from medsam_planner.propagation.walk import SliceGrid, StopRules
+from medsam_planner.propagation.front import SliceGrid, StopRules
+from medsam_planner.propagation.motion_compensated import MotionCompensatedMethod
 
 SHAPE = (12, 16)
 MASK = np.zeros(SHAPE, dtype=np.float32)
 MASK[3:9, 4:12] = 0.9
 """What a walk had put on slice 5: rows 3 to 8, columns 4 to 11."""
-CARRIED = SlicePrompt(
-    box=np.array([2.0, 3.0, 9.0, 12.0]), mask=MASK, example=np.full(SHAPE, 0.25, dtype=np.float32)
+PROPAGATED = SlicePrompt(
+    box=np.array([2.0, 3.0, 9.0, 12.0]), mask=MASK, reference_slice=np.full(SHAPE, 0.25, dtype=np.float32)
 )  # fmt: skip
 ANCHOR = SliceEvent(2, box=(3.0, 4.0, 8.0, 11.0))
 
 
-class Asked:
-    """Stands in for the slices of a study: notes every question; questions with a carried mask find `carried_area`."""
+class RecordingSlices:
+    """Stands in for the slices of a study: records every prompt; prompts with a propagated mask find
+    `propagated_area`."""
 
-    rims_px = ()
+    paddings_px = ()
 
-    def __init__(self, carried_area: int = 20) -> None:
-        self.carried_area = carried_area
+    def __init__(self, propagated_area: int = 20) -> None:
+        self.propagated_area = propagated_area
         self.questions: list[tuple[SlicePrompt, bool]] = []
 
     def segment(self, index, prompt, previous=None, *, logit_shift=0.0):
         self.questions.append((prompt, previous is not None))
         found = np.zeros(SHAPE, dtype=np.float32)
-        area = 30 if prompt.mask is None else self.carried_area
+        area = 30 if prompt.mask is None else self.propagated_area
         found.ravel()[:area] = 0.9
         return SlicePrediction(found, 0.8, None, prompt)
 
@@ -41,29 +42,29 @@ class Asked:
         return np.zeros(SHAPE, dtype=np.float32)
 
 
-def corrected(slices, *clicks, walked=CARRIED):
+def corrected(slices, *clicks, walked=PROPAGATED):
     """The anchor of slice 5 after clicks on a mask that answered `walked`."""
     found = {5: SlicePrediction(MASK, 0.8, None, walked)}
     events = [ANCHOR, *(SliceEvent(5, points=(place,), labels=(positive,)) for place, positive in clicks)]
-    method = CarryingMethod(slices, SliceGrid((1.0, 1.0), 1.0), StopRules(), SHAPE)
+    method = MotionCompensatedMethod(slices, SliceGrid((1.0, 1.0), 1.0), StopRules(), SHAPE)
     anchors = fold_anchors(events, method, lambda anchors: {**found}, {})
     return anchors[5]
 
 
 def test_what_was_missing_is_asked_for_by_the_carried_mask_and_not_by_the_answer_so_far():
-    slices = Asked()
+    slices = RecordingSlices()
     anchor = corrected(slices, ((10.0, 6.0), True))
     _, (prompt, with_answer) = slices.questions
     assert not with_answer
     assert prompt.mask is MASK
-    assert prompt.example is CARRIED.example
-    np.testing.assert_array_equal(prompt.box, CARRIED.box)
+    assert prompt.reference_slice is PROPAGATED.reference_slice
+    np.testing.assert_array_equal(prompt.box, PROPAGATED.box)
     np.testing.assert_array_equal(prompt.points, [(10.0, 6.0)])
     assert anchor.prediction.mask().sum() == 20
 
 
 def test_what_was_too_much_is_asked_for_by_the_answer_so_far_in_a_box_around_it():
-    slices = Asked()
+    slices = RecordingSlices()
     anchor = corrected(slices, ((5.0, 10.0), False))
     prompt, with_answer = slices.questions[-1]
     assert with_answer
@@ -74,7 +75,7 @@ def test_what_was_too_much_is_asked_for_by_the_answer_so_far_in_a_box_around_it(
 
 
 def test_nothing_is_there_when_nothing_is_left_of_the_carried_mask_with_the_answer_so_far_and_without_it():
-    slices = Asked(carried_area=0)
+    slices = RecordingSlices(propagated_area=0)
     anchor = corrected(slices, ((5.0, 10.0), False))
     assert not anchor.prediction.mask().any()
     assert [with_answer for _, with_answer in slices.questions[1:]] == [False, True]
@@ -82,7 +83,7 @@ def test_nothing_is_there_when_nothing_is_left_of_the_carried_mask_with_the_answ
 
 @pytest.mark.parametrize("positive", [True, False])
 def test_on_a_slice_the_person_boxed_the_answer_so_far_is_refined(positive):
-    slices = Asked()
+    slices = RecordingSlices()
     boxed = SlicePrompt(box=np.array([2.0, 3.0, 9.0, 12.0]))
     corrected(slices, ((5.0, 10.0), positive), walked=boxed)
     prompt, with_answer = slices.questions[-1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medsam_planner.engine.runs import ImageChange, Run
-from medsam_planner.propagation.blends import JITTERS_ASKED, drawn_about, jittered
+from medsam_planner.engine.stochastic_passes import ImageChange, StochasticPass
+from medsam_planner.propagation.blends import JITTERS_DECODED, drawn_about, jittered
 
 
 def test_an_answer_that_is_a_parabola_along_each_way_is_met_exactly():
@@ -18,7 +18,7 @@ def test_an_answer_that_is_a_parabola_along_each_way_is_met_exactly():
     draws = np.random.default_rng(0).standard_normal((9, 3))
     runs = jittered(draws.tolist(), 0.1)
     parts = {part for run in runs for part, _ in run.blend}
-    assert len(parts - {Run()}) == JITTERS_ASKED
+    assert len(parts - {StochasticPass()}) == JITTERS_DECODED
     for run, draw in zip(runs, draws, strict=True):
         found = 0.0
         for part, weight in run.blend:
@@ -30,7 +30,7 @@ def test_an_answer_that_is_a_parabola_along_each_way_is_met_exactly():
 
 def test_runs_drawn_about_answers_have_their_mean_and_their_covariance():
     """Over 20,000 draws; the standard error of a covariance near 1 is 0.01."""
-    views = [Run(), *(Run(change=ImageChange(gamma=gamma)) for gamma in (0.8, 1.2, 1.4))]
+    views = [StochasticPass(), *(StochasticPass(change=ImageChange(gamma=gamma)) for gamma in (0.8, 1.2, 1.4))]
     answers = np.array([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5], [-1.0, 0.0]])
     generators = [np.random.default_rng((0, number)) for number in range(20_000)]
     weights = np.array([[weight for _, weight in run.blend] for run in drawn_about(views, generators)])

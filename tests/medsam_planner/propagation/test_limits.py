@@ -23,7 +23,7 @@ def session() -> Session:
 
 def test_every_source_draws_with_the_largest_seed() -> None:
     for name in (*SOURCES, "+".join(SOURCES)):
-        runs = source_named(name).runs(8, LARGEST_SEED)
+        runs = source_named(name).passes(8, LARGEST_SEED)
         with torch.random.fork_rng(devices=[]):
             for run in runs:
                 torch.manual_seed(run.dropout_seed or 0)

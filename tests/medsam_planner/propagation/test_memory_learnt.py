@@ -13,7 +13,7 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.lab.model_card.procedural_cases import procedural_case
 from medsam_planner.lab.training.config import DataConfig, TrainingConfig
 from medsam_planner.lab.training.loop import train
-from medsam_planner.propagation.walk import StopRules
+from medsam_planner.propagation.front import StopRules
 from prompts import Box
 
 AFFINE = np.eye(4)[[2, 1, 0, 3]]

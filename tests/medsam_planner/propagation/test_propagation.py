@@ -14,9 +14,9 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.intensity import normalisation_for
+from medsam_planner.propagation.front import StopRules, Visit
 from medsam_planner.propagation.structure import StructureTracker
 from medsam_planner.propagation.volume import cut_at_end, meeting_slice
-from medsam_planner.propagation.walk import StopRules, Visit
 from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 from prompts import Box, Click, Scribble
 from tests.medsam_planner.propagation.threshold_model import ThresholdModel
@@ -58,7 +58,7 @@ def test_one_box_fills_a_ball_and_both_fronts_end_where_it_ends(affine):
     tracker, _ = tracker_of(solid, affine)
     made = tracker.run([box_around(solid, affine, 24)])
     assert np.array_equal(made.probability > 0.5, solid)
-    stops = {record.stop for record in made.passes[0].trace.records if record.stop}
+    stops = {record.stop for record in made.by_axis[0].trace.records if record.stop}
     assert stops == {StopReason.EMPTY}
 
 
@@ -93,14 +93,14 @@ def test_a_box_on_each_part_finds_both_and_the_fronts_between_them_stop(plain_af
     tracker, _ = tracker_of(near | far, plain_affine)
     made = tracker.run([box_around(near, plain_affine, 12), box_around(far, plain_affine, 34)])
     assert np.array_equal(made.probability > 0.5, near | far)
-    assert made.passes[0].trace.anchors() == (12, 34)
+    assert made.by_axis[0].trace.anchors() == (12, 34)
 
 
 def test_fronts_of_two_anchors_meet_in_the_middle(plain_affine):
     solid = ball(plain_affine, (24, 24, 24), 15.0)
     tracker, _ = tracker_of(solid, plain_affine)
     made = tracker.run([box_around(solid, plain_affine, 18), box_around(solid, plain_affine, 29)])
-    met = [record.index for record in made.passes[0].trace.records if record.stop is StopReason.MET]
+    met = [record.index for record in made.by_axis[0].trace.records if record.stop is StopReason.MET]
     assert met == [23, 24]
     assert np.array_equal(made.probability > 0.5, solid)
 
@@ -122,7 +122,7 @@ def test_a_three_dimensional_box_bounds_the_range(plain_affine):
     made = tracker.run([Box(lps_from_index(plain_affine, low), lps_from_index(plain_affine, high))])
     filled = np.flatnonzero((made.probability > 0.5).any(axis=(1, 2)))
     assert (filled[0], filled[-1]) == (20, 30)
-    reasons = {record.index: record.stop for record in made.passes[0].trace.records if record.stop}
+    reasons = {record.index: record.stop for record in made.by_axis[0].trace.records if record.stop}
     assert reasons == {20: StopReason.RANGE_END, 30: StopReason.RANGE_END}
 
 
@@ -131,7 +131,7 @@ def test_the_end_of_the_volume_is_said(plain_affine):
     solid[:, 20:30, 20:30] = True
     tracker, _ = tracker_of(solid, plain_affine)
     made = tracker.run([box_around(solid, plain_affine, 20)])
-    reasons = {record.index: record.stop for record in made.passes[0].trace.records if record.stop}
+    reasons = {record.index: record.stop for record in made.by_axis[0].trace.records if record.stop}
     assert reasons == {0: StopReason.VOLUME_END, SIDE - 1: StopReason.VOLUME_END}
     assert np.array_equal(made.probability > 0.5, solid)
 
@@ -164,7 +164,7 @@ COLUMN[:, 14:24, 14:24] = True
 def test_each_rule_stops_the_front_and_the_slice_stays_empty(plain_affine, solid, rules, reason):
     tracker, _ = tracker_of(solid, plain_affine, rules)
     made = tracker.run([box_around(COLUMN, plain_affine, 24)])
-    refused = [record for record in made.passes[0].trace.records if record.index > 24 and record.stop]
+    refused = [record for record in made.by_axis[0].trace.records if record.index > 24 and record.stop]
     assert [record.stop for record in refused] == [reason]
     assert refused[0].role is SliceRole.REFUSED
     assert not (made.probability[refused[0].index :] > 0.5).any()
@@ -180,7 +180,7 @@ def test_limits_per_step_widen_with_thick_slices(plain_affine):
     for name, grid in (("thin", plain_affine), ("thick", thick)):
         tracker, _ = tracker_of(solid, grid, rules)
         made = tracker.run([box_around(COLUMN, grid, 24)])
-        ends[name] = made.passes[0].trace.records[-1].index
+        ends[name] = made.by_axis[0].trace.records[-1].index
     assert ends == {"thin": 26, "thick": SIDE - 1}
 
 
@@ -191,7 +191,7 @@ def test_a_click_on_another_slice_becomes_an_anchor_that_is_never_overwritten(pl
     box = box_around(COLUMN, plain_affine, 20)
     more = click_at(plain_affine, (32, 33, 33))
     made = tracker.run([box, more])
-    assert made.passes[0].trace.anchors() == (20, 32)
+    assert made.by_axis[0].trace.anchors() == (20, 32)
     assert np.array_equal(made.probability[32] > 0.5, solid[32])
 
 
@@ -247,7 +247,7 @@ def test_a_scribble_across_slices_prompts_each_of_them(plain_affine):
     tracker, _ = tracker_of(COLUMN, plain_affine)
     ends = [lps_from_index(plain_affine, index) for index in ((18, 18, 18), (22, 18, 18))]
     made = tracker.run([Scribble(np.array(ends))])
-    assert made.passes[0].trace.anchors() == (18, 19, 20, 21, 22)
+    assert made.by_axis[0].trace.anchors() == (18, 19, 20, 21, 22)
     assert np.array_equal(made.probability > 0.5, COLUMN)
 
 
@@ -255,7 +255,7 @@ def test_triplanar_passes_keep_the_prompted_slice_and_agree_on_a_ball(affine):
     solid = ball(affine, (24, 24, 24), 12.0)
     tracker, _ = tracker_of(solid, affine)
     made = tracker.run([box_around(solid, affine, 24)], triplanar=True)
-    assert sorted(made.passes) == [0, 1, 2]
+    assert sorted(made.by_axis) == [0, 1, 2]
     assert np.array_equal(made.probability > 0.5, solid)
 
 

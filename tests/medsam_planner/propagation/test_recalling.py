@@ -9,13 +9,13 @@ import medsam_planner as mp
 from medsam_planner.engine.protocol import Crop, SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.errors import OperationCancelledError, PromptError
+from medsam_planner.propagation.front import Anchor, StopRules
 from medsam_planner.propagation.recalling import (
-    FIELD_SHIFT,
+    CROP_SHIFT,
     PROMPTED_REMEMBERED,
-    WALKED_REMEMBERED,
+    PROPAGATED_REMEMBERED,
     nearest_prompted,
 )
-from medsam_planner.propagation.walk import Anchor, StopRules
 from medsam_planner.provenance import SliceRole, StopReason
 
 from ..memory_studies import OTHER, PROMPTED, SHAPE, box_on, bytes_of, click_on, study, write_memory_weights
@@ -72,9 +72,9 @@ def test_a_second_correction_of_a_slice_reads_what_was_said_elsewhere(session):
 def test_a_slice_is_asked_from_the_prompted_slices_and_the_last_of_the_walk(session):
     session.add(click_on(PROMPTED + 1, (30, 30)))
     tracker = session._tracker("structure")
-    predictions = tracker.run(session.log().prompts).passes[0].predictions
+    predictions = tracker.run(session.log().prompts).by_axis[0].predictions
     asked = {(one.index, one.prompted) for one in predictions[PROMPTED + 5].memory}
-    walked = {(PROMPTED + 5 - step, False) for step in range(1, WALKED_REMEMBERED + 1)}
+    walked = {(PROMPTED + 5 - step, False) for step in range(1, PROPAGATED_REMEMBERED + 1)}
     assert asked == {(PROMPTED, True), (PROMPTED + 1, True)} | walked
 
 
@@ -184,13 +184,13 @@ def test_a_field_stays_while_the_structure_stays_and_is_opened_anew_where_it_mov
 
     known = Crop((24.0, 22.0), (38.0, 38.0), 32)
     assert opened(24, 10) == known
-    assert opened(24 + int(FIELD_SHIFT * 38), 10) == known
-    assert opened(24 + int(FIELD_SHIFT * 38) + 2, 10).centre_rc == (30.0, 22.0)
+    assert opened(24 + int(CROP_SHIFT * 38), 10) == known
+    assert opened(24 + int(CROP_SHIFT * 38) + 2, 10).centre_rc == (30.0, 22.0)
     assert opened(24, 4).side_rc[0] < 38.0
     assert opened(24, 16).side_rc[0] > 38.0
 
 
 def test_a_choice_beyond_what_is_offered_is_refused(session):
     session.log().choose(7)
-    with pytest.raises(PromptError, match="among 3 answers"):
+    with pytest.raises(PromptError, match="among 3 candidates"):
         session.segment(samples=0)

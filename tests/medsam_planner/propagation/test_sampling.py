@@ -11,12 +11,12 @@ from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
 from medsam_planner.engine.logits import OUTSIDE_LOGIT
 from medsam_planner.engine.protocol import SlicePrompt
-from medsam_planner.engine.runs import ImageChange, Jitter, Run
 from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import lps_from_index, spacing_mm
 from medsam_planner.io.intensity import normalisation_for
-from medsam_planner.propagation.sampling import sample_box, sample_runs, surface_band
+from medsam_planner.propagation.sampling import sample_box, sample_passes, surface_band
 from medsam_planner.propagation.sources import (
     Augmentation,
     Dropout,
@@ -25,7 +25,7 @@ from medsam_planner.propagation.sources import (
     Triplanar,
     source_named,
 )
-from medsam_planner.propagation.structure import StructurePasses, StructureTracker
+from medsam_planner.propagation.structure import PropagatedStructure, StructureTracker
 from prompts import Box
 from tests.medsam_planner.propagation.threshold_model import ThresholdModel
 
@@ -49,14 +49,14 @@ class Asks:
 
     name = "stated"
 
-    def __init__(self, *runs: Run) -> None:
+    def __init__(self, *runs: StochasticPass) -> None:
         self.stated = runs
 
-    def runs(self, samples: int, seed: int) -> tuple[Run, ...]:
+    def passes(self, samples: int, seed: int) -> tuple[StochasticPass, ...]:
         return self.stated
 
 
-def segmented(model, affine, *, triplanar: bool = True) -> tuple[SliceSegmenter, StructurePasses]:
+def segmented(model, affine, *, triplanar: bool = True) -> tuple[SliceSegmenter, PropagatedStructure]:
     index = np.stack(np.meshgrid(*(np.arange(SIDE),) * 3, indexing="ij"), axis=-1)
     solid = np.linalg.norm((index - 15.5) * spacing_mm(affine), axis=-1) <= 9 * spacing_mm(affine).min()
     noise = np.random.default_rng(0).normal(0, 30, solid.shape)
@@ -67,7 +67,7 @@ def segmented(model, affine, *, triplanar: bool = True) -> tuple[SliceSegmenter,
     return segmenter, StructureTracker(segmenter).run([box], triplanar=triplanar)
 
 
-def whole(passes: StructurePasses) -> tuple[slice, slice]:
+def whole(passes: PropagatedStructure) -> tuple[slice, slice]:
     return (slice(0, SIDE), slice(0, SIDE))
 
 
@@ -87,7 +87,7 @@ def scene(plain):
 def test_a_source_repeats_with_its_seed_and_its_runs_differ(scene, name):
     segmenter, passes = scene
     first, again, other = (
-        sample_runs(segmenter, passes, source_named(name), samples=3, seed=seed).logits for seed in (3, 3, 4)
+        sample_passes(segmenter, passes, source_named(name), samples=3, seed=seed).logits for seed in (3, 3, 4)
     )
     assert first.tobytes() == again.tobytes()
     assert not np.array_equal(first, other)
@@ -98,34 +98,34 @@ def test_a_source_repeats_with_its_seed_and_its_runs_differ(scene, name):
     "source", [PromptJitter(), Augmentation(), Triplanar(), Mixture((PromptJitter(), Triplanar()))]
 )
 def test_eight_runs_are_the_first_of_sixteen(source):
-    assert source.runs(16, 5)[:8] == source.runs(8, 5)
+    assert source.passes(16, 5)[:8] == source.passes(8, 5)
 
 
 def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views():
-    runs = source_named("dropout+jitter+augment+triplanar").runs(16, 2)
-    assert all(run.jitter and run.change and run.pass_weights and run.dropout_seed is not None for run in runs)
+    runs = source_named("dropout+jitter+augment+triplanar").passes(16, 2)
+    assert all(run.jitter and run.change and run.plane_weights and run.dropout_seed is not None for run in runs)
     assert len({(run.jitter, run.change, run.dropout_seed) for run in runs}) == 4
-    assert len({run.pass_weights for run in runs}) == 16
+    assert len({run.plane_weights for run in runs}) == 16
     apart = source_named("jitter+augment").draws(16, 2)
     assert len({run.jitter for run in apart}) == len({run.change for run in apart}) == 16
 
 
 def test_an_example_is_carried_only_to_a_model_that_looks_at_it(plain):
-    for model, carried in ((compact(), True), (ThresholdModel(SIDE), False)):
+    for model, propagated in ((compact(), True), (ThresholdModel(SIDE), False)):
         segmenter, passes = segmented(model, plain, triplanar=False)
-        mask = passes.passes[0].predictions[15].probability
-        asked = SlicePrompt(box=np.array([8.0, 8.0, 22.0, 22.0]), mask=mask, example=segmenter.image(0, 15))
-        assert (segmenter.segment(0, 16, asked).prompt.example is not None) is carried
+        mask = passes.by_axis[0].predictions[15].probability
+        asked = SlicePrompt(box=np.array([8.0, 8.0, 22.0, 22.0]), mask=mask, reference_slice=segmenter.image(0, 15))
+        assert (segmenter.segment(0, 16, asked).prompt.reference_slice is not None) is propagated
 
 
 @pytest.mark.parametrize(("name", "asked"), [("jitter", 6), ("augment", 3), ("jitter+augment", 3)])
 def test_sixteen_runs_that_ask_anew_are_made_of_few_answers_and_all_differ(scene, name, asked):
     segmenter, passes = scene
-    runs = source_named(name).runs(16, 3)
+    runs = source_named(name).passes(16, 3)
     parts = {part for run in runs for part, _ in run.blend}
-    assert len(parts - {Run()}) == asked
+    assert len(parts - {StochasticPass()}) == asked
     assert all(sum(weight for _, weight in run.blend) == pytest.approx(1) for run in runs)
-    sampled = sample_runs(segmenter, passes, source_named(name), samples=16, seed=3)
+    sampled = sample_passes(segmenter, passes, source_named(name), samples=16, seed=3)
     assert len({run.tobytes() for run in sampled.logits}) == 16
 
 
@@ -133,11 +133,11 @@ def test_a_run_is_the_same_on_every_slice(plain):
     """Two slices with the same image and the same question get the same answer in run t, and another one in run s."""
     segmenter, passes = segmented(compact(), plain, triplanar=False)
     index = 15
-    prediction = passes.passes[0].predictions[index]
+    prediction = passes.by_axis[0].predictions[index]
     segmenter.volume.array[index + 1] = segmenter.volume.array[index]
     fresh = SliceSegmenter(segmenter.volume, segmenter.model, segmenter.normalisation, EmbeddingCache(10**8))
     for name in ("dropout", "jitter", "augment", "dropout+jitter+augment"):
-        runs = source_named(name).runs(5, 1)
+        runs = source_named(name).passes(5, 1)
         here, beside = (fresh.sample(0, where, prediction, whole(passes), runs) for where in (index, index + 1))
         np.testing.assert_array_equal(here, beside)
         assert np.abs(here[0] - here[1]).max() > 0
@@ -147,17 +147,17 @@ def test_a_run_is_the_same_on_every_slice(plain):
 @pytest.mark.parametrize(
     "run",
     [
-        Run(),
-        Run(jitter=Jitter((0.0, 0.0))),
-        Run(change=ImageChange()),
-        Run(blend=((Run(), 1.0),)),
-        Run(blend=((Run(), 0.25), (Run(jitter=Jitter((0.0, 0.0))), 0.75))),
+        StochasticPass(),
+        StochasticPass(jitter=Jitter((0.0, 0.0))),
+        StochasticPass(change=ImageChange()),
+        StochasticPass(blend=((StochasticPass(), 1.0),)),
+        StochasticPass(blend=((StochasticPass(), 0.25), (StochasticPass(jitter=Jitter((0.0, 0.0))), 0.75))),
     ],
     ids=["nothing", "jitter", "augment", "known", "blend"],
 )
 def test_a_run_that_changes_nothing_is_the_deterministic_answer(plain, model, run):
     segmenter, passes = segmented(model(), plain)
-    sampled = sample_runs(segmenter, passes, Asks(run, run), samples=2, seed=0)
+    sampled = sample_passes(segmenter, passes, Asks(run, run), samples=2, seed=0)
     for found in sampled.probabilities():
         np.testing.assert_allclose(found, passes.probability[sampled.band.box], atol=2e-3)  # logits are kept as float16
     np.testing.assert_array_equal(sampled.masks()[0], passes.probability[sampled.band.box] > 0.5)
@@ -167,32 +167,34 @@ def test_a_run_that_changes_nothing_is_the_deterministic_answer(plain, model, ru
 def test_flips_are_undone_exactly(plain, flip):
     """A model without handedness answers a turned question as it answers the question."""
     segmenter, passes = segmented(ThresholdModel(SIDE), plain)
-    prediction = passes.passes[0].predictions[15]
+    prediction = passes.by_axis[0].predictions[15]
     asymmetric = SlicePrompt(
         box=np.array([9.0, 10.0, 20.0, 25.0]), points=np.array([[15.0, 14.0]]), labels=np.array([True])
     )
     asked = segmenter.segment(0, 15, asymmetric)
     for question in (prediction, asked):
-        certain, turned = segmenter.sample(0, 15, question, whole(passes), (Run(), Run(change=ImageChange(flip=flip))))
+        certain, turned = segmenter.sample(
+            0, 15, question, whole(passes), (StochasticPass(), StochasticPass(change=ImageChange(flip=flip)))
+        )
         np.testing.assert_array_equal(certain, turned)
         np.testing.assert_array_equal(certain > 0, question.mask())
 
 
 def test_jitter_moves_and_grows_box_clicks_and_mask_together(plain):
     """A shift of a quarter of a side of 16 pixels is 4 pixels; a growth of 1.25 makes the side 20."""
-    from medsam_planner.engine.runs import Asked
+    from medsam_planner.engine.stochastic_passes import PromptInCrop
 
     mask = np.zeros((SIDE, SIDE), dtype=np.float32)
     mask[8:24, 8:24] = 1
     prompt = SlicePrompt(
         box=np.array([7.5, 7.5, 23.5, 23.5]), points=np.array([[15.5, 15.5]]), labels=np.array([True]), mask=mask
     )
-    asked = Asked(prompt, None, SIDE, np.array([15.5, 15.5]), np.array([16.0, 16.0]))
-    moved = asked.by(Run(jitter=Jitter((0.25, 0.0)))).prompt
+    asked = PromptInCrop(prompt, None, SIDE, np.array([15.5, 15.5]), np.array([16.0, 16.0]))
+    moved = asked.perturbed(StochasticPass(jitter=Jitter((0.25, 0.0)))).prompt
     np.testing.assert_allclose(moved.box, [11.5, 7.5, 27.5, 23.5])
     np.testing.assert_allclose(moved.points, [[19.5, 15.5]])
     np.testing.assert_allclose(moved.mask, np.roll(mask, 4, axis=0), atol=1e-6)
-    grown = asked.by(Run(jitter=Jitter((0.0, 0.0), growth=1.25))).prompt
+    grown = asked.perturbed(StochasticPass(jitter=Jitter((0.0, 0.0), growth=1.25))).prompt
     np.testing.assert_allclose(grown.box, [5.5, 5.5, 25.5, 25.5])
     assert grown.mask.sum() == pytest.approx(20 * 20, rel=0.02)
 
@@ -215,7 +217,7 @@ def test_inside_the_band_runs_are_what_sampling_everywhere_gives_and_outside_the
 ):
     segmenter, passes = segmented(compact(), plain, triplanar=triplanar)
     everywhere, near = (
-        sample_runs(segmenter, passes, source_named(name), samples=4, seed=1, band_mm=band) for band in (1e6, 0.5)
+        sample_passes(segmenter, passes, source_named(name), samples=4, seed=1, band_mm=band) for band in (1e6, 0.5)
     )
     assert everywhere.band.inside.all() and 0 < near.band.inside.mean() < 1
     whole_runs = everywhere.logits.reshape(4, *everywhere.band.inside.shape)
@@ -249,11 +251,13 @@ def test_without_a_surface_the_band_is_the_whole_grid():
 def test_triplanar_runs_are_convex_mixes_of_the_passes(scene):
     segmenter, passes = scene
     weights = (0.2, 0.3, 0.5)
-    sampled = sample_runs(segmenter, passes, Asks(Run(pass_weights=weights), Run()), samples=2, seed=0, band_mm=1e6)
+    sampled = sample_passes(
+        segmenter, passes, Asks(StochasticPass(plane_weights=weights), StochasticPass()), samples=2, seed=0, band_mm=1e6
+    )
     shape = segmenter.volume.spatial_shape
-    expected = sum(w * passes.passes[axis].probability(shape) for axis, w in enumerate(weights))
+    expected = sum(w * passes.by_axis[axis].probability(shape) for axis, w in enumerate(weights))
     for index in passes.anchors[0]:
-        expected[index] = passes.passes[0].predictions[index].probability
+        expected[index] = passes.by_axis[0].predictions[index].probability
     mixed, equal = sampled.probabilities()
     np.testing.assert_allclose(mixed, expected[sampled.band.box], atol=3e-3)
     np.testing.assert_allclose(equal, passes.probability[sampled.band.box], atol=3e-3)
@@ -262,7 +266,7 @@ def test_triplanar_runs_are_convex_mixes_of_the_passes(scene):
 def test_planes_that_are_absent_and_unknown_sources_are_refused(plain):
     segmenter, passes = segmented(ThresholdModel(SIDE), plain, triplanar=False)
     with pytest.raises(PromptError, match="several planes"):
-        sample_runs(segmenter, passes, Triplanar(), samples=2, seed=0)
+        sample_passes(segmenter, passes, Triplanar(), samples=2, seed=0)
     for name in ("guess", "dropout+dropout", ""):
         with pytest.raises(PromptError, match="dropout, jitter, augment, triplanar"):
             source_named(name)
@@ -270,7 +274,7 @@ def test_planes_that_are_absent_and_unknown_sources_are_refused(plain):
 
 def test_a_temperature_changes_how_sure_runs_are_and_not_their_masks(scene):
     segmenter, passes = scene
-    sampled = sample_runs(segmenter, passes, Dropout(), samples=4, seed=0)
+    sampled = sample_passes(segmenter, passes, Dropout(), samples=4, seed=0)
     plain_bits, _ = sampled.entropy_bits()
     cooler, _ = sampled.entropy_bits(4.0)
     p = sampled.probabilities()

@@ -19,8 +19,8 @@ class ThresholdModel:
     weights_sha256 = tensors_sha256 = "none"
     temperature = 1.0
     default_window = "full"
-    reads_example = False
-    rims_px = ()
+    reads_reference_slice = False
+    paddings_px = ()
     network = None
 
     def __init__(self, size: int, *, level: float = 0.5) -> None:
@@ -72,9 +72,9 @@ class ThresholdModel:
             logits.append(np.where(np.isin(parts, keep), 8.0, -8.0))
         return Decoded(np.stack(logits).astype(np.float32), np.full(len(logits), self.quality, dtype=np.float32))
 
-    def decode_each(self, embedding, prompts, previous_logits, *, runs=None, seed=0) -> Decoded:
+    def decode_each(self, embedding, prompts, previous_logits, *, passes=None, seed=0) -> Decoded:
         images = embedding.split(1) if len(embedding) > 1 else [embedding] * len(prompts)
-        counts = [0] * len(prompts) if runs is None else runs
+        counts = [0] * len(prompts) if passes is None else passes
         decoded = [
             self.decode(image, prompt, previous_logits=previous, samples=count, seed=seed)
             for image, prompt, previous, count in zip(images, prompts, previous_logits, counts, strict=True)

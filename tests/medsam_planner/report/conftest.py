@@ -23,6 +23,7 @@ from medsam_planner.report.model import PlannedTool, PlanReport
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudySource, StudyVolume, volume_like
 from prompts import Box, Click, PromptLog, Scribble
+from tests.provenances import provenance
 
 SHAPE = (48, 150, 130)
 TOOL = Tool(radius_mm=1.0, entry_error_mm=0.8, target_error_mm=1.5)
@@ -166,7 +167,7 @@ def _result(
             "randomisation_ssim": 0.10,
             "overlap": {"energy_inside": 0.61, "top_inside": 0.74, "top_share": 0.05, "chance": 0.03},
         },
-        provenance={"model": "compact", "weights_sha256": "cd" * 32, "samples": 16},
+        provenance=provenance(structure=name),
     )
 
 

@@ -46,7 +46,7 @@ def test_the_picture_and_its_figures_are_shown_with_chance_beside_them():
         patch=np.eye(16) > 0,
         grad_cam=field,
         shap=field - 0.5,
-        figures={
+        metrics={
             "grad_cam": {"infidelity": 0.4, "infidelity_of_chance": 0.9},
             "shap": {"infidelity": None, "infidelity_of_chance": 0.8},
         },

@@ -13,6 +13,7 @@ from medsam_planner.provenance import PropagationTrace
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
 from medsam_planner.service.saved_result import read_result, write_result
 from medsam_planner.volumes import BoxedArray, array_sha256, volume_like
+from tests.provenances import provenance
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -30,7 +31,7 @@ def test_a_3d_result_is_read_back_to_the_last_bit(tmp_path: Path, axis: int) -> 
         mask_samples=MaskSamples(
             BoxedArray((1, 0, 2), np.random.default_rng(1).random((3, 2, 5, 3)) > 0.5, study.spatial_shape), study
         ),
-        provenance={"mask_sha256": array_sha256(mask)},
+        provenance=provenance(mask_sha256=array_sha256(mask)),
     )
     write_result(tmp_path / "a.npz", result)
     again = read_result(tmp_path / "a.npz", study)

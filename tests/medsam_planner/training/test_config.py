@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import medsam_planner.lab.training
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.protocols import Protocol
-from medsam_planner.lab.training.config import PROTOCOLS, EvaluationConfig, read_config
+from medsam_planner.lab.training.config import EvaluationConfig, ProtocolName, read_config
 
 
 def _written(folder: Path, text: str) -> Path:
@@ -37,14 +38,14 @@ def test_without_a_table_boxes_and_slices_are_measured_and_an_empty_list_measure
     assert (chosen.protocols, chosen.most, chosen.corrections, chosen.seed) == ((), 3, 2, 7)
 
 
-def test_the_documentation_tells_the_defaults(tmp_path):
+def test_the_documentation_states_the_defaults(tmp_path):
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
     (table,) = [block.split("```")[0] for block in page.split("```toml\n")[1:] if block.startswith("[evaluation]")]
     assert read_config(_written(tmp_path, 'out = "run"\n' + table)).evaluation == EvaluationConfig()
 
 
 def test_the_protocols_are_those_of_the_evaluation():
-    assert set(PROTOCOLS) == {protocol.value for protocol in Protocol}
+    assert set(get_args(ProtocolName)) == {protocol.value for protocol in Protocol}
 
 
 def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_acceptance_case_out():
@@ -96,7 +97,7 @@ def test_a_wrong_entry_is_refused_by_name(tmp_path, text, named):
         read_config(_written(tmp_path, text))
 
 
-def test_every_wrong_entry_is_told_at_once(tmp_path):
+def test_every_wrong_entry_is_named_at_once(tmp_path):
     with pytest.raises(ConfigError, match=r"train\.toml: the entry 'out' is missing; steps: expected .*, got 0"):
         read_config(_written(tmp_path, "steps = 0"))
 

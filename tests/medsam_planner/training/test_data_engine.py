@@ -1,4 +1,4 @@
-"""Samples are functions of their seed, and what they claim about truth and prompt holds on every plane."""
+"""Samples are functions of their seed, with a correct reference and prompt on every plane."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_ball_of_a_real_case_is_round_bright_and_as_wide_as_it_should_be_on_ev
 
 
 def test_slices_of_a_ball_shrink_as_the_ball_does():
-    """A ball of 12 mm drawn without a warp: r² = 144 − h² on a slice at h from its centre."""
+    """A ball of 12 mm without a warp: r² = 144 − h² on a slice at h from its centre."""
     ball = _ball((1.0, 1.0, 1.0))
     found = 0
     for seed in range(40):
@@ -74,7 +74,7 @@ def test_slices_of_a_ball_shrink_as_the_ball_does():
     assert found >= 5
 
 
-def test_boxes_hold_the_truth_and_clicks_fall_into_it(anatomy):
+def test_boxes_contain_the_reference_and_clicks_are_inside_it(anatomy):
     boxes = clicks = 0
     for seed in range(40):
         stack = draw_stack([anatomy], np.ones(1), np.random.default_rng(seed), 48)
@@ -131,7 +131,7 @@ def test_a_wall_a_shell_and_a_lumen_have_the_area_of_their_ring(kind, inner_mm, 
     assert set(np.unique(painted_labels)) <= {0, 1, 2}
 
 
-def test_what_a_ring_encloses_belongs_to_it_when_it_is_meant_filled():
+def test_a_filled_target_includes_what_a_ring_encloses():
     labels, points = _disc_stack()
     labels[0, 25:36, 25:36] = 0
     _, mask = Target(TargetKind.FILLED, (1,), np.zeros(3), 20.0).applied(labels, points, 1.0, fresh=2)

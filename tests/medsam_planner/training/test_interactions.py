@@ -1,4 +1,4 @@
-"""An interaction asks slices in turn; what an answer sees is what was answered before."""
+"""An interaction prompts slices in turn; each prediction depends on those before it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_interaction_has_a_loss_with_a_gradient_for_every_weight(network, bat
     assert {"loss", "iou_first", "iou_propagated"} <= set(scripts[0][1])
 
 
-def test_a_correction_adds_a_click_where_the_answer_is_wrong(network, batch):
+def test_a_correction_adds_a_click_where_the_prediction_is_wrong(network, batch):
     interaction = _interaction(network.eval(), batch)
     interaction.predict(StepKind.FIRST, 0)
     before = interaction._maps[0].copy()
@@ -51,7 +51,7 @@ def test_a_correction_adds_a_click_where_the_answer_is_wrong(network, batch):
             assert added.max() > 0.3
 
 
-def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(network, batch):
+def test_a_slice_is_predicted_from_the_memory_of_others_and_never_from_its_own(network, batch):
     interaction = _interaction(network.eval(), batch)
     interaction.predict(StepKind.FIRST, 0)
     assert interaction._read(0) is None
@@ -62,7 +62,7 @@ def test_a_slice_is_asked_from_the_memory_of_others_and_never_from_its_own(netwo
     np.testing.assert_allclose(memory.distance[:, 0].numpy(), away, rtol=1e-5)
 
 
-def test_a_box_on_another_slice_is_asked_with_the_memory_of_the_first(network, batch):
+def test_a_box_on_another_slice_comes_with_the_memory_of_the_first(network, batch):
     interaction = _interaction(network.eval(), batch)
     interaction.predict(StepKind.FIRST, 0)
     interaction.predict(StepKind.BOXED, 1)
@@ -86,7 +86,7 @@ def test_tokens_of_an_equal_crop_lie_where_they_lie_on_their_own_slice(network, 
 
 
 def test_nearer_tokens_are_read_more_than_farther_ones_of_the_same_look():
-    """Two tokens of equal keys, one at the asked place and one at the other end: the value of the near one is read."""
+    """Two tokens of equal keys, one at the queried position and one far away: the value of the near one is read."""
     torch.manual_seed(1)
     reader = MemoryNetwork(MemoryArchitecture(size=32)).decoder.memory_reader
     torch.nn.init.eye_(reader.out.weight[:, :, 0, 0])
@@ -100,7 +100,7 @@ def test_nearer_tokens_are_read_more_than_farther_ones_of_the_same_look():
     assert float(local[:, 0, 0].detach().mean()) < 0.05
 
 
-def test_the_best_of_several_answers_counts_where_a_prompt_is_ambiguous():
+def test_the_best_of_several_masks_counts_where_a_prompt_is_ambiguous():
     reference = torch.zeros(1, 16, 16, dtype=torch.bool)
     reference[:, 4:12, 4:12] = True
     right = torch.where(reference, 8.0, -8.0)

@@ -12,8 +12,7 @@ import torch
 from medsam_planner.engine.compact_weights import save_weights
 from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.errors import ConfigError, OperationCancelledError
-from medsam_planner.lab.training import train_from_file
-from medsam_planner.lab.training.config import DataConfig, TrainingConfig
+from medsam_planner.lab.training.config import DataConfig, TrainingConfig, read_config
 from medsam_planner.lab.training.loop import train
 
 
@@ -63,13 +62,13 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_as_one_in_one_go(sho
     assert train(short, resume=True).read_bytes() == whole
 
 
-def test_a_run_is_not_overwritten_unasked(short):
+def test_a_training_is_not_overwritten_without_a_request(short):
     train(short)
     with pytest.raises(ConfigError, match="Resume it"):
         train(short)
 
 
-def test_fine_tuned_weights_name_what_their_first_training_saw_too(short, tmp_path):
+def test_fine_tuned_weights_name_their_first_training_data_too(short, tmp_path):
     first = train(short)
     known = open_compact(first)
     older = tmp_path / "older.safetensors"
@@ -91,7 +90,7 @@ def test_a_file_trains_weights_that_load_and_name_their_data(short, tmp_path):
         "decoder_widths = [8, 8, 16, 16]\n"
         '[data]\nroot = "absent"\nprocedural_pool = 1\nprocedural_side = 36\nworkers = 1\n'
     )
-    model = open_compact(train_from_file(path))
+    model = open_compact(train(read_config(path)))
     assert model.size == 32
     assert model.metadata["trained_on"] == '["procedural anatomy"]'
     assert list((tmp_path / "filed" / "tensorboard").iterdir())

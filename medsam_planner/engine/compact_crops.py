@@ -1,35 +1,46 @@
-"""Which square field of a slice the compact model looks at."""
+"""The square crops of a slice on which the compact model predicts."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.protocol import Crop, SlicePrompt
+from medsam_planner.engine.protocol import Crop, SlicePrompt, box_around
 from medsam_planner.errors import GeometryError, PromptError
 
-__all__ = ["BOX_FACTOR", "SMALLEST_FIELD_PX", "compact_fields"]
+__all__ = ["BOX_FACTOR", "SMALLEST_CROP_PX", "compact_crops"]
 
 BOX_FACTOR = 1.8
-"""Side of the field over the longer side of the box; training draws 1.5 to 2.4."""
-SMALLEST_FIELD_PX = 20.0
-"""A field never shows fewer slice pixels than this: below it there is no context left to see."""
+"""Ratio of the crop's side to the longer side of the box; in training it is 1.5 to 2.4."""
+SMALLEST_CROP_PX = 20.0
+"""Smallest side of a crop in slice pixels: smaller crops show no context."""
 LADDER_STEP = 1.7
-"""Ratio between neighbouring zooms for a lone click; training covers 0.8 to 6 times the structure."""
+"""Ratio between neighbouring crop sizes for clicks alone; training covers 0.8 to 6 times the structure."""
 
 
-def compact_fields(
+def compact_crops(
     prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float], size: int
 ) -> tuple[Crop, ...]:
-    """Fields worth looking at, square in mm, `size` model pixels a side.
+    """Candidate crops for a prompt, square in mm, narrow to wide.
 
-    A box, or what a mask holds above one half, fixes one field :data:`BOX_FACTOR` times as wide, grown where clicks lie
-    outside. Clicks alone give a ladder of zooms around them.
+    A box, or the pixels of a mask above one half, give one crop :data:`BOX_FACTOR` times as wide, enlarged where clicks
+    lie outside it. Clicks alone give a ladder of crops of increasing size around them.
+
+    Parameters
+    ----------
+    prompt : SlicePrompt
+        In pixels of the slice.
+    shape : (H, W)
+        Shape of the slice.
+    spacing_mm : (float, float)
+        Size of a pixel along rows and columns.
+    size : int
+        Side of each crop in model pixels.
 
     Raises
     ------
     PromptError
-        If nothing was asked, or only an empty mask.
+        If the prompt is empty, or has nothing but an empty mask.
     GeometryError
         If the spacing is not two positive numbers.
     """
@@ -40,7 +51,7 @@ def compact_fields(
     points = None if prompt.points is None or len(prompt.points) == 0 else np.asarray(prompt.points, dtype=float)
     if core is None and points is None:
         raise PromptError("Expected a box, a click or a mask with a pixel above 0.5 on the slice; got none of them.")
-    smallest_mm = SMALLEST_FIELD_PX * float(spacing.min())
+    smallest_mm = SMALLEST_CROP_PX * float(spacing.min())
     if core is None:
         return _ladder(np.asarray(points), prompt.labels, shape, spacing, smallest_mm, size)
     extent_mm = (core[1] - core[0] + 1) * spacing
@@ -51,7 +62,7 @@ def compact_fields(
         if np.any(np.abs(points - centre) * spacing > 0.45 * side_mm):
             centre = (low + high) / 2
             side_mm = max(side_mm, 1.25 * float(((high - low + 1) * spacing).max()))
-    return (_field(centre, side_mm, spacing, size),)
+    return (_crop(centre, side_mm, spacing, size),)
 
 
 def _ladder(
@@ -70,10 +81,10 @@ def _ladder(
     sides = [side_mm]
     while sides[-1] * LADDER_STEP < widest_mm:
         sides.append(sides[-1] * LADDER_STEP)
-    return tuple(_field(centre, side, spacing, size) for side in sides)
+    return tuple(_crop(centre, side, spacing, size) for side in sides)
 
 
-def _field(centre: NDArray[np.float64], side_mm: float, spacing: NDArray[np.float64], size: int) -> Crop:
+def _crop(centre: NDArray[np.float64], side_mm: float, spacing: NDArray[np.float64], size: int) -> Crop:
     side = side_mm / spacing
     return Crop((float(centre[0]), float(centre[1])), (float(side[0]), float(side[1])), size)
 
@@ -85,9 +96,9 @@ def _core_rectangle(prompt: SlicePrompt) -> NDArray[np.float64] | None:
         box = np.reshape(np.asarray(prompt.box, dtype=np.float64), (2, 2))
         rectangles.append(np.stack([box.min(0), box.max(0)]))
     if prompt.mask is not None:
-        rows, columns = np.nonzero(prompt.mask > 0.5)
-        if len(rows):
-            rectangles.append(np.array([[rows.min(), columns.min()], [rows.max(), columns.max()]], dtype=np.float64))
+        inside = prompt.mask > 0.5
+        if inside.any():
+            rectangles.append(box_around(inside).reshape(2, 2))
     if not rectangles:
         return None
     return np.stack([np.min([r[0] for r in rectangles], 0), np.max([r[1] for r in rectangles], 0)])

@@ -6,9 +6,9 @@ import pytest
 from medsam_planner.engine.logits import logit, sigmoid
 from medsam_planner.engine.protocol import SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
-from medsam_planner.propagation.carrying import CarryingFront, tuned
-from medsam_planner.propagation.tuning import LARGEST_SHIFT, best_rim, shift_to_area
-from medsam_planner.propagation.walk import Anchor, CarriedClick, SliceGrid, StopRules
+from medsam_planner.propagation.decoding_offsets import LARGEST_SHIFT, best_padding, shift_to_area
+from medsam_planner.propagation.front import Anchor, PropagatedClick, SliceGrid, StopRules
+from medsam_planner.propagation.motion_compensated import MotionCompensatedFront, fitted_offsets
 
 
 def disc(radius: float, size: int = 41) -> np.ndarray:
@@ -39,19 +39,19 @@ def test_a_shift_that_would_be_another_shape_is_held_back():
 
 def test_a_wider_box_is_taken_only_where_it_is_worth_it():
     truth = disc(10)
-    assert best_rim([disc(8), disc(9.4), disc(10)], truth) == 2
-    assert best_rim([truth, truth, truth], truth) == 0
-    assert best_rim([disc(10), disc(12)], truth) == 0
-    assert best_rim([np.zeros_like(truth), disc(3)], truth) == 1
+    assert best_padding([disc(8), disc(9.4), disc(10)], truth) == 2
+    assert best_padding([truth, truth, truth], truth) == 0
+    assert best_padding([disc(10), disc(12)], truth) == 0
+    assert best_padding([np.zeros_like(truth), disc(3)], truth) == 1
 
 
 # -- in a walk --------------------------------------------------------------------------------------------------------
 
 
 class Slices:
-    """Slices that all hold the same disc, under a model that answers a carried mask by `answer`."""
+    """Slices that all hold the same disc, under a model that answers a propagated mask by `answer`."""
 
-    rims_px: tuple[float, ...] = ()
+    paddings_px: tuple[float, ...] = ()
 
     def __init__(self, answer):
         self.answer = answer
@@ -74,38 +74,40 @@ def anchor_of(radius: float, clicks=()) -> Anchor:
     return Anchor(20, SlicePrediction(sigmoid(distance_logits(radius)), 0.9, None, SlicePrompt()), "said", clicks)
 
 
-def front_of(anchor: Anchor, slices: Slices) -> CarryingFront:
-    return CarryingFront(anchor, +1, SliceGrid((1.0, 1.0), 1.0), StopRules(), slices, tuned(anchor, slices))
+def front_of(anchor: Anchor, slices: Slices) -> MotionCompensatedFront:
+    return MotionCompensatedFront(
+        anchor, +1, SliceGrid((1.0, 1.0), 1.0), StopRules(), slices, fitted_offsets(anchor, slices)
+    )
 
 
 def test_a_model_that_answers_too_small_does_not_shrink_along_the_walk():
     def smaller(prompt):
-        """A disc one pixel smaller than the one carried."""
+        """A disc one pixel smaller than the one propagated."""
         radius = np.sqrt(np.count_nonzero(prompt.mask > 0.5) / np.pi)
         return distance_logits(radius - 1)
 
     anchor = anchor_of(10)
     slices = Slices(smaller)
     front = front_of(anchor, slices)
-    assert front.tuning.logit_shift == pytest.approx(0.5, abs=0.1)  # one pixel, at half a logit a pixel
+    assert front.offsets.logit_shift == pytest.approx(0.5, abs=0.1)  # one pixel, at half a logit a pixel
     last = front.reach(30)[-1].prediction.mask()
     assert np.count_nonzero(last) == pytest.approx(np.count_nonzero(anchor.prediction.mask()), rel=0.05)
 
 
 def test_the_rim_is_the_one_by_which_the_prompted_slice_comes_back():
-    def by_rim(prompt):
-        return distance_logits(7 + prompt.rim_px)
+    def by_padding(prompt):
+        return distance_logits(7 + prompt.padding_px)
 
-    slices = Slices(by_rim)
-    slices.rims_px = (2.0, 3.0, 4.0)
+    slices = Slices(by_padding)
+    slices.paddings_px = (2.0, 3.0, 4.0)
     front = front_of(anchor_of(10), slices)
-    assert front.tuning.rim_px == 3.0
+    assert front.offsets.padding_px == 3.0
     front.reach(21)
-    assert slices.asked[-1][1].rim_px == 3.0
+    assert slices.asked[-1][1].padding_px == 3.0
 
 
 def test_a_click_holds_as_far_as_it_reaches():
-    clicks = (CarriedClick(20.0, 12.0, True, reach_mm=3.0), CarriedClick(25.0, 20.0, False, reach_mm=1.0))
+    clicks = (PropagatedClick(20.0, 12.0, True, reach_mm=3.0), PropagatedClick(25.0, 20.0, False, reach_mm=1.0))
     slices = Slices(lambda prompt: distance_logits(10))
     front_of(anchor_of(10, clicks), slices).reach(25)
     asked = {index: prompt for index, prompt, _ in slices.asked if index > 20}

@@ -1,14 +1,14 @@
-"""A front walks outward from one anchor, slice by slice, until a rule ends it.
+"""A propagation front: it runs from one anchor in one direction, slice by slice, until a stop rule ends it.
 
-The rules are stated in mm and as ratios, so that they mean the same on thick and thin slices. How a slice is asked on
-the way is the matter of the method (:mod:`medsam_planner.propagation.methods`).
+The rules are stated in mm and as ratios, so that they mean the same on thick and thin slices. The method
+(:mod:`medsam_planner.propagation.methods`) decides how each slice is prompted.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,44 +18,54 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 
-__all__ = ["Anchor", "CarriedClick", "Front", "SliceGrid", "StopRules", "Visit", "slice_grid"]
+__all__ = ["Anchor", "PropagatedClick", "PropagationFront", "SliceGrid", "StopRules", "Visit", "slice_grid"]
 
 _LEAST_QUALITY = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class StopRules:
-    """When a front must not go on. ``benchmarks/stop_rules.py`` measures what the limits do on real cases."""
+    """Limits at which a propagation front ends. ``benchmarks/stop_rules.py`` measures their effect on real cases."""
 
     min_overlap: float = 0.3
-    """Share of the new mask that lies on the one carried over. A shrinking mask keeps it at 1: structures taper off."""
+    """Share of the new mask that lies on the propagated one. It stays at 1 where a mask shrinks, because structures
+    taper."""
     max_growth_ratio: float = 1.6
-    """New over last area, per `reference_step_mm`: a leak, where the radius also grows by `max_growth_mm`."""
+    """Ratio of the new area to the last one, per `reference_step_mm`. More is a leak if the radius also grows by more
+    than `max_growth_mm`."""
     max_growth_mm: float = 1.5
-    """Growth of the radius of the disc of equal area, per `reference_step_mm`, that is never a leak."""
+    """Growth of the radius of the disc of equal area, per `reference_step_mm`, up to which there is no leak."""
     max_growth_from_anchor: float = 4.0
-    """Area over that of the prompted slice: leaks also creep."""
+    """Ratio of the area to that of the prompted slice: leaks also grow slowly."""
     max_shrinkage_mm: float = 8.0
-    """Fall of the radius of the disc of equal area, per `reference_step_mm`: a structure lost."""
+    """Decrease of the radius of the disc of equal area, per `reference_step_mm`; more means that the structure was
+    lost."""
     max_centroid_drift_mm: float = 12.0
     """Shift of the mask's centre, per `reference_step_mm`."""
     reference_step_mm: float = 3.0
-    """Slice distance for which the limits per step are meant; thicker slices may change more."""
+    """Slice distance to which the limits per step refer; thicker slices may change more."""
     min_quality: float = 0.4
-    """Predicted IoU."""
+    """Smallest predicted IoU."""
     max_entropy_bits: float = 0.7
-    """Mean predictive entropy over the mask."""
-    max_doubt_mm: float = 0.6
-    """Sum over the walk of ``step_mm × −ln(quality / best quality so far)``. A structure seldom ends in one slice that
-    the model rejects; mostly its predicted IoU sags from there on, so what it lacks is added up. Not applied between
-    two prompted slices."""
+    """Largest mean predictive entropy over the mask."""
+    max_quality_loss_mm: float = 0.6
+    """Largest sum over the front of ``step_mm × −ln(quality / best quality so far)``, where quality is the predicted
+    IoU. Where a structure ends, its predicted IoU usually falls over several slices and not at once. Not applied
+    between two prompted slices."""
+
+    def as_json(self) -> dict[str, float]:
+        """The limits as result files and calibrations hold them, where the quality loss has an older name."""
+        return {
+            "max_doubt_mm" if name == "max_quality_loss_mm" else name: value for name, value in asdict(self).items()
+        }
 
     def between_anchors(self) -> StopRules:
-        """The rules where the person has said that the structure goes on, or where it ends."""
-        return replace(self, max_doubt_mm=math.inf)
+        """The rules between two prompted slices, where the user has said that the structure goes on or ends."""
+        return replace(self, max_quality_loss_mm=math.inf)
 
     def by_quality(self) -> StopRules:
-        """The rule of the predicted IoU alone, for a model that knows how far its memory is."""
+        """Only the limit of the predicted IoU, for a model whose predicted IoU takes the distance to its memory into
+        account."""
         free = math.inf
         return StopRules(
             min_overlap=0.0,
@@ -65,13 +75,13 @@ class StopRules:
             max_centroid_drift_mm=free,
             min_quality=self.min_quality,
             max_entropy_bits=free,
-            max_doubt_mm=free,
+            max_quality_loss_mm=free,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SliceGrid:
-    """Size of a pixel and distance between slices across the walked axis."""
+    """Size of a pixel, and distance between slices across the axis of propagation."""
 
     pixel_mm: tuple[float, float]
     step_mm: float
@@ -86,44 +96,44 @@ class SliceGrid:
 
 
 def slice_grid(segmenter: SliceSegmenter, axis: int) -> SliceGrid:
-    """That of the slices across one axis of a study."""
+    """The grid of the slices across one axis of a study."""
     return SliceGrid(segmenter.slice_spacing_mm(axis), float(spacing_mm(segmenter.volume.affine)[axis]))
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedClick:
-    """A correction that holds on the slices around its own as well."""
+class PropagatedClick:
+    """A correction that also holds on the slices around its own."""
 
     row: float
     column: float
     positive: bool
     reach_mm: float
-    """How far it is carried: as far as it lay from the border of the mask it corrected, since an error is clicked in
-    its middle and is mostly as long as it is wide."""
+    """Largest distance to a slice on which it holds: its distance to the border of the mask that it corrected. Users
+    click into the middle of an error, and most errors are about as long as they are wide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchor:
-    """A slice the person prompted."""
+    """A slice that the user prompted, and its prediction."""
 
     index: int
     prediction: SlicePrediction
     digest: str
-    """Hash of everything said up to the last prompt on this slice; two equal digests mean equal predictions."""
-    clicks: tuple[CarriedClick, ...] = ()
+    """Hash of all prompts up to the last one on this slice; equal digests mean equal predictions."""
+    clicks: tuple[PropagatedClick, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Visit:
-    """A slice a front came to. A refused one keeps its prediction only when it is empty anyway."""
+    """A slice that a propagation front reached."""
 
     record: SliceRecord
     prediction: SlicePrediction
 
 
 @dataclass(slots=True, eq=False)
-class Front(ABC):
-    """A walk in one direction that goes only as far as it is asked to, and remembers how far it came."""
+class PropagationFront(ABC):
+    """Propagation from one anchor in one direction. It runs only as far as requested, and keeps its visits."""
 
     anchor: Anchor
     direction: int
@@ -131,11 +141,11 @@ class Front(ABC):
     rules: StopRules
     _visits: list[Visit] = field(default_factory=list, init=False)
     _best_quality: float = field(default=0.0, init=False)
-    _doubt_mm: float = field(default=0.0, init=False)
+    _quality_loss_mm: float = field(default=0.0, init=False)
 
     @abstractmethod
-    def _ask(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
-        """The answer on the next slice, and the (H, W) mask it was asked with."""
+    def _predict(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
+        """Predict the next slice; also return the (H, W) mask of its prompt."""
 
     @property
     def stopped(self) -> bool:
@@ -143,30 +153,30 @@ class Front(ABC):
         return bool(self._visits) and self._visits[-1].record.stop is not None
 
     def reach(self, last_index: int, progress: Progress | None = None) -> list[Visit]:
-        """Visits from the slice after the anchor to `last_index`, fewer if a rule stops the walk before."""
-        wanted = (last_index - self.anchor.index) * self.direction
+        """Visits from the slice after the anchor to `last_index`, fewer if a stop rule ends the front before."""
+        requested = (last_index - self.anchor.index) * self.direction
         if not self.anchor.prediction.mask().any():
             return []
-        for _ in track(range(len(self._visits), wanted), "propagating", progress):
+        for _ in track(range(len(self._visits), requested), "propagating", progress):
             if self.stopped:
                 break
             self._visits.append(self._visit(self.anchor.index + self.direction * (len(self._visits) + 1)))
-        return self._visits[: max(wanted, 0)]
+        return self._visits[: max(requested, 0)]
 
     def _visit(self, index: int) -> Visit:
         previous = self._visits[-1].prediction if self._visits else self.anchor.prediction
         previous_mask = previous.mask()
-        prediction, carried = self._ask(index, previous)
+        prediction, propagated = self._predict(index, previous)
         mask = prediction.mask()
         area, previous_area = self.grid.area_mm2(mask), self.grid.area_mm2(previous_mask)
-        overlap = float((mask & carried).sum()) / max(float(mask.sum()), 1.0)
+        overlap = float((mask & propagated).sum()) / max(float(mask.sum()), 1.0)
         drift: float | None = None
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
         entropy = prediction.entropy_bits()
         best = max(self._best_quality, self.anchor.prediction.quality, prediction.quality, _LEAST_QUALITY)
         self._best_quality = best
-        self._doubt_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
+        self._quality_loss_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
         stop = self._stop(area, previous_area, overlap, drift, prediction.quality, entropy)
         record = SliceRecord(
             index=index,
@@ -190,8 +200,8 @@ class Front(ABC):
             return StopReason.EMPTY
         if quality < rules.min_quality:
             return StopReason.LOW_QUALITY
-        if self._doubt_mm > rules.max_doubt_mm:
-            return StopReason.DOUBT
+        if self._quality_loss_mm > rules.max_quality_loss_mm:
+            return StopReason.QUALITY_LOSS
         if overlap < rules.min_overlap:
             return StopReason.LOW_OVERLAP
         growth_mm = math.sqrt(area / math.pi) - math.sqrt(previous_area / math.pi)
