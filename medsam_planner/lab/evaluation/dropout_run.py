@@ -1,4 +1,4 @@
-"""Evaluate MC dropout: error ranking (Spearman, AUSE) and temperature.
+"""Evaluate MC dropout: how well its uncertainty ranks errors (Spearman, AUSE).
 
 Each structure is prompted with one loose box. The metrics are over a band around the surface of the reference, because
 over a whole volume the many background voxels that are correct and certain dominate every metric.
@@ -23,6 +23,7 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import write_json
 from medsam_planner.lab.evaluation.case_choice import ChosenCases, EvaluationOptions, choose_cases
 from medsam_planner.lab.evaluation.cases import Structure, files_sha256, label_values, read_structures, size_class
+from medsam_planner.lab.evaluation.dropout_temperature import FittedTemperature, fit_temperature
 from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.protocols import Protocol, first_prompts
 from medsam_planner.lab.evaluation.records import DropoutRecord
@@ -37,11 +38,10 @@ from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
 from xai.errors import UncertaintyError
 
-__all__ = ["DropoutEvaluated", "DropoutRow", "FittedTemperature", "evaluate_dropout"]
+__all__ = ["DropoutEvaluated", "DropoutRow", "evaluate_dropout"]
 
 VOXELS = 10_000
-"""At most so many voxels are sampled from the band of a structure, and for the temperature from those of a patient, so
-that large structures do not dominate small ones, nor patients with many structures those with few."""
+"""At most so many voxels are sampled from the band of a structure, so that large structures do not dominate."""
 _ALMOST_ONE = np.float32(1 - 6e-8)
 _ROUNDING = 0.01
 """Error of a logit that was converted to a float32 probability and back."""
@@ -63,20 +63,6 @@ class DropoutRow:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values under the keys of ``dropout.json``."""
         return {"figures" if name == "metrics" else name: value for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True, slots=True)
-class FittedTemperature:
-    """A temperature, fitted on half of the patients of each modality and measured on the other half."""
-
-    temperature: float
-    fitted_on: int
-    """Patients."""
-    measured_on: int
-    ece_before: float
-    ece_after: float
-    brier_before: float
-    brier_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +123,7 @@ def evaluate_dropout(
         rows.append(_row("modality", modality, [one for one in records if one.modality == modality], options.seed))
     for size in sorted({one.size for one in records}, key=size_rank):
         rows.append(_row("size", size, [one for one in records if one.size == size], options.seed))
-    temperature = _temperature(records, finished, options.seed)
+    temperature = fit_temperature(records, finished, options.seed)
     document = {
         "schema_version": 1,
         "settings": settings,
@@ -253,50 +239,3 @@ def _row(kind: str, name: str, records: Sequence[DropoutRecord], seed: int) -> D
             values, patients = zip(*known, strict=True)
             metrics[metric] = mean_over_patients(values, patients, seed=seed)
     return DropoutRow(kind, name, metrics)
-
-
-def _temperature(records: Sequence[DropoutRecord], finished: FinishedStructures, seed: int) -> FittedTemperature | None:
-    from xai.calibration import brier_score, fit_dropout_temperature, mean_of_scaled_passes, measure_reliability
-
-    fitting, measuring = halves({record.patient: record.modality for record in records}, seed)
-    if not fitting or not measuring:
-        return None
-
-    def pooled(patients: frozenset[str]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        shares = [_patient(name, records, finished, seed) for name in sorted(patients)]
-        return np.concatenate([share[0] for share in shares], axis=1), np.concatenate([share[1] for share in shares])
-
-    try:
-        temperature = fit_dropout_temperature(*pooled(fitting))
-    except UncertaintyError:
-        return None
-    logits, reference = pooled(measuring)
-    before, after = mean_of_scaled_passes(logits, 1.0), mean_of_scaled_passes(logits, temperature)
-    return FittedTemperature(
-        temperature=temperature,
-        fitted_on=len(fitting),
-        measured_on=len(measuring),
-        ece_before=measure_reliability(before, reference).expected_calibration_error,
-        ece_after=measure_reliability(after, reference).expected_calibration_error,
-        brier_before=brier_score(before, reference),
-        brier_after=brier_score(after, reference),
-    )
-
-
-def _patient(
-    name: str, records: Sequence[DropoutRecord], finished: FinishedStructures, seed: int
-) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """(T, N) logits and (N,) reference of a patient; at most :data:`VOXELS`, so that patients have a similar weight."""
-    bands = [finished.arrays(record.key) for record in records if record.patient == name]
-    logits = np.concatenate([band["logits"] for band in bands], axis=1)
-    reference = np.concatenate([band["truth"] for band in bands])
-    chosen = np.random.default_rng([seed, *name.encode()]).permutation(len(reference))[:VOXELS]
-    return logits[:, chosen], reference[chosen]
-
-
-def halves(modality_by_patient: dict[str, str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
-    """Split the patients at random into two halves, with patients of every modality in both."""
-    names = sorted(modality_by_patient)
-    shuffled = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
-    dealt = sorted(shuffled, key=lambda name: modality_by_patient[name])
-    return frozenset(dealt[::2]), frozenset(dealt[1::2])

@@ -81,10 +81,15 @@ class StructureRecord:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values under the keys of the files."""
         values = {_KEYS.get(name, name): value for name, value in asdict(self).items()}
-        values["first_prompts"] = [
-            {"kind": type(prompt).__name__.lower(), **asdict(prompt)} for prompt in self.first_prompts
-        ]
-        return values
+        return values | {
+            "first_prompts": [
+                {"kind": type(prompt).__name__.lower(), **_prompt_as_json(prompt)} for prompt in self.first_prompts
+            ],
+            "answer": _interaction_as_json(self.interaction),
+            "against_answer": (
+                None if self.against_interaction is None else _interaction_as_json(self.against_interaction)
+            ),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> StructureRecord:
@@ -152,9 +157,25 @@ def _names(kind: type) -> list[str]:
     return [entry.name for entry in fields(kind)]
 
 
+def _prompt_as_json(prompt: Box | Click) -> dict[str, Any]:
+    return {"answer" if name == "candidate" else name: value for name, value in asdict(prompt).items()}
+
+
+def _interaction_as_json(interaction: InteractionScores) -> dict[str, Any]:
+    steps = [
+        asdict(step) | {"click": None if step.click is None else _prompt_as_json(step.click)}
+        for step in interaction.steps
+    ]
+    return asdict(interaction) | {"steps": steps}
+
+
 def _prompt(document: Mapping[str, Any]) -> Box | Click:
     values = dict(document)
-    return _PROMPTS[values.pop("kind")](**values)
+    return _PROMPTS[values.pop("kind")](candidate=values.pop("answer"), **values)
+
+
+def _click(document: Mapping[str, Any]) -> Click:
+    return Click(document["position_lps_mm"], document["positive"], candidate=document["answer"])
 
 
 def _interaction(document: Mapping[str, Any] | None) -> InteractionScores | None:
@@ -166,7 +187,7 @@ def _interaction(document: Mapping[str, Any] | None) -> InteractionScores | None
         first_answer_s=document["first_answer_s"],
         steps=tuple(
             InteractionStep(
-                click=None if step["click"] is None else Click(**step["click"]),
+                click=None if step["click"] is None else _click(step["click"]),
                 scores=MaskScores(**step["scores"]),
                 ends=EndScores(**step["ends"]),
                 seconds=step["seconds"],

@@ -12,7 +12,8 @@ import pytest
 from medsam_planner.engine.compact_weights import annotate_weights
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
-from medsam_planner.lab.evaluation.dropout_run import _metrics, evaluate_dropout, halves
+from medsam_planner.lab.evaluation.dropout_run import _metrics, evaluate_dropout
+from medsam_planner.lab.evaluation.dropout_temperature import halves
 from medsam_planner.lab.evaluation.protocols import Protocol
 from xai.calibration import BAND_MM
 

@@ -99,6 +99,9 @@ def test_a_record_is_read_as_it_was_written(out):
         assert json.loads(json.dumps(record.as_json())) == structure
         assert record.metrics["final_dice"] == record.interaction.steps[-1].scores.dice
         assert record.against_metrics["slice_dice"] == record.against_interaction.slice_scores.dice
+        assert set(structure["first_prompts"][0]) == {"kind", "corner_lps_mm", "opposite_lps_mm", "answer"}
+        clicks = [step["click"] for step in structure["answer"]["steps"] if step["click"]]
+        assert all(set(click) == {"position_lps_mm", "positive", "answer"} for click in clicks)
     with pytest.raises(ConfigError, match="key"):
         StructureRecord.from_json({name: value for name, value in structure.items() if name != "key"})
 
