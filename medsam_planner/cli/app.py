@@ -34,12 +34,12 @@ __all__ = ["app", "run"]
 _COMMAND_GROUP = "medsam_planner.commands"
 
 _NOBODY_READS = 141
-"""As a shell says it of a process that ended with SIGPIPE."""
+"""Exit code by which a shell reports a process that ended with SIGPIPE."""
 
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Say an interruption; typer would end without a word, and with 1 when the reader of a pipe has gone."""
+    """Report an interruption; typer would end silently, and with 1 when the reader of a pipe has gone."""
     try:
         yield
     except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _fault(error: Exception) -> int:
-    """What is nobody's mistake but the program's."""
+    """Report an unexpected error: a fault of the program."""
     from medsam_planner.io.fault_log import in_one_line, log_fault
 
     told = f"Unexpected error: {in_one_line(error)}. This is a fault of the program"
@@ -137,7 +137,7 @@ def _fault(error: Exception) -> int:
 
 
 def _flushed(code: int) -> int:
-    """What was printed must have arrived, or the exit code is not the whole answer."""
+    """Flush standard output: if that fails, the exit code says so."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -149,16 +149,16 @@ def _flushed(code: int) -> int:
 
 
 def _disk_full(error: OSError) -> int:
-    """A full disk under what is printed or under temporary files; results have an error of their own."""
+    """Report a full disk while printing or writing temporary files; results have an error of their own."""
     _print_no_more()
     where = f" for {error.filename}" if error.filename else " for what is printed or for temporary files"
     return _said(
-        f"Error: no room is left{where}: {error.strerror}. Free some space. Result files that exist are whole.", 2
+        f"Error: no space is left{where}: {error.strerror}. Free some space. Result files that exist are complete.", 2
     )
 
 
 def _print_no_more() -> None:
-    """Python flushes once more when it ends, and would end with a code of its own."""
+    """Discard further output: Python flushes once more at exit and would change the exit code."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

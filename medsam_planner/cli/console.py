@@ -1,4 +1,4 @@
-"""What every command prints with: a progress display on a terminal, plain lines in a pipe."""
+"""Output of all commands: a progress display on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ output = Console(highlight=False)
 
 
 def say(text: str) -> None:
-    """One line on standard output, at once."""
+    """Print one line on standard output and flush it."""
     typer.echo(text)
 
 
 def tell_reading(study: highdicom.Volume) -> None:
-    """What was left aside or guessed while the study was read, a line each."""
+    """Print what was left out or inferred while the study was read, one line each."""
     from medsam_planner.volumes import source_of
 
     source = source_of(study)
@@ -65,7 +65,7 @@ class _Bars:
 
 
 class _Lines:
-    """A line now and then: for logs."""
+    """One line of progress every few seconds, for logs."""
 
     is_cancelled = False
 
@@ -83,7 +83,7 @@ class _Lines:
 
 @contextmanager
 def watched() -> Iterator[Progress]:
-    """A progress object for the length of a block."""
+    """Give a progress object for the duration of a block."""
     if not console.is_terminal:
         yield _Lines()
         return
@@ -93,13 +93,13 @@ def watched() -> Iterator[Progress]:
 
 
 def tell_notes(notes: Iterable[str]) -> None:
-    """What the results do without, and why."""
+    """Print what is missing in the results, and why."""
     for note in notes:
         say(f"Note: {note}")
 
 
 def tell_plan(reviewed: ReviewedPlan) -> int:
-    """Say what came out, the report's path last; the exit code tells whether a plan exists."""
+    """Print the plan, the path of the report last; returns the exit code, 0 where a plan exists."""
     joint = reviewed.joint
     if reviewed.feasible:
         say(f"{reviewed.assessment.verdict.headline}.")

@@ -26,13 +26,18 @@ __all__ = [
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
-Samples = Annotated[int, typer.Option(help="Stochastic runs for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)]
-Uncertainty = Annotated[
-    str, typer.Option(help="What the runs differ in: dropout, jitter, augment, triplanar, or several: dropout+jitter.")
+Samples = Annotated[
+    int, typer.Option(help="Number of stochastic passes for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the stochastic runs and the planner.", min=0, max=LARGEST_SEED)]
+Uncertainty = Annotated[
+    str,
+    typer.Option(
+        help="What the stochastic passes vary: dropout, jitter, augment, triplanar, or several: dropout+jitter."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the stochastic passes and the planner.", min=0, max=LARGEST_SEED)]
 Saliency = Annotated[bool, typer.Option(help="Compute the Grad-CAM volume too; more than doubles the time.")]
-Series = Annotated[str | None, typer.Option(help="Which series: its number in `inspect`, its UID or description.")]
+Series = Annotated[str | None, typer.Option(help="Series to read: its number in `inspect`, its UID or description.")]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]
 ResampleTilt = Annotated[bool, typer.Option("--resample-tilt", help="Straighten a stack with gantry tilt.")]
 Window = Annotated[

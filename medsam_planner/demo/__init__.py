@@ -1,1 +1,1 @@
-"""Two demonstrations that need no download."""
+"""Three demonstrations that need no download."""

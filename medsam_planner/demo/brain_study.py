@@ -24,23 +24,23 @@ __all__ = ["BrainStudy", "load_brain_study", "sphere_mask", "template_path"]
 
 SCALP_DISTANCE_MM = 13.0
 TARGET_LPS_MM = (-14.0, 18.0, 8.0)
-"""Centre of a lesion of 4 mm radius, imagined in the right thalamus."""
+"""Centre of an artificial lesion of 4 mm radius in the right thalamus."""
 TARGET_RADIUS_MM = 4.0
 ENTRY_LPS_MM = (-38.0, -42.0, 66.0)
 """Middle of the entry region, over the right frontal lobe."""
 ENTRY_RADIUS_MM = 34.0
 MOTOR_STRIP_LPS_MM = (-36.0, 20.0, 56.0)
-"""Hand area of the right precentral gyrus: a no-go region as an annotator would draw it."""
+"""Hand area of the right precentral gyrus, a no-go region as an annotator would draw it."""
 MOTOR_STRIP_RADIUS_MM = 20.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BrainStudy:
-    """The study, what a person would say about it, and the regions a person would draw."""
+    """The study with simulated prompts and hand-drawn regions."""
 
     study: StudyVolume
     logs: tuple[PromptLog, ...]
-    """Two boxes on each lateral ventricle: from one the walk gives up before the frontal horn ends."""
+    """Two boxes on each lateral ventricle: from one box, propagation stops before the frontal horn ends."""
     head: highdicom.Volume
     """bool; its surface is the modelled scalp."""
     motor_strip: highdicom.Volume

@@ -35,7 +35,7 @@ Points = NDArray[np.float64]
 Distances = NDArray[np.float64]
 
 FAR_MM = 1e3
-"""Stands for "farther than asked for"."""
+"""Value of a distance beyond the requested band."""
 
 _TUBE_STEP_MM = 0.4
 _SHEET_STEP_MM = 0.8

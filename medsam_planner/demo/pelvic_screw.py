@@ -48,11 +48,11 @@ _BONE_BOXES = 10
 _VESSEL_HEIGHTS_LPS_MM = (78.0, 66.0, 54.0, 42.0, 30.0, 18.0, 6.0)
 """Where axial boxes are drawn on the front branch of each vessel."""
 _VESSEL_RANGE_LPS_MM = (86.0, -4.0)
-"""Above and below, the annotator says "not here": the plan needs the vessels no farther."""
+"""Above and below these heights the annotator marks slices as empty: the plan does not need the vessels there."""
 _SCREW = Tool(radius_mm=3.25, entry_error_mm=0.5, target_error_mm=0.8)
 """A 6.5 mm cannulated screw; errors as assumed for placement with navigation."""
 _WINDOW = "100, 300"
-"""Low and narrow: marrow saturates, so that bone and its cortex look alike, and vessels with contrast stand out."""
+"""Low and narrow: marrow saturates, so bone and its cortex look alike, and vessels with contrast medium stand out."""
 _SCAN_SHAPE, _SCAN_SPACING_MM = (154, 302, 302), (1.4, 1.1, 1.1)
 _BONE_MARGIN = SpreadRule(base_mm=0.0, factor=1.0, cap_mm=2.0)
 _VESSEL_MARGIN = SpreadRule(base_mm=2.0, factor=2.0, cap_mm=8.0)
@@ -62,7 +62,7 @@ _LIMITS = Limits(max_length_mm=130.0, min_length_mm=60.0, max_entry_angle_deg=60
 def run_pelvic_screw(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
 ) -> ReviewedPlan:
-    """Segment bone and vessels of a phantom, and plan a supra-acetabular screw inside the one and past the others.
+    """Segment bone and vessels of a phantom, and plan a supra-acetabular screw inside the bone and past the vessels.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
         line = np.array([best.entry_lps_mm, best.target_lps_mm])
         for name, true_mm in _true_clearance_mm(phantom, line).items():
             planned = best.clearance_mm_by_structure[name]
-            say(f"    {name}: planned {planned:.1f} mm beyond margin and tool error, true {true_mm:.1f} mm of room")
+            say(f"    {name}: certified {planned:.1f} mm beyond margin and tool error, true clearance {true_mm:.1f} mm")
     return reviewed
 
 
@@ -121,7 +121,7 @@ def _bone_log(phantom: PelvisPhantom) -> PromptLog:
 
 
 def _vessel_log(phantom: PelvisPhantom, structure: str) -> PromptLog:
-    """What an annotator would draw on the front branch of a vessel, from the phantom's own reference masks."""
+    """Simulated prompts on the front branch of a vessel, from the reference masks of the phantom."""
     mask = phantom.reference[_VESSELS[structure]]
     log = PromptLog(structure)
     for height in _VESSEL_RANGE_LPS_MM:
@@ -146,7 +146,7 @@ def _front_section(mask: highdicom.Volume, height_lps_mm: float) -> tuple[NDArra
 
 
 def _reference(phantom: PelvisPhantom, structure: str, study: StudyVolume) -> highdicom.Volume:
-    """A true mask on the grid of the study, whose slices a reader may have put in another order."""
+    """A reference mask on the grid of the study, whose slices may have been stored in another order."""
     return phantom.reference[_TRUE_STRUCTURE[structure]].match_geometry(study)
 
 
@@ -178,7 +178,7 @@ def _request(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanReq
 
 
 def _true_clearance_mm(phantom: PelvisPhantom, trajectory_lps_mm: NDArray[np.float64]) -> dict[str, float]:
-    """Room between the screw's surface and each true surface."""
+    """Clearance between the surface of the screw and each true surface."""
     entry, target = trajectory_lps_mm
     return {
         name: phantom.true_clearance_mm(

@@ -32,16 +32,16 @@ __all__ = ["Corridor", "PelvisPhantom", "PhantomScan", "pelvis_phantom"]
 
 @dataclass(frozen=True, slots=True)
 class PhantomScan:
-    """How the phantom is scanned."""
+    """Settings of the simulated scan."""
 
     shape: tuple[int, int, int] = (120, 256, 256)
     """Slices, rows, columns."""
     spacing_mm: tuple[float, float, float] = (1.8, 1.3, 1.3)
     centre_lps_mm: tuple[float, float, float] = (0.0, 8.0, 18.0)
     rotation_deg: tuple[float, float, float] = (4.0, -2.5, 3.0)
-    """Of the scanner against the patient, about x, y, z: a patient never lies quite straight."""
+    """Rotation of the scanner against the patient about x, y, z: a patient never lies perfectly straight."""
     noise_hu: float = 17.0
-    """Standard deviation in soft tissue."""
+    """Standard deviation of the noise in soft tissue."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,11 +66,11 @@ class Corridor:
     """The supra-acetabular bone corridor of the left ilium (LC-II), from the anterior inferior spine backwards."""
 
     entry_lps_mm: tuple[float, float, float] = (99.7, -53.9, 31.0)
-    """On the bone's surface, where a screw goes in."""
+    """Where a screw enters, on the surface of the bone."""
     target_lps_mm: tuple[float, float, float] = (66.7, 44.9, 44.5)
-    """In the bone beside the sacroiliac joint, where it ends."""
+    """Where it ends, in the bone beside the sacroiliac joint."""
     entry_radius_mm: float = 9.0
-    """Entries within this distance are sensible, too."""
+    """Entries within this distance are acceptable too."""
     target_radius_mm: float = 6.0
     free_entry_mm: float = 14.0
     """Path behind the entry in which a screw is still crossing the bone's wall."""
@@ -125,7 +125,7 @@ class PelvisPhantom:
         free_entry_mm: float = 0.0,
         step_mm: float = 0.2,
     ) -> float:
-        """Room between a tool and the true surface of `structure`; negative where it is pierced.
+        """Clearance between a tool and the true surface of `structure`; negative where the tool pierces it.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ def pelvis_phantom(settings: PhantomScan | None = None, *, progress: Progress | 
 
 
 def _around(corridor: Corridor) -> Shape:
-    """What lies within 26 mm of the corridor's axis, continued to both sides: far from where a screw can be."""
+    """Everything within 26 mm of the axis of the corridor, which is extended at both ends beyond any possible screw."""
     entry, target = np.array(corridor.entry_lps_mm), np.array(corridor.target_lps_mm)
     along = (target - entry) / np.linalg.norm(target - entry)
     return tube([entry - 10 * along, target + 10 * along], 26.0)

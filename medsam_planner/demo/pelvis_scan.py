@@ -42,7 +42,7 @@ Paint = Callable[["_Canvas"], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tissues:
-    """Named structures of the truth, and which of them also appear, unnamed, on the other side."""
+    """Named structures of the reference, and which of them also appear, unnamed, on the other side."""
 
     structures: Mapping[str, Shape]
     mirrored: tuple[str, ...]
@@ -118,7 +118,7 @@ class _Packed:
         self._second: NDArray[np.float32] | None = None
 
     def paints(self) -> Iterator[Paint]:
-        """One step a muscle, and one that puts them on the canvas."""
+        """One step for each muscle, and one that paints them all."""
         for muscle in self._muscles:
             yield partial(self._add, muscle)
         yield self._put
@@ -146,7 +146,7 @@ class _Packed:
 
 
 class _Canvas:
-    """Hounsfield units in the making."""
+    """Image under construction, HU."""
 
     def __init__(self, grid: highdicom.Volume, rng: np.random.Generator) -> None:
         self.affine = np.asarray(grid.affine, dtype=np.float64)
@@ -191,11 +191,11 @@ class _Canvas:
         self._remember(self.near(shape, self.ramp_mm / 2), name)
 
     def grain(self, amplitude_hu: float) -> None:
-        """Uneven tissue, where there is any."""
+        """Add texture to the tissues that have one."""
         self.hu += np.where(self.hu > -300, amplitude_hu * self._texture, 0).astype(np.float32)
 
     def scanned(self, noise_hu: float) -> NDArray[np.int16]:
-        """Blurred, noisy, rounded and clipped to twelve bits."""
+        """The image blurred, with noise, rounded and clipped to twelve bits."""
         blur = np.array([0.6, 1.0, 1.0]) * _BLUR_MM / self.spacing_mm
         hu = ndimage.gaussian_filter(self.hu, blur)
         hu += noise_hu * self._unit_noise(np.array([0.25, 1.0, 1.0]) * _NOISE_PIXELS)

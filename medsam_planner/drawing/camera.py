@@ -1,4 +1,4 @@
-"""Where a picture is taken from, and what its edges and its scale mean in the patient."""
+"""Cameras of 3D views: position, direction, and the patient directions at the edges of a picture."""
 
 from __future__ import annotations
 

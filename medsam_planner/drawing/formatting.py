@@ -1,4 +1,4 @@
-"""How positions, numbers and nested values are said, alike in every report."""
+"""Positions, numbers and nested values as text, the same in every report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESEARCH_USE_NOTICE = "Research use only. Not a medical device."
 
 
 def place(position_lps_mm: ArrayLike, *, axes: Sequence[int] = (0, 1, 2)) -> str:
-    """Say a position by the patient's letters: ``"R 12.3, A 4.0, S 88.1 mm"``, or only along some axes.
+    """A position with the patient's letters: ``"R 12.3, A 4.0, S 88.1 mm"``, or only along some axes.
 
     Letter and number are joined by a no-break space.
     """
@@ -41,12 +41,12 @@ def percent(share: float) -> str:
 
 
 def slice_number(index: int) -> int:
-    """What a person calls the slice of an index: counted from 1, as every viewer does."""
+    """Number of the slice of an index, counted from 1 as viewers do."""
     return int(index) + 1
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """A figure with fixed digits and a true minus sign; a dash for none."""
+    """A number with fixed digits and a true minus sign; a dash for None."""
     if value is None or not np.isfinite(value):
         return "–"
     text = f"{value:.{digits}f}"

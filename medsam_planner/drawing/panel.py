@@ -1,4 +1,4 @@
-"""A finished picture as the page's template draws it: one raster below, see-through layers, lines and letters above."""
+"""A picture as the page's template draws it: a grey raster, translucent layers above it, then lines and letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Arrays to PNG data URIs: grey slices, see-through colour overlays, colour bars. Same array, same bytes."""
+"""Arrays to PNG data URIs: grey slices, translucent colour overlays, colour bars. The same array gives the same
+bytes."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def overlay_uri(values: NDArray[np.float32], scale: ColourScale) -> str | None:
     from PIL import Image
 
     span = np.clip((np.nan_to_num(values, nan=scale.low) - scale.low) / (scale.high - scale.low), 0, 1)
-    # 64 levels: below what the eye tells apart in a see-through colour, and half the bytes of 256.
+    # 64 levels: finer steps are not visible in a translucent colour, and 256 take twice the bytes.
     levels = np.round(span * 63).astype(np.uint8)
     if not levels.any():
         return None

@@ -1,4 +1,4 @@
-"""Planes through a volume: where their pixels lie in the patient, what they show, and what to write on their edges.
+"""Planes through a volume: positions of their pixels, sampled values, and the letters at their edges.
 
 A plane is seen by a viewer whose right is ``right_lps`` and whose down is ``down_lps``; ``right × down`` points away
 from the viewer, into the picture. The three standard planes follow the radiological convention: the patient's left is
@@ -91,7 +91,7 @@ class Plane:
 
     @property
     def letters(self) -> EdgeLetters:
-        """What to write on the four edges."""
+        """Patient directions at the four edges."""
         return EdgeLetters(
             left=direction_letters(-self.right_lps),
             right=direction_letters(self.right_lps),
@@ -199,7 +199,7 @@ def tool_frame(
 
 
 def towards_viewers_right(direction_lps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of a direction and its opposite, the one that radiologists are used to see on the right.
+    """Of a direction and its opposite, the one that the radiological convention shows on the right.
 
     Left before right; where that says little, posterior before anterior.
     """

@@ -1,51 +1,36 @@
 """Pictures of surfaces and tools by ray casting on the CPU: no GPU, no window system.
 
-Open3D's ray caster (Embree) finds the hits; the shading is a headlight with a little skylight, darkened where the
-surroundings keep the light out (ambient occlusion), which is what lets the eye read depth in a parallel projection.
+Open3D's ray caster (Embree) finds the hits. The shading is a headlight with some skylight, darkened by ambient
+occlusion, which makes depth visible in a parallel projection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.drawing.camera import Camera, EdgeLetters, scale_bar_mm
+from medsam_planner.drawing.ray_casting import cast, skylight
+from medsam_planner.drawing.tool_cylinder import ToolTrajectory, tool_cylinder
 from medsam_planner.errors import GeometryError
-from medsam_planner.mesh import ColouredSurface, Surface
+from medsam_planner.mesh import ColouredSurface
 from medsam_planner.mesh.open3d_mesh import raycasting_scene
 
-__all__ = ["Rendering", "Scene3D", "ToolTrajectory", "render"]
-
-_OCCLUSION_RAYS = 1_000_000
-"""Rays spent on ambient occlusion per scene, about a second of one core; shared among the vertices."""
-
-_OCCLUSION_REACH_MM = 30.0
-"""An obstacle this far away keeps 1/e of the light out."""
+__all__ = ["Rendering", "Scene3D", "render"]
 
 _MAX_LAYERS = 10
-"""Surfaces looked through along one ray; ten sheets of opacity 0.3 leave 3 % of the light."""
+"""Translucent surfaces that one ray passes; ten of opacity 0.3 leave 3 % of the light."""
 
 _STEP_MM = 1e-2
-"""A ray goes on this far behind a hit: above the float32 rounding of coordinates within a metre."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolTrajectory:
-    """A straight tool, drawn as a cylinder of its real radius."""
-
-    entry_lps_mm: tuple[float, float, float]
-    target_lps_mm: tuple[float, float, float]
-    radius_mm: float
-    rgb: tuple[int, int, int] = (40, 110, 200)
+"""A ray continues this far behind a hit: above the float32 rounding of coordinates within a metre."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendering:
-    """A picture, and what is needed to label it."""
+    """A picture with what is needed to label it."""
 
     rgb: NDArray[np.uint8]
     """(H, W, 3)."""
@@ -69,12 +54,12 @@ def render(
     *,
     background_rgb: tuple[int, int, int] = (255, 255, 255),
 ) -> Rendering:
-    """Take one picture; for several views of one scene make a :class:`Scene3D` and reuse it.
+    """Render one picture; for several views of one scene create a :class:`Scene3D` and reuse it.
 
     Parameters
     ----------
     surfaces : sequence of ColouredSurface
-        Closed surfaces with one colour or one a vertex; those of opacity below 1 are looked through.
+        Closed surfaces with one colour or one a vertex; those of opacity below 1 are translucent.
     tools : sequence of ToolTrajectory
     camera : Camera
     size : (rows, columns)
@@ -96,7 +81,7 @@ class Scene3D:
     surfaces : sequence of ColouredSurface
     tools : sequence of ToolTrajectory
     occlusion : bool
-        Darken what is hidden from the light; takes about a second, once.
+        Darken places that little light reaches (ambient occlusion); takes about a second, once.
 
     Raises
     ------
@@ -107,7 +92,7 @@ class Scene3D:
     def __init__(
         self, surfaces: Sequence[ColouredSurface], tools: Sequence[ToolTrajectory] = (), *, occlusion: bool = True
     ) -> None:
-        items = [*surfaces, *(_cylinder(tool) for tool in tools)]
+        items = [*surfaces, *(tool_cylinder(tool) for tool in tools)]
         if not items:
             raise GeometryError("Expected at least one surface or tool to show, got none.")
         self.bounds_lps_mm = _union([item.surface.bounds_lps_mm for item in items])
@@ -126,8 +111,8 @@ class Scene3D:
         if occlusion and opaque:
             vertices = np.concatenate([item.surface.vertices_lps_mm for item in items]) - self._origin
             blockers = raycasting_scene(*opaque, origin_lps_mm=self._origin)
-            self._light = _skylight(blockers, vertices.astype(np.float32), self._normals, self._faces)
-            # A tool's few vertices lie at its ends only, often inside a structure: they say nothing about its shaft.
+            self._light = skylight(blockers, vertices.astype(np.float32), self._normals, self._faces)
+            # A tool has vertices at its ends only, often inside a structure: their light does not apply to its shaft.
             self._light[sum(vertex_counts[: len(surfaces)]) :] = 1.0
 
     def render(
@@ -185,7 +170,7 @@ class Scene3D:
         first_mm = np.full(len(rays), np.inf, dtype=np.float32)
         active = np.arange(len(rays))
         for layer in range(_MAX_LAYERS):
-            hit_mm, ids, primitives, uv = _cast(self._scene, rays)
+            hit_mm, ids, primitives, uv = cast(self._scene, rays)
             hit = np.flatnonzero(np.isfinite(hit_mm))
             active, rays, hit_mm = active[hit], rays[hit], hit_mm[hit]
             if layer == 0:
@@ -222,73 +207,10 @@ class Scene3D:
         shine = 0.12 * np.maximum(normals @ half, 0) ** 40 * light
         shade = rgb * (0.04 + 0.42 * sky + 0.62 * diffuse)[:, None] + shine[:, None]
         opacity = self._opacity[ids]
-        # A thin sheet seen at a slant is passed on a longer way: this draws the outline of what is looked through.
+        # An oblique ray passes a longer way through a thin sheet: this draws the outline of translucent surfaces.
         slanted = 1 - (1 - np.minimum(opacity, 0.999)) ** (1 / np.maximum(facing, 0.12))
         alpha = np.where(opacity >= 1, np.float32(1), slanted)
         return shade.astype(np.float32), alpha.astype(np.float32)
-
-
-def _cast(scene: Any, rays: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    import open3d as o3d
-
-    answer = scene.cast_rays(o3d.core.Tensor.from_numpy(np.ascontiguousarray(rays)))
-    names = ("t_hit", "geometry_ids", "primitive_ids", "primitive_uvs")
-    distance, ids, primitives, uv = (answer[name].numpy() for name in names)
-    return distance, ids, primitives, uv
-
-
-def _skylight(
-    blockers: Any, vertices: NDArray[np.float32], normals: NDArray[np.float32], faces: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Share of the light of a bright hemisphere that reaches each vertex, (V,)."""
-    count = int(np.clip(_OCCLUSION_RAYS // max(len(vertices), 1), 6, 64))
-    # A Fibonacci lattice, cosine-weighted about +z, turned by a random angle at each vertex against banding.
-    n = np.arange(count) + 0.5
-    radius, golden = np.sqrt(n / count), np.pi * (1 + 5**0.5)
-    turn = np.random.default_rng(0).uniform(0, 2 * np.pi, len(vertices))
-    helper = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]).astype(np.float32)
-    tangent = np.cross(normals, helper)
-    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
-    other = np.cross(normals, tangent)
-    light = np.zeros(len(vertices), dtype=np.float32)
-    rays = np.empty((len(vertices), 6), dtype=np.float32)
-    rays[:, :3] = vertices + 0.3 * normals
-    for r, angle, height in zip(radius, golden * n, np.sqrt(1 - n / count), strict=True):
-        x, y = r * np.cos(angle + turn), r * np.sin(angle + turn)
-        rays[:, 3:] = x[:, None] * tangent + y[:, None] * other + height * normals
-        light += (1 - np.exp(-_cast(blockers, rays)[0] / _OCCLUSION_REACH_MM)).astype(np.float32)
-    light /= count
-    # One pass over the neighbours takes the sampling noise out.
-    total, weight = light.copy(), np.ones(len(vertices))
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        total += np.bincount(faces[:, a], weights=light[faces[:, b]], minlength=len(total))
-        weight += np.bincount(faces[:, a], minlength=len(total))
-    return (total / weight).astype(np.float32)
-
-
-def _cylinder(tool: ToolTrajectory, segments: int = 40) -> ColouredSurface:
-    entry, target = np.array(tool.entry_lps_mm, dtype=np.float64), np.array(tool.target_lps_mm, dtype=np.float64)
-    length_mm = float(np.linalg.norm(target - entry))
-    if not (length_mm > 0 and tool.radius_mm > 0):
-        raise GeometryError(f"Expected a tool with a length and a radius, got {length_mm} mm and {tool.radius_mm} mm.")
-    axis = (target - entry) / length_mm
-    across = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    across /= np.linalg.norm(across)
-    angle = np.arange(segments) * 2 * np.pi / segments
-    ring = tool.radius_mm * (np.cos(angle)[:, None] * across + np.sin(angle)[:, None] * np.cross(axis, across))
-    # Caps have rings of their own, so that their edges stay sharp when normals are averaged.
-    vertices = np.concatenate([entry + ring, target + ring, entry + ring, target + ring, [entry, target]])
-    a, b = np.arange(segments), (np.arange(segments) + 1) % segments
-    n = segments
-    faces = np.concatenate(
-        [
-            np.stack([a, b, a + n], axis=1),
-            np.stack([b, b + n, a + n], axis=1),
-            np.stack([b + 2 * n, a + 2 * n, np.full(n, 4 * n)], axis=1),
-            np.stack([a + 3 * n, b + 3 * n, np.full(n, 4 * n + 1)], axis=1),
-        ]
-    )
-    return ColouredSurface(Surface(vertices, faces), tool.rgb)
 
 
 def _vertex_rgb(item: ColouredSurface) -> NDArray[np.float64]:

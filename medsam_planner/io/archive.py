@@ -1,4 +1,4 @@
-"""Opening a zip of a study without trusting it.
+"""Unpack the zip of a study safely.
 
 Members are written under numbers of our own, so no member name can reach outside the folder; sizes are counted while
 they are written, not believed from the archive's table.

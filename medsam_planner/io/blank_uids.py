@@ -1,4 +1,4 @@
-"""Identifiers for files whose identifiers were blanked, so that results can refer to them.
+"""Identifiers for DICOM files whose identifiers were blanked, so that results can refer to them.
 
 Anonymised exports sometimes leave Study, Series, SOP or frame-of-reference UIDs empty. The standard, and highdicom,
 need them. They are filled in memory only: first from the file's own meta header, else with UIDs made from the content

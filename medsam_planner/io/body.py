@@ -1,4 +1,4 @@
-"""Where the patient is in a study: what is outside the body was air."""
+"""Body mask of a study."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["body_mask"]
 
 _AIR_BELOW_HU = -300.0
 _TISSUE_SHARE = 0.15
-"""Of the 99th percentile of an MR: above the noise of air, below any tissue that makes up the skin."""
+"""Threshold for MR as a share of the 99th percentile: above the noise in air, below any tissue of the skin."""
 _SHEET_MM = 2.0
 """Half the thickness of what is taken for a table top or a blanket, and at most two pixels: chest walls are thicker."""
 
 
 def body_mask(study: highdicom.Volume) -> highdicom.Volume:
-    """The patient without the air around, lungs and bowel included.
+    """Mask of the patient without the surrounding air; lungs and bowel are included.
 
     The largest connected part of a CT that is denser than air, of other studies brighter than air. Sheets as thin as a
     table top are left out; what the body closes around on an axial slice is part of it, along whichever array axis the

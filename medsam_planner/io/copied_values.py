@@ -1,4 +1,4 @@
-"""What a new DICOM object may copy from a study's header: anonymisers leave values there that are none.
+"""What a new DICOM object may copy from the header of a study: anonymisers leave invalid values there.
 
 An object is refused by readers, and by the libraries that write it, for one date of ``ANON``. Such a value is left out
 of the copy; the study itself is not touched.
@@ -34,9 +34,9 @@ SINGLE_VALUES = (
     "StudyTime",
     "ReferringPhysicianName",
 )
-"""Values of patient and study of which every object has one, if an empty one."""
+"""Patient and study attributes that every object has, possibly empty."""
 _TOLD = {*SINGLE_VALUES, "PatientAge", "PatientWeight", "PatientSize", "StudyDescription"}
-"""Values about which a person is told, beside every number, date and time."""
+"""Attributes whose omission is reported, beside every number, date and time."""
 _PIXEL_GROUPS = (0x0028, 0x5200, 0x7FE0)
 """Geometry and pixels, which reading has checked."""
 

@@ -1,4 +1,4 @@
-"""Masks and maps on another grid without losing anything: what a voxel touches counts, not what its centre hits.
+"""Bring masks and maps to another grid without losing thin parts: a voxel counts as soon as it touches the mask.
 
 Taking the nearest voxel loses a vessel that runs between two slices. Here a voxel of the new grid belongs to a mask
 when its box touches a voxel of it (a structure to avoid), or when its whole box is filled (`inner`: a corridor). Every
@@ -54,7 +54,7 @@ def is_on_grid(volume: highdicom.Volume, reference: highdicom.Volume | highdicom
 def grid_around(
     reference: highdicom.Volume, mask: highdicom.Volume, *, most_mm: float
 ) -> highdicom.Volume | highdicom.VolumeGeometry:
-    """The grid of `reference`, continued to hold a mask that is not empty, by at most `most_mm` on each side."""
+    """The grid of `reference`, extended by at most `most_mm` on each side to hold a mask that is not empty."""
     shape = np.array(reference.spatial_shape)
     low, high = _filled_box(np.asarray(mask.array, dtype=bool))
     ends = np.array(list(itertools.product(*zip(low - 0.5, high - 0.5, strict=True))))
@@ -68,7 +68,7 @@ def grid_around(
 
 
 def around_mask(mask: highdicom.Volume, *, most_mm: float) -> highdicom.Volume:
-    """The part of a mask's own grid within `most_mm` of what is in it, which must be something."""
+    """The part of the grid of a mask within `most_mm` of its voxels; the mask must not be empty."""
     low, high = _filled_box(np.asarray(mask.array, dtype=bool))
     grow = np.ceil(most_mm / spacing_mm(mask.affine)).astype(int)
     low, high = np.maximum(low - grow, 0), np.minimum(high + grow, mask.spatial_shape)
@@ -227,7 +227,7 @@ def _count(
     size: NDArray[np.int64] = np.ones((1, 1, 1), dtype=np.int64)
     ends = []
     for axis in range(3):
-        # What moves the index by nothing is left out: along the axes of both grids all this stays one-dimensional.
+        # Axes that do not change the index are left out: between grids with parallel axes all this is one-dimensional.
         terms = [piece[axis, b] * index[b] for b in range(3) if abs(piece[axis, b]) > _NOTHING]
         centre = sum(terms, start=np.full((1, 1, 1), piece[axis, 3]))
         reach = half[axis] + 0.5 - _TOUCH_VOXELS * min(1.0, 2 * half[axis])

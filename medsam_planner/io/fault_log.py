@@ -1,4 +1,4 @@
-"""What a person is told of a fault of the program itself: one line, and where its log lies."""
+"""Faults of the program itself: one line for the user, and a log file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def log_fault(error: BaseException) -> Path | None:
-    """Write the traceback with what helps to understand it; None where no place can be written.
+    """Write the traceback with platform, command and versions; None where no folder is writable.
 
     Logs go to ``$MEDSAM_PLANNER_LOGS``, else to the user's folder for logs, else to the temporary folder.
     """
@@ -53,14 +53,14 @@ def in_one_line(error: BaseException) -> str:
 
 
 def attempted(notes: list[str], what: str, make: Callable[[], T]) -> T | None:
-    """Make something that results can do without; when it fails, why becomes a note and the answer is None.
+    """Produce an optional result; if that fails, add the reason to `notes` and return None.
 
     Raises
     ------
     OutputError
-        If it cannot be written: what follows could not be either.
+        If it cannot be written, because later results could not be written either.
     OperationCancelledError
-        When the watcher asked to stop.
+        When a cancellation was requested.
     """
     try:
         return make()

@@ -1,4 +1,4 @@
-"""The one place that writes JSON: strict, whole or not at all."""
+"""Write JSON files: strict JSON, and atomically."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["NotFiniteError", "file_sha256", "json_text", "whole_file", "write_js
 
 
 class NotFiniteError(ValueError):
-    """A number that JSON cannot hold: a fault of the program that made it, and no mistake of a person."""
+    """A number that JSON cannot represent, which is a fault of the program and not of the user."""
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write strict JSON, whole or not at all.
+    """Write strict JSON atomically.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def json_text(document: Mapping[str, Any], *, source: str = "document", indent: int | None = 2) -> str:
-    """The text of :func:`write_json`; `source` is what the message calls it."""
+    """The text of :func:`write_json`; `source` names the document in messages."""
     try:
         return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What is in a folder, and whether it is a volume, by the reader's own checks up to decoding the pixels of DICOM."""
+"""List the series of a study with the same checks as the reader, except decoding of DICOM pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SeriesSummary:
     """One series, or one NIfTI file."""
 
     number: int
-    """What ``series=`` and ``--series`` take."""
+    """Number for ``series=`` and ``--series``."""
     modality: str
     description: str
     series_instance_uid: str
@@ -40,12 +40,12 @@ class SeriesSummary:
     encoding: str = ""
     """Transfer syntax, or ``"NIfTI"``."""
     problems: tuple[str, ...] = ()
-    """Why it cannot be read; empty when nothing speaks against it."""
+    """Why it cannot be read; empty when it can."""
     notes: tuple[str, ...] = ()
     modality_is_inferred: bool = False
 
     def as_text(self) -> str:
-        """A few lines for a person."""
+        """A few lines of text."""
         guess = " (inferred from the values)" if self.modality_is_inferred else ""
         lines = [
             f"{self.number}: {self.modality or 'no modality'}{guess}, {self.file_count} file(s), "
@@ -74,11 +74,11 @@ class StudySummary:
 
     @property
     def readable(self) -> tuple[SeriesSummary, ...]:
-        """Series that nothing speaks against."""
+        """Series without problems."""
         return tuple(series for series in self.series if not series.problems)
 
     def as_text(self) -> str:
-        """The whole table for a person."""
+        """The whole table as text."""
         lines = [str(self.path), *(series.as_text() for series in self.series)]
         lines += [f"DAMAGED: {name}: {reason}" for name, reason in self.damaged]
         if self.ignored_count_by_kind:
@@ -135,7 +135,7 @@ def _summarise(series: DicomSeries, progress: Progress | None) -> SeriesSummary:
 
 
 def _stored_problems(series: DicomSeries, progress: Progress | None) -> list[str]:
-    """Files whose pixels are not those that their headers announce: the first is named, the others counted."""
+    """Files whose pixel data contradict their headers: the first is named, the others are counted."""
     faults = []
     for file in track(series.files, "Checking pixels", progress):
         try:

@@ -1,4 +1,4 @@
-"""JPEG streams of 12 and 16 bits, decoded by the GDCM that SimpleITK carries.
+"""Decode JPEG streams of 12 and 16 bits with the GDCM that SimpleITK contains.
 
 pydicom needs a plugin for JPEG Extended (12 bit) and JPEG Lossless. The usual one, pylibjpeg-libjpeg, is under the GPL;
 SimpleITK (Apache-2.0) is a dependency already and holds GDCM (BSD), which decodes both.

@@ -1,4 +1,4 @@
-"""One door for every study: a DICOM folder, a zip, a single file with many frames, or NIfTI."""
+"""Load a study: a DICOM folder, a zip, a single multi-frame file, or NIfTI."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from medsam_planner.errors import AmbiguousSeriesError, StudyError
 from medsam_planner.io.archive import unpack_archive
 from medsam_planner.io.dicom_reader import read_dicom_series
-from medsam_planner.io.dicom_series import choose_series
 from medsam_planner.io.nifti import read_nifti
+from medsam_planner.io.series_choice import choose_series
 from medsam_planner.io.study_files import StudyFiles, file_kind, name_files, scan_files, walk_files
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume

@@ -1,4 +1,4 @@
-"""NIfTI in and out, with the turn between its RAS and our LPS at the door."""
+"""Read and write NIfTI, converting between its RAS and LPS."""
 
 from __future__ import annotations
 

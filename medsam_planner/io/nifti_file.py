@@ -1,4 +1,4 @@
-"""The bytes of a NIfTI file: its header and its voxels, believed only where they agree with each other.
+"""The header and voxels of a NIfTI file, accepted only where they agree with each other.
 
 The kind of file is told by its content, whatever its name ends in. A checksum is compared, and the voxels that the
 header promises must be the bytes that the file holds, no fewer and no more: a wrong size or offset moves or cuts an
@@ -37,7 +37,7 @@ _ROUNDED_TOLERANCE = 1e-3
 """What rounding to few digits adds."""
 
 _DAMAGE = (EOFError, OSError, OverflowError, TypeError, KeyError, ValueError, zlib.error)
-"""What reading damaged bytes raises."""
+"""Errors that damaged bytes raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ class NiftiFile:
 
     name: str
     header: Any
-    """nibabel's, checked."""
+    """Header as read by nibabel, checked."""
     shape: tuple[int, ...]
     voxels: Any
     """nibabel's proxy of the scaled voxels."""
@@ -185,7 +185,7 @@ def _partner(file: Path, name: str) -> Path:
 
 
 def _unpacked(file: Path, name: str, promised: int) -> tuple[bytearray, tuple[str, ...]]:
-    """The content of a gzip file whose checksums are right; no more than is promised is unpacked."""
+    """The content of a gzip file whose checksums are right; no more is unpacked than the header states."""
     content = bytearray()
     member = zlib.decompressobj(wbits=_ZLIB_GZIP)
     with file.open("rb") as stream:

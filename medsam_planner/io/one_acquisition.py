@@ -1,7 +1,6 @@
-"""Whether the files of a series are of one patient and one acquisition, as the slices of one volume are.
+"""Check that the files of a series are of one patient and one acquisition.
 
-Slices at the right places are not yet one volume: magnitude and phase, two echoes or two tube voltages that take turns
-make an image of nothing.
+Slices at regular positions need not be one volume: magnitude and phase, two echoes or two tube voltages may alternate.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ def _number_text(text: str) -> str:
 
 
 def _merged(names_by_value: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Numbers that are one setting taken together; what is no number says nothing."""
+    """Merge numbers that are one setting; texts that are no number are ignored."""
     merged: dict[str, list[str]] = {}
     for text, names in names_by_value.items():
         try:

@@ -1,7 +1,7 @@
-"""A folder that results go to: what is in it and was not written by this program stays as it is.
+"""A results folder in which files that this program did not write are never replaced or removed.
 
 ``files.json`` in it names every file a command wrote, with its SHA-256. A later command may replace those and no
-others: not its inputs, not what a person put there or changed since. One command at a time writes into a folder.
+others: neither its inputs nor files that were added or changed since. One command at a time writes into a folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_NAMED = 4
 
 
 def open_run_folder(path: Path) -> Path:
-    """Create the folder, or take one that exists, and try whether it can be written.
+    """Create the folder if it does not exist, and check that it can be written.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def require_apart(out: Path, inputs: Iterable[Path]) -> None:
 
 
 class OutputFolder:
-    """Results of one command. ``folder / name`` is where one goes; the first takes away what an earlier command left.
+    """Results of one command. ``folder / name`` is the path of one; the first use removes results of earlier commands.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class OutputFolder:
             raise
 
     def __truediv__(self, name: str) -> Path:
-        """Where a result of this name goes, from now on writable."""
+        """Path of a result, which may be written from now on."""
         self._begin()
         return self.path / name
 
@@ -117,7 +117,7 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Note what was written, and let others write."""
+        """Record what was written, and release the folder."""
         try:
             if self._is_begun:
                 with contextlib.suppress(OSError) if kind is not None else contextlib.nullcontext():
@@ -128,7 +128,7 @@ class OutputFolder:
     def _begin(self) -> None:
         if self._is_begun:
             return
-        # First the note, without hashes: whatever becomes of this process, its files are known as its own.
+        # The record comes first, without hashes: even if this process is killed, its files are known.
         self._note(dict.fromkeys(name for name in self._names if name != RECORD))
         for name in self._going:
             (self.path / name).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class OutputFolder:
         return (name for name in self._names if name != RECORD and (self.path / name).is_file())
 
     def _look(self) -> list[str]:
-        """What will be taken away; refuses what must stay."""
+        """Names of the files to remove; refuses where a file must not be replaced."""
         recorded = _recorded(self.path)
         asked = {name_key(name) for name in self._names}
         going = [name for name in recorded if self._replaces_all or name_key(name) in asked]
@@ -174,7 +174,7 @@ class OutputFolder:
             os.close(self._lock)
             self._lock = None
         if not self._is_begun:
-            with contextlib.suppress(OSError):  # somebody else's by now
+            with contextlib.suppress(OSError):  # in use by another process
                 for folder in self._made:
                     folder.rmdir()
 
@@ -185,7 +185,7 @@ def _absent_parents(folder: Path) -> list[Path]:
 
 
 def _recorded(folder: Path) -> dict[str, str | None]:
-    """What commands wrote here, by the note they left, and is still there."""
+    """Files that earlier commands recorded and that still exist."""
     try:
         document = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if document["kind"] != _KIND:
@@ -235,7 +235,7 @@ def _in_the_way(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def _present(folder: Path, known: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Names in a folder, by what every disk takes for the same."""
+    """Names in a folder, by the key under which file systems may treat them as equal."""
     if str(folder) not in known:
         known[str(folder)] = {name_key(name): name for name in (os.listdir(folder) if folder.is_dir() else ())}
     return known[str(folder)]
@@ -255,7 +255,7 @@ def _sweep(folder: Path, top: Path) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """Hold the folder for this process, until it ends in whatever way; None where the system has no such thing."""
+    """Lock the folder until this process ends; None where the system has no locks."""
     try:
         import fcntl
     except ImportError:

@@ -1,4 +1,4 @@
-"""A plan as a DICOM Comprehensive 3D SR, the twin of ``plan.json``.
+"""A plan as a DICOM Comprehensive 3D SR with the values of ``plan.json``.
 
 The report follows TID 1500: one measurement group for each path, in the order of the JSON file, with its coordinates in
 the study's frame of reference. It is written from the JSON document itself, and carries the document's SHA-256, so that

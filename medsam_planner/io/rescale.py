@@ -1,4 +1,4 @@
-"""Whether the headers of a series say what its stored values mean."""
+"""Check that the headers of a series define the meaning of its stored values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether slices stand one behind the other as one regular volume, and if not, which slice is where."""
+"""Check that slices form one regular volume; otherwise name the slices that do not fit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _EVEN_STEPS = 0.01
 """Steps within 1 % of their mean need no remark: the tolerance of ``highdicom.get_volume_from_series``."""
 
 _POSITION_TOLERANCE_STEPS = 0.25
-"""The same of thin slices, in steps: one missing slice puts another half a step off the line of the rest."""
+"""The same tolerance for thin slices, in steps: a missing slice puts another half a step off its place."""
 
 _ORIENTATION_TOLERANCE = 1e-4
 """Direction cosines closer than this are one orientation written with different rounding (0.03 mm over 250 mm)."""
@@ -82,7 +82,7 @@ class ProblemKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason to refuse, in words that name the files."""
+    """One reason to refuse a series; the text names the files."""
 
     kind: ProblemKind
     text: str
@@ -142,7 +142,7 @@ class Stack:
 
     @property
     def note(self) -> str | None:
-        """What is worth a word about steps that count as equal."""
+        """Note on steps that differ but count as equal."""
         if not self.is_even or np.allclose(self.steps_mm, self.steps_mm.mean(), rtol=_EVEN_STEPS, atol=0.0):
             return None
         return (

@@ -1,4 +1,4 @@
-"""The pixels of one DICOM file as stored: whether they are all there, and decoded."""
+"""Stored pixels of one DICOM file: check that they are complete, and decode them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medsam_planner.io.study_files import PIXEL_DATA, READ_ERRORS, DicomFile, qu
 __all__ = ["check_stored", "read_decoded"]
 
 _DEFER_BYTES = 4096
-"""Longer values are left on the disk while only their lengths are asked for."""
+"""Longer values are not read while only their lengths are needed."""
 
 
 def read_decoded(file: DicomFile) -> pydicom.Dataset:

@@ -1,4 +1,4 @@
-"""Which files of a folder are what, told by their content and never by their names."""
+"""Sort the files of a folder by content, never by name."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ READ_ERRORS = (
 """What pydicom and its decoders raise on damaged bytes."""
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""Who names a file so means DICOM: another content is a slice that was lost, not a file that does not belong."""
+"""Endings of DICOM files: other content under such a name is a lost slice, not a file to ignore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def header_text(header: pydicom.Dataset, keyword: str, *, join: str | None = Non
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's remarks on odd but harmless values from the person; what harms is raised as an error."""
+    """Suppress warnings of pydicom on odd but harmless values; harmful ones are raised as errors."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pydicom")
         yield
@@ -135,7 +135,7 @@ def walk_files(folder: Path) -> list[tuple[Path, str]]:
         folders.sort()
         for file in sorted(files):
             path = Path(parent, file)
-            # A link that leads nowhere is a lost slice; a pipe, socket or device would block, also behind a link.
+            # A broken link is a lost slice; a pipe, socket or device would block, also behind a link.
             if path.is_file() or (path.is_symlink() and not path.exists()):
                 found.append((path, path.relative_to(folder).as_posix()))
         if len(found) > _MAX_FILES:
@@ -217,7 +217,7 @@ def scan_files(files: Iterable[tuple[Path, str]], *, progress: Progress | None =
 
 
 def _is_named_dicom(name: str) -> bool:
-    """Also says no to the ``._`` companions that macOS writes beside files, with their names."""
+    """Whether a name ends as those of DICOM files do; not for the ``._`` companions that macOS writes."""
     file = name.rsplit("/", 1)[-1].lower()
     return file.endswith(_DICOM_SUFFIXES) and not file.startswith("._")
 

@@ -1,4 +1,4 @@
-"""How much a packed file may grow into: a few kilobytes can hold as many gigabytes of nothing."""
+"""Limits on the unpacked size of compressed files: a few kilobytes can unpack to gigabytes of zeros."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_UNPACKED_BYTES = 8 * 1024**3
 _MOST_RATIO = 200
 """Scans shrink by 2 to 10; deflate reaches 1032 where there is nothing but zeros."""
 _FREE_BYTES = 512 * 1024**2
-"""So much is no harm at any ratio: a mask or a phantom of a large study is nearly all zeros."""
+"""Below this size any ratio is accepted: a mask or phantom of a large study is nearly all zeros."""
 
 
 def most_unpacked_bytes(packed_bytes: int, *, at_most: int = MAX_UNPACKED_BYTES) -> int:

@@ -1,4 +1,4 @@
-"""From a probability volume to a surface one can trust and export."""
+"""From a probability volume to a closed surface, checked, smoothed, decimated and exported."""
 
 from medsam_planner.mesh.check import SurfaceCheck, check_surface, require_closed
 from medsam_planner.mesh.colour import Colormap, colour_by, rgb_from_values, value_range

@@ -1,4 +1,4 @@
-"""Whether a surface encloses a volume, and mending of the small defects that keep it from doing so."""
+"""Check that a surface encloses a volume, and repair small defects."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["SurfaceCheck", "check_surface", "component_of_face", "require_closed
 
 @dataclass(frozen=True, slots=True)
 class SurfaceCheck:
-    """What is wrong with a surface, counted."""
+    """Counts of the defects of a surface."""
 
     open_edges: int
-    """Edges of one face only: a hole's rim."""
+    """Edges of one face only, as around a hole."""
     crowded_edges: int
     """Edges of more than two faces."""
     twisted_edges: int
-    """Edges that both their faces run along in the same direction: one of the two faces is inside out."""
+    """Edges whose two faces have opposite orientation: one of them is inside out."""
     degenerate_faces: int
-    """Faces that name a vertex twice."""
+    """Faces with the same vertex twice."""
     component_count: int
-    """Pieces, cavities counted too."""
+    """Connected pieces, cavities included."""
     volume_mm3: float
     """Signed: negative when the surface is inside out."""
 
@@ -64,7 +64,7 @@ def check_surface(surface: Surface) -> SurfaceCheck:
 
 
 def require_closed(surface: Surface) -> Surface:
-    """Return `surface`, mended if need be, or refuse it.
+    """Return `surface`, repaired if needed.
 
     Mended are: vertices stored twice, faces without area or stored twice, holes of a few edges, faces and whole
     surfaces turned inside out. trimesh does the mending and has to agree that the result is a volume.

@@ -1,4 +1,4 @@
-"""Fewer triangles, as far as the surface stays where it was."""
+"""Decimation within a limit on how far the surface moves."""
 
 from __future__ import annotations
 

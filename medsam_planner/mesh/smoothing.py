@@ -1,4 +1,4 @@
-"""Smoothing that takes the voxel staircase away and leaves the volume."""
+"""Smoothing that removes the voxel staircase and keeps the volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The surface value: triangles in LPS mm, and what can be measured on them with arithmetic alone."""
+"""Surfaces as triangles in LPS mm, and their measures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vertices that lie almost on one another become one: needles fold over when smoothed, and fall flat in a file."""
+"""Merge vertices that nearly coincide: thin triangles fold over when smoothed, and have no area in a file."""
 
 from __future__ import annotations
 

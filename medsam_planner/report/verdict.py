@@ -123,19 +123,19 @@ def joint_verdict(joint: JointPlan, verdicts: Mapping[str, Verdict]) -> Verdict:
     beside = f"The smallest clearance from a structure is that of {worst}: {number(best.certified_clearance_mm)} mm" + (
         f", limited by {best.limiting_structure}." if best.limiting_structure else "."
     )
-    asked = f"The plan request demands at least {number(joint.min_gap_mm)} mm between tools."
+    demand = f"The plan request demands at least {number(joint.min_gap_mm)} mm between tools."
     checked = tuple(dict.fromkeys(name for one in verdicts.values() for name in one.checked_against))
     not_known = (verdicts[worst].sentences[-1],) if worst in verdicts else ()
     unsure = [name for name in names if name in verdicts and verdicts[name].kind != "feasible"]
     tight = [name for name in unsure if verdicts[name].kind == "tight"]
     if tight:
         headline = f"{len(names)} tools that keep apart, but with its error {joined(tight)} reaches into a margin"
-        return Verdict("tight", f"{headline}{_against(checked)}", (between, beside, asked, *not_known), checked)
+        return Verdict("tight", f"{headline}{_against(checked)}", (between, beside, demand, *not_known), checked)
     if unsure:
         headline = f"{len(names)} tools that keep apart, but not all on the way of {joined(unsure)} was checked"
-        return Verdict("unchecked", f"{headline}{_against(checked)}", (between, beside, asked, *not_known), checked)
+        return Verdict("unchecked", f"{headline}{_against(checked)}", (between, beside, demand, *not_known), checked)
     headline = f"Feasible: {len(names)} tools that keep apart{_against(checked)}"
-    return Verdict("feasible", headline, (between, beside, asked, *not_known), checked)
+    return Verdict("feasible", headline, (between, beside, demand, *not_known), checked)
 
 
 def _segmented(checked: Sequence[str]) -> list[str]:

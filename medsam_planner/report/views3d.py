@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
 from medsam_planner.drawing.panel import Layer, Panel, ScaleBar
 from medsam_planner.drawing.pictures import ColourScale, rgb_uri
-from medsam_planner.drawing.render3d import Rendering, Scene3D, ToolTrajectory
+from medsam_planner.drawing.render3d import Rendering, Scene3D
+from medsam_planner.drawing.tool_cylinder import ToolTrajectory
 from medsam_planner.mesh import Colormap, ColouredSurface, rgb_from_values
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track

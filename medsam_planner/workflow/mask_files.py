@@ -1,4 +1,4 @@
-"""Masks in files: read, and brought onto the study's grid and the grid to plan on, so that nothing of them is lost."""
+"""Masks from files, on the grid of the study and on the grid to plan on, without losing thin parts."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = [
 
 _SAMPLES_FROM_SPREAD = 16
 _MOST_BEYOND_MM = 100.0
-"""How far beyond the study a mask is followed; nobody asks for more room than that."""
+"""How far beyond the study a mask is kept; no plan demands a larger clearance."""
 _FINER = 0.95
-"""Voxels of the study's size gain nothing from a grid of their own, and a mask stored flipped is the same mask."""
+"""A mask is planned on its own grid only if its voxel diagonal is below this share of the study's."""
 _MOST_FINE_VOXELS = 20_000_000
 """A mask of more voxels than this, and than the study, is planned on the study's grid."""
 _VIEW_TRIANGLES = 40_000
@@ -58,7 +58,7 @@ def file_evidence(
     is_calibrated: bool = False,
     seed: int = 0,
 ) -> StructureEvidence:
-    """What the mask in a file says of a structure, on the study's grid and on its own.
+    """Evidence on a structure from its mask in a file, on the grid of the study and on its own.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def file_evidence(
     is_calibrated : bool
         The margin will be read off a calibration: the run that wrote the mask is read as well.
     seed : int
-        Of the masks drawn from `spread`.
+        Seed of the masks that are sampled from `spread`.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def file_evidence(
         trace=trace_of_mask(path, name, given.array),
         known_part=known_part(given, study),
     )
-    if is_calibrated:  # a calibration speaks of the study's voxels
+    if is_calibrated:  # a calibration holds for the voxels of the study
         run = read_run_evidence(path, name)
         return replace(
             known,
@@ -111,7 +111,7 @@ def file_evidence(
 
 
 def plan_file_evidence(plan_file: PlanFile, study: StudyVolume) -> dict[str, StructureEvidence]:
-    """What the masks say that a plan file names, by structure.
+    """Evidence from the masks that a plan file names, by structure.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def planned_mask(
 ) -> highdicom.Volume:
     """The mask of a file on the grid to plan on: its own where that is finer, else the study's.
 
-    It may reach beyond the study: what lies there can be near a tool all the same.
+    It may reach beyond the study, because structures there can still be near a tool.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def target_points(evidence: StructureEvidence, study: StudyVolume) -> NDArray[np
 
 
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
-    """Surface of a mask that does not show the voxels, and loses no part of it, however thin."""
+    """Smoothed surface of a mask that keeps its thin parts."""
     inside = mask.array > 0
     soft = ndimage.gaussian_filter(inside.astype(np.float32), _BLUR_VOXELS)
     around = np.ones((3, 3, 3), dtype=bool)
@@ -193,7 +193,7 @@ def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None)
 
 
 def drawn_surface(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface | None:
-    """Surface of a mask for the pictures, or None where it has none: what is only drawn decides about no plan."""
+    """Surface of a mask for the pictures, or None where none can be made; a plan does not depend on it."""
     try:
         return surface_of_mask(mask, progress=progress)
     except (EmptyStructureError, GeometryError):
@@ -201,12 +201,12 @@ def drawn_surface(mask: highdicom.Volume, *, progress: Progress | None = None) -
 
 
 def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
-    """The map in a file, brought to the grid of the mask that it belongs to; nowhere smaller than it was.
+    """The map in a file on the grid of the mask that it belongs to; no value becomes smaller.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, or says nothing of a part of the mask.
+        If it cannot be read, or does not cover a part of the mask.
     """
     try:
         values = load_map(path)
@@ -217,7 +217,7 @@ def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
     beyond = ((index < -half) | (index > np.array(values.spatial_shape) - 1 + half)).any(axis=1)
     if beyond.any():
         raise ConfigError(
-            f"Expected a spread that covers the whole mask of '{name}', {path} says nothing of {beyond.mean():.0%} of "
+            f"Expected a spread that covers the whole mask of '{name}', {path} does not cover {beyond.mean():.0%} of "
             "its voxels. Name the map of the same run as the mask."
         )
     return covering_map(values, mask)

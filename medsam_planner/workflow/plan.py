@@ -1,4 +1,4 @@
-"""A plan from its request: search, verdict, cautions and the document for other programs; nothing is written."""
+"""Plan from a request: search, verdict, cautions and the plan document. Nothing is written."""
 
 from __future__ import annotations
 
@@ -38,20 +38,21 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "TrueClearance", "margins_statement", "plan", "plan_inputs"]
 
 TrueClearance: TypeAlias = Callable[[NDArray[np.float64]], dict[str, float]]
-"""Of phantoms: clearance of a line (2, 3) LPS mm from each true structure in mm, tool radius subtracted."""
+"""For phantoms: maps a trajectory (2, 3), LPS mm, to its clearance from each true structure in mm, tool radius
+subtracted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A plan; nothing of it is written yet."""
+    """A plan in memory."""
 
     inputs: PlanInputs
-    """With what the image says of places nobody segmented."""
+    """With what the image shows where nothing was segmented."""
     joint: JointPlan
     report: PlanReport
     """Without the risk map."""
     assessment: Assessment
-    """The verdict, and what must be known beside it."""
+    """Verdict and cautions."""
     document: dict[str, Any]
     """``plan.json``."""
 
@@ -128,11 +129,11 @@ def _known(
 def plan_inputs(
     inputs: PlanInputs, *, true_clearance_mm: TrueClearance | None = None, progress: Progress | None = None
 ) -> Plan:
-    """Search, and say what the plan is worth; nothing is written."""
+    """Search, then find verdict and cautions; nothing is written."""
     inputs = with_surroundings(inputs)
     flaws = _flaws(inputs)
     statements = tuple(
-        statement.with_mask_flaws(_doubts(statement, flaws.get(statement.structure, ()), inputs))
+        statement.with_mask_flaws(_flaw_texts(statement, flaws.get(statement.structure, ()), inputs))
         for statement in inputs.margin_statements
     )
     inputs = replace(inputs, margin_statements=statements)
@@ -181,7 +182,7 @@ def plan_inputs(
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:
-    """How wide the margins are, and what holds and what does not."""
+    """How wide the margins are, and which guarantee they carry."""
     widths = []
     for structure in structures:
         margin = structure.margin_mm
@@ -195,17 +196,17 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
     if len(guaranteed) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
         others = " of the other structures" if guaranteed else ""
         rule += (
-            f" The margins{others} are a rule of thumb, wider where stochastic runs of the model disagree, and carry "
-            "no coverage guarantee."
+            f" The margins{others} are a rule of thumb, wider where stochastic passes of the model disagree, and "
+            "carry no coverage guarantee."
         )
     return (
         f"Margins: {'; '.join(widths) or 'none'}. {rule.strip()} The certified clearance holds for the given masks and "
-        "margins, voxels and the stated tool error included."
+        "margins, including voxel size and the stated tool error."
     )
 
 
 def _flaws(inputs: PlanInputs) -> dict[str, tuple[MaskFlaw, ...]]:
-    """By structure that somebody segmented, what is wrong with its mask."""
+    """Flaws of the mask of each segmented structure."""
     found = {}
     for structure in inputs.problem.structures:
         known = inputs.evidence.get(structure.name)
@@ -220,12 +221,14 @@ def _flaws(inputs: PlanInputs) -> dict[str, tuple[MaskFlaw, ...]]:
     return found
 
 
-def _doubts(statement: MarginStatement, flaws: tuple[MaskFlaw, ...], inputs: PlanInputs) -> list[str]:
-    """Why a margin cannot be taken at its word. One that was measured on patients does not lean on the runs' spread,
-    unless it is itself finer than a voxel."""
+def _flaw_texts(statement: MarginStatement, flaws: tuple[MaskFlaw, ...], inputs: PlanInputs) -> list[str]:
+    """Flaws of the mask that make its margin unreliable. A calibrated margin does not depend on the spread of the
+    stochastic passes, unless it is narrower than a voxel."""
     voxel = float(spacing_mm(inputs.study.affine).min())
-    leans_on_runs = statement.values.get("rule") != "conformal" or float(statement.values["smallest_mm"]) < voxel
-    return [f"the mask {flaw.text}" for flaw in flaws if leans_on_runs or flaw.kind is not FlawKind.SPREAD_BELOW_VOXEL]
+    depends_on_spread = statement.values.get("rule") != "conformal" or float(statement.values["smallest_mm"]) < voxel
+    return [
+        f"the mask {flaw.text}" for flaw in flaws if depends_on_spread or flaw.kind is not FlawKind.SPREAD_BELOW_VOXEL
+    ]
 
 
 def _true_clearance_mm(true_clearance_mm: TrueClearance | None, found: PlanResult) -> dict[str, float] | None:
@@ -236,7 +239,7 @@ def _true_clearance_mm(true_clearance_mm: TrueClearance | None, found: PlanResul
 
 
 def _on_study(margin_mm: highdicom.Volume | float, study: StudyVolume) -> highdicom.Volume | float:
-    """The part of a margin that the pictures show; its grid may reach beyond the study."""
+    """A margin on the grid of the study, for pictures; its own grid may reach beyond it."""
     if not isinstance(margin_mm, highdicom.Volume) or is_on_grid(margin_mm, study):
         return margin_mm
     return covering_map(margin_mm, study)

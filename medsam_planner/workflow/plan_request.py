@@ -1,6 +1,6 @@
-"""From a request, a study and what is known of the structures to the problems a planner can solve.
+"""Resolve a plan request: with its study and its masks it becomes planning problems.
 
-Every plan goes through :func:`resolve`: that of a plan file, of the page, of a demonstration and of Python.
+Every plan goes through :func:`resolve`, whether it comes from a plan file, the page, a demonstration or Python.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["CheckedParts", "PlanInputs", "ball_inside_study", "check_names", "ch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanInputs:
-    """A request with everything it names: planning problems, and what a report shows around them."""
+    """A resolved request: planning problems, and what a report shows beside them."""
 
     request: PlanRequest
     study: StudyVolume
@@ -58,9 +58,9 @@ class PlanInputs:
     margin_statements: tuple[MarginStatement, ...]
     """Why each margin is as wide as it is."""
     notes: tuple[str, ...] = ()
-    """What the plan does without, and why."""
+    """Limitations of the plan, one sentence each."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Beside the request, where it came from."""
+    """Where the request came from, as plain JSON values."""
 
     @property
     def problem(self) -> PlanningProblem:
@@ -69,7 +69,7 @@ class PlanInputs:
 
     @property
     def entered(self) -> highdicom.Volume:
-        """What the first tool enters through."""
+        """Mask of the structure that the first tool enters through."""
         return self.evidence[self.request.tools[0].entry.surface].mask
 
     @property
@@ -102,16 +102,16 @@ def resolve(
     provenance: Mapping[str, Any] | None = None,
     checked: CheckedParts | None = None,
 ) -> PlanInputs:
-    """Join a request with its study and what is known of the structures it names.
+    """Combine a request with its study and the evidence on the structures it names.
 
     Parameters
     ----------
     request : PlanRequest
     study : (K, J, I) StudyVolume
     evidence : mapping
-        By structure; those that the request does not name are shown beside the plan and decide nothing.
+        By structure. Structures that the request does not name are shown beside the plan and do not affect it.
     surfaces : mapping, optional
-        Meshes that are there already; a report makes the others.
+        Meshes that exist already; a report creates the others.
     provenance : mapping, optional
         Where the request came from, as plain JSON values.
     checked : CheckedParts, optional
@@ -127,7 +127,7 @@ def resolve(
     check_names(request, evidence)
     if UNSEGMENTED_BONE in evidence:
         raise ConfigError(
-            f"Expected structures with other names than '{UNSEGMENTED_BONE}': bone that nobody segmented is called so. "
+            f"Expected structures with other names than '{UNSEGMENTED_BONE}': that name is given to unsegmented bone. "
             "Rename it."
         )
     parts = CheckedParts() if checked is None else checked
@@ -137,24 +137,25 @@ def resolve(
     else:
         known[SKIN], notes = parts.skin, parts.skin_notes
     built = [
-        parts.structures.get(asked.name) or _structure(asked, known[asked.name], study) for asked in request.structures
+        parts.structures.get(wanted.name) or _structure(wanted, known[wanted.name], study)
+        for wanted in request.structures
     ]
     structures = tuple(structure for structure, _ in built)
     is_ct = study.source is not None and study.source.modality == "CT"
     problems = {
-        asked.name: PlanningProblem(
+        wanted.name: PlanningProblem(
             structures=structures,
-            tool=asked.tool,
-            entry=parts.entries.get(asked.name) or _entry(asked.entry, known[asked.entry.surface].mask),
-            targets_lps_mm=parts.targets_lps_mm[asked.name]
-            if asked.name in parts.targets_lps_mm
-            else _targets(asked.target, study, known),
+            tool=wanted.tool,
+            entry=parts.entries.get(wanted.name) or _entry(wanted.entry, known[wanted.entry.surface].mask),
+            targets_lps_mm=parts.targets_lps_mm[wanted.name]
+            if wanted.name in parts.targets_lps_mm
+            else _targets(wanted.target, study, known),
             limits=request.limits,
             weights=request.weights,
             settings=request.search,
             bone=study if is_ct else None,
         )
-        for asked in request.tools
+        for wanted in request.tools
     }
     return PlanInputs(
         request=request,
@@ -170,16 +171,16 @@ def resolve(
 
 
 def check_names(request: PlanRequest, known: Collection[str]) -> None:
-    """Refuse a request that names what is not there.
+    """Refuse a request that names an unknown structure.
 
     Raises
     ------
     ConfigError
     """
-    for asked in request.structures:
-        if asked.name not in known:
+    for wanted in request.structures:
+        if wanted.name not in known:
             raise ConfigError(
-                f"structures[{asked.name}]: expected a mask, or prompts of that name; known are "
+                f"structures[{wanted.name}]: expected a mask, or prompts of that name; known are "
                 f"{sorted(known) or 'none'}."
             )
     for tool in request.tools:
@@ -214,11 +215,11 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     known = dict(evidence)
     notes = _with_skin(request, study, known)
     structures = {}
-    for asked in request.structures:
-        if asked.name in known:
-            structures[asked.name] = _structure(asked, known[asked.name], study)
-        elif isinstance(asked.margin, CalibratedRule):
-            read_calibration(asked.margin.calibration)
+    for wanted in request.structures:
+        if wanted.name in known:
+            structures[wanted.name] = _structure(wanted, known[wanted.name], study)
+        elif isinstance(wanted.margin, CalibratedRule):
+            read_calibration(wanted.margin.calibration)
     return CheckedParts(
         skin=known.get(SKIN),
         skin_notes=notes,
@@ -237,7 +238,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
 
 
 def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:
-    """(G, 3) points of a ball, its centre first, without those beyond the volume: nothing is known of what lies there.
+    """(G, 3) points of a ball that lie inside the volume, its centre first.
 
     Raises
     ------
@@ -260,30 +261,30 @@ def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_
 
 
 def _with_skin(request: PlanRequest, study: StudyVolume, known: dict[str, StructureEvidence]) -> tuple[str, ...]:
-    """Find the skin where a tool enters through it; gives what must be said of it."""
+    """Add the skin to `known` where a tool enters through it; returns notes on how it was found."""
     if all(tool.entry.structure is not None for tool in request.tools):
         return ()
     known[SKIN] = StructureEvidence(body_mask(study))
     if volume_modality(study) == "CT":
         return ()
     return (
-        "The skin was found by brightness, as the study is no CT. Where coils fade or a vein darkens it, it lies too "
-        "deep. Look at the entry on the pictures.",
+        "The skin was found by brightness, as the study is not a CT. Where the coil signal fades or a vein is dark, it "
+        "is found too deep. Check the entry in the pictures.",
     )
 
 
 def _structure(
-    asked: StructureRequest, known: StructureEvidence, study: StudyVolume
+    wanted: StructureRequest, known: StructureEvidence, study: StudyVolume
 ) -> tuple[Structure, MarginStatement]:
-    """A structure with its margin, and what the margin is worth."""
+    """A structure with its margin, and the statement on that margin."""
     mask = known.mask if known.planned is None else known.planned
-    inner = asked.role is StructureRole.INSIDE
-    rule = asked.margin
+    inner = wanted.role is StructureRole.INSIDE
+    rule = wanted.margin
     margin: highdicom.Volume | float
     if isinstance(rule, CalibratedRule):
         made = calibrated_margin(
             read_calibration(rule.calibration),
-            structure=asked.name,
+            structure=wanted.name,
             mask=mask,
             boundary_spread_mm=known.boundary_spread_mm,
             entropy_bits=known.entropy_bits,
@@ -297,32 +298,33 @@ def _structure(
     else:
         numbers = {"base_mm": rule.base_mm, "factor": rule.factor, "cap_mm": rule.cap_mm}
         margin = margin_from_spread(known.boundary_spread_mm, **numbers)
-        statement = spread_statement(asked.name, **numbers, varies=known.boundary_spread_mm is not None)
+        statement = spread_statement(wanted.name, **numbers, varies=known.boundary_spread_mm is not None)
     if inner:
-        return StayInside(asked.name, mask, margin, known.mask_samples, asked.free_entry_mm), statement
-    return Avoid(asked.name, mask, margin, known.mask_samples), statement
+        return StayInside(wanted.name, mask, margin, known.mask_samples, wanted.free_entry_mm), statement
+    return Avoid(wanted.name, mask, margin, known.mask_samples), statement
 
 
-def _targets(asked: TargetRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]) -> NDArray[np.float64]:
-    if asked.point_lps_mm is not None:
-        return ball_inside_study(study, asked.point_lps_mm, asked.radius_mm)
-    return target_points(known[str(asked.structure)], study)
+def _targets(wanted: TargetRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]) -> NDArray[np.float64]:
+    if wanted.point_lps_mm is not None:
+        return ball_inside_study(study, wanted.point_lps_mm, wanted.radius_mm)
+    return target_points(known[str(wanted.structure)], study)
 
 
-def _entry(asked: EntryRequest, entered: highdicom.Volume) -> EntryRegion:
+def _entry(wanted: EntryRequest, entered: highdicom.Volume) -> EntryRegion:
     try:
-        return entry_region_on_surface(entered, centre_lps_mm=asked.centre_lps_mm, radius_mm=asked.radius_mm)
+        return entry_region_on_surface(entered, centre_lps_mm=wanted.centre_lps_mm, radius_mm=wanted.radius_mm)
     except PlanningError as error:
-        if asked.radius_mm is None:
+        if wanted.radius_mm is None:
             raise
-        name = f"‘{asked.structure}’" if asked.structure is not None else "the skin"
+        name = f"‘{wanted.structure}’" if wanted.structure is not None else "the skin"
         raise PlanningError(
-            f"No surface of {name} lies within {asked.radius_mm:g} mm of the entry. Set it nearer, or widen its radius."
+            f"No surface of {name} lies within {wanted.radius_mm:g} mm of the entry. Move it nearer, or enlarge its "
+            "radius."
         ) from error
 
 
 def _roles(request: PlanRequest) -> dict[str, StructureRole]:
-    roles = {asked.name: asked.role for asked in request.structures}
+    roles = {wanted.name: wanted.role for wanted in request.structures}
     for tool in request.tools:
         roles.setdefault(tool.entry.surface, StructureRole.ENTRY)
         if tool.target.structure is not None:

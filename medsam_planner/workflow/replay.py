@@ -17,7 +17,7 @@ __all__ = ["replay_log"]
 def replay_log(
     log_path: Path, *, study_path: Path | None = None, progress: Progress | None = None
 ) -> tuple[PromptFile, Segmented, dict[str, bool]]:
-    """Rebuild the masks of a log on its study.
+    """Rebuild the masks of a log on its study and compare them with the recorded ones.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def replay_log(
     PromptFile
         What was read.
     Segmented
-        Without stochastic runs and saliency: they do not change the mask.
+        Without stochastic passes and saliency, which do not change the mask.
     structure to bool
-        Whether the mask has the very bytes that were recorded.
+        Whether the mask has exactly the recorded bytes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From planning problems to a reviewed plan: search, ``plan.json``, ``plan.dcm`` and ``report.html``."""
+"""Plan, and write ``plan.json``, ``plan.dcm`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyH
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReviewedPlan:
-    """A plan and where it was written."""
+    """A plan with the folder it was written to."""
 
     made: Plan
     folder: Path
     report_path: Path
     notes: tuple[str, ...] = ()
-    """What could not be made beside the plan, and why."""
+    """What could not be produced beside the plan, and why."""
 
     @property
     def feasible(self) -> bool:
@@ -95,7 +95,7 @@ class ReviewedPlan:
 
 
 def review_plan_file(path: Path, out: Path, *, progress: Progress | None = None) -> ReviewedPlan:
-    """Plan a plan file whose structures are all given as masks.
+    """Plan from a plan file whose structures are all given as masks, and write the results.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def review_segmented_plan_file(
     why_here: bool = False,
     progress: Progress | None = None,
 ) -> ReviewedPlan:
-    """Plan a plan file on structures that were just segmented.
+    """Plan from a plan file on structures that were just segmented, and write the results.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def review_plan(
 ) -> ReviewedPlan:
     """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM.
 
-    What the plan can do without and could not be made is a note in ``plan.json`` and in what is returned.
+    Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
     """
     made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
     report, document = made.report, made.document
@@ -207,7 +207,7 @@ def review_plan(
 
 
 def drawn_surfaces(inputs: PlanInputs, notes: list[str], *, progress: Progress | None = None) -> dict[str, Surface]:
-    """Meshes of everything the request brought, those that are there already first; in `notes` why one is missing."""
+    """Meshes of all structures of the request, existing ones first; `notes` gets the reason of each that is missing."""
     drawn = dict(inputs.surfaces)
     for name, known in inputs.evidence.items():
         if name not in drawn:
@@ -231,7 +231,7 @@ def _explained(report: PlanReport, explain: Explain | None, progress: Progress |
 
 
 def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, joint: JointPlan) -> None:
-    """The JSON file's twin."""
+    """Write the plan as a DICOM structured report, where the study came from DICOM."""
     source = study.source
     is_dicom = source is not None and source.format == "dicom" and source.is_referable
     if is_dicom and study.frame_of_reference_uid and any(found.alternatives for found in joint.plans.values()):

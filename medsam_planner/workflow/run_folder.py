@@ -1,4 +1,4 @@
-"""What a run leaves behind: maps on the source grid, meshes, the prompt log, and one JSON that ties them together.
+"""The results folder of a run: maps on the source grid, meshes, the prompt log, and a JSON file about all of them.
 
 ::
 
@@ -10,7 +10,8 @@
     files.json                    which of the files a run wrote; see :mod:`medsam_planner.io.output_folder`
 
 With several structures the maps of each lie in a folder of its name; the JSON files stay at the top. NIfTI and JSON are
-written first. DICOM objects and meshes follow; one that fails costs nothing else and is a note in ``result.json``.
+written first, then DICOM objects and meshes. If one of those fails, the others are written and ``result.json`` has a
+note.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ def prompt_record(
 
 
 def _series_uid(study: highdicom.Volume) -> str | None:
-    """What finds the series again among others; None where its files state none, or are NIfTI."""
+    """UID by which the series is found again; None where its files state none, or are NIfTI."""
     source = source_of(study)
     if source is None or any(
         "SeriesInstanceUID" in one.get("filled_count_by_keyword", ()) for one in source.operations
@@ -201,7 +202,7 @@ def _series_uid(study: highdicom.Volume) -> str | None:
 
 
 def _dicom_objects(place: Path, result: SegmentationResult, study: StudyVolume) -> dict[str, Callable[[], Path]]:
-    """How to write each, by its name."""
+    """Functions that write each DICOM object, by its name."""
     writers: dict[str, Callable[[], Path]] = {}
     if result.mask.array.any():
         writers["mask"] = partial(save_dicom_seg, result.mask, place / "mask.dcm", study, label=result.structure)

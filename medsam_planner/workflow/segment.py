@@ -39,12 +39,12 @@ _MAX_TRIANGLES = 60_000
 
 @dataclass(frozen=True, slots=True)
 class SegmentationOptions:
-    """How to segment; recorded with the result.
+    """Options of a segmentation, recorded with the result.
 
     Raises
     ------
     PromptError
-        If the runs are too few or too many, or the seed is none that every generator takes.
+        If there are too few or too many stochastic passes, or the seed is out of range.
     """
 
     model: str = "compact"
@@ -70,9 +70,9 @@ class Segmented:
     surfaces: dict[str, Surface]
     """Coloured by uncertainty; structures that came out empty are absent."""
     session: Session
-    """That segmented them, and can explain what it did."""
+    """The session that segmented them; it can explain its results."""
     notes: tuple[str, ...] = ()
-    """What was left out, and why."""
+    """Notes on what was left out, and why."""
 
     def evidence(self) -> dict[str, StructureEvidence]:
         """What is known of each structure, for a plan."""
@@ -93,7 +93,7 @@ def segment_into(
     notes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Segmented:
-    """Segment some logs, and write each structure and the log as soon as they are there."""
+    """Segment some logs, and write each structure and the log as soon as it is finished."""
     names = [log.structure for log in logs]
     done: dict[str, SegmentationResult] = {}
 
@@ -129,7 +129,7 @@ def segment_logs(
     notes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Segmented:
-    """Segment the structures of some logs on one study; `each` is given every result as soon as it is there."""
+    """Segment the structures of some logs on one study; `each` is called with every result when it is finished."""
     session = Session(study, options.model, seed=options.seed, window=options.window)
     for log in logs:
         session.restore(log)

@@ -101,7 +101,7 @@ def check_options(options: SegmentationOptions) -> None:
     Raises
     ------
     PromptError
-        If the runs differ in nothing that is known.
+        If the source of uncertainty is unknown.
     WeightsError
         If the weights are unknown, absent or damaged.
     """

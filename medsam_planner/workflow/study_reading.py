@@ -22,13 +22,13 @@ __all__ = ["ReadingOptions", "read_study", "read_study_again"]
 
 @dataclass(frozen=True, slots=True)
 class ReadingOptions:
-    """How to read a study; what it changes is recorded among the study's operations."""
+    """How to read a study; every correction is recorded among the operations of the study."""
 
     series: str | None = None
     resample_tilt: bool = False
     modality: str | None = None
     clip_outliers: bool = False
-    """Clip metal, padding and spikes to what tissue has."""
+    """Clip metal, padding and spikes to the range of tissue."""
     correct_bias_field: bool = False
     """N4, for MR; after the clipping."""
 
@@ -58,7 +58,7 @@ def read_study(path: Path, reading: ReadingOptions, *, progress: Progress | None
 
 
 def read_study_again(place: Path, recorded: Provenance, progress: Progress | None) -> StudyVolume:
-    """The study as it was read then: the same series, straightened and corrected in the same way."""
+    """Read the study as a log recorded it: the same series, straightened and corrected in the same way."""
     stated = recorded.settings.get("operations")
     operations = [one for one in stated if isinstance(one, Mapping)] if isinstance(stated, list) else []
     options: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the image says of places nobody segmented, put into a plan: every route to a plan goes through here."""
+"""Add to a plan what the image shows where nothing was segmented: body, air and unsegmented bone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_AIR = 0.3
 
 
 def with_surroundings(inputs: PlanInputs) -> PlanInputs:
-    """The same plan with the image around its lines, and with unsegmented bone among what it must avoid.
+    """Return the plan inputs with the surroundings of the trajectories, and with unsegmented bone to avoid.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def _surroundings(inputs: PlanInputs) -> Surroundings:
         try:
             normalisation = normalisation_for(study, None, "soft-tissue")
             shown = (normalisation.low, normalisation.high)
-        except StudyError:  # an image without contrast: its values are told as they are
+        except StudyError:  # an image without contrast: its values are shown unchanged
             shown = (0.0, 1.0)
     return surroundings_of(
         study,
@@ -77,7 +77,7 @@ def _surroundings(inputs: PlanInputs) -> Surroundings:
 
 
 def _body(inputs: PlanInputs) -> highdicom.Volume | None:
-    """The patient; None where nothing tells it from the air around."""
+    """Mask of the body; None where it cannot be separated from the air around it."""
     if any(tool.entry.surface == SKIN for tool in inputs.request.tools):
         return inputs.evidence[SKIN].mask
     try:
@@ -87,13 +87,13 @@ def _body(inputs: PlanInputs) -> highdicom.Volume | None:
 
 
 def _avoids_bone(inputs: PlanInputs, surroundings: Surroundings) -> bool:
-    asked = inputs.request.bone_rule.avoid
-    if asked and not surroundings.has_hounsfield_units:
+    avoid = inputs.request.bone_rule.avoid
+    if avoid and not surroundings.has_hounsfield_units:
         raise ConfigError(
-            "[unsegmented_bone] avoid = true: expected a CT, whose Hounsfield units tell bone, got "
+            "[unsegmented_bone] avoid = true: expected a CT, whose Hounsfield units identify bone, got "
             f"{volume_modality(inputs.study)}. Segment the bone, or leave the entry out."
         )
-    return surroundings.has_hounsfield_units and (not surroundings.bone_corridors if asked is None else asked)
+    return surroundings.has_hounsfield_units and (not surroundings.bone_corridors if avoid is None else avoid)
 
 
 def _bone_corridors(inputs: PlanInputs, surroundings: Surroundings) -> tuple[str, ...]:
@@ -107,17 +107,17 @@ def _bone_corridors(inputs: PlanInputs, surroundings: Surroundings) -> tuple[str
 def _is_bone(inside: NDArray[np.bool_], hu: NDArray[np.floating]) -> bool:
     """Whether enough of a structure is as dense as bone, as marrow fills the rest, and no air surrounds it.
 
-    A trunk or a head to stay inside holds bone, and is none.
+    A trunk or a head to stay inside contains bone, but is not bone.
     """
     box = mask_box(inside, grown=1)
     inside, hu = inside[box], hu[box]
-    rim = ndimage.binary_dilation(inside) & ~inside
+    shell = ndimage.binary_dilation(inside) & ~inside
     is_dense = float((hu[inside] >= BONE_ABOVE_HU).mean()) >= _BONE_SHARE
-    return is_dense and (not rim.any() or float((hu[rim] < AIR_BELOW_HU).mean()) < _MOST_AIR)
+    return is_dense and (not shell.any() or float((hu[shell] < AIR_BELOW_HU).mean()) < _MOST_AIR)
 
 
 def _segmented(inputs: PlanInputs, bone_corridors: Collection[str]) -> list[highdicom.Volume]:
-    """What somebody outlined: whatever has a part in the plan, and what holds a target."""
+    """Masks of the structures that take part in the plan, and of those that contain a target."""
     masks = [
         structure.mask
         for problem in inputs.problems.values()

@@ -176,7 +176,7 @@ def test_a_spread_of_one_value_is_a_spread(spread, tmp_path):
 def test_a_spread_that_leaves_out_a_part_of_its_mask_is_refused(tmp_path):
     mask = volume(np.ones((5, 6, 7), dtype=bool), slices_of(2.0))
     save_nifti(volume(np.ones((5, 6, 3), dtype=np.float32), slices_of(2.0)), tmp_path / "spread.nii.gz")
-    with pytest.raises(ConfigError, match=r"'vessel'.*says nothing of"):
+    with pytest.raises(ConfigError, match=r"'vessel'.*does not cover"):
         map_over(mask, tmp_path / "spread.nii.gz", "vessel")
 
 

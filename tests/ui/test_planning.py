@@ -193,7 +193,7 @@ def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(mak
     through = plan_handlers.find_paths(workbench, numbers, avoid_bone=False)
     assert through.alternatives
     assert "mv-caution" in through.notice and "not everything along the path was checked" in through.notice
-    assert 'class="mv-unchecked"' in through.plan_summary and "unsegmented bone" in through.plan_summary
+    assert 'class="mv-unchecked"' in through.plan_summary and "mm of unsegmented bone" in through.plan_summary
     assert workbench.snapshot.plan is not None and workbench.snapshot.plan.alternatives[0].crossings
     assert workbench.snapshot.assessment is not None and workbench.snapshot.assessment.verdict.kind == "unchecked"
     (path,) = (mark for mark in layers(workbench.snapshot).marks if mark.kind == "path")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
-from medsam_planner.drawing.render3d import Scene3D, ToolTrajectory, render
+from medsam_planner.drawing.render3d import Scene3D, render
+from medsam_planner.drawing.tool_cylinder import ToolTrajectory
 from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import ColouredSurface, Surface
 
