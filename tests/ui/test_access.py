@@ -80,12 +80,12 @@ def test_wrong_folders_models_and_hosts_are_refused_before_the_start(refused: Re
     assert "for the results" in refused("--out", tmp_path / "file")
     token = tmp_path / "token"
     token.write_text(TOKEN, encoding="utf-8")
-    assert "no address of this machine" in refused("--host", "192.0.2.7", "--token-file", token)
+    assert "not an address of this machine" in refused("--host", "192.0.2.7", "--token-file", token)
     assert "for --host, got" in refused("--host", "no such host", "--token-file", token)
 
 
 def test_a_port_that_needs_rights_says_which_do_not() -> None:
-    assert "above 1023" in listening._told(PermissionError(errno.EACCES, "denied"), "127.0.0.1", 80)
+    assert "above 1023" in listening._reason(PermissionError(errno.EACCES, "denied"), "127.0.0.1", 80)
 
 
 def test_the_address_is_said_when_the_port_is_ours(

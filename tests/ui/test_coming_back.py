@@ -152,7 +152,7 @@ def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
     again = Sessions(settings).take_up("page", before.key)
     assert again is not None
     refused = coming_back.take_up(again)
-    assert "not the study it was" in refused.notice and refused.names == ()
+    assert "has changed since this work was saved" in refused.notice and refused.names == ()
     assert "was restored" not in study_handlers.open_study(again, str(copy)).notice  # another study: other work
     waiting = Sessions(settings).take_up("page", before.key)
     assert waiting is not None
@@ -348,7 +348,7 @@ def test_a_view_never_sees_half_of_a_change(make_workbench: Make, study_path: Pa
 
 def test_stop_without_a_computation_says_so(make_workbench: Make) -> None:
     workbench = make_workbench()
-    assert "nothing to stop" in segment_handlers.stop(workbench)
+    assert "No computation is running" in segment_handlers.stop(workbench)
     with workbench.changing(is_long=True):
         assert "Stopping" in segment_handlers.stop(workbench)
         assert workbench.is_cancelled
