@@ -140,15 +140,7 @@ def test_probabilities_are_judged_near_the_surface_by_modality(calibration):
 
 
 def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration, monkeypatch, kept):
-    from medsam_planner.engine.compact import CompactModel
-
-    before = CompactModel.__init__
-
-    def trained_on_case_2(self, path):
-        before(self, path)
-        self.metadata = {**self.metadata, "trained_on": '["case_2"]'}
-
-    monkeypatch.setattr(CompactModel, "__init__", trained_on_case_2)
+    monkeypatch.setattr("medsam_planner.lab.calibration.calibration_run.trained_on", lambda model: ("case_2",))
     made = calibrate(patients, SCALES["combined"], settings=SETTINGS, keep=kept)
     assert [patient.subject for patient in made.patients] == ["patient 0"]
     assert made.left_out == {"shared": "the weights were trained on this patient"}
