@@ -17,8 +17,9 @@ import pydicom
 from numpy.typing import NDArray
 
 from medsam_planner.errors import GeometryError
+from medsam_planner.geometry import zeros_by_slice
 
-__all__ = ["StudySource", "StudyVolume", "array_sha256", "source_of", "volume_like", "volume_sha256"]
+__all__ = ["BoxedArray", "StudySource", "StudyVolume", "array_sha256", "source_of", "volume_like", "volume_sha256"]
 
 _HASHED_AT_ONCE = 16
 """Slabs along the first axis that are hashed at once: one cache line of float32 in Fortran order."""
@@ -76,6 +77,50 @@ class StudyVolume(highdicom.Volume):
         )
         study.source = source
         return study
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxedArray:
+    """An array on a (K, J, I) grid, or several of them, stored as the box outside which all of them are zero."""
+
+    low_index: tuple[int, ...]
+    """Voxel (k, j, i) of the grid at which the box begins."""
+    part: NDArray[Any]
+    """(..., k, j, i) values in the box."""
+    shape: tuple[int, ...]
+    """(K, J, I) of the grid."""
+
+    @classmethod
+    def cut(cls, array: NDArray[Any], box: tuple[slice, ...]) -> BoxedArray:
+        """Cut a (K, J, I) array to a box; the stored part is a view."""
+        return cls(tuple(part.start for part in box), array[box], array.shape)
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """The stored box as slices of the grid."""
+        return tuple(
+            slice(low, low + size)
+            for low, size in zip(self.low_index, self.part.shape[-len(self.shape) :], strict=True)
+        )
+
+    def whole(self, number: int | None = None, *, axis: int = 0) -> NDArray[Any]:
+        """One array on the whole grid.
+
+        Parameters
+        ----------
+        number : int, optional
+            Which of the stored arrays; None where there is one.
+        axis : int
+            Array axis across which the result is laid out in memory slice by slice.
+
+        Returns
+        -------
+        (K, J, I) ndarray
+        """
+        part = self.part if number is None else self.part[number]
+        result = zeros_by_slice(self.shape, axis, part.dtype)
+        result[self.box] = part
+        return result
 
 
 def source_of(volume: highdicom.Volume) -> StudySource | None:
