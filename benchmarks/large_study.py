@@ -57,7 +57,7 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
     """Open the study, show a slice, scroll, prompt a box, segment in 3D, scroll again."""
     import medsam_planner as mp
     from medsam_planner.engine.registry import load_model
-    from medsam_planner.service import slice_layers, workbench
+    from medsam_planner.service import prompting, slice_layers, studies, workbench
     from medsam_planner.service.display import Plane
     from medsam_planner.service.settings import Settings
     from medsam_planner.service.slice_view import ViewRequest
@@ -66,16 +66,16 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
     study_mb = np.prod(SHAPE) * 4 / 2**20
     memory = PeakMemory()
     if order == "C":  # the same voxels, as a C-ordered array
-        read = workbench.load_volume
+        read = studies.load_volume
 
         def in_c_order(place: Path, **options: object) -> mp.StudyVolume:
             study = read(place, **options)
             study.array = np.ascontiguousarray(study.array)
             return study
 
-        workbench.load_volume = in_c_order
+        studies.load_volume = in_c_order
     bench = workbench.Workbench(Settings(out=out, roots=(path.parent,)))
-    measured = {"opened s": seconds(lambda: bench.open(path))}
+    measured = {"opened s": seconds(lambda: studies.open_study(bench, path))}
     measured["peak, opened"] = memory.more_mb() / study_mb
 
     def look(plane: Plane, index: int, overlay: str = "outline") -> None:
@@ -89,7 +89,7 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
         measured[f"wheel {plane.value} s"] = median(steps)
 
     def box() -> None:
-        bench.draw_box(Plane.AXIAL, MIDDLE, (125.0, 170.0), (275.0, 290.0))
+        prompting.draw_box(bench, Plane.AXIAL, MIDDLE, (125.0, 170.0), (275.0, 290.0))
         look(Plane.AXIAL, MIDDLE)
 
     measured["box to outline s"] = seconds(box)

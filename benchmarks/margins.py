@@ -27,7 +27,7 @@ from medsam_planner.cli.console import watched
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import TooFewPatientsError
 from medsam_planner.geometry import lps_from_index
-from medsam_planner.lab.calibration.calibrate import reliability_of, split_by_training, u_of
+from medsam_planner.lab.calibration.calibration_run import reliability_of, split_by_training, u_of
 from medsam_planner.lab.calibration.median_volumes import median_volumes
 from medsam_planner.lab.calibration.segment_cases import SegmentationSettings, SegmentedObject, segment_cases
 from medsam_planner.lab.evaluation.cases import Case, find_cases

@@ -218,7 +218,7 @@ def main() -> None:
         (SIGNED, open3d_query(meshes, signed=True), few),
         ("trimesh proximity per sample", trimesh_query(meshes), few[:10]),
     ]
-    header = "".join(f"{f'{count:,} s':>17}{'ratio':>8}" for count in options.lines)
+    header = "".join(f"{f's for {count:,}':>17}{'ratio':>8}" for count in options.lines)
     print(f"\n{'baseline, ratio at one margin':46}{header}")
     for name, query, trajectories in baselines:
         seconds_per_trajectory(query, trajectories[:1])  # builds the search trees

@@ -92,7 +92,7 @@ def propagate_without_limit(root: Path, patterns: tuple[str, ...], model: str) -
     return found
 
 
-def accumulated_uncertainty(limit_mm: float) -> Callable[[Propagated, Sequence[Step]], int]:
+def accumulated_quality_loss(limit_mm: float) -> Callable[[Propagated, Sequence[Step]], int]:
     """The rule of ``StopRules.max_quality_loss_mm``."""
 
     def kept(propagated: Propagated, front: Sequence[Step]) -> int:
@@ -129,7 +129,7 @@ def main() -> None:
     rules = {"to the volume's end": lambda _, front: len(front), "oracle end slices": oracle_end}
     rules |= {f"min_quality {limit}": quality(limit) for limit in (0.4, 0.5, 0.6, 0.7)}
     rules |= {
-        f"max_quality_loss_mm {limit}": accumulated_uncertainty(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)
+        f"max_quality_loss_mm {limit}": accumulated_quality_loss(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)
     }
     print(f"{'3D Dice after one loose box':28}" + "".join(f"{group[:26]:>28}" for group in groups) + f"{'mean':>8}")
     for name, rule in rules.items():

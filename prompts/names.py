@@ -7,7 +7,16 @@ from collections.abc import Iterable
 
 from prompts.errors import PromptError
 
-__all__ = ["RESERVED", "RESULT_NAMES", "name_key", "require_different", "require_free", "require_name"]
+__all__ = [
+    "RESERVED",
+    "RESULT_NAMES",
+    "SKIN",
+    "UNSEGMENTED_BONE",
+    "name_key",
+    "require_different",
+    "require_free",
+    "require_name",
+]
 
 _LONGEST = 64
 """Largest number of characters: that of a DICOM segment label (value representation LO)."""
@@ -35,8 +44,12 @@ RESULT_NAMES = frozenset(
     }
 )
 """Names of the files and folders of a run."""
-RESERVED = frozenset({"skin", "unsegmented_bone"})
-"""Names of the parts of the body that the planner finds in the image itself."""
+SKIN = "skin"
+"""Surface of the body, which the planner finds in the image."""
+UNSEGMENTED_BONE = "unsegmented_bone"
+"""Unsegmented bone, which the planner finds in a CT."""
+RESERVED = frozenset({SKIN, UNSEGMENTED_BONE})
+"""Names that no prompted structure may have: the planner gives them to what it finds in the image."""
 
 
 def require_name(structure: str) -> str:

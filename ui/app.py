@@ -1,4 +1,4 @@
-"""The web application: Gradio's page, and the routes that answer pictures and files of a page's workbench."""
+"""The web application: Gradio's page on the routes of the service."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 _MOST_WAITING = 200
-"""Events of all pages that wait at once; more are refused."""
+"""Most events of all pages that may wait at once; further ones are refused."""
 _EXPIRY_CHECK_S = 600.0
 
 
 def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
-    """The application for one server; each page that opens it gets a workbench of its own.
+    """Build the application of one server; each page that opens it gets a workbench of its own.
 
     Parameters
     ----------
     settings : Settings
     access : Access, optional
-        Where it will listen and what it asks of whoever comes; by default this machine only. Everything passes
+        Where it listens and what it requires of clients; by default this machine only. Every request is checked by
         :class:`medsam_planner.service.guard.Guard` first.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -45,7 +45,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
 
     sessions = Sessions(settings)
     page = build_page(sessions).queue(default_concurrency_limit=2, max_size=_MOST_WAITING, api_open=False)
-    page.has_launched = True  # else Gradio does not check the paths of files, and takes any file of the disk
+    page.has_launched = True  # otherwise Gradio serves any file of the disk
     app = FastAPI(title="MedSAM Planner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_expiring)
     counts = {number: len(event.inputs) for number, event in page.fns.items()}
     app.add_middleware(Guard, access=access or Access(), input_count_by_event=counts)
@@ -78,7 +78,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _expiring(app: FastAPI) -> AsyncIterator[None]:
-    """Delete uploads and kept work that grew old for as long as the server runs."""
+    """Delete expired uploads and saved work while the server runs."""
 
     async def watch() -> None:
         while True:

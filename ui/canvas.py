@@ -1,8 +1,8 @@
-"""From the workbench to what the browser draws."""
+"""State of the canvas between two actions, as ``viewer.js`` reads it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,27 +18,31 @@ from ui.wording import NO_STUDY
 __all__ = ["closed_scene", "scene"]
 
 
+Tool = Literal["prompt", "target", "entry"]
+"""What a click on the canvas does."""
+
+
 def scene(
-    workbench: Workbench, *, shows_path: bool = False, shows_structure: bool = False, tool: str | None = None
+    workbench: Workbench, *, shows_path: bool = False, shows_structure: bool = False, tool: Tool | None = None
 ) -> dict[str, Any]:
-    """What the canvas must know between two actions; pictures are asked for slice by slice.
+    """State of the canvas as a JSON document; the browser requests each slice separately.
 
     Parameters
     ----------
     workbench : Workbench
     shows_path : bool
-        Go to the slices through the target of the drawn path, where there is one.
+        Go to the slices through the target of the trajectory that is shown, if there is one.
     shows_structure : bool
         In the planes it was not prompted on, go to the slices through the middle of the active structure.
-    tool : str, optional
+    tool : {"prompt", "target", "entry"}, optional
         What a click does from now on.
     """
-    now, answer = workbench.snapshot, next(workbench.answers)
+    now, number = workbench.snapshot, next(workbench.screen_numbers)
     if now.study is None:
-        return closed_scene(NO_STUDY) | {"answer": answer, "token": workbench.token, "work": workbench.key}
+        return closed_scene(NO_STUDY) | {"number": number, "token": workbench.token, "work": workbench.key}
     return {
         "is_open": True,
-        "answer": answer,
+        "number": number,
         "token": workbench.token,
         "version": now.version,
         "work": workbench.key,
@@ -60,9 +64,9 @@ def scene(
     }
 
 
-def closed_scene(told: str) -> dict[str, Any]:
-    """A canvas without a slice, and what it says in its place."""
-    return {"is_open": False, "version": 0, "empty_text": told, "legend": []}
+def closed_scene(message: str) -> dict[str, Any]:
+    """A canvas without a slice, with a message in its place."""
+    return {"is_open": False, "version": 0, "empty_text": message, "legend": []}
 
 
 def _overlays(active: Structure | None) -> list[list[str]]:
@@ -71,13 +75,13 @@ def _overlays(active: Structure | None) -> list[list[str]]:
 
 
 def _first_plane(now: Snapshot, study: StudyVolume) -> Plane:
-    """The plane that was acquired, so that a person first sees sharp slices."""
+    """The plane in which the study was acquired, where slices have the best resolution."""
     axis = acquisition_axis(study.affine)
     return next(plane for plane, display in now.displays.items() if display.axis == axis)
 
 
 def _middle_slices(now: Snapshot) -> dict[str, int] | None:
-    """By plane, but for the one the structure grew along, its middle slice; None for an empty structure."""
+    """Middle slice of the structure by plane, except the plane it was propagated along; None for an empty structure."""
     result = None if now.structure is None else now.structure.result
     if result is None or not result.mask.array.any():
         return None
@@ -91,9 +95,9 @@ def _middle_slices(now: Snapshot) -> dict[str, int] | None:
 
 
 def _target_slices(now: Snapshot) -> dict[str, int] | None:
-    """By plane, the slice that holds the drawn path's target; None without a path."""
-    line = now.chosen_trajectory_lps_mm
-    if line is None:
+    """Slice through the target of the trajectory that is shown, by plane; None without one."""
+    trajectory = now.chosen_trajectory_lps_mm
+    if trajectory is None:
         return None
-    x, y, z = line[1].tolist()
+    x, y, z = trajectory[1].tolist()
     return {plane.value: now.slice_of(plane, (x, y, z)) for plane in now.displays}

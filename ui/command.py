@@ -8,27 +8,26 @@ from typing import Annotated
 import typer
 
 from medsam_planner.cli.options import Seed
+from medsam_planner.service.access import LOOPBACK
 
 __all__ = ["ui"]
-
-LOOPBACK = "127.0.0.1"
 
 
 def ui(
     study: Annotated[Path | None, typer.Argument(help="DICOM folder, zip or file, or NIfTI, opened at once.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; by default open to this machine only.")] = LOOPBACK,
+    host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = LOOPBACK,
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7860,
     model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
     out: Annotated[Path, typer.Option("--out", help="Folder for prompts, results and plans.")] = Path("runs"),
     allow: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it none but STUDY."),
+        typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it only STUDY may."),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the secret that browsers must show; needed beyond this machine.")
+        Path | None, typer.Option(help="File with the secret that users enter; required beyond this machine.")
     ] = None,
     name: Annotated[
-        list[str] | None, typer.Option(help="Further name under which browsers reach this machine; repeatable.")
+        list[str] | None, typer.Option(help="Further host name under which browsers reach this machine; repeatable.")
     ] = None,
     seed: Seed = 0,
 ) -> None:
@@ -63,13 +62,13 @@ def ui(
             seed=seed,
         )
         say("Starting the workbench ...")
-        load_model(model)  # an unknown or damaged model is said now, and not to the first person who opens a study
+        load_model(model)  # report an unknown or damaged model now, not to the first person who opens a study
         app = build_app(settings, access=access)
-        told = "" if token_file is None else f" It asks for the token in {token_file}."
+        notes = "" if token_file is None else f" It asks for the token in {token_file}."
         if not is_loopback(host):
-            told += " What goes over the network is not encrypted: put a proxy with TLS in front of it."
-        told += f" Results go to {out}. Ctrl-C ends it. Research use only."
-        say(f"Open {address_of(bound, host)} in a browser.{told}")
+            notes += " The connection is not encrypted: put a proxy with TLS in front of the server."
+        notes += f" Results go to {out}. Ctrl-C ends it. Research use only."
+        say(f"Open {address_of(bound, host)} in a browser.{notes}")
         config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
         uvicorn.Server(config).run(sockets=[bound])
     finally:

@@ -1,4 +1,4 @@
-"""What is known, as HTML: the study, its structures, the result of a 3D run, the paths that were found."""
+"""HTML of the open study, its structures, the 3D result, and the plan."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
 from prompts.masks import mask_box
 from ui.wording import (
+    CLEARANCE_IS,
     NO_RESULT,
     NO_STRUCTURE,
     NO_STUDY,
     NO_WAY,
     OUTDATED,
     ROLE_LABELS,
-    ROOM_IS,
     WHY_MARGINS,
     side_name,
     sources,
@@ -37,7 +37,7 @@ __all__ = ["links_html", "margins_html", "plan_html", "result_html", "structures
 
 
 def study_html(study: StudyVolume | None) -> str:
-    """What is open."""
+    """Table of the open study."""
     if study is None or study.source is None:
         return f"<p>{NO_STUDY}</p>"
     source = study.source
@@ -55,7 +55,7 @@ def study_html(study: StudyVolume | None) -> str:
 
 
 def structures_html(structures: Sequence[Structure], active: str) -> str:
-    """One line a structure: its colour, name, volume and role."""
+    """Table of the structures: colour, name, volume and role."""
     lines = []
     for structure in structures:
         volume = "not run" if structure.volume_ml is None else f"{structure.volume_ml:.2f} ml"
@@ -70,7 +70,7 @@ def structures_html(structures: Sequence[Structure], active: str) -> str:
 
 
 def result_html(structure: Structure | None) -> str:
-    """What came out of the 3D run, in figures and plain words."""
+    """Metrics of the 3D result, and where the propagation ended."""
     if structure is None or structure.result is None:
         return f"<p>{NO_RESULT}</p>"
     result = structure.result
@@ -86,8 +86,8 @@ def result_html(structure: Structure | None) -> str:
         rows.append(
             (
                 "Saliency",
-                f"{100 * overlap['energy_inside']:.0f} % of the evidence lies inside the mask; "
-                f"by chance it would be {100 * overlap['chance']:.0f} %",
+                f"{100 * overlap['energy_inside']:.0f} % of the saliency lies inside the mask "
+                f"({100 * overlap['chance']:.0f} % expected by chance)",
             )
         )
     rows.append(
@@ -112,11 +112,11 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
         axis=result.trace.axis,
     )
     if flaws:
-        told = f"How unsure is not known: the mask {', '.join(flaw.text for flaw in flaws)}."
+        text = f"Unknown: the mask {', '.join(flaw.text for flaw in flaws)}."
     else:
-        told = f"Unsure by up to {_mm(middle)} on one half of it, by up to {_mm(widest)} on 95 %."
-    runs = f"{result.provenance.samples} runs: {sources(result.provenance.uncertainty)}."
-    return [("Surface", f"{told} {runs}")]
+        text = f"Boundary spread up to {_mm(middle)} on half of the surface, up to {_mm(widest)} on 95 % of it."
+    passes = f"{result.provenance.samples} stochastic passes: {sources(result.provenance.uncertainty)}."
+    return [("Uncertainty", f"{text} {passes}")]
 
 
 def _mm(length: float) -> str:
@@ -124,7 +124,7 @@ def _mm(length: float) -> str:
 
 
 def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[str]:
-    """How far the mask travelled from the prompted slices, and why it stopped at each end.
+    """How far the mask was propagated from the prompted slices, and why it stopped at each end.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
         return []
     filled = [record for record in trace.records if record.role is not SliceRole.REFUSED and record.area_mm2 > 0]
     prompted = ", ".join(str(slice_number(index)) for index in anchors)
-    sentences = [f"{len({record.index for record in filled})} slices, grown from slice {prompted}."]
+    sentences = [f"{len({record.index for record in filled})} slices, propagated from slice {prompted}."]
     for record in trace.records:
         if record.stop in (None, StopReason.MET, StopReason.NOT_HERE):
             continue
@@ -151,15 +151,19 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
     return sentences
 
 
+_COLUMNS = ("", "Clearance", "Closest to", "Hit probability", "Length", "Entry angle", "Passes through")
+
+
 def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
-    """The alternatives as a table, or what to relax."""
+    """Table of the alternatives, or which limits to relax."""
     warning = f'<p class="mv-warning">{OUTDATED}</p>' if is_outdated else ""
     if not plan.feasible:
         listed = "".join(f"<li>{html.escape(relaxation.text)}</li>" for relaxation in plan.relaxations)
         reasons = "".join(f"<p>{html.escape(reason)}</p>" for reason in plan.reasons)
-        advice = f"<p>Any one of these makes a path possible:</p><ul>{listed}</ul>" if listed else f"<p>{NO_WAY}</p>"
-        return f'{warning}{reasons}<p class="mv-verdict">No path keeps every limit.</p>{advice}'
-    head = "".join(f"<th>{name}</th>" for name in ("", "Room", "Tightest at", "Hit", "Length", "Angle", "Goes through"))
+        relax = f"<p>Each of these changes alone makes a path possible:</p><ul>{listed}</ul>"
+        advice = relax if listed else f"<p>{NO_WAY}</p>"
+        return f'{warning}{reasons}<p class="mv-verdict">No path satisfies all limits.</p>{advice}'
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
     rows = []
     for number, one in enumerate(plan.alternatives):
         low, high = one.hit_probability_interval
@@ -177,23 +181,23 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
     reason = html.escape(plan.alternatives[chosen].reason)
     return (
         f'{warning}<table class="mv-table" id="alternatives"><tr>{head}</tr>{"".join(rows)}</table><p>{reason}</p>'
-        f'<p class="mv-hint">{ROOM_IS}</p>'
+        f'<p class="mv-hint">{CLEARANCE_IS}</p>'
     )
 
 
 def cautions_html(assessment: Assessment | None) -> str:
-    """The verdict with what was checked, and what must be known beside it."""
+    """Verdict of the plan, with its cautions."""
     if assessment is None:
         return ""
     listed = "".join(f"<li>{html.escape(caution.text)}</li>" for caution in assessment.cautions)
     verdict = assessment.verdict
     head = f'<p class="mv-verdict">{html.escape(verdict.headline)}</p>'
-    told = f'<ul class="mv-warning mv-notes">{listed}</ul>' if listed else ""
-    return f'<div id="cautions" class="mv-{verdict.kind}">{head}{told}</div>'
+    cautions = f'<ul class="mv-warning mv-notes">{listed}</ul>' if listed else ""
+    return f'<div id="cautions" class="mv-{verdict.kind}">{head}{cautions}</div>'
 
 
 def margins_html(statements: Sequence[MarginStatement]) -> str:
-    """Why each margin is as wide as it is; what a promise does not hold for is a warning."""
+    """Why each margin is as wide as it is; a margin without a guarantee is a warning."""
     lines = []
     for one in statements:
         warning = ' class="mv-warning"' if one.voids else ""
@@ -202,7 +206,7 @@ def margins_html(statements: Sequence[MarginStatement]) -> str:
 
 
 def links_html(token: str, *, has_report: bool, has_archive: bool) -> str:
-    """Where the report and the download lie."""
+    """Links to the report and the download."""
     links = []
     if has_report:
         links.append(f'<a href="files/{token}/report.html" target="_blank" rel="noopener">Open the report</a>')

@@ -1,147 +1,57 @@
-"""The page: what stands where. What each part does is told in :mod:`ui.wiring`."""
+"""The layout of the page. What each component does is in :mod:`ui.wiring`."""
 
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import gradio as gr
 
-from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.sessions import ElsewhereError, PutAsideError
-from medsam_planner.service.structure import ROLES
+from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
+from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
-from ui.canvas import closed_scene
-from ui.plan_panel import PlanPanel
-from ui.screen import Screen
+from ui.plan_tab import add_plan_tab
 from ui.upload_button import upload_button
 
-__all__ = ["CSS", "Parts", "build_parts", "gone", "source_choices", "unchanged", "updates"]
+__all__ = ["CSS", "DOORS", "Parts", "build_parts", "source_choices"]
 
 _HERE = Path(__file__).parent
 CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
-_SHOWN = (
-    "viewer",
-    "notice",
-    "study",
-    "series",
-    "straighten",
-    "names",
-    "role",
-    "undo",
-    "redo",
-    "clear",
-    "run",
-    "structures",
-    "result",
-    "tabs",
-)
-"""Parts of a screen, in the order of :func:`updates`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Every component a person sees or a handler reads."""
+class Parts(dict[str, Any]):
+    """The page's components by name. A new control is added where it is laid out and used by its name elsewhere."""
 
-    token: gr.Textbox
-    """Of the page's workbench. The page keeps it: what the server keeps for a page is gone after a lost connection."""
-    remembered: gr.Textbox
-    """Keys of works, as :meth:`~medsam_planner.service.earlier_work.Remembered.from_browser` reads them."""
-    step: gr.Number
-    """Number of what is being done among the steps of the page; the browser counts."""
-    notice: gr.HTML
-    viewer: gr.HTML
-    path: gr.Textbox
-    open: gr.Button
-    upload: gr.HTML
-    series: gr.Radio
-    straighten: gr.Checkbox
-    earlier: gr.Radio
-    """Works of this browser that can be taken up, by key."""
-    study: gr.HTML
-    resume: gr.HTML
-    names: gr.Dropdown
-    new_name: gr.Textbox
-    undo: gr.Button
-    redo: gr.Button
-    clear: gr.Button
-    samples: gr.Slider
-    sources: gr.CheckboxGroup
-    saliency: gr.Checkbox
-    triplanar: gr.Checkbox
-    run: gr.Button
-    stop: gr.Button
-    role: gr.Radio
-    structures: gr.HTML
-    result: gr.HTML
-    tabs: gr.Tabs
-    plan: PlanPanel
-
-    def doors(self) -> list[Any]:
-        """What lets files in. Shut until the page has its workbench: a click before that would find none."""
-        return [self.open, self.upload, self.resume, self.plan.calibration]
-
-    def shown(self) -> list[Any]:
-        """The components of :func:`updates`, in its order."""
-        return [*(getattr(self, name) for name in _SHOWN), self.plan.answer, self.plan.choice, self.plan.links]
+    def of(self, *names: str) -> list[Any]:
+        """The components with these names."""
+        return [self[name] for name in names]
 
 
-def updates(screen: Screen) -> list[Any]:
-    """A screen as values of :meth:`Parts.shown`."""
-    is_open = bool(screen.names)
-    return [
-        screen.scene,
-        screen.notice,
-        screen.study,
-        gr.update(choices=list(screen.series or ()), value=None, visible=screen.series is not None),
-        gr.update(visible=screen.offers_straightening, value=False),
-        gr.update(choices=list(screen.names), value=screen.active or None, interactive=is_open),
-        gr.update(value=screen.role, interactive=is_open),
-        gr.update(interactive=screen.can_undo),
-        gr.update(interactive=screen.can_redo),
-        gr.update(interactive=screen.can_clear),
-        gr.update(interactive=screen.can_run),
-        screen.structures,
-        screen.result,
-        gr.skip() if screen.tab is None else gr.update(selected=screen.tab),
-        screen.answer,
-        gr.update(choices=list(screen.alternatives), value=screen.chosen, visible=bool(screen.alternatives)),
-        screen.links,
-    ]
-
-
-def unchanged() -> list[Any]:
-    """Leave everything as it is shown."""
-    return [gr.skip()] * len((*_SHOWN, "answer", "choice", "links"))
-
-
-def gone(error: MedsamPlannerError) -> list[Any]:
-    """Say why the page has no workbench (any more), and show no slice: none of it could be scrolled or corrected."""
-    told = wording.PUT_ASIDE if isinstance(error, PutAsideError) else str(error)
-    flags = {"is_aside": isinstance(error, PutAsideError), "is_elsewhere": isinstance(error, ElsewhereError)}
-    values = {"notice": wording.notice("error", told), "viewer": closed_scene(told) | flags}
-    return [values.get(name, gr.skip()) for name in (*_SHOWN, "answer", "choice", "links")]
+DOORS = ("open", "upload", "resume", "calibration")
+"""Components that open or upload files. They are disabled until the page has its workbench."""
 
 
 def source_choices(*, triplanar: bool) -> list[tuple[str, str]]:
-    """Label and name of the sources of uncertainty that a run can have: planes differ only where there are several."""
+    """Label and name of the available sources of uncertainty; the planes are one only where there are several."""
     return [(label, name) for name, label in wording.SOURCE_LABELS.items() if triplanar or name != "triplanar"]
 
 
 def build_parts() -> Parts:
     """Lay the page out; call inside ``gr.Blocks``."""
-    token, remembered = gr.Textbox("", visible=False), gr.Textbox("", visible=False)
-    step = gr.Number(0, visible=False)
-    head = f'<h1>{wording.TITLE}</h1><span class="mv-research">{wording.RESEARCH_USE}</span>'
+    parts = Parts()
+    # Kept by the page: what the server keeps for a page is lost with the connection.
+    parts["token"] = gr.Textbox("", visible=False)
+    parts["remembered"] = gr.Textbox("", visible=False)  # as earlier_work.Remembered.from_browser reads it
+    parts["step"] = gr.Number(0, visible=False)  # number of the action, counted by the browser
+    head = f'<h1>{wording.TITLE}</h1><span class="mv-research">{RESEARCH_USE_NOTICE}</span>'
     gr.HTML(f'<div class="mv-head">{head}</div>', elem_id="head", apply_default_css=False)
-    notice = gr.HTML(wording.notice("info", wording.NO_STUDY), elem_id="notice", apply_default_css=False)
+    parts["notice"] = gr.HTML(wording.notice("info", wording.NO_STUDY), elem_id="notice", apply_default_css=False)
     with gr.Row():
         with gr.Column(scale=7, min_width=560):
-            viewer = gr.HTML(
+            parts["viewer"] = gr.HTML(
                 value=None,
                 html_template=_viewer_html(),
                 js_on_load=(_HERE / "viewer.js").read_text(encoding="utf-8"),
@@ -149,15 +59,14 @@ def build_parts() -> Parts:
                 elem_id="viewer",
             )
             gr.HTML(f'<div class="mv-hint">{wording.HINT}</div>', apply_default_css=False)
-        with gr.Column(scale=4, min_width=380), gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Column(scale=4, min_width=380), gr.Tabs(elem_id="tabs") as parts["tabs"]:
             with gr.Tab("Study", id="study"):
-                study = _study_tab()
+                _add_study_tab(parts)
             with gr.Tab("Segment", id="segment"):
-                segment = _segment_tab()
+                _add_segment_tab(parts)
             with gr.Tab("Plan", id="plan"):
-                plan = PlanPanel.build()
-    hidden: dict[str, Any] = {"token": token, "remembered": remembered, "step": step}
-    return Parts(**hidden, notice=notice, viewer=viewer, tabs=tabs, plan=plan, **study, **segment)
+                add_plan_tab(parts)
+    return parts
 
 
 def _viewer_html() -> str:
@@ -167,9 +76,11 @@ def _viewer_html() -> str:
     )
 
 
-def _study_tab() -> dict[str, Any]:
-    earlier = gr.Radio(label=wording.EARLIER, info=wording.EARLIER_INFO, choices=[], visible=False, elem_id="earlier")
-    path = gr.Textbox(
+def _add_study_tab(parts: Parts) -> None:
+    parts["earlier"] = gr.Radio(
+        label=wording.EARLIER, info=wording.EARLIER_INFO, choices=[], visible=False, elem_id="earlier"
+    )
+    parts["path"] = gr.Textbox(
         label="Path of a study",
         placeholder="DICOM folder, zip, DICOM file or NIfTI",
         max_lines=1,
@@ -177,34 +88,25 @@ def _study_tab() -> dict[str, Any]:
         elem_id="path",
     )
     with gr.Row():
-        open_button = gr.Button("Open", variant="primary", interactive=False, elem_id="open")
-        upload = upload_button(UploadKind.STUDY, "Upload zip or NIfTI", accept=".zip,.nii,.gz,.dcm", elem_id="upload")
-    series = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
-    straighten = gr.Checkbox(label="Straighten the gantry tilt (resamples the study)", visible=False)
-    study = gr.HTML(html_parts.study_html(None), elem_id="study-facts", apply_default_css=False)
-    resume = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
-    return {
-        "earlier": earlier,
-        "path": path,
-        "open": open_button,
-        "upload": upload,
-        "series": series,
-        "straighten": straighten,
-        "study": study,
-        "resume": resume,
-    }
+        parts["open"] = gr.Button("Open", variant="primary", interactive=False, elem_id="open")
+        parts["upload"] = upload_button(
+            UploadKind.STUDY, "Upload zip or NIfTI", accept=".zip,.nii,.gz,.dcm", elem_id="upload"
+        )
+    parts["series"] = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
+    parts["straighten"] = gr.Checkbox(label=wording.STRAIGHTEN, visible=False)
+    parts["study"] = gr.HTML(html_parts.study_html(None), elem_id="study-facts", apply_default_css=False)
+    parts["resume"] = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
 
 
-def _segment_tab() -> dict[str, Any]:
+def _add_segment_tab(parts: Parts) -> None:
     with gr.Row():
-        names = gr.Dropdown(label="Structure", choices=[], interactive=False, elem_id="names")
-        new_name = gr.Textbox(label="New structure", placeholder="name, then Enter", elem_id="new-name")
+        parts["names"] = gr.Dropdown(label="Structure", choices=[], interactive=False, elem_id="names")
+        parts["new_name"] = gr.Textbox(label="New structure", placeholder="name, then Enter", elem_id="new-name")
     with gr.Row():
-        undo = gr.Button("Undo", size="sm", interactive=False, min_width=60, elem_id="undo")
-        redo = gr.Button("Redo", size="sm", interactive=False, min_width=60, elem_id="redo")
-        clear = gr.Button("Clear", size="sm", interactive=False, min_width=60, elem_id="clear")
-    samples = gr.Slider(0, 32, value=16, step=2, label="Runs for the uncertainty (0: none)", elem_id="samples")
-    sources = gr.CheckboxGroup(
+        for name in ("undo", "redo", "clear"):
+            parts[name] = gr.Button(name.capitalize(), size="sm", interactive=False, min_width=60, elem_id=name)
+    parts["samples"] = gr.Slider(0, 32, value=16, step=2, label=wording.SAMPLES, elem_id="samples")
+    parts["sources"] = gr.CheckboxGroup(
         label=wording.SOURCES_FROM,
         info=wording.SOURCES_INFO,
         choices=source_choices(triplanar=False),
@@ -212,30 +114,17 @@ def _segment_tab() -> dict[str, Any]:
         elem_id="sources",
     )
     with gr.Row():
-        saliency = gr.Checkbox(label="Saliency", value=False, min_width=100, elem_id="saliency")
-        triplanar = gr.Checkbox(label="Along all three planes", value=False, min_width=160, elem_id="triplanar")
+        parts["saliency"] = gr.Checkbox(label="Saliency map", value=False, min_width=100, elem_id="saliency")
+        parts["triplanar"] = gr.Checkbox(label=wording.TRIPLANAR, value=False, min_width=160, elem_id="triplanar")
     with gr.Row():
-        run = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")
-        stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
-    result = gr.HTML(html_parts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
-    roles = [(wording.ROLE_LABELS[value], value) for value in ROLES]
-    role = gr.Radio(
-        label="This structure in the plan", choices=roles, value="ignore", interactive=False, elem_id="role"
+        parts["run"] = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")
+        parts["stop"] = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
+    parts["result"] = gr.HTML(html_parts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
+    parts["role"] = gr.Radio(
+        label="Role of this structure in the plan",
+        choices=[(wording.ROLE_LABELS[role], role.value) for role in Role],
+        value=Role.IGNORE.value,
+        interactive=False,
+        elem_id="role",
     )
-    structures = gr.HTML(html_parts.structures_html((), ""), elem_id="structures", apply_default_css=False)
-    return {
-        "names": names,
-        "new_name": new_name,
-        "undo": undo,
-        "redo": redo,
-        "clear": clear,
-        "samples": samples,
-        "sources": sources,
-        "saliency": saliency,
-        "triplanar": triplanar,
-        "run": run,
-        "stop": stop,
-        "role": role,
-        "structures": structures,
-        "result": result,
-    }
+    parts["structures"] = gr.HTML(html_parts.structures_html((), ""), elem_id="structures", apply_default_css=False)

@@ -1,4 +1,4 @@
-"""What the buttons of a plan do, free of Gradio."""
+"""What the controls of the Plan tab do, free of Gradio: a workbench and values in, a screen out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from medsam_planner.progress import Progress
 from medsam_planner.service import results
 from medsam_planner.service.workbench import Workbench
 from ui import wording
-from ui.handlers import attempt
+from ui.attempt import attempt
 from ui.screen import Screen
+from ui.wording import NoticeKind
 
 __all__ = ["choose_alternative", "find_paths", "pack"]
 
@@ -26,20 +27,35 @@ def find_paths(
     after: int = 0,
     progress: Progress | None = None,
 ) -> Screen:
-    """Search for paths, with calibrated margins where there is a `calibration`, and write the report.
+    """Search for paths and write the report.
 
-    `avoid_bone` keeps off bone that nobody segmented, in a CT.
+    Parameters
+    ----------
+    workbench : Workbench
+    numbers : mapping
+        Entered values by field of :class:`medsam_planner.service.plan_draft.PlanDraft`.
+    avoid_bone : bool
+        Whether to avoid unsegmented bone in a CT.
+    calibration : Path, optional
+        Calibration file; margins are then calibrated.
+    after : int
+        Last step of the page that must be carried out before.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Screen
     """
 
     def change() -> str:
-        draft = replace(workbench.draft.with_numbers(numbers), avoid_bone=avoid_bone, calibration=calibration)
-        workbench.publish(draft=draft)
+        draft = workbench.snapshot.draft.with_numbers(numbers)
+        workbench.publish(draft=replace(draft, avoid_bone=avoid_bone, calibration=calibration))
         results.find_paths(workbench, progress=progress)
-        return wording.after_plan(workbench.plan, workbench.snapshot.assessment)
+        return wording.after_plan(workbench.snapshot.plan, workbench.snapshot.assessment)
 
-    def kind() -> str:
+    def kind() -> NoticeKind:
         assessment = workbench.snapshot.assessment
-        return "done" if assessment is not None and not wording.has_doubt(assessment) else "caution"
+        return "done" if assessment is not None and not wording.needs_caution(assessment) else "caution"
 
     def notes() -> tuple[str, ...]:
         return workbench.snapshot.notes
@@ -48,7 +64,7 @@ def find_paths(
 
 
 def choose_alternative(workbench: Workbench, number: int) -> Screen:
-    """Draw another alternative."""
+    """Show another alternative of the plan."""
 
     def change() -> None:
         workbench.choose_alternative(number)
@@ -61,6 +77,6 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
 
     def change() -> str:
         results.pack(workbench, progress=progress)
-        return f"Packed. The same files lie in {results.results_folder(workbench)} on the server."
+        return f"The download is ready. The same files are in {results.results_folder(workbench)} on the server."
 
     return attempt(workbench, change, notes=lambda: workbench.snapshot.notes, is_long=True)

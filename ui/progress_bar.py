@@ -1,4 +1,4 @@
-"""Progress of the stages on the page."""
+"""The page's progress bar and Stop button."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from medsam_planner.service.workbench import Workbench
 __all__ = ["PageProgress"]
 
 _INTERVAL_S = 0.2
-"""The page is told no more often."""
+"""Least time between two updates of the bar."""
 
 
 class PageProgress:
-    """A :class:`medsam_planner.progress.Progress` that moves the page's bar and listens to its Stop button.
+    """A :class:`medsam_planner.progress.Progress` that moves the page's bar and is cancelled by its Stop button.
 
     Parameters
     ----------

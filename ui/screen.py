@@ -1,18 +1,22 @@
-"""Everything a page shows after an action, as values; :mod:`ui.layout` gives them to the components."""
+"""Everything a page shows after an action; :mod:`ui.updates` gives it to the components."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.snapshot import Snapshot
+from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
 from ui import html_parts, wording
 from ui.canvas import scene
 
-__all__ = ["Screen", "discreet", "screen", "study_notes"]
+__all__ = ["Screen", "Tab", "discreet", "screen", "study_notes"]
+
+
+Tab = Literal["study", "segment", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +30,41 @@ class Screen:
     result: str
     names: tuple[str, ...] = ()
     active: str = ""
-    role: str = "ignore"
+    role: Role = Role.IGNORE
     can_undo: bool = False
     can_redo: bool = False
     can_clear: bool = False
     can_run: bool = False
-    has_result: bool = False
     series: tuple[tuple[str, str], ...] | None = None
-    """Label and value of the series to choose from; None when there is nothing to choose."""
+    """Label and value of each series to choose from; None if there is no choice to make."""
     offers_straightening: bool = False
-    """Whether the study has a gantry tilt that may be resampled."""
-    tab: str | None = None
-    """Tab to turn to; None stays."""
-    answer: str = wording.NO_PLAN
+    """Whether to offer resampling of a gantry tilt."""
+    tab: Tab | None = None
+    """Tab to select; None keeps the current one."""
+    plan_summary: str = wording.NO_PLAN
     alternatives: tuple[tuple[str, int], ...] = ()
     """Label and number of each alternative of the plan."""
     chosen: int = 0
     links: str = ""
 
 
-def screen(workbench: Workbench, notice: str = "", *, tab: str | None = None, **scene_options: Any) -> Screen:
-    """The page as it stands."""
+def screen(workbench: Workbench, notice: str = "", *, tab: Tab | None = None, **scene_options: Any) -> Screen:
+    """The current state of a workbench as a screen.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    notice : str
+        HTML of :func:`ui.wording.notice`.
+    tab : {"study", "segment", "plan"}, optional
+        Tab to select.
+    **scene_options
+        Options of :func:`ui.canvas.scene`.
+
+    Returns
+    -------
+    Screen
+    """
     now = workbench.snapshot
     structure = now.structure
     shown = Screen(
@@ -68,7 +86,6 @@ def screen(workbench: Workbench, notice: str = "", *, tab: str | None = None, **
         can_redo=structure.can_redo,
         can_clear=bool(structure.prompts),
         can_run=bool(structure.prompts),
-        has_result=any(one.result is not None for one in now.structures.values()),
         **_plan_parts(now, workbench.token),
     )
 
@@ -78,10 +95,9 @@ def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
     links = html_parts.links_html(token, has_report=now.has_report, has_archive=now.has_archive)
     if plan is None:
         return {"links": links}
-    is_outdated = any(one.is_stale for one in now.structures.values() if one.role != "ignore")
     return {
-        "answer": html_parts.cautions_html(now.assessment)
-        + html_parts.plan_html(plan, now.chosen, is_outdated=is_outdated)
+        "plan_summary": html_parts.cautions_html(now.assessment)
+        + html_parts.plan_html(plan, now.chosen, is_outdated=now.is_plan_outdated)
         + wording.notes_html(now.notes)
         + html_parts.margins_html(now.margin_statements),
         "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
@@ -91,16 +107,16 @@ def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
 
 
 def study_notes(workbench: Workbench) -> tuple[str, ...]:
-    """What was noticed while the open study was read."""
-    source = None if workbench.study is None else workbench.study.source
+    """Notes on the open study that were made while it was read."""
+    source = None if workbench.snapshot.study is None else workbench.snapshot.study.source
     return () if source is None else source.notes
 
 
 def discreet(shown: Screen, settings: Settings) -> Screen:
-    """The screen without the server's folders."""
+    """Copy of a screen in which no text names the server's folders."""
     return replace(
         shown,
         notice=without_folders(shown.notice, settings),
         study=without_folders(shown.study, settings),
-        answer=without_folders(shown.answer, settings),
+        plan_summary=without_folders(shown.plan_summary, settings),
     )

@@ -1,5 +1,5 @@
-// Sends a file to the page's private folder on the server. props.value has the address of the page's uploads
-// and the name of the file it keeps.
+// Sends a file to the page's private folder on the server. props.value has the address for uploads and the name of
+// the file that the server has.
 const root = element.querySelector('.mv-upload');
 const part = (name) => root.querySelector('[data-part="' + name + '"]');
 const input = root.querySelector('input'), bar = root.querySelector('progress');
@@ -31,7 +31,7 @@ function send(file) {
   request.upload.onprogress = (event) => { bar.value = event.loaded / event.total; };
   request.onload = () => {
     const answer = request.response || {};
-    if (request.status !== 200) return done(answer.told || answer.detail || 'The server refused the file (' + request.status + ').');
+    if (request.status !== 200) return done(answer.detail || 'The server refused the file (' + request.status + ').');
     done('');
     show(answer.name);
     trigger('uploaded', { name: answer.name });

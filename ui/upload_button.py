@@ -1,7 +1,7 @@
-"""A button that uploads a file into the page's private folder, by a route of our own.
+"""A button that uploads a file into the page's private folder through the service's own route.
 
-Gradio's file components copy whatever file an event names; this one sends the bytes to ``/uploads/TOKEN/KIND`` and then
-tells only that they came.
+Gradio's file components copy whatever file an event names. This button sends the bytes to ``/uploads/TOKEN/KIND``, and
+its event says only that they arrived.
 """
 
 from __future__ import annotations
@@ -19,10 +19,24 @@ _HERE = Path(__file__).parent
 
 
 def upload_button(kind: UploadKind, label: str, *, accept: str, elem_id: str, is_removable: bool = False) -> gr.HTML:
-    """A button with its progress and its error.
+    """A button with a progress bar and an error message.
 
-    Its value is None until the page has its workbench, then the ``address`` of the page's uploads and the name of the
-    file that is ``kept``. After an upload it triggers ``uploaded``, after the file was taken off ``removed``.
+    Its value is None until the page has its workbench, then the ``address`` for uploads and the name of the file that
+    the server has, as ``kept``. It triggers ``uploaded`` after an upload and ``removed`` after the file was removed.
+
+    Parameters
+    ----------
+    kind : UploadKind
+    label : str
+    accept : str
+        File endings that the browser offers, separated by commas.
+    elem_id : str
+    is_removable : bool
+        Whether the file can be removed again.
+
+    Returns
+    -------
+    gradio.HTML
     """
     template = (_HERE / "upload.html").read_text(encoding="utf-8")
     for name, text in (("LABEL", label), ("ACCEPT", accept), ("KIND", kind.value)):

@@ -1,31 +1,31 @@
-// The slice canvas. Python sends a scene as props.value; pictures are fetched from the views route, one JSON each.
-// What the person does goes back as the event 'viewer_action'.
+// The slice canvas. Python sends the scene as props.value; each slice is fetched from the views route as JSON.
+// Actions of the person are sent back as the event 'viewer_action'.
 const root = element;
 const canvas = root.querySelector('canvas');
 const pen = canvas.getContext('2d');
 const control = (name) => root.querySelector('[data-control="' + name + '"]');
 const text = (name) => root.querySelector('[data-text="' + name + '"]');
 
-const CLICK_PX = 8;           // a hand trembles: a shorter drag is a click (Android's touch slop is 8 as well)
-const POLL_MS = 2500;         // how often the server is asked whether it is there
+const CLICK_PX = 8;           // a shorter drag counts as a click (as Android's touch slop)
+const POLL_MS = 2500;         // interval at which the connection is checked
 const POLL_PATIENCE_MS = 4000;
 const WORKS_REMEMBERED = 8;
 const CACHED_VIEWS = 60;
 const GREY_TEXT = '#e8edf2';
 
-let scene = null;             // what Python last said
+let scene = null;             // the last scene that Python sent
 let plane = 'axial';
 let indexOf = {};             // slice by plane
-let view = null;              // the view on the screen, with decoded pictures
+let view = null;              // the slice on the screen, with decoded images
 let tool = 'prompt';
-let zoom = 1, shift = [0, 0]; // of the whole-slice fit; shift in CSS pixels
+let zoom = 1, shift = [0, 0]; // relative to the fit of the whole slice; shift in CSS pixels
 let drag = null;
-let study = null;             // to notice another study
+let study = null;             // number of the open study, to detect a new one
 let fetching = false, wanted = null;
-let steps = 0;                // what the person did so far, numbered so that the server keeps the order
-let token = '';               // of the workbench the steps are counted for
+let steps = 0;                // number of actions so far, so that the server can keep their order
+let token = '';               // of the workbench for which the steps are counted
 let isLost = false, isElsewhere = false, isComingBack = false;
-let seenVersion = null;       // of the server's state, at the last poll
+let seenVersion = null;       // version of the server's state at the last poll
 const cache = new Map();
 
 // ---- fetching ----------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ async function decoded(uri) {
   return image;
 }
 
-// At most one request is under way; while it is, only the newest wish is kept, so scrolling never queues up.
+// At most one request is in progress; meanwhile only the newest slice wanted is remembered, so requests never queue up.
 async function refresh() {
   if (!scene || !scene.is_open) { view = null; showSlice(); draw(); return; }
   wanted = address(indexOf[plane]);
@@ -73,14 +73,14 @@ async function refresh() {
       const before = view;
       try {
         view = await fetched(url);
-        showSlice();  // number and picture change together
+        showSlice();  // slice number and image change together
         draw();
         if (before && before.plane === view.plane && before.index !== view.index && !wanted) {
           const ahead = view.index + Math.sign(view.index - before.index);
           if (ahead >= 0 && ahead < view.count) await fetched(address(ahead));
         }
       } catch (problem) {
-        if (!isLost) text('cursor').textContent = 'The picture could not be loaded (' + problem.message + ').';
+        if (!isLost) text('cursor').textContent = 'The slice could not be loaded (' + problem.message + ').';
       }
     }
   } finally {
@@ -109,7 +109,7 @@ function setElsewhere(now) {
   bar('elsewhere', isElsewhere);
 }
 
-// The server does not know this page's workbench: its work is on disk, or another window has it.
+// The server has no workbench for this page: its work is on disk, or another window has it.
 function meet(status) {
   if (status === 409) setElsewhere(true);
   else comeBack();
@@ -131,7 +131,7 @@ async function poll() {
     setLost(false);
     if (!answer.ok) { meet(answer.status); return; }
     const known = await answer.json();
-    if (known.is_aside) return;  // taken up again when the person does something
+    if (known.is_evicted) return;  // restored at the next action
     const isBehind = scene && known.version > scene.version && !known.is_computing;
     if (wasLost || (isBehind && seenVersion === known.version)) comeBack();
     seenVersion = known.version;
@@ -143,7 +143,7 @@ async function poll() {
   poll().finally(() => setTimeout(pollAgain, isLost ? POLL_MS / 2 : POLL_MS));
 })();
 
-// So that a reload, or another window of this browser, finds the work. Whoever knows its key can take it up.
+// Lets a reload, or another window of this browser, find the work. Whoever knows the key can take the work up.
 function remember(key, hasStudy) {
   if (!key) return;
   sessionStorage.setItem('medsam-planner-work', key);
@@ -159,7 +159,7 @@ window.medsamPlanner = { nextStep: () => ++steps, lastStep: () => steps, shows: 
 function layout() {
   const width = canvas.clientWidth, height = canvas.clientHeight;
   const wide = view.size[0] * view.pixel_mm[0], high = view.size[1] * view.pixel_mm[1];
-  const perMm = Math.min((width - 56) / wide, (height - 40) / high) * zoom;  // the margin holds the letters
+  const perMm = Math.min((width - 56) / wide, (height - 40) / high) * zoom;  // leaves room for the side letters
   return {
     width, height, perMm, sx: perMm * view.pixel_mm[0], sy: perMm * view.pixel_mm[1],
     x0: (width - wide * perMm) / 2 + shift[0], y0: (height - high * perMm) / 2 + shift[1],
@@ -271,7 +271,7 @@ function drawPrompt(at, prompt) {
     pen.strokeStyle = '#ffffff';
     pen.lineWidth = 1.5;
     pen.stroke();
-    pen.beginPath();  // the sign tells them apart without colour
+    pen.beginPath();  // plus or minus, so that they differ without colour
     pen.moveTo(x - 4, y);
     pen.lineTo(x + 4, y);
     if (prompt.positive) { pen.moveTo(x, y - 4); pen.lineTo(x, y + 4); }
@@ -282,10 +282,10 @@ function drawPrompt(at, prompt) {
 }
 
 const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
-const DOUBTED = '#ffb454';    // as the amber verdict
+const CAUTION = '#ffb454';    // the colour of the amber verdict
 
 function drawMark(at, mark) {
-  pen.strokeStyle = pen.fillStyle = mark.is_doubted ? DOUBTED : MARK_COLOUR[mark.kind];
+  pen.strokeStyle = pen.fillStyle = mark.has_caution ? CAUTION : MARK_COLOUR[mark.kind];
   if (mark.kind === 'path') {
     const [x1, y1] = toScreen(at, ...mark.points[0]);
     const [x2, y2] = toScreen(at, ...mark.points[1]);
@@ -378,7 +378,7 @@ function drawLegend() {
   });
 }
 
-// ---- what the person does ----------------------------------------------------------------------------------------
+// ---- actions of the person ----------------------------------------------------------------------------------------
 function act(payload, on = view) {
   if (!on || isLost || isElsewhere) return;
   root.querySelector('.mv-busy').hidden = false;
@@ -397,7 +397,7 @@ canvas.addEventListener('pointerdown', (event) => {
   canvas.setPointerCapture(event.pointerId);
   const [x, y] = place(event);
   const kind = event.button === 1 ? 'move' : event.button === 2 || event.shiftKey ? 'negative' : 'press';
-  drag = { kind, x, y, nowX: x, nowY: y, shift: [...shift], view };  // it means the slice it began on
+  drag = { kind, x, y, nowX: x, nowY: y, shift: [...shift], view };  // the action applies to the slice on which it began
   event.preventDefault();
 });
 canvas.addEventListener('pointermove', (event) => {
@@ -418,7 +418,7 @@ canvas.addEventListener('pointerup', () => {
   drag = null;
   const first = toSlice(at, done.x, done.y), last = toSlice(at, done.nowX, done.nowY);
   const far = Math.hypot(done.nowX - done.x, done.nowY - done.y) > CLICK_PX;
-  // A box drawn back to where it began is taken back; a drag of the right button means nothing.
+  // A box dragged back to its start is cancelled; a drag with the right button has no effect.
   if (done.kind === 'box' && far) act({ kind: 'box', first, last }, done.view);
   else if (done.kind === 'press' && !far) act({ kind: tool === 'prompt' ? 'positive' : tool, first }, done.view);
   else if (done.kind === 'negative' && !far && tool === 'prompt') act({ kind: 'negative', first }, done.view);
@@ -460,12 +460,12 @@ function step(by) {
   refresh();
 }
 
-// Where the picture on the screen lies: never ahead of it.
+// Show the number of the slice that is on the screen, not of one still loading.
 function showSlice() {
   if (!view) { text('slice').textContent = 'no study'; return; }
   const slider = control('slice');
   slider.max = view.count - 1;
-  if (!slider.matches(':active')) slider.value = view.index;  // a hand that drags it leads
+  if (!slider.matches(':active')) slider.value = view.index;  // not while the person drags it
   text('slice').textContent = 'slice ' + (view.index + 1) + ' of ' + view.count;
   press('plane', view.plane);
 }
@@ -510,7 +510,7 @@ control('slice').addEventListener('change', showSlice);
 control('fit').addEventListener('click', () => { zoom = 1; shift = [0, 0]; draw(); });
 control('take-back').addEventListener('click', () => { setElsewhere(false); comeBack(); });
 
-// ---- what Python says --------------------------------------------------------------------------------------------
+// ---- scenes from Python --------------------------------------------------------------------------------------------
 function fill(select, entries, chosen) {
   select.replaceChildren(...entries.map(([value, words]) => new Option(words, value)));
   select.value = entries.some(([value]) => value === chosen) ? chosen : entries[0][0];
@@ -518,7 +518,7 @@ function fill(select, entries, chosen) {
 
 function accept() {
   const news = props.value;
-  // Answers may overtake one another; an older state is not shown over a newer one.
+  // Responses may arrive out of order; an older state is not shown over a newer one.
   if (scene && news && news.token && news.token === token && news.version < scene.version) return;
   scene = news;
   isComingBack = false;
@@ -530,7 +530,7 @@ function accept() {
     steps = 0;
     cache.clear();
   }
-  if (scene.is_aside) { comeBack(); return; }
+  if (scene.is_evicted) { comeBack(); return; }
   remember(scene.work, scene.is_open);
   if (scene.is_open && study !== scene.study) {
     study = scene.study;
@@ -542,7 +542,7 @@ function accept() {
     Object.entries(scene.planes).forEach(([name, known]) => { indexOf[name] = Math.floor(known.count / 2); });
     plane = scene.first_plane;
     const presets = Object.keys(scene.windows).map((name) => [name, name]);
-    fill(control('window'), [...presets, ['own', 'own']], presets[0][0]);
+    fill(control('window'), [...presets, ['own', 'custom']], presets[0][0]);
     control('centre').value = scene.windows[presets[0][0]].centre;
     control('width').value = scene.windows[presets[0][0]].width;
   }
@@ -550,7 +550,7 @@ function accept() {
   if (scene.go_to) Object.assign(indexOf, scene.go_to);
   if (scene.tool) { tool = scene.tool; press('tool', tool); }
   refresh();
-  root.dataset.version = scene.version;  // what is shown belongs to this state of the workbench
+  root.dataset.version = scene.version;  // version of the state that is shown
 }
 
 watch('value', accept);

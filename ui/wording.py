@@ -1,57 +1,74 @@
-"""Every word the workbench says, and how figures are said."""
+"""Texts of the page: labels, messages, and how values are written."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import Literal
 
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
-from medsam_planner.service.structure import Structure
+from medsam_planner.service.login import TITLE
+from medsam_planner.service.structure import Role, Structure
 from prompts import PromptLog
 
-__all__ = ["after_plan", "after_prompt", "has_doubt", "notes_html", "notice", "side_name", "sources"]
+__all__ = [
+    "TITLE",
+    "NoticeKind",
+    "after_plan",
+    "after_prompt",
+    "needs_caution",
+    "notes_html",
+    "notice",
+    "side_name",
+    "sources",
+]
 
-TITLE = "MedSAM Planner"
-RESEARCH_USE = "Research use only. Not a medical device."
+NoticeKind = Literal["info", "done", "caution", "error"]
+
 NO_STUDY = "No study is open. Type the path of a study, or upload one."
 NO_STRUCTURE = "Open a study to begin."
 NO_RESULT = "Not run to 3D yet. Draw a box around the structure on one slice, then press “Run to 3D”."
 HINT = (
-    "Drag: box · click: inside · right-click or Shift-click: outside · wheel or arrow keys: slices · "
-    "Ctrl + wheel: zoom · middle drag: move"
+    "Drag: box · click: point inside · right-click or Shift-click: point outside · wheel or arrow keys: slice · "
+    "Ctrl + wheel: zoom · middle-button drag: pan"
 )
 OPENED = "Draw a box around a structure on one slice."
 TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Open” again."
+CLEARED = "All prompts of this structure were removed. Undo restores them."
 TARGET_SET = "Target set. Now set the entry."
-ENTRY_SET = "Entry set. Choose what to avoid, then press “Find paths”."
-UNEXPECTED = "Something went wrong that nobody expected (number {}). Your prompts are kept; the server’s log says more."
+ENTRY_SET = "Entry set. Choose the structures to avoid, then press “Find paths”."
+UNEXPECTED = "Unexpected error {}. Your prompts are saved; the server’s log has the details."
 STOPPED = "Stopped. Nothing was changed."
-STOPPING = "Stopping at the next step …"
-NOTHING_RUNS = "Nothing is being computed, so there is nothing to stop."
-LOST_TITLE = "The connection to the workbench is lost."
-LOST_TEXT = "What you did is kept on the server; nothing you do now is sent. This bar goes when the connection is back."
-ELSEWHERE_TITLE = "This work was taken up in another window."
-ELSEWHERE_TEXT = "Go on there, or"
-TAKE_BACK = "take it back here"
-TAKING_UP = "Your earlier work is being taken up …"
-HERE_AGAIN = "Your work is here again. If the last thing you did is missing, repeat it."
-STILL_COMPUTING = "Your work is here again; a computation on it is still running."
-PUT_ASIDE = "This page's work was put aside on the server, and is taken up again. Then repeat what you just did."
-NOT_TAKEN_UP = "Your earlier work could not be taken up."
-OPEN_AGAIN = "The work itself is kept: open or upload the same study as it was, and it goes on."
-EARLIER = "Earlier work of this browser, kept on the server"
-EARLIER_INFO = "Choose one to go on with it."
-NO_WAY = "No single limit makes a path possible. Move the entry or the target, or avoid less."
-ROOM_IS = (
-    "Room: certified distance beyond the margin, the tool’s radius and its error. "
-    "Hit: chance that the tool touches a structure, with its 95 % interval."
+STOPPING = "Stopping …"
+NOTHING_RUNS = "No computation is running."
+LOST_TITLE = "Connection to the server lost."
+LOST_TEXT = (
+    "Your work is saved on the server, but what you do now is not sent. "
+    "This message disappears when the connection is back."
 )
-OUTDATED = "Prompts changed since this plan was made. Run the structure to 3D and plan again."
+ELSEWHERE_TITLE = "This work was taken up in another window."
+ELSEWHERE_TEXT = "Continue there, or"
+TAKE_BACK = "take it back here"
+TAKING_UP = "Restoring your earlier work …"
+RESTORED = "Your work was restored. If your last action is missing, repeat it."
+STILL_COMPUTING = "Your work was restored; a computation on it is still running."
+EVICTED = "The work of this page is being restored. Then repeat your last action."
+NOT_TAKEN_UP = "Your earlier work could not be restored."
+OPEN_AGAIN = "It is still saved: open or upload the same study, unchanged, to continue it."
+EARLIER = "Earlier work of this browser, saved on the server"
+EARLIER_INFO = "Choose one to continue it."
+STRAIGHTEN = "Straighten the gantry tilt (resamples the study)"
+NO_WAY = "Relaxing a single limit is not enough. Move the entry or the target, or avoid fewer structures."
+CLEARANCE_IS = (
+    "Clearance: certified distance between the tool, with its error, and the structures widened by their margins. "
+    "Hit probability: highest probability of hitting any single structure, with its 95 % interval."
+)
+OUTDATED = "Prompts changed since this plan was made. Run the structure to 3D and find paths again."
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
-    "1. Run the structures to 3D and say under “Segment” what to avoid. 2. “Set target” and “Set entry” on the slices. "
-    "3. Find paths."
+    "1. Under “Segment”, run the structures to 3D and set their roles. 2. Click the target and the entry on the slices "
+    "(“Set target”, “Set entry”). 3. Press “Find paths”."
 )
 DRAFT_LABELS = {
     "target_radius_mm": "target radius (mm)",
@@ -59,26 +76,28 @@ DRAFT_LABELS = {
     "tool_radius_mm": "tool radius (mm)",
     "base_margin_mm": "margin (mm)",
     "margin_factor": "+ factor × spread",
-    "margin_cap_mm": "margin at most (mm)",
-    "max_length_mm": "longest path (mm)",
-    "max_angle_deg": "off the normal (°)",
+    "margin_cap_mm": "max. margin (mm)",
+    "max_length_mm": "max. length (mm)",
+    "max_angle_deg": "max. entry angle (°)",
     "free_entry_mm": "free at entry (mm)",
-    "alpha": "may fail (α)",
+    "alpha": "miscoverage α",
 }
 AVOID_BONE = "Avoid unsegmented bone (CT)"
-AVOID_BONE_INFO = "Untick where the tool may go through bone."
-CALIBRATION = "With a calibration file: margins with a stated confidence, in place of the three numbers for margins"
-WHY_MARGINS = "Why the margins are as wide as they are"
-SOURCES_FROM = "Uncertainty from"
-SOURCES_INFO = "Each run differs in all that is ticked."
+AVOID_BONE_INFO = "Untick if the tool may pass through bone."
+CALIBRATION = "A calibration file gives margins with confidence 1 − α; the three margin values above are then not used."
+WHY_MARGINS = "How the margins were determined"
+SAMPLES = "Stochastic passes for the uncertainty (0: none)"
+TRIPLANAR = "Propagate in 3 planes"
+SOURCES_FROM = "Sources of uncertainty"
+SOURCES_INFO = "Each stochastic pass varies all that are ticked."
 SOURCE_LABELS = {
-    "dropout": "dropout (model)",
-    "jitter": "jitter (prompt)",
-    "augment": "augment (image)",
-    "triplanar": "triplanar (planes)",
+    "dropout": "model (dropout)",
+    "jitter": "prompt (jitter)",
+    "augment": "image (augmentation)",
+    "triplanar": "planes (triplanar)",
 }
-NO_SOURCE = "Tick what the uncertainty comes from, or set the runs to 0."
-ROLE_LABELS = {"ignore": "ignore", "avoid": "avoid", "inside": "stay inside"}
+NO_SOURCE = "Tick at least one source of uncertainty, or set the stochastic passes to 0."
+ROLE_LABELS = {Role.IGNORE: "ignore", Role.AVOID: "avoid", Role.INSIDE: "stay inside"}
 _SIDE_NAMES = {
     "L": "left",
     "R": "right",
@@ -89,16 +108,15 @@ _SIDE_NAMES = {
 }
 
 
-def notice(kind: str, text: str, notes: Iterable[str] = ()) -> str:
-    """What is said above the picture, in a place whose height stays, so that the picture does not move under the hand.
+def notice(kind: NoticeKind, text: str, notes: Iterable[str] = ()) -> str:
+    """HTML of the message above the image; its height is fixed, so that the image does not move.
 
     Parameters
     ----------
-    kind : str
-        ``"info"``, ``"done"``, ``"caution"`` or ``"error"``.
+    kind : {"info", "done", "caution", "error"}
     text : str
     notes : iterable of str
-        What to know beside it.
+        Further notes, listed below the text.
     """
     if not text:
         return '<div class="mv-notice mv-quiet">&nbsp;</div>'
@@ -107,13 +125,13 @@ def notice(kind: str, text: str, notes: Iterable[str] = ()) -> str:
 
 
 def notes_html(notes: Iterable[str]) -> str:
-    """What was noticed while a study was opened or results were made, one a line; nothing for none."""
+    """HTML list of notes on a study or on results; empty if there are none."""
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return f'<ul class="mv-warning mv-notes">{listed}</ul>' if listed else ""
 
 
 def sources(name: str) -> str:
-    """``"dropout+jitter"`` → ``"dropout (model) and jitter (prompt)"``."""
+    """``"dropout+jitter"`` → ``"model (dropout) and prompt (jitter)"``."""
     *others, last = (SOURCE_LABELS[part] for part in name.split("+"))
     return f"{', '.join(others)} and {last}" if others else last
 
@@ -124,30 +142,30 @@ def side_name(letter: str) -> str:
 
 
 def after_prompt(structure: Structure, log: PromptLog) -> str:
-    """What to say when the prompts changed."""
+    """Message after a change of the prompts."""
     if not log.prompts:
         return "No prompts are left. Draw a box around the structure."
     if not structure.previews:
-        return "That says where the structure is not. Now draw a box, or click inside it."
+        return "This point says where the structure is not. Now draw a box around it, or click inside it."
     if not any((found > 0.5).any() for slices in structure.previews.values() for found in slices.values()):
-        return "The model found nothing there. Try a box closer around the structure."
-    return "The dashed outline is the answer on this slice. Correct it with clicks, or press “Run to 3D”."
+        return "The model found nothing there. Draw a box closer around the structure."
+    return "The dashed outline is the prediction on this slice. Correct it with clicks, or press “Run to 3D”."
 
 
 def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) -> str:
-    """What to say when the planner has answered."""
+    """Message after a search for paths."""
     if plan is not None and plan.reasons and not plan.feasible:
         return plan.reasons[0]
     if plan is None or not plan.feasible:
-        return "No path keeps every limit. See below what to relax; the report shows why."
-    rooms = sorted({f"{one.certified_clearance_mm:.1f}" for one in plan.alternatives}, key=float)
-    room = f"{' to '.join(dict.fromkeys((rooms[0], rooms[-1])))} mm of room beyond all margins"
+        return "No path satisfies all limits. See below which to relax; the report shows why."
+    lengths = sorted({f"{one.certified_clearance_mm:.1f}" for one in plan.alternatives}, key=float)
+    clearance = f"{' to '.join(dict.fromkeys((lengths[0], lengths[-1])))} mm of clearance beyond all margins"
     if assessment is not None and assessment.verdict.kind == "unchecked":
-        room += ", but not all on the way was checked"
+        clearance += ", but not everything along the path was checked"
     cautions = " Read the cautions." if assessment is not None and assessment.cautions else ""
-    return f"{len(plan.alternatives)} path(s) found, with {room}.{cautions} Open the report to review them."
+    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Open the report to review them."
 
 
-def has_doubt(assessment: Assessment) -> bool:
-    """Whether a plan is anything but feasible without a caution."""
+def needs_caution(assessment: Assessment) -> bool:
+    """Whether a plan is not feasible, or is feasible with cautions."""
     return assessment.verdict.kind != "feasible" or bool(assessment.cautions)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+import platformdirs
 
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel
@@ -81,15 +82,7 @@ class WeightsRow:
 def user_folder() -> Path:
     """Folder of fetched weights: ``$MEDSAM_PLANNER_WEIGHTS``, else ``medsam-planner/weights`` in the user's cache."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "medsam-planner" / "weights"
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path() / "medsam-planner" / "weights"
 
 
 def weights_entry(name: str) -> WeightsEntry:

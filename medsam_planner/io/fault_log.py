@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import platformdirs
+
 from medsam_planner.errors import MedsamPlannerError, OperationCancelledError, OutputError
 from medsam_planner.io.files import write_whole
 from medsam_planner.provenance import versions
@@ -24,7 +26,7 @@ T = TypeVar("T")
 def log_fault(error: BaseException) -> Path | None:
     """Write the traceback with platform, command and versions; None where no folder is writable.
 
-    Logs go to ``$MEDSAM_PLANNER_LOGS``, else to the user's folder for program state, else to the temporary folder.
+    Logs go to ``$MEDSAM_PLANNER_LOGS``, else to the user's folder for logs, else to the temporary folder.
     """
     moment = datetime.datetime.now()
     lines = (
@@ -78,16 +80,10 @@ def _log_folders() -> tuple[Path, ...]:
     if stated:
         return (Path(stated), _temporary())
     try:
-        home = Path.home()
-    except RuntimeError:  # a process without a user
+        Path.home()
+    except RuntimeError:  # a process whose user has no home: there is no folder of theirs
         return (_temporary(),)
-    if sys.platform == "win32":
-        state = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        return (home / "Library" / "Logs" / "medsam-planner", _temporary())
-    else:
-        state = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state")
-    return (state / "medsam-planner" / "logs", _temporary())
+    return (platformdirs.user_log_path("medsam-planner", appauthor=False), _temporary())
 
 
 def _temporary() -> Path:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.planning.problem import EntryRegion, PlanningProblem
 from medsam_planner.planning.structures import Avoid, Structure, bool_array
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
+from prompts.names import UNSEGMENTED_BONE
 
 __all__ = ["FreeEnds", "free_ends"]
 

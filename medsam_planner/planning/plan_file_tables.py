@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     ALPHA,
-    SKIN,
     CalibratedRule,
     EntryRequest,
     PlanRequest,
@@ -23,6 +22,7 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BONE_BOUNDS_HU, BoneRule
 from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM, Tool
+from prompts.names import SKIN
 
 __all__ = [
     "BoneTable",

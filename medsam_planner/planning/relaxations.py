@@ -16,7 +16,7 @@ from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.problem import Limits, PlanningProblem
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
+from prompts.names import UNSEGMENTED_BONE
 
 __all__ = ["NearestMiss", "Relaxation", "find_relaxations", "nearest_miss"]
 

@@ -16,12 +16,12 @@ import numpy as np
 from medsam_planner.errors import PlanningError
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.structures import StructureRole
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE, BoneRule
+from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
+from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = [
     "ALPHA",
-    "SKIN",
     "CalibratedRule",
     "EntryRequest",
     "PlanRequest",
@@ -35,8 +35,6 @@ ALPHA = 0.1
 """Miscoverage of a calibrated margin, unless another is asked for."""
 _LARGEST_RADIUS_MM = 200.0
 """Largest radius of a target: no structure that one tool must reach is larger."""
-SKIN = "skin"
-"""Name of the body, which is found in the study where a tool enters through no named structure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,10 @@ from medsam_planner.planning.region import IndexBox
 from medsam_planner.planning.structures import Avoid, bool_array
 from medsam_planner.volumes import volume_like
 from prompts.masks import mask_box
+from prompts.names import UNSEGMENTED_BONE
 
-__all__ = ["AIR_BELOW_HU", "BONE_ABOVE_HU", "UNSEGMENTED_BONE", "BoneRule", "Surroundings", "surroundings_of"]
+__all__ = ["AIR_BELOW_HU", "BONE_ABOVE_HU", "BoneRule", "Surroundings", "surroundings_of"]
 
-UNSEGMENTED_BONE = "unsegmented_bone"
-"""Name of the structure to avoid that consists of unsegmented bone."""
 BONE_ABOVE_HU = 226.0
 """Lower end of the range in which CT software predefines bone (Materialise Mimics: 226 to 3071 HU). Contrast medium,
 calcification and metal reach it too."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from medsam_planner.drawing.formatting import joined, number, percent, place
 from medsam_planner.planning.structures import StructureRole
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.report.model import PlanReport
+from prompts.names import UNSEGMENTED_BONE
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
-from medsam_planner.volumes import volume_like
+from medsam_planner.volumes import BoxedArray, volume_like
 
 __all__ = ["MaskSamples", "SegmentationResult"]
 
@@ -19,22 +19,22 @@ __all__ = ["MaskSamples", "SegmentationResult"]
 class MaskSamples:
     """Masks of T stochastic passes, cut to the box in which a pass can differ from background."""
 
-    low_index: tuple[int, int, int]
-    """Voxel of the whole grid at which `masks` begins."""
-    masks: NDArray[np.bool_]
-    """(T, k, j, i) in the box."""
+    boxed: BoxedArray
+    """(T, k, j, i) bool."""
     reference: highdicom.Volume = field(repr=False)
     """A volume on the whole grid."""
 
     def __len__(self) -> int:
         return len(self.masks)
 
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """(T, k, j, i) in the box."""
+        return self.boxed.part
+
     def volume(self, number: int) -> highdicom.Volume:
         """Mask of one pass on the whole grid, bool."""
-        whole = np.zeros(self.reference.spatial_shape, dtype=bool)
-        box = tuple(slice(low, low + size) for low, size in zip(self.low_index, self.masks.shape[1:], strict=True))
-        whole[box] = self.masks[number]
-        return volume_like(self.reference, whole)
+        return volume_like(self.reference, self.boxed.whole(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.segmenter import SliceSegmenter
-from medsam_planner.geometry import spacing_mm, zeros_by_slice
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sampling import sample_passes
 from medsam_planner.propagation.sources import UncertaintySource
 from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.segmentation.result import MaskSamples
-from medsam_planner.volumes import volume_like
+from medsam_planner.volumes import BoxedArray, volume_like
 
 __all__ = ["uncertainty_maps"]
 
@@ -67,22 +67,18 @@ def uncertainty_maps(
     require_variance(sampled.logits)
     entropy, disagreement = sampled.entropy_bits(segmenter.model.temperature)
     masks, box = sampled.masks(), sampled.band.box
+    low_index, shape = tuple(part.start for part in box), tuple(volume.spatial_shape)
+
+    def on_grid(values: NDArray[np.float32]) -> highdicom.Volume:
+        return volume_like(volume, BoxedArray(low_index, values, shape).whole(axis=axis))
+
     maps: dict[str, Any] = {
-        "uncertainty": _on_grid(entropy, volume, box, axis),
-        "mutual_information": _on_grid(disagreement, volume, box, axis),
-        "mask_samples": MaskSamples(tuple(part.start for part in box), masks, volume),
+        "uncertainty": on_grid(entropy),
+        "mutual_information": on_grid(disagreement),
+        "mask_samples": MaskSamples(BoxedArray(low_index, masks, shape), volume),
     }
     occupied = masks[masks.any(axis=(1, 2, 3))]
     if len(occupied) >= 2:
         spread = boundary_spread_mm(occupied, spacing_mm(volume.affine))
-        maps["boundary_spread_mm"] = _on_grid(spread, volume, box, axis)
+        maps["boundary_spread_mm"] = on_grid(spread)
     return maps
-
-
-def _on_grid(
-    values: NDArray[np.float32], volume: highdicom.Volume, box: tuple[slice, slice, slice], axis: int
-) -> highdicom.Volume:
-    """Values of a box on the whole grid, 0 outside the box."""
-    whole = zeros_by_slice(volume.spatial_shape, axis, np.float32)
-    whole[box] = values
-    return volume_like(volume, whole)

@@ -1,8 +1,8 @@
-"""Who may talk to the server: under which names it is reached, from which pages, and with which secret.
+"""Who may use the server: under which host names it answers, from which origins, and with which secret.
 
-On a loopback address only this machine can connect, so no secret is needed there; a page from elsewhere whose name was
-pointed at this machine (DNS rebinding) or that posts across origins is refused by name. Beyond loopback everything is
-shut without the secret.
+On a loopback address only this machine can connect, so no secret is needed. A foreign page whose name was pointed at
+this machine (DNS rebinding), or that posts across origins, is refused by its name. On any other address nothing is
+answered without the secret.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from urllib.parse import urlsplit
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["Access", "is_loopback", "read_token"]
+__all__ = ["LOOPBACK", "Access", "is_loopback", "read_token"]
 
+LOOPBACK = "127.0.0.1"
+"""Address on which only this machine can connect."""
 SHORTEST_TOKEN = 20
-"""Characters. That many random ones cannot be guessed over a network, so failed logins need no counting."""
+"""Characters. A random token of this length cannot be guessed over a network, so failed logins are not limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the server listens and what it asks of whoever comes.
+    """Where the server listens and what it requires of clients.
 
     Raises
     ------
@@ -34,17 +36,17 @@ class Access:
         If it listens beyond loopback and has no `token`, or the token is too short.
     """
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     token: str | None = field(default=None, repr=False)
     names: tuple[str, ...] = ()
-    """Names of this machine under which browsers reach it, besides its addresses and its own host name."""
+    """Further names under which browsers reach this machine, besides its addresses and its own host name."""
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
             raise ConfigError(
-                f"On {self.host} other machines can reach the workbench, so it starts there only with a secret. "
-                "Write one into a file (openssl rand -hex 32 > token.txt) and add --token-file token.txt, or leave "
-                "--host out: then it is open to this machine only."
+                f"Other machines can reach the server on {self.host}, so it needs a secret. "
+                "Write one into a file (openssl rand -hex 32 > token.txt) and add --token-file token.txt, or omit "
+                "--host: then only this machine can connect."
             )
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
             raise ConfigError(
@@ -62,21 +64,21 @@ class Access:
         return not is_loopback(self.host) and (_is_address(name) or name in self._known_names())
 
     def is_own_origin(self, origin: str, host_header: str) -> bool:
-        """Whether the Origin header is that of a page of this server; its scheme is the proxy's affair."""
+        """Whether the Origin header is this server's; http and https both count, as a proxy may add TLS."""
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host_header.lower()
 
     def is_token(self, offered: str) -> bool:
-        """Whether it is the secret, compared in constant time."""
+        """Whether `offered` is the secret; compared in constant time."""
         return self.token is not None and hmac.compare_digest(offered.encode(), self.token.encode())
 
     @property
     def pass_value(self) -> str:
-        """What the browser keeps in place of the secret; it holds until the secret is changed."""
+        """Cookie value that stands for the secret; valid until the secret is changed."""
         return hmac.new((self.token or "").encode(), b"medsam-planner page", hashlib.sha256).hexdigest()
 
     def is_let_in(self, cookies: Mapping[str, str], cookie_name: str) -> bool:
-        """Whether a request with these cookies may see anything."""
+        """Whether a request with these cookies is logged in, or no login is needed."""
         if self.token is None:
             return True
         return hmac.compare_digest(cookies.get(cookie_name, "").encode(), self.pass_value.encode())
@@ -86,7 +88,7 @@ class Access:
 
 
 def read_token(path: Path) -> str:
-    """The secret in a file: its text without white space around it.
+    """Read the secret from a file; surrounding white space is removed.
 
     Raises
     ------
@@ -120,10 +122,10 @@ def _is_address(name: str) -> bool:
 
 
 def _host_name(url: str) -> str | None:
-    """Lower-case name or address without port and brackets; None where it is malformed."""
+    """Lower-case name or address without port and brackets; None if malformed."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for what is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return None
     plain = parts.username is None and not (parts.path or parts.query or parts.fragment)

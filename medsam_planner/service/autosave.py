@@ -1,4 +1,4 @@
-"""Keeps one work on disk: what was opened, and how much of what is known lies there."""
+"""Saves one work to disk after each change, and only what changed since it was last saved."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from prompts import PromptFile, Provenance, write_prompt_file
 __all__ = ["NOT_SAVED", "Autosave"]
 
 NOT_SAVED = (
-    "This could not be kept on the server's disk, so a reload of the page would lose it. Is the disk full, or the "
-    "folder of the results read-only?"
+    "This could not be saved on the server's disk, so a reload of the page would lose it. Check whether the disk is "
+    "full or the results folder is read-only."
 )
 
 
 class Autosave:
-    """Of the work on one opened study.
+    """Saves the work on one opened study.
 
     Parameters
     ----------
     out : Path
-        Folder of all works.
+        Folder that holds the folders of all works.
     opened : Opened
+        Which study is open.
     session : Session
-        Its prompts are kept.
+        Its prompts are saved.
     key : str
-        Names the work: who knows it can take the work up.
+        Key of the work: whoever knows it can take the work up.
     folder : Path, optional
-        Of work that lies on disk already.
+        Folder of work that is already on disk.
     """
 
     def __init__(self, out: Path, opened: Opened, session: Session, *, key: str, folder: Path | None = None) -> None:
@@ -41,32 +42,39 @@ class Autosave:
         self._out = out
         self._opened = opened
         self._session = session
-        self._image_sha256 = session.study_sha256  # now, while a study is opened, and not at the first prompt
+        self._image_sha256 = session.study_sha256  # while a study is opened: the first prompt is fast
         self._folder = folder
         self._result_files: dict[str, str] = {}
-        """By structure, of the 3D results on disk."""
-        self._kept: Snapshot | None = None
-        """The last one that is on disk."""
-        self._saved: object = None
+        """Names of the 3D results on disk, by structure."""
+        self._saved: Snapshot | None = None
+        """The snapshot that is on disk."""
+        self._saved_prompts: object = None
         """The prompts that are on disk."""
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether there is anything to come back to."""
+        """Whether the work can be taken up again from disk."""
         return self._folder is not None and saved_work.find_work(self._out, self.key) is not None
 
     def folder(self) -> Path:
-        """The folder of this work, made when it is first needed."""
+        """The folder of this work, created when it is first needed."""
         if self._folder is None:
             self._folder = saved_work.open_work_folder(self._out, self._opened.name, self.key)
         return self._folder
 
     def mark_saved(self, snapshot: Snapshot, result_files: dict[str, str] | None = None) -> None:
-        """Say that this is what lies on disk, or that there is nothing in it to keep."""
-        self._kept, self._result_files = snapshot, dict(result_files or {})
+        """Record that this snapshot is on disk already, or holds nothing worth saving.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        result_files : dict, optional
+            Names of the 3D results on disk, by structure.
+        """
+        self._saved, self._result_files = snapshot, dict(result_files or {})
 
     def forget_result(self, structure: str) -> None:
-        """The 3D result on disk is not that of the structure any more."""
+        """Record that the 3D result on disk is no longer that of the structure."""
         self._result_files.pop(structure, None)
 
     def save_prompts(self, names: tuple[str, ...]) -> Path:
@@ -93,25 +101,25 @@ class Autosave:
             path.chmod(0o600)
         except OSError as error:
             raise MedsamPlannerError(NOT_SAVED) from error
-        self._saved = self._prompts_of(names)
+        self._saved_prompts = self._prompts_of(names)
         return path
 
     def _prompts_of(self, names: tuple[str, ...]) -> object:
         logs = (self._session.log(name) for name in names)
         return [(log.structure, log.history, log.undone) for log in logs]
 
-    def keep(self, snapshot: Snapshot) -> None:
-        """Put on disk what is known and does not lie there.
+    def save(self, snapshot: Snapshot) -> None:
+        """Write what is in the snapshot and not yet on disk.
 
         Raises
         ------
         MedsamPlannerError
             If it cannot be written.
         """
-        if snapshot is self._kept:
+        if snapshot is self._saved:
             return
         names = tuple(snapshot.structures)
-        if self._saved != self._prompts_of(names):
+        if self._saved_prompts != self._prompts_of(names):
             self.save_prompts(names)
         try:
             folder = self.folder()
@@ -131,4 +139,4 @@ class Autosave:
             )
         except OSError as error:
             raise MedsamPlannerError(NOT_SAVED) from error
-        self._kept = snapshot
+        self._saved = snapshot

@@ -1,8 +1,8 @@
-"""How a slice lies on the screen: which way up, which side left, how many millimetres a pixel, and back to the patient.
+"""How a slice is shown on the screen: its orientation, its pixel size, and the way back to patient space.
 
-The radiological convention: one looks at an axial slice from the feet and at a coronal one from the front, so the
-patient's right is on the left of the screen; on a sagittal slice the face looks left. The three planes are the three
-array axes of the volume, named after the anatomical plane each is nearest to; nothing is resampled.
+Radiological convention: an axial slice is seen from the feet and a coronal one from the front, so the patient's right
+is on the left of the screen; on a sagittal slice anterior is on the left. The three planes are the three array axes of
+the volume, each named after the nearest anatomical plane; nothing is resampled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from medsam_planner.io.intensity import CT_WINDOWS, Normalisation, volume_modali
 __all__ = ["Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
 
 _VISIBLE_SHARE = 0.3
-"""Direction cosine from which a side letter is written: 17° off an axis; below it the slant cannot be seen."""
+"""Direction cosine from which a side letter is shown, 17° from the perpendicular; a smaller tilt is not visible."""
 
 
 class Plane(Enum):
@@ -34,7 +34,7 @@ class Plane(Enum):
 
 
 _NORMAL = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}
-"""LPS axis across each plane."""
+"""LPS axis perpendicular to each plane."""
 _SCREEN_LPS = {
     Plane.AXIAL: ((1, 0, 0), (0, 1, 0)),
     Plane.CORONAL: ((1, 0, 0), (0, 0, -1)),
@@ -72,7 +72,7 @@ class SliceDisplay:
 
     @property
     def slice_count(self) -> int:
-        """How many slices there are across the plane."""
+        """Number of slices of this plane."""
         return self.shape[self.axis]
 
     @property
@@ -83,7 +83,7 @@ class SliceDisplay:
 
     @property
     def letters(self) -> dict[str, str]:
-        """What lies at the ``left``, ``right``, ``top`` and ``bottom`` of the screen."""
+        """Patient sides at the ``left``, ``right``, ``top`` and ``bottom`` of the screen."""
         right, down = self.lps_steps
         return {
             "left": side_letters(-right),
@@ -128,7 +128,7 @@ class SliceDisplay:
         return self.upright(slice_across(array, self.axis, slice_index))
 
     def upright(self, section: NDArray[Any]) -> NDArray[Any]:
-        """Turn a section, whose axes are the two other array axes in their order, as it is shown."""
+        """Orient a section as it is shown; its axes are the two in-plane array axes in their order."""
         picture = section if self.down < self.across else section.T
         picture = picture[:, ::-1] if self.flip_across else picture
         return picture[::-1] if self.flip_down else picture
@@ -137,8 +137,13 @@ class SliceDisplay:
 def display_for(volume: highdicom.Volume, plane: Plane) -> SliceDisplay:
     """How `plane` of `volume` is shown.
 
-    Each array axis is given to one patient direction, all three together so that the sum of the direction cosines is
-    largest; one axis at a time could give two to the same direction on a grid turned by 45°.
+    The three array axes are matched to the three patient directions together, so that the sum of the direction cosines
+    is largest; matched one by one, two axes of a grid rotated by 45° could get the same direction.
+
+    Parameters
+    ----------
+    volume : highdicom.Volume
+    plane : Plane
     """
     affine = np.asarray(volume.affine, dtype=np.float64)
     k, j, i = (int(size) for size in volume.spatial_shape)
@@ -173,19 +178,22 @@ def side_letters(direction_lps: ArrayLike) -> str:
     return "".join(letters)
 
 
-def display_windows(study: highdicom.Volume, seen: Normalisation) -> dict[str, dict[str, float]]:
-    """Window presets by name, the one to begin with first: Hounsfield windows for CT, the values' own range else.
+def display_windows(study: highdicom.Volume, normalisation: Normalisation) -> dict[str, dict[str, float]]:
+    """Display window presets by name, the initial one first: Hounsfield windows for CT, else from the range of values.
 
     Parameters
     ----------
     study : highdicom.Volume
-    seen : Normalisation
-        What the model sees the study through.
+    normalisation : Normalisation
+        Range of values that the model uses.
     """
     if volume_modality(study) == "CT":
         return {name: {"centre": window.centre, "width": window.width} for name, window in CT_WINDOWS.items()}
     low, high = float(study.array.min()), float(study.array.max())
     return {
-        "image": {"centre": (seen.low + seen.high) / 2, "width": seen.high - seen.low},
+        "image": {
+            "centre": (normalisation.low + normalisation.high) / 2,
+            "width": normalisation.high - normalisation.low,
+        },
         "full": {"centre": (low + high) / 2, "width": max(high - low, 1e-6)},
     }

@@ -1,4 +1,4 @@
-"""Earlier work of a browser: which keys it remembers, and the workbench it gets back."""
+"""Earlier work of a browser: the keys it remembers, and the workbench it gets back."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{24,64}")
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Keys of works that the browser remembers; whoever knows one may take that work up."""
+    """Keys of works that a browser remembers; whoever knows a key may take that work up."""
 
     here: str = ""
-    """Of this window."""
+    """Key of the work in this window."""
     others: tuple[str, ...] = ()
-    """Of all its windows, the newest first."""
+    """Keys of the works in all its windows, newest first."""
     shows_study: bool = False
-    """Whether the page shows a study: it was there all along, and stays on its tab."""
+    """Whether the page already shows a study, and so stays on its tab."""
 
     @classmethod
     def from_browser(cls, text: str) -> Remembered:
-        """Read what the page sent; what is not understood counts as nothing."""
+        """Parse what the page sent; malformed text counts as no key."""
         try:
-            told = json.loads(text)
-            here, *others = (str(key) if _KEY.fullmatch(str(key)) else "" for key in (told["here"], *told["others"]))
-            return cls(here, tuple(others[:_MOST_OFFERED]), told.get("shows") is True)
+            document = json.loads(text)
+            here, *others = (
+                str(key) if _KEY.fullmatch(str(key)) else "" for key in (document["here"], *document["others"])
+            )
+            return cls(here, tuple(others[:_MOST_OFFERED]), document.get("shows") is True)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
 
 def begin(sessions: Sessions, page: str, remembered: Remembered) -> Workbench:
-    """The workbench for a page that was opened or comes back: that of its work before, where there is one."""
+    """The workbench for a page that was opened or reloaded: that of its earlier work, if there is any."""
     return sessions.take_up(page, remembered.here) or sessions.of_page(page) or sessions.begin(page)
 
 
 def earlier_work(sessions: Sessions, remembered: Remembered, *, but: str) -> list[tuple[str, str]]:
-    """Label and key of works that can be offered, but for the one the page has."""
+    """Label and key of each work that can be taken up, except the one with key `but`."""
     offered = []
     for key in remembered.others:
         folder = None if key == but else saved_work.find_work(sessions.settings.out, key)

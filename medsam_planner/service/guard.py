@@ -1,8 +1,9 @@
-"""The one door of the server. Every request passes it, before any route of ours or of Gradio's sees it.
+"""Access control in front of the whole application: every request is checked here before any route sees it.
 
-In this order: a name of this machine in the Host header, the secret where there is one, a route the page uses (Gradio
-brings fifty more: they stay shut), no other page as the sender, a short body without files in it that names an event of
-the page, and a session that this browser began. What is refused is said in one line that tells nothing of the machine.
+The checks, in this order: the Host header names this machine; the client has the secret, if there is one; the page uses
+the route (Gradio adds fifty more, which stay closed); the request does not come from another site; the body of an event
+is short, contains no files and names an event of the page; the Gradio session belongs to this browser. A refusal is one
+line that reveals nothing about the machine.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BODY_BYTES", "Guard"]
 
 MOST_BODY_BYTES = 1 << 20
-"""Of an event; an upload has limits of its own (:mod:`medsam_planner.service.uploads`)."""
+"""Limit for an event; uploads have limits of their own (:mod:`medsam_planner.service.uploads`)."""
 _MOST_SESSIONS = 100_000
 _BROWSER_COOKIE_S = 365 * 24 * 3600
 _READ = ("GET", "HEAD")
 _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/heartbeat/"
 _RECONNECT = "/gradio_api/app_id"
-"""After a lost connection Gradio's page asks for it until it is answered, then loads itself again."""
+"""After a lost connection Gradio's page requests this until it is answered, then reloads."""
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
 _FOLDERS = ("/assets/", "/static/", "/alive/", "/views/", "/files/", _HEARTBEAT)
 _UPLOADS = "/uploads/"
-_KEPT_BY_BROWSERS = ("/assets/", "/static/")
-"""What holds nothing of a patient."""
+_CACHED_BY_BROWSERS = ("/assets/", "/static/")
+"""Paths that browsers may cache: they contain nothing about a patient."""
 
 
 class Guard:
@@ -50,8 +51,9 @@ class Guard:
     ----------
     app : ASGIApp
     access : Access
+        Names, origins and secret of the server.
     input_count_by_event : mapping
-        Of every event of the page, by Gradio's number of it.
+        Number of inputs of every event of the page, by Gradio's number of the event.
     """
 
     def __init__(self, app: ASGIApp, *, access: Access, input_count_by_event: Mapping[int, int]) -> None:
@@ -70,7 +72,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, request: Request, send: Send) -> None:
-        send = _Dressed(request, send)
+        send = _WithHeaders(request, send)
         refused = self._refuse_host(request) or await self._refuse_stranger(request) or self._refuse_route(request)
         if refused is not None:
             await refused(request.scope, request.receive, send)
@@ -101,7 +103,7 @@ class Guard:
         )
 
     async def _refuse_stranger(self, request: Request) -> Response | None:
-        """Ask for the secret; a right one in the address or from the form becomes a cookie."""
+        """Ask for the secret; the right one, in the address or from the form, becomes a cookie."""
         access, name = self._access, cookie_name(request, "pass")
         if access.token is None:
             return None
@@ -139,14 +141,14 @@ class Guard:
         return None
 
     def _is_of_page(self, event: Mapping[str, Any]) -> bool:
-        """Whether the page has such an event with so many inputs; at another one Gradio fails."""
+        """Whether the page has such an event with that number of inputs; Gradio fails on any other."""
         number, values = event.get("fn_index"), event.get("data")
         if type(number) is not int or not isinstance(values, list):  # True is an int too
             return False
         return self._input_count_by_event.get(number) == len(values)
 
     def _is_foreign(self, request: Request) -> bool:
-        """Whether another page sent it. Following a link to the page is no such thing."""
+        """Whether a page of another site sent the request. Following a link to the page does not count."""
         origin = request.headers.get("origin")
         if origin is not None and not self._access.is_own_origin(origin, request.headers["host"]):
             return True
@@ -157,7 +159,7 @@ class Guard:
 
 
 class _Sessions:
-    """Which browser began each of Gradio's sessions; nobody else may listen to it or act in it."""
+    """The browser that began each of Gradio's sessions; no other may listen to it or act in it."""
 
     def __init__(self) -> None:
         self._browser_by_session: OrderedDict[str, str] = OrderedDict()
@@ -174,20 +176,20 @@ class _Sessions:
         return secrets.compare_digest(owner.encode(), browser.encode())
 
 
-class _Dressed:
-    """`send` with the security headers on each answer, and the nonce in the page."""
+class _WithHeaders:
+    """`send` that adds the security headers to each response, and the nonce to the page."""
 
     def __init__(self, request: Request, send: Send) -> None:
         self._request = request
         self._send = send
         self._start: Message | None = None
-        """Of the page, held back until its body is known."""
+        """Start of the page's response, held back until its body is complete."""
         self._page = b""
         self._nonce = headers.new_nonce()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._dress(MutableHeaders(scope=message))
+            self._add_headers(MutableHeaders(scope=message))
             if self._request.scope["path"] == "/" and message["status"] == 200:
                 self._start = message
                 return
@@ -211,10 +213,10 @@ class _Dressed:
             return
         await self._send(message)
 
-    def _dress(self, out: MutableHeaders) -> None:
+    def _add_headers(self, out: MutableHeaders) -> None:
         for name, value in headers.HEADERS.items():
             out.setdefault(name, value)
-        if not self._request.scope["path"].startswith(_KEPT_BY_BROWSERS):
+        if not self._request.scope["path"].startswith(_CACHED_BY_BROWSERS):
             out["Cache-Control"] = "no-store"
         for name in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Server"):
             if name in out:
@@ -222,7 +224,7 @@ class _Dressed:
 
 
 def cookie_name(request: Request, what: str) -> str:
-    """With the port, which cookies do not tell apart: two servers on one machine keep their own."""
+    """Name of a cookie with the port, so that two servers on one machine have cookies of their own."""
     return f"medsam-planner-{what}-{request.url.port or 80}"
 
 
@@ -231,12 +233,12 @@ def _set_cookie(response: Response, request: Request, name: str, value: str, *, 
     response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="lax", secure=is_secure, path="/")
 
 
-def _refusal(status: int, told: str) -> Response:
-    return PlainTextResponse(told, status_code=status)
+def _refusal(status: int, message: str) -> Response:
+    return PlainTextResponse(message, status_code=status)
 
 
 async def _short_body(request: Request) -> bytes | None:
-    """The whole body, or None where it is longer than an event can be."""
+    """The whole body, or None if it is longer than an event may be."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -246,10 +248,10 @@ async def _short_body(request: Request) -> bytes | None:
 
 
 def _event_of(body: bytes | None) -> dict[str, Any] | None:
-    """The event in the body; None where it is none, or names files.
+    """The event in the body; None if it is malformed, or names files.
 
-    Gradio would fetch whatever `path` or `url` an object with them names, from the disk or the network, into the cache
-    it serves. No part of this page takes files that way.
+    Gradio would fetch the `path` or `url` that an object names, from the disk or the network, into the cache it serves.
+    No component of this page accepts files that way.
     """
     if body is None:
         return None
@@ -273,7 +275,7 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def _uncompressed(scope: Scope) -> Scope:
-    """The page itself comes uncompressed: its scripts are marked on the way out."""
+    """Request the page itself uncompressed, because a nonce is added to its scripts."""
     if scope["path"] != "/":
         return scope
     return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]}
@@ -288,7 +290,7 @@ def _session_in_address(request: Request) -> str | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """`receive` that gives the body which was read already, once."""
+    """`receive` that returns the body which has been read already, once."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

@@ -1,4 +1,4 @@
-"""What every answer tells the browser about itself."""
+"""Security headers of the responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOTHING_ELSE = "object-src 'none'; base-uri 'self'; form-action 'self'; frame-s
 REPORT_POLICY = (
     "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; frame-ancestors 'none'"
 )
-"""The report is one file of text and pictures; scripts in it would be somebody else's."""
+"""The report is one file of text and pictures without scripts."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -22,16 +22,16 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-"""On each answer, unless it brings its own."""
+"""Added to each response that does not set its own."""
 
 
 def new_nonce() -> str:
-    """A number used once, that marks the scripts of one answer as the server's."""
+    """A random value that marks the scripts of one response as the server's own."""
     return secrets.token_urlsafe(16)
 
 
 def page_policy(nonce: str) -> str:
-    """The policy of Gradio's page: everything from this server, and no inline script but those it was sent with.
+    """Content security policy of Gradio's page: only this server's files, and only the inline scripts with the nonce.
 
     ``unsafe-eval`` stays: ``gr.HTML`` compiles its ``js_on_load`` in the browser. ``unsafe-inline`` stays for styles,
     which Gradio sets on elements.
@@ -43,9 +43,9 @@ def page_policy(nonce: str) -> str:
 
 
 def with_nonce(page: bytes, nonce: str) -> bytes:
-    """The page with the nonce on each script tag; what is data in it has its ``<`` escaped by Gradio.
+    """Add the nonce to each script tag of the page; in data inside the page Gradio escapes ``<``.
 
-    The manifest goes: browsers ask for it without cookies, and would be asked for the secret.
+    The link to the manifest is removed: browsers request it without cookies and would be refused.
     """
     page = re.sub(rb"<link rel=\"manifest\"[^>]*>", b"", page)
     return re.sub(rb"<script(?=[\s>])", b'<script nonce="' + nonce.encode("ascii") + b'"', page)

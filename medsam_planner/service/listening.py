@@ -1,4 +1,4 @@
-"""The port: it is ours before its address is said."""
+"""Open the server's port before its address is announced."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ _BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; connections wait in it until the server takes them.
+    """A listening socket; connections wait in it until the server accepts them.
 
     Parameters
     ----------
     host : str
+        Address or name of this machine.
     port : int
         0 picks a free one.
 
     Raises
     ------
     ConfigError
-        If the port is in use or forbidden, or the host is no address of this machine.
+        If the port is in use or not permitted, or the host is not an address of this machine.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -37,21 +38,21 @@ def listen(host: str, port: int) -> socket.socket:
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
-        raise ConfigError(_told(error, host, port)) from error
+        raise ConfigError(_reason(error, host, port)) from error
     return bound
 
 
-def _told(error: OSError, host: str, port: int) -> str:
+def _reason(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} of {host} is in use. Choose another with --port NUMBER; --port 0 picks a free one."
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} of {host} may not be opened by this user. Choose one above 1023 with --port NUMBER."
+        return f"Port {port} of {host} cannot be opened by this user. Choose one above 1023 with --port NUMBER."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine. Leave --host out, or name one of its own."
+        return f"{host} is not an address of this machine. Omit --host, or give one of its addresses."
     return f"Port {port} of {host} cannot be opened: {error.strerror or error}. Choose another with --port NUMBER."
 
 
 def address_of(bound: socket.socket, host: str) -> str:
-    """What to type into a browser."""
+    """Address under which a browser reaches the server."""
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host
     return f"http://{f'[{name}]' if ':' in name else name}:{bound.getsockname()[1]}/"

@@ -1,4 +1,4 @@
-"""The page that asks for the secret."""
+"""The page that asks for the secret of the server."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["PATH", "TITLE", "page", "policy"]
 PATH = "/login"
 TITLE = "MedSAM Planner"
 _TEMPLATE = Path(__file__).with_name("login.html")
-_WRONG = '<p class="wrong" role="alert">That is not the token. Copy it whole.</p>'
+_WRONG = '<p class="wrong" role="alert">That is not the token. Copy all of it.</p>'
 
 
 def page(nonce: str, *, was_wrong: bool) -> str:
-    """The form; after a wrong token it says so."""
+    """The login form, with an error after a wrong token."""
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     wrong = _WRONG if was_wrong else ""
     return template.substitute(title=TITLE, research=RESEARCH_USE_NOTICE, path=PATH, nonce=nonce, wrong=wrong)
 
 
 def policy(nonce: str) -> str:
-    """What the form may do: post to this server."""
+    """Content security policy of the form: it may only post to this server."""
     return f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

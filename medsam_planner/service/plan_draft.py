@@ -1,4 +1,4 @@
-"""The plan as the person asks for it."""
+"""A plan request while it is being entered: target and entry may still be missing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ _MARGIN, _LIMITS = SpreadRule(), Limits()
 
 @dataclass(frozen=True, slots=True)
 class PlanDraft:
-    """What the tool must do; positions in LPS mm."""
+    """A plan request that may be incomplete; positions in LPS mm.
+
+    :func:`medsam_planner.service.plan_inputs.request_of` makes a complete one of it.
+    """
 
     target_lps_mm: PositionLpsMm | None = None
     target_radius_mm: float = 2.0
     entry_lps_mm: PositionLpsMm | None = None
+    """Centre of the entry region."""
     entry_radius_mm: float = 15.0
     tool_radius_mm: float = 1.0
     base_margin_mm: float = _MARGIN.base_mm
@@ -33,25 +37,30 @@ class PlanDraft:
     max_length_mm: float = _LIMITS.max_length_mm
     max_angle_deg: float = _LIMITS.max_entry_angle_deg
     free_entry_mm: float = 8.0
-    """Path after the entry that need not lie inside a corridor."""
+    """Length of the path after the entry that need not lie inside a corridor."""
     calibration: Path | None = None
-    """A file of ``medsam-planner calibrate``; with it the three numbers of margins are not used."""
+    """A file of ``medsam-planner calibrate``; it replaces `base_margin_mm`, `margin_factor` and `margin_cap_mm`."""
     alpha: float = ALPHA
-    """With a calibration: how often a margin may fail, 0.1 for a confidence of 90 %."""
+    """Miscoverage of a calibrated margin: 0.1 for a confidence of 90 %."""
     avoid_bone: bool = True
-    """Keep off bone that nobody segmented, in a CT and without a structure to stay inside."""
+    """Whether to avoid unsegmented bone, in a CT and without a structure to stay inside."""
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> PlanDraft:
-        """The same with what was typed.
+        """Copy with numbers that a person entered.
+
+        Parameters
+        ----------
+        numbers : mapping
+            By name of a field.
 
         Raises
         ------
         PlanningError
             If a number is missing, negative or not finite.
         """
-        typed: dict[str, Any] = {}
+        entered: dict[str, Any] = {}
         for name, value in numbers.items():
             if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
                 raise PlanningError(f"Expected a number of at least 0 for {name.replace('_', ' ')}, got {value!r}.")
-            typed[name] = float(value)
-        return replace(self, **typed)
+            entered[name] = float(value)
+        return replace(self, **entered)

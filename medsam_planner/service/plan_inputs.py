@@ -1,4 +1,4 @@
-"""From the workbench to the planner: the page becomes a plan request, or a sentence about what is missing."""
+"""Complete the plan draft of a workbench into a plan request, or say what is missing, and resolve it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
 from medsam_planner.service.plan_draft import PlanDraft
-from medsam_planner.service.structure import Structure
+from medsam_planner.service.structure import Role, Structure
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import PositionLpsMm
@@ -30,41 +30,42 @@ __all__ = ["Ready", "inputs_of", "request_of", "require_ready"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
-    """Nothing is missing for a plan."""
+    """What a complete plan draft names."""
 
     structures: tuple[Structure, ...]
-    """Those that take part, each with a 3D result of its present prompts."""
+    """The structures in the plan, each with a 3D result of its current prompts."""
     target_lps_mm: PositionLpsMm
     entry_lps_mm: PositionLpsMm
 
 
 def require_ready(workbench: Workbench) -> Ready:
-    """What takes part in the plan.
+    """Structures, target and entry of the plan.
 
     Raises
     ------
     PlanningError
-        If the target or the entry is not set, or a structure has no 3D result of its present prompts.
+        If the target or the entry is not set, or a structure in the plan has no 3D result of its current
+        prompts.
     """
     workbench.require_session()
-    draft = workbench.draft
+    draft = workbench.snapshot.draft
     if draft.target_lps_mm is None:
-        raise PlanningError("The target is missing. Press “Set target” above the picture, then click on it.")
+        raise PlanningError("The target is missing. Press “Set target” above the image, then click the target.")
     if draft.entry_lps_mm is None:
-        raise PlanningError("The entry is missing. Press “Set entry” above the picture, then click on the surface.")
-    taking_part = tuple(one for one in workbench.structures.values() if one.role != "ignore")
+        raise PlanningError("The entry is missing. Press “Set entry” above the image, then click on the surface.")
+    taking_part = tuple(one for one in workbench.structures.values() if one.role is not Role.IGNORE)
     if not taking_part:
-        raise PlanningError("There is nothing to avoid or to stay inside. Choose the role of a structure.")
+        raise PlanningError("No structure is part of the plan. Set the role of one to “avoid” or “stay inside”.")
     for one in taking_part:
         if one.result is None:
-            raise PlanningError(f"‘{one.name}’ takes part in the plan. Run it to 3D first, or set its role to ignore.")
+            raise PlanningError(f"‘{one.name}’ is part of the plan. Run it to 3D first, or set its role to “ignore”.")
         if one.is_stale:
             raise PlanningError(f"The prompts of ‘{one.name}’ changed since its 3D run. Run it again, or undo.")
     return Ready(taking_part, draft.target_lps_mm, draft.entry_lps_mm)
 
 
 def request_of(workbench: Workbench) -> PlanRequest:
-    """What the page asks for.
+    """The plan request that the draft of the workbench states.
 
     Raises
     ------
@@ -72,9 +73,9 @@ def request_of(workbench: Workbench) -> PlanRequest:
         If something is missing.
     """
     ready = require_ready(workbench)
-    draft = workbench.draft
-    study = workbench.study
-    corridor = next((one.name for one in ready.structures if one.role == "inside"), None)
+    draft = workbench.snapshot.draft
+    study = workbench.snapshot.study
+    corridor = next((one.name for one in ready.structures if one.role is Role.INSIDE), None)
     return PlanRequest(
         title=f"Paths in {study.source.path.name}" if study is not None and study.source else "Paths",
         tools=(
@@ -92,14 +93,14 @@ def request_of(workbench: Workbench) -> PlanRequest:
 
 
 def inputs_of(workbench: Workbench) -> PlanInputs:
-    """The request of the page with everything it names.
+    """The plan request of the workbench with the masks, margins and calibrations it names.
 
     Raises
     ------
     PlanningError, EmptyStructureError
         If something is missing, or the entry region does not touch the surface that is entered.
     """
-    request, session, study = request_of(workbench), workbench.require_session(), workbench.study
+    request, session, study = request_of(workbench), workbench.require_session(), workbench.snapshot.study
     if study is None:
         raise PlanningError("Open a study first.")
     evidence = {
@@ -111,7 +112,7 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
 
 
 def _structure(structure: Structure, draft: PlanDraft) -> StructureRequest:
-    role = StructureRole(structure.role)
+    role = StructureRole(structure.role.value)
     base_mm = draft.base_margin_mm
     margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, draft.margin_factor, max(draft.margin_cap_mm, base_mm))
     if draft.calibration is not None:

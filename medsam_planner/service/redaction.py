@@ -1,4 +1,4 @@
-"""Messages without the server's folders: who looks at a page need not know where things lie on the machine."""
+"""Remove the server's folders from messages: a client need not know where files are on the machine."""
 
 from __future__ import annotations
 
@@ -12,17 +12,29 @@ from medsam_planner.service.uploads import FOLDER_PREFIX
 __all__ = ["without_folders"]
 
 _UPLOADS = re.compile(rf"""[^\s'"<>]*[/\\]{FOLDER_PREFIX}[^\s'"<>/\\]*[/\\](?:[^\s'"<>/\\]+[/\\])*""")
-"""Folders of an uploaded file; they are never the person's, whatever stands before them."""
+"""Folders of an uploaded file; they are removed whatever precedes them."""
 _STAYS = r"</[A-Za-z][A-Za-z0-9-]*\s*>|\bhttps?://[^\s'\"<>]+"
-"""What has slashes and is no path: a closing tag, an address of the web."""
+"""Text with slashes that is not a path: a closing HTML tag, a web address."""
 _RUN = r"(?:\b[A-Za-z]:(?=[/\\]))?[^\s'\"<>|,;:()\[\]{}&‘’“”/\\]*[/\\][^\s'\"<>|,;:()\[\]{}&‘’“”]+"
-"""Marks without a gap that have a slash."""
+"""Characters without a space that contain a slash."""
 _FOUND = re.compile(rf"(?P<stays>{_STAYS})|{_RUN}")
 
 
 def without_folders(text: str, settings: Settings) -> str:
-    """The text, plain or HTML, with each absolute path cut to what the person knows: from a named folder on, else its
-    last part. What begins with a word (``CT/MR``, ``P1/ct``) or a dot is no absolute path.
+    """Shorten each absolute path in a text to what the person knows.
+
+    Below a folder named in the settings the path begins with that folder; elsewhere only its last part remains. Text
+    that begins with a word (``CT/MR``, ``P1/ct``) or a dot is not an absolute path.
+
+    Parameters
+    ----------
+    text : str
+        Plain text or HTML.
+    settings : Settings
+
+    Returns
+    -------
+    str
     """
     text = _UPLOADS.sub("", text)
     for parent in _parents(settings):
@@ -41,12 +53,12 @@ def _cut(found: re.Match[str]) -> str:
 
 
 def _is_relative(before: str) -> bool:
-    """Whether the path goes on from what stands before its first slash."""
+    """Whether the path is relative to the text before its first slash."""
     return before in (".", "..") or before[-1].isalnum() or before[-1] == "_"
 
 
 def _parents(settings: Settings) -> list[str]:
-    """Folders around what was named, longest first; plain and as they stand in HTML."""
+    """Parents of the folders in the settings, longest first, plain and escaped for HTML."""
     named = [settings.out, *settings.roots, *((settings.study,) if settings.study else ())]
     parents = {path.parent for one in named for path in (one.absolute(), one.resolve())}
     plain = {str(parent) for parent in parents if parent != Path(parent.anchor)}

@@ -1,4 +1,4 @@
-"""Structures of earlier work, read back from disk onto a session on the same study."""
+"""Restore the structures of saved work in a session on the same study."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Waiting", "previews_of", "restore"]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Work that lies on disk and was not read yet."""
+    """Saved work that has not been read from disk yet."""
 
     key: str
     folder: Path
 
     @property
     def image_sha256(self) -> str:
-        """Of the study the work is on; empty where what was kept cannot be read."""
+        """Hash of the study the work is on; empty if the saved work cannot be read."""
         try:
             return saved_work.read_work(self.folder).image_sha256
         except MedsamPlannerError:
@@ -37,12 +37,20 @@ class Waiting:
 
 
 def restore(session: Session, work: SavedWork, folder: Path) -> tuple[dict[str, Structure], list[str]]:
-    """Take over the prompts and 3D results of `work`, which is on the session's study.
+    """Restore the prompts and 3D results of saved work.
+
+    Parameters
+    ----------
+    session : Session
+        On the study of the work.
+    work : SavedWork
+    folder : Path
+        Folder of the work.
 
     Returns
     -------
     dict, list of str
-        Structures by name, and in words what could not be read.
+        Structures by name, and in words what could not be restored.
 
     Raises
     ------
@@ -70,9 +78,9 @@ def restore(session: Session, work: SavedWork, folder: Path) -> tuple[dict[str, 
 
 
 def previews_of(session: Session, log: PromptLog) -> dict[int, dict[int, NDArray[np.float32]]]:
-    """What the model answers to the prompts, by array axis and slice index.
+    """Predicted probability on the prompted slices, by array axis and slice index.
 
-    Only negative clicks say where the structure is not: there is nothing to show yet, and that is no error.
+    Empty if all prompts are negative: they do not say where the structure is.
     """
     if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
         return {}
@@ -81,7 +89,7 @@ def previews_of(session: Session, log: PromptLog) -> dict[int, dict[int, NDArray
 
 
 def _unlisted(stored: PromptFile, work: SavedWork) -> Iterator[Structure]:
-    """Structures whose prompts were written, but not yet the record that lists them."""
+    """Structures whose prompts were saved before the record that lists them was."""
     listed = {one.name for one in work.structures}
     for number, log in enumerate(stored.logs):
         if log.structure not in listed:

@@ -1,4 +1,4 @@
-"""Find the paths, write the run's folder with its report, pack it for download."""
+"""Results of a workbench on disk: plan with report, masks, and the archive for download."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ __all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"
 
 
 def results_folder(workbench: Workbench) -> Path:
-    """Where the results lie; replaced whole each time they are written."""
+    """Folder of the results; replaced as a whole each time they are written."""
     return workbench.run_folder() / "run"
 
 
 def report_path(workbench: Workbench) -> Path:
-    """Of the last plan."""
+    """Report of the last plan."""
     return results_folder(workbench) / "report.html"
 
 
 def archive_path(workbench: Workbench) -> Path:
-    """Of the last download."""
+    """Archive of the last download."""
     return workbench.run_folder() / "run.zip"
 
 
 def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> None:
-    """Plan, and write the run's folder with ``plan.json`` and ``report.html``.
+    """Search for paths, and write the results with ``plan.json`` and ``report.html``.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    progress : Progress, optional
 
     Raises
     ------
     PlanningError, EmptyStructureError
-        If the plan is asked for wrongly. That no path exists is an answer.
+        If the plan request cannot be resolved. That no path exists is a result and no error.
     """
-    inputs = inputs_of(workbench)  # first: an older plan is kept where this one is asked for wrongly
+    inputs = inputs_of(workbench)  # first, so that a request in error leaves the older plan in place
     surfaces, notes = write_results(workbench, progress=progress)
     reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
     workbench.publish(
@@ -62,12 +67,17 @@ def write_results(
 ) -> tuple[dict[str, Surface], tuple[str, ...]]:
     """Write masks, maps, meshes and prompts of every structure that was run to 3D.
 
-    An older plan in the folder goes with it: it may not be of these masks.
+    An older plan in the folder is deleted: it may have been made from other masks.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    progress : Progress, optional
 
     Returns
     -------
     dict, tuple of str
-        The meshes by structure, and why each DICOM object or mesh that is missing could not be made.
+        Meshes by structure, and for each DICOM object or mesh that could not be made the reason.
     """
     results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
     if not results:
@@ -82,7 +92,13 @@ def write_results(
 
 
 def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
-    """The results as a zip; they are written first where no plan wrote them."""
+    """Pack the results into a zip; without a plan they are written first.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    progress : Progress, optional
+    """
     if not workbench.snapshot.has_report:
         workbench.publish(notes=write_results(workbench, progress=progress)[1])
     path, folder = archive_path(workbench), results_folder(workbench)

@@ -1,4 +1,4 @@
-"""Routes that answer slices and files of a workbench and take uploads, for whoever knows its token."""
+"""HTTP routes of a workbench, named by its token: slices, files, uploads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.results import archive_path, report_path
 from medsam_planner.service.sessions import ElsewhereError, Sessions
 from medsam_planner.service.slice_layers import slice_view
-from medsam_planner.service.slice_view import ViewRequest
+from medsam_planner.service.slice_view import Overlay, ViewRequest
 from medsam_planner.service.uploads import UploadKind, UploadRefusedError
 from medsam_planner.service.workbench import Workbench
 
@@ -21,7 +21,13 @@ __all__ = ["add_routes"]
 
 
 def add_routes(app: FastAPI, sessions: Sessions) -> None:
-    """Answer pictures, files and uploads of the workbenches; whoever asks names one by its token."""
+    """Add the routes of slices, files and uploads; a request names its workbench by its token.
+
+    Parameters
+    ----------
+    app : FastAPI
+    sessions : Sessions
+    """
 
     def find(token: str) -> Workbench:
         try:
@@ -31,9 +37,9 @@ def add_routes(app: FastAPI, sessions: Sessions) -> None:
 
     @app.get("/views/{token}")
     def views(
-        token: str, plane: Plane, index: int, centre: float = 0.0, width: float = 1.0, overlay: str = "outline"
+        token: str, plane: Plane, index: int, centre: float = 0.0, width: float = 1.0, overlay: Overlay = "outline"
     ) -> JSONResponse:
-        """One slice as the canvas draws it."""
+        """One slice as a JSON document."""
         try:
             request = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
             return JSONResponse(slice_view(sessions.find(token), plane, request))
@@ -42,7 +48,7 @@ def add_routes(app: FastAPI, sessions: Sessions) -> None:
 
     @app.get("/alive/{token}")
     def alive(token: str) -> JSONResponse:
-        """Whether the page's work is here, asked every few seconds; the page looks again when the version changed."""
+        """Whether the page's workbench is in memory, and its version; the page asks every few seconds."""
         try:
             workbench = sessions.peek(token)
         except ElsewhereError as error:
@@ -50,35 +56,35 @@ def add_routes(app: FastAPI, sessions: Sessions) -> None:
         except MedsamPlannerError as error:
             raise HTTPException(404, str(error)) from error
         if workbench is None:
-            return JSONResponse({"is_aside": True})
-        return JSONResponse({"version": workbench.version, "is_computing": workbench.is_computing})
+            return JSONResponse({"is_evicted": True})
+        return JSONResponse({"version": workbench.snapshot.version, "is_computing": workbench.is_computing})
 
     @app.get("/files/{token}/{name}")
     def files(token: str, name: str) -> FileResponse:
-        """The two files a page links to; nothing else of the disk can be named."""
+        """The report or the archive; no other file of the disk can be named."""
         workbench = find(token)
         if name == "report.html" and workbench.snapshot.has_report:
             headers = {"Content-Security-Policy": REPORT_POLICY}
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
         if name == "run.zip" and workbench.snapshot.has_archive:
             return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
-        raise HTTPException(404, "Nothing of that name was written yet.")
+        raise HTTPException(404, "That file has not been written yet.")
 
     @app.post("/uploads/{token}/{kind}")
     async def upload(token: str, kind: UploadKind, name: str, request: Request) -> JSONResponse:
-        """Keep a file for a page: the body is the file."""
+        """Store an uploaded file; the body is the file."""
         length = request.headers.get("content-length", "")
         declared = int(length) if length.isdecimal() else None
         try:
             kept = await find(token).uploads.receive(kind, name, request.stream(), declared_bytes=declared)
         except UploadRefusedError as error:
-            return JSONResponse({"told": str(error)}, status_code=error.status)
+            return JSONResponse({"detail": str(error)}, status_code=error.status)
         except ClientDisconnect:
-            return JSONResponse({"told": "The upload ended early. Try again."}, status_code=400)
+            return JSONResponse({"detail": "The upload ended early. Try again."}, status_code=400)
         return JSONResponse({"name": kept})
 
     @app.delete("/uploads/{token}/{kind}")
     def forget(token: str, kind: UploadKind) -> JSONResponse:
-        """Delete the page's file of that kind."""
+        """Delete the uploaded file of that kind."""
         find(token).uploads.remove(kind)
         return JSONResponse({})

@@ -1,4 +1,4 @@
-"""A 3D result on disk, to the last bit, so that nobody has to run it again."""
+"""A 3D result on disk, bit for bit, so that it need not be computed again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.geometry import slice_across, zeros_by_slice
+from medsam_planner.geometry import slice_across
 from medsam_planner.io.files import whole_file
 from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
-from medsam_planner.volumes import array_sha256, volume_like
+from medsam_planner.volumes import BoxedArray, array_sha256, volume_like
 
 __all__ = ["read_result", "write_result"]
 
@@ -24,16 +24,16 @@ _VOLUMES = ("mask", "probability", "uncertainty", "mutual_information", "boundar
 
 
 def write_result(path: Path, result: SegmentationResult) -> None:
-    """Write a result, whole or not at all; of each volume the box that holds anything.
+    """Write a result atomically; of each volume only the box that is not zero.
 
     Raises
     ------
     OSError
-        If the place cannot be written.
+        If the file cannot be written.
     """
     axis = result.trace.axis
     arrays: dict[str, NDArray[Any]] = {}
-    told: dict[str, Any] = {
+    entries: dict[str, Any] = {
         "structure": result.structure,
         "axis": axis,
         "trace": result.trace.as_rows(),
@@ -45,20 +45,20 @@ def write_result(path: Path, result: SegmentationResult) -> None:
         volume = getattr(result, name)
         if volume is None:
             continue
-        box = _filled_box(volume.array, axis)
-        told["low_index"][name] = [part.start for part in box]
-        arrays[name] = volume.array[box]
+        boxed = BoxedArray.cut(volume.array, _filled_box(volume.array, axis))
+        entries["low_index"][name] = list(boxed.low_index)
+        arrays[name] = boxed.part
     if result.mask_samples is not None:
-        told["samples_low_index"] = [int(low) for low in result.mask_samples.low_index]
-        told["samples_shape"] = list(result.mask_samples.masks.shape)
+        entries["samples_low_index"] = [int(low) for low in result.mask_samples.boxed.low_index]
+        entries["samples_shape"] = list(result.mask_samples.masks.shape)
         arrays["samples"] = np.packbits(result.mask_samples.masks)
-    arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
+    arrays["told"] = np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
     with whole_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
-    """Read a result of this study back.
+    """Read a result of this study.
 
     Raises
     ------
@@ -67,36 +67,36 @@ def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
     """
     try:
         with np.load(path) as archive:
-            told = json.loads(archive["told"].tobytes())
-            axis = int(told["axis"])
+            entries = json.loads(archive["told"].tobytes())
+            axis, grid = int(entries["axis"]), tuple(study.spatial_shape)
             volumes = {
-                name: volume_like(study, _whole(archive[name], study, axis, low))
-                for name, low in told["low_index"].items()
+                name: volume_like(study, BoxedArray(tuple(low), archive[name], grid).whole(axis=axis))
+                for name, low in entries["low_index"].items()
             }
             samples = None
             if "samples" in archive:
-                shape = tuple(int(size) for size in told["samples_shape"])
+                shape = tuple(int(size) for size in entries["samples_shape"])
                 bits = np.unpackbits(archive["samples"], count=int(np.prod(shape)))
-                k, j, i = (int(low) for low in told["samples_low_index"])
-                samples = MaskSamples((k, j, i), bits.reshape(shape).astype(bool), study)
+                boxed = BoxedArray(tuple(entries["samples_low_index"]), bits.reshape(shape).astype(bool), grid)
+                samples = MaskSamples(boxed, study)
         result = SegmentationResult(
-            structure=str(told["structure"]),
-            trace=PropagationTrace.from_rows(axis, told["trace"]),
+            structure=str(entries["structure"]),
+            trace=PropagationTrace.from_rows(axis, entries["trace"]),
             mask_samples=samples,
-            faithfulness=told["faithfulness"],
-            provenance=SegmentationProvenance.from_json(told["provenance"]),
+            faithfulness=entries["faithfulness"],
+            provenance=SegmentationProvenance.from_json(entries["provenance"]),
             **volumes,
         )
         is_whole = array_sha256(result.mask.array) == result.provenance.mask_sha256
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise MedsamPlannerError(f"The kept 3D result {path.name} cannot be read: {error}.") from error
+        raise MedsamPlannerError(f"The saved 3D result {path.name} cannot be read: {error}.") from error
     if not is_whole:
-        raise MedsamPlannerError(f"The kept 3D result {path.name} is damaged: its mask is not the one that was kept.")
+        raise MedsamPlannerError(f"The saved 3D result {path.name} is damaged: its mask has changed since.")
     return result
 
 
 def _filled_box(array: NDArray[Any], axis: int) -> tuple[slice, slice, slice]:
-    """The box of what is not zero, looked for slice by slice: the others of a structure on few take no memory."""
+    """The box outside which the array is zero, found slice by slice so that no second volume is held in memory."""
     flat: NDArray[np.bool_] | bool = False
     across: list[int] = []
     for index in range(array.shape[axis]):
@@ -109,9 +109,3 @@ def _filled_box(array: NDArray[Any], axis: int) -> tuple[slice, slice, slice]:
     ends.insert(axis, np.array(across))
     first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in ends)
     return first, second, third
-
-
-def _whole(part: NDArray[Any], study: highdicom.Volume, axis: int, low: list[int]) -> NDArray[Any]:
-    whole = zeros_by_slice(study.spatial_shape, axis, part.dtype)
-    whole[tuple(slice(start, start + size) for start, size in zip(low, part.shape, strict=True))] = part
-    return whole

@@ -1,13 +1,13 @@
-"""The work on a study as it lies on disk, from the first prompt on: a page that comes back finds it.
+"""The work on a study on disk, from the first prompt on, so that it can be taken up again.
 
 ::
 
-    STUDY-DIGEST/      closed to other users of the machine; DIGEST is of the work's key, which nobody learns from it
+    STUDY-DIGEST/      closed to other users of the machine; DIGEST is of the work's key and does not reveal it
         prompts.json   every structure's prompts, with their undone steps
-        page/          what else a page that comes back needs; deleted `EXPIRY_S` after the last change
-            work.json  where the study lies, structures with their roles, the ends of the plan and its numbers
+        page/          what else is needed to take the work up; deleted `EXPIRY_S` after the last change
+            work.json  path of the study, structures with their roles, the plan draft
             *.npz      3D results
-        run/ run.zip   what a plan or a download wrote
+        run/ run.zip   results of a plan or a download
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.saved_result import write_result
 from medsam_planner.service.snapshot import Snapshot
-from medsam_planner.service.structure import ROLES, Structure
+from medsam_planner.service.structure import Role, Structure
 
 __all__ = [
     "EXPIRY_S",
@@ -51,10 +51,10 @@ __all__ = [
 ]
 
 EXPIRY_S = 72 * 3600.0
-"""From Friday's work to Monday's."""
+"""Seconds; long enough to take up Friday's work on Monday."""
 _FORMAT = 1
 _KEY_BYTES = 24
-"""192 bits: nobody guesses the key of another person's work."""
+"""192 bits: a key cannot be guessed."""
 _LONGEST_KEY = 64
 _PAGE, _RECORD = "page", "work.json"
 _WORK_FOLDER = re.compile(r".+-[0-9a-f]{16}")
@@ -65,19 +65,19 @@ class Opened:
     """Which study was opened, and how."""
 
     place: str
-    """An absolute path, or the shown name of an upload; :meth:`Workbench.place_of` reads it."""
+    """An absolute path, or the displayed name of an upload, as :func:`studies.place_of` reads it."""
     series: str | None = None
     resample_tilt: bool = False
 
     @property
     def name(self) -> str:
-        """Of the file or folder."""
+        """Name of the file or folder."""
         return Path(self.place).name
 
 
 @dataclass(frozen=True, slots=True)
 class SavedWork:
-    """What ``work.json`` says."""
+    """The contents of ``work.json``."""
 
     opened: Opened
     image_sha256: str
@@ -85,24 +85,24 @@ class SavedWork:
     structures: tuple[Structure, ...]
     """Without prompts and results."""
     result_files: Mapping[str, str]
-    """By structure."""
+    """Names of the 3D results, by structure."""
     draft: PlanDraft
     saved_at: datetime
 
     @property
     def label(self) -> str:
-        """For the person to tell this work from others."""
+        """Text by which a person can tell this work from others."""
         names = ", ".join(one.name for one in self.structures)
         return f"{self.opened.name}: {names} ({self.saved_at:%d %b %Y, %H:%M})"
 
 
 def new_key() -> str:
-    """A key that nobody can guess."""
+    """A key that cannot be guessed."""
     return secrets.token_urlsafe(_KEY_BYTES)
 
 
 def open_work_folder(out: Path, study_name: str, key: str) -> Path:
-    """The folder of one work, made if it is not there.
+    """The folder of one work, created if it does not exist.
 
     Raises
     ------
@@ -115,17 +115,17 @@ def open_work_folder(out: Path, study_name: str, key: str) -> Path:
 
 
 def prompts_path(folder: Path) -> Path:
-    """Of the prompts, which do not expire."""
+    """Path of the prompts, which do not expire."""
     return folder / "prompts.json"
 
 
 def result_path(folder: Path, name: str) -> Path:
-    """Of a 3D result by the name of its file."""
+    """Path of a 3D result by the name of its file."""
     return folder / _PAGE / name
 
 
 def find_work(out: Path, key: str) -> Path | None:
-    """The folder of the work of this key; None where nothing was kept, or not any more."""
+    """The folder of the work with this key; None if nothing was saved, or it has expired."""
     if not _KEY_BYTES <= len(key) <= _LONGEST_KEY:
         return None
     digest = _digest(key)
@@ -142,7 +142,7 @@ def find_work(out: Path, key: str) -> Path | None:
 
 
 def expire_works(out: Path, *, now: float | None = None) -> None:
-    """Delete what was kept for pages that did not come back within `EXPIRY_S`; prompts and results stay."""
+    """Delete saved work that was not changed for `EXPIRY_S`; its prompts and results remain."""
     oldest = (time.time() if now is None else now) - EXPIRY_S
     for place in out.glob(f"*/{_PAGE}"):
         if _WORK_FOLDER.fullmatch(place.parent.name) is None:
@@ -155,7 +155,7 @@ def expire_works(out: Path, *, now: float | None = None) -> None:
 def save_work(
     folder: Path, snapshot: Snapshot, *, key: str, opened: Opened, image_sha256: str, result_files: Mapping[str, str]
 ) -> None:
-    """Write ``work.json``, whole or not at all.
+    """Write ``work.json`` atomically.
 
     Raises
     ------
@@ -171,13 +171,13 @@ def save_work(
             {
                 "name": one.name,
                 "colour": one.colour,
-                "role": one.role,
+                "role": one.role.value,
                 "is_stale": one.is_stale,
                 "result": result_files.get(one.name),
             }
             for one in snapshot.structures.values()
         ],
-        "wishes": asdict(replace(snapshot.draft, calibration=None)),  # an upload, which may be gone by then
+        "wishes": asdict(replace(snapshot.draft, calibration=None)),  # an upload, which may have expired by then
         "kept_at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     record = _page_folder(folder) / _RECORD
@@ -186,7 +186,7 @@ def save_work(
 
 
 def save_result(folder: Path, result: SegmentationResult) -> str:
-    """Write a 3D result; gives the name of its file.
+    """Write a 3D result and return the name of its file.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def save_result(folder: Path, result: SegmentationResult) -> str:
 
 
 def read_work(folder: Path) -> SavedWork:
-    """What was kept.
+    """Read ``work.json``.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def read_work(folder: Path) -> SavedWork:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MedsamPlannerError(
-            f"The record of the work cannot be read ({error}). Its prompts lie in {folder.name} on the server."
+            f"The saved work cannot be read ({error}). Its prompts are in {folder.name} on the server."
         ) from error
 
 
@@ -239,9 +239,7 @@ def _page_folder(folder: Path) -> Path:
 
 def _structures(entries: Iterable[Mapping[str, Any]]) -> Iterable[Structure]:
     for one in entries:
-        if one["role"] not in ROLES:
-            raise ValueError(f"a role is {one['role']!r}")
-        yield Structure(str(one["name"]), str(one["colour"]), one["role"], is_stale=bool(one["is_stale"]))
+        yield Structure(str(one["name"]), str(one["colour"]), Role(one["role"]), is_stale=bool(one["is_stale"]))
 
 
 def _digest(key: str) -> str:

@@ -1,4 +1,4 @@
-"""The workbenches of the pages: found by a page's secret token, or by the key of its work when the page comes back."""
+"""The workbenches in memory, found by a client's secret token, or by the key of their work when a client returns."""
 
 from __future__ import annotations
 
@@ -17,52 +17,61 @@ from medsam_planner.service.uploads import EXPIRY_S as UPLOADS_EXPIRY_S
 from medsam_planner.service.uploads import PageUploads
 from medsam_planner.service.workbench import Workbench
 
-__all__ = ["ElsewhereError", "PutAsideError", "Sessions"]
+__all__ = ["ElsewhereError", "EvictedError", "Sessions"]
 
 _MOST_OPEN = 16
-"""Each holds a study in memory; for one more, that of a closed page or else the one idle longest is put aside. What is
-known of it lies on disk."""
+"""Most workbenches in memory, each with a study. For one more, that of a closed page or else the one idle longest is
+evicted; its work is on disk."""
 _AWAY_S = 15 * 60.0
-"""After that long a page that went away is not waited for with a study in memory."""
+"""A page that was closed for longer than this no longer has its study in memory."""
 _REMEMBERED = 1024
-"""Tokens of work that was put aside, or is in another window."""
+"""Tokens of evicted workbenches, and of those taken up in another window, that are remembered."""
 
 
-class PutAsideError(MedsamPlannerError):
-    """The workbench is not in memory; its work can be taken up again."""
+class EvictedError(MedsamPlannerError):
+    """The workbench is no longer in memory; its work can be taken up from disk."""
 
 
 class ElsewhereError(MedsamPlannerError):
-    """Another page has taken the work up."""
+    """Another page has taken up the work."""
 
 
 class Sessions:
-    """Workbenches by token. Two pages, also of one person, share nothing; work is the last page's that took it up."""
+    """Workbenches by token. Two pages share nothing; work belongs to the page that took it up last.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._by_token: OrderedDict[str, Workbench] = OrderedDict()
-        """The one idle longest first."""
+        """The one idle longest comes first."""
         self._token_by_page: dict[str, str] = {}
         self._left_at: dict[str, float] = {}
-        """By token of a page that went away, when; it may come back."""
+        """When a page was closed, by its token; it may return."""
         self._uploads_by_key: OrderedDict[str, tuple[float, PageUploads]] = OrderedDict()
-        """Of work that was put aside, since when."""
-        self._aside: OrderedDict[str, None] = OrderedDict()
+        """Uploads of evicted workbenches by the key of their work, each with the time of eviction."""
+        self._evicted: OrderedDict[str, None] = OrderedDict()
         self._elsewhere: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def begin(self, page: str) -> Workbench:
-        """A new workbench for a page, known to Gradio as `page`."""
+        """A new workbench for the page with this identifier."""
         workbench = Workbench(self.settings)
         with self._lock:
             self._add(page, workbench)
         return workbench
 
     def take_up(self, page: str, key: str) -> Workbench | None:
-        """The workbench of earlier work, now this page's alone; None where there is none of that key.
+        """Give the work with this key to a page; any other page loses it.
 
-        One that lies on disk is not read yet: :attr:`Workbench.waiting` says so.
+        Returns
+        -------
+        Workbench or None
+            Work that is only on disk is not read yet: it is in :attr:`Workbench.waiting`. None if there is no work with
+            that key.
         """
         with self._lock:
             for token, workbench in self._by_token.items():
@@ -83,14 +92,14 @@ class Sessions:
             return workbench
 
     def of_page(self, page: str) -> Workbench | None:
-        """The workbench a page has, where it is in memory: Gradio's pages outlive a short disconnect."""
+        """The workbench of a page, if it is in memory: the page keeps its identifier during a short disconnect."""
         with self._lock:
             token = self._token_by_page.get(page, "")
             self._left_at.pop(token, None)
             return self._by_token.get(token)
 
     def page_of(self, workbench: Workbench) -> str | None:
-        """The page that has the workbench now."""
+        """The page to which the workbench belongs now."""
         with self._lock:
             return next((page for page, token in self._token_by_page.items() if token == workbench.token), None)
 
@@ -99,12 +108,12 @@ class Sessions:
 
         Raises
         ------
-        PutAsideError
-            If it is not in memory (any more).
+        EvictedError
+            If the workbench was evicted from memory.
         ElsewhereError
-            If another page has it.
+            If another page has taken it up.
         MedsamPlannerError
-            If the page is not begun yet.
+            If the page has no workbench yet.
         """
         if not token:
             raise MedsamPlannerError("The page is still being opened. Try again in a moment.")
@@ -114,25 +123,25 @@ class Sessions:
             return workbench
 
     def peek(self, token: str) -> Workbench | None:
-        """As :meth:`find`, without counting as something the person did; None for work that was put aside."""
+        """As :meth:`find`, but does not count as activity; None for an evicted workbench."""
         with self._lock:
-            self._left_at.pop(token, None)  # whoever asks is there
-            return None if token in self._aside else self._require(token)
+            self._left_at.pop(token, None)  # the page that asks is open
+            return None if token in self._evicted else self._require(token)
 
     def leave(self, page: str) -> None:
-        """A page went away, perhaps for a moment: its work goes on, and waits for it."""
+        """Record that a page was closed, perhaps only for a moment: its workbench stays in memory for a while."""
         with self._lock:
             token = self._token_by_page.get(page, "")
             if token in self._by_token:
                 self._left_at[token] = time.time()
 
-    def put_aside(self, token: str) -> None:
-        """Forget a workbench; what is known of it stays on disk, and its uploads until they expire."""
+    def evict(self, token: str) -> None:
+        """Remove a workbench from memory; its work stays on disk, and its uploads until they expire."""
         with self._lock:
-            self._put_aside(token)
+            self._evict(token)
 
     def close(self, page: str) -> None:
-        """Drop the workbench of a page for good: what it computes stops, and its uploads are deleted."""
+        """Remove the workbench of a page, cancel its computation and delete its uploads."""
         with self._lock:
             workbench = self._forget(self._token_by_page.get(page, ""))
         if workbench is not None:
@@ -140,7 +149,7 @@ class Sessions:
             workbench.uploads.close()
 
     def close_all(self) -> None:
-        """Forget every workbench: the server ends."""
+        """Remove every workbench when the server stops."""
         with self._lock:
             workbenches, uploads = list(self._by_token.values()), [one for _, one in self._uploads_by_key.values()]
             for known in (self._by_token, self._token_by_page, self._left_at, self._uploads_by_key):
@@ -152,13 +161,13 @@ class Sessions:
             one.close()
 
     def expire(self, *, now: float | None = None) -> None:
-        """Put aside what pages left long ago, and delete what nobody came back for."""
+        """Evict workbenches of pages closed long ago, and delete expired uploads and saved work."""
         now = time.time() if now is None else now
         with self._lock:
             gone = [token for token, left in self._left_at.items() if left < now - _AWAY_S]
             for token in gone:
                 if not self._by_token[token].is_computing:
-                    self._put_aside(token)
+                    self._evict(token)
             old = [key for key, (since, _) in self._uploads_by_key.items() if since < now - UPLOADS_EXPIRY_S]
             for key in old:
                 self._uploads_by_key.pop(key)[1].close()
@@ -166,9 +175,9 @@ class Sessions:
 
     def _require(self, token: str) -> Workbench:
         if token in self._elsewhere:
-            raise ElsewhereError("This work was taken up in another window. Go on there, or reload this page.")
+            raise ElsewhereError("This work was taken up in another window. Continue there, or reload this page.")
         if token not in self._by_token:
-            raise PutAsideError("This page's work was put aside on the server. Reload the page.")
+            raise EvictedError("The work of this page is no longer in the server's memory. Reload the page.")
         return self._by_token[token]
 
     def _add(self, page: str, workbench: Workbench) -> None:
@@ -180,15 +189,15 @@ class Sessions:
         idle = [token for token, one in self._by_token.items() if not one.is_computing and one is not workbench]
         surplus = max(len(self._by_token) - _MOST_OPEN, 0)
         for token in sorted(idle, key=lambda token: token not in self._left_at)[:surplus]:
-            self._put_aside(token)
+            self._evict(token)
 
-    def _put_aside(self, token: str) -> None:
+    def _evict(self, token: str) -> None:
         workbench = self._forget(token)
         if workbench is None:
             return
-        _remember(self._aside, token)
+        _remember(self._evicted, token)
         if workbench.waiting is None and (workbench.autosave is None or not workbench.autosave.is_on_disk):
-            workbench.uploads.close()  # there is nothing to come back to
+            workbench.uploads.close()  # nothing was saved that could be taken up
             return
         self._uploads_by_key[workbench.key] = (time.time(), workbench.uploads)
         while len(self._uploads_by_key) > _MOST_OPEN:

@@ -1,4 +1,4 @@
-"""What the person who starts the workbench decides."""
+"""Settings of the server, fixed when it is started."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Fixed for the life of the server."""
+    """Settings of the server."""
 
     out: Path
-    """Run folders are made in it."""
+    """Folder in which the folders of all works are created."""
     model: str = "compact"
     study: Path | None = None
-    """Opened in every new page."""
+    """Study opened in every new page."""
     roots: tuple[Path, ...] = ()
-    """Folders from which studies may be opened by a typed path; none but these and `study`."""
+    """Folders from which studies may be opened by path. Beside these only `study` may."""
     seed: int = 0
 
     def allowed(self, text: str) -> Path:
-        """The path a person typed, if it lies where studies may be read.
+        """The path a person typed, if studies may be read there.
 
-        A path that is not absolute is looked for in the roots first, so nobody needs to know where those lie; the name
-        of `study` alone is `study`.
+        A relative path is looked up in the roots first, so that a person need not know where those are; the name of
+        `study` stands for `study`.
 
         Raises
         ------
         StudyError
-            If nothing was typed, the path or a file of the study leaves the allowed folders (also by a link), or
-            nothing is there.
+            If nothing was typed, the path or a file of the study lies outside the allowed folders (also through a
+            link), or does not exist.
         """
         cleaned = text.strip().strip('"').strip("'")
         if not cleaned:
@@ -52,9 +52,9 @@ class Settings:
         if inside:
             raise StudyError(f"Nothing is at {cleaned}. Check the path for a typing error.")
         named = [path.name for path in (*self.roots, *((self.study,) if self.study else ()))]
-        where = f"below: {', '.join(named)}" if named else "that are uploaded: no folder was named when it was started"
+        where = f"in: {', '.join(named)}" if named else "that are uploaded: no folder was allowed when it was started"
         raise StudyError(
-            f"This workbench may only read studies {where}. {cleaned} lies elsewhere. "
+            f"This server may only read studies {where}. {cleaned} is outside. "
             "Upload the study, or restart with --allow FOLDER."
         )
 
@@ -68,11 +68,11 @@ class Settings:
 
     def _refuse_links_outside(self, path: Path) -> None:
         if self.study is not None and path.resolve() == self.study.resolve():
-            return  # whoever started the server named this very study
+            return  # this very study was named when the server was started
         outside = [name for file, name in _files_of(path) if file.is_symlink() and not self._leads_inside(file)]
         if outside:
             raise StudyError(
-                f"{path.name} holds links to files outside the folders this workbench may read: {name_files(outside)}. "
+                f"{path.name} contains links to files outside the folders this server may read: {name_files(outside)}. "
                 "Copy the files themselves into the folder, or upload the study."
             )
 

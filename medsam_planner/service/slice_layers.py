@@ -1,4 +1,4 @@
-"""One slice of a workbench with everything that lies over it: outlines, maps, prompts and the plan's marks."""
+"""One slice of a workbench with its overlays: outlines, maps, prompts, and the marks of the plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["layers", "maps", "slice_view"]
 
 
 def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict[str, Any]:
-    """One view of the open study.
+    """One slice of the open study as a JSON document; see :func:`medsam_planner.service.slice_view.view`.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict
 
 
 def layers(now: Snapshot) -> Layers:
-    """Everything above the grey slice."""
+    """Overlays of every slice of a snapshot."""
     outlines = []
     for one in sorted(now.structures.values(), key=lambda entry: entry.name == now.active):
         probability = one.result.probability.array if one.result is not None else None
@@ -73,8 +73,8 @@ def _marks(now: Snapshot) -> tuple[Mark, ...]:
         marks.append(Mark("target", "target", place, draft.target_radius_mm))
     if draft.entry_lps_mm is not None:
         marks.append(Mark("entry", "entry", np.array([draft.entry_lps_mm]), draft.entry_radius_mm))
-    line = now.chosen_trajectory_lps_mm
-    if line is not None:
-        is_doubted = now.assessment is None or now.assessment.verdict.kind != "feasible"
-        marks.append(Mark("path", "", line, draft.tool_radius_mm, is_doubted))
+    trajectory = now.chosen_trajectory_lps_mm
+    if trajectory is not None:
+        has_caution = now.assessment is None or now.assessment.verdict.kind != "feasible"
+        marks.append(Mark("path", "", trajectory, draft.tool_radius_mm, has_caution))
     return tuple(marks)

@@ -1,6 +1,6 @@
-"""One slice as the browser draws it: grey PNG without loss, outlines in pixels of the slice, overlays, prompts, marks.
+"""One slice as a JSON document for display: grey PNG, outlines in pixels of the slice, overlays, prompts, marks.
 
-Everything a view needs is answered in one JSON document; the browser only scales and draws.
+The client only scales and draws.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,30 +19,45 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.service.display import SliceDisplay
 from prompts import Box, Click, Prompt, Scribble, box_extent
 
-__all__ = ["Layers", "Mark", "Outline", "OverlayMap", "ViewRequest", "grey_png", "outlines", "overlay_png", "view"]
+__all__ = [
+    "Layers",
+    "Mark",
+    "MarkKind",
+    "Outline",
+    "Overlay",
+    "OverlayMap",
+    "ViewRequest",
+    "grey_png",
+    "outlines",
+    "overlay_png",
+    "view",
+]
 
+Overlay = Literal["outline", "fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"]
+"""What lies over the slice: outlines alone, filled masks, or one of the maps of the 3D result."""
+MarkKind = Literal["target", "entry", "path"]
 _NEAR_MM = 10.0
-"""Prompts and marks are drawn faintly on slices up to this far from their own."""
+"""Prompts and marks are drawn faintly on slices up to this distance from their own."""
 _MASK_FILL_ALPHA = 0.45
 
 
 @dataclass(frozen=True, slots=True)
 class ViewRequest:
-    """What the browser wants to see."""
+    """Which slice to show, and how."""
 
     slice_index: int
     low: float
-    """Value shown black."""
+    """Value shown as black."""
     high: float
-    """Value shown white."""
-    overlay: str = "outline"
+    """Value shown as white."""
+    overlay: Overlay = "outline"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OverlayMap:
-    """A scalar volume that can be laid over the slice."""
+    """A scalar volume that can be shown over the slice in colours."""
 
-    key: str
+    key: Overlay
     label: str
     unit: str
     array: NDArray[np.floating[Any]]
@@ -51,19 +66,19 @@ class OverlayMap:
     high: float
     colormap: str
     warning: str = ""
-    """Written across the slice while the map shows."""
+    """Text shown across the slice while the map is shown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """A structure whose border is drawn."""
+    """A structure whose outline is drawn."""
 
     name: str
     colour: str
     probability: NDArray[np.floating[Any]] | None
-    """(K, J, I) of the 3D result; the border is where it crosses one half."""
+    """(K, J, I) of the 3D result; the outline is where it crosses one half."""
     previews: Mapping[int, Mapping[int, NDArray[np.floating[Any]]]]
-    """Answers on prompted slices by array axis and index; the section's own axes."""
+    """Predicted probability on prompted slices, by array axis and index; in-plane axes in array order."""
     is_active: bool
     is_stale: bool = False
     """Whether prompts changed since the 3D result."""
@@ -71,21 +86,20 @@ class Outline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mark:
-    """A place or a line of the plan."""
+    """A target, an entry region or a trajectory of the plan."""
 
-    kind: str
-    """``"target"``, ``"entry"`` or ``"path"``."""
+    kind: MarkKind
     label: str
     positions_lps_mm: NDArray[np.float64]
-    """(1, 3) a place, (2, 3) a line from its entry to its target."""
+    """(1, 3) for a target or entry, (2, 3) for a trajectory from entry to target."""
     radius_mm: float = 0.0
-    is_doubted: bool = False
-    """Whether a path is drawn in the colour of its verdict, which is not that of a feasible one."""
+    has_caution: bool = False
+    """Whether a trajectory is drawn in the warning colour, because the verdict of its plan is not plainly feasible."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """Everything above the grey slice."""
+    """Everything drawn over the grey slice."""
 
     outlines: tuple[Outline, ...] = ()
     maps: tuple[OverlayMap, ...] = ()
@@ -101,9 +115,11 @@ def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layer
     array : (K, J, I)
         Stored values of the study.
     display : SliceDisplay
+        The plane to show.
     request : ViewRequest
-        A slice outside the volume becomes the nearest one.
+        A slice index outside the volume becomes the nearest one inside.
     layers : Layers
+        What is drawn over the slice.
     """
     index = int(np.clip(request.slice_index, 0, display.slice_count - 1))
     right, down = display.lps_steps
@@ -141,14 +157,14 @@ def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layer
 
 
 def grey_png(picture: NDArray[Any], low: float, high: float) -> bytes:
-    """Encode a (rows, columns) slice through a display window, without loss."""
+    """Encode a (rows, columns) slice through a display window as 8-bit grey PNG."""
     span = max(float(high) - float(low), 1e-6)
     scaled = np.clip((picture.astype(np.float32) - np.float32(low)) * np.float32(255.0 / span), 0, 255)
     return _png(np.ascontiguousarray(np.rint(scaled).astype(np.uint8)))
 
 
 def overlay_png(picture: NDArray[Any], scale: OverlayMap) -> bytes:
-    """Encode a map in its colours; the lowest value is clear, and opacity rises over the first third of the scale."""
+    """Encode a map in its colours; opacity rises from 0 over the first third of the scale."""
     span = max(scale.high - scale.low, 1e-9)
     share = np.clip((picture.astype(np.float32) - np.float32(scale.low)) / np.float32(span), 0, 1)
     pixels = _colours(scale.colormap)[np.rint(share * 255).astype(np.uint8)]
@@ -165,7 +181,7 @@ def outlines(picture: NDArray[Any]) -> list[list[list[float]]]:
         return []
     low = np.array([max(rows.min() - 2, 0), max(columns.min() - 2, 0)])
     part = picture[low[0] : rows.max() + 3, low[1] : columns.max() + 3].astype(np.float32)
-    ringed = np.pad(part, 1)  # a structure that touches the edge of the slice gets a border there
+    ringed = np.pad(part, 1)  # closes the outline of a structure that touches the edge of the slice
     found = find_contours(ringed, 0.5)
     return [np.round((line + low - 1)[:, ::-1], 2).tolist() for line in found]
 
@@ -192,7 +208,7 @@ def _drawn_prompt(prompt: Prompt, display: SliceDisplay, index: int) -> Iterable
             return
         corners = display.screen_from_index(np.stack([extent.low, extent.high]))
         low, high = corners.min(axis=0), corners.max(axis=0)
-        # A box drawn in another plane is a line here; half a pixel of border shows the voxels it holds.
+        # A box drawn in another plane is one pixel wide here; half a pixel of border makes it visible.
         gap_mm = max(float(low[2]) - index, index - float(high[2]), 0.0) * step_mm
         if gap_mm <= _NEAR_MM:
             rectangle = [float(low[0]) - 0.5, float(low[1]) - 0.5, float(high[0]) + 0.5, float(high[1]) + 0.5]
@@ -220,13 +236,13 @@ def _drawn_mark(mark: Mark, display: SliceDisplay, index: int) -> dict[str, Any]
         drawn["hidden"] = gap > max(mark.radius_mm, _NEAR_MM)
         return drawn
     drawn["radius_mm"] = mark.radius_mm
-    drawn["is_doubted"] = mark.is_doubted
+    drawn["has_caution"] = mark.has_caution
     drawn["inside"] = _part_within(gaps_mm, max(mark.radius_mm, 0.5 * step_mm))
     return drawn
 
 
 def _part_within(ends_mm: ArrayLike, reach_mm: float) -> list[float] | None:
-    """Fractions of a line between which it is no farther than `reach_mm` from the slice; None where it never is."""
+    """Fractions of a trajectory between which it lies within `reach_mm` of the slice; None if it nowhere does."""
     start, end = (float(value) for value in np.asarray(ends_mm))
     if abs(end - start) < 1e-9:
         return [0.0, 1.0] if abs(start) <= reach_mm else None

@@ -1,4 +1,4 @@
-"""What a page shows, as it stood at one moment. Readers take one snapshot and never see half of a change."""
+"""The state of a workbench at one moment. A reader takes one snapshot and never sees half of a change."""
 
 from __future__ import annotations
 
@@ -16,56 +16,77 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.service.display import Plane, SliceDisplay
 from medsam_planner.service.plan_draft import PlanDraft
-from medsam_planner.service.structure import Structure
+from medsam_planner.service.structure import Role, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm
 
-__all__ = ["Snapshot"]
+__all__ = ["WITHOUT_PLAN", "Snapshot"]
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A workbench at one moment; replaced whole, never edited."""
+    """A workbench at one moment; replaced as a whole, never edited."""
 
     version: int = 0
     """Higher with every change."""
     study: StudyVolume | None = None
     study_number: int = 0
-    """Counts the studies this page opened."""
+    """How many studies this workbench has opened."""
     structures: Mapping[str, Structure] = field(default_factory=lambda: _NOTHING)
     active: str = ""
     """Name of the structure being worked on; empty without a study."""
     displays: Mapping[Plane, SliceDisplay] = field(default_factory=lambda: _NOTHING)
     windows: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: _NOTHING)
+    """Presets of the display window, each with its ``centre`` and ``width``."""
     draft: PlanDraft = field(default_factory=PlanDraft)
     plan: PlanResult | None = None
+    """The last plan, as long as it holds."""
     chosen: int = 0
-    """Alternative that is drawn."""
+    """Number of the alternative that is shown."""
     margin_statements: tuple[MarginStatement, ...] = ()
-    """Of the plan: why each margin is as wide as it is."""
+    """Why each margin of the plan is as wide as it is."""
     assessment: Assessment | None = None
-    """Of the plan: its verdict and what must be known beside it."""
+    """Verdict and cautions of the plan."""
     notes: tuple[str, ...] = ()
-    """What could not be made beside the plan or the download, and why."""
+    """What could not be written beside the plan or the download, and why."""
     has_report: bool = False
     has_archive: bool = False
 
     @property
     def structure(self) -> Structure | None:
-        """The one being worked on."""
+        """The structure being worked on."""
         return self.structures.get(self.active)
 
     @property
+    def is_plan_outdated(self) -> bool:
+        """Whether prompts of a structure in the plan changed since its 3D result."""
+        return any(one.is_stale for one in self.structures.values() if one.role is not Role.IGNORE)
+
+    @property
     def chosen_trajectory_lps_mm(self) -> NDArray[np.float64] | None:
-        """(2, 3) entry and target of the alternative that is drawn; None without a path."""
+        """(2, 3) entry and target of the alternative that is shown, LPS mm; None without one."""
         if self.plan is None or not self.plan.alternatives:
             return None
         one = self.plan.alternatives[min(self.chosen, len(self.plan.alternatives) - 1)]
         return np.array([one.entry_lps_mm, one.target_lps_mm], dtype=np.float64)
 
     def slice_of(self, plane: Plane, position_lps_mm: PositionLpsMm) -> int:
-        """The slice of a plane that holds a place."""
+        """Index of the slice of `plane` that contains a position."""
         display = self.displays[plane]
         return int(np.rint(index_from_lps(display.affine, position_lps_mm)[display.axis]))
+
+
+WITHOUT_PLAN: Mapping[str, Any] = MappingProxyType(
+    {
+        "plan": None,
+        "chosen": 0,
+        "margin_statements": (),
+        "assessment": None,
+        "notes": (),
+        "has_report": False,
+        "has_archive": False,
+    }
+)
+"""Fields of a snapshot whose plan no longer holds."""

@@ -1,4 +1,4 @@
-"""The order in which a person did things, kept although the browser's requests may overtake one another."""
+"""Carry out the steps of a page in the order they were made, although requests may arrive in another order."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from medsam_planner.errors import MedsamPlannerError
 __all__ = ["BUSY", "PATIENCE_S", "StepOrder"]
 
 PATIENCE_S = 5.0
-"""How long a step waits for the one before it, and for a computation that is nearly done."""
+"""How long a step waits for the one before it, and for a running computation."""
 BUSY = "A computation is still running. Wait until it is done, or press Stop."
 _LOST = (
-    "A step you made before this one did not reach the workbench, so this one was not done either. "
-    "Look at what is shown, and repeat what is missing."
+    "An earlier step did not reach the server, so this one was not carried out either. "
+    "Check what is shown, and repeat what is missing."
 )
 
 
 class StepOrder:
     """Numbered steps of one page, each begun when all before it are done.
 
-    The page counts its steps from 1. A step whose predecessor does not come within :data:`PATIENCE_S` is refused, with
-    all that wait behind it: done without it, they could mean something else.
+    The page counts its steps from 1. If a step does not arrive within :data:`PATIENCE_S`, the steps that wait for it
+    are refused: without it they could have another effect.
     """
 
     def __init__(self) -> None:
@@ -35,12 +35,12 @@ class StepOrder:
 
     @contextmanager
     def turn(self, number: int | None) -> Iterator[None]:
-        """Hold the turn of step `number`; a step without a number does not wait.
+        """Wait until step `number` is due, and hold back the next one meanwhile; a step without a number does not wait.
 
         Raises
         ------
         MedsamPlannerError
-            If a step before it did not come, or takes long.
+            If an earlier step did not arrive, or takes too long.
         """
         if number is None:
             yield
@@ -56,7 +56,7 @@ class StepOrder:
                 self._advance_to(number + 1)
 
     def wait_after(self, number: int) -> None:
-        """Wait until step `number` is done; one that never comes is not waited for longer than others are."""
+        """Wait until step `number` is done, at most :data:`PATIENCE_S` if it never arrives."""
         with self._changed:
             while self._due <= number and self._moves():
                 pass

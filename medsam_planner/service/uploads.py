@@ -1,7 +1,7 @@
-"""Files that a person uploads: in a private folder of their page, within limits, gone with the page or after hours.
+"""Uploaded files: kept in a private folder per client, within limits, deleted with the client's work or after hours.
 
-The folder of a page lies in a folder of the server that only its user may enter, under a name nobody can guess. What
-the page is told is the file's name; a typed path never leads here (:meth:`Settings.allowed`).
+The folder of a client lies in a folder of the server that only the server's user may enter, under a name that cannot be
+guessed. The client learns only the file's name; a typed path never leads here (:meth:`Settings.allowed`).
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ __all__ = [
 
 FOLDER_PREFIX = "medsam-planner-uploads-"
 SHOWN_AS = "uploaded/"
-"""Before the name of an uploaded study, where a path is shown or typed."""
+"""Prefix of an uploaded study's name where a path is shown or typed."""
 EXPIRY_S = 12 * 3600.0
-"""A study is in memory once it is open; its file is needed again only to choose another series."""
+"""Seconds. A study is in memory once it is open; its file is needed again only to choose another series."""
 _FREE_BYTES = 1 << 30
-"""Left on the disk for results."""
+"""Left free on the disk for results."""
 _PATIENCE_S = 60.0
-"""Between two pieces of an upload."""
+"""Longest wait between two pieces of an upload."""
 _LONGEST_NAME_BYTES = 120
 
 
 class UploadKind(Enum):
-    """What a file is for. A page keeps one of each: a new one takes the place of the last."""
+    """What a file is for. A client keeps one of each kind: a new one replaces the last."""
 
     STUDY = "study"
     PROMPTS = "prompts"
@@ -55,15 +55,15 @@ class UploadKind(Enum):
 
     @property
     def most_bytes(self) -> int:
-        """The largest file taken."""
+        """Size of the largest file that is accepted."""
         return 4 << 30 if self is UploadKind.STUDY else 32 << 20
 
 
 class UploadRefusedError(MedsamPlannerError, ValueError):
-    """A file that is not taken, with the HTTP status that says so."""
+    """A file that is refused, with the HTTP status of the refusal."""
 
-    def __init__(self, status: int, told: str) -> None:
-        super().__init__(told)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
@@ -80,22 +80,22 @@ class PageUploads:
     async def receive(
         self, kind: UploadKind, name: str, pieces: AsyncIterator[bytes], *, declared_bytes: int | None
     ) -> str:
-        """Write an upload to the page's folder; gives the name it is kept under.
+        """Write an upload to the client's folder and return the name it is stored under.
 
         Parameters
         ----------
         kind : UploadKind
         name : str
-            As the browser says it; only its last part counts.
+            As the client states it; only its last part counts.
         pieces : async iterator of bytes
         declared_bytes : int or None
-            Content-Length; checked before anything is read, and held against what comes.
+            Content-Length; checked before anything is read, and compared with what arrives.
 
         Raises
         ------
         UploadRefusedError
-            If it is too large, of unknown length, stalls or ends early, the disk is nearly full, or another of its
-            kind is under way. Nothing of it is kept.
+            If the upload is too large, of unknown length, stalls or ends early, the disk is nearly full, or another of
+            its kind is in progress. Nothing of it is stored.
         """
         if declared_bytes is None:
             raise UploadRefusedError(411, "Expected the length of the upload in its Content-Length.")
@@ -104,7 +104,7 @@ class PageUploads:
         with self._alone(kind):
             folder = self._own_folder()
             if shutil.disk_usage(folder).free - declared_bytes < _FREE_BYTES:
-                raise UploadRefusedError(507, "The server's disk is nearly full. Ask whoever runs it to make room.")
+                raise UploadRefusedError(507, "The server's disk is nearly full. Ask its administrator to free space.")
             place = Path(tempfile.mkdtemp(dir=folder))
             path = place / safe_name(name)
             try:
@@ -122,12 +122,12 @@ class PageUploads:
         return path if path is not None and path.exists() else None
 
     def study(self, text: str) -> Path | None:
-        """The uploaded study that a shown path names, or None where it names none.
+        """The uploaded study that a displayed path names, or None if it names none.
 
         Raises
         ------
         UploadRefusedError
-            If it was one, and is gone.
+            If that upload has expired or was replaced.
         """
         if not text.startswith(SHOWN_AS):
             return None
@@ -136,7 +136,7 @@ class PageUploads:
             hours = EXPIRY_S / 3600
             raise UploadRefusedError(
                 404,
-                f"That upload is not kept any more (after {hours:g} hours, or a newer one). Upload the study again.",
+                f"That upload was deleted (after {hours:g} hours, or by a newer one). Upload the study again.",
             )
         return path
 
@@ -147,7 +147,7 @@ class PageUploads:
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def close(self) -> None:
-        """Delete everything; nothing is taken any more."""
+        """Delete all uploads and accept no more."""
         with self._lock:
             self._is_closed = True
             self._path_by_kind.clear()
@@ -158,9 +158,9 @@ class PageUploads:
     def _alone(self, kind: UploadKind) -> Iterator[None]:
         with self._lock:
             if self._is_closed:
-                raise UploadRefusedError(410, "This page's work was closed on the server. Reload the page.")
+                raise UploadRefusedError(410, "The work of this page was closed on the server. Reload the page.")
             if kind in self._under_way:
-                raise UploadRefusedError(409, "Another upload is under way. Wait until it is done.")
+                raise UploadRefusedError(409, "Another upload is in progress. Wait until it is done.")
             self._under_way.add(kind)
         try:
             yield
@@ -182,22 +182,22 @@ class PageUploads:
                 self._path_by_kind[kind] = path
         if is_closed:
             shutil.rmtree(path.parent, ignore_errors=True)
-            raise UploadRefusedError(410, "This page's work was closed on the server. Reload the page.")
+            raise UploadRefusedError(410, "The work of this page was closed on the server. Reload the page.")
         if old is not None:
             shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def safe_name(name: str) -> str:
-    """The last part of a file name, without what a shell, a terminal or a file system could stumble over."""
+    """The last part of a file name, without characters that a shell, a terminal or a file system may misread."""
     last = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/")).name
     plain = "".join(letter for letter in last if letter.isprintable() and letter not in '<>:"|?*').strip(" .")
     while len(plain.encode()) > _LONGEST_NAME_BYTES:
-        plain = plain[1:]  # the ending says what it is
+        plain = plain[1:]  # cut at the front: the ending states the format
     return plain or "upload"
 
 
 def is_upload(path: Path) -> bool:
-    """Whether a resolved path lies in a folder of uploads: this server's, another's, or one left by a crash."""
+    """Whether a resolved path lies in a folder of uploads: of this server, of another, or left by a crash."""
     return any(part.startswith(FOLDER_PREFIX) for part in path.parts)
 
 
@@ -212,7 +212,7 @@ def expire_uploads(*, now: float | None = None) -> None:
 
 @cache
 def _server_folder() -> Path:
-    """Made once a process, deleted at its end; what a crashed server left is deleted first."""
+    """Created once per process and deleted at its end; folders left by a crashed server are deleted first."""
     _delete_left_behind(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     _lock_folder(folder)
@@ -230,7 +230,7 @@ def _delete_left_behind(parent: Path) -> None:
 
 
 def _lock_folder(folder: Path) -> int | None:
-    """Hold the folder for as long as the process lives; None where another process does."""
+    """Lock the folder for the life of the process; None if another process has locked it."""
     try:
         import fcntl
     except ImportError:  # Windows: left to its own clean-up
@@ -263,10 +263,12 @@ async def _write(out: BinaryIO, pieces: AsyncIterator[bytes], declared_bytes: in
 
 
 def _too_large(kind: UploadKind, size: int) -> str:
-    return f"That file has {_told(size)}; at most {_told(kind.most_bytes)} can be uploaded. " + (
-        "Open it by path, or upload the one series." if kind is UploadKind.STUDY else "It is not one of ours."
+    return f"That file has {_size_text(size)}; at most {_size_text(kind.most_bytes)} can be uploaded. " + (
+        "Open it by path, or upload the one series."
+        if kind is UploadKind.STUDY
+        else "This program writes no files of that size."
     )
 
 
-def _told(size: int) -> str:
+def _size_text(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:.0f} MiB"

@@ -23,7 +23,6 @@ from medsam_planner.planning.request import PlanRequest
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.several import JointPlan, search_together
 from medsam_planner.planning.structures import Structure, bool_array
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import versions
 from medsam_planner.report import PlannedTool, PlanReport
@@ -31,6 +30,7 @@ from medsam_planner.report.assessment import Assessment, assess
 from medsam_planner.volumes import StudyVolume, volume_like
 from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from medsam_planner.workflow.unsegmented import with_surroundings
+from prompts.names import UNSEGMENTED_BONE
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.result import SegmentationResult

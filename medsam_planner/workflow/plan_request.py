@@ -28,7 +28,6 @@ from medsam_planner.planning.problem import (
     points_in_sphere,
 )
 from medsam_planner.planning.request import (
-    SKIN,
     CalibratedRule,
     EntryRequest,
     PlanRequest,
@@ -36,9 +35,9 @@ from medsam_planner.planning.request import (
     TargetRequest,
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
+from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = ["CheckedParts", "PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]
 

@@ -12,7 +12,7 @@ from medsam_planner.cli.app import run
 from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
-from ui import handlers
+from ui import study_handlers
 from ui.app import build_app
 
 
@@ -26,7 +26,7 @@ def client(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactor
 def workbench(client: TestClient, study_path: Path) -> Workbench:
     sessions: Sessions = client.app.state.sessions  # type: ignore[attr-defined]
     begun = sessions.begin("page")
-    handlers.open_study(begun, str(study_path))
+    study_handlers.open_study(begun, str(study_path))
     return begun
 
 

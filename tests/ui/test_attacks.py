@@ -426,7 +426,7 @@ def test_a_file_too_large_or_of_unknown_length_is_refused(target: Target) -> Non
     with httpx.Client(base_url=target.address) as client:
         answer = client.post(f"/uploads/{workbench.token}/prompts?name=a", content=bytes(33 << 20))
         assert answer.status_code == 413
-        assert "at most 32 MiB" in answer.json()["told"]
+        assert "at most 32 MiB" in answer.json()["detail"]
     with httpx.Client(base_url=target.address) as client:
         answer = client.post(f"/uploads/{workbench.token}/study?name=a", content=(piece for piece in [b"a"]))
         assert answer.status_code == 411

@@ -20,7 +20,7 @@ from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from prompts import Click
-from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
+from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
 from tests.ui.test_calibrated_margins import calibration_file
 
 pytestmark = pytest.mark.browser
@@ -172,7 +172,7 @@ class Bench:
               const shown = document.querySelector('[data-state]')?.dataset;
               return document.querySelector('.mv-busy').hidden && shown?.state === 'ready' && shown.version === version;
             }""",
-            arg=str(self.workbench.version),
+            arg=str(self.workbench.snapshot.version),
         )
 
     def count(self, colour: tuple[int, int, int], reach: int = 40) -> int:
@@ -315,13 +315,13 @@ def test_a_person_chooses_what_the_uncertainty_comes_from(
     page.wait_for_function("!document.querySelector('#sources input').disabled")
     page.locator("#run").click()
     bench.says(" ml")
-    assert "2 runs: dropout (model) and jitter (prompt)." in page.locator("#result").inner_text()
+    assert "2 stochastic passes: model (dropout) and prompt (jitter)." in page.locator("#result").inner_text()
     result = bench.workbench.structure.result
     assert result is not None and result.provenance.uncertainty == "dropout+jitter"
     for name in ("jitter", "dropout"):
         sources.locator("label", has_text=name).click()
     page.locator("#run").click()
-    bench.says("Tick what the uncertainty comes from")
+    bench.says("Tick at least one source")
     assert bench.complaints == []
 
 
@@ -386,13 +386,13 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     page.wait_for_selector("[data-bar=lost]:not([hidden])")
     page.unroute("**/alive/**")
     page.wait_for_selector("[data-bar=lost]", state="hidden")
-    bench.says("here again")
+    bench.says("was restored")
     assert page.locator("#find").is_visible()  # the page is as the person left it
     assert page.locator("#max-angle-deg input").input_value() == "45"
     bench.has_prompts(12)
 
     page.reload()
-    bench.says("here again")
+    bench.says("was restored")
     bench.has_prompts(12)
     assert page.locator("#undo").is_enabled()
 
@@ -408,7 +408,7 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     bench.has_prompts(12)
     bench.settled()
 
-    bench.server.sessions.put_aside(bench.workbench.token)
+    bench.server.sessions.evict(bench.workbench.token)
     page.mouse.click(x, y + 40, button="right")
     bench.has_prompts(12)
     bench.settled()
@@ -418,10 +418,10 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     other = page.context.new_page()
     other.goto(server.address)
     other.locator("#earlier input").first.click()
-    other.wait_for_function("document.querySelector('#notice')?.textContent.includes('here again')")
+    other.wait_for_function("document.querySelector('#notice')?.textContent.includes('was restored')")
     page.wait_for_selector("[data-bar=elsewhere]:not([hidden])")
     other.wait_for_timeout(2000)  # the study of the command line, which was being opened, does not come over it
-    assert "here again" in other.locator("#notice").inner_text()
+    assert "was restored" in other.locator("#notice").inner_text()
     assert other.locator("#undo").is_enabled()
 
 
@@ -433,7 +433,7 @@ def test_a_trembling_hand_clicks_and_a_drag_of_the_right_button_means_nothing(
     bench.is_open()
     bench.says("Draw a box")
     page.locator("#stop").click()
-    bench.says("nothing to stop")
+    bench.says("No computation is running")
     x, y = bench.on_canvas(*LESION_MM)
     page.mouse.move(x, y)
     page.mouse.down(button="right")
@@ -531,7 +531,7 @@ def test_a_plan_is_found_and_its_report_opened(
     bench.says("the weights the calibration was made with")
     page.wait_for_function("document.querySelector('.mv-busy').hidden")
     page.reload()  # and what was asked for is there again
-    bench.says("here again")
+    bench.says("was restored")
     page.get_by_role("tab", name="Plan").click()
     page.wait_for_function("document.querySelector('#max-angle-deg input').value === '45'")
     assert not page.locator("#avoid-bone input").is_checked()

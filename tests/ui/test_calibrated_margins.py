@@ -54,7 +54,7 @@ def calibration_file(folder: Path, *, weights_sha256: str = "None", settings: di
 
 def test_the_margin_is_the_calibrated_one_and_its_reasons_are_told(make_workbench: Make, tmp_path: Path) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    workbench.publish(draft=replace(workbench.draft, calibration=calibration_file(tmp_path), alpha=0.2))
+    workbench.publish(draft=replace(workbench.snapshot.draft, calibration=calibration_file(tmp_path), alpha=0.2))
     inputs = inputs_of(workbench)
     margin = inputs.problem.structures[0].margin_mm
     assert isinstance(margin, highdicom.Volume)
@@ -85,4 +85,4 @@ def test_what_the_calibration_cannot_speak_of_is_refused_in_words(make_workbench
     other = tmp_path / "other.json"
     other.write_text("{}")
     assert "written by `medsam-planner calibrate`" in notice(other)
-    assert workbench.plan is None
+    assert workbench.snapshot.plan is None

@@ -11,34 +11,29 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
-import highdicom
 import httpx
 import nibabel as nib
 import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.provenance import PropagationTrace
-from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
-from medsam_planner.service import earlier_work, saved_work, uploads
+from medsam_planner.service import earlier_work, saved_work, studies, uploads
 from medsam_planner.service.display import Plane
 from medsam_planner.service.earlier_work import Remembered
-from medsam_planner.service.saved_result import read_result, write_result
-from medsam_planner.service.sessions import ElsewhereError, PutAsideError, Sessions
+from medsam_planner.service.sessions import ElsewhereError, EvictedError, Sessions
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.volumes import array_sha256, volume_like
 from prompts import Click
-from tests.provenances import provenance
 from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
-from ui import coming_back, handlers
+from ui import coming_back, segment_handlers, study_handlers
 from ui.app import build_app
-from ui.layout import unchanged
-from ui.wiring import on_workbench
+from ui.events import on_workbench
+from ui.screen import Screen, screen
+from ui.updates import unchanged
 
 Make = Callable[[], Workbench]
 
@@ -46,16 +41,16 @@ Make = Callable[[], Workbench]
 def worked_on(sessions: Sessions, study_path: Path) -> Workbench:
     """Two structures, one run to 3D, a role, and both ends of a plan."""
     workbench = sessions.begin("page")
-    handlers.open_study(workbench, str(study_path))
-    handlers.begin_structure(workbench, "lesion")
-    handlers.on_viewer(workbench, lesion_box(workbench))
-    handlers.run_to_3d(workbench, 2, saliency=False, triplanar=False)
-    handlers.choose_role(workbench, "avoid")
-    handlers.begin_structure(workbench, "other")
-    handlers.on_viewer(workbench, {"kind": "positive", "plane": "axial", "index": 20, "first": [50, 40]})
-    handlers.step_back(workbench)
+    study_handlers.open_study(workbench, str(study_path))
+    segment_handlers.begin_structure(workbench, "lesion")
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
+    segment_handlers.run_to_3d(workbench, 2, saliency=False, triplanar=False)
+    segment_handlers.choose_role(workbench, "avoid")
+    segment_handlers.begin_structure(workbench, "other")
+    segment_handlers.on_viewer(workbench, {"kind": "positive", "plane": "axial", "index": 20, "first": [50, 40]})
+    segment_handlers.undo(workbench)
     for kind in ("target", "entry"):
-        handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [60, 40]})
+        segment_handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [60, 40]})
     return workbench
 
 
@@ -63,13 +58,13 @@ def test_all_that_was_known_is_there_after_a_restart(settings: Settings, study_p
     before = worked_on(Sessions(settings), study_path)
     sessions = Sessions(settings)  # of a server that was started again
     after = earlier_work.begin(sessions, "page", Remembered(here=before.key))
-    assert "being taken up" in coming_back.welcome(after).notice
+    assert "Restoring your earlier work" in coming_back.welcome(after).notice
     shown = coming_back.take_up(after)
-    assert "here again" in shown.notice
+    assert "was restored" in shown.notice
     assert shown.names == ("lesion", "other")
     assert after.active == "other"
     assert shown.can_redo
-    assert after.draft == before.draft
+    assert after.snapshot.draft == before.snapshot.draft
     for name, one in before.structures.items():
         again = after.structures[name]
         assert (again.prompts, again.role, again.is_stale) == (one.prompts, one.role, one.is_stale)
@@ -82,36 +77,6 @@ def test_all_that_was_known_is_there_after_a_restart(settings: Settings, study_p
     np.testing.assert_array_equal(again.mask_samples.masks, result.mask_samples.masks)
     assert again.trace == result.trace
     assert after.structures["lesion"].volume_ml == before.structures["lesion"].volume_ml
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_3d_result_is_read_back_to_the_last_bit(tmp_path: Path, axis: int) -> None:
-    study = highdicom.Volume(array=np.zeros((7, 8, 9), np.float32), affine=np.eye(4), coordinate_system="PATIENT")
-    values = np.zeros((7, 8, 9), dtype=np.float32)
-    values[2:5, 3:4, 1:9] = np.random.default_rng(0).random((3, 1, 8))
-    mask = values > 0.5
-    result = SegmentationResult(
-        structure="vessel",
-        mask=volume_like(study, mask),
-        probability=volume_like(study, values),
-        trace=PropagationTrace(axis, ()),
-        uncertainty=volume_like(study, np.zeros_like(values)),
-        mask_samples=MaskSamples((1, 0, 2), np.random.default_rng(1).random((3, 2, 5, 3)) > 0.5, study),
-        provenance=provenance(mask_sha256=array_sha256(mask)),
-    )
-    write_result(tmp_path / "a.npz", result)
-    again = read_result(tmp_path / "a.npz", study)
-    for name in ("mask", "probability", "uncertainty"):
-        np.testing.assert_array_equal(getattr(again, name).array, getattr(result, name).array)
-        assert getattr(again, name).array.dtype == getattr(result, name).array.dtype
-    assert again.mask_samples is not None and result.mask_samples is not None
-    np.testing.assert_array_equal(again.mask_samples.masks, result.mask_samples.masks)
-    assert again.mutual_information is None
-    damaged = bytearray((tmp_path / "a.npz").read_bytes())
-    damaged[200] ^= 255
-    (tmp_path / "a.npz").write_bytes(damaged)
-    with pytest.raises(MedsamPlannerError, match=r"a\.npz"):
-        read_result(tmp_path / "a.npz", study)
 
 
 def test_what_is_kept_is_closed_to_others_and_does_not_tell_its_key(settings: Settings, study_path: Path) -> None:
@@ -158,7 +123,7 @@ def test_the_seventeenth_page_puts_work_aside_that_is_found_again(settings: Sett
     first = worked_on(sessions, study_path)
     for number in range(16):
         sessions.begin(f"page {number}")
-    with pytest.raises(PutAsideError):
+    with pytest.raises(EvictedError):
         sessions.find(first.token)
     again = sessions.take_up("page", first.key)
     assert again is not None and again is not first
@@ -187,13 +152,13 @@ def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
     again = Sessions(settings).take_up("page", before.key)
     assert again is not None
     refused = coming_back.take_up(again)
-    assert "not the study it was" in refused.notice and refused.names == ()
-    assert "here again" not in handlers.open_study(again, str(copy)).notice  # another study: other work
+    assert "has changed since this work was saved" in refused.notice and refused.names == ()
+    assert "was restored" not in study_handlers.open_study(again, str(copy)).notice  # another study: other work
     waiting = Sessions(settings).take_up("page", before.key)
     assert waiting is not None
     coming_back.take_up(waiting)
-    shown = handlers.open_study(waiting, str(study_path))
-    assert "here again" in shown.notice and shown.names == ("lesion", "other")
+    shown = study_handlers.open_study(waiting, str(study_path))
+    assert "was restored" in shown.notice and shown.names == ("lesion", "other")
     assert waiting.key == before.key
     for name, one in before.structures.items():
         assert waiting.structures[name].prompts == one.prompts
@@ -208,7 +173,7 @@ def test_nothing_but_prompts_stays_of_a_page_that_nobody_came_back_to(settings: 
     sessions.expire(now=time.time() + saved_work.EXPIRY_S + 60)
     assert [path.name for path in folder.iterdir()] == ["prompts.json"]
     assert Sessions(settings).take_up("page", key) is None
-    handlers.choose_role(workbench, "ignore")  # the page was open all along
+    segment_handlers.choose_role(workbench, "ignore")  # the page was open all along
     again = Sessions(settings).take_up("page", key)
     assert again is not None
     coming_back.take_up(again)
@@ -226,22 +191,22 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
 
     size = study_path.stat().st_size
     asyncio.run(page.uploads.receive(UploadKind.STUDY, study_path.name, pieces(), declared_bytes=size))
-    handlers.open_study(page, f"uploaded/{study_path.name}")
-    handlers.on_viewer(page, lesion_box(page))
+    study_handlers.open_study(page, f"uploaded/{study_path.name}")
+    segment_handlers.on_viewer(page, lesion_box(page))
     sessions.leave("page")
     sessions.expire(now=time.time() + 3600)
-    with pytest.raises(PutAsideError):
+    with pytest.raises(EvictedError):
         sessions.find(page.token)
     again = sessions.take_up("page", page.key)
     assert again is not None and again is not page
-    assert "here again" in coming_back.take_up(again).notice
+    assert "was restored" in coming_back.take_up(again).notice
     assert again.structure.prompts == page.structure.prompts
-    sessions.put_aside(again.token)
+    sessions.evict(again.token)
     sessions.expire(now=time.time() + uploads.EXPIRY_S + 60)
     late = sessions.take_up("page", page.key)
     assert late is not None
     shown = coming_back.take_up(late)
-    assert "not kept any more" in shown.notice and "upload the same study" in shown.notice
+    assert "was deleted" in shown.notice and "upload the same study" in shown.notice
     assert again.uploads.find(UploadKind.STUDY) is None
 
 
@@ -264,9 +229,9 @@ def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings
         assert again is workbench
         assert "still running" in coming_back.welcome(again).notice
     key = workbench.key
-    handlers.open_study(workbench, str(study_path))
+    study_handlers.open_study(workbench, str(study_path))
     assert workbench.key == key
-    handlers.open_study(workbench, str(study_path))  # once more from the start
+    study_handlers.open_study(workbench, str(study_path))  # once more from the start
     assert workbench.key != key
 
 
@@ -289,7 +254,7 @@ def test_a_page_that_stays_away_gives_its_memory_back(settings: Settings, study_
     assert sessions.find(workbench.token) is workbench
     sessions.leave("page")
     sessions.expire(now=time.time() + 3600)
-    with pytest.raises(PutAsideError):
+    with pytest.raises(EvictedError):
         sessions.find(workbench.token)
 
 
@@ -299,12 +264,12 @@ def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, stu
     with served(app) as address, httpx.Client(base_url=address) as browser:
         workbench = worked_on(sessions, study_path)
         token = workbench.token
-        assert browser.get(f"/alive/{token}").json() == {"version": workbench.version, "is_computing": False}
+        assert browser.get(f"/alive/{token}").json() == {"version": workbench.snapshot.version, "is_computing": False}
         assert browser.get("/alive/guessed").status_code == 404
         sessions.take_up("another window", workbench.key)
         assert browser.get(f"/alive/{token}").status_code == 409
-        sessions.put_aside(workbench.token)
-        assert browser.get(f"/alive/{workbench.token}").json() == {"is_aside": True}
+        sessions.evict(workbench.token)
+        assert browser.get(f"/alive/{workbench.token}").json() == {"is_evicted": True}
         assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
 
 
@@ -314,38 +279,38 @@ def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(settings:
     earlier = worked_on(sessions, study_path)
     opening = sessions.begin("another page")
 
-    def act(workbench: Workbench) -> handlers.Screen:
-        shown = handlers.open_study(workbench, str(study_path))
+    def act(workbench: Workbench) -> Screen:
+        shown = study_handlers.open_study(workbench, str(study_path))
         assert sessions.take_up("another page", earlier.key) is earlier
         return shown
 
     assert on_workbench(sessions, act)(opening.token) == unchanged()
     shown = on_workbench(sessions, coming_back.welcome)(earlier.token)
-    assert "here again" in shown[1]
+    assert "was restored" in shown["notice"]
 
-    def lose(workbench: Workbench) -> handlers.Screen:
+    def lose(workbench: Workbench) -> Screen:
         sessions.take_up("third page", earlier.key)
-        return handlers.screen(workbench)
+        return screen(workbench)
 
     assert on_workbench(sessions, lose)(earlier.token) == unchanged()
 
 
 def test_steps_are_done_in_the_order_of_the_person_whatever_order_they_come_in(make_workbench: Make) -> None:
     workbench = make_workbench()
-    handlers.on_viewer(workbench, {**lesion_box(workbench), "step": 1})
+    segment_handlers.on_viewer(workbench, {**lesion_box(workbench), "step": 1})
     order = list(range(2, 14))
     random.Random(0).shuffle(order)
 
     def click(number: int) -> None:
         payload = {"kind": "negative", "plane": "axial", "index": 20, "first": [20 + number, 40], "step": number}
-        handlers.on_viewer(workbench, payload)
+        segment_handlers.on_viewer(workbench, payload)
 
     threads = [threading.Thread(target=click, args=(number,)) for number in order]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    display = workbench.displays[Plane.AXIAL]
+    display = workbench.snapshot.displays[Plane.AXIAL]
     clicks = [one for one in workbench.structure.prompts if isinstance(one, Click)]
     columns = [round(float(display.screen_from_lps(one.position_lps_mm)[0])) for one in clicks]
     assert columns == [20 + number for number in range(2, 14)]
@@ -357,9 +322,9 @@ def test_a_step_whose_predecessor_was_lost_is_not_done_and_the_next_ones_are(
     monkeypatch.setattr("medsam_planner.service.step_order.PATIENCE_S", 0.05)
     workbench = make_workbench()
     payload = {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]}
-    assert "did not reach" in handlers.on_viewer(workbench, {**payload, "step": 2}).notice
+    assert "did not reach" in segment_handlers.on_viewer(workbench, {**payload, "step": 2}).notice
     assert workbench.structure.prompts == ()
-    assert "mv-error" not in handlers.on_viewer(workbench, {**payload, "step": 3}).notice
+    assert "mv-error" not in segment_handlers.on_viewer(workbench, {**payload, "step": 3}).notice
 
 
 def test_a_view_never_sees_half_of_a_change(make_workbench: Make, study_path: Path) -> None:
@@ -369,23 +334,23 @@ def test_a_view_never_sees_half_of_a_change(make_workbench: Make, study_path: Pa
 
     def reopen() -> None:
         for _ in range(3):
-            workbench.open(study_path)
-            handlers.begin_structure(workbench, "lesion")
+            studies.open_study(workbench, study_path)
+            segment_handlers.begin_structure(workbench, "lesion")
         done.set()
 
     thread = threading.Thread(target=reopen)
     thread.start()
     while not done.is_set():
         slice_view(workbench, Plane.AXIAL, ViewRequest(20, -160, 240))
-        handlers.screen(workbench)
+        screen(workbench)
     thread.join()
 
 
 def test_stop_without_a_computation_says_so(make_workbench: Make) -> None:
     workbench = make_workbench()
-    assert "nothing to stop" in handlers.stop(workbench)
+    assert "No computation is running" in segment_handlers.stop(workbench)
     with workbench.changing(is_long=True):
-        assert "Stopping" in handlers.stop(workbench)
+        assert "Stopping" in segment_handlers.stop(workbench)
         assert workbench.is_cancelled
 
 
@@ -396,5 +361,5 @@ def test_a_prompt_that_the_model_fails_on_is_taken_back(make_workbench: Make, mo
         raise MedsamPlannerError("no answer")
 
     monkeypatch.setattr(workbench.require_session(), "preview", fail)
-    assert "no answer" in handlers.on_viewer(workbench, lesion_box(workbench)).notice
+    assert "no answer" in segment_handlers.on_viewer(workbench, lesion_box(workbench)).notice
     assert workbench.log.history == ()

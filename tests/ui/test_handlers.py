@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
-from medsam_planner.planning.request import SKIN
-from medsam_planner.planning.surroundings import UNSEGMENTED_BONE
 from medsam_planner.propagation.sources import SOURCES
 from medsam_planner.service.display import Plane
 from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
+from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
+from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
-from tests.ui.phantom import LESION_LPS_MM, LESION_RADIUS_MM
-from ui import handlers
+from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM
+from ui import segment_handlers, study_handlers
 from ui.layout import source_choices
 
 Make = Callable[[], Workbench]
@@ -37,8 +37,8 @@ Make = Callable[[], Workbench]
 def lesion_box(workbench: Workbench, plane: Plane = Plane.AXIAL) -> dict[str, Any]:
     """The browser's message for a box around the lesion on its middle slice."""
     x, y, z = LESION_LPS_MM.tolist()
-    index = workbench.slice_of(plane, (x, y, z))
-    display = workbench.displays[plane]
+    index = workbench.snapshot.slice_of(plane, (x, y, z))
+    display = workbench.snapshot.displays[plane]
     column, row, _ = display.screen_from_lps(LESION_LPS_MM)
     across, down = (LESION_RADIUS_MM + 3) / np.array(display.pixel_mm)
     return {
@@ -52,7 +52,7 @@ def lesion_box(workbench: Workbench, plane: Plane = Plane.AXIAL) -> dict[str, An
 
 def test_a_wrong_path_is_said_in_words_and_keeps_what_is_open(make_workbench: Make, study_path: Path) -> None:
     workbench = make_workbench()
-    shown = handlers.open_study(workbench, str(study_path.parent / "nowhere.nii"))
+    shown = study_handlers.open_study(workbench, str(study_path.parent / "nowhere.nii"))
     assert "Nothing is at" in shown.notice
     assert "mv-error" in shown.notice
     assert shown.names == ("structure 1",)
@@ -60,7 +60,7 @@ def test_a_wrong_path_is_said_in_words_and_keeps_what_is_open(make_workbench: Ma
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", "  "])
 def test_paths_outside_the_allowed_folders_are_refused(settings: Settings, path: str) -> None:
-    shown = handlers.open_study(Workbench(settings), path)
+    shown = study_handlers.open_study(Workbench(settings), path)
     assert "mv-error" in shown.notice
     assert not shown.scene["is_open"]
 
@@ -69,7 +69,7 @@ def test_a_link_does_not_lead_out_of_the_allowed_folders(settings: Settings, tmp
     root = tmp_path / "root"
     root.mkdir()
     (root / "link").symlink_to("/etc")
-    with pytest.raises(StudyError, match="lies elsewhere"):
+    with pytest.raises(StudyError, match="is outside"):
         replace(settings, roots=(root,)).allowed(str(root / "link" / "passwd"))
 
 
@@ -95,9 +95,9 @@ def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
     else:
         (folder / ("a/x.nii.gz" if way == "deep" else "x.nii.gz")).symlink_to(study_path)
         typed = "P1/x.nii.gz" if way == "by name" else typed
-    shown = handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
+    shown = study_handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
     assert "mv-error" in shown.notice and not shown.scene["is_open"]
-    assert {"by name": "lies elsewhere", "img": "x.hdr holds links"}.get(way, "P1 holds links") in shown.notice
+    assert {"by name": "is outside", "img": "x.hdr contains links"}.get(way, "P1 contains links") in shown.notice
     assert str(tmp_path) not in shown.notice
 
 
@@ -120,10 +120,10 @@ def test_a_study_that_holds_the_folder_of_the_results_is_not_opened(
     folder.mkdir(parents=True)
     shutil.copy(study_path, folder / "x.nii.gz")
     inside = replace(settings, roots=(tmp_path / "root",), out=tmp_path / "root" / out)
-    shown = handlers.open_study(Workbench(inside), "P1")
-    assert "P1 holds the folder that results go to" in shown.notice and not shown.scene["is_open"]
+    shown = study_handlers.open_study(Workbench(inside), "P1")
+    assert "P1 contains the folder for results" in shown.notice and not shown.scene["is_open"]
     assert str(tmp_path) not in shown.notice
-    assert handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
+    assert study_handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
 
 
 @pytest.mark.parametrize("name", [UNSEGMENTED_BONE, SKIN, "Skin "])
@@ -131,11 +131,11 @@ def test_no_structure_takes_the_name_of_what_a_plan_finds_by_itself(
     make_workbench: Make, tmp_path: Path, name: str
 ) -> None:
     workbench = make_workbench()
-    assert "finds in the image" in handlers.begin_structure(workbench, name).notice
+    assert "finds in the image" in segment_handlers.begin_structure(workbench, name).notice
     log = PromptLog(name.strip())
     log.add(Click((0.0, 0.0, 0.0), True))
     write_prompt_file(tmp_path / "p.json", PromptFile((log,)))
-    assert "finds in the image" in handlers.resume(workbench, tmp_path / "p.json").notice
+    assert "finds in the image" in study_handlers.resume(workbench, tmp_path / "p.json").notice
     assert list(workbench.structures) == ["structure 1"]
 
 
@@ -147,11 +147,11 @@ def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
     for name in ("first.nii.gz", "second.nii.gz"):
         (folder / name).write_bytes(study_path.read_bytes())
     workbench = Workbench(replace(settings, roots=(tmp_path,)))
-    asked = handlers.open_study(workbench, str(folder))
+    asked = study_handlers.open_study(workbench, str(folder))
     assert asked.series is not None
     assert [label.split(", ")[-1] for label, _ in asked.series] == ["first.nii.gz", "second.nii.gz"]
-    assert workbench.study is None
-    opened = handlers.open_study(workbench, str(folder), series=asked.series[1][1])
+    assert workbench.snapshot.study is None
+    opened = study_handlers.open_study(workbench, str(folder), series=asked.series[1][1])
     assert opened.scene["is_open"]
     assert opened.series is None
 
@@ -164,7 +164,7 @@ def test_two_volumes_in_a_zip_are_named_and_none_is_offered(
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         for name in ("before.nii.gz", "after.nii.gz"):
             archive.write(study_path, name)
-    shown = handlers.open_study(workbench, "two.zip")
+    shown = study_handlers.open_study(workbench, "two.zip")
     assert shown.series is None
     assert "before.nii.gz" in shown.notice and "after.nii.gz" in shown.notice
     assert shown.names  # what was open stays open
@@ -174,10 +174,10 @@ def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(
     settings: Settings, study_path: Path
 ) -> None:
     workbench = Workbench(settings)
-    shown = handlers.open_study(workbench, str(study_path))
+    shown = study_handlers.open_study(workbench, str(study_path))
     assert "Opened abdomen.nii.gz" in shown.notice
-    assert workbench.study is not None and workbench.study.source is not None
-    (note,) = workbench.study.source.notes
+    assert workbench.snapshot.study is not None and workbench.snapshot.study.source is not None
+    (note,) = workbench.snapshot.study.source.notes
     assert note.startswith("Taken for CT")
     assert html.escape(note) in shown.notice
     assert html.escape(note) in shown.study  # and stays there
@@ -186,10 +186,10 @@ def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(
 def test_a_dragged_box_lands_on_the_voxels_under_it(make_workbench: Make) -> None:
     workbench = make_workbench()
     message = {"kind": "box", "plane": "axial", "index": 20, "first": [90.4, 49.6], "last": [60.2, 80.1]}
-    handlers.on_viewer(workbench, message)
+    segment_handlers.on_viewer(workbench, message)
     (box,) = workbench.log.prompts
     assert isinstance(box, Box)
-    display = workbench.displays[Plane.AXIAL]
+    display = workbench.snapshot.displays[Plane.AXIAL]
     np.testing.assert_allclose(
         sorted([box.corner_lps_mm, box.opposite_lps_mm]),
         sorted([tuple(display.lps_at(20, 60, 80)), tuple(display.lps_at(20, 90, 50))]),
@@ -199,10 +199,10 @@ def test_a_dragged_box_lands_on_the_voxels_under_it(make_workbench: Make) -> Non
 def test_a_box_gives_a_preview_on_its_slice(make_workbench: Make) -> None:
     workbench = make_workbench()
     message = lesion_box(workbench)
-    shown = handlers.on_viewer(workbench, message)
+    shown = segment_handlers.on_viewer(workbench, message)
     assert shown.can_undo
     assert shown.can_run
-    axis = workbench.displays[Plane.AXIAL].axis
+    axis = workbench.snapshot.displays[Plane.AXIAL].axis
     assert list(workbench.structure.previews) == [axis]
     assert list(workbench.structure.previews[axis]) == [message["index"]]
     document = slice_view(workbench, Plane.AXIAL, ViewRequest(message["index"], -160, 240))
@@ -211,26 +211,26 @@ def test_a_box_gives_a_preview_on_its_slice(make_workbench: Make) -> None:
 
 def test_undo_and_redo_go_back_and_forth_over_several_steps(make_workbench: Make) -> None:
     workbench = make_workbench()
-    handlers.on_viewer(workbench, lesion_box(workbench))
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
     for kind in ("negative", "positive"):
-        handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
+        segment_handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
     assert [type(prompt) for prompt in workbench.log.prompts] == [Box, Click, Click]
-    handlers.step_back(workbench)
-    shown = handlers.step_back(workbench)
+    segment_handlers.undo(workbench)
+    shown = segment_handlers.undo(workbench)
     assert len(workbench.log.prompts) == 1
     assert shown.can_redo
-    shown = handlers.step_forward(workbench)
+    shown = segment_handlers.redo(workbench)
     (_, click) = workbench.log.prompts
     assert isinstance(click, Click)
     assert not click.positive
-    assert not handlers.clear(workbench).can_run
+    assert not segment_handlers.clear(workbench).can_run
     assert len(workbench.log.prompts) == 0
-    handlers.on_viewer(workbench, {"kind": "undo", "plane": "axial", "index": 0})
+    segment_handlers.on_viewer(workbench, {"kind": "undo", "plane": "axial", "index": 0})
     assert len(workbench.log.prompts) == 2
 
 
 def test_undo_without_a_step_says_so(make_workbench: Make) -> None:
-    assert "Nothing to undo" in handlers.step_back(make_workbench()).notice
+    assert "Nothing to undo" in segment_handlers.undo(make_workbench()).notice
 
 
 @pytest.mark.parametrize(
@@ -248,30 +248,32 @@ def test_undo_without_a_step_says_so(make_workbench: Make) -> None:
 )
 def test_a_message_that_makes_no_sense_changes_nothing(make_workbench: Make, message: dict[str, Any]) -> None:
     workbench = make_workbench()
-    assert "mv-error" in handlers.on_viewer(workbench, message).notice
+    assert "mv-error" in segment_handlers.on_viewer(workbench, message).notice
     assert workbench.log.history == ()
 
 
 def test_only_negative_clicks_ask_for_more_and_are_no_error(make_workbench: Make) -> None:
-    shown = handlers.on_viewer(make_workbench(), {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
+    shown = segment_handlers.on_viewer(
+        make_workbench(), {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]}
+    )
     assert "Now draw a box" in shown.notice
     assert "mv-error" not in shown.notice
 
 
 def test_the_first_real_name_takes_the_place_of_the_unused_one(make_workbench: Make) -> None:
     workbench = make_workbench()
-    assert handlers.begin_structure(workbench, "lesion").names == ("lesion",)
-    assert handlers.begin_structure(workbench, "vessel").names == ("lesion", "vessel")
-    assert "already" in handlers.begin_structure(workbench, "vessel").notice
-    assert "mv-error" in handlers.begin_structure(workbench, "a/b").notice
-    assert handlers.choose_structure(workbench, "lesion").active == "lesion"
-    assert handlers.choose_role(workbench, "avoid").role == "avoid"
-    assert "mv-error" in handlers.choose_role(workbench, "destroy").notice
+    assert segment_handlers.begin_structure(workbench, "lesion").names == ("lesion",)
+    assert segment_handlers.begin_structure(workbench, "vessel").names == ("lesion", "vessel")
+    assert "already" in segment_handlers.begin_structure(workbench, "vessel").notice
+    assert "mv-error" in segment_handlers.begin_structure(workbench, "a/b").notice
+    assert segment_handlers.choose_structure(workbench, "lesion").active == "lesion"
+    assert segment_handlers.choose_role(workbench, "avoid").role is Role.AVOID
+    assert "mv-error" in segment_handlers.choose_role(workbench, "destroy").notice
 
 
 def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Make) -> None:
     workbench = make_workbench()
-    handlers.on_viewer(workbench, lesion_box(workbench))
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
     seen: list[str] = []
 
     class Watch:
@@ -280,12 +282,14 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
         def update(self, stage: str, done: int, total: int) -> None:
             seen.append(stage)
 
-    shown = handlers.run_to_3d(workbench, 2, saliency=True, triplanar=False, progress=Watch())
+    shown = segment_handlers.run_to_3d(workbench, 2, saliency=True, triplanar=False, progress=Watch())
     assert "mv-done" in shown.notice
     assert " ml" in shown.result
     assert "stopped at slice" in shown.result
     assert len(set(seen)) >= 2
-    middle = {plane: workbench.slice_of(plane, tuple(LESION_LPS_MM)) for plane in (Plane.CORONAL, Plane.SAGITTAL)}
+    middle = {
+        plane: workbench.snapshot.slice_of(plane, tuple(LESION_LPS_MM)) for plane in (Plane.CORONAL, Plane.SAGITTAL)
+    }
     assert set(shown.scene["go_to"]) == {"coronal", "sagittal"}  # the axial slice being looked at stays
     assert all(abs(shown.scene["go_to"][plane.value] - index) <= 2 for plane, index in middle.items())
     keys = [key for key, _ in shown.scene["overlays"]]
@@ -293,40 +297,40 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
     for key in keys[2:]:
         document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, -160, 240, key))
         assert document["bar"]["unit"]
-    undone = handlers.step_back(workbench)
+    undone = segment_handlers.undo(workbench)
     assert "prompts changed since" in undone.structures
 
 
 def test_the_order_in_which_sources_of_uncertainty_are_ticked_does_not_count(make_workbench: Make) -> None:
     workbench = make_workbench()
-    handlers.on_viewer(workbench, lesion_box(workbench))
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
     seen = []
     for ticked in (["dropout", "jitter"], ["jitter", "dropout"], ["jitter"]):
-        shown = handlers.run_to_3d(workbench, 2, ticked, saliency=False, triplanar=False)
+        shown = segment_handlers.run_to_3d(workbench, 2, ticked, saliency=False, triplanar=False)
         assert "mv-done" in shown.notice
         result = workbench.structure.result
         assert result is not None and result.uncertainty is not None
         seen.append((result.provenance.uncertainty, result.uncertainty.array.tobytes()))
     assert [name for name, _ in seen] == ["dropout+jitter", "dropout+jitter", "jitter"]
     assert seen[0] == seen[1] != seen[2]
-    assert "2 runs: jitter (prompt)." in shown.result
+    assert "2 stochastic passes: prompt (jitter)." in shown.result
 
 
 def test_runs_need_a_source_and_none_do_without(make_workbench: Make) -> None:
     workbench = make_workbench()
-    handlers.on_viewer(workbench, lesion_box(workbench))
-    asked = handlers.run_to_3d(workbench, 2, [], saliency=False, triplanar=False)
-    assert "Tick what the uncertainty comes from" in asked.notice
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
+    asked = segment_handlers.run_to_3d(workbench, 2, [], saliency=False, triplanar=False)
+    assert "Tick at least one source" in asked.notice
     assert workbench.structure.result is None
-    assert "mv-done" in handlers.run_to_3d(workbench, 0, [], saliency=False, triplanar=False).notice
+    assert "mv-done" in segment_handlers.run_to_3d(workbench, 0, [], saliency=False, triplanar=False).notice
 
 
 def test_planes_are_a_source_only_where_there_are_several(make_workbench: Make) -> None:
     assert [name for _, name in source_choices(triplanar=False)] == ["dropout", "jitter", "augment"]
     assert [name for _, name in source_choices(triplanar=True)] == list(SOURCES)
     workbench = make_workbench()
-    handlers.on_viewer(workbench, lesion_box(workbench))
-    refused = handlers.run_to_3d(workbench, 2, ["triplanar"], saliency=False, triplanar=False)
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
+    refused = segment_handlers.run_to_3d(workbench, 2, ["triplanar"], saliency=False, triplanar=False)
     assert "several planes" in refused.notice
 
 
@@ -339,15 +343,15 @@ def test_a_tilted_study_is_offered_to_be_straightened_in_the_words_of_the_page(
     shear[1, 2] = 0.2
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), shear @ image.affine), tilted)
     workbench = Workbench(settings)
-    shown = handlers.open_study(workbench, str(tilted))
+    shown = study_handlers.open_study(workbench, str(tilted))
     assert shown.offers_straightening
     assert "Straighten the gantry tilt" in shown.notice
-    assert "mv-done" in handlers.open_study(workbench, str(tilted), resample_tilt=True).notice
+    assert "mv-done" in study_handlers.open_study(workbench, str(tilted), resample_tilt=True).notice
 
 
 def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> None:
     workbench = make_workbench()
-    handlers.on_viewer(workbench, lesion_box(workbench))
+    segment_handlers.on_viewer(workbench, lesion_box(workbench))
 
     class Stop:
         is_cancelled = True
@@ -355,7 +359,7 @@ def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> 
         def update(self, stage: str, done: int, total: int) -> None:
             return None
 
-    shown = handlers.run_to_3d(workbench, 0, saliency=False, triplanar=False, progress=Stop())
+    shown = segment_handlers.run_to_3d(workbench, 0, saliency=False, triplanar=False, progress=Stop())
     assert "Stopped" in shown.notice
     assert workbench.structure.result is None
     assert len(workbench.log.prompts) == 1
@@ -363,27 +367,27 @@ def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> 
 
 def test_prompts_are_saved_as_they_come_and_taken_over_by_another_page(make_workbench: Make) -> None:
     first = make_workbench()
-    handlers.begin_structure(first, "lesion")
-    handlers.on_viewer(first, lesion_box(first))
-    handlers.on_viewer(first, {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
-    handlers.step_back(first)
+    segment_handlers.begin_structure(first, "lesion")
+    segment_handlers.on_viewer(first, lesion_box(first))
+    segment_handlers.on_viewer(first, {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
+    segment_handlers.undo(first)
     saved = first.run_folder() / "prompts.json"
     assert read_prompt_file(saved).log("lesion") == first.log
     second = make_workbench()
-    shown = handlers.resume(second, saved)
+    shown = study_handlers.resume(second, saved)
     assert shown.names == ("lesion",)
     assert second.log == first.log
     assert shown.can_redo
     assert second.structure.previews
-    assert "mv-error" in handlers.resume(second, saved.with_name("absent.json")).notice
+    assert "mv-error" in study_handlers.resume(second, saved.with_name("absent.json")).notice
 
 
 def test_two_pages_share_nothing(settings: Settings, study_path: Path) -> None:
     sessions = Sessions(replace(settings, study=study_path))
     one, other = sessions.begin("page 1"), sessions.begin("page 2")
-    handlers.open_study(one, str(study_path))
+    study_handlers.open_study(one, str(study_path))
     assert one.token != other.token
-    assert other.study is None
+    assert other.snapshot.study is None
     sessions.close("page 1")
     assert sessions.find(other.token) is other
     with pytest.raises(MedsamPlannerError, match="Reload"):
@@ -405,7 +409,7 @@ def test_a_second_change_waits_its_turn_and_says_so(make_workbench: Make, monkey
     worker.start()
     begun.wait(10)
     try:
-        assert "still running" in handlers.step_back(workbench).notice
+        assert "still running" in segment_handlers.undo(workbench).notice
     finally:
         done.set()
         worker.join()

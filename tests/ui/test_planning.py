@@ -26,9 +26,10 @@ from medsam_planner.service.structure import Structure
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import volume_like
 from prompts import Click
+from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.provenances import provenance
-from tests.ui.phantom import LESION_LPS_MM
-from ui import handlers, plan_handlers
+from ui import plan_handlers, segment_handlers
+from ui.screen import screen
 
 Make = Callable[[], Workbench]
 NUMBERS = {"target_radius_mm": 2.0, "entry_radius_mm": 15.0, "tool_radius_mm": 1.0, "base_margin_mm": 2.0}
@@ -48,7 +49,7 @@ def put(workbench: Workbench, change: Callable[[Structure], Structure]) -> None:
 
 def with_vessel(workbench: Workbench) -> Workbench:
     """The phantom's vessel as if it had been run to 3D, to be avoided; the true cylinder of radius 5 mm."""
-    handlers.begin_structure(workbench, "vessel")
+    segment_handlers.begin_structure(workbench, "vessel")
     study = workbench.require_session().volume
     x, y, z = np.moveaxis(places(study), -1, 0)
     distance = np.hypot(x + 62, y + 24 - 0.15 * z)
@@ -63,7 +64,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
         provenance=provenance(),
     )
     put(workbench, lambda one: one.with_result(result))
-    handlers.choose_role(workbench, "avoid")
+    segment_handlers.choose_role(workbench, "avoid")
     return workbench
 
 
@@ -79,8 +80,8 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
     workbench.set_end(target=(-30.0, -10.0, 0.0))
     assert "entry is missing" in plan_handlers.find_paths(workbench, NUMBERS).notice
     workbench.set_end(entry=SKIN_LPS_MM)
-    assert "nothing to avoid" in plan_handlers.find_paths(workbench, NUMBERS).notice
-    handlers.choose_role(workbench, "avoid")
+    assert "No structure is part of the plan" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    segment_handlers.choose_role(workbench, "avoid")
     assert "Run it to 3D first" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
@@ -108,7 +109,7 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
     workbench = aimed(with_vessel(make_workbench()))
 
     def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
-        workbench.publish(draft=replace(workbench.draft, base_margin_mm=2.0, margin_factor=2.0, **numbers))
+        workbench.publish(draft=replace(workbench.snapshot.draft, base_margin_mm=2.0, margin_factor=2.0, **numbers))
         put(workbench, lambda one: one.with_result(result))
         return inputs_of(workbench).problem.structures[0].margin_mm
 
@@ -122,17 +123,17 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
 
 
 def test_the_body_of_the_phantom_is_its_ellipse(make_workbench: Make) -> None:
-    study = make_workbench().study
+    study = make_workbench().snapshot.study
     assert study is not None
     x, y, _ = np.moveaxis(places(study), -1, 0)
-    truth = (x / 108) ** 2 + (y / 84) ** 2 < 1
+    inside = (x / 108) ** 2 + (y / 84) ** 2 < 1
     body = body_mask(study).array
-    assert np.count_nonzero(body != truth) < 0.01 * np.count_nonzero(truth)
+    assert np.count_nonzero(body != inside) < 0.01 * np.count_nonzero(inside)
 
 
 def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> None:
     workbench = with_vessel(make_workbench())
-    handlers.choose_role(workbench, "inside")
+    segment_handlers.choose_role(workbench, "inside")
     workbench.set_end(target=(-62.0, -24.0, 0.0), entry=(-62.0, -19.0, 0.0))
     inputs = inputs_of(workbench)
     distance = np.hypot(
@@ -147,22 +148,23 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     workbench = aimed(with_vessel(make_workbench()))
     shown = plan_handlers.find_paths(workbench, NUMBERS)
     assert "mv-caution" in shown.notice and "path(s) found" in shown.notice, shown.notice
-    assert shown.answer.index("cautions") < shown.answer.index("alternatives")
-    assert workbench.plan is not None
-    assert workbench.plan.feasible
-    assert 'id="alternatives"' in shown.answer
+    assert shown.plan_summary.index("cautions") < shown.plan_summary.index("alternatives")
+    assert workbench.snapshot.plan is not None
+    assert workbench.snapshot.plan.feasible
+    assert 'id="alternatives"' in shown.plan_summary
     assert "report.html" in shown.links
-    assert len(shown.alternatives) == len(workbench.plan.alternatives)
-    best = workbench.plan.alternatives[0]
+    assert len(shown.alternatives) == len(workbench.snapshot.plan.alternatives)
+    best = workbench.snapshot.plan.alternatives[0]
     written = json.loads((results_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
     assert written["alternatives"][0]["certified_clearance_mm"] == pytest.approx(best.certified_clearance_mm)
     line = np.array([best.entry_lps_mm, best.target_lps_mm])
-    np.testing.assert_array_equal(workbench.chosen_trajectory_lps_mm, line)
+    np.testing.assert_array_equal(workbench.snapshot.chosen_trajectory_lps_mm, line)
     # The way in goes past the vessel by at least what was certified: margin 3 mm, tool 1 mm, its error 1.5 mm or more.
     along = line[0] + np.linspace(0, 1, 400)[:, None] * (line[1] - line[0])
     gap = np.hypot(along[:, 0] + 62, along[:, 1] + 24 - 0.15 * along[:, 2]).min() - 5
     assert gap > best.certified_clearance_mm + 3 + 1 + 1.5 - 1.5  # half a voxel diagonal of the mask's staircase
-    assert shown.scene["go_to"]["axial"] == workbench.slice_of(next(iter(workbench.displays)), best.target_lps_mm)
+    now = workbench.snapshot
+    assert shown.scene["go_to"]["axial"] == now.slice_of(next(iter(now.displays)), best.target_lps_mm)
 
     packed = plan_handlers.pack(workbench)
     assert "run.zip" in packed.links
@@ -173,10 +175,10 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     assert "mv-error" in plan_handlers.choose_alternative(workbench, 99).notice
 
     put(workbench, lambda one: replace(one, is_stale=True))
-    assert "Prompts changed since this plan" in handlers.screen(workbench).answer
+    assert "Prompts changed since this plan" in screen(workbench).plan_summary
     put(workbench, lambda one: replace(one, is_stale=False))
-    after = handlers.choose_role(workbench, "ignore")
-    assert workbench.plan is None
+    after = segment_handlers.choose_role(workbench, "ignore")
+    assert workbench.snapshot.plan is None
     assert after.alternatives == ()
     assert after.links == ""
 
@@ -187,15 +189,15 @@ def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(mak
     numbers = {**NUMBERS, "entry_radius_mm": 4.0}
     kept_off = plan_handlers.find_paths(workbench, numbers)
     assert kept_off.alternatives == ()
-    assert "the tick on the page" in kept_off.answer
+    assert "the tick on the page" in kept_off.plan_summary
     through = plan_handlers.find_paths(workbench, numbers, avoid_bone=False)
     assert through.alternatives
-    assert "mv-caution" in through.notice and "not all on the way was checked" in through.notice
-    assert 'class="mv-unchecked"' in through.answer and "mm of unsegmented bone" in through.answer
-    assert workbench.plan is not None and workbench.plan.alternatives[0].crossings
+    assert "mv-caution" in through.notice and "not everything along the path was checked" in through.notice
+    assert 'class="mv-unchecked"' in through.plan_summary and "mm of unsegmented bone" in through.plan_summary
+    assert workbench.snapshot.plan is not None and workbench.snapshot.plan.alternatives[0].crossings
     assert workbench.snapshot.assessment is not None and workbench.snapshot.assessment.verdict.kind == "unchecked"
     (path,) = (mark for mark in layers(workbench.snapshot).marks if mark.kind == "path")
-    assert path.is_doubted
+    assert path.has_caution
 
 
 def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
@@ -209,8 +211,8 @@ def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
     told = "vessel.stl could not be made: the surface is &lt;open&gt;"
     for shown in (plan_handlers.find_paths(workbench, NUMBERS), plan_handlers.pack(workbench)):
         assert told in shown.notice
-        assert told in shown.answer
-    handlers.choose_role(workbench, "ignore")
+        assert told in shown.plan_summary
+    segment_handlers.choose_role(workbench, "ignore")
     assert told in plan_handlers.pack(workbench).notice
 
 
@@ -221,9 +223,9 @@ def test_nothing_to_pack_is_said(make_workbench: Make) -> None:
 def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
     shown = plan_handlers.find_paths(workbench, {**NUMBERS, "max_length_mm": 20.0})
-    assert workbench.plan is not None
-    assert not workbench.plan.feasible
-    assert "No path keeps every limit" in shown.answer
-    assert "max_length_mm" in shown.answer
+    assert workbench.snapshot.plan is not None
+    assert not workbench.snapshot.plan.feasible
+    assert "No path satisfies all limits" in shown.plan_summary
+    assert "max_length_mm" in shown.plan_summary
     assert shown.alternatives == ()
     assert Path(results_folder(workbench) / "report.html").is_file()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from medsam_planner.lab.calibration.calibrate import calibrate
+from medsam_planner.lab.calibration.calibration_run import calibrate
 
 __all__ = ["calibrate"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import whole_file, write_json
 from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.propagation.methods import propagation_version
-from prompts.masks import mask_box
+from medsam_planner.volumes import BoxedArray
 
-__all__ = ["FinishedStructures", "StoredMask", "scoring_version"]
+__all__ = ["FinishedStructures", "scoring_version"]
 
 SCORING_VERSION = 1
 """Raised whenever a change of protocols or scores makes finished results invalid."""
@@ -27,28 +26,6 @@ SCORING_VERSION = 1
 def scoring_version(model: PromptableModel) -> str:
     """The versions on which scores depend beside weights and settings: propagation and scoring."""
     return f"propagation {propagation_version(model)}, scoring {SCORING_VERSION}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredMask:
-    """A 3D mask, stored as the content of its bounding box."""
-
-    low_index: tuple[int, ...]
-    mask: NDArray[np.bool_]
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> StoredMask:
-        """Cut a mask to its bounding box; nothing is stored of an empty one."""
-        window = mask_box(mask)
-        return cls(tuple(part.start for part in window), mask[window].copy(), mask.shape)
-
-    def whole(self) -> NDArray[np.bool_]:
-        """The mask on its whole grid."""
-        result = np.zeros(self.shape, dtype=bool)
-        ends = (low + size for low, size in zip(self.low_index, self.mask.shape, strict=True))
-        result[tuple(slice(low, end) for low, end in zip(self.low_index, ends, strict=True))] = self.mask
-        return result
 
 
 class FinishedStructures:
@@ -88,11 +65,12 @@ class FinishedStructures:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return record if record["files_sha256"] == files_sha256 else None
 
-    def keep(self, record: Mapping[str, Any], masks: Mapping[str, StoredMask]) -> None:
+    def keep(self, record: Mapping[str, Any], masks: Mapping[str, BoxedArray]) -> None:
         """Write the masks of a structure, then its record: a structure with a record is finished."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, stored in masks.items():
-            arrays |= {f"{name}.{part}": np.asarray(value) for part, value in asdict(stored).items()}
+            parts = {"low_index": stored.low_index, "mask": stored.part, "shape": stored.shape}
+            arrays |= {f"{name}.{part}": np.asarray(value) for part, value in parts.items()}
         self.keep_arrays(record, arrays)
 
     def keep_arrays(self, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -110,7 +88,7 @@ class FinishedStructures:
         """A mask of a structure on its whole grid."""
         stored = self.arrays(key)
         low, mask, shape = (stored[f"{name}.{part}"] for part in ("low_index", "mask", "shape"))
-        return StoredMask(tuple(low.tolist()), mask, tuple(shape.tolist())).whole()
+        return BoxedArray(tuple(low.tolist()), mask, tuple(shape.tolist())).whole()
 
     def _path(self, key: str, suffix: str) -> Path:
         return self._place / (key.replace("/", "__") + suffix)

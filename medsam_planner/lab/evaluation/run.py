@@ -27,7 +27,7 @@ from medsam_planner.lab.evaluation.cases import (
     trained_on,
 )
 from medsam_planner.lab.evaluation.csv_export import write_csv
-from medsam_planner.lab.evaluation.finished import FinishedStructures, StoredMask, scoring_version
+from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.metrics import metrics_of
 from medsam_planner.lab.evaluation.protocols import (
     FirstPrompts,
@@ -43,6 +43,8 @@ from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
 from medsam_planner.segmentation.session import Session
+from medsam_planner.volumes import BoxedArray
+from prompts.masks import mask_box
 
 __all__ = ["Evaluated", "evaluate"]
 
@@ -194,7 +196,7 @@ def _evaluated(
     options: EvaluationOptions,
     models: tuple[PromptableModel, PromptableModel | None],
     files: str,
-) -> tuple[StructureRecord, dict[str, StoredMask]]:
+) -> tuple[StructureRecord, dict[str, BoxedArray]]:
     """Evaluate the weights, and those compared with, on one structure."""
     case, opening = structure.case, first_prompts(structure, options.protocol, options.seed)
     model, against = models
@@ -224,7 +226,7 @@ def _evaluated(
         other, _, _, others = _interaction(structure, options, against, opening)
         record = replace(record, against_failure=other.failure, against_metrics=others, against_interaction=other)
     masks = {"truth": structure.reference, "first": first, "final": final}
-    return record, {name: StoredMask.of(mask) for name, mask in masks.items()}
+    return record, {name: BoxedArray.cut(mask, mask_box(mask)) for name, mask in masks.items()}
 
 
 def _interaction(

@@ -293,7 +293,6 @@ def test_the_users_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MEDSAM_PLANNER_WEIGHTS", str(tmp_path / "mine"))
     assert user_folder() == tmp_path / "mine"
     monkeypatch.delenv("MEDSAM_PLANNER_WEIGHTS")
-    monkeypatch.setattr(registry.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert user_folder() == tmp_path / "cache" / "medsam-planner" / "weights"
 

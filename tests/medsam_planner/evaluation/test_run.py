@@ -14,10 +14,12 @@ from medsam_planner.cli.app import run
 from medsam_planner.engine.registry import weights_path
 from medsam_planner.errors import ConfigError, StudyError, WeightsError
 from medsam_planner.lab.evaluation.case_choice import EvaluationOptions
-from medsam_planner.lab.evaluation.finished import FinishedStructures, StoredMask
+from medsam_planner.lab.evaluation.finished import FinishedStructures
 from medsam_planner.lab.evaluation.protocols import Protocol
 from medsam_planner.lab.evaluation.records import StructureRecord
 from medsam_planner.lab.evaluation.run import _too_slow, evaluate
+from medsam_planner.volumes import BoxedArray
+from prompts.masks import mask_box
 
 from .synthetic_cases import SHAPE, write_case
 
@@ -126,13 +128,15 @@ def test_a_folder_made_with_another_seed_or_protocol_is_refused(out, cases):
             evaluate(cases, out, options(**changed))
 
 
+def cut(mask: np.ndarray) -> BoxedArray:
+    return BoxedArray.cut(mask, mask_box(mask))
+
+
 def test_a_case_that_changed_is_evaluated_again(tmp_path):
     finished = FinishedStructures(tmp_path, {"seed": 0})
     mask = np.zeros((4, 5, 6), dtype=bool)
     mask[1:3, 2, 3:5] = True
-    finished.keep(
-        {"key": "one/1", "files_sha256": "old"}, {"truth": StoredMask.of(mask), "none": StoredMask.of(mask & False)}
-    )
+    finished.keep({"key": "one/1", "files_sha256": "old"}, {"truth": cut(mask), "none": cut(mask & False)})
     assert finished.find("one/1", "old") == {"key": "one/1", "files_sha256": "old"}
     assert finished.find("one/1", "new") is None
     assert finished.find("one/2", "old") is None

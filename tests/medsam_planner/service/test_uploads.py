@@ -63,7 +63,7 @@ def test_a_page_keeps_one_file_of_each_kind_however_many_come() -> None:
         send(page, bytes(100), name=f"{number}.nii")
         send(page, b"{}", kind=PROMPTS, name="prompts.json")
     assert sorted(path.name for path in files_of(page)) == ["19.nii", "prompts.json"]
-    with pytest.raises(UploadRefusedError, match="not kept any more"):
+    with pytest.raises(UploadRefusedError, match="was deleted"):
         page.study("uploaded/18.nii")
 
 
@@ -155,10 +155,11 @@ def test_uploads_expire() -> None:
 
 def test_uploads_are_gone_when_the_server_ends_and_after_a_crash_when_the_next_one_starts(tmp_path: Path) -> None:
     code = (
-        "import asyncio, os, sys; from tests.ui.test_uploads import *; page = PageUploads(); send(page, b'abc');"
+        "import asyncio, os, sys; from tests.medsam_planner.service.test_uploads import *;"
+        "page = PageUploads(); send(page, b'abc');"
         "print(kept(page), flush=True); os._exit(9) if sys.argv[1] == 'crash' else None"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
 
     def start(how: str) -> Path:
         done = subprocess.run([sys.executable, "-c", code, how], env=environment, capture_output=True, text=True)
@@ -167,7 +168,7 @@ def test_uploads_are_gone_when_the_server_ends_and_after_a_crash_when_the_next_o
     crashed = start("crash")
     assert crashed.exists()
     settings = Settings(out=tmp_path / "runs", roots=(tmp_path,))
-    with pytest.raises(StudyError, match="lies elsewhere"):
+    with pytest.raises(StudyError, match="is outside"):
         settings.allowed(str(crashed))
     ended = start("end")
     assert not ended.exists()
@@ -182,7 +183,7 @@ def test_another_pages_upload_is_not_opened_by_its_path_even_below_a_named_folde
     root = path.parents[3]
     text = {"plain": str(path), "relative": str(path.relative_to(root)), "link": str(tmp_path / "link")}[way]
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(StudyError, match="lies elsewhere"):
+    with pytest.raises(StudyError, match="is outside"):
         Settings(out=tmp_path / "runs", roots=(root, tmp_path)).allowed(text)
 
 

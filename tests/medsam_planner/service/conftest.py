@@ -1,0 +1,52 @@
+"""A synthetic study, the workbench on it, and a running server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medsam_planner.errors import WeightsError
+from medsam_planner.service import studies
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.workbench import Workbench
+from tests.medsam_planner.service.phantom import write_phantom
+
+
+@pytest.fixture(scope="session")
+def model() -> str:
+    """The shipped weights; ``MEDSAM_PLANNER_TEST_MODEL`` names others."""
+    from medsam_planner.engine.registry import load_model
+
+    name = os.environ.get("MEDSAM_PLANNER_TEST_MODEL", "compact")
+    try:
+        load_model(name)
+    except WeightsError as error:
+        pytest.skip(f"needs weights: {error}")
+    return name
+
+
+@pytest.fixture(scope="session")
+def study_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom as NIfTI."""
+    return write_phantom(tmp_path_factory.mktemp("studies") / "abdomen.nii.gz")
+
+
+@pytest.fixture
+def settings(model: str, study_path: Path, tmp_path: Path) -> Settings:
+    """Reads studies below the phantom's folder only."""
+    return Settings(out=tmp_path / "runs", model=model, roots=(study_path.parent,))
+
+
+@pytest.fixture
+def make_workbench(settings: Settings, study_path: Path) -> Callable[[], Workbench]:
+    """A workbench with the phantom open."""
+
+    def make() -> Workbench:
+        workbench = Workbench(settings)
+        studies.open_study(workbench, study_path)
+        return workbench
+
+    return make

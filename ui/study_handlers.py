@@ -1,0 +1,100 @@
+"""What the controls of the Study tab do, free of Gradio: a workbench and values in, a screen out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from medsam_planner.errors import (
+    AmbiguousSeriesError,
+    GantryTiltError,
+    MedsamPlannerError,
+    OperationCancelledError,
+)
+from medsam_planner.io import inspect_study
+from medsam_planner.progress import Progress
+from medsam_planner.service import prompting, studies
+from medsam_planner.service.uploads import UploadKind
+from medsam_planner.service.workbench import Workbench
+from ui import wording
+from ui.attempt import attempt
+from ui.screen import Screen, screen, study_notes
+
+__all__ = ["open_study", "resume", "resume_uploaded"]
+
+
+def open_study(
+    workbench: Workbench,
+    path_text: str,
+    *,
+    series: str | None = None,
+    resample_tilt: bool = False,
+    progress: Progress | None = None,
+) -> Screen:
+    """Open a study by path; if it holds several series, list them and open none."""
+
+    def change() -> tuple[str, list[str]]:
+        is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
+        path = studies.place_of(workbench, f"{path_text.strip()}/{series}" if is_file else path_text)
+        waiting = workbench.key if workbench.waiting is not None else None
+        number = None if is_file else series
+        lost = studies.open_study(workbench, path, series=number, resample_tilt=resample_tilt, progress=progress)
+        if workbench.key == waiting:
+            return wording.RESTORED, lost
+        return f"Opened {path.name}. {wording.OPENED}", lost
+
+    try:
+        with workbench.changing(is_long=True):
+            message, lost = change()
+    except AmbiguousSeriesError as error:
+        return _offer_series(workbench, path_text, error, progress)
+    except GantryTiltError as error:
+        shown = screen(workbench, wording.notice("error", f"{error} {wording.TILTED}"))
+        return replace(shown, offers_straightening=True)
+    except OperationCancelledError:
+        return screen(workbench, wording.notice("info", wording.STOPPED))
+    except MedsamPlannerError as error:
+        return screen(workbench, wording.notice("error", str(error)))
+    return screen(workbench, wording.notice("done", message, (*lost, *study_notes(workbench))), tab="segment")
+
+
+def _offer_series(
+    workbench: Workbench, path_text: str, error: AmbiguousSeriesError, progress: Progress | None
+) -> Screen:
+    try:
+        path = studies.place_of(workbench, path_text)
+        found = inspect_study(path, progress=progress)
+    except MedsamPlannerError as other:
+        return screen(workbench, wording.notice("error", str(other)))
+    choices = []
+    for one in found.readable:
+        is_file = one.encoding == "NIfTI"
+        if is_file and not path.is_dir():  # a file in a zip has no path of its own
+            continue
+        size = " × ".join(str(count) for count in one.shape)
+        value = one.description if is_file else str(one.number)
+        choices.append((f"{one.number}: {one.modality}, {size}, {one.description}", value))
+    if not choices:
+        return screen(workbench, wording.notice("error", str(error)))
+    unreadable = len(found.series) - len(found.readable)
+    rest = f" ({unreadable} more cannot be read as a volume.)" if unreadable else ""
+    message = f"This study holds {len(choices)} series. Choose one below.{rest}"
+    return replace(screen(workbench, wording.notice("info", message)), series=tuple(choices))
+
+
+def resume(workbench: Workbench, path: Path) -> Screen:
+    """Load the prompts of a saved file."""
+
+    def change() -> str:
+        prompting.resume(workbench, path)
+        return f"Loaded the prompts of {len(workbench.structures)} structure(s) from {path.name}."
+
+    return attempt(workbench, change)
+
+
+def resume_uploaded(workbench: Workbench) -> Screen:
+    """Load the prompts of the uploaded file."""
+    path = workbench.uploads.find(UploadKind.PROMPTS)
+    if path is None:
+        return screen(workbench, wording.notice("error", "No prompts were uploaded. Choose the file again."))
+    return resume(workbench, path)

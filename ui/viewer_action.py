@@ -1,0 +1,88 @@
+"""What a person did on the canvas, read from the event that the browser sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from medsam_planner.errors import PromptError
+from medsam_planner.service.display import Plane
+
+__all__ = ["ActionKind", "ViewerAction", "event_payload"]
+
+
+class ActionKind(Enum):
+    """Kinds of action on the canvas."""
+
+    BOX = "box"
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNDO = "undo"
+    REDO = "redo"
+    TARGET = "target"
+    ENTRY = "entry"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerAction:
+    """One action on the canvas; positions are (column, row) of the slice."""
+
+    kind: ActionKind
+    plane: Plane
+    slice_index: int
+    first: tuple[float, float] = (0.0, 0.0)
+    last: tuple[float, float] = (0.0, 0.0)
+    step: int | None = None
+    """Number of the action among the steps of the page."""
+
+    @classmethod
+    def from_browser(cls, payload: Mapping[str, Any]) -> ViewerAction:
+        """Read the payload of the event, which is untrusted.
+
+        Parameters
+        ----------
+        payload : mapping
+            As ``viewer.js`` sends it.
+
+        Raises
+        ------
+        PromptError
+            If it is malformed.
+        """
+        try:
+            step = payload.get("step")
+            return cls(
+                kind=ActionKind(payload["kind"]),
+                plane=Plane(payload["plane"]),
+                slice_index=int(payload["index"]),
+                first=_pair(payload.get("first", (0.0, 0.0))),
+                last=_pair(payload.get("last", (0.0, 0.0))),
+                step=None if step is None else int(step),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PromptError(f"The page sent an action that is not understood: {error}. Reload the page.") from error
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    column, row = value
+    return float(column), float(row)
+
+
+def event_payload(event: Any, *names: str) -> dict[str, Any]:
+    """Values that the browser sent with an event, by name; those it did not send are left out.
+
+    Parameters
+    ----------
+    event : gradio.EventData
+    *names : str
+
+    Returns
+    -------
+    dict
+    """
+    try:
+        return {name: getattr(event, name) for name in names if hasattr(event, name)}
+    except TypeError:  # the browser sent something that has no names
+        return {}

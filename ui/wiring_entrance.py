@@ -1,0 +1,123 @@
+"""How a page gets its workbench: when it is opened, when it returns, and when it takes up earlier work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.service import earlier_work
+from medsam_planner.service.earlier_work import Remembered
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.uploads import SHOWN_AS, UploadKind
+from medsam_planner.service.workbench import Workbench
+from ui import coming_back, study_handlers, wording
+from ui.events import LONG, QUICK, connect, on_workbench
+from ui.layout import DOORS, Parts
+from ui.plan_tab import DRAFT_CONTROLS
+from ui.progress_bar import PageProgress
+from ui.screen import Screen, discreet
+from ui.updates import SHOWN, Updates, no_workbench, unchanged, updates
+
+__all__ = ["wire_entrance"]
+
+_REMEMBERED = """() => [JSON.stringify({
+  here: sessionStorage.getItem('medsam-planner-work') || '',
+  others: JSON.parse(localStorage.getItem('medsam-planner-works') || '[]'),
+  shows: Boolean(window.medsamPlanner?.shows()),
+})]"""
+"""What the browser remembers, as :class:`Remembered` reads it; ``viewer.js`` writes it."""
+
+
+def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
+    """Connect the events by which the page gets a workbench, and the one by which it leaves."""
+    settings = sessions.settings
+    study = "" if settings.study is None else settings.study.name
+
+    def entrance(workbench: Workbench, known: Remembered) -> Updates:
+        """Values of a page that has got this workbench."""
+        shown = updates(discreet(coming_back.welcome(workbench, known), settings))
+        return {"token": workbench.token, **_doors(workbench), **shown}
+
+    def begin(remembered: str, request: gr.Request) -> Updates:
+        known = Remembered.from_browser(remembered)
+        workbench = earlier_work.begin(sessions, str(request.session_hash), known)
+        path = gr.update(interactive=True)
+        if workbench.snapshot.study is None and workbench.waiting is None:
+            uploaded = workbench.uploads.find(UploadKind.STUDY)
+            place = study if uploaded is None else f"{SHOWN_AS}{uploaded.name}"
+            path = gr.update(interactive=True, value=place) if place else path
+        works = earlier_work.earlier_work(sessions, known, but=workbench.key)
+        offered = gr.update(choices=works, value=None, visible=bool(works))
+        return {"remembered": remembered, "path": path, "earlier": offered, **entrance(workbench, known)}
+
+    def open_first(token: str, remembered: str, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008 - Gradio's own way
+        def act(workbench: Workbench) -> Screen:
+            watched = PageProgress(workbench, progress)
+            known = Remembered.from_browser(remembered)
+            if workbench.waiting is not None:
+                return coming_back.take_up(workbench, known, progress=watched)
+            shown = study_handlers.open_study(workbench, study, progress=watched)
+            has_earlier = bool(earlier_work.earlier_work(sessions, known, but=workbench.key))
+            return replace(shown, tab=None) if has_earlier else shown  # stay where the earlier work is offered
+
+        try:
+            workbench = sessions.find(token)
+        except MedsamPlannerError as error:
+            return no_workbench(error)
+        has_study = workbench.snapshot.study is not None or workbench.is_computing
+        if workbench.waiting is None and (not study or has_study):
+            return unchanged()
+        return on_workbench(sessions, act)(token)
+
+    def show_draft(token: str) -> Updates:
+        """Enter the plan draft of work that was taken up, unless it is the default one."""
+        try:
+            draft = sessions.find(token).snapshot.draft
+        except MedsamPlannerError:  # the page has been told
+            return {"avoid_bone": gr.skip()}
+        entered = {name: getattr(draft, name) for name in DRAFT_CONTROLS}
+        default = {name: getattr(PlanDraft(), name) for name in DRAFT_CONTROLS}
+        return {"avoid_bone": gr.skip()} if entered == default else entered
+
+    def take_earlier(token: str, key: str, request: gr.Request) -> Updates:
+        workbench = sessions.take_up(str(request.session_hash), key)
+        if workbench is None:
+            return no_workbench(MedsamPlannerError(wording.NOT_TAKEN_UP))
+        return {"earlier": gr.update(visible=False), **entrance(workbench, Remembered())}
+
+    def leave(request: gr.Request) -> None:
+        sessions.leave(str(request.session_hash))
+
+    entered = ("token", *DOORS, *SHOWN)
+    begun = ("remembered", "path", "earlier", *entered)
+    first: dict[str, Any] = {"show_progress_on": parts["notice"], **LONG}
+
+    def then_open(event: Any) -> Any:
+        return connect(parts, event.then, open_first, ("token", "remembered"), SHOWN, **first)
+
+    def then_show_draft(event: Any) -> None:
+        connect(parts, event.then, show_draft, ("token",), DRAFT_CONTROLS, **QUICK)
+
+    loaded = connect(parts, page.load, begin, ("remembered",), begun, js=_REMEMBERED, **QUICK)
+    then_show_draft(then_open(loaded))
+    chosen = connect(parts, parts["earlier"].input, take_earlier, ("token", "earlier"), ("earlier", *entered), **QUICK)
+    then_show_draft(then_open(chosen))
+    # A page that stayed open keeps what was entered in its plan tab.
+    then_open(connect(parts, parts["viewer"].take_up, begin, ("remembered",), begun, js=_REMEMBERED, **QUICK))
+    page.unload(leave)
+
+
+def _doors(workbench: Workbench) -> Updates:
+    """Enable the doors: each upload button gets the address to send its file to, and the name of the file it has."""
+    address = f"uploads/{workbench.token}"
+    calibration = workbench.uploads.find(UploadKind.CALIBRATION)
+    return {
+        "open": gr.update(interactive=True),
+        "upload": {"address": address, "kept": ""},
+        "resume": {"address": address, "kept": ""},
+        "calibration": {"address": address, "kept": "" if calibration is None else calibration.name},
+    }
