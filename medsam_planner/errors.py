@@ -1,24 +1,18 @@
-"""Every error of the system, in one small tree.
+"""All errors of the program, as one tree.
 
 ::
 
-    MedsamPlannerError (Exception)
-    ├── PromptError (ValueError)
-    ├── GeometryError (ValueError)
-    ├── OutputError (OSError)                results that cannot be written: no room, not allowed, not ours to replace
-    ├── EmptyStructureError (ValueError)
-    ├── UncertaintyError (ValueError)        samples or probabilities from which no uncertainty can be computed
-    │   └── TooFewPatientsError              a confidence that so few calibration patients cannot give
-    ├── ZeroVarianceError (RuntimeError)
-    ├── SaliencyError (ValueError)
-    ├── StudyError (ValueError)              files that are not one regular scalar volume
-    │   ├── AmbiguousSeriesError             several series: which one?
-    │   └── GantryTiltError                  a sheared stack: resample it?
-    ├── WeightsError (RuntimeError)          weights that are absent, damaged or of another model
-    ├── PlanningError (ValueError)           a plan asked for wrongly (that no line exists is an answer)
-    ├── ConfigError (ValueError)             a TOML or JSON file with a wrong or missing entry
-    ├── MissingDependencyError (ImportError) an optional package or system library; the message says what installs it
-    └── OperationCancelledError (RuntimeError)
+    MedsamPlannerError (Exception) ├── PromptError (ValueError) ├── GeometryError (ValueError) ├── OutputError (OSError)
+    results that cannot be written: no space, no permission, or not replaceable ├── EmptyStructureError (ValueError) ├──
+    UncertaintyError (ValueError)        samples or probabilities from which no uncertainty can be computed │   └──
+    TooFewPatientsError              a confidence that is impossible with so few calibration patients ├──
+    ZeroVarianceError (RuntimeError) ├── SaliencyError (ValueError) ├── StudyError (ValueError)              files that
+    are not one regular scalar volume │   ├── AmbiguousSeriesError             several series, of which one must be
+    chosen │   └── GantryTiltError                  a sheared stack, which must be resampled ├── WeightsError
+    (RuntimeError)          weights that are absent, damaged or of another model ├── PlanningError (ValueError)
+    an invalid plan request (that no trajectory exists is a result) ├── ConfigError (ValueError)             a TOML or
+    JSON file with a wrong or missing entry ├── MissingDependencyError (ImportError) an absent optional package or
+    system library; the message says how to install it └── OperationCancelledError (RuntimeError)
 """
 
 from __future__ import annotations
@@ -56,7 +50,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
 }
-"""Modules that each extra of the distribution brings, beyond what a plain install has."""
+"""Modules that each extra of the distribution installs in addition."""
 
 
 class StudyError(MedsamPlannerError, ValueError):
@@ -76,7 +70,7 @@ class WeightsError(MedsamPlannerError, RuntimeError):
 
 
 class PlanningError(MedsamPlannerError, ValueError):
-    """A plan asked for wrongly. That no safe line exists is an answer and not an error."""
+    """An invalid plan request. That no safe trajectory exists is a result and not an error."""
 
 
 class ConfigError(MedsamPlannerError, ValueError):
@@ -88,23 +82,23 @@ class MissingDependencyError(MedsamPlannerError, ImportError):
 
 
 class OperationCancelledError(MedsamPlannerError, RuntimeError):
-    """The person stopped the work."""
+    """The user cancelled the work."""
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Find out before anything is computed whether an extra is installed; nothing is imported.
+    """Check, before anything is computed, whether an extra is installed; nothing is imported.
 
     Parameters
     ----------
     extra : str
         A key of :data:`EXTRAS`.
     purpose : str
-        What needs it, as the subject of the message.
+        What needs the extra, as the subject of the message.
 
     Raises
     ------
     MissingDependencyError
-        In one line, with what installs it.
+        If it is not installed; the message says how to install it.
     """
     missing = [module for module in EXTRAS[extra] if find_spec(module) is None]
     if missing:

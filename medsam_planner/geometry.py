@@ -1,7 +1,7 @@
-"""Between voxel indices and LPS millimetres, and which way a volume lies in the patient.
+"""Conversion between voxel indices and LPS millimetres, and the orientation of a volume in the patient.
 
 An affine here is 4 × 4, maps a voxel index (in array-axis order) to LPS mm, and voxel (0, 0, 0) is a centre. The part
-that prompts need as well stands in :mod:`prompts.affine` and is named here again.
+that prompts need too is in :mod:`prompts.affine` and re-exported here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _OWN: dict[str, int] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-"""Memory that a forked process does not share."""
+"""Flags of memory that is not shared with a forked process."""
 _ISOTROPY_TOLERANCE = 0.01
 """Spacings within 1 % of each other count as equal: pixel spacings are often rounded to three digits."""
 
@@ -58,13 +58,17 @@ def volume_ml(mask: ArrayLike, affine: ArrayLike) -> float:
 def zeros_by_slice(shape: Sequence[int], axis: int, dtype: DTypeLike) -> NDArray[Any]:
     """A volume of zeros whose slices across `axis` lie together in memory.
 
-    The system gives memory to what is written alone, so a structure on few slices takes that of few slices.
+    The operating system allocates memory only for the slices that are written, so a structure on few slices takes
+    little.
 
     Parameters
     ----------
     shape : (3,) int
+        Voxels along each array axis.
     axis : int
+        Array axis across which the slices lie.
     dtype : dtype
+        Type of the values.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def zeros_by_slice(shape: Sequence[int], axis: int, dtype: DTypeLike) -> NDArray
     sizes = [shape[axis], *(size for other, size in enumerate(shape) if other != axis)]
     kind = np.dtype(dtype)
     count = math.prod(sizes)
-    # From the system itself: numpy asks for pages of 2 MB, and a few rows of each slice would take all of it.
+    # Directly from the system: numpy requests pages of 2 MB, which a few rows of each slice would fill.
     memory = mmap.mmap(-1, max(count * kind.itemsize, 1), **_OWN)
     return np.moveaxis(np.frombuffer(memory, dtype=kind, count=count).reshape(sizes), 0, axis)
 
@@ -81,8 +85,8 @@ def zeros_by_slice(shape: Sequence[int], axis: int, dtype: DTypeLike) -> NDArray
 def acquisition_axis(affine: ArrayLike) -> int:
     """Array axis along which the slices were stacked.
 
-    The axis of the coarsest spacing; on an isotropic grid, where nothing tells, the one nearest the patient's
-    head-foot direction.
+    It is the axis with the largest spacing; on an isotropic grid it is the one nearest to the patient's head-foot
+    direction.
     """
     spacing = spacing_mm(affine)
     coarsest = spacing >= spacing.max() * (1 - _ISOTROPY_TOLERANCE)

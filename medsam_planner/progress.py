@@ -1,6 +1,6 @@
-"""Progress and cooperative cancelling for anything that takes more than a second.
+"""Progress and cooperative cancellation of long computations.
 
-``None`` stands for "nobody is watching" everywhere a :class:`Progress` is taken.
+Every parameter that takes a :class:`Progress` also takes ``None``, which reports nothing.
 """
 
 from __future__ import annotations
@@ -16,23 +16,34 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """What a long computation tells its watcher, and the one thing it asks."""
+    """Receiver of progress reports, which can also cancel the computation."""
 
     def update(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` steps of `stage` are finished."""
+        """Report that `done` of `total` steps of `stage` are finished."""
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the watcher wants the work to stop."""
+        """Whether the computation should stop."""
 
 
 def track(items: Iterable[T], stage: str, progress: Progress | None, *, total: int | None = None) -> Iterator[T]:
-    """Yield `items` and report each one when its work is done.
+    """Yield `items`, and report each one when the loop body has finished with it.
+
+    Parameters
+    ----------
+    items : iterable
+        What to iterate over.
+    stage : str
+        Name of the computation in reports.
+    progress : Progress or None
+        Receiver of the reports.
+    total : int, optional
+        Number of items; by default their length, or 0 where they have none.
 
     Raises
     ------
     OperationCancelledError
-        Between two items, when the watcher asked to stop.
+        Between two items, if cancellation was requested.
     """
     if progress is None:
         yield from items

@@ -1,7 +1,7 @@
-"""The volume every stage works on, and where it came from.
+"""The volume that all stages use, and its source.
 
 A volume is a :class:`highdicom.Volume`: array axes as loaded, affine to LPS mm. A study that was read from files is a
-:class:`StudyVolume`, the same with a :class:`StudySource`; masks and maps made from it are plain volumes on its grid.
+:class:`StudyVolume` with a :class:`StudySource`; masks and maps computed from it are plain volumes on its grid.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from medsam_planner.geometry import zeros_by_slice
 __all__ = ["BoxedArray", "StudySource", "StudyVolume", "array_sha256", "source_of", "volume_like", "volume_sha256"]
 
 _HASHED_AT_ONCE = 16
-"""Slabs along the first axis: of float32 in Fortran order they are one cache line."""
+"""Slabs along the first axis that are hashed at once: one cache line of float32 in Fortran order."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudySource:
-    """What a study's files said, kept for provenance and for writing DICOM that refers back to them."""
+    """Information from a study's files, for provenance and for DICOM objects that refer to them."""
 
     path: Path
     format: str
     """``"dicom"`` or ``"nifti"``."""
     modality: str
-    """DICOM modality (``"CT"``, ``"MR"``); for NIfTI inferred from the values, and then `modality_is_inferred`."""
+    """DICOM modality (``"CT"``, ``"MR"``); for NIfTI it is inferred from the values, and `modality_is_inferred` is
+    True."""
     modality_is_inferred: bool = False
     series_instance_uid: str | None = None
     series_description: str = ""
     datasets: tuple[pydicom.Dataset, ...] = field(default=(), repr=False)
     """DICOM headers without pixels, in slice order."""
     operations: tuple[dict[str, Any], ...] = ()
-    """Explicit changes since the files (tilt resampling, clipping, bias correction, ...), oldest first."""
+    """Changes since the files were read (tilt resampling, clipping, bias correction, ...), oldest first."""
     notes: tuple[str, ...] = ()
-    """What was left aside or guessed while reading (localizers, the modality of NIfTI), in words for a person."""
+    """What was left out or inferred while reading (localizers, the modality of NIfTI), in sentences."""
 
     @property
     def scanner(self) -> str | None:
-        """Maker and model of the scanner, where the files say."""
+        """Manufacturer and model of the scanner, where the files state them."""
         if not self.datasets:
             return None
         words = [str(self.datasets[0].get(key, "")).strip() for key in ("Manufacturer", "ManufacturerModelName")]
@@ -54,13 +55,14 @@ class StudySource:
 
     @property
     def is_referable(self) -> bool:
-        """Whether DICOM objects can refer to its files: it has some, and each has a name of its own."""
+        """Whether DICOM objects can refer to its files: there are DICOM files, each with a SOP Instance UID of its
+        own."""
         names = [str(dataset.get("SOPInstanceUID") or "") for dataset in self.datasets]
         return bool(names) and all(names) and len(set(names)) == len(names)
 
 
 class StudyVolume(highdicom.Volume):
-    """A volume read from files, with its :class:`StudySource` in ``.source``."""
+    """A volume that was read from files, with its :class:`StudySource` in ``.source``."""
 
     source: StudySource | None = None
 
@@ -122,7 +124,7 @@ class BoxedArray:
 
 
 def source_of(volume: highdicom.Volume) -> StudySource | None:
-    """Where a volume came from; None where it was not read from files.
+    """The source of a volume; None where it was not read from files.
 
     highdicom's own methods (cropping, flipping, another array) return a volume without a source.
     """
@@ -148,7 +150,7 @@ def array_sha256(array: NDArray[Any]) -> str:
     if array.flags.c_contiguous:
         digest.update(array.data)
         return digest.hexdigest()
-    for first in range(0, len(array), _HASHED_AT_ONCE):  # a part at a time: a study is too large to copy whole
+    for first in range(0, len(array), _HASHED_AT_ONCE):  # in parts, because a study is too large to be copied
         digest.update(np.ascontiguousarray(array[first : first + _HASHED_AT_ONCE]).data)
     return digest.hexdigest()
 

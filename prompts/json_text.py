@@ -1,4 +1,4 @@
-"""JSON read strictly and written in one way: no NaN, no key twice, and the same values always give the same bytes."""
+"""Strict reading and canonical writing of JSON: no NaN, no duplicate keys, and equal values give equal bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from prompts.errors import PromptError
 __all__ = ["key_path", "parse_json", "plain_json", "render_json"]
 
 _LINE_LENGTH = 110
-"""What fits in this many characters stays on one line, so that a prompt is a line and a difference is readable."""
+"""Objects and lists up to this many characters are written on one line: one line per prompt gives readable diffs."""
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers a key it was given twice; plain ``json`` silently keeps the last value."""
+    """A JSON object that records a duplicate key, of which plain ``json`` silently keeps the last value."""
 
     repeated: str | None = None
 

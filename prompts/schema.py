@@ -16,10 +16,10 @@
       "provenance": {"image_sha256": "...", "seed": 0, ...}
     }
 
-Entries stand in the order they were given; ``{"kind": "clear"}`` takes off what stands before it, and ``{"kind":
-"choice", "answer": 1}`` takes the second best answer to the box or click before it. The entries marked
+Entries are in the order in which they were given. ``{"kind": "clear"}`` removes all prompts before it, and ``{"kind":
+"choice", "answer": 1}`` chooses the second best candidate prediction for the box or click before it. Entries marked
 ``undone`` come last and can be redone when the session is resumed. ``positive`` (default true), ``undone`` (default
-false) and ``provenance`` may be left out.
+false) and ``provenance`` may be absent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SCHEMA_VERSION = 1
 
 
 def prompt_file_document(prompt_file: PromptFile) -> dict[str, Any]:
-    """`prompt_file` as a JSON object, keys in the order of the schema."""
+    """A prompt file as a JSON object, with keys in the order of the schema."""
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "frame": "LPS",
@@ -60,7 +60,7 @@ def prompt_file_from_node(root: Node) -> PromptFile:
     Raises
     ------
     PromptError
-        If anything is not as the schema says.
+        If it does not follow the schema.
     """
     root.require_keys({"schema_version", "frame", "unit", "structures"}, optional={"provenance"})
     version = root["schema_version"]

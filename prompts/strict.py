@@ -1,4 +1,4 @@
-"""A place in parsed JSON that knows its name, so that every refusal can say where, what was expected and what came."""
+"""Parsed JSON with the path of every value, so that errors state the place, what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Node:
         self.path = path
 
     def refuse(self, expected: str, advice: str = "") -> NoReturn:
-        """Raise a PromptError for this place."""
+        """Raise a PromptError for this value."""
         came = json.dumps(self.value, ensure_ascii=False)
         if len(came) > _LONGEST_QUOTE:
             came = came[:_LONGEST_QUOTE] + " …"
         raise PromptError(f"{self._where()}: expected {expected}, got {came}.{' ' if advice else ''}{advice}")
 
     def attempt(self, make: Callable[[], _T]) -> _T:
-        """Call `make` and name this place in the PromptError it may raise."""
+        """Call `make`, and state this value's path in a PromptError that it raises."""
         try:
             return make()
         except PromptError as error:
@@ -61,7 +61,7 @@ class Node:
     def require_keys(
         self, required: Set[str], *, optional: Set[str] = frozenset(), others_allowed: bool = False
     ) -> None:
-        """Refuse anything but an object with the `required` keys and, beside them, only `optional` ones."""
+        """Refuse anything but an object with all `required` keys and no others than `optional` ones."""
         known = required | optional
         for key in self.object():
             if key not in known and not others_allowed:
@@ -79,11 +79,11 @@ class Node:
         return self.value
 
     def items(self) -> list[tuple[str, Node]]:
-        """Keys and places of an object's entries, in order."""
+        """Keys and values of an object's entries, in order."""
         return [(key, self[key]) for key in self.object()]
 
     def elements(self, count: int | None = None) -> list[Node]:
-        """Places of a list's elements."""
+        """Elements of a list."""
         if not isinstance(self.value, list) or count not in (None, len(self.value)):
             self.refuse("a list [...]" if count is None else f"a list of {count} elements")
         return [Node(value, self.source, f"{self.path}[{number}]") for number, value in enumerate(self.value)]

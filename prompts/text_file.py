@@ -1,4 +1,4 @@
-"""Text that a person wrote, from whatever editor: read once, in the encoding its mark states, else in UTF-8."""
+"""Reading of text files from any editor, in the encoding of their byte order mark, else in UTF-8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["read_text_file"]
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _LARGEST_BYTES = 64 * 2**20
-"""Far more than a person can say; a larger file is something else and is not read into memory."""
+"""Largest file that is read into memory; a larger file is not a prompt, plan or calibration file."""
 
 
 def read_text_file(path: str | os.PathLike[str], what: str, error: type[MedsamPlannerError]) -> str:
@@ -20,17 +20,18 @@ def read_text_file(path: str | os.PathLike[str], what: str, error: type[MedsamPl
 
     Parameters
     ----------
-    path
+    path : path
+        The file.
     what : str
-        What was expected, for messages: ``"a case file"``.
-    error
-        What to raise.
+        Expected kind of file, for messages: ``"a plan file"``.
+    error : type
+        Class of the error to raise.
 
     Raises
     ------
     MedsamPlannerError
-        Of the kind `error`, if it is no regular file (a pipe would block), too large, or in another encoding than
-        UTF-8 without a mark that says which.
+        Of the class `error`, if it is not a regular file (a pipe would block), is too large, or is not in UTF-8 and
+        has no byte order mark.
     """
     file = Path(path)
     try:

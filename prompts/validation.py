@@ -1,4 +1,4 @@
-"""Whether a prompt fits a volume: inside it, thick enough, in its frame of reference, and along its axes."""
+"""Check that a prompt fits a volume: its position, its extent, its frame of reference and its orientation."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from prompts.shapes import Box, Click, Prompt, Scribble
 __all__ = ["validate", "validate_file"]
 
 _LARGEST_TURN = 0.5
-"""In voxels: a box of which no side moves by more means the same slice and, to the nearest voxel, the same place."""
+"""In voxels: a box whose sides move by no more than this stays on its slice and, to the nearest voxel, in its place."""
 
 
 def validate_file(
     prompt_file: PromptFile, affine: ArrayLike, shape: ArrayLike, *, frame_of_reference_uid: str | None = None
 ) -> None:
-    """Refuse `prompt_file` unless each of its prompts, undone ones too, can be meant for the volume.
+    """Refuse a prompt file unless all of its prompts, undone ones included, fit the volume.
 
     Parameters
     ----------
     prompt_file : PromptFile
-        Its provenance may say on which grid and in which frame of reference the prompts were given.
+        Its provenance may state the grid and the frame of reference of the prompts.
     affine, shape, frame_of_reference_uid
         The volume's, as for :func:`validate`.
 
@@ -63,9 +63,10 @@ def validate(
     expected_frame: str | None = None,
     drawn_on_affine: ArrayLike | None = None,
 ) -> None:
-    """Refuse `prompt` unless it can be meant for the volume.
+    """Refuse a prompt unless it fits the volume.
 
-    A click and every position of a scribble must lie in the volume. A box must hold a voxel of it, and may reach out.
+    A click and every position of a scribble must lie in the volume. A box must contain a voxel of it, and may extend
+    beyond it.
 
     Parameters
     ----------
@@ -78,18 +79,18 @@ def validate(
     frame_of_reference_uid : str, optional
         DICOM Frame of Reference UID in which the prompt was given.
     expected_frame : str, optional
-        Frame of Reference UID of the volume. Positions can be compared only when the two are equal; a check is made
-        where both are known.
+        Frame of Reference UID of the volume. Positions can be compared only when the two are equal; they are
+        compared where both are known.
     drawn_on_affine : (4, 4) float, optional
-        Index → LPS mm of the volume on which the prompt was given. Two corners make another box on a grid that is
-        turned against it, so there a box is refused; clicks and scribbles hold on every grid.
+        Index → LPS mm of the volume on which the prompt was given. On a grid with another orientation the two corners
+        define another box, so a box is refused there; clicks and scribbles are valid on every grid.
 
     Raises
     ------
     PromptError
-        If the prompt lies outside or has no extent; the message says how far and on which side.
+        If the prompt lies outside or has no extent; the message states the distance and the side.
     GeometryError
-        If the frames of reference differ, a box would change with the grid, or `affine` or `shape` is no grid.
+        If the frames of reference differ, a box would change with the grid, or `affine` or `shape` is not a valid grid.
     """
     if frame_of_reference_uid and expected_frame and frame_of_reference_uid != expected_frame:
         raise GeometryError(
@@ -121,7 +122,7 @@ def _require_same_box(box: Box, drawn_on_affine: ArrayLike, affine: ArrayLike) -
 
 
 def _bulge(box: Box, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """How many voxels of the grid `other` the box as laid on `one` reaches beyond the box as laid on `other`."""
+    """Voxels of the grid `other` by which the box on the grid `one` extends beyond the box on the grid `other`."""
     corners = [box.corner_lps_mm, box.opposite_lps_mm]
     laid = lps_from_index(one, list(itertools.product(*index_from_lps(one, corners).T)))
     inner, outer = index_from_lps(other, corners), index_from_lps(other, laid)

@@ -1,6 +1,6 @@
-"""Files written whole or not at all: under another name in the same folder, then renamed.
+"""Atomic writing of files: under a temporary name in the same folder, then renamed.
 
-Every output of the four packages goes through :func:`whole_file`; it lives here because prompt files are the lowest.
+All outputs of the four packages are written with :func:`whole_file`; it is here because this is the lowest package.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ __all__ = ["NO_ROOM", "is_partial", "whole_file", "write_whole"]
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
-"""What systems call a full disk, a full share and a file that may not grow."""
+"""Error numbers of a full disk, a full quota and a file that may not grow."""
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file to be written; it takes its name when the block ends well, and leaves nothing when it does not.
+    """Open a file for writing; it gets its name when the block ends without an error, and is deleted otherwise.
 
     Parameters
     ----------
     path : path
-        An existing file is replaced in one step; its folder is made when absent.
+        Path of the file. An existing file is replaced in one step; an absent folder is created.
 
     Raises
     ------
     OutputError
-        If there is no room, the place may not be written, or what is there is no ordinary file or is write-protected.
-        Until then the file that was there stays as it was.
+        If there is no space or no permission, or the path is not an ordinary file or is write-protected. An existing
+        file is then unchanged.
     """
     target = Path(path)
-    # Not made from the file's own name, which may be as long as a name can be.
+    # Not derived from the file's own name, which may already have the largest possible length.
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         _require_replaceable(target)
@@ -49,7 +49,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with partial.open("xb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())  # some file systems tell only now that they are full
+            os.fsync(stream.fileno())  # some file systems report only now that they are full
         partial.replace(target)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -61,7 +61,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
-    """Write bytes, or text as UTF-8 with its line ends as they are, and return the place.
+    """Write bytes, or text as UTF-8 with unchanged line ends, atomically, and return the path.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file of this name was left by a process that was killed while it wrote."""
+    """Whether a file of this name is the temporary file of a process that was killed."""
     return _PARTIAL.fullmatch(name) is not None
 
 
@@ -84,7 +84,7 @@ def _require_replaceable(target: Path) -> None:
     if not target.is_file():
         what = "a folder" if target.is_dir() else "no ordinary file"
         raise OutputError(f"Expected a place for a file, {target} is {what}. Name another one.")
-    if target.stat().st_mode & 0o222 == 0:  # the rename would not ask
+    if target.stat().st_mode & 0o222 == 0:  # the rename would ignore the protection
         raise OutputError(
             f"Expected a file that may be replaced, {target} is write-protected. Name another place, or lift that."
         )

@@ -155,7 +155,7 @@ def _signed_distance(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) ->
         raise EmptyStructureError("Expected a structure, got an empty mask: its surface is nowhere.")
     surface = surface_voxels(inside)
     if not surface.any():
-        raise EmptyStructureError("The mask fills the whole array: its surface is outside the field of view.")
+        raise EmptyStructureError("The mask fills the whole array: it has no surface inside.")
     away = (~surface).view(np.uint8)  # the distances are those for bool, in half the time
     distance: NDArray[np.float32] = edt.edt(away, anisotropy=tuple(map(float, spacing)), parallel=0)
     return np.where(inside, -distance, distance)

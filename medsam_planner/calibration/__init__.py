@@ -1,6 +1,6 @@
-"""Using a calibration: a margin with a stated confidence, for whom it holds, and why it is as wide as it is.
+"""Use of a calibration: margins with a stated confidence, their guarantee, and the reasons for their width.
 
-Making one from patients is :mod:`medsam_planner.lab.calibration`.
+Calibrations are made by :mod:`medsam_planner.lab.calibration`.
 """
 
 from __future__ import annotations

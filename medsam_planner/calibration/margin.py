@@ -1,4 +1,4 @@
-"""The margin of one structure from a calibration: how wide, why, and where the promise does not reach."""
+"""The calibrated margin of one structure: its width, the reasons for it, and whether its guarantee applies."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ class FoundVolume:
     """Mean margin divided by the mean margin without a shortfall; 1 where there is none."""
 
     def in_words(self, structure: str, *, inner: bool) -> str:
-        """Why the margin is wider for it, or cannot be; empty where it is not, or too little to be told in digits."""
+        """Why the margin is wider because of the volume, or cannot be; empty where it is not wider in the digits
+        shown."""
         if self.median is None:
             amount = "much" if inner else "little"
             return (
-                f"It would be no wider if too {amount} of it had been found, as no usual size of {structure} is known."
+                f"It would be no wider if too {amount} of it had been segmented, because no population median volume "
+                f"of {structure} is known."
             )
         times, found, usual = (
             f"{self.times_as_wide:.1f}",
@@ -48,12 +50,12 @@ class FoundVolume:
             return ""
         amount = "as much as" if inner else "only"
         return (
-            f"It is {times} times as wide as usual because {amount} {found} were found where {usual} are "
-            f"usual (median of {self.median.patients} patients)."
+            f"It is {times} times as wide as it would otherwise be, because {amount} {found} were segmented and the "
+            f"population median is {usual} ({self.median.patients} patients)."
         )
 
-    def facts(self) -> dict[str, Any]:
-        """As plain JSON values."""
+    def as_json(self) -> dict[str, Any]:
+        """The entries of plan.json."""
         return {
             "found_ml": self.found_ml,
             "usual_ml": None if self.median is None else self.median.median_ml,
@@ -64,7 +66,7 @@ class FoundVolume:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CalibratedMargin:
-    """A margin and the promise that comes with it."""
+    """A margin and its guarantee."""
 
     structure: str
     margin_mm: highdicom.Volume
@@ -74,39 +76,43 @@ class CalibratedMargin:
     alpha: float
     patients: int
     inner: bool
-    """The margin narrows a corridor instead of widening a structure."""
+    """Whether the margin narrows a structure to stay inside, instead of widening one to avoid."""
     width_mm: tuple[float, float, float]
     """Smallest, mean and largest margin over the surface."""
     size: FoundVolume | None
-    """None where the calibration's scale does not ask for it."""
+    """None where the calibration's scale does not use the volume."""
     voids: tuple[str, ...]
-    """Why the promise does not apply here; empty where it does."""
+    """Why the guarantee does not apply here; empty where it applies."""
     notes: tuple[str, ...]
     """What could not be checked."""
 
     @property
     def applies(self) -> bool:
-        """Whether the structure belongs to what was calibrated."""
+        """Whether the guarantee applies to the structure."""
         return not self.voids
 
     def in_words(self) -> str:
-        """Why the margin is as wide as it is, for a reader without statistics."""
+        """The width of the margin and its guarantee, for a reader without statistics."""
         low, mean, high = self.width_mm
         width = f"{low:.1f} mm" if high - low < 0.05 else f"{low:.1f} to {high:.1f} mm (mean {mean:.1f} mm)"
-        held = "the true structure holds all that is left of it" if self.inner else "the widened structure holds it all"
+        held = (
+            "the narrowed structure lies inside the true one"
+            if self.inner
+            else "the widened structure contains the true one"
+        )
         said = (
-            f"The margin of {self.structure} is {width} wide. It was measured on {self.patients} patients whose true "
-            f"outlines are known: with {100 * (1 - self.alpha):.4g} % confidence {held}, everywhere at once, on a "
-            "patient like them."
+            f"The margin of {self.structure} is {width} wide. It was calibrated on {self.patients} patients with "
+            f"reference outlines: with {100 * (1 - self.alpha):.4g} % confidence the {held}, everywhere at once, for a "
+            "patient of the same population."
         )
         if self.size is not None:
             said = f"{said} {self.size.in_words(self.structure, inner=self.inner)}".rstrip()
         if self.voids:
-            return f"{said} This promise does NOT apply here: {'; '.join(self.voids)}."
+            return f"{said} This guarantee does NOT apply here: {'; '.join(self.voids)}."
         return said
 
     def statement(self) -> MarginStatement:
-        """For the plan and its report."""
+        """The margin statement of the plan and its report."""
         low, mean, high = self.width_mm
         return MarginStatement(
             structure=self.structure,
@@ -123,7 +129,7 @@ class CalibratedMargin:
                 "smallest_mm": low,
                 "mean_mm": mean,
                 "largest_mm": high,
-                **({} if self.size is None else self.size.facts()),
+                **({} if self.size is None else self.size.as_json()),
                 "not_checked": list(self.notes),
             },
         )
@@ -142,31 +148,35 @@ def calibrated_margin(
     alpha: float,
     inner: bool = False,
 ) -> CalibratedMargin:
-    """Margin with confidence ``1 − alpha``, from a structure that was segmented here.
+    """Margin with confidence ``1 − alpha`` for a structure that was segmented by this program.
 
     Parameters
     ----------
     calibration : Calibration
+        Scores of patients.
     structure : str
+        Name of the structure.
     mask : highdicom.Volume
-        bool, as it will be planned on.
+        bool, the mask to plan on.
     boundary_spread_mm, entropy_bits : highdicom.Volume, optional
-        Of the segmentation.
+        Uncertainty maps of the segmentation.
     provenance : SegmentationProvenance or None
         Of the segmentation: weights, settings, and the hash of the mask; None where it is not known, which is refused.
     log : PromptLog, optional
-        What was prompted; None where that is not known.
+        Prompts of the structure; None where they are not known.
     study : highdicom.Volume
+        The study that was segmented.
     alpha : float
+        Miscoverage, in (0, 1).
     inner : bool
-        For a structure to stay inside.
+        Whether the structure is one to stay inside.
 
     Raises
     ------
     TooFewPatientsError
         If the calibration has too few patients for `alpha`.
     ConfigError
-        If the structure was segmented with other weights or settings, or no finite margin will do.
+        If the structure was segmented with other weights or settings, or no finite margin holds.
     """
     if provenance is None:
         raise ConfigError(
@@ -179,8 +189,8 @@ def calibrated_margin(
         missed = sum(math.isinf(score) for score in calibration.scores(inner=inner))
         raise ConfigError(
             f"No margin gives {structure} a confidence of {100 * (1 - alpha):.4g} %: in {missed} of "
-            f"{len(calibration.patients)} calibration patients nothing was found, or the whole image was. Ask for less "
-            "confidence, or calibrate a better model."
+            f"{len(calibration.patients)} calibration patients the mask was empty or filled the whole image. Request "
+            "less confidence, or calibrate a better model."
         )
     inside = np.asarray(mask.array) > 0
     widened = ~inside if inner else inside
@@ -233,7 +243,7 @@ def _voids(
         found.append("the mask was changed after it was segmented")
     found += departures(log, np.asarray(study.affine), tuple(study.spatial_shape))
     if structure not in calibration.structures:
-        found.append(f"the calibration knows {', '.join(calibration.structures)}, and no {structure}")
+        found.append(f"the calibration covers {', '.join(calibration.structures)}, and not {structure}")
     source = source_of(study)
     if source is not None and source.modality not in calibration.modalities:
         found.append(
@@ -241,7 +251,7 @@ def _voids(
         )
     scanner = source.scanner if source is not None else None
     if scanner and calibration.scanners and scanner not in calibration.scanners:
-        found.append(f"its scanner ({scanner}) is none of the calibration's ({', '.join(calibration.scanners)})")
+        found.append(f"its scanner ({scanner}) is not among the calibration's ({', '.join(calibration.scanners)})")
     return found
 
 
@@ -249,9 +259,11 @@ def _notes(calibration: Calibration, structure: str, study: highdicom.Volume) ->
     notes = ["whether the box lies on the structure's middle slice"]
     source = source_of(study)
     if not calibration.scanners or source is None or not source.scanner:
-        notes.append("whether the scanner is one of the calibration's, as the files do not name it")
+        notes.append("whether the scanner is one of the calibration's, because the files do not name it")
     if calibration.scale.per_size_shortfall and structure not in calibration.scale.median_volumes:
-        notes.append(f"whether as much was found as is usual, as no usual size of {structure} is known")
+        notes.append(
+            f"whether the segmented volume is normal, because no population median volume of {structure} is known"
+        )
     if not calibration.training_is_known:
         notes.append(
             "whether the weights were trained on the calibration patients, which would make margins too narrow"

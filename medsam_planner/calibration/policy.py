@@ -1,4 +1,4 @@
-"""The one way in which calibration patients were prompted, and whether a structure was prompted the same way."""
+"""The prompting policy of calibrations, and whether a structure was prompted under it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,39 @@ from prompts.annotator import first_box
 __all__ = ["POLICY", "POLICY_IN_WORDS", "departures", "policy_box"]
 
 POLICY = "first-box-1"
-"""Name of the policy in calibration files; the number changes with the rule."""
-POLICY_IN_WORDS = "one box, not quite tight, on the structure's middle slice of the acquisition plane, and nothing else"
+"""Name of the policy in calibration files; its number changes with the rule."""
+POLICY_IN_WORDS = "one loose box on the structure's middle slice of the acquisition plane, and nothing else"
 
 
-def policy_box(truth: NDArray[np.bool_], affine: NDArray[np.float64], subject: str, structure: str) -> Box:
-    """The box the policy draws. How loose it is depends on the patient and the structure, and on nothing else."""
+def policy_box(reference: NDArray[np.bool_], affine: NDArray[np.float64], subject: str, structure: str) -> Box:
+    """The box under the policy: :func:`prompts.annotator.first_box`, seeded by patient and structure only.
+
+    Parameters
+    ----------
+    reference : (K, J, I) bool
+        Reference mask of the structure.
+    affine : (4, 4) float
+        Index → LPS mm.
+    subject, structure : str
+        Names of the patient and the structure, from which the seed is derived.
+    """
     seed = int.from_bytes(hashlib.sha256(f"{subject}/{structure}".encode()).digest()[:4], "big")
-    return first_box(truth, affine, acquisition_axis(affine), seed=seed)
+    return first_box(reference, affine, acquisition_axis(affine), seed=seed)
 
 
 def departures(log: PromptLog | None, affine: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
-    """What in a structure's prompts the policy does not know; empty when it was followed.
+    """How the prompts of a structure depart from the policy; empty where they follow it.
 
-    Whether the box lies on the *middle* slice cannot be seen without the truth.
+    Whether the box lies on the middle slice cannot be checked without a reference mask.
+
+    Parameters
+    ----------
+    log : PromptLog or None
+        Prompts of the structure; None where they are not known.
+    affine : (4, 4) float
+        Index → LPS mm.
+    shape : (3,) int
+        Voxels along each array axis.
     """
     expected = f"the calibration patients were prompted with {POLICY_IN_WORDS}"
     if log is None:
@@ -40,5 +59,5 @@ def departures(log: PromptLog | None, affine: NDArray[np.float64], shape: tuple[
     if axis is None:
         return [f"it was prompted with a 3D box, while {expected}"]
     if axis != acquisition_axis(affine):
-        return [f"its box lies on another plane than the acquisition's, while {expected}"]
+        return [f"its box does not lie on the acquisition plane, while {expected}"]
     return []

@@ -1,7 +1,7 @@
-"""The calibration file: scores of patients, and everything that must be the same where they are used. Strict JSON.
+"""The calibration file: scores of patients, and the settings that must be equal where they are used. Strict JSON.
 
-A score of ``null`` is infinity: the structure was missed. ``content_sha256`` is that of the other entries, so that a
-file that was cut short or edited is noticed.
+A score of ``null`` is infinite: the structure was missed. ``content_sha256`` is the hash of the other entries, so that
+a truncated or edited file is refused.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ __all__ = [
     "write_calibration",
 ]
 
-_UNSAID = {"uncertainty": "dropout", "propagation": 1}
-"""What calibrations and runs leave unsaid that are older than the choice."""
+_DEFAULTS = {"uncertainty": "dropout", "propagation": 1}
+"""Settings of files that were written before these settings existed."""
 Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,7 +60,7 @@ class CalibrationStructure(_Entry):
 
 
 class CalibrationPatient(_Entry):
-    """The unit that is exchangeable. Its score is the largest of its structures'."""
+    """One patient, the exchangeable unit. Its score is the largest score of its structures."""
 
     subject: str
     modalities: list[str]
@@ -68,34 +68,34 @@ class CalibrationPatient(_Entry):
     structures: Annotated[list[CalibrationStructure], Field(min_length=1)]
 
     def score(self, *, inner: bool) -> float:
-        """Joint score; infinity where a structure was missed."""
+        """Joint score of all structures; infinity where one was missed."""
         scores = [part.inner_score if inner else part.outer_score for part in self.structures]
         return joint_score([math.inf if score is None else score for score in scores])
 
 
 class MedianVolume(_Entry):
-    """Median volume of a structure's references over patients that are not among the calibration's."""
+    """Population median of a structure's reference volume, over patients on whom nothing is calibrated."""
 
     median_ml: Positive
     trained_on: Annotated[int, Field(ge=0)]
-    """So many of the patients are those the weights were trained on."""
+    """Number of these patients on whom the weights were trained."""
     set_aside: Annotated[int, Field(ge=0)]
-    """So many of them the user set aside."""
+    """Number of these patients whom the user set aside."""
 
     @property
     def patients(self) -> int:
-        """How many it is the median of."""
+        """Number of patients in the median."""
         return self.trained_on + self.set_aside
 
     def in_words(self) -> str:
-        """The volume, of how many patients, and whose."""
+        """The volume, the number of patients, and where they come from."""
         counted = ((self.trained_on, "trained on"), (self.set_aside, "set aside"))
         whose = ", ".join(f"{count} {origin}" for count, origin in counted if count)
         return f"{ml_in_words(self.median_ml)} (median of {self.patients} patients: {whose})"
 
 
 class ScaleEntry(_Entry):
-    """The margin scale u that the scores were taken with."""
+    """The margin scale u with which the scores were computed."""
 
     name: str
     floor: Positive
@@ -111,11 +111,11 @@ class ScaleEntry(_Entry):
         return cls(**asdict(scale), usual_sizes=dict(median_volumes))
 
     def scale(self) -> MarginScale:
-        """The scale itself."""
+        """The margin scale."""
         return MarginScale(**self.model_dump(exclude={"median_volumes"}))
 
     def shortfall(self, structure: str, found_ml: float, *, inner: bool) -> float:
-        """Of a structure of that name and volume; see :func:`xai.margin_scale.size_shortfall`."""
+        """Size shortfall of a structure of that name and volume; see :func:`xai.margin_scale.size_shortfall`."""
         median = self.median_volumes.get(structure)
         return size_shortfall(found_ml, None if median is None else median.median_ml, inner=inner)
 
@@ -129,18 +129,20 @@ class ScaleEntry(_Entry):
         found_ml: float,
         inner: bool,
     ) -> NDArray[np.float32]:
-        """u of a predicted structure, in calibration and in use alike: a function of the prediction and this entry.
+        """u of a predicted structure: a function of the prediction and this entry, in calibration and in use.
 
         Parameters
         ----------
         structure : str
-            Its name.
+            Name of the structure.
         predicted : (K, J, I) bool
+            Its mask.
         boundary_spread_mm, entropy_bits : (K, J, I) float, optional
+            Its uncertainty maps.
         found_ml : float
             Volume of the prediction.
         inner : bool
-            For a structure to stay inside: u is read on the complement.
+            Whether the structure is one to stay inside, for which u is read on the complement.
 
         Returns
         -------
@@ -151,7 +153,7 @@ class ScaleEntry(_Entry):
 
 
 class ModalityReliability(_Entry):
-    """How right the probabilities are in a band around the true surface, over all patients of one modality."""
+    """Calibration of the probabilities in a band around the reference surface, over all patients of one modality."""
 
     band_mm: Score
     voxels: int
@@ -175,13 +177,13 @@ class Calibration(_Entry):
     weights_sha256: str
     policy: str
     segmentation: dict[str, Any]
-    """Settings that must be the same in use: samples, their source, planes, window, seed, stop rules."""
+    """Settings that must be equal in use: number and source of stochastic passes, planes, window, seed, stop rules."""
     scale: ScaleEntry
     patients: Annotated[list[CalibrationPatient], Field(min_length=1)]
     training_is_known: bool
-    """Whether the weights say what they were trained on, so that no calibration patient was among it."""
+    """Whether the weights state what they were trained on, so that no calibration patient was among it."""
     left_out: dict[str, str] = {}
-    """Subject → why it is not among the patients."""
+    """By patient: why the patient is not among those calibrated on."""
     reliability: dict[str, ModalityReliability] = {}
     """By modality."""
     versions: dict[str, str] = {}
@@ -191,7 +193,7 @@ class Calibration(_Entry):
         return [patient.score(inner=inner) for patient in self.patients]
 
     def quantile(self, alpha: float, *, inner: bool = False) -> float:
-        """What u is multiplied with; infinity when too many structures were missed.
+        """The factor of u in the margin; infinity if too many structures were missed.
 
         Raises
         ------
@@ -202,58 +204,59 @@ class Calibration(_Entry):
 
     @property
     def smallest_alpha(self) -> float:
-        """Smallest alpha these patients can serve."""
+        """Smallest alpha that is possible with these patients."""
         return smallest_alpha(len(self.patients))
 
     @property
     def structures(self) -> tuple[str, ...]:
-        """Names of the structures it speaks of."""
+        """Names of the calibrated structures."""
         return tuple(sorted({part.name for patient in self.patients for part in patient.structures}))
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Modalities it speaks of."""
+        """Modalities of the patients."""
         return tuple(sorted({modality for patient in self.patients for modality in patient.modalities}))
 
     @property
     def scanners(self) -> tuple[str, ...]:
-        """Scanners of its patients, as far as their files said."""
+        """Scanners of the patients, as far as their files state them."""
         return tuple(sorted({scanner for patient in self.patients for scanner in patient.scanners}))
 
     def in_words(self) -> str:
-        """For how many patients it speaks, and the most it can promise."""
+        """Number of patients, modalities, structures, and the highest confidence that is possible."""
         missed = sum(part.missed for patient in self.patients for part in patient.structures)
         best = f"{100 * (1 - self.smallest_alpha):.4g} %"
         words = (
             f"{len(self.patients)} patients ({', '.join(self.modalities)}; {', '.join(self.structures)}); "
-            f"the most it can promise is {best} (alpha {self.smallest_alpha:.4g})"
+            f"the highest possible confidence is {best} (alpha {self.smallest_alpha:.4g})"
         )
         if len(self.patients) >= 9:
             low, high = coverage_law(len(self.patients), 0.1).interval()
             words += (
-                f"; a margin of 90 % from so many patients covers {100 * low:.0f} to {100 * high:.0f} % (9 times in 10)"
+                f"; a margin of 90 % confidence from so many patients covers {100 * low:.0f} to {100 * high:.0f} % of "
+                "patients (with a probability of 90 %)"
             )
-        return words + (f"; {missed} structures were missed and count as such" if missed else "")
+        return words + (f"; {missed} structures were missed; their scores are infinite" if missed else "")
 
     def median_volumes_in_words(self) -> list[str]:
-        """Which sizes the margins go by, and for which structures none is known; empty if the scale asks for none."""
+        """Population median volumes, and the structures without one; empty if the margin scale uses none."""
         if not self.scale.per_size_shortfall:
             return []
         known = [name for name in self.structures if name in self.scale.median_volumes]
         unknown = [name for name in self.structures if name not in known]
-        told = []
+        sentences = []
         if known:
             sizes = "; ".join(f"{name} {self.scale.median_volumes[name].in_words()}" for name in known)
-            told.append(f"Usual sizes: {sizes}.")
+            sentences.append(f"Population median volumes: {sizes}.")
         if unknown:
-            told.append(
-                f"No usual size is known of {', '.join(unknown)}: no margin widens where too little is found. Set "
-                "patients aside (--set-aside) to say what is usual."
+            sentences.append(
+                f"No population median volume is known for {', '.join(unknown)}: their margins do not widen where too "
+                "little is segmented. Set patients aside (--set-aside) to measure one."
             )
-        return told
+        return sentences
 
     def require_same(self, *, weights_sha256: str, segmentation: Mapping[str, Any]) -> None:
-        """Refuse to speak of masks that were made in another way.
+        """Refuse masks that were made with other weights or settings.
 
         Raises
         ------
@@ -263,13 +266,13 @@ class Calibration(_Entry):
         if weights_sha256 != self.weights_sha256:
             raise ConfigError(
                 f"Expected the weights the calibration was made with (SHA-256 {self.weights_sha256[:12]}…), got "
-                f"{weights_sha256[:12]}…: errors of other weights are other errors. Calibrate these weights."
+                f"{weights_sha256[:12]}…: the guarantee holds only for those weights. Calibrate the new ones."
             )
         if self.policy != POLICY:
             raise ConfigError(
                 f"Expected a calibration under the prompting policy {POLICY!r}, got {self.policy!r}. Calibrate anew."
             )
-        calibrated, here = ({**_UNSAID, **settings} for settings in (self.segmentation, segmentation))
+        calibrated, here = ({**_DEFAULTS, **settings} for settings in (self.segmentation, segmentation))
         differ = [name for name, value in calibrated.items() if here.get(name) != value]
         if differ:
             told = "; ".join(f"{name}: calibrated {calibrated[name]!r}, here {here.get(name)!r}" for name in differ)
@@ -277,12 +280,12 @@ class Calibration(_Entry):
 
 
 def ml_in_words(volume_ml: float) -> str:
-    """A volume with one decimal, or two digits where it is smaller than 1 ml."""
+    """A volume as text: one decimal, or two digits below 1 ml."""
     return f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.2g} ml"
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write it, whole or not at all."""
+    """Write a calibration file atomically."""
     content = calibration.model_dump(mode="json", by_alias=True)
     write_json(path, {**content, "content_sha256": _content_sha256(content)})
 
@@ -293,24 +296,24 @@ def read_calibration(path: Path) -> Calibration:
     Raises
     ------
     ConfigError
-        If it is no such file, is of another version, or is damaged.
+        If it is not a calibration file of this version, or is damaged.
     """
     text = read_text_file(path, "a calibration file", ConfigError)
     try:
         content = json.loads(text)
         stated = content.pop("content_sha256", None) if isinstance(content, dict) else None
         found = _content_sha256(content)
-    except (ValueError, RecursionError) as error:  # also half a character, or nested beyond reason
+    except (ValueError, RecursionError) as error:  # also incomplete characters, and JSON that is nested too deeply
         raise ConfigError(f"Expected a calibration file, {path} is damaged: {error}. Calibrate anew.") from error
     if not isinstance(content, dict) or content.get("kind") != "medsam-planner calibration":
-        raise ConfigError(f"Expected a file written by `medsam-planner calibrate`, {path} is none.")
+        raise ConfigError(f"Expected a file written by `medsam-planner calibrate`, {path} is another file.")
     if stated != found:
         raise ConfigError(f"{path} was changed after it was written, or is damaged. Calibrate anew.")
     try:
         return Calibration.model_validate(content)
     except ValidationError as error:
         told = "; ".join(".".join(map(str, e["loc"])) + f": {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path} is no calibration file of this version: {told}.") from error
+        raise ConfigError(f"{path} is not a calibration file of this version: {told}.") from error
 
 
 def _content_sha256(content: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a run left beside a mask: the maps a margin scale reads, how the mask was made, and what was prompted."""
+"""Files of a run that belong to a mask: uncertainty maps, provenance and prompts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RunEvidence", "read_run_evidence", "trace_of_mask"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunEvidence:
-    """Of one structure."""
+    """Uncertainty maps, provenance and prompts of one structure."""
 
     boundary_spread_mm: highdicom.Volume | None
     entropy_bits: highdicom.Volume | None
@@ -30,25 +30,25 @@ class RunEvidence:
 
 
 def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
-    """Find the run that wrote a mask.
+    """Read the evidence of the run that wrote a mask.
 
     Parameters
     ----------
     mask_path : Path
-        In a run's folder, or in the folder of its structure inside that.
+        In a run folder, or in the folder of its structure inside it.
     structure : str
-        As it was named in the run.
+        Name of the structure in the run.
 
     Raises
     ------
     ConfigError
-        If no run wrote the mask: without its maps and its record no calibration can speak of it.
+        If no run wrote the mask: a calibrated margin needs the maps and the provenance of a run.
     """
     folder = next((place for place in (mask_path.parent, mask_path.parent.parent) if _is_run(place)), None)
     if folder is None:
         raise ConfigError(
             f"Expected the mask of a run for a calibrated margin (result.json and prompts.json beside it), {mask_path} "
-            "stands alone. Segment the structure with `medsam-planner segment`, or give it base_margin_mm instead."
+            "has none. Segment the structure with `medsam-planner segment`, or give it base_margin_mm instead."
         )
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))["structures"][structure]
@@ -68,7 +68,7 @@ def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
 
 
 def trace_of_mask(mask_path: Path, structure: str, inside: NDArray[np.bool_]) -> PropagationTrace | None:
-    """How the run beside a mask grew it; None where no run did, or the mask was changed since."""
+    """The propagation of a mask; None where no run wrote the mask, or it was changed since."""
     folder = next((place for place in (mask_path.parent, mask_path.parent.parent) if _is_run(place)), None)
     if folder is None:
         return None
@@ -77,7 +77,7 @@ def trace_of_mask(mask_path: Path, structure: str, inside: NDArray[np.bool_]) ->
         if record["provenance"]["mask_sha256"] != array_sha256(np.asarray(inside, dtype=bool)):
             return None
         return PropagationTrace.from_rows(int(record["axis"]), record["trace"])
-    except (OSError, ValueError, KeyError, TypeError):  # a result of something else: it says nothing of this mask
+    except (OSError, ValueError, KeyError, TypeError):  # another kind of result file
         return None
 
 

@@ -79,9 +79,9 @@ class EmbeddingCache:
         self.max_folder_bytes = max_folder_bytes
         self.folder = folder
         self.hits = 0
-        """Look-ups answered from memory or disk."""
+        """Look-ups that were found in memory or on disk."""
         self.misses = 0
-        """Look-ups that found nothing."""
+        """Look-ups that were not found."""
         self._held: OrderedDict[EmbeddingKey, Embedding] = OrderedDict()
         self._held_bytes = 0
         self._lock = threading.Lock()

@@ -1,11 +1,11 @@
-"""The compact promptable network: an image encoder without prompts, a decoder that is mostly prompts.
+"""The compact promptable network: an image encoder that ignores prompts, and a decoder that combines both.
 
-The encoder sees the normalised crop only, so its pyramid can be cached. The decoder is a U-net of its own: prompt maps
-go down and meet the image's features at every scale, the answer comes up. Both work at half the input's resolution and
-below; pixels are folded into channels at the door and unfolded in the answer (Shi et al. 2016,
-doi 10.1109/CVPR.2016.207), because on a CPU it is the full-resolution maps that cost time. Channel dropout sits in the
-decoder's way up alone (Gal and Ghahramani 2016, arXiv 1506.02142; whole channels as in Tompson et al. 2015,
-doi 10.1109/CVPR.2015.7298664).
+The only input of the encoder is the normalised crop, so its pyramid can be cached. The decoder is a U-net of its own:
+it downsamples the prompt maps, adds the image features at every scale, and upsamples to the mask. Both work at half the
+input's resolution and below: pixels are folded into channels at the input and unfolded at the output (Shi et al. 2016,
+doi 10.1109/CVPR.2016.207), because on a CPU full-resolution maps take most of the time. Channel dropout is only in the
+upsampling part of the decoder (Gal and Ghahramani 2016, arXiv 1506.02142; whole channels as in Tompson et al. 2015, doi
+10.1109/CVPR.2015.7298664).
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     MissingDependencyError
         If something is to be fetched and the extra ``medsam`` is not installed.
     OperationCancelledError
-        If the watcher asked to stop.
+        If cancellation was requested.
     """
     entry = weights_entry(name)
     if verify(name).is_whole:

@@ -183,6 +183,7 @@ class MedSam:
         Parameters
         ----------
         embedding : (1, C, size / 16, size / 16) tensor
+            Of the slice.
         prompt : SlicePrompt
             In model pixels. MedSAM was trained with boxes; clicks use SAM's own encoding of points.
         previous_logits : (size, size) float32, optional
@@ -276,6 +277,7 @@ class MedSam:
         Parameters
         ----------
         embedding : (B, C, size / 16, size / 16) tensor
+            Of B slices.
         prompt : SlicePrompt
             In model pixels; the same for all.
         previous_logits : (size, size) float32, optional

@@ -141,8 +141,8 @@ def paste(
         full = np.zeros((len(pixels), crop.size), dtype=np.float32)
         full[:, taken] = part
         weights.append(full)
-    field = weights[0] @ crop_map.astype(np.float32) @ weights[1].T
-    result[..., rows, columns] = field
+    resampled = weights[0] @ crop_map.astype(np.float32) @ weights[1].T
+    result[..., rows, columns] = resampled
     return result
 
 

@@ -1,8 +1,8 @@
-"""How a mask gets from slice to slice: one method for each kind of model, chosen once.
+"""The propagation method of each kind of model.
 
-A model without a memory is shown the neighbour's mask, moved along with the structure
-(:mod:`~medsam_planner.propagation.motion_compensated`). One with a memory is shown the answered slices themselves
-(:mod:`~medsam_planner.propagation.recalling`).
+A model without a memory is prompted with the mask of the slice before, with motion compensation
+(:mod:`~medsam_planner.propagation.motion_compensated`). A model with a memory attends to the predicted slices
+themselves (:mod:`~medsam_planner.propagation.recalling`).
 """
 
 from __future__ import annotations

@@ -18,17 +18,18 @@ from prompts.masks import mask_box
 __all__ = ["moved", "slice_motion_px"]
 
 STEEPEST_SLOPE = 2.0
-"""A structure may move by this many times the distance of the slices: 63 degrees off their normal."""
+"""Largest shift, as a multiple of the distance between slices: 63 degrees from their normal."""
 WORTH_MOVING = 0.9
-"""A shift counts when it leaves less than this share of the squared difference that no shift leaves."""
+"""A shift is used only if its squared difference is below this share of that without a shift."""
 WORTH_OF_RADIUS = 0.1
-"""And when it is longer than this share of the structure's radius: what moves less, the model follows by itself."""
+"""A shift is used only if it is longer than this share of the structure's radius; the model follows smaller ones."""
 _RING_PX = 2
-"""Ring around the structure that is matched with it: without its border a flat structure matches anywhere."""
+"""Width of the ring around the structure that is matched too: a structure of constant intensity matches anywhere
+without its border."""
 _BLOCK_SAMPLES = 48
 _SHIFTS_PER_SIDE = 10
 _PREFERENCE_PER_MM = 0.02
-"""Of two shifts that fit alike the shorter one is taken."""
+"""Relative penalty per mm, so that the shorter of two equally good shifts is used."""
 
 
 def slice_motion_px(
@@ -55,7 +56,7 @@ def slice_motion_px(
     -------
     (int, int)
         The shift with the least mean squared difference over the structure and the ring around it, at most
-        :data:`STEEPEST_SLOPE` × `step_mm` long; (0, 0) where none is worth it.
+        :data:`STEEPEST_SLOPE` × `step_mm` long; (0, 0) where no shift is used.
     """
     from scipy.ndimage import binary_dilation
 

@@ -97,14 +97,14 @@ def fitted_offsets(anchor: Anchor, slices: SlicesAcross) -> DecodingOffsets:
     mask = anchor.prediction.mask()
     if not mask.any():
         return DecodingOffsets()
-    asked = propagated_prompt(anchor.prediction.probability, slices.image(anchor.index))
+    full_prompt = propagated_prompt(anchor.prediction.probability, slices.image(anchor.index))
     padding_px: float | None = None
     if slices.paddings_px:
-        by_box = [SlicePrompt(box=asked.box, padding_px=padding) for padding in slices.paddings_px]
+        by_box = [SlicePrompt(box=full_prompt.box, padding_px=padding) for padding in slices.paddings_px]
         padding_px = slices.paddings_px[
             best_padding([slices.segment(anchor.index, alone).mask() for alone in by_box], mask)
         ]
-    own = slices.segment(anchor.index, replace(asked, padding_px=padding_px))
+    own = slices.segment(anchor.index, replace(full_prompt, padding_px=padding_px))
     return DecodingOffsets(padding_px, shift_to_area(own.probability, int(np.count_nonzero(mask))))
 
 
@@ -135,15 +135,15 @@ class MotionCompensatedFront(PropagationFront):
     ) -> SlicePrompt:
         """The prompt of a slice from the slice before, with the corrections on the anchor that reach it."""
         image = moved(self.slices.image(index - self.direction), motion_px)
-        asked = replace(
+        full_prompt = replace(
             propagated_prompt(moved(before, motion_px, beyond=0.0), image), padding_px=self.offsets.padding_px
         )
         away_mm = abs(index - self.anchor.index) * self.grid.step_mm
         clicks = [click for click in self.anchor.clicks if away_mm <= click.reach_mm]
         if not clicks:
-            return asked
+            return full_prompt
         points = np.array([(click.row, click.column) for click in clicks]) + moved_px
-        return replace(asked, points=points, labels=np.array([click.positive for click in clicks]))
+        return replace(full_prompt, points=points, labels=np.array([click.positive for click in clicks]))
 
 
 @dataclass(slots=True, eq=False)
@@ -217,11 +217,11 @@ class MotionCompensatedMethod:
 def _refined(event: SliceEvent, prompt: SlicePrompt, known: SlicePrediction, slices: SlicesAcross) -> SlicePrediction:
     """Predict a slice after a correction of its non-empty mask.
 
-    A propagated slice has two candidate mask prompts: the propagated mask and the prediction so far. Given both, the
-    model overestimates the structure, so only one of them is used. If all clicks are positive, the propagated mask is
-    used. Otherwise the prediction so far is used, with a box around it, because without the box a negative click on one
-    part also removes the rest. If the propagated mask with the clicks gives an empty mask, both are used; if the result
-    is still empty, the slice stays empty.
+    A propagated slice has two masks that could prompt it: the propagated mask and the prediction so far. Given both,
+    the model weighs them too strongly, so one of them is used. If all clicks are positive, it is the propagated mask.
+    Otherwise it is the prediction so far, with a box around it: without the box, a negative click on one part also
+    removes the rest. The slice becomes empty only if the propagated mask with the clicks gives an empty mask, both
+    alone and together with the prediction so far.
     """
     propagated = replace(
         prompt, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice

@@ -55,11 +55,11 @@ class _RecallingFront(PropagationFront):
 
     def _predict(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
         build_prompt = partial(self._prompt, index, previous.probability)
-        walked = [
+        last_propagated = [
             PredictedSlice(visit.record.index, visit.prediction.probability, prompted=False)
             for visit in self._visits[-PROPAGATED_REMEMBERED:]
         ]
-        memory = (*nearest_prompted(self.anchors, index), *walked)
+        memory = (*nearest_prompted(self.anchors, index), *last_propagated)
         crop = self._crop(previous)
         prediction = self.segmenter.segment(self.axis, index, build_prompt(), memory=memory, crop=crop)
         return replace(prediction, prompt_source=build_prompt), previous.mask()
@@ -170,8 +170,8 @@ class RecallingMethod:
             return _PromptWithMemory(prompt, prompted)
         section = found[near]
         prompt = replace(prompt, mask=section.probability, reference_slice=self.segmenter.image(self.axis, near))
-        walked = () if near in anchors else (PredictedSlice(near, section.probability, prompted=False),)
-        return _PromptWithMemory(prompt, (*prompted, *walked))
+        last_propagated = () if near in anchors else (PredictedSlice(near, section.probability, prompted=False),)
+        return _PromptWithMemory(prompt, (*prompted, *last_propagated))
 
     def _decoded(self, event: SliceEvent, complete: _PromptWithMemory) -> SlicePrediction:
         return self.segmenter.segment(

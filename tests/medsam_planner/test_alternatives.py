@@ -35,7 +35,7 @@ def _answer(session) -> np.ndarray:
 
 
 @pytest.mark.parametrize("prompt", [box_on(PROMPTED), click_on(PROMPTED)], ids=["box", "lone click"])
-def test_a_box_and_a_lone_click_have_three_answers_best_first(weights, prompt):
+def test_a_box_and_a_single_click_have_three_candidates_best_first(weights, prompt):
     session = mp.Session(study(), str(weights))
     session.add(prompt)
     offered = session.alternatives()
@@ -45,7 +45,7 @@ def test_a_box_and_a_lone_click_have_three_answers_best_first(weights, prompt):
     assert bytes_of(offered.predictions[0].probability) == bytes_of(_answer(session))
 
 
-def test_the_chosen_answer_stands_and_undo_brings_back_the_best(session):
+def test_the_chosen_prediction_stands_and_undo_brings_back_the_best(session):
     offered = session.alternatives()
     session.choose(2)
     assert bytes_of(_answer(session)) == bytes_of(offered.predictions[2].probability)
@@ -65,7 +65,7 @@ def test_the_choice_reaches_the_other_slices(session):
     assert not np.array_equal(session.segment(samples=0).probability.array[OTHER], best[OTHER])
 
 
-def test_the_first_correction_corrects_the_chosen_answer(session):
+def test_the_first_correction_corrects_the_chosen_prediction(session):
     session.choose(1)
     chosen = session.preview()[0][PROMPTED]
     session.add(click_on(PROMPTED, (30, 30), positive=False))
@@ -77,14 +77,14 @@ def test_the_first_correction_corrects_the_chosen_answer(session):
     assert len(session.alternatives().predictions) == 1
 
 
-def test_a_correction_elsewhere_leaves_the_chosen_answer(session):
+def test_a_correction_elsewhere_leaves_the_chosen_prediction(session):
     session.choose(2)
     chosen = bytes_of(_answer(session))
     session.add(click_on(OTHER, (30, 30)))
     assert bytes_of(_answer(session)) == chosen
 
 
-def test_the_runs_are_of_the_chosen_answer(session):
+def test_the_passes_are_of_the_chosen_prediction(session):
     session.choose(2)
     result = session.segment(samples=8)
     asked = session.preview()[0][PROMPTED]
@@ -104,7 +104,7 @@ def test_what_is_not_offered_cannot_be_chosen(session):
     assert len(session.log().history) == 2
 
 
-def test_a_model_of_one_answer_offers_it_and_refuses_another():
+def test_a_model_without_candidates_offers_its_prediction_and_refuses_another():
     session = mp.Session(study())
     session.add(box_on(PROMPTED))
     offered = session.alternatives()
@@ -119,7 +119,7 @@ def test_a_model_of_one_answer_offers_it_and_refuses_another():
         session.segment(samples=0)
 
 
-def test_a_box_in_another_plane_has_answers_there(session):
+def test_a_box_in_another_plane_has_candidates_there(session):
     affine = session.volume.affine
     from medsam_planner.geometry import lps_from_index
 

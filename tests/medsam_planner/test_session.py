@@ -167,7 +167,7 @@ def test_another_source_changes_the_uncertainty_and_not_the_mask(segmented):
     assert not np.array_equal(jittered.uncertainty.array, result.uncertainty.array)
 
 
-def test_runs_that_do_not_differ_are_refused(segmented, monkeypatch):
+def test_passes_that_do_not_differ_are_refused(segmented, monkeypatch):
     import medsam_planner.propagation.sources as sources
     from xai.errors import ZeroVarianceError
 
@@ -177,7 +177,7 @@ def test_runs_that_do_not_differ_are_refused(segmented, monkeypatch):
         session.segment(samples=3, uncertainty="jitter")
 
 
-def test_a_temperature_makes_the_uncertainty_humbler_and_leaves_mask_and_runs(segmented, monkeypatch):
+def test_a_temperature_raises_the_uncertainty_and_leaves_mask_and_passes(segmented, monkeypatch):
     _, session, result = segmented
     monkeypatch.setitem(session.model.metadata, "temperature", "3.0")
     cooled = session.segment(samples=4)

@@ -67,12 +67,12 @@ def full_provenance(affine):
     )
 
 
-def test_a_file_reads_as_a_person_would_write_it():
+def test_a_file_reads_as_a_user_would_write_it():
     assert render_prompt_file(small_file()) == SMALL
     assert parse_prompt_file(SMALL) == small_file()
 
 
-def test_what_a_person_may_leave_out_has_defaults():
+def test_what_a_user_may_leave_out_has_defaults():
     text = """{"schema_version": 1, "frame": "LPS", "unit": "mm", "structures": {"liver": [
         {"kind": "click", "position_lps_mm": [1, 2, 3]}, {"kind": "scribble", "positions_lps_mm": [[1, 2, 3]]}]}}"""
     file = parse_prompt_file(text)

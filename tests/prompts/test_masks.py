@@ -22,7 +22,7 @@ def test_the_box_of_an_empty_mask_is_empty():
     assert inside[mask_box(inside)].size == 0
 
 
-def test_parts_that_touch_at_a_corner_are_one_where_asked():
+def test_parts_that_touch_at_a_corner_are_one_on_request():
     inside = np.zeros((4, 4), dtype=bool)
     inside[0, 0] = inside[1, 1] = inside[2, 2] = True  # three by their corners
     inside[0, 2:] = True

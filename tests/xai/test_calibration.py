@@ -151,7 +151,7 @@ def test_brier_score_by_hand():
 
 
 @pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
-def test_runs_that_agree_need_the_temperature_of_one_of_them(factor: float) -> None:
+def test_passes_that_agree_need_the_temperature_of_one_of_them(factor: float) -> None:
     logits = factor * np.repeat([np.log(3), -np.log(3)], 400)
     truth = np.concatenate([np.arange(400) % 4 < 3, np.arange(400) % 4 == 0])
     runs = np.tile(logits, (3, 1))
@@ -159,7 +159,7 @@ def test_runs_that_agree_need_the_temperature_of_one_of_them(factor: float) -> N
     np.testing.assert_allclose(mean_of_scaled_passes(runs, factor)[[0, 400]], [0.75, 0.25], atol=1e-6)
 
 
-def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_differ() -> None:
+def test_the_temperature_that_made_the_reference_is_found_again_from_passes_that_differ() -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, 40_000) + rng.normal(0, 1, (8, 40_000))
     truth = rng.random(40_000) < (1 / (1 + np.exp(-honest))).mean(axis=0)
@@ -171,7 +171,7 @@ def test_the_temperature_that_made_the_truth_is_found_again_from_runs_that_diffe
     assert after < 0.01 < before
 
 
-def test_where_no_run_looked_the_answer_stays_0_and_the_temperature_is_as_without_it() -> None:
+def test_outside_the_crop_the_probability_stays_0_and_the_temperature_is_as_without_it() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (4, 2000))
     truth = rng.random(2000) < 1 / (1 + np.exp(-logits[0] / 2))
@@ -181,7 +181,7 @@ def test_where_no_run_looked_the_answer_stays_0_and_the_temperature_is_as_withou
     np.testing.assert_array_equal(mean_of_scaled_passes(unseen, 7.0), np.zeros(50))
 
 
-def test_runs_that_no_temperature_mends_are_refused() -> None:
+def test_passes_that_no_temperature_corrects_are_refused() -> None:
     truth = np.array([True, True, False, False])
     for right in (2.0, -2.0):
         with pytest.raises(UncertaintyError, match="no temperature is best"):

@@ -68,7 +68,7 @@ def test_a_ball_three_millimetres_too_small_scores_three_to_within_the_voxels():
     assert 3.0 <= nonconformity_score(truth, found, np.ones(truth.shape), UNIT) <= 3.0 + math.sqrt(3)
 
 
-def test_a_prediction_that_holds_the_truth_scores_nothing():
+def test_a_prediction_that_holds_the_reference_scores_nothing():
     truth, found = ball(5, UNIT, (21, 21, 21)), ball(8, UNIT, (21, 21, 21))
     assert nonconformity_score(truth, found, np.ones(truth.shape), UNIT) == 0.0
     assert nonconformity_score(truth, truth, np.ones(truth.shape), UNIT) == 0.0
@@ -107,7 +107,7 @@ def test_scores_are_those_of_brute_force_in_the_patient_on_an_oblique_left_hande
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_widened_structure_holds_the_truth_exactly_when_the_score_is_within_the_quantile(seed, oblique_affine):
+def test_the_widened_structure_holds_the_reference_exactly_when_the_score_is_within_the_quantile(seed, oblique_affine):
     generator = np.random.default_rng(100 + seed)
     truth, found = blob(generator), blob(generator)
     u = np.exp(generator.normal(0, 0.5, truth.shape))
@@ -251,7 +251,7 @@ def test_no_finite_margin_finds_a_missed_structure_and_an_infinite_one_holds_eve
     assert widened_mask(nothing, u, math.inf, UNIT).all()
 
 
-def test_an_empty_truth_has_no_stretch():
+def test_an_empty_reference_has_no_stretch():
     truth = np.ones((1, 1, 4), dtype=bool)
     with pytest.raises(EmptyStructureError):
         stretch(np.zeros_like(truth), truth, np.ones(truth.shape), 1.0, UNIT)

@@ -57,7 +57,7 @@ def test_dropout_with_rate_zero_or_one_does_not_count() -> None:
     assert list(dropout_modules(network)) == ["2"]
 
 
-def test_inserted_dropout_makes_sam_runs_differ_and_leaves_the_plain_answer_alone(
+def test_inserted_dropout_makes_sam_passes_differ_and_leaves_the_plain_prediction_alone(
     sam: Any, embedding: torch.Tensor
 ) -> None:
     before = decode(sam, embedding, 1)
@@ -94,7 +94,7 @@ def test_a_deep_copy_keeps_inserted_dropout_and_drops_the_same(sam: Any, embeddi
         assert torch.equal(decode(sam, embedding, 2), decode(copy, embedding, 2))
 
 
-def test_the_same_seed_gives_the_same_runs_and_another_seed_others(sam: Any, embedding: torch.Tensor) -> None:
+def test_the_same_seed_gives_the_same_passes_and_another_seed_others(sam: Any, embedding: torch.Tensor) -> None:
     insert_dropout(sam.mask_decoder, 0.1)
     answers = []
     for seed in (5, 5, 6):
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_runs_and_another_seed_others(sam: Any, emb
     assert not torch.equal(answers[0], answers[2])
 
 
-def test_a_run_drops_the_same_channels_on_every_slice_and_for_every_prompt(sam: Any) -> None:
+def test_a_pass_drops_the_same_channels_on_every_slice_and_for_every_prompt(sam: Any) -> None:
     insert_dropout(sam.mask_decoder, 0.3)
     kept: list[torch.Tensor] = []
     layer = sam.mask_decoder.transformer.layers[0].mlp.lin2
@@ -122,7 +122,7 @@ def test_a_run_drops_the_same_channels_on_every_slice_and_for_every_prompt(sam: 
     assert 0 < kept[0].float().mean() < 1
 
 
-def test_the_first_of_many_runs_are_the_same_as_few_runs() -> None:
+def test_the_first_of_many_passes_are_the_same_as_few_passes() -> None:
     network, x = ChannelDropNet(), torch.zeros(6, 64, 4, 4)
     with active_dropout(network, seed=0):
         six, two = network(x), network(x[:2])
@@ -132,7 +132,7 @@ def test_the_first_of_many_runs_are_the_same_as_few_runs() -> None:
     assert torch.equal(six[4:], last)
 
 
-def test_a_batch_of_slices_repeats_its_runs() -> None:
+def test_a_batch_of_slices_repeats_its_passes() -> None:
     network = ChannelDropNet()
     with active_dropout(network, seed=0, passes=3):
         answer = network(torch.zeros(6, 64, 2, 2))
@@ -222,12 +222,12 @@ def test_inserting_twice_is_refused(sam: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 0, "first_pass": -1}, {"seed": 0, "passes": 0}])
-def test_negative_seeds_and_run_numbers_are_refused(options: dict[str, int]) -> None:
+def test_negative_seeds_and_pass_numbers_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UncertaintyError, match="Expected seed"), active_dropout(ChannelDropNet(), **options):
         pass
 
 
-def test_equal_runs_a_single_run_and_broken_runs_are_refused() -> None:
+def test_equal_passes_a_single_pass_and_broken_passes_are_refused() -> None:
     run = np.linspace(0, 1, 12).reshape(3, 4)
     with pytest.raises(ZeroVarianceError, match="All 3 stochastic passes are equal"):
         require_variance(np.stack([run] * 3))

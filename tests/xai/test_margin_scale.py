@@ -90,7 +90,7 @@ def test_shortfalls_and_volumes_out_of_range_are_refused():
         with pytest.raises(UncertaintyError, match="found volume >= 0 ml"):
             size_shortfall(wrong, 1.0)
     for wrong in (-0.1, 0.0, math.inf, math.nan):
-        with pytest.raises(UncertaintyError, match="usual volume > 0 ml"):
+        with pytest.raises(UncertaintyError, match="median volume > 0 ml"):
             size_shortfall(1.0, wrong)
 
 

@@ -25,7 +25,7 @@ def test_three_voxels_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "voxels"), [(1, 2), (3, 10), (50, 200)])
-def test_doubt_that_is_the_same_everywhere_earns_the_closed_form_of_no_ranking(wrong: int, voxels: int) -> None:
+def test_constant_uncertainty_has_the_closed_form_of_no_ranking(wrong: int, voxels: int) -> None:
     error = np.arange(voxels) < wrong
     harmonic = sum(1 / n for n in range(voxels - wrong + 1, voxels + 1))
     exact = (voxels - wrong) / wrong * harmonic
@@ -33,7 +33,7 @@ def test_doubt_that_is_the_same_everywhere_earns_the_closed_form_of_no_ranking(w
     assert unranked_area_under_sparsification_error(error) == pytest.approx(exact)
 
 
-def test_random_doubt_comes_to_minus_one_minus_r_over_r_times_the_logarithm() -> None:
+def test_random_uncertainty_comes_to_minus_one_minus_r_over_r_times_the_logarithm() -> None:
     rng = np.random.default_rng(0)
     rate = 0.2
     error = rng.random(200_000) < rate
@@ -48,7 +48,7 @@ def test_ties_are_broken_by_nobody() -> None:
     assert area_under_sparsification_error(doubt, error) == pytest.approx(turned)
 
 
-def test_doubt_that_grows_where_the_error_falls_is_worse_than_none() -> None:
+def test_uncertainty_that_grows_where_the_error_falls_is_worse_than_none() -> None:
     error = np.linspace(0, 1, 50)
     assert area_under_sparsification_error(-error, error) > unranked_area_under_sparsification_error(error)
 

@@ -64,7 +64,7 @@ def test_concentric_balls_spread_by_half_the_difference_of_their_radii() -> None
     assert float(np.abs(shell - 2.0).max()) < 0.75  # its diagonal
 
 
-def test_equal_runs_have_no_spread() -> None:
+def test_equal_passes_have_no_spread() -> None:
     assert (boundary_spread_mm(np.stack([half_space(1, 8)] * 3), SPACING_MM) == 0).all()
 
 
@@ -92,7 +92,7 @@ def test_a_band_is_exact_where_it_is_computed_and_says_where_it_is_not() -> None
     assert (boundary_spread_mm(runs, SPACING_MM, band_mm=4.0, outside=0.0)[~computed] == 0).all()
 
 
-def test_an_empty_run_and_a_run_without_a_surface_are_refused() -> None:
+def test_an_empty_pass_and_a_pass_without_a_surface_are_refused() -> None:
     plane = half_space(0, 9)
     with pytest.raises(EmptyStructureError, match="Stochastic pass 1 is empty"):
         boundary_spread_mm([plane, np.zeros_like(plane)], SPACING_MM)
@@ -102,7 +102,7 @@ def test_an_empty_run_and_a_run_without_a_surface_are_refused() -> None:
         signed_distance_mm(np.zeros_like(plane), SPACING_MM)
 
 
-def test_one_run_other_grids_and_wrong_spacings_are_refused() -> None:
+def test_one_pass_other_grids_and_wrong_spacings_are_refused() -> None:
     plane = half_space(0, 9)
     with pytest.raises(UncertaintyError, match="at least 2 passes"):
         boundary_spread_mm([plane], SPACING_MM)

@@ -12,14 +12,14 @@ from xai.uncertainty import EntropyAccumulator, expected_entropy, mutual_informa
 RUNS = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(0, 1))
 
 
-def test_a_fair_coin_is_one_bit_that_every_run_shares() -> None:
+def test_a_fair_coin_is_one_bit_that_every_pass_shares() -> None:
     runs = np.full((4, 2, 3), 0.5)
     assert (predictive_entropy(runs) == 1.0).all()
     assert (expected_entropy(runs) == 1.0).all()
     assert (mutual_information(runs) == 0.0).all()
 
 
-def test_certain_runs_that_contradict_each_other_are_one_bit_of_disagreement() -> None:
+def test_certain_passes_that_contradict_each_other_are_one_bit_of_disagreement() -> None:
     runs = np.array([[0.0], [1.0], [0.0], [1.0]])
     assert predictive_entropy(runs) == 1.0
     assert expected_entropy(runs) == 0.0
@@ -33,7 +33,7 @@ def test_one_quarter_against_three_quarters_by_hand() -> None:
     np.testing.assert_allclose(mutual_information(runs), 1 - quarter, rtol=1e-6)
 
 
-def test_identical_runs_carry_no_mutual_information() -> None:
+def test_identical_passes_carry_no_mutual_information() -> None:
     run = np.random.default_rng(0).random((3, 4, 5))
     np.testing.assert_allclose(mutual_information(np.stack([run] * 7)), 0.0, atol=1e-7)
 
@@ -56,7 +56,7 @@ def test_structure_and_background_are_equally_uncertain_and_order_does_not_matte
     np.testing.assert_allclose(predictive_entropy(runs), predictive_entropy(runs[::-1]), atol=1e-6)
 
 
-def test_runs_added_one_at_a_time_give_what_the_array_gives() -> None:
+def test_passes_added_one_at_a_time_give_what_the_array_gives() -> None:
     runs = np.random.default_rng(1).random((5, 2, 3, 4)).astype(np.float32)
     total = EntropyAccumulator((2, 3, 4))
     for run in runs:
@@ -73,7 +73,7 @@ def test_logits_and_broken_probabilities_are_refused(value: float) -> None:
         predictive_entropy(np.array([[0.5], [value]]))
 
 
-def test_no_runs_or_runs_of_another_shape_are_refused() -> None:
+def test_no_passes_or_passes_of_another_shape_are_refused() -> None:
     with pytest.raises(UncertaintyError, match="at least one pass"):
         predictive_entropy(np.zeros((0, 3)))
     with pytest.raises(UncertaintyError, match="No pass"):

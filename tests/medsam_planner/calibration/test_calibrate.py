@@ -192,7 +192,7 @@ def test_without_other_patients_no_size_is_usual_and_the_scale_is_the_uniform_on
     uniform = calibrate(patients, SCALES["uniform"], settings=SETTINGS, keep=kept)
     assert made.scale.median_volumes == {}
     assert made.patients == uniform.patients
-    assert "No usual size is known of vessel" in made.median_volumes_in_words()[0]
+    assert "No population median volume is known for vessel" in made.median_volumes_in_words()[0]
     assert uniform.median_volumes_in_words() == []
 
 
@@ -226,7 +226,7 @@ def test_a_file_from_before_sizes_reads_as_it_was(calibration, tmp_path):
     assert (read.scale.per_size_shortfall, read.scale.median_volumes) == (0.0, {})
 
 
-def test_usual_sizes_survive_the_file(calibration, tmp_path):
+def test_median_volumes_survive_the_file(calibration, tmp_path):
     usual = {"vessel": MedianVolume(median_ml=1.5, trained_on=97, set_aside=3)}
     made = calibration.model_copy(update={"scale": ScaleEntry.of(SCALES["size"], usual)})
     write_calibration(tmp_path / "c.json", made)
@@ -240,7 +240,7 @@ def test_the_command_writes_the_file_and_refuses_an_unknown_scale(patients, kept
     assert run(arguments) == 0
     told = capsys.readouterr().out.replace("\n", " ")
     assert "2 patients" in told
-    assert "No usual size is known of vessel" in told
+    assert "No population median volume is known for vessel" in told
     assert json.loads(out.read_text())["policy"] == "first-box-1"
     assert run([*arguments, "--set-aside", "case_0"]) == 0
     told = capsys.readouterr().out.replace("\n", " ")

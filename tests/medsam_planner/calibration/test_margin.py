@@ -88,7 +88,7 @@ def test_the_planner_and_the_score_widen_alike(known):
 def test_a_corridor_is_narrowed_by_its_own_scores(known):
     made = calibrated_margin(**known, inner=True)
     assert made.quantile == 0.0
-    assert "all that is left of it" in made.in_words()
+    assert "the narrowed structure lies inside the true one" in made.in_words()
 
 
 def with_usual_size(known, usual_ml: float | None):
@@ -104,8 +104,8 @@ def test_where_a_third_of_the_usual_volume_was_found_the_margin_is_2_1_times_as_
     made = calibrated_margin(**with_usual_size(known, 3 * found_ml))
     assert made.margin_mm.array == pytest.approx(2.6 * (1 + math.log(3)), rel=1e-6)
     said = (
-        f"It is 2.1 times as wide as usual because only {found_ml:.1f} ml were found where {3 * found_ml:.1f} ml are "
-        "usual (median of 97 patients)."
+        f"It is 2.1 times as wide as it would otherwise be, because only {found_ml:.1f} ml were segmented and the "
+        f"population median is {3 * found_ml:.1f} ml (97 patients)."
     )
     assert said in made.in_words()
     entry = made.statement().as_entry()
@@ -118,7 +118,7 @@ def test_a_structure_as_large_as_usual_has_the_margin_of_one_width(known):
     made = calibrated_margin(**with_usual_size(known, 1e-3))
     assert made.margin_mm.array == pytest.approx(2.6, rel=1e-6)
     assert "times as wide" not in made.in_words()
-    assert made.in_words().endswith("on a patient like them.")
+    assert made.in_words().endswith("for a patient of the same population.")
     assert made.statement().as_entry()["times_as_wide_for_its_size"] == 1.0
 
 
@@ -127,14 +127,17 @@ def test_a_corridor_twice_as_large_as_usual_is_narrowed_more_and_says_why(known)
     made = calibrated_margin(**with_usual_size(known, found_ml / 2), inner=True)
     assert made.size is not None
     assert made.size.times_as_wide == pytest.approx(1 + math.log(2))
-    assert f"1.7 times as wide as usual because as much as {found_ml:.1f} ml were found" in made.in_words()
+    assert (
+        f"1.7 times as wide as it would otherwise be, because as much as {found_ml:.1f} ml were segmented"
+        in made.in_words()
+    )
 
 
 def test_where_no_usual_size_is_known_the_words_and_the_notes_say_so(known):
     made = calibrated_margin(**with_usual_size(known, None))
     assert made.margin_mm.array == pytest.approx(2.6, rel=1e-6)
-    assert "no usual size of vessel is known" in made.in_words()
-    assert any("no usual size of vessel is known" in note for note in made.notes)
+    assert "no population median volume of vessel is known" in made.in_words()
+    assert any("no population median volume of vessel is known" in note for note in made.notes)
     assert made.statement().as_entry()["usual_ml"] is None
     assert "usual" not in calibrated_margin(**known).in_words()  # a scale that does not ask for it
     assert "usual_ml" not in calibrated_margin(**known).statement().as_entry()
@@ -148,7 +151,7 @@ def test_where_no_usual_size_is_known_the_words_and_the_notes_say_so(known):
             "mask was changed",
         ),
         (lambda known: {"log": None}, "not known how the structure was prompted"),
-        (lambda known: {"structure": "nerve"}, "knows vessel, and no nerve"),
+        (lambda known: {"structure": "nerve"}, "covers vessel, and not nerve"),
         (
             lambda known: {
                 "calibration": known["calibration"].model_copy(
@@ -164,7 +167,7 @@ def test_where_no_usual_size_is_known_the_words_and_the_notes_say_so(known):
         ),
     ],
 )
-def test_where_the_promise_does_not_apply_the_margin_says_why(known, change, reason):
+def test_where_the_guarantee_does_not_apply_the_margin_says_why(known, change, reason):
     made = calibrated_margin(**{**known, **change(known)})
     assert not made.applies
     assert any(reason in void for void in made.voids)

@@ -66,7 +66,7 @@ def _propagated(size: int) -> SlicePrompt:
     return SlicePrompt(box=np.array([8.0, 10.0, 19.0, 21.0]), mask=mask)
 
 
-def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
+def test_a_propagated_mask_is_decoded_with_its_box_and_by_the_box_alone(tiny):
     embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
     propagated = _propagated(32)
     padding = PROPAGATED_BOX_PADDINGS_PX[0]
@@ -89,7 +89,7 @@ def test_a_carried_mask_is_asked_with_its_box_and_by_the_box_alone(tiny):
     np.testing.assert_allclose(both.quality[0], torch.sigmoid(quality).numpy().mean(), atol=1e-5)
 
 
-def test_the_rim_of_a_carried_box_can_be_chosen(tiny):
+def test_the_padding_of_a_propagated_box_can_be_chosen(tiny):
     embedding = tiny.encode(np.random.default_rng(1).random((1, 32, 32), dtype=np.float32))
     wide = SlicePrompt(box=_propagated(32).box, padding_px=4.0)
     np.testing.assert_array_equal(
@@ -101,7 +101,7 @@ def test_the_rim_of_a_carried_box_can_be_chosen(tiny):
     assert moved.padding_px == 4.0
 
 
-def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny):
+def test_several_prompts_in_one_batch_are_decoded_as_one_by_one(tiny):
     embedding = tiny.encode(np.random.default_rng(2).random((1, 32, 32), dtype=np.float32))
     prompts = [_propagated(32), _box(4, 4, 20, 20), _propagated(32)]
     together = tiny.decode_each(embedding, prompts, [None] * 3)
@@ -111,7 +111,7 @@ def test_several_questions_in_one_batch_are_answered_as_they_are_one_by_one(tiny
         np.testing.assert_allclose(together.quality[number], apart.quality[0], atol=1e-5)
 
 
-def test_runs_of_several_prompts_belong_to_their_prompts_and_none_drops_what_another_does(tiny, monkeypatch):
+def test_passes_of_several_prompts_belong_to_their_prompts_and_none_drops_what_another_does(tiny, monkeypatch):
     images = np.random.default_rng(3).random((2, 32, 32), dtype=np.float32)
     prompts, embedding = (
         [_propagated(32), replace(_propagated(32), box=np.array([2.0, 4.0, 18.0, 26.0]))],
@@ -154,7 +154,7 @@ def test_equal_pixels_share_their_rank_and_a_flat_crop_is_zero():
 # -- prompts ----------------------------------------------------------------------------------------------------------
 
 
-def test_prompt_maps_mark_box_clicks_mask_and_previous_answer_where_they_are():
+def test_prompt_maps_mark_box_clicks_mask_and_previous_prediction_where_they_are():
     mask = np.zeros((32, 32), dtype=np.float32)
     mask[3, 4] = 1.0
     prompt = SlicePrompt(
@@ -174,7 +174,7 @@ def test_prompt_maps_mark_box_clicks_mask_and_previous_answer_where_they_are():
     np.testing.assert_array_equal(maps[8], 0.0)
 
 
-def test_an_example_shows_its_intensities_above_nothing_whatever_their_unit():
+def test_a_reference_slice_shows_its_intensities_above_nothing_whatever_their_unit():
     ramp = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
     shown = prompt_maps(SlicePrompt(mask=ramp, reference_slice=ramp), 32)[8]
     assert shown.min() >= 0.25 and shown.max() <= 1.75
@@ -245,7 +245,7 @@ def test_a_mask_opens_the_field_of_its_pixels_above_one_half(tiny):
     )
 
 
-def test_a_lone_click_opens_a_ladder_of_zooms_from_near_to_the_whole_slice(tiny):
+def test_a_single_click_opens_a_ladder_of_zooms_from_near_to_the_whole_slice(tiny):
     prompt = SlicePrompt(points=np.array([[50.0, 60.0]]), labels=np.array([True]))
     crops = tiny.crops(prompt, (300, 300), (1.0, 1.0))
     sides = [crop.side_rc[0] for crop in crops]
@@ -306,7 +306,7 @@ def test_one_seed_drops_the_same_channels_on_every_slice(tiny):
     assert 0 < silent[0][both_alive].float().mean() < 0.6
 
 
-def test_runs_that_share_the_way_down_are_the_runs_that_walk_it_each(tiny):
+def test_passes_that_share_the_downsampling_equal_passes_that_repeat_it(tiny):
     import torch
 
     image = np.random.default_rng(8).random((1, 32, 32)).astype(np.float32)
@@ -322,7 +322,7 @@ def test_runs_that_share_the_way_down_are_the_runs_that_walk_it_each(tiny):
     np.testing.assert_allclose(shared, logits.numpy(), atol=1e-5)
 
 
-def test_several_prompts_at_once_get_the_answers_they_get_alone(tiny):
+def test_several_prompts_at_once_get_the_predictions_they_get_alone(tiny):
     images = np.random.default_rng(9).random((2, 32, 32)).astype(np.float32)
     prompts = [_box(8, 8, 20, 22), _box(4, 10, 25, 20)]
     previous = [None, np.random.default_rng(10).normal(size=(32, 32)).astype(np.float32)]
@@ -335,7 +335,7 @@ def test_several_prompts_at_once_get_the_answers_they_get_alone(tiny):
             np.testing.assert_allclose(together.quality[number], alone.quality[0], atol=1e-5)
 
 
-def test_a_certain_answer_leaves_neither_dropout_nor_the_random_state_changed(tiny):
+def test_a_deterministic_prediction_leaves_neither_dropout_nor_the_random_state_changed(tiny):
     import torch
 
     state = torch.random.get_rng_state()

@@ -38,7 +38,7 @@ def embedding(model: MedSam) -> torch.Tensor:
     return model.encode(picture()[None])
 
 
-def test_one_answer_without_samples_and_as_many_as_asked_with(model: MedSam, embedding: torch.Tensor) -> None:
+def test_one_prediction_without_samples_and_as_many_as_requested(model: MedSam, embedding: torch.Tensor) -> None:
     for samples, count in ((0, 1), (1, 1), (5, 5)):
         decoded = model.decode(embedding, BOX, samples=samples)
         assert decoded.logits.shape == (count, 128, 128) and decoded.logits.dtype == np.float32
@@ -82,7 +82,7 @@ def test_the_field_is_the_whole_slice_and_boxes_scale_by_its_sides(model: MedSam
     np.testing.assert_allclose(box, np.array([10.0, 12.0, 20.0, 30.0]) * scale + (scale - 1) / 2)
 
 
-def test_a_slice_that_is_not_square_gets_its_answer_on_its_own_pixels(model: MedSam) -> None:
+def test_a_slice_that_is_not_square_gets_its_prediction_on_its_own_pixels(model: MedSam) -> None:
     image = picture()[:40, :60]
     (crop,) = model.crops(BOX, image.shape, (1.0, 1.0))
     decoded = model.decode(model.encode(extract(image, crop)[None]), BOX)
@@ -90,7 +90,7 @@ def test_a_slice_that_is_not_square_gets_its_answer_on_its_own_pixels(model: Med
     assert pasted.shape == (40, 60) and pasted.min() > -99.0
 
 
-def test_prompts_of_every_kind_give_different_answers(model: MedSam, embedding: torch.Tensor) -> None:
+def test_prompts_of_every_kind_give_different_predictions(model: MedSam, embedding: torch.Tensor) -> None:
     mask = np.zeros((128, 128), np.float32)
     mask[30:60, 40:80] = 1.0
     prompts = [
@@ -105,12 +105,12 @@ def test_prompts_of_every_kind_give_different_answers(model: MedSam, embedding: 
         assert all(np.abs(answer - other).max() > 1e-3 for other in answers[:index])
 
 
-def test_a_click_that_changes_sides_changes_the_answer(model: MedSam, embedding: torch.Tensor) -> None:
+def test_a_click_that_changes_sides_changes_the_prediction(model: MedSam, embedding: torch.Tensor) -> None:
     turned = SlicePrompt(points=CLICKS.points, labels=np.array([True, True]))
     assert np.abs(model.decode(embedding, CLICKS).logits - model.decode(embedding, turned).logits).max() > 1e-4
 
 
-def test_the_previous_answer_goes_before_the_mask(model: MedSam, embedding: torch.Tensor) -> None:
+def test_the_previous_prediction_goes_before_the_mask(model: MedSam, embedding: torch.Tensor) -> None:
     first = model.decode(embedding, BOX).logits[0]
     with_mask = SlicePrompt(box=BOX.box, mask=np.full((128, 128), 0.9, np.float32))
     refined = model.decode(embedding, with_mask, previous_logits=first).logits
@@ -125,7 +125,7 @@ def test_certain_masks_enter_as_finite_logits(model: MedSam, embedding: torch.Te
     assert np.isfinite(model.decode(embedding, SlicePrompt(mask=mask)).logits).all()
 
 
-def test_samples_differ_repeat_with_their_seed_and_leave_the_certain_answer_alone(
+def test_samples_differ_repeat_with_their_seed_and_leave_the_deterministic_prediction_alone(
     model: MedSam, embedding: torch.Tensor
 ) -> None:
     certain = model.decode(embedding, BOX).logits
@@ -138,7 +138,7 @@ def test_samples_differ_repeat_with_their_seed_and_leave_the_certain_answer_alon
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_several_prompts_at_once_get_the_answers_they_get_alone(model: MedSam, embedding: torch.Tensor) -> None:
+def test_several_prompts_at_once_get_the_predictions_they_get_alone(model: MedSam, embedding: torch.Tensor) -> None:
     together = model.decode_each(embedding, [BOX, BOX], [None, None])
     alone = model.decode(embedding, BOX)
     np.testing.assert_allclose(together.logits, np.repeat(alone.logits, 2, axis=0), atol=1e-5)
@@ -155,7 +155,7 @@ def test_more_samples_begin_with_the_fewer(model: MedSam, embedding: torch.Tenso
     assert len({run.tobytes() for run in many}) == 20
 
 
-def test_run_t_drops_the_same_channels_on_every_slice(model: MedSam) -> None:
+def test_pass_t_drops_the_same_channels_on_every_slice(model: MedSam) -> None:
     """With one seed the difference between two runs is alike on two nearly equal slices, with two seeds it is not."""
     here, there = model.encode(np.stack([picture(), 1.02 * picture() ** 1.01]))[:, None]
     a = model.decode(here, BOX, samples=6, seed=5).logits
@@ -210,7 +210,7 @@ def test_saliency_on_the_embedding_is_saliency_at_the_neck(model: MedSam, embedd
     np.testing.assert_allclose(cached, rerun, atol=1e-3 * np.abs(cached).max())
 
 
-def test_the_differentiable_answer_is_the_answer(model: MedSam, embedding: torch.Tensor) -> None:
+def test_the_differentiable_prediction_is_the_prediction(model: MedSam, embedding: torch.Tensor) -> None:
     np.testing.assert_allclose(
         model.embedding_logits(embedding, BOX).numpy(), model.decode(embedding, BOX).logits, atol=1e-5
     )
@@ -226,7 +226,7 @@ def test_the_differentiable_answer_is_the_answer(model: MedSam, embedding: torch
         (BOX, {"samples": -1}, "got -1"),
     ],
 )
-def test_prompts_that_cannot_be_answered_are_refused(
+def test_prompts_that_cannot_be_decoded_are_refused(
     model: MedSam, embedding: torch.Tensor, prompt: SlicePrompt, options: dict[str, int], said: str
 ) -> None:
     with pytest.raises(PromptError, match=said):

@@ -95,7 +95,7 @@ def test_a_question_with_a_memory_is_put_as_training_puts_it(model, batch):
         np.testing.assert_allclose(found.quality[0], torch.sigmoid(quality[number, 0]).numpy(), atol=1e-5)
 
 
-def test_what_is_remembered_changes_an_answer_and_what_is_not_leaves_it(segmenter):
+def test_what_is_remembered_changes_a_prediction_and_what_is_not_leaves_it(segmenter):
     alone = segmenter.segment(0, OTHER, _box())
     recalled = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
     again = segmenter.segment(0, OTHER, _box())
@@ -104,7 +104,7 @@ def test_what_is_remembered_changes_an_answer_and_what_is_not_leaves_it(segmente
     assert [one.index for one in recalled.memory] == [PROMPTED]
 
 
-def test_it_counts_how_far_a_remembered_slice_is_and_whether_a_person_prompted_it(segmenter):
+def test_it_counts_how_far_a_remembered_slice_is_and_whether_a_user_prompted_it(segmenter):
     (known,) = _remembered(segmenter)
     walked = PredictedSlice(PROMPTED, known.probability, prompted=False)
     farther = PredictedSlice(PROMPTED - 3, known.probability, prompted=True)
@@ -125,7 +125,7 @@ def test_a_model_without_a_memory_refuses_to_use_one(segmenter):
     assert len(plain.alternatives(0, OTHER, _box())) == 1
 
 
-def test_three_answers_are_offered_best_first_and_each_can_be_asked_for(segmenter):
+def test_three_candidates_are_offered_best_first_and_each_can_be_chosen(segmenter):
     offered = segmenter.alternatives(0, PROMPTED, _box())
     own = segmenter.segment(0, PROMPTED, _box())
     assert len(offered) == 3
@@ -136,7 +136,7 @@ def test_three_answers_are_offered_best_first_and_each_can_be_asked_for(segmente
 
 
 @pytest.mark.parametrize("answer", [0, 1, 2])
-def test_a_stochastic_pass_that_changes_nothing_gives_the_answer_that_was_taken(segmenter, answer):
+def test_a_stochastic_pass_that_changes_nothing_gives_the_prediction_that_was_taken(segmenter, answer):
     taken = segmenter.alternatives(0, OTHER, _box(), memory=_remembered(segmenter))[answer]
     again = segmenter.sample(0, OTHER, taken, WHOLE, [StochasticPass(), StochasticPass()])
     inside = again[0] > -19
@@ -183,7 +183,7 @@ def test_a_moved_prompt_takes_its_memory_along(segmenter):
     assert moved.box[0] == pytest.approx(question.box[0] + 2)
 
 
-def test_saliency_explains_the_answer_that_was_given_from_memory(segmenter, model):
+def test_saliency_explains_the_prediction_that_was_given_from_memory(segmenter, model):
     taken = segmenter.segment(0, OTHER, _box(), memory=_remembered(segmenter))
     question = segmenter.prompt_in_crop(0, OTHER, taken, taken.crop)
     graph = model.saliency_graph(

@@ -51,7 +51,7 @@ def corrected(slices, *clicks, walked=PROPAGATED):
     return anchors[5]
 
 
-def test_what_was_missing_is_asked_for_by_the_carried_mask_and_not_by_the_answer_so_far():
+def test_missing_parts_are_predicted_from_the_propagated_mask_and_not_from_the_last_prediction():
     slices = RecordingSlices()
     anchor = corrected(slices, ((10.0, 6.0), True))
     _, (prompt, with_answer) = slices.questions
@@ -63,7 +63,7 @@ def test_what_was_missing_is_asked_for_by_the_carried_mask_and_not_by_the_answer
     assert anchor.prediction.mask().sum() == 20
 
 
-def test_what_was_too_much_is_asked_for_by_the_answer_so_far_in_a_box_around_it():
+def test_surplus_parts_are_removed_from_the_last_prediction_in_a_box_around_it():
     slices = RecordingSlices()
     anchor = corrected(slices, ((5.0, 10.0), False))
     prompt, with_answer = slices.questions[-1]
@@ -74,7 +74,7 @@ def test_what_was_too_much_is_asked_for_by_the_answer_so_far_in_a_box_around_it(
     assert anchor.prediction.mask().sum() == 30
 
 
-def test_nothing_is_there_when_nothing_is_left_of_the_carried_mask_with_the_answer_so_far_and_without_it():
+def test_the_slice_is_empty_when_the_propagated_mask_gives_nothing_with_and_without_the_last_prediction():
     slices = RecordingSlices(propagated_area=0)
     anchor = corrected(slices, ((5.0, 10.0), False))
     assert not anchor.prediction.mask().any()
@@ -82,7 +82,7 @@ def test_nothing_is_there_when_nothing_is_left_of_the_carried_mask_with_the_answ
 
 
 @pytest.mark.parametrize("positive", [True, False])
-def test_on_a_slice_the_person_boxed_the_answer_so_far_is_refined(positive):
+def test_on_a_slice_that_the_user_boxed_the_last_prediction_is_refined(positive):
     slices = RecordingSlices()
     boxed = SlicePrompt(box=np.array([2.0, 3.0, 9.0, 12.0]))
     corrected(slices, ((5.0, 10.0), positive), walked=boxed)

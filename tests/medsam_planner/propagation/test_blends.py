@@ -9,7 +9,7 @@ from medsam_planner.engine.stochastic_passes import ImageChange, StochasticPass
 from medsam_planner.propagation.blends import JITTERS_DECODED, drawn_about, jittered
 
 
-def test_an_answer_that_is_a_parabola_along_each_way_is_met_exactly():
+def test_logits_that_are_a_parabola_along_each_parameter_are_met_exactly():
     """2 + 3 r - c + 5 g + 4 r² + g² of the shifts r, c and the logarithm g of the growth, at a share of 0.1."""
 
     def answer(rows, columns, growth):
@@ -28,7 +28,7 @@ def test_an_answer_that_is_a_parabola_along_each_way_is_met_exactly():
         assert found == pytest.approx(answer(*(0.1 * draw)))
 
 
-def test_runs_drawn_about_answers_have_their_mean_and_their_covariance():
+def test_passes_drawn_about_predictions_have_their_mean_and_their_covariance():
     """Over 20,000 draws; the standard error of a covariance near 1 is 0.01."""
     views = [StochasticPass(), *(StochasticPass(change=ImageChange(gamma=gamma)) for gamma in (0.8, 1.2, 1.4))]
     answers = np.array([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5], [-1.0, 0.0]])

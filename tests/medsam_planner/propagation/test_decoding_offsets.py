@@ -17,7 +17,7 @@ def disc(radius: float, size: int = 41) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pixels", [1, 7, 30, 99])
-def test_the_shift_gives_the_area_that_is_asked_for(pixels):
+def test_the_shift_gives_the_requested_area(pixels):
     logits = np.random.default_rng(0).permutation(np.linspace(-2.0, 2.0, 100)).reshape(10, 10).astype(np.float32)
     shift = shift_to_area(sigmoid(logits), pixels)
     assert np.count_nonzero(logits + shift > 0) == pixels
@@ -80,7 +80,7 @@ def front_of(anchor: Anchor, slices: Slices) -> MotionCompensatedFront:
     )
 
 
-def test_a_model_that_answers_too_small_does_not_shrink_along_the_walk():
+def test_a_model_that_predicts_too_small_does_not_shrink_along_the_front():
     def smaller(prompt):
         """A disc one pixel smaller than the one propagated."""
         radius = np.sqrt(np.count_nonzero(prompt.mask > 0.5) / np.pi)
@@ -94,7 +94,7 @@ def test_a_model_that_answers_too_small_does_not_shrink_along_the_walk():
     assert np.count_nonzero(last) == pytest.approx(np.count_nonzero(anchor.prediction.mask()), rel=0.05)
 
 
-def test_the_rim_is_the_one_by_which_the_prompted_slice_comes_back():
+def test_the_padding_is_the_one_with_which_the_prompted_slice_comes_back():
     def by_padding(prompt):
         return distance_logits(7 + prompt.padding_px)
 

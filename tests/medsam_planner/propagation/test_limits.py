@@ -38,7 +38,7 @@ def test_another_seed_is_refused_by_options_and_session(seed: int, session: Sess
 
 
 @pytest.mark.parametrize(("samples", "told"), [(-1, "2"), (1, "at least 2"), (MOST_SAMPLES + 1, "at most 1000")])
-def test_too_few_and_too_many_runs_are_refused(samples: int, told: str, session: Session) -> None:
+def test_too_few_and_too_many_passes_are_refused(samples: int, told: str, session: Session) -> None:
     with pytest.raises(PromptError, match=told):
         SegmentationOptions(samples=samples)
     with pytest.raises(PromptError, match=told):

@@ -63,7 +63,7 @@ def test_a_memory_that_was_trained_is_worth_more_than_an_emptied_one(tmp_path, m
     structures = list(_structures(5))
     recalled = [_dice_from_box(volume, reference, str(weights)) for volume, reference in structures]
     monkeypatch.setattr(
-        SliceSegmenter, "_question", lambda self, axis, index, prompt, crop, memory: prompt_to_crop(prompt, crop)
+        SliceSegmenter, "_prompt_in_crop", lambda self, axis, index, prompt, crop, memory: prompt_to_crop(prompt, crop)
     )
     emptied = [_dice_from_box(volume, reference, str(weights)) for volume, reference in structures]
     assert len(structures) >= 10

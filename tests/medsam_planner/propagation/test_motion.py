@@ -70,7 +70,7 @@ def test_fine_pixels_are_searched_in_larger_jumps():
     assert abs(found[1] - 12) <= 2
 
 
-def test_moving_there_and_back_keeps_the_middle_and_fills_the_rim():
+def test_moving_there_and_back_keeps_the_middle_and_fills_the_border():
     values = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     there = moved(values, (4, -3), beyond=0.0)
     np.testing.assert_array_equal(there[4:, :-3], values[:-4, 3:])

@@ -126,7 +126,7 @@ def test_a_three_dimensional_box_bounds_the_range(plain_affine):
     assert reasons == {20: StopReason.RANGE_END, 30: StopReason.RANGE_END}
 
 
-def test_the_end_of_the_volume_is_said(plain_affine):
+def test_the_end_of_the_volume_is_recorded(plain_affine):
     solid = np.zeros((SIDE, SIDE, SIDE), dtype=bool)
     solid[:, 20:30, 20:30] = True
     tracker, _ = tracker_of(solid, plain_affine)
@@ -229,7 +229,7 @@ def test_a_new_prompt_decodes_only_the_slices_between_its_neighbouring_anchors(p
     assert model.decoded == before, "taking the click back costs nothing"
 
 
-def test_the_mask_is_a_function_of_the_log_and_not_of_when_it_was_asked_for(affine):
+def test_the_mask_is_a_function_of_the_log_and_not_of_the_order_of_calls(affine):
     solid = ball(affine, (24, 24, 24), 14.0)
     prompts = [
         box_around(solid, affine, 24),
@@ -297,7 +297,7 @@ def _visits(qualities, first=0):
         ([], 0),
     ],
 )
-def test_a_walk_towards_nothing_ends_where_the_model_came_to_doubt(qualities, kept):
+def test_a_front_towards_an_empty_slice_ends_where_the_predicted_iou_falls(qualities, kept):
     cut = cut_at_end(_visits(qualities))
     assert [visit.record.role for visit in cut].count(SliceRole.PROPAGATED) == kept
     assert all(visit.record.stop is StopReason.NOT_HERE for visit in cut[kept:])
@@ -320,7 +320,7 @@ def test_two_fronts_meet_where_the_model_trusts_them_most(up, down, kept):
     assert meeting_slice(0, 5, upward, downward) == kept
 
 
-def test_a_click_beyond_the_reach_of_a_walk_takes_the_nearest_cross_section_along(plain_affine):
+def test_a_click_beyond_the_end_of_a_front_starts_from_the_nearest_cross_section(plain_affine):
     solid = COLUMN.copy()
     solid[26:29] = False  # a gap that stops the walk
     tracker, _ = tracker_of(solid, plain_affine)
@@ -333,7 +333,7 @@ def test_a_click_beyond_the_reach_of_a_walk_takes_the_nearest_cross_section_alon
     assert tracker.anchors([box, aside])[0][32].prediction.prompt.mask is None
 
 
-def test_a_click_on_a_prompted_slice_is_answered_without_a_walk(plain_affine):
+def test_a_click_on_a_prompted_slice_is_predicted_without_propagation(plain_affine):
     tracker, model = tracker_of(COLUMN, plain_affine)
     prompts = [box_around(COLUMN, plain_affine, 20)]
     tracker.anchors(prompts)

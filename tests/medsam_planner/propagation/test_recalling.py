@@ -49,7 +49,7 @@ def test_a_correction_above_the_prompted_slice_is_known_below_it(session):
     assert not np.array_equal(before[PROMPTED - 2], after[PROMPTED - 2])
 
 
-def test_what_was_prompted_stays_as_asked_when_others_are_corrected(session):
+def test_a_prompted_slice_keeps_its_prediction_when_others_are_corrected(session):
     boxed = _probability(session)[PROMPTED]
     session.add(click_on(OTHER, (30, 30)))
     clicked = _probability(session)[OTHER]
@@ -60,7 +60,7 @@ def test_what_was_prompted_stays_as_asked_when_others_are_corrected(session):
     assert bytes_of(after[OTHER]) == bytes_of(clicked)
 
 
-def test_a_second_correction_of_a_slice_reads_what_was_said_elsewhere(session):
+def test_a_second_correction_of_a_slice_uses_prompts_on_other_slices(session):
     session.add(click_on(PROMPTED, (30, 30), positive=False))
     alone = _probability(session)[PROMPTED]
     session.undo()
@@ -69,7 +69,7 @@ def test_a_second_correction_of_a_slice_reads_what_was_said_elsewhere(session):
     assert not np.array_equal(_probability(session)[PROMPTED], alone)
 
 
-def test_a_slice_is_asked_from_the_prompted_slices_and_the_last_of_the_walk(session):
+def test_a_slice_is_predicted_from_the_prompted_slices_and_the_last_propagated_ones(session):
     session.add(click_on(PROMPTED + 1, (30, 30)))
     tracker = session._tracker("structure")
     predictions = tracker.run(session.log().prompts).by_axis[0].predictions
@@ -86,7 +86,7 @@ def test_of_many_prompted_slices_the_nearest_are_remembered():
     assert sorted(found) == [4, 6, 8, 12, 14, 16]
 
 
-def test_the_same_log_gives_the_same_bytes_whenever_it_was_asked(session, weights):
+def test_the_same_log_gives_the_same_bytes_in_any_order_of_calls(session, weights):
     session.segment(samples=0)
     session.add(click_on(OTHER, (30, 30)))
     session.segment(samples=0)
@@ -101,7 +101,7 @@ def test_the_same_log_gives_the_same_bytes_whenever_it_was_asked(session, weight
 
 
 @pytest.mark.parametrize("source", ["dropout", "jitter", "augment"])
-def test_every_source_varies_the_runs_and_leaves_the_mask(session, source):
+def test_every_source_varies_the_passes_and_leaves_the_mask(session, source):
     plain = session.segment(samples=0)
     varied = session.segment(samples=8, uncertainty=source)
     assert bytes_of(varied.mask) == bytes_of(plain.mask)
@@ -132,7 +132,7 @@ class _StopAfter:
         return self.steps <= 0
 
 
-def test_a_cancelled_walk_goes_on_to_the_same_bytes(session, weights):
+def test_a_cancelled_propagation_goes_on_to_the_same_bytes(session, weights):
     with pytest.raises(OperationCancelledError):
         session.segment(samples=0, progress=_StopAfter(4))
     with pytest.raises(OperationCancelledError):
@@ -142,7 +142,7 @@ def test_a_cancelled_walk_goes_on_to_the_same_bytes(session, weights):
     assert bytes_of(session.segment(samples=4).uncertainty) == bytes_of(fresh.segment(samples=4).uncertainty)
 
 
-def test_the_predicted_quality_ends_a_walk(weights):
+def test_the_predicted_iou_ends_a_front(weights):
     strict = mp.Session(study(), str(weights), rules=StopRules(min_quality=1.0))
     strict.add(box_on(PROMPTED))
     records = strict.segment(samples=0).trace.records
@@ -164,7 +164,7 @@ def test_a_slice_that_holds_nothing_is_remembered_as_such(weights):
     assert [(one.index, one.prompted) for one in visit.prediction.memory] == [(PROMPTED, True), (OTHER, True)]
 
 
-def test_a_second_plane_and_all_planes_are_asked_too(session):
+def test_a_second_plane_and_all_planes_are_predicted_too(session):
     one = session.segment(samples=0)
     three = session.segment(samples=4, triplanar=True, uncertainty="triplanar")
     assert bytes_of(three.probability) != bytes_of(one.probability)

@@ -84,7 +84,7 @@ def scene(plain):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_source_repeats_with_its_seed_and_its_runs_differ(scene, name):
+def test_a_source_repeats_with_its_seed_and_its_passes_differ(scene, name):
     segmenter, passes = scene
     first, again, other = (
         sample_passes(segmenter, passes, source_named(name), samples=3, seed=seed).logits for seed in (3, 3, 4)
@@ -97,11 +97,11 @@ def test_a_source_repeats_with_its_seed_and_its_runs_differ(scene, name):
 @pytest.mark.parametrize(
     "source", [PromptJitter(), Augmentation(), Triplanar(), Mixture((PromptJitter(), Triplanar()))]
 )
-def test_eight_runs_are_the_first_of_sixteen(source):
+def test_eight_passes_are_the_first_of_sixteen(source):
     assert source.passes(16, 5)[:8] == source.passes(8, 5)
 
 
-def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views():
+def test_one_pass_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views():
     runs = source_named("dropout+jitter+augment+triplanar").passes(16, 2)
     assert all(run.jitter and run.change and run.plane_weights and run.dropout_seed is not None for run in runs)
     assert len({(run.jitter, run.change, run.dropout_seed) for run in runs}) == 4
@@ -110,7 +110,7 @@ def test_one_run_of_a_mixture_differs_in_all_ways_and_dropout_shares_four_views(
     assert len({run.jitter for run in apart}) == len({run.change for run in apart}) == 16
 
 
-def test_an_example_is_carried_only_to_a_model_that_looks_at_it(plain):
+def test_a_reference_slice_is_given_only_to_a_model_that_reads_it(plain):
     for model, propagated in ((compact(), True), (ThresholdModel(SIDE), False)):
         segmenter, passes = segmented(model, plain, triplanar=False)
         mask = passes.by_axis[0].predictions[15].probability
@@ -119,7 +119,7 @@ def test_an_example_is_carried_only_to_a_model_that_looks_at_it(plain):
 
 
 @pytest.mark.parametrize(("name", "asked"), [("jitter", 6), ("augment", 3), ("jitter+augment", 3)])
-def test_sixteen_runs_that_ask_anew_are_made_of_few_answers_and_all_differ(scene, name, asked):
+def test_sixteen_passes_are_blended_from_few_predictions_and_all_differ(scene, name, asked):
     segmenter, passes = scene
     runs = source_named(name).passes(16, 3)
     parts = {part for run in runs for part, _ in run.blend}
@@ -129,7 +129,7 @@ def test_sixteen_runs_that_ask_anew_are_made_of_few_answers_and_all_differ(scene
     assert len({run.tobytes() for run in sampled.logits}) == 16
 
 
-def test_a_run_is_the_same_on_every_slice(plain):
+def test_a_pass_is_the_same_on_every_slice(plain):
     """Two slices with the same image and the same question get the same answer in run t, and another one in run s."""
     segmenter, passes = segmented(compact(), plain, triplanar=False)
     index = 15
@@ -155,7 +155,7 @@ def test_a_run_is_the_same_on_every_slice(plain):
     ],
     ids=["nothing", "jitter", "augment", "known", "blend"],
 )
-def test_a_run_that_changes_nothing_is_the_deterministic_answer(plain, model, run):
+def test_a_pass_that_changes_nothing_is_the_deterministic_prediction(plain, model, run):
     segmenter, passes = segmented(model(), plain)
     sampled = sample_passes(segmenter, passes, Asks(run, run), samples=2, seed=0)
     for found in sampled.probabilities():
@@ -212,7 +212,7 @@ def test_gamma_and_noise_keep_order_and_scale():
 
 @pytest.mark.parametrize("triplanar", [False, True], ids=["one pass", "three passes"])
 @pytest.mark.parametrize("name", ["dropout", "jitter"])
-def test_inside_the_band_runs_are_what_sampling_everywhere_gives_and_outside_the_deterministic_answer(
+def test_inside_the_band_passes_are_what_sampling_everywhere_gives_and_outside_the_deterministic_prediction(
     plain, name, triplanar
 ):
     segmenter, passes = segmented(compact(), plain, triplanar=triplanar)
@@ -248,7 +248,7 @@ def test_without_a_surface_the_band_is_the_whole_grid():
     assert surface_band(nothing, np.ones(3)).inside.all()
 
 
-def test_triplanar_runs_are_convex_mixes_of_the_passes(scene):
+def test_triplanar_passes_are_convex_mixes_of_the_passes(scene):
     segmenter, passes = scene
     weights = (0.2, 0.3, 0.5)
     sampled = sample_passes(
@@ -272,7 +272,7 @@ def test_planes_that_are_absent_and_unknown_sources_are_refused(plain):
             source_named(name)
 
 
-def test_a_temperature_changes_how_sure_runs_are_and_not_their_masks(scene):
+def test_a_temperature_changes_the_entropy_of_passes_and_not_their_masks(scene):
     segmenter, passes = scene
     sampled = sample_passes(segmenter, passes, Dropout(), samples=4, seed=0)
     plain_bits, _ = sampled.entropy_bits()
