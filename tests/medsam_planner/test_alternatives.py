@@ -115,7 +115,7 @@ def test_a_model_without_candidates_offers_its_prediction_and_refuses_another():
     session.choose(0)
     assert bytes_of(session.segment(samples=0).probability) == bytes_of(before.probability)
     session.log().choose(1)
-    with pytest.raises(PromptError, match="gives one"):
+    with pytest.raises(PromptError, match="has one"):
         session.segment(samples=0)
 
 
