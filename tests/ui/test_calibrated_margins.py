@@ -21,7 +21,9 @@ from ui import html_parts, plan_handlers
 Make = Callable[[], Workbench]
 
 
-def calibration_file(folder: Path, *, weights_sha256: str = "None", settings: dict[str, object] | None = None) -> Path:
+def calibration_file(
+    folder: Path, *, weights_sha256: str = "cd" * 32, settings: dict[str, object] | None = None
+) -> Path:
     """Ten patients with scores of 1 to 10 mm and u = 1: at alpha = 0.2 the margin is the 9th, 9 mm."""
     patients = [
         CalibrationPatient(
@@ -78,7 +80,7 @@ def test_what_the_calibration_cannot_speak_of_is_refused_in_words(make_workbench
         return plan_handlers.find_paths(workbench, {**NUMBERS, "alpha": alpha}, calibration=path).notice
 
     assert "the weights the calibration was made with" in notice(calibration_file(tmp_path, weights_sha256="abc"))
-    assert "samples: calibrated 16" in notice(calibration_file(tmp_path, settings={"samples": 16}))
+    assert "samples: calibrated 8" in notice(calibration_file(tmp_path, settings={"samples": 8}))
     few = notice(calibration_file(tmp_path), alpha=0.01)
     assert "mv-error" in few and "patients" in few
     assert "mv-error" in notice(calibration_file(tmp_path), alpha=0.0)
