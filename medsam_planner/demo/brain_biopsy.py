@@ -52,7 +52,7 @@ def run_brain_biopsy(
         Folder for the results.
     seed : int
     say : callable
-        Told one line for each stage.
+        Called with one line of text for each stage.
     progress : Progress, optional
     """
     say("1/4 Reading the MNI152 T1 template that nilearn carries (skull-stripped; the scalp is modelled).")

@@ -69,9 +69,9 @@ def run_pelvic_screw(
     out : Path
         Folder for the results.
     seed : int
-        Of the phantom's noise, the stochastic runs and the planner.
+        Seed of the noise, the stochastic passes and the planner.
     say : callable
-        Told one line for each stage.
+        Called with one line of text for each stage.
     progress : Progress, optional
     """
     slices = [f"study/{slice_name(k)}" for k in range(_SCAN_SHAPE[0])]
@@ -85,7 +85,7 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
     write_ct_series(phantom.volume_hu, folder / "study", series_description="Pelvis phantom, oblique", seed=seed)
     say("2/5 Reading the series back.")
     study = load_volume(folder / "study", progress=progress)
-    say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic runs.")
+    say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic passes.")
     logs = (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
     segmented = segment_into(folder, study, logs, SegmentationOptions(seed=seed, window=_WINDOW), progress=progress)
     for name, result in segmented.results.items():
@@ -106,8 +106,8 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
         say(f"    Note: {note}")
     if reviewed.plan.feasible:
         best = reviewed.plan.alternatives[0]
-        line = np.array([best.entry_lps_mm, best.target_lps_mm])
-        for name, true_mm in _true_clearance_mm(phantom, line).items():
+        trajectory = np.array([best.entry_lps_mm, best.target_lps_mm])
+        for name, true_mm in _true_clearance_mm(phantom, trajectory).items():
             planned = best.clearance_mm_by_structure[name]
             say(f"    {name}: certified {planned:.1f} mm beyond margin and tool error, true clearance {true_mm:.1f} mm")
     return reviewed

@@ -104,7 +104,7 @@ def run_seeg(
         Folder for the results; the plan file and its masks lie in its folder ``case``.
     seed : int
     say : callable
-        Told one line for each stage.
+        Called with one line of text for each stage.
     progress : Progress, optional
     """
     say("1/2 Writing the plan file: the MNI152 template's modelled scalp, modelled vessels, three electrodes.")

@@ -19,7 +19,7 @@ from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import ColouredSurface
 from medsam_planner.mesh.open3d_mesh import raycasting_scene
 
-__all__ = ["Rendering", "Scene3D", "render"]
+__all__ = ["Rendering", "Scene3D"]
 
 _MAX_LAYERS = 10
 """Translucent surfaces that one ray passes; ten of opacity 0.3 leave 3 % of the light."""
@@ -44,33 +44,6 @@ class Rendering:
     def scale_bar_pixels(self) -> float:
         """Length of the scale bar in the picture."""
         return self.scale_bar_mm / self.mm_per_pixel
-
-
-def render(
-    surfaces: Sequence[ColouredSurface],
-    tools: Sequence[ToolTrajectory],
-    camera: Camera,
-    size: tuple[int, int] = (500, 500),
-    *,
-    background_rgb: tuple[int, int, int] = (255, 255, 255),
-) -> Rendering:
-    """Render one picture; for several views of one scene create a :class:`Scene3D` and reuse it.
-
-    Parameters
-    ----------
-    surfaces : sequence of ColouredSurface
-        Closed surfaces with one colour or one a vertex; those of opacity below 1 are translucent.
-    tools : sequence of ToolTrajectory
-    camera : Camera
-    size : (rows, columns)
-    background_rgb : (3,)
-
-    Raises
-    ------
-    GeometryError
-        If there is nothing to show, or sizes or colours do not fit.
-    """
-    return Scene3D(surfaces, tools).render(camera, size, background_rgb=background_rgb)
 
 
 class Scene3D:

@@ -1,4 +1,4 @@
-"""Figures about saliency maps in plain words, each beside what a map that knows nothing would score."""
+"""Metrics of saliency maps in plain words, each with the value that an uninformative map would have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FaithfulnessRow", "faithfulness_rows", "saliency_warning"]
 
 @dataclass(frozen=True, slots=True)
 class FaithfulnessRow:
-    """One figure."""
+    """One metric."""
 
     name: str
     value: str
@@ -22,13 +22,13 @@ class FaithfulnessRow:
     """What a good value looks like."""
 
 
-def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
-    """Say the figures of :func:`medsam_planner.segmentation.saliency.explain`; those it does not know as they are.
+def faithfulness_rows(metrics: Mapping[str, Any]) -> list[FaithfulnessRow]:
+    """Rows for the metrics of :func:`medsam_planner.segmentation.saliency.explain`; unknown ones are shown unchanged.
 
-    An unknown figure's chance level is the entry of the same name that ends in ``_of_chance``, or the entry ``chance``
-    beside it in a nested mapping.
+    The chance level of an unknown metric is the entry of the same name that ends in ``_of_chance``, or the entry
+    ``chance`` beside it in a nested mapping.
     """
-    left = _flat(figures)
+    left = _flat(metrics)
     rows = []
     chance, share = left.pop("overlap.chance", None), left.pop("overlap.top_share", None)
     more = "above chance is better"
@@ -40,7 +40,7 @@ def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
         name = f"share of the {strongest} inside the mask"
         rows.append(FaithfulnessRow(name, _share(left.pop("overlap.top_inside")), _share(chance), more))
     if "infidelity" in left:
-        name = "infidelity: share of the answer's change the map does not explain"
+        name = "infidelity: share of the change of the prediction that the map does not explain"
         of_chance = _share(left.pop("infidelity_of_chance", None))
         rows.append(FaithfulnessRow(name, _share(left.pop("infidelity")), of_chance, "below chance is better"))
     for key, kind in (("randomisation_rank_correlation", "rank correlation"), ("randomisation_ssim", "SSIM")):
@@ -57,13 +57,13 @@ def faithfulness_rows(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
     return rows + _unknown(left)
 
 
-def saliency_warning(figures: Mapping[str, Any]) -> str:
-    """What must stand across a saliency map that is not above chance; empty where it is.
+def saliency_warning(metrics: Mapping[str, Any]) -> str:
+    """Warning to print across a saliency map that is not above chance; empty where it is.
 
     It is above chance when more of the evidence lies on the structure than by chance, when it explains more
-    of the answer's change than a map that is the same everywhere, and when both were measured.
+    of the change of the prediction than a constant map, and when both were measured.
     """
-    flat = _flat(figures)
+    flat = _flat(metrics)
     inside, chance = flat.get("overlap.energy_inside"), flat.get("overlap.chance")
     unexplained, of_chance = flat.get("infidelity"), flat.get("infidelity_of_chance")
     if inside is None or chance is None or unexplained is None or of_chance is None:
@@ -72,13 +72,13 @@ def saliency_warning(figures: Mapping[str, Any]) -> str:
     return "" if is_above else "Saliency no better than chance"
 
 
-def _unknown(figures: Mapping[str, Any]) -> list[FaithfulnessRow]:
+def _unknown(metrics: Mapping[str, Any]) -> list[FaithfulnessRow]:
     rows = []
-    for name, value in figures.items():
+    for name, value in metrics.items():
         group = name.rpartition(".")[0]
         if name.endswith(("_of_chance", ".chance")):
             continue
-        chance = figures.get(f"{name}_of_chance", figures.get(f"{group}.chance") if group else None)
+        chance = metrics.get(f"{name}_of_chance", metrics.get(f"{group}.chance") if group else None)
         rows.append(FaithfulnessRow(name.replace("_", " "), plain(value), "" if chance is None else plain(chance), ""))
     return rows
 

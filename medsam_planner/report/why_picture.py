@@ -1,4 +1,4 @@
-"""Why here, as a picture: what the model saw at the tightest place, its evidence, and which tissue weighed how."""
+"""Picture of why the surface lies where it limits the plan: model input, Grad-CAM and KernelSHAP."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class WhyPicture:
 
 
 def why_picture(why: WhyHere, affine: ArrayLike) -> WhyPicture:
-    """Draw what the model saw, Grad-CAM and KernelSHAP side by side, turned as the slices of the report are."""
+    """Draw the model input, Grad-CAM and KernelSHAP side by side, oriented like the slices of the report."""
     matrix = np.asarray(affine, dtype=np.float64)
     turn = _Turn(np.delete(np.arange(3), why.axis), matrix)
     rows = tuple(
         FaithfulnessRow(
-            f"{_NAMES[name]}: share of the answer's change here that the map does not explain",
+            f"{_NAMES[name]}: share of the change of the prediction here that the map does not explain",
             _share(figures["infidelity"]),
             _share(figures["infidelity_of_chance"]),
             "below chance is better",
@@ -85,7 +85,7 @@ def _draw(why: WhyHere, turn: _Turn) -> str:
 
     figure = Figure(figsize=(9.2, 3.5), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    titles = ("what the model was shown", "Grad-CAM: where its evidence lies", "KernelSHAP: which tissue weighs how")
+    titles = ("input of the model", "Grad-CAM: image evidence", "KernelSHAP: contribution of each tissue")
     maps = (None, why.grad_cam, why.shap)
     for axes, title, values in zip(figure.subplots(1, 3), titles, maps, strict=True):
         axes.imshow(turn(why.image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -63,7 +63,7 @@ def test_both_maps_explain_more_than_a_map_that_is_the_same_everywhere(explained
     assert set(why.metrics) == {"grad_cam", "shap"}
     for figures in why.metrics.values():
         assert 0 <= figures["infidelity"] <= 1 and 0 <= figures["infidelity_of_chance"] <= 1
-    assert why.metrics["shap"]["infidelity"] < why.figures["shap"]["infidelity_of_chance"]
+    assert why.metrics["shap"]["infidelity"] < why.metrics["shap"]["infidelity_of_chance"]
 
 
 def test_the_same_session_gives_the_same_explanation(explained):

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from medsam_planner.drawing.camera import Camera, View, camera_along, camera_for
-from medsam_planner.drawing.render3d import Scene3D, render
+from medsam_planner.drawing.render3d import Rendering, Scene3D
 from medsam_planner.drawing.tool_cylinder import ToolTrajectory
 from medsam_planner.errors import GeometryError
 from medsam_planner.mesh import ColouredSurface, Surface
 
 RED, GREEN, BLUE = (220, 20, 20), (20, 200, 20), (20, 20, 220)
 BOX = np.array([(-50.0, -50, -50), (50, 50, 50)])
+
+
+def render(surfaces, tools, camera, size=(500, 500), **options) -> Rendering:
+    return Scene3D(surfaces, tools).render(camera, size, **options)
 
 
 def ball(centre, radius_mm, rgb=RED, opacity=1.0, subdivisions=3):
