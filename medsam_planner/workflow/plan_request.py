@@ -59,7 +59,7 @@ class PlanInputs:
     """Why each margin is as wide as it is."""
     notes: tuple[str, ...] = ()
     """Limitations of the plan, one sentence each."""
-    origin: PlanOrigin = PlanOrigin()
+    origin: PlanOrigin = field(default_factory=PlanOrigin)
     """Where the request came from."""
 
     @property

@@ -94,7 +94,7 @@ def _stage(values: dict[str, float]) -> str:
 
 
 def _known(path: Path, architecture: MemoryArchitecture) -> tuple[MemoryNetwork, list[str]]:
-    """Weights of a file in a network of the stated architecture (dropout and size may differ), and their training data."""
+    """Weights of a file in a network of the given architecture (dropout and size may differ); their training data."""
     known, metadata, _ = read_weights(path)
     if not isinstance(known, MemoryNetwork):
         raise ConfigError(
