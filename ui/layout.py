@@ -94,7 +94,7 @@ def _add_study_tab(parts: Parts) -> None:
         )
     parts["series"] = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
     parts["straighten"] = gr.Checkbox(label=wording.STRAIGHTEN, visible=False)
-    parts["study"] = gr.HTML(html_parts.study_html(None), elem_id="study-facts", apply_default_css=False)
+    parts["study"] = gr.HTML(html_parts.study_html(None), elem_id="study-info", apply_default_css=False)
     parts["resume"] = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
 
 

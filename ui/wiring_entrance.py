@@ -14,7 +14,7 @@ from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.uploads import SHOWN_AS, UploadKind
 from medsam_planner.service.workbench import Workbench
-from ui import coming_back, study_handlers, wording
+from ui import restore_screen, study_handlers, wording
 from ui.events import LONG, QUICK, connect, on_workbench
 from ui.layout import DOORS, Parts
 from ui.plan_tab import DRAFT_CONTROLS
@@ -39,7 +39,7 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
 
     def entrance(workbench: Workbench, known: Remembered) -> Updates:
         """Values of a page that has got this workbench."""
-        shown = updates(discreet(coming_back.welcome(workbench, known), settings))
+        shown = updates(discreet(restore_screen.welcome(workbench, known), settings))
         return {"token": workbench.token, **_doors(workbench), **shown}
 
     def begin(remembered: str, request: gr.Request) -> Updates:
@@ -59,7 +59,7 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
             watched = PageProgress(workbench, progress)
             known = Remembered.from_browser(remembered)
             if workbench.waiting is not None:
-                return coming_back.take_up(workbench, known, progress=watched)
+                return restore_screen.take_up(workbench, known, progress=watched)
             shown = study_handlers.open_study(workbench, study, progress=watched)
             has_earlier = bool(earlier_work.earlier_work(sessions, known, but=workbench.key))
             return replace(shown, tab=None) if has_earlier else shown  # stay where the earlier work is offered

@@ -39,5 +39,5 @@ def demo(
             from medsam_planner.demo.brain_biopsy import run_brain_biopsy as run
         else:
             from medsam_planner.demo.seeg import run_seeg as run
-        reviewed = run(out, seed=seed, say=say, progress=progress)
-    raise typer.Exit(tell_plan(reviewed))
+        written = run(out, seed=seed, say=say, progress=progress)
+    raise typer.Exit(tell_plan(written))

@@ -18,9 +18,9 @@ def plan(
 ) -> None:
     """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
     from medsam_planner.cli.console import tell_plan, tell_reading, watched
-    from medsam_planner.workflow.review import review_plan_file
+    from medsam_planner.workflow.written_plan import write_plan_from_file
 
     with watched() as progress:
-        reviewed = review_plan_file(plan_file, out, progress=progress)
-    tell_reading(reviewed.study)
-    raise typer.Exit(tell_plan(reviewed))
+        written = write_plan_from_file(plan_file, out, progress=progress)
+    tell_reading(written.study)
+    raise typer.Exit(tell_plan(written))

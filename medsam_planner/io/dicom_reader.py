@@ -22,7 +22,7 @@ from pydicom.valuerep import format_number_as_ds
 from medsam_planner.errors import GantryTiltError, StudyError
 from medsam_planner.io import itk_jpeg
 from medsam_planner.io.blank_uids import fill_blank_uids
-from medsam_planner.io.copied_values import copy_note
+from medsam_planner.io.dicom_header_copy import copy_note
 from medsam_planner.io.dicom_series import DicomSeries, value_problems
 from medsam_planner.io.slice_stack import (
     POSITION_TOLERANCE_MM,

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.planning.ball_distance import Lattice, Margins, bounds_mm, lower_bounds_mm
 from medsam_planner.planning.distance import distance_transform_mm
 from medsam_planner.planning.distance_field import DistanceField, Layer
 from medsam_planner.planning.margins import surface_margins
-from medsam_planner.planning.power import Lattice, Margins, bounds_mm, lower_bounds_mm
 from medsam_planner.planning.region import IndexBox, bounding_box, distance_bound_mm, domain_of, surroundings, window
 from medsam_planner.planning.structures import StayInside, Structure, bool_array
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from medsam_planner.planning.alternatives import Alternative
+from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import JointPlan
 
 __all__ = ["SCHEMA_VERSION", "plan_document"]
 

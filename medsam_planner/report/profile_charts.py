@@ -125,7 +125,7 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
         Patient directions at the low and the high end of the axis.
     """
     figure, (area, overlap, quality) = _figure(3, height=5.2)
-    kept = [record for record in trace.records if record.role is not SliceRole.REFUSED]
+    kept = [record for record in trace.records if record.role is not SliceRole.STOPPED]
     _line(area, kept, [record.area_mm2 for record in kept], "#1565c0")
     _line(
         overlap,
@@ -139,7 +139,7 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
         for index in trace.anchors():
             axes.axvline(slice_number(index), color="#2e7d32", linewidth=1.3)
     for record in trace.records:
-        if record.role is SliceRole.REFUSED:
+        if record.role is SliceRole.STOPPED:
             for axes in (area, overlap, quality):
                 axes.axvline(slice_number(record.index), color=_DANGER, linewidth=1.0, linestyle=":")
     area.set_ylabel("area, mm²")
@@ -150,7 +150,7 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
     quality.set_ylim(0, 1.05)
     quality.set_xlabel(f"slice ({ends[0]} → {ends[1]})")
     quality.legend(loc="upper left", bbox_to_anchor=(1.005, 1.0), frameon=False, fontsize=8.5)
-    _key(area, has_refused=any(record.role is SliceRole.REFUSED for record in trace.records))
+    _key(area, has_refused=any(record.role is SliceRole.STOPPED for record in trace.records))
     return _png(figure)
 
 

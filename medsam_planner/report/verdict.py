@@ -15,7 +15,7 @@ from prompts.names import UNSEGMENTED_BONE
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
-    from medsam_planner.planning.several import JointPlan
+    from medsam_planner.planning.multi_tool import JointPlan
     from medsam_planner.report.cautions import Caution
 
 __all__ = [

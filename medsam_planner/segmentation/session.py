@@ -25,7 +25,7 @@ from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sources import source_named
-from medsam_planner.propagation.structure import Alternatives, PropagatedStructure, StructureTracker
+from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, StructureTracker
 from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
@@ -151,7 +151,7 @@ class Session:
         by_axis = self._tracker(structure).anchors(prompts)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
 
-    def alternatives(self, *, structure: str = DEFAULT_STRUCTURE) -> Alternatives:
+    def candidate_masks(self, *, structure: str = DEFAULT_STRUCTURE) -> CandidateMasks:
         """Every candidate prediction for the last prompt, best first.
 
         A box or a single click can mean a ring, its disc or one of its parts. For a correction, and for a model without
@@ -162,10 +162,10 @@ class Session:
         PromptError
             If no prompt says where the structure is, or the last prompt is a scribble.
         """
-        return self._tracker(structure).alternatives(self.log(structure).prompts)
+        return self._tracker(structure).candidate_masks(self.log(structure).prompts)
 
     def choose(self, candidate: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
-        """Choose one of :meth:`alternatives`; a step of the log, which undo takes back and prompt files keep.
+        """Choose one of :meth:`candidate_masks`; a step of the log, which undo takes back and prompt files keep.
 
         Later corrections apply to the chosen prediction.
 
@@ -181,7 +181,7 @@ class Session:
         PromptError
             If there is no such candidate.
         """
-        count = len(self.alternatives(structure=structure).predictions)
+        count = len(self.candidate_masks(structure=structure).predictions)
         if not 0 <= candidate < count:
             raise PromptError(f"Expected a choice from 0 to {count - 1} among {count} candidates, got {candidate}.")
         self.log(structure).choose(candidate)

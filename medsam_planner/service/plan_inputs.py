@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings
 from medsam_planner.planning.request import (
     CalibratedRule,
@@ -16,6 +15,7 @@ from medsam_planner.planning.request import (
     TargetRequest,
     ToolRequest,
 )
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool

@@ -13,14 +13,14 @@ from scipy import ndimage
 from medsam_planner.calibration.run_evidence import read_run_evidence, trace_of_mask
 from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
-from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
+from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
 from medsam_planner.mesh import Surface, surface_from_probability
-from medsam_planner.planning.evidence import StructureEvidence
-from medsam_planner.planning.known_part import known_part
 from medsam_planner.planning.margins import masks_from_spread
+from medsam_planner.planning.mask_coverage import known_part
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.problem import points_in_mask
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_like
 

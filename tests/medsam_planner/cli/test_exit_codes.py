@@ -20,7 +20,7 @@ CALLS = {
         "medsam_planner.workflow.segmentation_job.check_options",
         ["run", "ct", "prompts.json", "plan.toml", "--out", "OUT"],
     ),
-    "plan": ("medsam_planner.workflow.review.review_plan_file", ["plan", "plan.toml", "--out", "OUT"]),
+    "plan": ("medsam_planner.workflow.written_plan.write_plan_from_file", ["plan", "plan.toml", "--out", "OUT"]),
     "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
     "calibrate": ("medsam_planner.lab.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),

@@ -103,7 +103,7 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
     monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path / "logs"))
     monkeypatch.setattr(run_folder, "save_dicom_seg", fails)
     monkeypatch.setattr(segmenting, "surface_from_probability", fails)
-    monkeypatch.setattr("medsam_planner.workflow.review.save_plan_sr", fails)
+    monkeypatch.setattr("medsam_planner.workflow.written_plan.save_plan_sr", fails)
     out = tmp_path / "out"
     arguments = [str(place / name) for name in ("ct", "one.json", "plan.toml")]
     assert run(["run", *arguments, "--out", str(out), "--samples", "0"]) == 0

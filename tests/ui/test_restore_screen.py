@@ -29,7 +29,7 @@ from medsam_planner.service.workbench import Workbench
 from prompts import Click
 from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
-from ui import coming_back, segment_handlers, study_handlers
+from ui import restore_screen, segment_handlers, study_handlers
 from ui.app import build_app
 from ui.events import on_workbench
 from ui.screen import Screen, screen
@@ -58,8 +58,8 @@ def test_all_that_was_known_is_there_after_a_restart(settings: Settings, study_p
     before = worked_on(Sessions(settings), study_path)
     sessions = Sessions(settings)  # of a server that was started again
     after = earlier_work.begin(sessions, "page", Remembered(here=before.key))
-    assert "Restoring your earlier work" in coming_back.welcome(after).notice
-    shown = coming_back.take_up(after)
+    assert "Restoring your earlier work" in restore_screen.welcome(after).notice
+    shown = restore_screen.take_up(after)
     assert "was restored" in shown.notice
     assert shown.names == ("lesion", "other")
     assert after.active == "other"
@@ -127,7 +127,7 @@ def test_the_seventeenth_page_puts_work_aside_that_is_found_again(settings: Sett
         sessions.find(first.token)
     again = sessions.take_up("page", first.key)
     assert again is not None and again is not first
-    assert coming_back.take_up(again).names == ("lesion", "other")
+    assert restore_screen.take_up(again).names == ("lesion", "other")
 
 
 def test_earlier_work_is_offered_to_the_browser_that_remembers_it(settings: Settings, study_path: Path) -> None:
@@ -151,12 +151,12 @@ def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
     nib.save(nib.Nifti1Image(np.asarray(nifti.dataobj) + 1, nifti.affine), copy)
     again = Sessions(settings).take_up("page", before.key)
     assert again is not None
-    refused = coming_back.take_up(again)
+    refused = restore_screen.take_up(again)
     assert "has changed since this work was saved" in refused.notice and refused.names == ()
     assert "was restored" not in study_handlers.open_study(again, str(copy)).notice  # another study: other work
     waiting = Sessions(settings).take_up("page", before.key)
     assert waiting is not None
-    coming_back.take_up(waiting)
+    restore_screen.take_up(waiting)
     shown = study_handlers.open_study(waiting, str(study_path))
     assert "was restored" in shown.notice and shown.names == ("lesion", "other")
     assert waiting.key == before.key
@@ -176,7 +176,7 @@ def test_nothing_but_prompts_stays_of_a_page_that_nobody_came_back_to(settings: 
     segment_handlers.choose_role(workbench, "ignore")  # the page was open all along
     again = Sessions(settings).take_up("page", key)
     assert again is not None
-    coming_back.take_up(again)
+    restore_screen.take_up(again)
     assert again.structures["lesion"].result is not None
 
 
@@ -199,13 +199,13 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
         sessions.find(page.token)
     again = sessions.take_up("page", page.key)
     assert again is not None and again is not page
-    assert "was restored" in coming_back.take_up(again).notice
+    assert "was restored" in restore_screen.take_up(again).notice
     assert again.structure.prompts == page.structure.prompts
     sessions.evict(again.token)
     sessions.expire(now=time.time() + uploads.EXPIRY_S + 60)
     late = sessions.take_up("page", page.key)
     assert late is not None
-    shown = coming_back.take_up(late)
+    shown = restore_screen.take_up(late)
     assert "was deleted" in shown.notice and "upload the same study" in shown.notice
     assert again.uploads.find(UploadKind.STUDY) is None
 
@@ -227,7 +227,7 @@ def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings
     with workbench.changing(is_long=True):
         again = earlier_work.begin(sessions, "reloaded", Remembered(here=workbench.key))
         assert again is workbench
-        assert "still running" in coming_back.welcome(again).notice
+        assert "still running" in restore_screen.welcome(again).notice
     key = workbench.key
     study_handlers.open_study(workbench, str(study_path))
     assert workbench.key == key
@@ -285,7 +285,7 @@ def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(settings:
         return shown
 
     assert on_workbench(sessions, act)(opening.token) == unchanged()
-    shown = on_workbench(sessions, coming_back.welcome)(earlier.token)
+    shown = on_workbench(sessions, restore_screen.welcome)(earlier.token)
     assert "was restored" in shown["notice"]
 
     def lose(workbench: Workbench) -> Screen:
