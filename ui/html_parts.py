@@ -58,7 +58,7 @@ def structures_html(structures: Sequence[Structure], active: str) -> str:
     """Table of the structures: colour, name, volume and role."""
     lines = []
     for structure in structures:
-        volume = "not run" if structure.volume_ml is None else f"{structure.volume_ml:.2f} ml"
+        volume = "not segmented" if structure.volume_ml is None else f"{structure.volume_ml:.2f} ml"
         stale = " (prompts changed since)" if structure.is_stale else ""
         strong = ' class="mv-active"' if structure.name == active else ""
         lines.append(

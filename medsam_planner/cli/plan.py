@@ -16,7 +16,11 @@ def plan(
     plan_file: Annotated[Path, typer.Argument(help="Plan file (TOML): study, masks, tool, entry, target, limits.")],
     out: Out,
 ) -> None:
-    """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
+    """Plan straight tools on existing masks, and write plan.json and report.html.
+
+    Exit code 1 if no trajectory is feasible. The certified clearance is a guaranteed lower bound for the given masks
+    and margins.
+    """
     from medsam_planner.cli.console import tell_plan, tell_reading, watched
     from medsam_planner.workflow.written_plan import write_plan_from_file
 

@@ -18,6 +18,7 @@ from medsam_planner.cli.options import (
     Samples,
     Seed,
     Series,
+    Triplanar,
     Uncertainty,
     Window,
 )
@@ -38,6 +39,7 @@ def run_plan(
     uncertainty: Uncertainty = "dropout",
     window: Window = None,
     saliency: Saliency = False,
+    triplanar: Triplanar = False,
     seed: Seed = 0,
     series: Series = None,
     resample_tilt: ResampleTilt = False,
@@ -48,7 +50,7 @@ def run_plan(
         bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
     ] = False,
 ) -> None:
-    """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
+    """Segment the prompted structures, plan trajectories, and write plan.json and the report."""
     from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
     from medsam_planner.cli.segmentation_options import segmentation_job
     from medsam_planner.errors import ConfigError, MedsamPlannerError

@@ -66,7 +66,7 @@ def run_brain_biopsy(
 def _run(
     brain: BrainStudy, folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None
 ) -> WrittenPlan:
-    say("2/4 Segmenting both lateral ventricles from two boxes each, with 16 stochastic runs.")
+    say("2/4 Segmenting both lateral ventricles from two boxes each, with 16 stochastic passes.")
     segmented = segment_into(folder, brain.study, brain.logs, SegmentationOptions(seed=seed), progress=progress)
     for name, result in segmented.results.items():
         say(f"    {name}: {float(result.mask.array.sum()) * brain.study.voxel_volume / 1000:.1f} ml")

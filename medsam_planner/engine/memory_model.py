@@ -4,7 +4,8 @@ This is a newer network than that of the shipped weights (:mod:`~medsam_planner.
 train`` trains this one.
 
 Every remembered slice is encoded in the crop of the slice that is predicted
-(:mod:`medsam_planner.engine.slice_memory`). In training, too, the slices of a stack share one crop, up to a twentieth of its side.
+(:mod:`medsam_planner.engine.slice_memory`). In training, too, the slices of a stack share one crop, up to a
+twentieth of its side.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _gated_volume(datasets: list[pydicom.Dataset], series: DicomSeries) -> highd
 
 
 def _unify_rounding(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> None:
-    """Put all slices where the volume has them: highdicom knows no rounding, the checks before it do."""
+    """Put all slices where the volume has them: highdicom allows no rounding, the checks before it do."""
     affine = stack_affine(series.planes)
     for k, index in enumerate(Stack.of(series.planes).order):
         place = affine[:3, 3] + k * affine[:3, 0]

@@ -114,9 +114,10 @@ def _layers(
 
 
 def _depth_mm(inside: NDArray[np.bool_], spacing: NDArray[np.float64], *, deepest_mm: float) -> NDArray[np.float32]:
-    """Distance of the structure's voxels to the nearest voxel of the box that lies outside it: never too small.
+    """Distance of the structure's voxels to the nearest voxel of the box outside the structure.
 
-    Only the box around the structure is looked at. Where the whole box is filled, the depth is set to `deepest_mm`.
+    It may be overestimated, never underestimated. Only the box around the structure is looked at. Where the whole box
+    is filled, the depth is set to `deepest_mm`.
     """
     depth = np.zeros(inside.shape, dtype=np.float32)
     if inside.all():

@@ -54,7 +54,7 @@ class StopRules:
     between two prompted slices."""
 
     def as_json(self) -> dict[str, float]:
-        """The limits as result files and calibrations hold them, where the quality loss has an older name."""
+        """The limits as result files and calibrations hold them, where the loss of predicted IoU has an older name."""
         return {"max_doubt_mm" if name == "max_iou_loss_mm" else name: value for name, value in asdict(self).items()}
 
     def between_anchors(self) -> StopRules:

@@ -79,7 +79,7 @@ class PlanReport:
     why_here: Mapping[str, WhyHere] = field(default_factory=dict)
     """By tool: why the surface lies where it limits the best alternative."""
     margin_statements: tuple[MarginStatement, ...] = ()
-    """Why each margin is as wide as it is, and what it promises."""
+    """Why each margin is as wide as it is, and what it guarantees."""
     surroundings: Surroundings | None = None
     """What the image alone says of places that nobody segmented."""
     evidence: Mapping[str, StructureEvidence] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.sources import source_named
+from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, StructureTracker
 from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import SegmentationResult
@@ -206,7 +206,7 @@ class Session:
             Number of stochastic passes for the uncertainty; 0 for none, else 2 to 1000.
         uncertainty : str
             What the passes differ in: "dropout", "jitter" (of the prompts), "augment" (flips and intensities of the
-            image), "triplanar" (weights of the planes, of which there must be several), or several at once, as
+            image), "triplanar" (weights of the planes; needs `triplanar`), or several at once, as
             "dropout+jitter".
         saliency : bool
             Whether to compute the Grad-CAM volume and measure its faithfulness.
@@ -224,12 +224,14 @@ class Session:
         ------
         PromptError
             If no prompt says where the structure is, the number of passes is out of range, or the source of uncertainty
-            is unknown.
+            is unknown or needs propagation across three planes.
         ZeroVarianceError
             If all stochastic passes are equal.
         """
         check_samples(samples)
         source = source_named(uncertainty)
+        if samples:
+            check_planes(source, triplanar=triplanar)
         tracker = self._tracker(structure)
         propagated = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
         mask = _inside(propagated)

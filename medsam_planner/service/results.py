@@ -65,7 +65,7 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
 def write_results(
     workbench: Workbench, *, progress: Progress | None = None
 ) -> tuple[dict[str, Surface], tuple[str, ...]]:
-    """Write masks, maps, meshes and prompts of every structure that was run to 3D.
+    """Write masks, maps, meshes and prompts of every structure that was segmented in 3D.
 
     An older plan in the folder is deleted: it may have been made from other masks.
 
@@ -81,7 +81,7 @@ def write_results(
     """
     results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
     if not results:
-        raise PlanningError("Nothing was run to 3D yet, so there is nothing to write.")
+        raise PlanningError("Nothing was segmented in 3D yet, so there is nothing to write.")
     surfaces = surfaces_of(results, progress=progress)
     folder = results_folder(workbench)
     workbench.publish(has_report=False, has_archive=False)

@@ -83,7 +83,7 @@ def file_evidence(
     touched = covering_mask(given, study)
     if not touched.array.any():
         raise ConfigError(
-            f"Expected a mask of '{name}' that lies in the study, {path} does not: its voxels are elsewhere."
+            f"The mask of '{name}' ({path}) lies outside the study. Name a mask of the same patient and study."
         )
     filled = covering_mask(given, study, inner=True) if is_corridor else touched
     on_study = filled if filled.array.any() else touched

@@ -1,6 +1,6 @@
 """Resolve a plan request: with its study and its masks it becomes planning problems.
 
-Every plan goes through :func:`resolve`, whether it comes from a plan file, the page, a demonstration or Python.
+Every plan goes through :func:`resolve`, whether it comes from a plan file, the workbench, a demonstration or Python.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ def test_a_plan_past_nothing_is_amber_and_says_so(tmp_path):
     plan = planned(tmp_path, chest(16.0), structures="")
     assert plan["feasible"]
     assert plan["verdict"]["kind"] == "unchecked"
-    assert "checked against nothing but unsegmented_bone" in plan["verdict"]["headline"]
+    assert "was checked against is unsegmented bone" in plan["verdict"]["headline"]
 
 
 def test_an_mr_says_that_bone_is_not_known(tmp_path):

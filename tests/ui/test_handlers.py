@@ -53,7 +53,7 @@ def lesion_box(workbench: Workbench, plane: Plane = Plane.AXIAL) -> dict[str, An
 def test_a_wrong_path_is_said_in_words_and_keeps_what_is_open(make_workbench: Make, study_path: Path) -> None:
     workbench = make_workbench()
     shown = study_handlers.open_study(workbench, str(study_path.parent / "nowhere.nii"))
-    assert "Nothing is at" in shown.notice
+    assert "does not exist" in shown.notice
     assert "mv-error" in shown.notice
     assert shown.names == ("structure 1",)
 

@@ -96,7 +96,7 @@ def test_replay_on_another_study_is_refused(segmented, study, tmp_path, capsys):
     save_nifti(changed, tmp_path / "other.nii.gz")
     code = run(["replay", str(segmented / "prompts.json"), "--study", str(tmp_path / "other.nii.gz")])
     assert code == 2
-    assert "study the log was made with" in capsys.readouterr().err
+    assert "study recorded in the prompt file" in capsys.readouterr().err
 
 
 def plan_text(study: Path, **changes: str) -> str:

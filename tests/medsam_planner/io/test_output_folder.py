@@ -99,7 +99,7 @@ def test_an_input_is_never_replaced_or_taken_away(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "run")
     for path in ("run/mask.nii.gz", "run/prompts.json", "run/study", "link/mask.nii.gz"):
-        with pytest.raises(OutputError, match="none of the inputs"):
+        with pytest.raises(OutputError, match="would replace inputs"):
             run_into(tmp_path / "run", inputs=[tmp_path / path])
     assert (tmp_path / "run" / "prompts.json").read_text() == "first"
 
