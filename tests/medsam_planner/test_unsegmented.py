@@ -135,7 +135,7 @@ def test_a_path_keeps_off_ribs_that_nobody_segmented(tmp_path):
     plan = planned(tmp_path, chest(16.0))
     assert plan["feasible"]
     assert plan["checked_against"] == ["vessel", "unsegmented_bone"]
-    assert "(checked against vessel and unsegmented_bone)" in plan["verdict"]["headline"]
+    assert "(checked against vessel and unsegmented bone)" in plan["verdict"]["headline"]
     for line in plan["alternatives"]:
         assert line["crossings"] == []
         certified = line["clearance_mm_by_structure"]["unsegmented_bone"]

@@ -331,7 +331,7 @@ def test_planes_are_a_source_only_where_there_are_several(make_workbench: Make) 
     workbench = make_workbench()
     segment_handlers.on_viewer(workbench, lesion_box(workbench))
     refused = segment_handlers.run_to_3d(workbench, 2, ["triplanar"], saliency=False, triplanar=False)
-    assert "several planes" in refused.notice
+    assert "three planes" in refused.notice
 
 
 def test_a_tilted_study_is_offered_to_be_straightened_in_the_words_of_the_page(
