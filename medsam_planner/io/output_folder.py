@@ -41,7 +41,9 @@ def open_run_folder(path: Path) -> Path:
         trial.unlink()
     except OSError as error:
         reason = "it is no folder" if path.exists() and not path.is_dir() else (error.strerror or str(error))
-        raise OutputError(f"Results cannot be written to {path}: {reason}. Name another folder.") from error
+        raise OutputError(
+            f"Results cannot be written to {path}: {reason}. Name a folder that can be written."
+        ) from error
     return path
 
 

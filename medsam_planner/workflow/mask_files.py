@@ -81,7 +81,7 @@ def file_evidence(
         If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
     """
     given = _given_mask(path, name)
-    known = _on_study(name, given, study, is_corridor=is_corridor)
+    known = _on_study(name, given, study, is_corridor=is_corridor, path=path)
     known = replace(known, trace=trace_of_mask(path, name, given.array))
     if is_calibrated:  # a calibration holds for the voxels of the study
         run = read_run_evidence(path, name)
@@ -114,10 +114,15 @@ def mask_evidence(
     return replace(known, planned=planned_mask(name, given, known.mask, study, is_corridor=is_corridor))
 
 
-def _on_study(name: str, given: highdicom.Volume, study: StudyVolume, *, is_corridor: bool) -> StructureEvidence:
+def _on_study(
+    name: str, given: highdicom.Volume, study: StudyVolume, *, is_corridor: bool, path: Path | None = None
+) -> StructureEvidence:
     touched = covering_mask(given, study)
     if given.array.any() and not touched.array.any():
-        raise ConfigError(f"The mask of '{name}' lies outside the study. Name a mask of the same patient and study.")
+        raise ConfigError(
+            f"The mask of '{name}'{f' ({path})' if path else ''} lies outside the study. Name a mask of the same "
+            "patient and study."
+        )
     filled = covering_mask(given, study, inner=True) if is_corridor else touched
     on_study = filled if filled.array.any() else touched
     return StructureEvidence(mask=on_study, given=given, known_part=known_part(given, study))

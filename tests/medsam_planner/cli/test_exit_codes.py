@@ -68,7 +68,7 @@ def test_a_fault_ends_with_3_and_one_line_that_names_the_log(command, plant, cap
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "Traceback" not in message
     (log,) = (tmp_path / "logs").iterdir()
-    assert str(log) in message and "fault of the program" in message
+    assert str(log) in message and "This is a bug. See the log: " in message
     text = log.read_text()
     assert "Traceback" in text and "planted" in text and "Versions: " in text
 

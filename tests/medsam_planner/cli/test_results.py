@@ -188,7 +188,7 @@ def test_a_run_finds_every_mistake_before_it_segments(place, tmp_path, monkeypat
         assert not (tmp_path / "out").exists(), name
     for out in (tmp_path / "file", place / "ct", place / "ct" / "deep"):
         assert segment(place, "one.json", out) == 2
-        assert "Name another" in capsys.readouterr().err
+        assert "Name a" in capsys.readouterr().err
 
 
 def test_a_run_computes_the_margins_of_given_masks_and_the_body_once(place, tmp_path, monkeypatch):
