@@ -17,6 +17,7 @@ from pydantic import BaseModel
 import medsam_planner.cli.app as command_line
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import WeightsError
+from medsam_planner.lab.training.config import read_config
 from medsam_planner.planning.plan_file_tables import PlanFile, StructureTable
 from prompts import parse_prompt_file
 
@@ -40,8 +41,13 @@ def blocks(page: str, language: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("page", ["use/annotate.md", "use/needle.md", "use/screw.md"])
-def test_a_worked_example_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def pages_with(language: str) -> list[str]:
+    pages = (str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+    return sorted(page for page in pages if blocks(page, language))
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_the_python_of_a_page_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         load_model("compact")
     except WeightsError as error:
@@ -95,6 +101,18 @@ def test_the_prompt_file_of_the_page_is_read() -> None:
     read = parse_prompt_file(text)
     assert read.structures == ("liver",)
     assert len(json.loads(text)["structures"]["liver"]) == 3
+
+
+def test_every_example_file_of_the_pages_is_read_by_a_test() -> None:
+    assert pages_with("json") == ["formats.md"]
+    assert pages_with("toml") == ["formats.md", "training.md"]
+
+
+def test_the_training_file_of_the_page_is_read(tmp_path: Path) -> None:
+    (text,) = blocks("training.md", "toml")
+    path = tmp_path / "train.toml"
+    path.write_text(f'out = "weights"\nsteps = 1\n{text}', encoding="utf-8")
+    assert read_config(path).evaluation.protocols == ("box", "slices")
 
 
 def test_the_plan_file_of_the_page_is_read_and_every_entry_is_explained() -> None:

@@ -89,6 +89,20 @@ def test_a_plain_install_is_well(tmp_path: Path) -> None:
         assert f"medsam-planner[{extra}]" in "".join(done.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("from ui.app import build_app; build_app(None)", "The page needs the extra 'ui'"),
+        (
+            "from medsam_planner.engine.medsam import MedSam; MedSam.with_random_weights()",
+            "MedSAM needs the extra 'medsam'",
+        ),
+    ],
+)
+def test_a_function_without_its_extra_names_it(call: str, said: str, tmp_path: Path) -> None:
+    assert f"MissingDependencyError: {said}" in run_plain(call, tmp_path).stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_without_its_extra_ends_with_2_and_one_line_that_names_it(command: str, tmp_path: Path) -> None:
     extra, arguments = COMMANDS[command]

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from medsam_planner.errors import require_extra
 from medsam_planner.service.access import Access
 from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.settings import Settings
@@ -32,7 +33,13 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
     access : Access, optional
         Where it listens and what it requires of clients; by default this machine only. Every request is checked by
         :class:`medsam_planner.service.guard.Guard` first.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the extra ``ui`` is not installed.
     """
+    require_extra("ui", "The page")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
@@ -52,7 +59,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
     app.state.sessions = sessions
     add_routes(app, sessions)
     system = ["system-ui", "-apple-system", "Segoe UI", "Helvetica", "Arial", "sans-serif"]
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -74,6 +81,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
         css=CSS,
         js="() => document.body.classList.add('dark')",
     )
+    return mounted
 
 
 @contextlib.asynccontextmanager

@@ -29,7 +29,8 @@ _LAST_STEP = "(step, ...rest) => [window.medsamPlanner.lastStep(), ...rest]"
 
 def build_page(sessions: Sessions) -> gr.Blocks:
     """Build the whole page on the workbenches of `sessions`."""
-    with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as page:
+    page = gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True)
+    with page:
         parts = build_parts()
         wire_entrance(page, sessions, parts)
         _wire_study(sessions, parts)

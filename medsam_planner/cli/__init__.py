@@ -7,13 +7,13 @@ log; 130 interrupted; 141 nobody reads what is printed.
 
 from __future__ import annotations
 
-import sys
-
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``medsam-planner`` and leave with its exit code."""
+    import sys
+
     try:
         from medsam_planner.cli.app import run
 

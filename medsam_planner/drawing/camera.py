@@ -112,7 +112,6 @@ def camera_for(
     size: tuple[int, int],
     *,
     margin: float = 1.08,
-    cut_depth_mm: float | None = None,
 ) -> Camera:
     """Camera of a standard view that shows the whole box.
 
@@ -124,12 +123,10 @@ def camera_for(
     size : (rows, columns)
     margin : float
         Picture size over the size of what it shows.
-    cut_depth_mm : float, optional
-        See :class:`Camera`.
     """
     bounds = np.asarray(bounds_lps_mm, dtype=np.float64)
     forward, up = view.value
-    return _fitted(bounds.mean(axis=0), forward, up, _corners(bounds), size, margin, cut_depth_mm)
+    return _fitted(bounds.mean(axis=0), forward, up, _corners(bounds), size, margin)
 
 
 def camera_along(
@@ -175,11 +172,10 @@ def _fitted(
     points: NDArray[np.float64],
     size: tuple[int, int],
     margin: float,
-    cut_depth_mm: float | None,
 ) -> Camera:
     offsets = points - centre
     half_height = np.abs(offsets @ np.array(up)).max()
     half_width = np.abs(offsets @ np.cross(forward, up)).max()
     width_mm = 2 * margin * max(half_width, half_height * size[1] / size[0], 1.0)
     (x, y, z), (fx, fy, fz), (ux, uy, uz) = centre.tolist(), forward, up
-    return Camera((x, y, z), (fx, fy, fz), (ux, uy, uz), float(width_mm), cut_depth_mm)
+    return Camera((x, y, z), (fx, fy, fz), (ux, uy, uz), float(width_mm))

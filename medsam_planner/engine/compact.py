@@ -20,6 +20,7 @@ from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePr
 from medsam_planner.engine.shared_tensors import module_over_same_tensors
 from medsam_planner.engine.threads import random_draws
 from medsam_planner.errors import GeometryError, PromptError, WeightsError
+from medsam_planner.io.files import file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,8 @@ class CompactModel:
     path : Path
         safetensors file written by :func:`~medsam_planner.engine.compact_weights.save_weights`, of a network without a
         memory; :func:`~medsam_planner.engine.memory_model.open_compact` opens either.
+    sha256 : str, optional
+        SHA-256 of the file, if the caller knows it; otherwise the file is hashed.
 
     Raises
     ------
@@ -56,14 +59,14 @@ class CompactModel:
     reads_reference_slice = True
     paddings_px: tuple[float, ...] = PROPAGATED_BOX_PADDINGS_PX
 
-    def __init__(self, path: Path | str) -> None:
-        network, metadata, digest = read_weights(Path(path))
-        self._adopt(network, digest)
+    def __init__(self, path: Path | str, *, sha256: str | None = None) -> None:
+        network, metadata = read_weights(Path(path))
+        self._adopt(network, sha256 or file_sha256(Path(path)))
         self.metadata: Mapping[str, str] = metadata
 
     @classmethod
     def from_network(cls, network: Network, *, weights_sha256: str = "") -> Self:
-        """Wrap a network that is already in memory, as training does to evaluate itself."""
+        """Wrap a network that is already in memory."""
         model = cls.__new__(cls)
         model._adopt(network, weights_sha256)
         model.metadata = {}

@@ -66,7 +66,7 @@ def annotate_weights(path: Path, notes: dict[str, str]) -> str:
     WeightsError
         If the file is absent, damaged or of another format.
     """
-    tensors, metadata, _ = _read(path)
+    tensors, metadata = _read(path)
     return _write(path, tensors, metadata | notes)
 
 
@@ -88,16 +88,16 @@ def weights_format(path: Path) -> str:
     WeightsError
         If the file is absent, damaged or of another format.
     """
-    return _read(path)[1]["format"]
+    return _read_metadata(path)["format"]
 
 
-def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, str], str]:
+def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, str]]:
     """Rebuild the network of a weights file.
 
     Returns
     -------
-    CompactNetwork or MemoryNetwork, dict of str to str, str
-        The network with its weights, the file's metadata, and its SHA-256.
+    CompactNetwork or MemoryNetwork, dict of str to str
+        The network with its weights, and the file's metadata.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, 
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
     from medsam_planner.engine.memory_network import MemoryArchitecture, MemoryNetwork
 
-    tensors, metadata, digest = _read(path)
+    tensors, metadata = _read(path)
     values = json.loads(metadata["architecture"])
     entries: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     network: CompactNetwork | MemoryNetwork
@@ -122,7 +122,7 @@ def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, 
     if misfits:
         raise WeightsError(f"{path} does not fit the architecture it names, first at {misfits[0]!r}. Fetch it again.")
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
-    return network, metadata, digest
+    return network, metadata
 
 
 def _known(entries: dict[str, Any], kind: type) -> dict[str, Any]:
@@ -130,16 +130,20 @@ def _known(entries: dict[str, Any], kind: type) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if name in names}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
-    """Tensors as they are kept, metadata, and the file's SHA-256."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors as they are stored, and metadata."""
+    from safetensors.torch import load_file
+
+    metadata = _read_metadata(path)
+    return load_file(path), metadata
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load
 
     if not path.is_file():
         raise WeightsError(f"Expected weights of the compact model at {path}, found nothing. Check the path.")
-    content = path.read_bytes()
     try:
-        tensors = load(content)
         with safe_open(path, framework="numpy") as handle:
             written = dict(handle.metadata() or {})
     except SafetensorError as error:
@@ -152,4 +156,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
         raise WeightsError(f"{path}: its metadata is not JSON ({error}). Fetch the weights again.") from error
     if metadata.get("format") not in (FORMAT, FORMAT_WITHOUT_MEMORY):
         raise WeightsError(f"Expected weights of format {FORMAT!r}, {path} says {metadata.get('format')!r}.")
-    return tensors, metadata, hashlib.sha256(content).hexdigest()
+    return metadata

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.errors import require_extra
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import SamConfig, SamModel
@@ -34,7 +36,13 @@ def random_network(config: SamConfig | None = None, *, seed: int = 0) -> SamMode
     """SAM network with random weights of a scale at which signals neither vanish nor explode.
 
     ``transformers`` initialises the image encoder with 1e-10, which gives every image the same embedding.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the extra ``medsam`` is not installed.
     """
+    require_extra("medsam", "MedSAM")
     import torch
     from transformers import SamConfig, SamModel
 

@@ -165,15 +165,16 @@ class MemoryModel(CompactModel):
         )
 
 
-def open_compact(path: Path | str) -> CompactModel:
-    """The model of a weights file of either format.
+def open_compact(path: Path | str, *, sha256: str | None = None) -> CompactModel:
+    """The model of a weights file of either format; `sha256` as for :class:`CompactModel`.
 
     Raises
     ------
     WeightsError
         If the file is absent, damaged or of another model.
     """
-    return MemoryModel(path) if weights_format(Path(path)) == FORMAT else CompactModel(path)
+    kind = MemoryModel if weights_format(Path(path)) == FORMAT else CompactModel
+    return kind(path, sha256=sha256)
 
 
 def is_ambiguous(prompt: SlicePrompt, *, is_refined: bool) -> bool:

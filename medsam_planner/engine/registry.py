@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
@@ -114,7 +115,7 @@ def verify(name: str) -> Verification:
     """
     entry = weights_entry(name)
     path = expected_path(entry)
-    found = file_sha256(path) if path.is_file() else None
+    found = _sha256(path) if path.is_file() else None
     if found is None:
         state, advice = WeightsState.ABSENT, absence_advice(entry)
     elif found != entry.sha256:
@@ -196,9 +197,10 @@ def require_weights(name_or_path: str | Path) -> None:
 def load_model(name_or_path: str | Path) -> PromptableModel:
     """Load a model by its name in the manifest, or from a path.
 
-    A process reads each weights file once: the last :data:`_MODELS_KEPT` models are kept by path and SHA-256, so a file
-    that changed on disk is read again. Every call returns a model with a network module of its own, whose tensors all
-    calls share: hooks and dropout flags belong to the module, and sessions may work in different threads.
+    A process reads and hashes each weights file once: the last :data:`_MODELS_KEPT` models are kept by path and
+    SHA-256, and a file that changed on disk is read again. Every call returns a model with a network module of its own,
+    whose tensors all calls share: hooks and dropout flags belong to the module, and sessions may work in different
+    threads.
 
     Parameters
     ----------
@@ -223,7 +225,7 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
 
     path = Path(name_or_path).expanduser()
     kind = _kind(path)
-    return _shared(kind, path, path.stem if path.is_file() else path.name, file_sha256(weights_file(path)))
+    return _shared(kind, path, path.stem if path.is_file() else path.name, _sha256(weights_file(path)))
 
 
 def _shared(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
@@ -236,6 +238,17 @@ def _shared(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
                 _LOADED.popitem(last=False)
         _LOADED.move_to_end(key)
         return _LOADED[key].with_own_module()
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file, computed again only where the file was replaced or changed."""
+    state = path.stat()
+    return _hashed(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _hashed(path: Path, *_state: int) -> str:
+    return file_sha256(path)
 
 
 def _kind(path: Path) -> str:
@@ -255,7 +268,7 @@ def _open(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
     if kind == "compact":
         from medsam_planner.engine.memory_model import open_compact
 
-        return open_compact(path)
+        return open_compact(path, sha256=sha256)
     from medsam_planner.engine.medsam import MedSam
 
     return MedSam.load(path, name=name, sha256=sha256)

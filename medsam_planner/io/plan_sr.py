@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from highdicom import sr
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
-from pydicom.uid import Comprehensive3DSRStorage
 
 from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io.blank_uids import content_uid
 from medsam_planner.io.dicom_objects import MANUFACTURER, instance_identity, made, source_headers, write_object
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["document_sha256", "read_plan_sr", "save_plan_sr"]
+__all__ = ["document_sha256", "save_plan_sr"]
 
 _SERIES_NUMBER = 9003
 _SCHEME = "99MEDSAMPLANNER"
@@ -142,44 +140,6 @@ def save_plan_sr(
     return write_object(structured, path)
 
 
-def read_plan_sr(path: str | Path) -> dict[str, Any]:
-    """Read back what :func:`save_plan_sr` wrote.
-
-    Returns
-    -------
-    dict
-        ``notice``, ``margins_statement``, ``plan_sha256``, ``frame_of_reference_uid``, and ``paths``: one mapping for
-        each, with ``tool`` and the keys of the JSON file.
-
-    Raises
-    ------
-    StudyError
-        If the file is no such report.
-    """
-    dataset = pydicom.dcmread(path)
-    if dataset.SOPClassUID != Comprehensive3DSRStorage:
-        raise StudyError(f"Expected a Comprehensive 3D SR in {path}, got {dataset.SOPClassUID.name}.")
-    report: Any = sr.Comprehensive3DSR.from_dataset(dataset).content  # a MeasurementReport, by its template
-    found: dict[str, Any] = {key: _texts(report).get(code.value) for key, code in _STATEMENTS.items()}
-    if not found["plan_sha256"]:
-        raise StudyError(f"Expected a plan of {MANUFACTURER} in {path}, got another report.")
-    found["paths"] = []
-    for group in report.get_image_measurement_groups():
-        items = group[0].ContentSequence
-        points = {item.ConceptNameCodeSequence[0].CodeValue: item for item in items if item.ValueType == "SCOORD3D"}
-        line: dict[str, Any] = {"tool": group.tracking_identifier}
-        for key, code in _POINTS.items():
-            if code.value in points:
-                line[key] = np.asarray(points[code.value].GraphicData, dtype=np.float64).tolist()
-                found["frame_of_reference_uid"] = str(points[code.value].ReferencedFrameOfReferenceUID)
-        texts = _texts(items)
-        line.update({key: texts[code.value] for key, code in _TEXTS.items() if code.value in texts})
-        values = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
-        line.update({key: values[code.value] for key, (code, _) in _NUMBERS.items() if code.value in values})
-        found["paths"].append(line)
-    return found
-
-
 def _lines_by_tool(document: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
     if "tools" in document:
         return [(tool["name"], tool["alternatives"]) for tool in document["tools"]]
@@ -225,12 +185,3 @@ def _places(name: CodedConcept, kind: str, position_lps_mm: np.ndarray, frame: s
 
 def _text(name: CodedConcept, text: str) -> sr.TextContentItem:
     return sr.TextContentItem(name=name, value=text, relationship_type="CONTAINS")
-
-
-def _texts(items: Any) -> dict[str, str]:
-    sequence = items[0].ContentSequence if isinstance(items, sr.MeasurementReport) else items
-    return {
-        item.ConceptNameCodeSequence[0].CodeValue: str(item.TextValue)
-        for item in sequence
-        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodingSchemeDesignator == _SCHEME
-    }

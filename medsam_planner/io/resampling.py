@@ -1,8 +1,6 @@
-"""A volume on another grid: isotropic, or that of another volume. Exact on oblique and left-handed grids too."""
+"""A volume on the grid of another one. Exact on oblique and left-handed grids too."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import highdicom
 import numpy as np
@@ -10,48 +8,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medsam_planner.errors import GeometryError
-from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.corrections import with_operation
 from medsam_planner.progress import Progress, track
 
-__all__ = ["resample_isotropic", "resample_like"]
+__all__ = ["resample_like"]
 
 _SLAB = 16
 """Output slices per step: the unit of progress and of cancelling."""
 
 _EDGE_TOLERANCE = 1e-6
 """In voxels: rounding of a product of two affines must not push a voxel on the edge out of the volume."""
-
-
-def resample_isotropic(
-    volume: highdicom.Volume, spacing: float, order: int = 1, *, progress: Progress | None = None
-) -> highdicom.Volume:
-    """Resample to cubes of `spacing` mm along the same axes and about the same centre.
-
-    Parameters
-    ----------
-    spacing
-        Side of a voxel in mm.
-    order
-        0 nearest, 1 linear, 3 cubic spline. A mask (bool) stays one: above order 0 it is cut at one half.
-
-    Raises
-    ------
-    GeometryError
-        If `spacing` is not positive, or `order` is not 0 to 3.
-    """
-    if not (np.isfinite(spacing) and spacing > 0):
-        raise GeometryError(f"Expected a positive spacing in mm, got {spacing}.")
-    old = spacing_mm(volume.affine)
-    shape = tuple(int(max(1, round(n * s / spacing))) for n, s in zip(volume.spatial_shape, old, strict=True))
-    affine = volume.affine.copy()
-    affine[:3, :3] *= spacing / old
-    centre = volume.affine[:3, :3] @ ((np.array(volume.spatial_shape) - 1) / 2) + volume.affine[:3, 3]
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    array = _sampled(volume, affine, shape, order, fill_value=None, progress=progress)
-    result = _volume_on(array, affine, volume.coordinate_system, volume.frame_of_reference_uid)
-    operation = {"name": "resample_isotropic", "spacing_mm": float(spacing), "order": order, "shape": list(shape)}
-    return with_operation(volume, result, operation)
 
 
 def resample_like(
@@ -82,15 +48,14 @@ def resample_like(
     shape = tuple(int(n) for n in reference.spatial_shape)
     affine = reference.affine.copy()
     array = _sampled(volume, affine, shape, order, fill_value=fill_value, progress=progress)
-    result = _volume_on(array, affine, reference.coordinate_system, there if there is not None else here)
+    result = highdicom.Volume(
+        array=array,
+        affine=affine,
+        coordinate_system=reference.coordinate_system,
+        frame_of_reference_uid=there if there is not None else here,
+    )
     operation = {"name": "resample_like", "order": order, "shape": list(shape), "affine": affine.tolist()}
     return with_operation(volume, result, operation)
-
-
-def _volume_on(
-    array: NDArray[np.generic], affine: NDArray[np.float64], coordinate_system: Any, uid: str | None
-) -> highdicom.Volume:
-    return highdicom.Volume(array=array, affine=affine, coordinate_system=coordinate_system, frame_of_reference_uid=uid)
 
 
 def _sampled(
@@ -99,10 +64,10 @@ def _sampled(
     shape: tuple[int, ...],
     order: int,
     *,
-    fill_value: float | None,
+    fill_value: float,
     progress: Progress | None,
 ) -> NDArray[np.generic]:
-    """Values of `volume` at the voxel centres of another grid; `fill_value` None repeats the outermost voxels."""
+    """Values of `volume` at the voxel centres of another grid, and `fill_value` outside it."""
     if order not in (0, 1, 2, 3):
         raise GeometryError(f"Expected interpolation of order 0, 1, 2 or 3, got {order}.")
     is_mask = volume.array.dtype == np.bool_
@@ -123,8 +88,7 @@ def _sampled(
             mode="nearest",
             prefilter=False,
         )
-        if fill_value is not None:
-            slab[_is_outside(to_source, first, slab.shape, source.shape)] = fill_value
+        slab[_is_outside(to_source, first, slab.shape, source.shape)] = fill_value
     if is_mask:
         return result >= np.float32(0.5)
     if volume.array.dtype.kind in "iu":

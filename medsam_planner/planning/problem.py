@@ -160,7 +160,6 @@ def entry_region_on_surface(
     *,
     centre_lps_mm: ArrayLike | None = None,
     radius_mm: float | None = None,
-    within: highdicom.Volume | None = None,
 ) -> EntryRegion:
     """Surface voxels of a mask, with the normals of the smoothed surface.
 
@@ -170,8 +169,6 @@ def entry_region_on_surface(
         bool; the body, head or bone that is entered.
     centre_lps_mm, radius_mm
         Keep only the surface inside this sphere.
-    within : highdicom.Volume, optional
-        bool mask on the same grid; keep only the surface inside it.
 
     Raises
     ------
@@ -179,10 +176,7 @@ def entry_region_on_surface(
         If no surface is left.
     """
     inside = bool_array(mask, "entry")
-    on_surface = surface_voxels(inside)
-    if within is not None:
-        on_surface &= bool_array(within, "entry region")
-    index = np.argwhere(on_surface)
+    index = np.argwhere(surface_voxels(inside))
     points = lps_from_index(mask.affine, index)
     if centre_lps_mm is not None and radius_mm is not None:
         near = np.linalg.norm(points - np.asarray(centre_lps_mm, dtype=np.float64), axis=1) <= radius_mm

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from prompts.masks import mask_box
+
 __all__ = ["IndexBox", "bounding_box", "distance_bound_mm", "domain_of", "surroundings", "window"]
 
 _COARSE_VOXELS = 400_000
@@ -151,7 +153,5 @@ def _pooled(
 
 def bounding_box(inside: NDArray[np.bool_]) -> IndexBox:
     """The filled part of an array that is not empty, and one voxel more on each side, where its background begins."""
-    flat = np.logical_or.reduce(inside, axis=0)
-    rows = [np.logical_or.reduce(inside, axis=(1, 2)), flat.any(axis=1), flat.any(axis=0)]
-    ends = [np.flatnonzero(row)[[0, -1]] for row in rows]
-    return IndexBox(np.array([end[0] for end in ends]) - 1, np.array([end[1] for end in ends]) + 2)
+    box = mask_box(inside)
+    return IndexBox(np.array([part.start for part in box]) - 1, np.array([part.stop for part in box]) + 1)

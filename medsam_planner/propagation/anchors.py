@@ -10,19 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction
-from medsam_planner.propagation.front import Anchor
+from medsam_planner.propagation.front import Anchor, PropagatedClick
 from prompts import Box, Click, Scribble
 from prompts.geometry import box_extent, click_index, scribble_indices
-
-if TYPE_CHECKING:
-    from medsam_planner.propagation.methods import PropagationMethod
 
 __all__ = [
     "SliceEvent",
@@ -60,6 +57,12 @@ class SliceEvent:
     limits: SliceRange | None = None
     candidate: int | None = None
     """Number of the candidate that the user chose, counted from the best; None where nothing was chosen."""
+
+
+Predict: TypeAlias = Callable[
+    [SliceEvent, Mapping[int, Anchor], Mapping[int, SlicePrediction]],
+    tuple[SlicePrediction, tuple[PropagatedClick, ...]],
+]
 
 
 def slice_events(
@@ -110,7 +113,7 @@ def slice_events(
 
 def fold_anchors(
     events: Sequence[SliceEvent],
-    method: PropagationMethod,
+    predict: Predict,
     propagated: Callable[[dict[int, Anchor]], dict[int, SlicePrediction]],
     memo: dict[str, dict[int, Anchor]],
 ) -> dict[int, Anchor]:
@@ -122,8 +125,9 @@ def fold_anchors(
     ----------
     events : sequence of SliceEvent
         In log order.
-    method : PropagationMethod
-        Predicts the slice of an event, given the predictions before it.
+    predict : callable
+        Predicts the slice of an event, given the anchors and the predictions before it;
+        :meth:`medsam_planner.propagation.methods.PropagationMethod.predict`.
     propagated : callable
         Returns the predictions by slice that the anchors so far lead to.
     memo : dict
@@ -141,7 +145,7 @@ def fold_anchors(
         key = digest.hexdigest()
         if key not in memo:
             found = known_predictions(event, anchors, propagated)
-            prediction, clicks = method.predict(event, anchors, found)
+            prediction, clicks = predict(event, anchors, found)
             memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key, clicks)}
         anchors = memo[key]
     return anchors

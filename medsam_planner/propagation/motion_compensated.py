@@ -22,6 +22,7 @@ from medsam_planner.propagation.anchors import SliceEvent, empty_prediction, nea
 from medsam_planner.propagation.decoding_offsets import DecodingOffsets, best_padding, shift_to_area
 from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, SliceGrid, StopRules
 from medsam_planner.propagation.motion import moved, slice_motion_px
+from prompts.masks import mask_box
 
 __all__ = [
     "MOTION_COMPENSATED_VERSION",
@@ -246,8 +247,8 @@ def _propagated_clicks(
         return ()
     mask = known.mask()
     occupied = np.argwhere(mask)
-    low = np.maximum(occupied.min(0) - 1, 0)
-    around = low + np.argwhere(~mask[tuple(slice(a, b + 2) for a, b in zip(low, occupied.max(0), strict=True))])
+    box = mask_box(mask, grown=1)
+    around = np.argwhere(~mask[box]) + [part.start for part in box]
     clicks = []
     for (row, column), positive in zip(event.points, event.labels, strict=True):
         at = np.clip(np.rint([row, column]).astype(int), 0, np.array(mask.shape) - 1)

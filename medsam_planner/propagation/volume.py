@@ -63,7 +63,7 @@ class Propagator:
 
     def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
         """Predict the slice of every prompt, in log order."""
-        return fold_anchors(events, self._method, self._propagated(events), self._anchor_memo)
+        return fold_anchors(events, self._method.predict, self._propagated(events), self._anchor_memo)
 
     def candidate_masks(self, events: Sequence[SliceEvent]) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for the last prompt, best first."""

@@ -10,6 +10,7 @@ from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.field_construction import build_distance_field
 from medsam_planner.planning.structures import Avoid
 from medsam_planner.volumes import volume_like
+from prompts.masks import mask_box
 
 __all__ = ["WIDENED_TRIANGLES", "widened_surface"]
 
@@ -44,9 +45,10 @@ def widened_surface(mask: highdicom.Volume, margin_mm: highdicom.Volume | float)
         return None
     spacing = np.linalg.norm(mask.affine[:3, :3], axis=0)
     diagonal = voxel_diagonal_mm(mask.affine)
-    seen = np.argwhere(mask.array > 0)
+    box = mask_box(mask.array > 0)
+    low, high = np.array([[part.start, part.stop - 1] for part in box]).T
     reach = (widest + 2 * diagonal) / spacing
-    corners = lps_from_index(mask.affine, np.stack([seen.min(axis=0) - reach, seen.max(axis=0) + reach]))
+    corners = lps_from_index(mask.affine, np.stack([low - reach, high + reach]))
     field = build_distance_field(Avoid("widened", mask, margin_mm), corners)
     beyond = field.layers[0].values_mm - np.float32(spacing.min() / 2)
     soft = highdicom.Volume(

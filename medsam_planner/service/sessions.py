@@ -135,11 +135,6 @@ class Sessions:
             if token in self._by_token:
                 self._left_at[token] = time.time()
 
-    def evict(self, token: str) -> None:
-        """Remove a workbench from memory; its work stays on disk, and its uploads until they expire."""
-        with self._lock:
-            self._evict(token)
-
     def close(self, page: str) -> None:
         """Remove the workbench of a page, cancel its computation and delete its uploads."""
         with self._lock:
@@ -192,6 +187,7 @@ class Sessions:
             self._evict(token)
 
     def _evict(self, token: str) -> None:
+        """Remove a workbench from memory; its work stays on disk, and its uploads until they expire."""
         workbench = self._forget(token)
         if workbench is None:
             return

@@ -412,7 +412,7 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     bench.has_prompts(12)
     bench.settled()
 
-    bench.server.sessions.evict(bench.workbench.token)
+    bench.server.sessions._evict(bench.workbench.token)
     page.mouse.click(x, y + 40, button="right")
     bench.has_prompts(12)
     bench.settled()

@@ -201,7 +201,8 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
     assert again is not None and again is not page
     assert "was restored" in restore_screen.restore_work(again).notice
     assert again.structure.prompts == page.structure.prompts
-    sessions.evict(again.token)
+    sessions.leave("page")
+    sessions.expire(now=time.time() + 3600)
     sessions.expire(now=time.time() + uploads.EXPIRY_S + 60)
     late = sessions.restore_work("page", page.key)
     assert late is not None
@@ -268,7 +269,8 @@ def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, stu
         assert browser.get("/alive/guessed").status_code == 404
         sessions.restore_work("another window", workbench.key)
         assert browser.get(f"/alive/{token}").status_code == 409
-        sessions.evict(workbench.token)
+        sessions.leave("another window")
+        sessions.expire(now=time.time() + 3600)
         assert browser.get(f"/alive/{workbench.token}").json() == {"is_evicted": True}
         assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
 

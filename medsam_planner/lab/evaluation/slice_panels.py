@@ -14,6 +14,7 @@ from medsam_planner.drawing.outlines import outline_path, scale_bar
 from medsam_planner.drawing.panel import Panel, Stroke
 from medsam_planner.drawing.pictures import grey_uri
 from medsam_planner.drawing.reformat import STANDARD_PLANES, Plane, sample_plane
+from medsam_planner.engine.protocol import box_around
 from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
 from medsam_planner.lab.evaluation.finished import FinishedStructures
 from medsam_planner.lab.evaluation.records import StructureRecord
@@ -110,9 +111,9 @@ def _shown(
     prediction: NDArray[np.bool_],
     note: str,
 ) -> ShownSlice:
-    outlined = np.argwhere(slice_across(reference, axis, index) | slice_across(prediction, axis, index))
-    extent = outlined if len(outlined) else np.argwhere(reference.any(axis=axis))
-    low, high = (np.insert(corner, axis, index) for corner in (extent.min(axis=0), extent.max(axis=0)))
+    outlined = slice_across(reference, axis, index) | slice_across(prediction, axis, index)
+    extent = box_around(outlined if outlined.any() else np.asarray(reference.any(axis=axis))).reshape(2, 2)
+    low, high = np.insert(extent, axis, index, axis=1)
     plane = slice_plane(image.affine, axis, index, low, high)
     grey = sample_plane(image, plane)
     low_grey, high_grey = (float(value) for value in np.nanpercentile(grey, (1, 99)))

@@ -24,6 +24,7 @@ from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume, volume_like
 from prompts import next_click
+from prompts.masks import mask_box
 
 __all__ = ["HARM", "harmful_share", "survey", "walled"]
 
@@ -107,10 +108,10 @@ def walled(structure: Structure, opening: FirstPrompts) -> tuple[StudyVolume, ND
     ring = reference & (depth_mm <= thickness_mm)
     image = np.array(structure.volume.array, dtype=np.float32)
     painted = slice_across(image, opening.axis, opening.slice_index)
-    rows, columns = np.nonzero(reference)
-    margin = int(np.ptp(rows) + np.ptp(columns)) // 4 + 2
+    rows, columns = mask_box(reference)
+    margin = (rows.stop - rows.start + columns.stop - columns.start - 2) // 4 + 2
     around = painted[
-        max(rows.min() - margin, 0) : rows.max() + margin, max(columns.min() - margin, 0) : columns.max() + margin
+        max(rows.start - margin, 0) : rows.stop - 1 + margin, max(columns.start - margin, 0) : columns.stop - 1 + margin
     ]
     painted[ring] += WALL_CONTRAST * max(float(np.ptp(np.percentile(around, (5, 95)))), 1.0)
     wall = np.zeros(structure.reference.shape, dtype=bool)

@@ -15,6 +15,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.lab.training.config import DataConfig
 from medsam_planner.lab.training.label_volume import LabelVolume, indexed
 from medsam_planner.lab.training.tissues import Tissue, tissue_of
+from prompts.masks import mask_box
 
 __all__ = [
     "case_folders",
@@ -103,9 +104,7 @@ def read_label_map(path: Path, *, smallest_voxels: int = 150) -> LabelVolume:
     """Read a label map without an image. Labels of fewer than `smallest_voxels` are painted but are no structures."""
     labels, spacing = _array(path)
     dense, values = _dense(labels)
-    filled = np.nonzero(dense)
-    window = tuple(slice(max(int(axis.min()) - 6, 0), int(axis.max()) + 7) for axis in filled)
-    dense = np.ascontiguousarray(dense[window])
+    dense = np.ascontiguousarray(dense[mask_box(dense > 0, grown=6)])
     counts = np.bincount(dense.ravel(), minlength=len(values))
     structures = tuple((number,) for number in range(1, len(values)) if counts[number] >= smallest_voxels)
     name = path.parent.name + "/" + path.name.removesuffix(".nii.gz")

@@ -95,7 +95,7 @@ def _stage(values: dict[str, float]) -> str:
 
 def _known(path: Path, architecture: MemoryArchitecture) -> tuple[MemoryNetwork, list[str]]:
     """Weights of a file in a network of the given architecture (dropout and size may differ); their training data."""
-    known, metadata, _ = read_weights(path)
+    known, metadata = read_weights(path)
     if not isinstance(known, MemoryNetwork):
         raise ConfigError(
             f"Expected weights of a network with a memory in {path}, got one without. Choose other weights."

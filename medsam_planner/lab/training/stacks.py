@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medsam_planner.engine.compact_crops import SMALLEST_CROP_PX
-from medsam_planner.engine.protocol import SlicePrompt
+from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.lab.training.appearance import degrade
 from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.simulated_prompts import training_box
@@ -127,8 +127,7 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     if np.count_nonzero(mask[0]) * coarse_mm**2 < SMALLEST_STRUCTURE_PX * pixel_mm**2:
         return None
     half = coarse_mm * (mask.shape[-1] - 1) / 2
-    occupied = np.argwhere(mask[0])
-    low, high = occupied.min(0) * coarse_mm - half, occupied.max(0) * coarse_mm - half
+    low, high = box_around(mask[0]).reshape(2, 2) * coarse_mm - half
     centres, sides = _crops(low, high, coarse_mm, clicked, pixel_mm, rng, size)
     images, reference = rendered_slices(volume, target, space, heights, centres, sides, pixel_mm, rng, size)
     if seed is not None:

@@ -142,7 +142,8 @@ def test_plan_writes_the_plan_and_the_report(study, tmp_path, capsys):
 
 
 def test_a_plan_on_dicom_has_a_structured_report_as_its_twin(study, tmp_path):
-    from medsam_planner.io.plan_sr import document_sha256, read_plan_sr
+    from medsam_planner.io.plan_sr import document_sha256
+    from tests.medsam_planner.io.plan_report import read_plan_sr
 
     plan_file, out = tmp_path / "plan.toml", tmp_path / "out"
     plan_file.write_text(plan_text(study))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from medsam_planner.engine import manifest, registry
+from medsam_planner.engine import compact, manifest, registry
 from medsam_planner.engine.hub import fetch
 from medsam_planner.engine.manifest import read_manifest
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model, user_folder, verify, weights_path
 from medsam_planner.errors import ConfigError, OperationCancelledError, WeightsError
+from medsam_planner.io.files import file_sha256
 
 CONTENT = bytes(range(256)) * 100_000  # 25.6 MB: three of the hub client's chunks
 COMMIT = "1" * 40
@@ -261,7 +262,7 @@ def test_paths_to_the_compact_models_weights_open_as_the_compact_model(tmp_path:
     assert isinstance(model, CompactModel) and model.weights_sha256 == sha256
 
 
-def test_weights_are_read_once_and_every_model_has_a_module_of_its_own(
+def test_weights_are_read_and_hashed_once_and_every_model_has_a_module_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
@@ -269,11 +270,13 @@ def test_weights_are_read_once_and_every_model_has_a_module_of_its_own(
 
     path = tmp_path / "mine.safetensors"
     save_weights(CompactNetwork(CompactArchitecture()), path, trained_on=["nothing"])
-    opened = []
+    opened, hashed = [], []
     open_weights = registry._open
     monkeypatch.setattr(registry, "_open", lambda *known: opened.append(known) or open_weights(*known))
+    for module in (registry, compact):
+        monkeypatch.setattr(module, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
     first, second = load_model(path), load_model(path)
-    assert len(opened) == 1
+    assert len(opened) == len(hashed) == 1
     assert first.network is not second.network
     tensors = [
         {tensor.data_ptr() for tensor in model.network.parameters() if tensor.numel()} for model in (first, second)
@@ -286,7 +289,7 @@ def test_weights_are_read_once_and_every_model_has_a_module_of_its_own(
 
     save_weights(CompactNetwork(CompactArchitecture(dropout=0.5)), path, trained_on=["nothing"])
     assert load_model(path).architecture.dropout == 0.5
-    assert len(opened) == 2
+    assert len(opened) == len(hashed) == 2
 
 
 def test_the_users_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.io.plan_sr import document_sha256, read_plan_sr, save_plan_sr
+from medsam_planner.io.plan_sr import document_sha256, save_plan_sr
 from medsam_planner.volumes import StudyVolume
 from tests.medsam_planner.io.dicom_series import blob_hu, write_ct_series
+from tests.medsam_planner.io.plan_report import read_plan_sr
 
 _NOON = datetime.datetime(2024, 2, 29, 12, 0, 0)
 LINE: dict[str, Any] = {
@@ -99,8 +100,3 @@ def test_a_plan_without_path_notice_or_dicom_source_is_refused(tmp_path: Path, s
     save_nifti(study, tmp_path / "study.nii.gz")
     with pytest.raises(StudyError, match="nifti"):
         save_plan_sr(DOCUMENT, tmp_path / "plan.dcm", load_volume(tmp_path / "study.nii.gz"))
-
-
-def test_another_object_is_not_read_as_a_plan(tmp_path: Path, study: StudyVolume) -> None:
-    with pytest.raises(StudyError, match="Comprehensive 3D SR"):
-        read_plan_sr(next((tmp_path / "ct").iterdir()))

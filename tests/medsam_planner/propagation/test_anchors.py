@@ -47,7 +47,7 @@ def corrected(slices, *clicks, walked=PROPAGATED):
     found = {5: SlicePrediction(MASK, 0.8, None, walked)}
     events = [ANCHOR, *(SliceEvent(5, points=(place,), labels=(positive,)) for place, positive in clicks)]
     method = MotionCompensatedMethod(slices, SliceGrid((1.0, 1.0), 1.0), StopRules(), SHAPE)
-    anchors = fold_anchors(events, method, lambda anchors: {**found}, {})
+    anchors = fold_anchors(events, method.predict, lambda anchors: {**found}, {})
     return anchors[5]
 
 

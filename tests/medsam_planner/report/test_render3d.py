@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import process_time
 
 import numpy as np
@@ -112,7 +113,7 @@ def test_tool_is_as_wide_as_it_is_and_ends_where_it_ends():
 
 def test_cut_takes_away_what_is_nearer():
     scene = Scene3D([ball((0, -25, 0), 10.0, RED), ball((0, 25, 0), 10.0, GREEN)])
-    camera = camera_for(View.FROM_ANTERIOR, BOX, (200, 200), cut_depth_mm=0.0)
+    camera = replace(camera_for(View.FROM_ANTERIOR, BOX, (200, 200)), cut_depth_mm=0.0)
     assert hue(at(scene.render(camera, (200, 200)), camera, (0, 0, 0))) == "G"
 
 
