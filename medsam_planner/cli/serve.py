@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,7 @@ def serve(
         config = uvicorn.Config(
             make_app(service, access=access), log_level="warning", server_header=False, timeout_graceful_shutdown=5
         )
-        uvicorn.Server(config).run(sockets=[bound])
+        with closing(service):
+            uvicorn.Server(config).run(sockets=[bound])
     finally:
         bound.close()

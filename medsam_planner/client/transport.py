@@ -28,7 +28,7 @@ class Transport:
     """
 
     def __init__(self, address: str, token: str | None) -> None:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {} if not token else {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(
             base_url=f"{address.rstrip('/')}/api/v1", headers=headers, timeout=_PATIENCE_S, follow_redirects=False
         )

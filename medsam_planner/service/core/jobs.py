@@ -102,6 +102,7 @@ class Jobs:
         self._running: dict[str, _Running] = {}
         self._waiting: queue.SimpleQueue[tuple[str, Task] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
@@ -142,7 +143,10 @@ class Jobs:
         return job
 
     def cancel(self, identifier: str) -> Job:
-        """Ask a job to stop; one that waits is stopped at once, one that runs between two slices."""
+        """Ask a job to stop. One that waits is stopped at once, one that runs after the step it is in.
+
+        The longest steps are all stochastic passes of one slice: 0.3 s for 16 of them on one core.
+        """
         job = self.find(identifier)
         with self._lock:
             running = self._running.get(identifier)
@@ -153,8 +157,9 @@ class Jobs:
         return self.find(identifier)
 
     def close(self) -> None:
-        """Stop all jobs and the thread."""
+        """Stop all jobs and the thread; that the server ended them is told when it starts again."""
         with self._lock:
+            self._is_closing = True
             for running in self._running.values():
                 running.is_cancelled = True
         self._waiting.put(None)
@@ -198,7 +203,8 @@ class Jobs:
                 return  # ended meanwhile
             ended = replace(self._jobs[identifier], **changes)
         try:
-            self._on_end(ended)
+            if not (self._is_closing and ended.state is JobState.CANCELLED):
+                self._on_end(ended)
         except MedsamPlannerError as error:
             ended = replace(
                 ended,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -39,15 +37,9 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
     Parameters
     ----------
     service : Service
-        Closed when the application ends.
     access : Access, optional
         Where it listens and what it requires of clients; by default this machine only.
     """
-
-    @contextlib.asynccontextmanager
-    async def closing(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="MedSAM Planner",
@@ -58,7 +50,6 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         redirect_slashes=False,
         responses=_REFUSALS,  # type: ignore[arg-type]
-        lifespan=closing,
     )
     app.state.service = service
     for router in (studies.router, sessions.router, jobs.router, results.router):

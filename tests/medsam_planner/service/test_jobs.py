@@ -106,7 +106,7 @@ def test_a_result_that_cannot_be_recorded_is_no_result(jobs: Jobs, ends: Ends) -
 
 def test_one_session_cannot_fill_the_queue(jobs: Jobs) -> None:
     held = threading.Event()
-    jobs.submit(Job("0", "a", "segment"), lambda _: held.wait(20) and {} or {})
+    jobs.submit(Job("0", "a", "segment"), lambda _: {"waited": held.wait(20)})
     for number in range(1, 16):
         jobs.require_room("a")
         jobs.submit(Job(str(number), "a", "segment"), lambda _: {})

@@ -83,7 +83,7 @@ def test_a_bad_line_before_the_last_one_makes_the_journal_read_only_and_nothing_
     before = path.read_bytes()
     again = Journal(path)
     assert [one["kind"] for one in again.records_at_start] == ["opened"]
-    with pytest.raises(ReadOnlyError, match="Line 2 of the journal .* is damaged"):
+    with pytest.raises(ReadOnlyError, match=r"Line 2 of the journal .* is damaged"):
         again.append("undo")
     assert path.read_bytes() == before
 
