@@ -33,13 +33,24 @@ class ResultFile(Enum):
     MESH_PLY = "mesh.ply"
 
     @property
+    def stem(self) -> str:
+        """The name of the map, or ``"mesh"``."""
+        return self.value.partition(".")[0]
+
+    @property
     def suffix(self) -> str:
         """What follows the first dot."""
         return self.value.partition(".")[2]
 
+    def path(self, folder: Path, structure: str) -> Path:
+        """Where it lies in the folder of one result."""
+        if self.stem == "mesh":
+            return folder / f"meshes/{structure}.{self.suffix}"
+        return folder / (f"dicom/{self.value}" if self.suffix == "dcm" else self.value)
 
-def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult, study: StudyVolume) -> Path:
-    """A file of a result, written where it is not there yet.
+
+def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult, study: StudyVolume) -> None:
+    """Write a file of a result, and what is made in the same go.
 
     Parameters
     ----------
@@ -49,10 +60,6 @@ def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult
     result : SegmentationResult
     study : StudyVolume
 
-    Returns
-    -------
-    Path
-
     Raises
     ------
     NotThereError
@@ -60,28 +67,19 @@ def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult
     OutputError
         If it cannot be written.
     """
-    stem = kind.value.partition(".")[0]
+    structure, path = result.structure, kind.path(folder, result.structure)
     if kind.suffix == "nii.gz":
-        path = folder / kind.value
-        volume = getattr(result, stem)
+        volume = getattr(result, kind.stem)
         if volume is None:
             raise NotThereError(
-                f"The result of {result.structure!r} has no {stem}: it was not asked for. Segment with samples, or "
-                "with saliency."
+                f"The result of {structure!r} has no {kind.stem}: it was not asked for. Segment with samples, or with "
+                "saliency."
             )
-        return path if path.exists() else save_nifti(volume, path)
-    is_mesh = stem == "mesh"
-    path = folder / (f"meshes/{result.structure}.{kind.suffix}" if is_mesh else f"dicom/{kind.value}")
-    if path.exists():
-        return path
-    notes: list[str] = []
-    surfaces = surfaces_of({result.structure: result}, notes=notes) if is_mesh else None
-    notes += write_objects(folder, {result.structure: result}, study=study, surfaces=surfaces)
+        save_nifti(volume, path)
+        return
+    is_mesh, notes = kind.stem == "mesh", list[str]()
+    surfaces = surfaces_of({structure: result}, notes=notes) if is_mesh else None
+    notes += write_objects(folder, {structure: result}, study=study, surfaces=surfaces)
     if not path.exists():
-        why = " ".join(notes) or (
-            "The mask is empty."
-            if is_mesh
-            else "DICOM objects need a study of DICOM files and a map that was asked for."
-        )
-        raise NotThereError(f"There is no {kind.value} of {result.structure!r}. {why}")
-    return path
+        needed = "The mask is empty." if is_mesh else "It needs a study of DICOM files, and a map that was asked for."
+        raise NotThereError(f"There is no {kind.value} of {structure!r}. {' '.join(notes) or needed}")

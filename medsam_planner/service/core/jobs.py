@@ -142,6 +142,11 @@ class Jobs:
             raise NotThereError("There is no such job. The session lists its jobs.")
         return job
 
+    def of_session(self, session: str) -> tuple[Job, ...]:
+        """The jobs of a session that are remembered, the oldest first."""
+        with self._lock:
+            return tuple(one for one in self._jobs.values() if one.session == session)
+
     def cancel(self, identifier: str) -> Job:
         """Ask a job to stop. One that waits is stopped at once, one that runs after the step it is in.
 

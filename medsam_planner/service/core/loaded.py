@@ -55,7 +55,7 @@ class LoadedWorks:
         """By study; of studies that are only looked at, too."""
         self._lock = threading.Lock()
         self._reading = threading.Lock()
-        """Held while a file is read, so that none is read twice at once. No other lock is held with it."""
+        """Held while a study is read, so that none is read twice at once."""
 
     def session(self, work: Work, *, progress: Progress | None = None) -> Loaded:
         """A session in memory; its study is read where it is not there yet.
@@ -84,8 +84,11 @@ class LoadedWorks:
         StudyError
             If it cannot be read, or has changed.
         """
+        found = self._known(study.identifier)
+        if found is not None:
+            return found
         with self._reading:
-            found = self._known(study.identifier)
+            found = self._known(study.identifier)  # another thread may have read it meanwhile
             if found is None:
                 found = study.load(progress=progress)
                 self.keep(study, found)

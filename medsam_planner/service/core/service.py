@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.limits import check_samples
 from medsam_planner.propagation.sources import source_named
-from medsam_planner.provenance import versions
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.jobs import Job, Jobs, JobState
 from medsam_planner.service.core.leases import IDLE_S, Leases
@@ -102,6 +103,7 @@ class Service:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
+        self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
         self.studies = StudyStore(self.data / "studies")
         self.loaded = LoadedWorks(self.limits.loaded_bytes)
@@ -205,7 +207,8 @@ class Service:
             self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
             raise
-        self._works = {**self._works, identifier: work}
+        with self._lock:
+            self._works = {**self._works, identifier: work}
         return work, lease
 
     def sessions(self) -> tuple[Work, ...]:
@@ -269,7 +272,7 @@ class Service:
             run = partial(self._run_segment, work, structure, steps.log(), options)
             return self._begin(work, "segment", run, event, structure=structure, digest=steps.digest, options=said)
 
-    def plan(self, work: Work, request: PlanRequest, *, event: str | None = None) -> str:
+    def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
         """Begin to plan trajectories past the structures of a session.
 
         Parameters
@@ -277,6 +280,8 @@ class Service:
         work : Work
         request : PlanRequest
             Of structures that were segmented from their present prompts.
+        origin : PlanOrigin
+            Where the request came from.
         event : str, optional
             As :meth:`segment`.
 
@@ -291,7 +296,7 @@ class Service:
         """
         with work.changing():
             results = self._results_for(work, request)
-            run = partial(self._run_plan, work, request, results)
+            run = partial(self._run_plan, work, request, origin, results)
             return self._begin(work, "plan", run, event, title=request.title)
 
     def cancel(self, identifier: str, lease: str | None) -> Job:
@@ -329,10 +334,10 @@ class Service:
         """
         stored = work.state.result(structure, allow_stale=allow_stale)
         folder = result_path(work, stored.job).parent
-        path = folder / kind.value
+        path = kind.path(folder, structure)
         if not path.exists():
             result = self.loaded.result(work, structure, stored)
-            path = write_result_file(folder, kind, result, self.loaded.volume(work.study))
+            write_result_file(folder, kind, result, self.loaded.volume(work.study))
         return path, stored
 
     def slice_png(
@@ -438,7 +443,10 @@ class Service:
     def _begin(self, work: Work, task: str, run: Any, event: str | None, **entries: Any) -> str:
         if event is not None and event in work.state.n_by_event:
             n = work.state.n_by_event[event]
-            return next(one for one, begun in work.state.jobs.items() if begun["n"] == n)
+            for identifier, begun in work.state.jobs.items():
+                if begun["n"] == n:
+                    return identifier
+            raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of an earlier change.")
         self.jobs.require_room(work.identifier)
         identifier = new_identifier()
         work.record("job", event=event, job=identifier, task=task, **entries)
@@ -492,11 +500,17 @@ class Service:
         return StructureEvidence.of_result(self.loaded.result(work, structure, stored), work.log(structure))
 
     def _run_plan(
-        self, work: Work, request: PlanRequest, results: Mapping[str, StoredResult], job: str, progress: Progress
+        self,
+        work: Work,
+        request: PlanRequest,
+        origin: PlanOrigin,
+        results: Mapping[str, StoredResult],
+        job: str,
+        progress: Progress,
     ) -> dict[str, Any]:
         volume = self.loaded.volume(work.study, progress=progress)
         evidence = {name: self._evidence(work, name, stored) for name, stored in results.items()}
-        inputs = resolve(request, volume, evidence, provenance={"service": versions().get("medsam-planner", "")})
+        inputs = resolve(request, volume, evidence, origin=origin)
         folder = work.folder / "plans" / job
         folder.mkdir(parents=True, exist_ok=True)
         reviewed = review_plan(inputs, folder, progress=progress)

@@ -14,7 +14,7 @@ from medsam_planner.errors import NotThereError, OutputError, PromptError, Stale
 from medsam_planner.service.core.journal import Journal, Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.study_store import StoredStudy
-from prompts import Box, Click, PromptLog, Scribble, validate
+from prompts import PromptLog, validate
 from prompts.names import require_different, require_free
 
 __all__ = ["StoredResult", "Work", "WorkState"]
@@ -231,9 +231,8 @@ class Work:
                 return self.state.n_by_event[event]
             require_different([*self.state.steps, require_free(structure)])
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
-            added = steps.log().history[-1]
-            if isinstance(added, Click | Box | Scribble):
-                validate(added, self.study.affine, self.study.shape)
+            for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
+                validate(prompt, self.study.affine, self.study.shape)
             return self.record("prompt", event=event, structure=structure, entry=steps.documents()[-1])
 
     def log(self, structure: str) -> PromptLog:

@@ -61,7 +61,7 @@ def session_answer(service: Service, work: Work) -> SessionAnswer:
         is_held=service.leases.is_held(work.identifier),
         read_only_because=work.damage,
         structures=[_structure(state, name) for name in state.steps],
-        jobs=[job_answer(service, service.jobs.find(identifier)) for identifier in state.jobs],
+        jobs=[job_answer(service, job) for job in service.jobs.of_session(work.identifier)],
     )
 
 

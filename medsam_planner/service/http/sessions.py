@@ -11,6 +11,7 @@ from starlette.responses import Response
 from medsam_planner.errors import ConfigError
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.tool import Tool
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.service import SegmentOptions
 from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
 from medsam_planner.service.http.models import (
@@ -113,7 +114,9 @@ def segment(
 def plan(session: str, asked: PlanFile, response: Response, service: TheService, lease: LeaseHeader = None) -> JobBegun:
     """Plan trajectories past segmented structures: a plan file as JSON, without a study and without any path."""
     _refuse_paths(asked)
-    job = service.plan(service.acting(session, lease), asked.request())
+    job = service.plan(
+        service.acting(session, lease), asked.request(), PlanOrigin(plan_file=asked.model_dump(mode="json"))
+    )
     response.headers["Location"] = f"{_JOBS}/{job}"
     return JobBegun(job=job)
 
