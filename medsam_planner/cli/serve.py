@@ -50,18 +50,17 @@ def serve(
     try:
         load_model(model)  # report an unknown or damaged model now, not to the first client
         roots = tuple(path.absolute() for path in allow or ())
-        service = Service(Settings(out=data.absolute(), model=model, roots=roots, seed=seed), Limits(max_sessions))
-        for told in service.unreadable:
-            say(f"Left out: session {told}")
-        notes = "" if token_file is None else f" It asks for the token in {token_file}."
-        if not is_loopback(host):
-            notes += " The connection is not encrypted: put a proxy with TLS in front of the server."
-        address = f"{address_of(bound, host)}{PREFIX.lstrip('/')}"
-        say(f"Serving {address} from {data}.{notes} Ctrl-C ends it. Research use only.")
-        config = uvicorn.Config(
-            make_app(service, access=access), log_level="warning", server_header=False, timeout_graceful_shutdown=5
-        )
-        with closing(service):
+        settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
+        with closing(Service(settings, Limits(max_sessions))) as service:
+            app = make_app(service, access=access)
+            for told in service.unreadable:
+                say(f"Left out: session {told}")
+            notes = "" if token_file is None else f" It asks for the token in {token_file}."
+            if not is_loopback(host):
+                notes += " The connection is not encrypted: put a proxy with TLS in front of the server."
+            address = f"{address_of(bound, host)}{PREFIX.lstrip('/')}"
+            say(f"Serving {address} from {data}.{notes} Ctrl-C ends it. Research use only.")
+            config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
             uvicorn.Server(config).run(sockets=[bound])
     finally:
         bound.close()
