@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +22,8 @@ from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
 __all__ = ["StoredStudy", "StudyStore", "new_identifier"]
+
+_IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
 
 def new_identifier() -> str:
@@ -79,6 +83,7 @@ class StudyStore:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._by_identifier: dict[str, StoredStudy] = {}
+        self._delete_left_behind()
         for path in sorted(folder.glob("*/study.json"), key=lambda path: path.stat().st_mtime):
             study = _read(path)
             if study is not None:
@@ -128,6 +133,13 @@ class StudyStore:
         with self._lock:
             self._by_identifier = {**self._by_identifier, identifier: study}
         return study, volume
+
+    def _delete_left_behind(self) -> None:
+        """Delete uploads that a killed server had not finished; nothing that anybody else may have put here."""
+        for folder in self._folder.iterdir():
+            is_ours = _IDENTIFIER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+            if is_ours and {one.name for one in folder.iterdir()} <= {"source"}:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, identifier: str) -> StoredStudy:
         """One study.

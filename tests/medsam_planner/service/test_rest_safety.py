@@ -171,3 +171,16 @@ def test_eviction_frees_memory_and_loses_nothing(settings: Settings, study_path:
         assert len(masks) == 1
         study_bytes = 40 * 128 * 160 * 4
         assert client.info()["loaded_bytes"] < 100 * study_bytes
+
+
+def test_an_upload_that_the_end_cut_short_is_deleted_and_nothing_else(settings: Settings, study_path: Path) -> None:
+    with serving(settings) as address, Client(address) as client:
+        whole = client.upload_study(study_path)
+    studies = settings.out / "studies"
+    for folder in (studies / ("a" * 32) / "source", studies / "patient-7" / "source", studies / ("b" * 32)):
+        folder.mkdir(parents=True)
+        (folder / "ct.nii.gz").write_bytes(b"half")
+    with serving(settings) as address, Client(address) as client:
+        assert [study.id for study in client.studies()] == [whole.id]
+        client.open_session(whole).save_slice("axial", 3, settings.out / "slice.png")
+    assert sorted(path.name for path in studies.iterdir()) == sorted([whole.id, "b" * 32, "patient-7"])
