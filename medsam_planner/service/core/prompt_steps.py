@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsam_planner.errors import PromptError
-from prompts import PromptFile, PromptLog
-from prompts.json_text import plain_json
-from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
+from prompts import PromptLog
+from prompts.schema import SCHEMA_VERSION, prompt_file_from_node
 from prompts.strict import Node
 
 __all__ = ["PromptSteps"]
@@ -77,12 +76,6 @@ class PromptSteps:
             "structures": {self.structure: entries},
         }
         return prompt_file_from_node(Node(document, "prompts")).logs[0]
-
-    def documents(self) -> list[dict[str, Any]]:
-        """The entries as a prompt file has them."""
-        document = plain_json(prompt_file_document(PromptFile((self.log(),))), "prompts")
-        found: list[dict[str, Any]] = document["structures"][self.structure]
-        return found
 
     @property
     def digest(self) -> str:

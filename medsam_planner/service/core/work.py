@@ -233,7 +233,7 @@ class Work:
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
-            return self.record("prompt", event=event, structure=structure, entry=steps.documents()[-1])
+            return self.record("prompt", event=event, structure=structure, entry=dict(entry))
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.
