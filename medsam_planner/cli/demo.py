@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.propagation.limits import LARGEST_SEED
+from xai.limits import LARGEST_SEED
 
 __all__ = ["demo"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.propagation.limits import LARGEST_SEED, MOST_SAMPLES
+from xai.limits import LARGEST_SEED, MOST_SAMPLES
 
 __all__ = [
     "ClipOutliers",
@@ -35,7 +35,9 @@ Uncertainty = Annotated[
         help="What the stochastic passes vary: dropout, jitter, augment, triplanar, or several: dropout+jitter."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the stochastic passes and the planner.", min=0, max=LARGEST_SEED)]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the stochastic passes. The planner's is in the plan file.", min=0, max=LARGEST_SEED)
+]
 Saliency = Annotated[bool, typer.Option(help="Compute the Grad-CAM volume too; more than doubles the time.")]
 Series = Annotated[str | None, typer.Option(help="Series to read: its number in `inspect`, its UID or description.")]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]

@@ -54,7 +54,7 @@ class StructureEvidence:
             entropy_bits=result.uncertainty,
             mask_samples=result.mask_samples or (),
             provenance=result.provenance,
-            log=log,
+            log=result.log if log is None else log,
             trace=result.trace,
             result=result,
         )

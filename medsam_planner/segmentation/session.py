@@ -22,7 +22,6 @@ from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
-from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.propagation.structure import Alternatives, PropagatedStructure, StructureTracker
@@ -32,6 +31,7 @@ from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
 from medsam_planner.volumes import array_sha256, source_of, volume_like
 from prompts import Prompt, PromptLog, validate
 from prompts.names import require_different
+from xai.limits import check_samples, check_seed
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere
@@ -249,6 +249,7 @@ class Session:
             mask=volume_like(self.volume, mask),
             probability=volume_like(self.volume, propagated.probability),
             trace=propagated.by_axis[propagated.axis].trace,
+            log=PromptLog.from_history(structure, self.log(structure).history, undone=self.log(structure).undone),
             provenance=self._provenance(
                 structure, mask, samples=samples, uncertainty=source.name, saliency=saliency, triplanar=triplanar
             ),

@@ -115,7 +115,7 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
 def _structure(structure: Structure, draft: PlanDraft) -> StructureRequest:
     role = StructureRole(structure.role.value)
     base_mm = draft.base_margin_mm
-    margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, draft.margin_factor, max(draft.margin_cap_mm, base_mm))
+    margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, draft.margin_factor, draft.margin_cap_mm)
     if draft.calibration is not None:
         margin = CalibratedRule(draft.calibration, draft.alpha)
     free_entry_mm = draft.free_entry_mm if role is StructureRole.INSIDE else 0.0

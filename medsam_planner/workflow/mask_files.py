@@ -28,6 +28,7 @@ __all__ = [
     "drawn_surface",
     "file_evidence",
     "map_over",
+    "mask_evidence",
     "named_files",
     "plan_file_evidence",
     "planned_mask",
@@ -80,19 +81,8 @@ def file_evidence(
         If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
     """
     given = _given_mask(path, name)
-    touched = covering_mask(given, study)
-    if not touched.array.any():
-        raise ConfigError(
-            f"Expected a mask of '{name}' that lies in the study, {path} does not: its voxels are elsewhere."
-        )
-    filled = covering_mask(given, study, inner=True) if is_corridor else touched
-    on_study = filled if filled.array.any() else touched
-    known = StructureEvidence(
-        mask=on_study,
-        given=given,
-        trace=trace_of_mask(path, name, given.array),
-        known_part=known_part(given, study),
-    )
+    known = _on_study(name, given, study, is_corridor=is_corridor)
+    known = replace(known, trace=trace_of_mask(path, name, given.array))
     if is_calibrated:  # a calibration holds for the voxels of the study
         run = read_run_evidence(path, name)
         return replace(
@@ -102,12 +92,38 @@ def file_evidence(
             provenance=run.provenance,
             log=run.log,
         )
-    planned = planned_mask(name, given, on_study, study, is_corridor=is_corridor)
+    planned = planned_mask(name, given, known.mask, study, is_corridor=is_corridor)
     if spread is None:
         return replace(known, planned=planned)
     spread_mm = map_over(planned, spread, name)
     samples = masks_from_spread(planned, spread_mm, samples=_SAMPLES_FROM_SPREAD, seed=seed)
     return replace(known, planned=planned, boundary_spread_mm=spread_mm, mask_samples=samples)
+
+
+def mask_evidence(
+    name: str, given: highdicom.Volume, study: StudyVolume, *, is_corridor: bool = False
+) -> StructureEvidence:
+    """Evidence on a structure from a bool mask, on the grid of the study and on its own; see :func:`file_evidence`.
+
+    Raises
+    ------
+    ConfigError
+        If the mask does not lie in the study, or a corridor is too thin for its grid.
+    """
+    known = _on_study(name, given, study, is_corridor=is_corridor)
+    return replace(known, planned=planned_mask(name, given, known.mask, study, is_corridor=is_corridor))
+
+
+def _on_study(name: str, given: highdicom.Volume, study: StudyVolume, *, is_corridor: bool) -> StructureEvidence:
+    touched = covering_mask(given, study)
+    if given.array.any() and not touched.array.any():
+        raise ConfigError(
+            f"The mask of '{name}' does not lie in the study: its voxels are elsewhere. Check that it belongs to this "
+            "study."
+        )
+    filled = covering_mask(given, study, inner=True) if is_corridor else touched
+    on_study = filled if filled.array.any() else touched
+    return StructureEvidence(mask=on_study, given=given, known_part=known_part(given, study))
 
 
 def plan_file_evidence(plan_file: PlanFile, study: StudyVolume) -> dict[str, StructureEvidence]:

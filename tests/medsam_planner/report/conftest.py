@@ -18,7 +18,7 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.several import JointPlan
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
-from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
+from medsam_planner.provenance import PlanOrigin, PlanProvenance, PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.report.model import PlannedTool, PlanReport
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudySource, StudyVolume, volume_like
@@ -134,7 +134,7 @@ def _fields(affine: NDArray[np.float64]) -> dict[str, Any]:
             "iliac vessel": _surface(study, vessel_mm - 4.0, 1.3),
         },
         "prompts": logs,
-        "provenance": {"image_sha256": "ab" * 32, "seed": 0, "versions": {"medsam-planner": "0.1.0"}},
+        "provenance": PlanProvenance(PlanOrigin(), {"title": "ab" * 32}, 0, {"medsam-planner": "0.1.0"}),
     }
 
 

@@ -18,6 +18,7 @@ from medsam_planner.planning.alternatives import ClearanceProfile
 from medsam_planner.planning.relaxations import Relaxation
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.structures import StructureRole
+from medsam_planner.provenance import PlanOrigin, PlanProvenance
 from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.html import render_html
 
@@ -133,7 +134,7 @@ def test_names_cannot_smuggle_markup_into_the_page(make_report: Callable[..., Pl
             roles={hostile: StructureRole.AVOID, quoted: StructureRole.TARGET},
             margins_mm={hostile: 1.0},
             plan=PlanResult(True, (line,), (relaxation,), 10, 1),
-            provenance={hostile: quoted},
+            provenance=PlanProvenance(PlanOrigin(plan_file={hostile: quoted}), {}, 0, {}),
             surfaces={},
             created=hostile,
         )
@@ -177,7 +178,7 @@ def test_a_plan_from_bare_masks_has_no_overlays_and_says_what_is_missing(
     example = make_report()
     masks = {name: result.mask for name, result in example.segmentations.items()}
     text = Elements(
-        render_html(make_report(segmentations={}, masks=masks, prompts={}, provenance={}, surfaces={}))
+        render_html(make_report(segmentations={}, masks=masks, prompts={}, provenance=None, surfaces={}))
     ).text
     assert "Uncertainty" not in text
     for sentence in ("No prompts were recorded.", "No structure was propagated.", "No provenance was recorded."):
