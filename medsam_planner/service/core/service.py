@@ -33,7 +33,6 @@ from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.limits import check_samples
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.exports import ResultFile, write_result_file
@@ -48,6 +47,7 @@ from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_view import grey_png
 from medsam_planner.workflow.plan_request import build_structure, resolve
 from medsam_planner.workflow.review import review_plan
+from xai.limits import check_samples
 
 __all__ = ["MOST_LINES", "Limits", "SegmentOptions", "Service"]
 
