@@ -1,6 +1,7 @@
-"""The plan request, which plan files, the page, the demonstrations and Python code all fill in.
+"""The plan request, which plan files, the workbench, the demonstrations and Python code all fill in.
 
-All defaults are stated here and in the classes that the request holds. The request only names structures; their masks
+All defaults are stated here and in the classes that the request holds; the workbench adds starting values for the radii
+of tool and entry region, which have no default. The request only names structures; their masks
 and uncertainty are passed beside it. Positions are LPS mm.
 """
 

@@ -19,7 +19,7 @@ from medsam_planner.propagation.volume import PropagatedVolume, Propagator
 from prompts import Box, Prompt, Scribble
 from prompts.geometry import box_extent
 
-__all__ = ["Alternatives", "PropagatedStructure", "StructureTracker"]
+__all__ = ["CandidateMasks", "PropagatedStructure", "StructureTracker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class PropagatedStructure:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Alternatives:
+class CandidateMasks:
     """Every candidate prediction for one prompt."""
 
     axis: int
@@ -64,7 +64,7 @@ class StructureTracker:
         """Predictions on the prompted slices only, by axis and slice index; shown while the user prompts."""
         return {axis: self._propagator(axis).anchors(events) for axis, events in self._events(prompts).items()}
 
-    def alternatives(self, prompts: Sequence[Prompt]) -> Alternatives:
+    def candidate_masks(self, prompts: Sequence[Prompt]) -> CandidateMasks:
         """Every candidate prediction for the last prompt, on its slice.
 
         Raises
@@ -81,8 +81,8 @@ class StructureTracker:
             own = box_extent(last, self.segmenter.volume.affine, self.segmenter.volume.spatial_shape).axis
             axis = axis if own is None else own
         events = events_by_axis[axis]
-        predictions = self._propagator(axis).alternatives(events)
-        return Alternatives(axis, events[-1].index, predictions, events[-1].candidate or 0)
+        predictions = self._propagator(axis).candidate_masks(events)
+        return CandidateMasks(axis, events[-1].index, predictions, events[-1].candidate or 0)
 
     def run(
         self, prompts: Sequence[Prompt], *, triplanar: bool = False, progress: Progress | None = None

@@ -65,11 +65,11 @@ class Propagator:
         """Predict the slice of every prompt, in log order."""
         return fold_anchors(events, self._method, self._propagated(events), self._anchor_memo)
 
-    def alternatives(self, events: Sequence[SliceEvent]) -> tuple[SlicePrediction, ...]:
+    def candidate_masks(self, events: Sequence[SliceEvent]) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for the last prompt, best first."""
         before = self.anchors(events[:-1])
         found = known_predictions(events[-1], before, self._propagated(events[:-1]))
-        return self._method.alternatives(events[-1], before, found)
+        return self._method.candidate_masks(events[-1], before, found)
 
     def propagate(self, events: Sequence[SliceEvent], *, progress: Progress | None = None) -> PropagatedVolume:
         """Propagate the predictions of all prompts through the volume."""
@@ -92,7 +92,7 @@ class Propagator:
             visits.extend(self._fill(anchors, below, above, limits, progress))
         predictions = {index: anchors[index].prediction for index in indices}
         for visit in visits:
-            if visit.record.role is not SliceRole.REFUSED or visit.record.stop is StopReason.EMPTY:
+            if visit.record.role is not SliceRole.STOPPED or visit.record.stop is StopReason.EMPTY:
                 predictions.setdefault(visit.record.index, visit.prediction)
         records = [self._anchor_record(anchors[index]) for index in indices] + [visit.record for visit in visits]
         ordered = tuple(sorted(records, key=lambda record: record.index))
@@ -211,7 +211,7 @@ def cut_at_end(visits: list[Visit]) -> list[Visit]:
     scores = gained - pull * count * (2 * kept / count - 1) ** 2
     cut = int(np.flatnonzero(scores >= scores.max() - 1e-9)[-1])
     refused = [
-        Visit(replace(visit.record, role=SliceRole.REFUSED, stop=StopReason.NOT_HERE), visit.prediction)
+        Visit(replace(visit.record, role=SliceRole.STOPPED, stop=StopReason.NOT_HERE), visit.prediction)
         for visit in visits[cut:]
     ]
     return [*visits[:cut], *refused]

@@ -23,8 +23,8 @@ from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.sources import source_named
-from medsam_planner.propagation.structure import Alternatives, PropagatedStructure, StructureTracker
+from medsam_planner.propagation.sources import check_planes, source_named
+from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, StructureTracker
 from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
@@ -155,7 +155,7 @@ class Session:
         by_axis = self._tracker(structure).anchors(prompts)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
 
-    def alternatives(self, *, structure: str = DEFAULT_STRUCTURE) -> Alternatives:
+    def candidate_masks(self, *, structure: str = DEFAULT_STRUCTURE) -> CandidateMasks:
         """Every candidate prediction for the last prompt, best first.
 
         A box or a single click can mean a ring, its disc or one of its parts. For a correction, and for a model without
@@ -166,10 +166,10 @@ class Session:
         PromptError
             If no prompt says where the structure is, or the last prompt is a scribble.
         """
-        return self._tracker(structure).alternatives(self.log(structure).prompts)
+        return self._tracker(structure).candidate_masks(self.log(structure).prompts)
 
     def choose(self, candidate: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
-        """Choose one of :meth:`alternatives`; a step of the log, which undo takes back and prompt files keep.
+        """Choose one of :meth:`candidate_masks`; a step of the log, which undo takes back and prompt files keep.
 
         Later corrections apply to the chosen prediction.
 
@@ -185,7 +185,7 @@ class Session:
         PromptError
             If there is no such candidate.
         """
-        count = len(self.alternatives(structure=structure).predictions)
+        count = len(self.candidate_masks(structure=structure).predictions)
         if not 0 <= candidate < count:
             raise PromptError(f"Expected a choice from 0 to {count - 1} among {count} candidates, got {candidate}.")
         self.log(structure).choose(candidate)
@@ -210,7 +210,7 @@ class Session:
             Number of stochastic passes for the uncertainty; 0 for none, else 2 to 1000.
         uncertainty : str
             What the passes differ in: "dropout", "jitter" (of the prompts), "augment" (flips and intensities of the
-            image), "triplanar" (weights of the planes, of which there must be several), or several at once, as
+            image), "triplanar" (weights of the planes; needs `triplanar`), or several at once, as
             "dropout+jitter".
         saliency : bool
             Whether to compute the Grad-CAM volume and measure its faithfulness.
@@ -228,12 +228,14 @@ class Session:
         ------
         PromptError
             If no prompt says where the structure is, the number of passes is out of range, or the source of uncertainty
-            is unknown.
+            is unknown or needs propagation across three planes.
         ZeroVarianceError
             If all stochastic passes are equal.
         """
         check_samples(samples)
         source = source_named(uncertainty)
+        if samples:
+            check_planes(source, triplanar=triplanar)
         tracker = self._tracker(structure)
         propagated = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
         mask = _inside(propagated)

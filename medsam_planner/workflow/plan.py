@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import spacing_mm
-from medsam_planner.io.covering import covering_map, is_on_grid
+from medsam_planner.io.conservative_resampling import covering_map, is_on_grid
 from medsam_planner.planning.alternatives import Alternative
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.mask_flaws import FlawKind, MaskFlaw, find_flaws
+from medsam_planner.planning.multi_tool import JointPlan, search_together
 from medsam_planner.planning.plan_document import plan_document
 from medsam_planner.planning.request import PlanRequest
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import JointPlan, search_together
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import Structure, StructureRole, bool_array
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanProvenance, versions

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
-from medsam_planner.planning.evidence import StructureEvidence
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session

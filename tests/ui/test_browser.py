@@ -240,7 +240,7 @@ def test_a_person_segments_corrects_and_reads_the_maps(
     assert "Research use only" in page.locator("#head").inner_text()
     bench.path.fill(str(study_path.with_name("absent.nii.gz")))
     page.locator("#open").click()
-    bench.says("Nothing is at")
+    bench.says("does not exist")
     bench.path.fill(str(study_path))
     page.locator("#open").click()
     bench.is_open()

@@ -29,8 +29,8 @@ from medsam_planner.geometry import volume_ml
 from medsam_planner.io.fault_log import log_fault
 from medsam_planner.io.output_folder import require_apart
 from medsam_planner.planning.clearance import Clearance, clearance
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.request import PlanRequest, StructureRequest
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import source_named
@@ -46,7 +46,7 @@ from medsam_planner.service.saved_result import write_result
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_view import grey_png
 from medsam_planner.workflow.plan_request import build_structure, resolve
-from medsam_planner.workflow.review import review_plan
+from medsam_planner.workflow.written_plan import write_plan
 from xai.limits import check_samples
 
 __all__ = ["MOST_LINES", "Limits", "SegmentOptions", "Service"]
@@ -513,8 +513,8 @@ class Service:
         inputs = resolve(request, volume, evidence, origin=origin)
         folder = work.folder / "plans" / job
         folder.mkdir(parents=True, exist_ok=True)
-        reviewed = review_plan(inputs, folder, progress=progress)
-        return {"plan": job, "is_feasible": reviewed.feasible, "notes": list(reviewed.notes)}
+        written = write_plan(inputs, folder, progress=progress)
+        return {"plan": job, "is_feasible": written.feasible, "notes": list(written.notes)}
 
 
 def _study_of(folder: Path) -> str:

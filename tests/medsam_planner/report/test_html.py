@@ -94,7 +94,7 @@ def test_every_part_is_there(page: str) -> None:
         "scribble",
         "background",
         "too little overlap with the slice before",
-        "by chance",
+        "chance level",
         "ab" * 32,
         CREATED,
     ):
@@ -151,7 +151,7 @@ def test_without_a_plan_the_nearest_miss_is_shown_and_not_called_a_plan(
 ) -> None:
     line = make_report().plan.alternatives[0]
     ends = np.array([line.entry_lps_mm, line.target_lps_mm])
-    advice = "Accept 1.4 mm less clearance from iliac vessel, all other limits kept."
+    advice = "Narrow the margin of iliac vessel by 1.4 mm; all other limits stay."
     plan = PlanResult(False, (), (Relaxation("margin_mm:iliac vessel", 1.4, "mm", None, ends, advice),), 20000, 0)
     page = render_html(make_report(plan=plan, surfaces={}))
     text = Elements(page).text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import highdicom
 
-from medsam_planner.planning.known_part import KnownPart
+from medsam_planner.planning.mask_coverage import KnownPart
 from medsam_planner.planning.structures import SampledMasks
 
 if TYPE_CHECKING:
