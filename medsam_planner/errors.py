@@ -19,7 +19,14 @@
     ├── ConfigError (ValueError)         a TOML or JSON file with a wrong or missing entry
     ├── MissingDependencyError (ImportError)
     │                                    an absent optional package or system library; says how to install it
-    └── OperationCancelledError (RuntimeError)
+    ├── OperationCancelledError (RuntimeError)
+    └── ServiceError (RuntimeError)      a request that the service cannot carry out as things stand
+        ├── NotThereError
+        ├── LeaseHeldError               another client acts on the session
+        ├── LeaseLostError               the lease has ended, or was taken over
+        ├── AtCapacityError              as many sessions are held as the server allows
+        ├── StaleError                   a result of other prompts than the present ones
+        └── ReadOnlyError                a session whose journal is damaged
 """
 
 from __future__ import annotations
@@ -31,29 +38,39 @@ from prompts.errors import GeometryError, MedsamPlannerError, OutputError, Promp
 from xai.errors import EmptyStructureError, SaliencyError, TooFewPatientsError, UncertaintyError, ZeroVarianceError
 
 __all__ = [
+    "ERROR_BY_CODE",
     "EXTRAS",
     "AmbiguousSeriesError",
+    "AtCapacityError",
     "ConfigError",
     "EmptyStructureError",
     "GantryTiltError",
     "GeometryError",
+    "LeaseHeldError",
+    "LeaseLostError",
     "MedsamPlannerError",
     "MissingDependencyError",
+    "NotThereError",
     "OperationCancelledError",
     "OutputError",
     "PlanningError",
     "PromptError",
+    "ReadOnlyError",
     "SaliencyError",
+    "ServiceError",
+    "StaleError",
     "StudyError",
     "TooFewPatientsError",
     "UncertaintyError",
     "WeightsError",
     "ZeroVarianceError",
+    "code_of",
     "require_extra",
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "ui": ("fastapi", "gradio", "uvicorn"),
+    "serve": ("fastapi", "httpx", "python_multipart", "uvicorn"),
+    "ui": ("fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
 }
@@ -90,6 +107,65 @@ class MissingDependencyError(MedsamPlannerError, ImportError):
 
 class OperationCancelledError(MedsamPlannerError, RuntimeError):
     """The user cancelled the work."""
+
+
+class ServiceError(MedsamPlannerError, RuntimeError):
+    """A request that the service cannot carry out as things stand."""
+
+
+class NotThereError(ServiceError):
+    """A study, session, job, structure or result of that name does not exist."""
+
+
+class LeaseHeldError(ServiceError):
+    """Only the client that holds the session's lease may act, and this one does not hold it."""
+
+
+class LeaseLostError(ServiceError):
+    """The lease has ended: it was idle for too long, was given back, or another client took the session over."""
+
+
+class AtCapacityError(ServiceError):
+    """As many sessions are held as the server allows; one must be given back first."""
+
+
+class StaleError(ServiceError):
+    """A result of other prompts than the present ones, or none at all."""
+
+
+class ReadOnlyError(ServiceError):
+    """A session whose journal is damaged: it can be read and no longer changed."""
+
+
+ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
+    "at-capacity": AtCapacityError,
+    "lease-held": LeaseHeldError,
+    "lease-lost": LeaseLostError,
+    "not-there": NotThereError,
+    "read-only": ReadOnlyError,
+    "stale": StaleError,
+    "cancelled": OperationCancelledError,
+    "prompt": PromptError,
+    "geometry": GeometryError,
+    "study": StudyError,
+    "plan": PlanningError,
+    "config": ConfigError,
+    "empty-structure": EmptyStructureError,
+    "zero-variance": ZeroVarianceError,
+    "saliency": SaliencyError,
+    "uncertainty": UncertaintyError,
+    "weights": WeightsError,
+    "output": OutputError,
+    "missing-dependency": MissingDependencyError,
+}
+"""Errors that cross the network, by the ``code`` of the service's problem documents: the client raises what the service
+raised. Of a subclass that is not listed its nearest listed base is sent."""
+
+
+def code_of(error: BaseException) -> str:
+    """The code of an error in :data:`ERROR_BY_CODE`, or of its nearest base there; else ``"fault"``."""
+    codes = {kind: code for code, kind in ERROR_BY_CODE.items()}
+    return next((codes[kind] for kind in type(error).__mro__ if kind in codes), "fault")
 
 
 def require_extra(extra: str, purpose: str) -> None:

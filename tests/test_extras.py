@@ -14,14 +14,34 @@ from medsam_planner.errors import EXTRAS, MissingDependencyError, require_extra
 
 ROOT = Path(__file__).resolve().parents[1]
 
-HIDDEN = ("fastapi", "gradio", "huggingface_hub", "starlette", "tensorboard", "transformers", "uvicorn")
+HIDDEN = (
+    "fastapi",
+    "gradio",
+    "httpx",
+    "huggingface_hub",
+    "python_multipart",
+    "starlette",
+    "tensorboard",
+    "transformers",
+    "uvicorn",
+)
 """What the extras bring; importing it fails below, as where it is not installed."""
 
-WEB = ("medsam_planner.service.guard", "medsam_planner.service.routes")
-"""Modules of the extra 'ui': a server imports them, and nothing else does."""
+WEB = {
+    "medsam_planner.client.transport",
+    "medsam_planner.service.guard",
+    "medsam_planner.service.routes",
+    *(
+        f"medsam_planner.service.http.{path.stem}"
+        for path in (ROOT / "medsam_planner/service/http").glob("*.py")
+        if path.stem != "__init__"
+    ),
+}
+"""Modules of the extras 'serve' and 'ui': a server or a connected client imports them, and nothing else does."""
 
 COMMANDS = {
     "ui": ("ui", ["ui", "--port", "0", "--out", "runs"]),
+    "serve": ("serve", ["serve", "--port", "0", "--data", "data"]),
     "train": ("train", ["train", "train.toml"]),
     "fetch": ("medsam", ["weights", "fetch", "medsam-vit-b"]),
     "convert": ("medsam", ["weights", "convert", "medsam.pth", "converted"]),
@@ -77,7 +97,7 @@ def test_every_module_below_the_page_imports_without_the_extras(tmp_path: Path) 
         for file in (ROOT / package).rglob("*.py")
         if file.stem != "__main__"
     }
-    plain = sorted({*modules, "ui.command"} - {*WEB})
+    plain = sorted({*modules, "ui.command"} - WEB)
     done = run_plain(f"import importlib\nfor name in {plain!r}:\n    importlib.import_module(name)", tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -118,7 +138,7 @@ def test_a_command_without_its_extra_ends_with_2_and_one_line_that_names_it(comm
 
 
 def test_the_help_of_every_command_needs_no_extra(tmp_path: Path) -> None:
-    for command in ("ui", "train"):
+    for command in ("ui", "serve", "train"):
         done = run_plain(f"from medsam_planner.cli import main; main([{command!r}, '--help'])", tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "--port" in done.stdout if command == "ui" else "--resume" in done.stdout
+        assert ("--resume" if command == "train" else "--port") in done.stdout

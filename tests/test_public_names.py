@@ -146,6 +146,13 @@ PUBLIC_NAMES = {
         "read_calibration",
         "write_calibration",
     ],
+    "medsam_planner.client": [
+        "Client",
+        "JobValue",
+        "RemoteSession",
+        "StructureValue",
+        "StudyValue",
+    ],
     "medsam_planner.report": [
         "RISK_NAME",
         "PlanReport",
@@ -175,6 +182,8 @@ WITHOUT_NAMES = [
     "medsam_planner.lab.evaluation",
     "medsam_planner.lab.training",
     "medsam_planner.service",
+    "medsam_planner.service.core",
+    "medsam_planner.service.http",
     "medsam_planner.demo",
     "ui",
 ]

@@ -23,6 +23,7 @@ from medsam_planner.cli import (
     replay,
     run_plan,
     segment,
+    serve,
     train,
     weights,
 )
@@ -67,6 +68,19 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+def _with_its_extra(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """A command named like an extra needs that extra; said when it is called, so that its help needs nothing."""
+    if name not in EXTRAS:
+        return command
+
+    @wraps(command)
+    def checked(*arguments: Any, **options: Any) -> None:
+        require_extra(name, f"`medsam-planner {name}`")
+        command(*arguments, **options)
+
+    return checked
+
+
 app = typer.Typer(
     cls=_Commands,
     name="medsam-planner",
@@ -83,6 +97,7 @@ app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
+app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
@@ -177,16 +192,3 @@ def _said(text: str, code: int) -> int:
 def _add_commands_of_upper_layers() -> None:
     for point in entry_points(group=_COMMAND_GROUP):
         app.command(point.name)(_with_its_extra(point.name, point.load()))
-
-
-def _with_its_extra(name: str, command: Callable[..., None]) -> Callable[..., None]:
-    """A command named like an extra needs that extra; said when it is called, so that its help needs nothing."""
-    if name not in EXTRAS:
-        return command
-
-    @wraps(command)
-    def checked(*arguments: Any, **options: Any) -> None:
-        require_extra(name, f"`medsam-planner {name}`")
-        command(*arguments, **options)
-
-    return checked

@@ -88,9 +88,8 @@ class Session:
         self._window_text = None if window is None else str(window)
         self.normalisation = normalisation_for(volume, window, self.model.default_window)
         self.rules = rules or StopRules()
-        self._segmenter = SliceSegmenter(
-            volume, self.model, self.normalisation, EmbeddingCache(_CACHE_BYTES, folder=cache_folder)
-        )
+        self._cache = EmbeddingCache(_CACHE_BYTES, folder=cache_folder)
+        self._segmenter = SliceSegmenter(volume, self.model, self.normalisation, self._cache)
         self._logs: dict[str, PromptLog] = {}
         self._trackers: dict[str, StructureTracker] = {}
 
@@ -98,6 +97,11 @@ class Session:
     def study_sha256(self) -> str:
         """SHA-256 of the study's voxels and affine."""
         return self._segmenter.study_sha256
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the embeddings that are kept for the next prompt; the study itself is not counted."""
+        return self._cache.held_bytes
 
     @property
     def logs(self) -> dict[str, PromptLog]:

@@ -39,9 +39,9 @@ SHOWN_AS = "uploaded/"
 """Prefix of an uploaded study's name where a path is shown or typed."""
 EXPIRY_S = 12 * 3600.0
 """Seconds. A study is in memory once it is open; its file is needed again only to choose another series."""
-_FREE_BYTES = 1 << 30
+FREE_BYTES = 1 << 30
 """Left free on the disk for results."""
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
 """Longest wait between two pieces of an upload."""
 _LONGEST_NAME_BYTES = 120
 
@@ -103,7 +103,7 @@ class PageUploads:
             raise UploadRefusedError(413, _too_large(kind, declared_bytes))
         with self._alone(kind):
             folder = self._own_folder()
-            if shutil.disk_usage(folder).free - declared_bytes < _FREE_BYTES:
+            if shutil.disk_usage(folder).free - declared_bytes < FREE_BYTES:
                 raise UploadRefusedError(507, "The server's disk is nearly full. Ask its administrator to free space.")
             place = Path(tempfile.mkdtemp(dir=folder))
             path = place / safe_name(name)
@@ -248,7 +248,7 @@ async def _write(out: BinaryIO, pieces: AsyncIterator[bytes], declared_bytes: in
     written = 0
     while True:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 piece = await anext(pieces, None)
         except TimeoutError as error:
             raise UploadRefusedError(408, "The upload stalled. Try again.") from error

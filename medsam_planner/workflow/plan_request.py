@@ -39,7 +39,15 @@ from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
 from prompts.names import SKIN, UNSEGMENTED_BONE
 
-__all__ = ["CheckedParts", "PlanInputs", "ball_inside_study", "check_names", "check_request", "resolve"]
+__all__ = [
+    "CheckedParts",
+    "PlanInputs",
+    "ball_inside_study",
+    "build_structure",
+    "check_names",
+    "check_request",
+    "resolve",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +145,7 @@ def resolve(
     else:
         known[SKIN], notes = parts.skin, parts.skin_notes
     built = [
-        parts.structures.get(wanted.name) or _structure(wanted, known[wanted.name], study)
+        parts.structures.get(wanted.name) or build_structure(wanted, known[wanted.name], study)
         for wanted in request.structures
     ]
     structures = tuple(structure for structure, _ in built)
@@ -216,7 +224,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     structures = {}
     for wanted in request.structures:
         if wanted.name in known:
-            structures[wanted.name] = _structure(wanted, known[wanted.name], study)
+            structures[wanted.name] = build_structure(wanted, known[wanted.name], study)
         elif isinstance(wanted.margin, CalibratedRule):
             read_calibration(wanted.margin.calibration)
     return CheckedParts(
@@ -272,10 +280,16 @@ def _with_skin(request: PlanRequest, study: StudyVolume, known: dict[str, Struct
     )
 
 
-def _structure(
+def build_structure(
     wanted: StructureRequest, known: StructureEvidence, study: StudyVolume
 ) -> tuple[Structure, MarginStatement]:
-    """A structure with its margin, and the statement on that margin."""
+    """A structure with its margin, and the statement on that margin.
+
+    Raises
+    ------
+    ConfigError, PlanningError
+        If a calibrated margin cannot be given for this structure.
+    """
     mask = known.mask if known.planned is None else known.planned
     inner = wanted.role is StructureRole.INSIDE
     rule = wanted.margin

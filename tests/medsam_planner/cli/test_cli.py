@@ -66,7 +66,7 @@ def test_help_needs_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "segment", "plan", "run", "replay", "weights", "train", "ui", "doctor", "inspect"):
+    for command in ("demo", "segment", "plan", "run", "replay", "weights", "train", "serve", "ui", "doctor", "inspect"):
         assert command in done.stdout
 
 

@@ -97,7 +97,7 @@ def test_a_disk_that_is_nearly_full_takes_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_stalled_upload_is_given_up_and_a_second_one_does_not_run_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(uploads, "PATIENCE_S", 0.2)
     page = PageUploads()
 
     async def stalling() -> AsyncIterator[bytes]:

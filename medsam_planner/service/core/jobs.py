@@ -1,0 +1,235 @@
+"""Long computations: one at a time, in the order they were asked for, each with progress and a way to stop it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeAlias
+
+from medsam_planner.errors import (
+    AtCapacityError,
+    MedsamPlannerError,
+    NotThereError,
+    OperationCancelledError,
+    code_of,
+)
+from medsam_planner.progress import Progress
+
+__all__ = ["Job", "JobState", "Jobs", "Task"]
+
+_MOST_WAITING = 16
+"""Most jobs of one session that may wait; one more is refused."""
+_REMEMBERED = 10_000
+"""Finished jobs that are remembered."""
+
+Task: TypeAlias = "Callable[[Progress], Mapping[str, Any]]"
+"""A computation; gives plain JSON values."""
+
+
+class JobState(Enum):
+    """Where a job is on its way. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows."""
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job at one moment; replaced, never edited."""
+
+    identifier: str
+    session: str
+    task: str
+    """``"segment"`` or ``"plan"``."""
+    structure: str | None = None
+    state: JobState = JobState.QUEUED
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    """Steps of the present stage; 0 where their number is not known."""
+    result: Mapping[str, Any] | None = None
+    """Of a job that is done."""
+    problem: Mapping[str, Any] | None = None
+    """Of a job that failed: ``code`` and ``detail``."""
+
+
+class _Running:
+    """Progress of one job, and the wish to stop it."""
+
+    def __init__(self, jobs: Jobs, identifier: str) -> None:
+        self._jobs = jobs
+        self._identifier = identifier
+        self.is_cancelled = False
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        self._jobs._change(self._identifier, stage=stage, done=done, total=total)
+
+
+class Jobs:
+    """The queue and its worker thread.
+
+    Parameters
+    ----------
+    on_progress : callable
+        Told the session, whenever a job of it moves.
+    on_end : callable
+        Told the job once it has ended, before anybody else can see that it has; what it raises fails the job.
+    on_fault : callable
+        Told an error that is a fault of the program; gives what may be said of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_progress: Callable[[str], None],
+        on_end: Callable[[Job], None],
+        on_fault: Callable[[Exception], str],
+    ) -> None:
+        self._on_progress, self._on_end, self._on_fault = on_progress, on_end, on_fault
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._running: dict[str, _Running] = {}
+        self._waiting: queue.SimpleQueue[tuple[str, Task] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+        self._thread.start()
+
+    def require_room(self, session: str) -> None:
+        """Refuse one more job of a session that has many waiting.
+
+        Raises
+        ------
+        AtCapacityError
+        """
+        with self._lock:
+            waiting = sum(one.session == session and not one.state.is_final for one in self._jobs.values())
+        if waiting >= _MOST_WAITING:
+            raise AtCapacityError(f"{waiting} jobs of session {session} wait already. Wait for them, or cancel some.")
+
+    def submit(self, job: Job, task: Task) -> None:
+        """Put a job into the queue."""
+        with self._lock:
+            self._running[job.identifier] = _Running(self, job.identifier)
+            self._remember(job)
+        self._waiting.put((job.identifier, task))
+
+    def recall(self, job: Job) -> None:
+        """Remember a job that ended before the server was started."""
+        with self._lock:
+            self._remember(job)
+
+    def find(self, identifier: str) -> Job:
+        """A job as it is now.
+
+        Raises
+        ------
+        NotThereError
+        """
+        job = self._jobs.get(identifier)  # one lookup needs no lock, so an event loop may ask
+        if job is None:
+            raise NotThereError("There is no such job. The session lists its jobs.")
+        return job
+
+    def of_session(self, session: str) -> tuple[Job, ...]:
+        """The jobs of a session that are remembered, the oldest first."""
+        with self._lock:
+            return tuple(one for one in self._jobs.values() if one.session == session)
+
+    def cancel(self, identifier: str) -> Job:
+        """Ask a job to stop. One that waits is stopped at once, one that runs after the step it is in.
+
+        The longest steps are all stochastic passes of one slice: 0.3 s for 16 of them on one core.
+        """
+        job = self.find(identifier)
+        with self._lock:
+            running = self._running.get(identifier)
+            if running is not None:
+                running.is_cancelled = True
+        if job.state is JobState.QUEUED:
+            self._end(identifier, state=JobState.CANCELLED)
+        return self.find(identifier)
+
+    def close(self) -> None:
+        """Stop all jobs and the thread; that the server ended them is told when it starts again."""
+        with self._lock:
+            self._is_closing = True
+            for running in self._running.values():
+                running.is_cancelled = True
+        self._waiting.put(None)
+        self._thread.join(10)
+
+    def _work(self) -> None:
+        while (entry := self._waiting.get()) is not None:
+            identifier, task = entry
+            with self._lock:
+                running = self._running.get(identifier)
+                job = self._jobs[identifier]
+                if running is not None and not running.is_cancelled:
+                    self._jobs[identifier] = replace(job, state=JobState.RUNNING)
+            if running is None:  # cancelled while it waited
+                continue
+            self._run(identifier, running, task)
+
+    def _run(self, identifier: str, running: _Running, task: Task) -> None:
+        if running.is_cancelled:
+            self._end(identifier, state=JobState.CANCELLED)
+            return
+        try:
+            result = task(running)
+        except OperationCancelledError:
+            self._end(identifier, state=JobState.CANCELLED)
+        except MedsamPlannerError as error:
+            self._end(identifier, state=JobState.FAILED, problem={"code": code_of(error), "detail": str(error)})
+        except Exception as error:  # noqa: BLE001  (the queue outlives any one job)
+            self._end(identifier, state=JobState.FAILED, problem=_fault(self._on_fault(error)))
+        else:
+            self._end(identifier, state=JobState.DONE, result=result)
+
+    def _change(self, identifier: str, **changes: Any) -> None:
+        with self._lock:
+            job = self._jobs[identifier] = replace(self._jobs[identifier], **changes)
+        self._on_progress(job.session)
+
+    def _end(self, identifier: str, **changes: Any) -> None:
+        with self._lock:
+            if self._running.pop(identifier, None) is None:
+                return  # ended meanwhile
+            ended = replace(self._jobs[identifier], **changes)
+        try:
+            if not (self._is_closing and ended.state is JobState.CANCELLED):
+                self._on_end(ended)
+        except MedsamPlannerError as error:
+            ended = replace(
+                ended,
+                state=JobState.FAILED,
+                result=None,
+                problem={"code": code_of(error), "detail": str(error)},
+            )
+        except Exception as error:  # noqa: BLE001  (the queue outlives any one job)
+            ended = replace(ended, state=JobState.FAILED, result=None, problem=_fault(self._on_fault(error)))
+        with self._lock:
+            self._jobs[identifier] = ended
+        self._on_progress(ended.session)
+
+    def _remember(self, job: Job) -> None:
+        self._jobs[job.identifier] = job
+        if len(self._jobs) > _REMEMBERED:
+            old = next((name for name, one in self._jobs.items() if one.state.is_final), None)
+            if old is not None:
+                del self._jobs[old]
+
+
+def _fault(said: str) -> dict[str, Any]:
+    return {"code": "fault", "detail": said}

@@ -1,0 +1,84 @@
+"""The prompts of one structure as a prompt file states them, with undo and redo; the log is read from them strictly.
+
+A step is an entry of a prompt file, whatever its kind, so a new kind of entry needs no code here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medsam_planner.errors import PromptError
+from prompts import PromptLog
+from prompts.schema import SCHEMA_VERSION, prompt_file_from_node
+from prompts.strict import Node
+
+__all__ = ["PromptSteps"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSteps:
+    """The steps of one structure; replaced, never edited."""
+
+    structure: str
+    entries: tuple[Mapping[str, Any], ...] = ()
+    """Every entry in order, those that are undone last."""
+    applied: int = 0
+    """How many of them hold."""
+
+    def added(self, entry: Mapping[str, Any]) -> PromptSteps:
+        """With one more entry; undone ones can then no longer be redone."""
+        return replace(self, entries=(*self.entries[: self.applied], entry), applied=self.applied + 1)
+
+    def undone(self) -> PromptSteps:
+        """Without the last step that holds.
+
+        Raises
+        ------
+        PromptError
+            If there is none.
+        """
+        if not self.applied:
+            raise PromptError(f"Nothing to undo for {self.structure!r}: no step is left.")
+        return replace(self, applied=self.applied - 1)
+
+    def redone(self) -> PromptSteps:
+        """With the last undone step again.
+
+        Raises
+        ------
+        PromptError
+            If there is none.
+        """
+        if self.applied == len(self.entries):
+            raise PromptError(f"Nothing to redo for {self.structure!r}: no step was undone since the last prompt.")
+        return replace(self, applied=self.applied + 1)
+
+    def log(self) -> PromptLog:
+        """A log of its own for each caller.
+
+        Raises
+        ------
+        PromptError
+            If the entries do not follow the schema of prompt files.
+        """
+        entries = [
+            {**entry, "undone": True} if number >= self.applied else dict(entry)
+            for number, entry in enumerate(self.entries)
+        ]
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "frame": "LPS",
+            "unit": "mm",
+            "structures": {self.structure: entries},
+        }
+        return prompt_file_from_node(Node(document, "prompts")).logs[0]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the steps that hold: results of equal digests are of the same prompts."""
+        text = json.dumps(self.entries[: self.applied], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()

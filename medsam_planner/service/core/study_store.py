@@ -1,0 +1,168 @@
+"""The studies of a data folder: where each was read from, and the grid that its prompts must lie in."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import MedsamPlannerError, NotThereError, StudyError
+from medsam_planner.io import load_volume
+from medsam_planner.io.files import write_json
+from medsam_planner.progress import Progress
+from medsam_planner.volumes import StudyVolume, volume_sha256
+
+__all__ = ["StoredStudy", "StudyStore", "new_identifier"]
+
+_IDENTIFIER = re.compile(r"[0-9a-f]{32}")
+
+
+def new_identifier() -> str:
+    """128 random bits as text. No secret: rights decide who may use what it names."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStudy:
+    """A study that the server can read."""
+
+    identifier: str
+    name: str
+    """Of its file or folder."""
+    place: str
+    """Absolute path on the server."""
+    series: str | None
+    resample_tilt: bool
+    modality: str | None
+    sha256: str
+    """Of voxels and affine."""
+    grid: tuple[tuple[float, float, float, float], ...]
+    """(4, 4) affine, index → LPS mm."""
+    shape: tuple[int, int, int]
+    """(K, J, I)."""
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4), index → LPS mm."""
+        return np.array(self.grid, dtype=np.float64)
+
+    def load(self, *, progress: Progress | None = None) -> StudyVolume:
+        """Read its voxels.
+
+        Raises
+        ------
+        StudyError
+            If it cannot be read, or has changed.
+        """
+        volume = load_volume(Path(self.place), series=self.series, resample_tilt=self.resample_tilt, progress=progress)
+        if volume_sha256(volume) != self.sha256:
+            raise StudyError(f"{self.name} has changed since it was opened: its voxels differ. Open it as a new study.")
+        return volume
+
+
+class StudyStore:
+    """The studies by identifier.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a folder for each study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = threading.Lock()
+        self._by_identifier: dict[str, StoredStudy] = {}
+        self._delete_left_behind()
+        for path in sorted(folder.glob("*/study.json"), key=lambda path: path.stat().st_mtime):
+            study = _read(path)
+            if study is not None:
+                self._by_identifier[study.identifier] = study
+
+    def folder_of(self, identifier: str) -> Path:
+        """Folder for the files of one study."""
+        return self._folder / identifier
+
+    def add(
+        self, path: Path, identifier: str, *, series: str | None, resample_tilt: bool, progress: Progress | None = None
+    ) -> tuple[StoredStudy, StudyVolume]:
+        """Read a study once and keep where it lies.
+
+        Parameters
+        ----------
+        path : Path
+        identifier : str
+            From :func:`new_identifier`.
+        series : str or None
+            Which of several.
+        resample_tilt : bool
+            Whether a gantry tilt is resampled away.
+        progress : Progress, optional
+
+        Raises
+        ------
+        StudyError
+            If it cannot be read as one volume.
+        OutputError
+            If it cannot be kept.
+        """
+        volume = load_volume(path, series=series, resample_tilt=resample_tilt, progress=progress)
+        k, j, i = (int(size) for size in volume.spatial_shape)
+        study = StoredStudy(
+            identifier=identifier,
+            name=path.name,
+            place=str(path.absolute()),
+            series=series,
+            resample_tilt=resample_tilt,
+            modality=volume.source.modality if volume.source is not None else None,
+            sha256=volume_sha256(volume),
+            grid=tuple(tuple(float(value) for value in row) for row in volume.affine),  # type: ignore[misc]
+            shape=(k, j, i),
+        )
+        write_json(self.folder_of(identifier) / "study.json", asdict(study))
+        with self._lock:
+            self._by_identifier = {**self._by_identifier, identifier: study}
+        return study, volume
+
+    def _delete_left_behind(self) -> None:
+        """Delete uploads that a killed server had not finished; nothing that anybody else may have put here."""
+        for folder in self._folder.iterdir():
+            is_ours = _IDENTIFIER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+            if is_ours and {one.name for one in folder.iterdir()} <= {"source"}:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def find(self, identifier: str) -> StoredStudy:
+        """One study.
+
+        Raises
+        ------
+        NotThereError
+        """
+        try:
+            return self._by_identifier[identifier]
+        except KeyError:
+            raise NotThereError("There is no such study. List the studies, or open one.") from None
+
+    def all(self) -> tuple[StoredStudy, ...]:
+        """Every study, the oldest first."""
+        return tuple(self._by_identifier.values())
+
+
+def _read(path: Path) -> StoredStudy | None:
+    """The study of a record, or None if it is damaged: its sessions are then left out as well."""
+    try:
+        stored: Mapping[str, Any] = json.loads(path.read_bytes())
+        grid, shape = tuple(map(tuple, stored["grid"])), tuple(stored["shape"])
+        return StoredStudy(**{**stored, "grid": grid, "shape": shape})
+    except (OSError, ValueError, KeyError, TypeError, MedsamPlannerError):
+        return None

@@ -1,0 +1,211 @@
+"""What travels as JSON. Unknown entries are refused; positions are LPS mm."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medsam_planner.planning.plan_file_tables import StructureTable, ToolTable
+from medsam_planner.service.core.service import MOST_LINES
+
+__all__ = [
+    "ClaimRequest",
+    "ClearanceAnswer",
+    "ClearanceRequest",
+    "HeldAnswer",
+    "InfoAnswer",
+    "JobAnswer",
+    "JobBegun",
+    "Numbered",
+    "PathRequest",
+    "ProgressAnswer",
+    "PromptRequest",
+    "SegmentRequest",
+    "SessionAnswer",
+    "SessionRequest",
+    "SessionSummary",
+    "StructureAnswer",
+    "StudyAnswer",
+    "UndoRequest",
+]
+
+EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""Chosen by the client: the same one again changes nothing and gives the first answer."""
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Position = Annotated[list[Number], Field(min_length=3, max_length=3)]
+Line = Annotated[list[Position], Field(min_length=2, max_length=2)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Request(_Model):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PathRequest(_Request):
+    """A study within the folders that the server may read."""
+
+    path: str
+    series: str | None = None
+    resample_tilt: bool = False
+
+
+class SessionRequest(_Request):
+    """A session to begin."""
+
+    study: str
+    model: str | None = None
+
+
+class ClaimRequest(_Request):
+    """A session to hold."""
+
+    take_over: bool = False
+
+
+class PromptRequest(_Request):
+    """A prompt as in a prompt file."""
+
+    structure: str
+    prompt: dict[str, Any]
+    event_id: EventId | None = None
+
+
+class UndoRequest(_Request):
+    """The last step of a structure."""
+
+    structure: str
+    event_id: EventId | None = None
+
+
+class SegmentRequest(_Request):
+    """A structure to segment in 3D from its present prompts."""
+
+    structure: str
+    samples: int = 16
+    uncertainty: str = "dropout"
+    saliency: bool = False
+    triplanar: bool = False
+    event_id: EventId | None = None
+
+
+class ClearanceRequest(_Model):
+    """Given lines, entry then target, past segmented structures; tables as in a plan file, without paths."""
+
+    tool: ToolTable
+    structures: Annotated[list[StructureTable], Field(min_length=1)]
+    lines_lps_mm: Annotated[list[Line], Field(min_length=1, max_length=MOST_LINES)]
+
+
+class InfoAnswer(_Model):
+    """The server."""
+
+    version: str
+    models: list[str]
+    model: str
+    sessions_held: int
+    max_sessions: int
+    idle_s: float
+    loaded_bytes: int
+    unreadable_sessions: int
+    notice: str
+
+
+class StudyAnswer(_Model):
+    """A study."""
+
+    id: str
+    name: str
+    modality: str | None
+    shape: list[int]
+    affine_lps_mm: list[list[float]]
+    sha256: str
+
+
+class HeldAnswer(_Model):
+    """A session and the lease that lets its client act: send it as the header ``Lease``."""
+
+    id: str
+    lease: str
+
+
+class StructureAnswer(_Model):
+    """A structure."""
+
+    name: str
+    state: Literal["prompted", "segmented", "stale"]
+    prompts: list[dict[str, Any]]
+    can_undo: bool
+    can_redo: bool
+    result: dict[str, Any] | None
+
+
+class ProgressAnswer(_Model):
+    """How far a job is."""
+
+    stage: str
+    done: int
+    total: int
+
+
+class JobAnswer(_Model):
+    """A job."""
+
+    id: str
+    session: str
+    task: str
+    structure: str | None
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: ProgressAnswer
+    result: dict[str, Any] | None
+    problem: dict[str, Any] | None
+
+
+class SessionSummary(_Model):
+    """One line of the list of sessions."""
+
+    id: str
+    study: str
+    name: str
+    changed_at: str
+    is_held: bool
+    structures: list[str]
+
+
+class SessionAnswer(_Model):
+    """A session."""
+
+    id: str
+    study: str
+    model: str
+    seed: int
+    n: int
+    changed_at: str
+    is_held: bool
+    read_only_because: str | None
+    structures: list[StructureAnswer]
+    jobs: list[JobAnswer]
+
+
+class Numbered(_Model):
+    """Number of an acknowledged change: it is on the server's disk."""
+
+    n: int
+
+
+class JobBegun(_Model):
+    """Identifier of a job."""
+
+    job: str
+
+
+class ClearanceAnswer(_Model):
+    """By line, in their order."""
+
+    certified_mm: list[float | None]
+    sampled_mm: list[float | None]
+    limiting_structure: list[str]
+    limiting_point_lps_mm: list[list[float]]

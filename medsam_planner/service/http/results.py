@@ -1,0 +1,81 @@
+"""Routes of results: maps and meshes, slices, plans."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import FileResponse, Response
+
+from medsam_planner.errors import NotThereError
+from medsam_planner.service.core.exports import ResultFile
+from medsam_planner.service.display import Plane
+from medsam_planner.service.headers import REPORT_POLICY
+from medsam_planner.service.http.answers import redacted
+from medsam_planner.service.http.shared import TheService
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/sessions/{session}", tags=["results"])
+_MEDIA_TYPES = {
+    "nii.gz": "application/gzip",
+    "dcm": "application/dicom",
+    "stl": "model/stl",
+    "glb": "model/gltf-binary",
+    "ply": "application/octet-stream",
+}
+_BINARY: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA_TYPES.values()}}
+}
+WindowValue = Annotated[float | None, Query(ge=-1e6, le=1e6, allow_inf_nan=False)]
+WindowWidth = Annotated[float | None, Query(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+@router.get("/structures/{structure}/{file}", response_class=FileResponse, responses=_BINARY)
+def result_file(
+    session: str, structure: str, file: ResultFile, service: TheService, allow_stale: bool = False
+) -> FileResponse:
+    """A map or mesh of the 3D result of a structure; its ETag is the mask's SHA-256."""
+    path, stored = service.result_file(service.session(session), structure, file, allow_stale=allow_stale)
+    headers = {"ETag": f'"{stored.summary["mask_sha256"]}"'}
+    return FileResponse(path, media_type=_MEDIA_TYPES[file.suffix], headers=headers)
+
+
+@router.get(
+    "/slices/{plane}/{index}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def slice_png(
+    session: str,
+    plane: Plane,
+    index: int,
+    service: TheService,
+    centre: WindowValue = None,
+    width: WindowWidth = None,
+) -> Response:
+    """One slice of the study as a grey picture, seen as a radiologist sees it."""
+    picture = service.slice_png(service.session(session), plane, index, centre=centre, width=width)
+    return Response(picture, media_type="image/png")
+
+
+@router.get("/plans/{plan}")
+def plan_document(session: str, plan: str, service: TheService) -> dict[str, Any]:
+    """``plan.json`` of a finished plan."""
+    path = service.plan_folder(service.session(session), plan) / "plan.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NotThereError("The document of that plan is gone. Plan again.") from error
+    document: dict[str, Any] = redacted(json.loads(text), service)
+    return document
+
+
+@router.get("/plans/{plan}/report.html", response_class=FileResponse)
+def report(session: str, plan: str, service: TheService) -> FileResponse:
+    """The report of a finished plan: one file without scripts."""
+    path = service.plan_folder(service.session(session), plan) / "report.html"
+    if not path.exists():
+        raise NotThereError("The report of that plan is gone. Plan again.")
+    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})

@@ -1,0 +1,143 @@
+"""Routes of sessions: leases, prompts, what is computed from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.planning.plan_file_tables import PlanFile
+from medsam_planner.planning.tool import Tool
+from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core.service import SegmentOptions
+from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
+from medsam_planner.service.http.models import (
+    ClaimRequest,
+    ClearanceAnswer,
+    ClearanceRequest,
+    HeldAnswer,
+    JobBegun,
+    Numbered,
+    PromptRequest,
+    SegmentRequest,
+    SessionAnswer,
+    SessionRequest,
+    SessionSummary,
+    UndoRequest,
+)
+from medsam_planner.service.http.shared import LeaseHeader, TheService
+from medsam_planner.workflow.mask_files import named_files
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+_JOBS = "/api/v1/jobs"
+
+
+@router.post("", status_code=201)
+def open_session(asked: SessionRequest, request: Request, response: Response, service: TheService) -> HeldAnswer:
+    """Begin a session on a study; its client holds it."""
+    work, lease = service.open_session(asked.study, asked.model)
+    response.headers["Location"] = f"{request.url.path}/{work.identifier}"
+    return HeldAnswer(id=work.identifier, lease=lease)
+
+
+@router.get("")
+def list_sessions(service: TheService) -> list[SessionSummary]:
+    """Every session that can be continued, the one changed last first."""
+    return [session_summary(service, work) for work in service.sessions()]
+
+
+@router.get("/{session}")
+def get_session(session: str, service: TheService) -> SessionAnswer:
+    """Structures, prompts, states and jobs of a session. Reading needs no lease."""
+    return session_answer(service, service.session(session))
+
+
+@router.post("/{session}/lease", status_code=201)
+def claim(session: str, asked: ClaimRequest, service: TheService) -> HeldAnswer:
+    """Hold a session, to continue it; `take_over` ends the lease of another client."""
+    work = service.session(session)
+    return HeldAnswer(id=work.identifier, lease=service.leases.claim(work.identifier, take_over=asked.take_over))
+
+
+@router.put("/{session}/lease", status_code=204)
+def beat(session: str, service: TheService, lease: LeaseHeader = None) -> None:
+    """A sign of life. Every acting request is one, too."""
+    service.acting(session, lease)
+
+
+@router.delete("/{session}/lease", status_code=204)
+def release(session: str, service: TheService, lease: LeaseHeader = None) -> None:
+    """Give a session back; nothing of it is lost."""
+    service.leases.release(service.session(session).identifier, lease)
+
+
+@router.post("/{session}/prompts", status_code=201)
+def add_prompt(session: str, asked: PromptRequest, service: TheService, lease: LeaseHeader = None) -> Numbered:
+    """Append a prompt, as in a prompt file, to a structure; a new name begins one."""
+    work = service.acting(session, lease)
+    return Numbered(n=work.add(asked.structure, asked.prompt, event=asked.event_id))
+
+
+@router.post("/{session}/undo")
+def undo(session: str, asked: UndoRequest, service: TheService, lease: LeaseHeader = None) -> Numbered:
+    """Undo the last step of a structure."""
+    work = service.acting(session, lease)
+    work.state.require(asked.structure)
+    return Numbered(n=work.record("undo", event=asked.event_id, structure=asked.structure))
+
+
+@router.post("/{session}/redo")
+def redo(session: str, asked: UndoRequest, service: TheService, lease: LeaseHeader = None) -> Numbered:
+    """Redo the last undone step of a structure."""
+    work = service.acting(session, lease)
+    work.state.require(asked.structure)
+    return Numbered(n=work.record("redo", event=asked.event_id, structure=asked.structure))
+
+
+@router.post("/{session}/segment", status_code=202)
+def segment(
+    session: str, asked: SegmentRequest, response: Response, service: TheService, lease: LeaseHeader = None
+) -> JobBegun:
+    """Segment a structure in 3D from its present prompts."""
+    options = SegmentOptions(asked.samples, asked.uncertainty, asked.saliency, asked.triplanar)
+    job = service.segment(service.acting(session, lease), asked.structure, options, event=asked.event_id)
+    response.headers["Location"] = f"{_JOBS}/{job}"
+    return JobBegun(job=job)
+
+
+@router.post("/{session}/plans", status_code=202)
+def plan(session: str, asked: PlanFile, response: Response, service: TheService, lease: LeaseHeader = None) -> JobBegun:
+    """Plan trajectories past segmented structures: a plan file as JSON, without a study and without any path."""
+    _refuse_paths(asked)
+    job = service.plan(
+        service.acting(session, lease), asked.request(), PlanOrigin(plan_file=asked.model_dump(mode="json"))
+    )
+    response.headers["Location"] = f"{_JOBS}/{job}"
+    return JobBegun(job=job)
+
+
+@router.post("/{session}/clearance")
+def clearance(session: str, asked: ClearanceRequest, service: TheService) -> ClearanceAnswer:
+    """Certified clearance of given lines from segmented structures. It changes nothing, so it needs no lease."""
+    for table in asked.structures:
+        if table.mask is not None or table.calibration is not None:
+            raise ConfigError(_NO_PATHS)
+    tool = Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm)
+    wanted = tuple(table.request() for table in asked.structures)
+    return clearance_answer(service.clearance(service.session(session), wanted, tool, asked.lines_lps_mm))
+
+
+_NO_PATHS = (
+    "Expected a plan whose structures were segmented in this session, got one that names files of the server. Leave "
+    "study, mask, spread and calibration out."
+)
+
+
+def _refuse_paths(asked: PlanFile) -> None:
+    if len(named_files(Path("plan"), asked)) > 1:
+        raise ConfigError(_NO_PATHS)

@@ -1,0 +1,99 @@
+"""A study that is uploaded as one file of a multipart form, within limits, straight into the data folder."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect, Request
+
+from medsam_planner.io.files import whole_file
+from medsam_planner.service.uploads import FREE_BYTES, PATIENCE_S, UploadKind, UploadRefusedError, safe_name
+
+if TYPE_CHECKING:
+    from starlette.types import Message
+
+    from medsam_planner.service.core.service import Service
+    from medsam_planner.service.core.study_store import StoredStudy
+
+__all__ = ["uploaded_study"]
+
+_FORM_BYTES = 1 << 20
+"""What a form may hold beside its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    file: UploadFile
+    series: str | None
+    resample_tilt: bool
+
+
+async def uploaded_study(request: Request, service: Service) -> StoredStudy:
+    """Keep the file of a form and open it as a study.
+
+    Parameters
+    ----------
+    request : Request
+        A form with ``file``, and perhaps ``series`` and ``resample_tilt``.
+    service : Service
+
+    Raises
+    ------
+    UploadRefusedError
+        If it is too large, of unknown length, stalls, or is no such form. Nothing of it is kept.
+    StudyError
+        If it is no study.
+    """
+    declared = request.headers.get("content-length", "")
+    if not declared.isdecimal():
+        raise UploadRefusedError(411, "Expected the length of the upload in its Content-Length.")
+    most = UploadKind.STUDY.most_bytes
+    if int(declared) > most + _FORM_BYTES:
+        raise UploadRefusedError(413, f"Expected a file of at most {most >> 30} GiB. Open it by path.")
+    if shutil.disk_usage(service.data).free - 2 * int(declared) < FREE_BYTES:  # once as it comes, once as it is kept
+        raise UploadRefusedError(507, "The server's disk is nearly full. Ask its administrator to free space.")
+    try:
+        async with _patient(request).form(max_files=1, max_fields=2) as form:
+            return await run_in_threadpool(_open, service, _fields(form))
+    except ClientDisconnect as error:
+        raise UploadRefusedError(400, "The upload ended early. Try again.") from error
+
+
+def _open(service: Service, fields: _Fields) -> StoredStudy:
+    identifier, folder = service.upload_folder()
+    path = folder / safe_name(fields.file.filename or "study")
+    try:
+        with whole_file(path) as out:
+            shutil.copyfileobj(fields.file.file, out, 1 << 20)
+    except BaseException:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+    return service.open_upload(identifier, Path(path), series=fields.series, resample_tilt=fields.resample_tilt)
+
+
+def _fields(form: FormData) -> _Fields:
+    file, series, tilt = form.get("file"), form.get("series"), form.get("resample_tilt", "false")
+    if not isinstance(file, UploadFile) or isinstance(series, UploadFile) or tilt not in ("true", "false"):
+        raise UploadRefusedError(
+            422, "Expected a form with a 'file', and perhaps 'series' and 'resample_tilt' (true or false)."
+        )
+    return _Fields(file, series, tilt == "true")
+
+
+def _patient(request: Request) -> Request:
+    """The request, refused where it stalls."""
+
+    async def receive() -> Message:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await request.receive()
+        except TimeoutError as error:
+            raise UploadRefusedError(408, "The upload stalled. Try again.") from error
+
+    return Request(request.scope, receive)
