@@ -91,6 +91,11 @@ class EmbeddingCache:
         """Embeddings held in memory."""
         return len(self._held)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the tensors held in memory."""
+        return self._held_bytes
+
     def get(self, key: EmbeddingKey) -> Embedding | None:
         """Embedding of `key`, or None."""
         found = self._find(key)
