@@ -12,12 +12,14 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import acquisition_axis
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.anchors import SliceEvent, slice_events
+from medsam_planner.propagation.anchors import Event, SliceEvent, slice_events
 from medsam_planner.propagation.front import Anchor, StopRules
 from medsam_planner.propagation.fusion import consensus_propagation, fuse_probabilities
 from medsam_planner.propagation.volume import PropagatedVolume, Propagator
-from prompts import Box, Prompt, Scribble
+from medsam_planner.provenance import SliceRole
+from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble
 from prompts.geometry import box_extent
+from prompts.shapes import locates
 
 __all__ = ["Alternatives", "PropagatedStructure", "StructureTracker"]
 
@@ -29,7 +31,8 @@ class PropagatedStructure:
     by_axis: dict[int, PropagatedVolume]
     """By the array axis across which each was propagated; the main axis comes first."""
     anchors: dict[int, tuple[int, ...]]
-    """Prompted slices by axis."""
+    """By axis, slices that are not averaged with the other propagations: the prompted ones and, beside an initial mask,
+    all that were not propagated. Where slices of two axes cross, the later axis counts."""
     probability: NDArray[np.float32]
     """(K, J, I), fused."""
 
@@ -37,6 +40,11 @@ class PropagatedStructure:
     def axis(self) -> int:
         """Array axis across which the structure was first prompted."""
         return next(iter(self.by_axis))
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the model predicted no slice, because the user gave all masks."""
+        return all(one.crop is None for made in self.by_axis.values() for one in made.predictions.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,29 +68,31 @@ class StructureTracker:
     rules: StopRules = field(default_factory=StopRules)
     _propagators: dict[int, Propagator] = field(default_factory=dict)
 
-    def anchors(self, prompts: Sequence[Prompt]) -> dict[int, dict[int, Anchor]]:
+    def anchors(self, prompts: Sequence[Prompt], *, progress: Progress | None = None) -> dict[int, dict[int, Anchor]]:
         """Predictions on the prompted slices only, by axis and slice index; shown while the user prompts."""
-        return {axis: self._propagator(axis).anchors(events) for axis, events in self._events(prompts).items()}
+        events_by_axis = self._events(prompts)
+        return {axis: self._propagator(axis).anchors(made, progress=progress) for axis, made in events_by_axis.items()}
 
-    def alternatives(self, prompts: Sequence[Prompt]) -> Alternatives:
+    def alternatives(self, prompts: Sequence[Prompt], *, progress: Progress | None = None) -> Alternatives:
         """Every candidate prediction for the last prompt, on its slice.
 
         Raises
         ------
         PromptError
-            If there is no prompt that says where the structure is, or the last one is a scribble.
+            If there is no prompt that says where the structure is, or the last one is neither a box nor a click.
         """
         events_by_axis = self._events(prompts)
         last = prompts[-1]
-        if isinstance(last, Scribble):
-            raise PromptError("Expected a box or a click as the last prompt: a scribble has no candidates.")
         axis = next(iter(events_by_axis))
         if isinstance(last, Box):
             own = box_extent(last, self.segmenter.volume.affine, self.segmenter.volume.spatial_shape).axis
             axis = axis if own is None else own
-        events = events_by_axis[axis]
-        predictions = self._propagator(axis).alternatives(events)
-        return Alternatives(axis, events[-1].index, predictions, events[-1].candidate or 0)
+        *earlier, event = events_by_axis[axis]
+        if not isinstance(last, Box | Click) or not isinstance(event, SliceEvent):
+            came = {Scribble: "a scribble", Edit: "an edit", InitialMask: "an initial mask"}[type(last)]
+            raise PromptError(f"Expected a box or a click as the last prompt: {came} has no candidates.")
+        predictions = self._propagator(axis).alternatives(earlier, event, progress=progress)
+        return Alternatives(axis, event.index, predictions, event.candidate or 0)
 
     def run(
         self, prompts: Sequence[Prompt], *, triplanar: bool = False, progress: Progress | None = None
@@ -92,14 +102,18 @@ class StructureTracker:
         Raises
         ------
         PromptError
-            If there is no prompt, or none that says where the structure is.
+            If there is no prompt, none that says where the structure is, or 2D boxes on several planes beside an
+            initial mask.
         """
         events_by_axis = self._events(prompts)
         by_axis: dict[int, PropagatedVolume] = {}
         for axis, events in events_by_axis.items():
             by_axis[axis] = self._propagator(axis).propagate(events, progress=progress)
         volumes = {axis: made.probability(self.segmenter.volume.spatial_shape) for axis, made in by_axis.items()}
-        anchors = {axis: made.trace.anchors() for axis, made in by_axis.items()}
+        anchors = {axis: self._kept_slices(made, prompts) for axis, made in by_axis.items()}
+        if any(isinstance(prompt, Edit) for prompt in prompts):
+            main = next(iter(by_axis))
+            anchors[main] = anchors.pop(main)  # last: painted voxels stay where slices of two planes cross
         if triplanar:
             first = fuse_probabilities(volumes, anchors)
             for axis in range(3):
@@ -109,19 +123,31 @@ class StructureTracker:
                     anchors[axis] = ()
         return PropagatedStructure(by_axis, anchors, fuse_probabilities(volumes, anchors))
 
-    def _events(self, prompts: Sequence[Prompt]) -> dict[int, tuple[SliceEvent, ...]]:
-        """Slice events by axis, the main axis first.
+    def _kept_slices(self, made: PropagatedVolume, prompts: Sequence[Prompt]) -> tuple[int, ...]:
+        if not any(isinstance(prompt, InitialMask) for prompt in prompts):
+            return made.trace.anchors()
+        propagated = {record.index for record in made.trace.records if record.role is SliceRole.PROPAGATED}
+        count = self.segmenter.volume.spatial_shape[made.trace.axis]
+        return tuple(index for index in range(count) if index not in propagated)
 
-        Clicks, scribbles and 3D boxes belong to the main axis: that of the first 2D box, else the acquisition axis.
+    def _events(self, prompts: Sequence[Prompt]) -> dict[int, tuple[Event, ...]]:
+        """Events by axis, the main axis first.
+
+        All prompts but 2D boxes belong to the main axis: that of the first 2D box, else the acquisition axis.
         """
-        if not any(isinstance(prompt, Box) or prompt.positive for prompt in prompts):
+        if not any(locates(prompt) for prompt in prompts):
             raise PromptError(
-                "Expected a box, a positive click or a positive scribble that says where the structure is, "
-                f"got {len(prompts)} prompts without one."
+                "Expected a box, a positive click, scribble or edit, or an initial mask that says where the structure "
+                f"is, got {len(prompts)} prompts without one."
             )
         affine, shape = self.segmenter.volume.affine, self.segmenter.volume.spatial_shape
         box_axes = [box_extent(prompt, affine, shape).axis for prompt in prompts if isinstance(prompt, Box)]
         planes = list(dict.fromkeys(axis for axis in box_axes if axis is not None))
+        if len(planes) > 1 and any(isinstance(prompt, InitialMask) for prompt in prompts):
+            raise PromptError(
+                "Expected 2D boxes on slices across one axis beside an initial mask, got some across the array axes "
+                f"{' and '.join(map(str, planes))}. Draw them on one plane, or click instead."
+            )
         main = planes[0] if planes else acquisition_axis(affine)
         by_axis = {main: slice_events(prompts, affine, shape, main)}
         for axis in planes[1:]:
