@@ -207,9 +207,8 @@ def fold_anchors(
                 begun = event.index in anchors and anchors[event.index].has_initial_mask
                 memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key, clicks, begun)}
             elif isinstance(event.prompt, InitialMask):
-                nothing = np.zeros(event.slice_shape, dtype=np.float32)
                 memo[key] = {
-                    index: Anchor(index, _painted(nothing, section, True), key, has_initial_mask=True)
+                    index: Anchor(index, _painted(event.slice_shape, section), key, has_initial_mask=True)
                     for index, section in event.sections.items()
                 }
             else:
@@ -227,23 +226,28 @@ def _edited(
     found: Mapping[int, SlicePrediction],
 ) -> dict[int, Anchor]:
     """Anchors of the slices of an edit. Where there is nothing to clear, clearing makes no anchor."""
-    nothing = np.zeros(event.slice_shape, dtype=np.float32)
     edited = {}
     for index, section in event.sections.items():
-        if index in anchors:
-            painted = _painted(anchors[index].prediction.probability, section, positive)
-            clicks = tuple(click for click in anchors[index].clicks if not section.covers(click.row, click.column))
-            edited[index] = replace(anchors[index], prediction=painted, digest=key, clicks=clicks)
-            continue
-        known = found[index].probability if index in found else nothing
-        if positive or (known > 0.5).any():
-            edited[index] = Anchor(index, _painted(known, section, positive), key)
+        anchor = anchors.get(index)
+        known = found.get(index) if anchor is None else anchor.prediction
+        painted = _painted(event.slice_shape, section, positive=positive, known=known)
+        if anchor is not None:
+            clicks = tuple(click for click in anchor.clicks if not section.covers(click.row, click.column))
+            edited[index] = replace(anchor, prediction=painted, digest=key, clicks=clicks)
+        elif positive or (known is not None and known.mask().any()):
+            edited[index] = Anchor(index, painted, key)
     return edited
 
 
-def _painted(known: NDArray[np.float32], section: PaintedSection, positive: bool) -> SlicePrediction:
-    """A slice with painted pixels set or cleared. The mask takes the place of all prompts on the slice."""
-    probability = known.copy()
+def _painted(
+    slice_shape: tuple[int, int],
+    section: PaintedSection,
+    *,
+    positive: bool = True,
+    known: SlicePrediction | None = None,
+) -> SlicePrediction:
+    """What is there with painted pixels set or cleared. The mask takes the place of all prompts on the slice."""
+    probability = np.zeros(slice_shape, dtype=np.float32) if known is None else known.probability.copy()
     probability[section.window][section.inside] = np.float32(positive)
     return SlicePrediction(probability, 1.0, None, SlicePrompt(), is_given=True)
 
