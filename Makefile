@@ -1,8 +1,8 @@
-# make demo    set up, then run both demonstrations and print where their reports lie
+# make demo    set up, then run both demonstrations and print where the reports are
 # make test    set up, then run the tests with line coverage and its floor
 # make check   lint, formatting, types, import contracts
 # make docs    build the documentation into site/, without a network
-# make guarantees   measure the statistical and geometric promises
+# make guarantees   measure the statistical and geometric guarantees
 # make bench   print the benchmark tables
 # make test-slow   statistical, training and whole-demo checks
 

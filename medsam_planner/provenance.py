@@ -1,4 +1,4 @@
-"""How a segmentation was made: inputs, settings, versions, and the record of every slice its mask was propagated to."""
+"""How a segmentation or a plan was made: inputs, settings, versions, and the record of every propagated slice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
-__all__ = ["PropagationTrace", "SegmentationProvenance", "SliceRecord", "SliceRole", "StopReason", "versions"]
+__all__ = [
+    "PlanOrigin",
+    "PlanProvenance",
+    "PropagationTrace",
+    "SegmentationProvenance",
+    "SliceRecord",
+    "SliceRole",
+    "StopReason",
+    "versions",
+]
 
 _DISTRIBUTIONS = (
     "medsam-planner",
@@ -89,6 +98,40 @@ class SegmentationProvenance:
         """
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in entry.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOrigin:
+    """Where a plan request came from; all empty for one that was built in Python."""
+
+    plan_file: Mapping[str, Any] | None = None
+    """The plan file's entries, defaults included."""
+    page: bool = False
+    demo: str | None = None
+    """Name of the demonstration."""
+    study: str | None = None
+    """Which published image a demonstration plans on."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The entries of ``plan.json``; empty ones are left out."""
+        entries = {"case": self.plan_file, "page": self.page, "demo": self.demo, "study": self.study}
+        return {name: value for name, value in entries.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanProvenance:
+    """Everything beside study and masks that decided a plan."""
+
+    origin: PlanOrigin
+    request: Mapping[str, Any]
+    """The request as plain JSON values."""
+    seed: int
+    versions: Mapping[str, str]
+    """Installed version by distribution."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of ``plan.json``."""
+        return {**self.origin.as_json(), "request": self.request, "seed": self.seed, "versions": self.versions}
 
 
 class SliceRole(Enum):

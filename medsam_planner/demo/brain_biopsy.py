@@ -27,6 +27,7 @@ from medsam_planner.planning.request import (
 )
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.workflow.plan_request import resolve
 from medsam_planner.workflow.review import ReviewedPlan, review_plan
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
@@ -80,7 +81,7 @@ def _run(
             _SCALP: StructureEvidence(brain.head),
         },
         surfaces=segmented.surfaces,
-        provenance={"demo": "brain-biopsy", "study": "MNI ICBM152 2009a T1, skull-stripped, from nilearn"},
+        origin=PlanOrigin(demo="brain-biopsy", study="MNI ICBM152 2009a T1, skull-stripped, from nilearn"),
     )
     say("4/4 Writing the report.")
     reviewed = review_plan(inputs, folder, progress=progress)

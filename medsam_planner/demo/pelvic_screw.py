@@ -29,6 +29,7 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.plan_request import resolve
 from medsam_planner.workflow.review import ReviewedPlan, review_plan
@@ -97,7 +98,7 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
         study,
         {**segmented.evidence(), "sciatic_nerve": StructureEvidence(_reference(phantom, "sciatic_nerve", study))},
         surfaces=segmented.surfaces,
-        provenance={"demo": "pelvic-screw"},
+        origin=PlanOrigin(demo="pelvic-screw"),
     )
     say("5/5 Writing the report.")
     true_clearance_mm = partial(_true_clearance_mm, phantom)

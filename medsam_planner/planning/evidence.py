@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import highdicom
 
 from medsam_planner.planning.known_part import KnownPart
-from medsam_planner.planning.structures import MaskSamples
+from medsam_planner.planning.structures import SampledMasks
 
 if TYPE_CHECKING:
     from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
@@ -29,7 +29,7 @@ class StructureEvidence:
     """Standard deviation over stochastic passes of the signed distance to the surface, mm."""
     entropy_bits: highdicom.Volume | None = None
     """Predictive entropy, bits."""
-    mask_samples: Sequence[highdicom.Volume] | MaskSamples = ()
+    mask_samples: Sequence[highdicom.Volume] | SampledMasks = ()
     """Masks of stochastic passes."""
     provenance: SegmentationProvenance | None = None
     """How the mask was made; None where that is not known."""

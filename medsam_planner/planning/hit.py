@@ -21,7 +21,7 @@ from medsam_planner.planning.interval_search import ClearanceSearch
 from medsam_planner.planning.region import IndexBox, window
 from medsam_planner.planning.soft_surface import surface_distance_mm
 from medsam_planner.planning.structures import (
-    MaskSamples,
+    SampledMasks,
     StayInside,
     Structure,
     bool_array,
@@ -57,7 +57,7 @@ class HitProbability:
 
 def hit_probability(
     trajectory_lps_mm: ArrayLike,
-    mask_samples: Sequence[highdicom.Volume] | MaskSamples | NDArray[np.bool_],
+    mask_samples: Sequence[highdicom.Volume] | SampledMasks | NDArray[np.bool_],
     tool: Tool,
     draws: int = 1000,
     seed: int = 0,
@@ -76,7 +76,7 @@ def hit_probability(
     ----------
     trajectory_lps_mm : (2, 3) float
         Entry and target.
-    mask_samples : sequence of highdicom.Volume, MaskSamples, or (T, K, J, I) bool with `affine`
+    mask_samples : sequence of highdicom.Volume, SampledMasks, or (T, K, J, I) bool with `affine`
         T >= 1 masks from stochastic passes. An empty mask cannot be hit.
     tool : Tool
         Its errors are standard deviations along each axis.
@@ -134,7 +134,7 @@ def clopper_pearson(successes: float, trials: int, confidence: float = CONFIDENC
     return low, high
 
 
-def counted_masks(samples: Sequence[highdicom.Volume] | MaskSamples) -> tuple[int, Iterable[highdicom.Volume]]:
+def counted_masks(samples: Sequence[highdicom.Volume] | SampledMasks) -> tuple[int, Iterable[highdicom.Volume]]:
     """How many masks, and each in turn."""
     return len(samples), mask_volumes(samples)
 
@@ -147,7 +147,7 @@ def _trajectory(trajectory_lps_mm: ArrayLike) -> NDArray[np.float64]:
 
 
 def _volumes(
-    samples: Sequence[highdicom.Volume] | MaskSamples | NDArray[np.bool_], affine: ArrayLike | None
+    samples: Sequence[highdicom.Volume] | SampledMasks | NDArray[np.bool_], affine: ArrayLike | None
 ) -> tuple[int, Iterable[highdicom.Volume]]:
     if isinstance(samples, np.ndarray):
         if affine is None or samples.ndim != 4 or samples.dtype != np.bool_:

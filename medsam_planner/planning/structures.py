@@ -16,7 +16,7 @@ from medsam_planner.errors import EmptyStructureError, GeometryError, PlanningEr
 
 __all__ = [
     "Avoid",
-    "MaskSamples",
+    "SampledMasks",
     "StayInside",
     "Structure",
     "StructureRole",
@@ -39,7 +39,7 @@ class StructureRole(Enum):
 
 
 @runtime_checkable
-class MaskSamples(Protocol):
+class SampledMasks(Protocol):
     """Masks of several stochastic passes that are not kept as whole volumes."""
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Avoid:
         bool, 3D, not empty. The voxels whose centre lies in the structure.
     margin_mm : float or highdicom.Volume
         Safety margin in mm, >= 0; a volume on the grid of `mask` is read at the structure's surface.
-    mask_samples : sequence of highdicom.Volume, or MaskSamples, optional
+    mask_samples : sequence of highdicom.Volume, or SampledMasks, optional
         Masks of stochastic passes on the same grid, for the hit probability.
 
     Raises
@@ -77,7 +77,7 @@ class Avoid:
     name: str
     mask: highdicom.Volume
     margin_mm: float | highdicom.Volume = 0.0
-    mask_samples: Sequence[highdicom.Volume] | MaskSamples = ()
+    mask_samples: Sequence[highdicom.Volume] | SampledMasks = ()
 
     def __post_init__(self) -> None:
         _check(self.name, self.mask, self.margin_mm)
@@ -101,7 +101,7 @@ class StayInside:
     name: str
     mask: highdicom.Volume
     margin_mm: float | highdicom.Volume = 0.0
-    mask_samples: Sequence[highdicom.Volume] | MaskSamples = ()
+    mask_samples: Sequence[highdicom.Volume] | SampledMasks = ()
     free_entry_mm: float = 0.0
 
     def __post_init__(self) -> None:
@@ -149,10 +149,10 @@ def require_right_angles(affine: NDArray[np.float64], name: str) -> None:
         )
 
 
-def mask_volumes(samples: Sequence[highdicom.Volume] | MaskSamples) -> Iterator[highdicom.Volume]:
+def mask_volumes(samples: Sequence[highdicom.Volume] | SampledMasks) -> Iterator[highdicom.Volume]:
     """The mask of each stochastic pass in turn."""
     for run in range(len(samples)):
-        yield samples.volume(run) if isinstance(samples, MaskSamples) else samples[run]
+        yield samples.volume(run) if isinstance(samples, SampledMasks) else samples[run]
 
 
 def _check(name: str, mask: highdicom.Volume, margin_mm: float | highdicom.Volume) -> None:

@@ -102,7 +102,7 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
             for name, result in report.segmentations.items()
             if result.faithfulness
         ],
-        "provenance": flat_rows(report.provenance),
+        "provenance": flat_rows(report.provenance.as_json()) if report.provenance else [],
         "structure_provenance": [
             (name, flat_rows(result.provenance.as_json())) for name, result in report.segmentations.items()
         ],

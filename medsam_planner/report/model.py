@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import highdicom
 
 from medsam_planner.errors import GeometryError
 from medsam_planner.planning.structures import StructureRole
+from medsam_planner.provenance import PlanProvenance
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 from prompts import PromptLog
@@ -67,7 +68,7 @@ class PlanReport:
     risk_surface: Surface | None = None
     """Where the tool may enter, with the best clearance from each vertex as the values :data:`RISK_NAME`."""
     prompts: Mapping[str, PromptLog] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: PlanProvenance | None = None
     masks: Mapping[str, highdicom.Volume] = field(default_factory=dict)
     """Structures that came as masks and were not segmented here, such as a drawn no-go region."""
     true_clearance_mm: Mapping[str, float] | None = None

@@ -19,6 +19,7 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.service.workbench import Workbench
@@ -108,7 +109,7 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
         for one in workbench.structures.values()
         if one.result is not None
     }
-    return resolve(request, study, evidence, provenance={"page": True})
+    return resolve(request, study, evidence, origin=PlanOrigin(page=True))
 
 
 def _structure(structure: Structure, draft: PlanDraft) -> StructureRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +24,7 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.several import JointPlan, search_together
 from medsam_planner.planning.structures import Structure, bool_array
 from medsam_planner.progress import Progress
-from medsam_planner.provenance import versions
+from medsam_planner.provenance import PlanProvenance, versions
 from medsam_planner.report import PlannedTool, PlanReport
 from medsam_planner.report.assessment import Assessment, assess
 from medsam_planner.volumes import StudyVolume, volume_like
@@ -53,13 +53,40 @@ class Plan:
     """Without the risk map."""
     assessment: Assessment
     """Verdict and cautions."""
-    document: dict[str, Any]
-    """``plan.json``."""
+    provenance: PlanProvenance
 
     @property
     def feasible(self) -> bool:
         """Whether every tool has a path, and all keep apart."""
         return self.joint.feasible
+
+    def document(self, notes: Sequence[str] = ()) -> dict[str, Any]:
+        """The content of ``plan.json``, as plain JSON values.
+
+        Parameters
+        ----------
+        notes : sequence of str
+            Limitations of the plan, and what could not be produced beside it.
+        """
+        report, problem = self.report, self.inputs.problem
+        document = plan_document(self.joint, self.inputs.problems)
+        if report.true_clearance_mm is not None:
+            document["true_clearance_mm_by_structure"] = report.true_clearance_mm
+        return document | {
+            "title": report.title,
+            "notice": RESEARCH_USE_NOTICE,
+            "margins_statement": margins_statement(problem.structures, report.margin_statements),
+            "margins": [statement.as_entry() for statement in report.margin_statements],
+            "why_here": {
+                tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.metrics}
+                for tool, why in report.why_here.items()
+            },
+            "provenance": self.provenance.as_json(),
+            "verdict": {"kind": self.assessment.verdict.kind, "headline": self.assessment.verdict.headline},
+            "cautions": [caution.as_entry() for caution in self.assessment.cautions],
+            "mask_flaws": {name: [flaw.text for flaw in found] for name, found in report.flaws.items()},
+            "notes": list(notes),
+        }
 
     @property
     def alternatives(self) -> tuple[Alternative, ...]:
@@ -139,22 +166,9 @@ def plan_inputs(
     inputs = replace(inputs, margin_statements=statements)
     request, problems, study = inputs.request, inputs.problems, inputs.study
     joint = search_together(problems, min_gap_mm=request.min_tool_gap_mm, progress=progress)
-    document = plan_document(joint, problems)
     tools = tuple(PlannedTool(name, found, problems[name].tool) for name, found in joint.plans.items())
     true_mm = _true_clearance_mm(true_clearance_mm, tools[0].plan)
-    if true_mm is not None:
-        document["true_clearance_mm_by_structure"] = true_mm
-    document["title"] = request.title
-    document["notice"] = RESEARCH_USE_NOTICE
-    document["margins_statement"] = margins_statement(inputs.problem.structures, statements)
-    document["margins"] = [statement.as_entry() for statement in statements]
-    document["why_here"] = {}
-    document["provenance"] = {
-        **inputs.provenance,
-        "request": request.as_entry(),
-        "seed": request.search.seed,
-        "versions": versions(),
-    }
+    provenance = PlanProvenance(inputs.origin, request.as_entry(), request.search.seed, versions())
     results = {name: known.result for name, known in inputs.evidence.items() if known.result is not None}
     report = PlanReport(
         title=request.title,
@@ -166,7 +180,7 @@ def plan_inputs(
         margins_mm={one.name: _on_study(one.margin_mm, study) for one in inputs.problem.structures},
         surfaces=inputs.surfaces,
         prompts={name: known.log for name, known in inputs.evidence.items() if name in results and known.log},
-        provenance=document["provenance"],
+        provenance=provenance,
         masks=inputs.masks,
         true_clearance_mm=true_mm,
         margin_statements=statements,
@@ -174,11 +188,7 @@ def plan_inputs(
         evidence=inputs.evidence,
         flaws=flaws,
     )
-    assessment = assess(report)
-    document["verdict"] = {"kind": assessment.verdict.kind, "headline": assessment.verdict.headline}
-    document["cautions"] = [caution.as_entry() for caution in assessment.cautions]
-    document["mask_flaws"] = {name: [flaw.text for flaw in found] for name, found in flaws.items()}
-    return Plan(inputs, joint, report, assessment, document)
+    return Plan(inputs, joint, report, assess(report), provenance)
 
 
 def margins_statement(structures: tuple[Structure, ...], statements: tuple[MarginStatement, ...] = ()) -> str:

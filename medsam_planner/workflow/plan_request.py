@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import highdicom
 import numpy as np
@@ -35,6 +34,7 @@ from medsam_planner.planning.request import (
     TargetRequest,
 )
 from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
 from prompts.names import SKIN, UNSEGMENTED_BONE
@@ -59,8 +59,8 @@ class PlanInputs:
     """Why each margin is as wide as it is."""
     notes: tuple[str, ...] = ()
     """Limitations of the plan, one sentence each."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where the request came from, as plain JSON values."""
+    origin: PlanOrigin = field(default_factory=PlanOrigin)
+    """Where the request came from."""
 
     @property
     def problem(self) -> PlanningProblem:
@@ -99,7 +99,7 @@ def resolve(
     evidence: Mapping[str, StructureEvidence],
     *,
     surfaces: Mapping[str, Surface] | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    origin: PlanOrigin | None = None,
     checked: CheckedParts | None = None,
 ) -> PlanInputs:
     """Combine a request with its study and the evidence on the structures it names.
@@ -112,8 +112,8 @@ def resolve(
         By structure. Structures that the request does not name are shown beside the plan and do not affect it.
     surfaces : mapping, optional
         Meshes that exist already; a report creates the others.
-    provenance : mapping, optional
-        Where the request came from, as plain JSON values.
+    origin : PlanOrigin, optional
+        Where the request came from; by default Python.
     checked : CheckedParts, optional
         Of the same request, study and evidence.
 
@@ -141,7 +141,6 @@ def resolve(
         for wanted in request.structures
     ]
     structures = tuple(structure for structure, _ in built)
-    is_ct = study.source is not None and study.source.modality == "CT"
     problems = {
         wanted.name: PlanningProblem(
             structures=structures,
@@ -153,7 +152,7 @@ def resolve(
             limits=request.limits,
             weights=request.weights,
             settings=request.search,
-            bone=study if is_ct else None,
+            bone=study if volume_modality(study) == "CT" else None,
         )
         for wanted in request.tools
     }
@@ -166,7 +165,7 @@ def resolve(
         surfaces=surfaces or {},
         margin_statements=tuple(statement for _, statement in built),
         notes=notes,
-        provenance=provenance or {},
+        origin=origin or PlanOrigin(),
     )
 
 

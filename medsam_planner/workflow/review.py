@@ -28,6 +28,7 @@ from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.search import PlanResult, risk_map_mm
 from medsam_planner.planning.several import JointPlan
 from medsam_planner.progress import Progress
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.model import RISK_NAME
@@ -118,7 +119,7 @@ def review_plan_file(path: Path, out: Path, *, progress: Progress | None = None)
             modality=plan_file.study.modality,
             progress=progress,
         )
-        inputs = resolve(request, study, plan_file_evidence(plan_file, study), provenance={"case": _dumped(plan_file)})
+        inputs = resolve(request, study, plan_file_evidence(plan_file, study), origin=_origin(plan_file))
         return review_plan(inputs, folder, progress=progress)
 
 
@@ -157,14 +158,14 @@ def review_segmented_plan_file(
         segmented.study,
         {**segmented.evidence(), **evidence},
         surfaces=segmented.surfaces,
-        provenance={"case": _dumped(plan_file)},
+        origin=_origin(plan_file),
         checked=checked,
     )
     return review_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
 
 
-def _dumped(plan_file: PlanFile) -> dict[str, Any]:
-    return plan_file.model_dump(mode="json")
+def _origin(plan_file: PlanFile) -> PlanOrigin:
+    return PlanOrigin(plan_file=plan_file.model_dump(mode="json"))
 
 
 def review_plan(
@@ -180,30 +181,26 @@ def review_plan(
     Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
     """
     made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
-    report, document = made.report, made.document
-    notes = list(inputs.notes)
-    document["notes"] = list(notes)
-    write_json(folder / "plan.json", document)  # before what may fail
+    report, notes = made.report, list(inputs.notes)
+    plan_path = folder / "plan.json"
+    write_json(plan_path, made.document(notes))  # before what may fail
     sr_path = folder / "plan.dcm"
     sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
     explained = attempted(notes, "The reasons of the surface", partial(_explained, report, explain, progress)) or {}
-    document["why_here"] = {
-        tool: {"structure": why.structure, "place_lps_mm": list(why.place_lps_mm), "faithfulness": why.metrics}
-        for tool, why in explained.items()
-    }
     surfaces = drawn_surfaces(inputs, notes, progress=progress)
     risk_surface = None
     if len(report.tools) == 1:
         risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, made.inputs, progress))
     report = replace(report, surfaces=surfaces, why_here=explained, risk_surface=risk_surface)
     report_path = write_report(report, folder / "report.html", progress)
-    document["notes"] = list(notes)
-    write_json(folder / "plan.json", document)
+    made = replace(made, report=report)
+    document = made.document(notes)
+    write_json(plan_path, document)
+    written = len(notes)
     attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, made.joint))
-    if len(notes) > len(document["notes"]):
-        document["notes"] = list(notes)
-        write_json(folder / "plan.json", document)
-    return ReviewedPlan(replace(made, report=report), report_path.parent, report_path, tuple(notes))
+    if len(notes) > written:
+        write_json(plan_path, made.document(notes))
+    return ReviewedPlan(made, report_path.parent, report_path, tuple(notes))
 
 
 def drawn_surfaces(inputs: PlanInputs, notes: list[str], *, progress: Progress | None = None) -> dict[str, Surface]:

@@ -116,7 +116,7 @@ def planned(folder: Path, values: NDArray[np.float64], **options: Any) -> dict[s
     case = read_plan_file(written(folder, values, **options))
     assert case.study is not None
     study = load_volume(case.study.path)
-    document = plan(case.request(), study, plan_file_evidence(case, study)).document
+    document = plan(case.request(), study, plan_file_evidence(case, study)).document()
     return json.loads(json.dumps(document, allow_nan=False))
 
 
@@ -255,7 +255,7 @@ def test_a_mask_of_half_the_study_does_not_speak_for_the_other_half(tmp_path):
     save_nifti(upper, tmp_path / "vessel.nii.gz")
     checked = read_plan_file(case)
     study = load_volume(tmp_path / "study.nii.gz")
-    document = plan(checked.request(), study, plan_file_evidence(checked, study)).document
+    document = plan(checked.request(), study, plan_file_evidence(checked, study)).document()
     (told,) = texts(document, "mask of part of the study")
     assert "covers only part of the study, about 25.0 %" in told
     assert "leaves that part (0.0 to" in told

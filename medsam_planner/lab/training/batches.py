@@ -108,7 +108,7 @@ class SampleFactory:
         """The batch of a step."""
         config, data = self._config, self._config.data
         rng = np.random.default_rng([config.seed, 2, index])
-        size = config.coarse_size if index < config.coarse_steps else config.size
+        size = config.size_at(index)
         kinds = [
             (self._procedural_pool(index) if data.procedural_share > 0 else [], data.procedural_share),
             (self._maps, data.label_map_share),

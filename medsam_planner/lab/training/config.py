@@ -164,6 +164,10 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def size_at(self, step: int) -> int:
+        """Side of the crops of a step, in pixels."""
+        return self.coarse_size if step < self.coarse_steps else self.size
+
 
 _TABLES: dict[str, type] = {"data": DataConfig, "evaluation": EvaluationConfig}
 

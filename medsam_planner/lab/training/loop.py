@@ -94,13 +94,13 @@ def _stage(values: dict[str, float]) -> str:
 
 
 def _known(path: Path, architecture: MemoryArchitecture) -> tuple[MemoryNetwork, list[str]]:
-    """Weights of a file in a network of the stated architecture (dropout may differ), and their training data."""
+    """Weights of a file in a network of the given architecture (dropout and size may differ); their training data."""
     known, metadata, _ = read_weights(path)
     if not isinstance(known, MemoryNetwork):
         raise ConfigError(
             f"Expected weights of a network with a memory in {path}, got one without. Choose other weights."
         )
-    if replace(known.architecture, dropout=architecture.dropout) != architecture:
+    if replace(known.architecture, dropout=architecture.dropout, size=architecture.size) != architecture:
         raise ConfigError(f"Expected weights of the architecture {architecture} in {path}, got {known.architecture}.")
     network = MemoryNetwork(architecture)
     network.load_state_dict(known.state_dict())
@@ -185,8 +185,10 @@ class _Run:
             torch.save(state, stream)
 
     def export(self) -> Path:
-        """Write the averaged weights as safetensors."""
+        """Write the averaged weights as safetensors, for crops of the size they were last trained on."""
         path = self.config.out / "compact.safetensors"
+        size = self.config.size_at(max(self.step - 1, 0))
+        self.averaged.architecture = replace(self.averaged.architecture, size=size)
         notes = {
             "steps": str(self.step),
             "seed": str(self.config.seed),

@@ -32,7 +32,7 @@ def test_same_seed_gives_the_same_voxels_and_another_seed_other_noise(phantom):
     small = {"shape": (12, 40, 40), "spacing_mm": (8.0, 8.0, 8.0)}
     first, second = (pelvis_phantom(PhantomScan(**small, seed=seed)) for seed in (1, 2))
     assert not np.array_equal(first.volume_hu.array, second.volume_hu.array)
-    assert all(np.array_equal(first.truth[name].array, second.truth[name].array) for name in first.truth)
+    assert all(np.array_equal(first.reference[name].array, second.reference[name].array) for name in first.reference)
 
 
 def test_scan_is_oblique_and_anisotropic_by_default():
@@ -49,9 +49,9 @@ def test_tissues_have_their_hounsfield_units(phantom):
     assert np.median(hu[0, 0]) == pytest.approx(-1000, abs=15)
 
     def median(name):
-        return np.median(hu[phantom.truth[name].array])
+        return np.median(hu[phantom.reference[name].array])
 
-    assert np.percentile(hu[phantom.truth["femur_left"].array], 90) > 600
+    assert np.percentile(hu[phantom.reference["femur_left"].array], 90) > 600
     assert 150 < median("hemipelvis_left") < 800
     assert median("iliac_artery") > median("iliac_vein") + 40 > 140
     muscle = lps_from_index(phantom.volume_hu.affine, np.argwhere(hu > -2000))
@@ -71,7 +71,7 @@ def test_noise_has_its_strength():
 def test_voxels_are_inside_exactly_where_the_distance_is_negative(phantom):
     rng = np.random.default_rng(0)
     for name in ("iliac_artery", "sciatic_nerve", "corridor_bone"):
-        mask = phantom.truth[name].array
+        mask = phantom.reference[name].array
         index = np.vstack([rng.permutation(np.argwhere(m))[:60] for m in (mask, ~mask)])
         distance = phantom.distance_mm[name](lps_from_index(phantom.volume_hu.affine, index))
         assert np.array_equal(distance < 0, mask[tuple(index.T)])
@@ -85,22 +85,22 @@ def test_distance_grows_by_at_most_a_millimetre_per_millimetre(phantom):
 
 
 def test_structures_do_not_run_through_each_other(phantom):
-    names = [name for name in phantom.truth if name != "corridor_bone"]
+    names = [name for name in phantom.reference if name != "corridor_bone"]
     for n, first in enumerate(names):
         for second in names[n + 1 :]:
-            assert not (phantom.truth[first].array & phantom.truth[second].array).any(), (first, second)
-    assert not (phantom.truth["corridor_bone"].array & ~phantom.truth["hemipelvis_left"].array).any()
+            assert not (phantom.reference[first].array & phantom.reference[second].array).any(), (first, second)
+    assert not (phantom.reference["corridor_bone"].array & ~phantom.reference["hemipelvis_left"].array).any()
 
 
 def test_structures_lie_where_the_anatomy_says(phantom):
     def middle(name):
-        return lps_from_index(phantom.volume_hu.affine, np.argwhere(phantom.truth[name].array)).mean(axis=0)
+        return lps_from_index(phantom.volume_hu.affine, np.argwhere(phantom.reference[name].array)).mean(axis=0)
 
     assert middle("hemipelvis_left")[0] > 60 and middle("hemipelvis_right")[0] < -60
     assert middle("femur_left")[0] == pytest.approx(-middle("femur_right")[0], abs=5)
     assert abs(middle("sacrum")[0]) < 2 and middle("sacrum")[1] > 40
     assert middle("iliac_artery")[1] < middle("sciatic_nerve")[1] - 40
-    volume_ml = phantom.truth["hemipelvis_left"].array.sum() * 4.0**3 / 1000
+    volume_ml = phantom.reference["hemipelvis_left"].array.sum() * 4.0**3 / 1000
     assert 250 < volume_ml < 450
 
 
@@ -126,7 +126,7 @@ def test_corridor_bone_has_the_bones_own_surface_around_the_screw(phantom):
 
 
 def test_line_through_the_artery_has_no_clearance(phantom):
-    inside = lps_from_index(phantom.volume_hu.affine, np.argwhere(inner(phantom.truth["iliac_artery"].array))[0])
+    inside = lps_from_index(phantom.volume_hu.affine, np.argwhere(inner(phantom.reference["iliac_artery"].array))[0])
     across = np.array([40.0, 0, 0])
     assert phantom.true_clearance_mm(inside - across, inside + across, "iliac_artery", radius_mm=2.0) < -2
 
@@ -134,7 +134,7 @@ def test_line_through_the_artery_has_no_clearance(phantom):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_boxes_are_2d_and_hold_the_structure_on_their_slice(phantom, axis):
     grid = phantom.volume_hu
-    mask = phantom.truth["corridor_bone"].array
+    mask = phantom.reference["corridor_bone"].array
     boxes = phantom.boxes("corridor_bone", axis=axis, count=3)
     assert len(boxes) == 3
     for box in boxes:

@@ -156,7 +156,7 @@ def test_tables_that_are_not_a_sam_network_are_refused(tmp_path: Path) -> None:
         ({"conv.weight": torch.ones(3)}, "neither layout"),
         ({}, "table of tensors"),
         ([torch.ones(2)], "got list"),
-        ({"image_encoder.x": 3}, "something else"),
+        ({"image_encoder.x": 3}, "not tensors"),
     ):
         torch.save(content, path)
         with pytest.raises(WeightsError, match=said):

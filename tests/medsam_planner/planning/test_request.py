@@ -91,7 +91,7 @@ def test_an_array_is_a_position_and_the_document_is_json():
         (ToolRequest(Tool(1.0, 0.0, 0.0), TargetRequest(np.array([40.0, 40.0, 30.0]), 1.0)),), search=SEARCH
     )
     made = mp.plan(request, study(), {})
-    json.dumps(made.document, allow_nan=False)
+    json.dumps(made.document(), allow_nan=False)
     assert request.tools[0].target.point_lps_mm == (40.0, 40.0, 30.0)
 
 
@@ -103,6 +103,9 @@ def test_every_tool_stands_in_the_document_when_one_has_no_path():
     request = PlanRequest((first, blocked), (StructureRequest("vessel"),), search=SEARCH)
     made = mp.plan(request, study(), {"vessel": study().with_array(vessel)})
     assert not made.feasible
-    assert [(tool["name"], tool["feasible"]) for tool in made.document["tools"]] == [("free", True), ("blocked", False)]
-    assert made.document["name"] == "free" and made.document["feasible"] is False
+    assert [(tool["name"], tool["feasible"]) for tool in made.document()["tools"]] == [
+        ("free", True),
+        ("blocked", False),
+    ]
+    assert made.document()["name"] == "free" and made.document()["feasible"] is False
     assert made.assessment.verdict.kind == "infeasible"

@@ -136,3 +136,11 @@ def test_minutes_of_training_beat_guessing(short):
     train(config, progress=Listener(10**9))
     iou = [float(stage.split("iou_first ")[1].split()[0]) for stage in seen]
     assert np.nanmean(iou[-40:]) > np.nanmean(iou[:20]) + 0.1
+
+
+def test_weights_are_used_at_the_crop_size_they_were_last_trained_on(short):
+    staged = replace(short, size=64, coarse_size=32, coarse_steps=3)
+    with pytest.raises(OperationCancelledError, match="after step 2"):
+        train(staged, progress=_StopAfter(2))
+    assert open_compact(staged.out / "compact.safetensors").size == 32
+    assert open_compact(train(staged, resume=True)).size == 64
