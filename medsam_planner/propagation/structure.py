@@ -12,7 +12,7 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import acquisition_axis
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.anchors import Event, SliceEvent, slice_events
+from medsam_planner.propagation.anchors import Event, MaskEvent, SliceEvent, slice_events
 from medsam_planner.propagation.front import Anchor, StopRules
 from medsam_planner.propagation.fusion import consensus_propagation, fuse_probabilities
 from medsam_planner.propagation.volume import PropagatedVolume, Propagator
@@ -30,9 +30,12 @@ class PropagatedStructure:
 
     by_axis: dict[int, PropagatedVolume]
     """By the array axis across which each was propagated; the main axis comes first."""
-    anchors: dict[int, tuple[int, ...]]
-    """By axis, slices that are not averaged with the other propagations: the prompted ones and, beside an initial mask,
-    all that were not propagated. Where slices of two axes cross, the later axis counts."""
+    kept: tuple[tuple[int, tuple[int, ...]], ...]
+    """Axis, and slices that keep the propagation across it and are not averaged with the others: the prompted slices
+    and, beside an initial mask, those of the main axis that nothing was propagated to. Where slices of two axes cross,
+    the later entry counts."""
+    painted: NDArray[np.int64]
+    """(N, 3) voxels of edits; they keep the propagation across the main axis wherever slices cross."""
     probability: NDArray[np.float32]
     """(K, J, I), fused."""
 
@@ -102,33 +105,40 @@ class StructureTracker:
         Raises
         ------
         PromptError
-            If there is no prompt, none that says where the structure is, or 2D boxes on several planes beside an
-            initial mask.
+            If there is no prompt, or none that says where the structure is.
         """
         events_by_axis = self._events(prompts)
         by_axis: dict[int, PropagatedVolume] = {}
+        main, *others = events_by_axis
+        begins = any(isinstance(prompt, InitialMask) for prompt in prompts)
         for axis, events in events_by_axis.items():
-            by_axis[axis] = self._propagator(axis).propagate(events, progress=progress)
+            only_prompted = begins and axis != main  # a box on another plane leaves the other slices as they are
+            by_axis[axis] = self._propagator(axis).propagate(events, only_prompted=only_prompted, progress=progress)
         volumes = {axis: made.probability(self.segmenter.volume.spatial_shape) for axis, made in by_axis.items()}
-        anchors = {axis: self._kept_slices(made, prompts) for axis, made in by_axis.items()}
-        if any(isinstance(prompt, Edit) for prompt in prompts):
-            main = next(iter(by_axis))
-            anchors[main] = anchors.pop(main)  # last: painted voxels stay where slices of two planes cross
+        kept = [(axis, made.trace.anchors()) for axis, made in by_axis.items()]
+        if begins:
+            kept[0] = (main, self._not_averaged(by_axis[main], is_averaged=triplanar and not others))
+        painted = _painted_voxels(events_by_axis[main], by_axis[main], main)
+
+        def fused() -> NDArray[np.float32]:
+            probability = fuse_probabilities(volumes, kept)
+            if len(volumes) > 1:
+                probability[tuple(painted.T)] = volumes[main][tuple(painted.T)]
+            return probability
+
         if triplanar:
-            first = fuse_probabilities(volumes, anchors)
+            first = fused()
             for axis in range(3):
                 if axis not in by_axis:
                     by_axis[axis] = consensus_propagation(self.segmenter, first, axis, progress=progress)
                     volumes[axis] = by_axis[axis].probability(first.shape)
-                    anchors[axis] = ()
-        return PropagatedStructure(by_axis, anchors, fuse_probabilities(volumes, anchors))
+        return PropagatedStructure(by_axis, tuple(kept), painted, fused())
 
-    def _kept_slices(self, made: PropagatedVolume, prompts: Sequence[Prompt]) -> tuple[int, ...]:
-        if not any(isinstance(prompt, InitialMask) for prompt in prompts):
-            return made.trace.anchors()
+    def _not_averaged(self, made: PropagatedVolume, *, is_averaged: bool) -> tuple[int, ...]:
+        """All slices, but those that were propagated where these are averaged."""
         propagated = {record.index for record in made.trace.records if record.role is SliceRole.PROPAGATED}
         count = self.segmenter.volume.spatial_shape[made.trace.axis]
-        return tuple(index for index in range(count) if index not in propagated)
+        return tuple(index for index in range(count) if not (is_averaged and index in propagated))
 
     def _events(self, prompts: Sequence[Prompt]) -> dict[int, tuple[Event, ...]]:
         """Events by axis, the main axis first.
@@ -143,11 +153,6 @@ class StructureTracker:
         affine, shape = self.segmenter.volume.affine, self.segmenter.volume.spatial_shape
         box_axes = [box_extent(prompt, affine, shape).axis for prompt in prompts if isinstance(prompt, Box)]
         planes = list(dict.fromkeys(axis for axis in box_axes if axis is not None))
-        if len(planes) > 1 and any(isinstance(prompt, InitialMask) for prompt in prompts):
-            raise PromptError(
-                "Expected 2D boxes on slices across one axis beside an initial mask, got some across the array axes "
-                f"{' and '.join(map(str, planes))}. Draw them on one plane, or click instead."
-            )
         main = planes[0] if planes else acquisition_axis(affine)
         by_axis = {main: slice_events(prompts, affine, shape, main)}
         for axis in planes[1:]:
@@ -160,3 +165,16 @@ class StructureTracker:
         if axis not in self._propagators:
             self._propagators[axis] = Propagator(self.segmenter, axis, self.rules)
         return self._propagators[axis]
+
+
+def _painted_voxels(events: Sequence[Event], made: PropagatedVolume, axis: int) -> NDArray[np.int64]:
+    """(N, 3) voxels of edits on slices that were not prompted again."""
+    given = {record.index for record in made.trace.records if record.role is SliceRole.GIVEN}
+    voxels = [np.empty((0, 3), dtype=np.int64)]
+    for event in events:
+        if isinstance(event, MaskEvent) and isinstance(event.prompt, Edit):
+            for index in event.sections.keys() & given:
+                section = event.sections[index]
+                corner = [part.start for part in section.window]
+                voxels.append(np.insert(np.argwhere(section.inside) + corner, axis, index, axis=1))
+    return np.concatenate(voxels)

@@ -79,9 +79,12 @@ class Propagator:
         found = known_predictions(last, before, self._propagated(earlier, progress))
         return self._method.alternatives(last, before, found)
 
-    def propagate(self, events: Sequence[Event], *, progress: Progress | None = None) -> PropagatedVolume:
-        """Propagate the predictions of all prompts through the volume."""
-        return self._propagate(self.anchors(events, progress=progress), self._limits(events), progress)
+    def propagate(
+        self, events: Sequence[Event], *, only_prompted: bool = False, progress: Progress | None = None
+    ) -> PropagatedVolume:
+        """Propagate the predictions of all prompts through the volume, or leave it at the prompted slices."""
+        anchors = self.anchors(events, progress=progress)
+        return self._propagate(anchors, self._limits(events), progress, only_prompted=only_prompted)
 
     def _propagated(
         self, events: Sequence[Event], progress: Progress | None
@@ -95,10 +98,17 @@ class Propagator:
             return SliceRange(0, last)
         return SliceRange(min(limits.first for limits in stated), max(limits.last for limits in stated))
 
-    def _propagate(self, anchors: dict[int, Anchor], limits: SliceRange, progress: Progress | None) -> PropagatedVolume:
+    def _propagate(
+        self,
+        anchors: dict[int, Anchor],
+        limits: SliceRange,
+        progress: Progress | None,
+        *,
+        only_prompted: bool = False,
+    ) -> PropagatedVolume:
         indices = sorted(anchors)
         visits: list[Visit] = []
-        for below, above in self._gaps(indices):
+        for below, above in [] if only_prompted else self._gaps(indices):
             visits.extend(self._fill(anchors, below, above, limits, progress))
         predictions = {index: anchors[index].prediction for index in indices}
         for visit in visits:

@@ -17,7 +17,7 @@ from medsam_planner.report.table_rows import prompt_rows, stop_rows
 from medsam_planner.workflow.replay import replay_log
 from medsam_planner.workflow.segment import SegmentationOptions, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
-from prompts import Click, PromptFile, parse_prompt_file, render_prompt_file
+from prompts import Box, Click, PromptFile, parse_prompt_file, render_prompt_file
 
 from .memory_studies import AFFINE, OTHER, PROMPTED, SHAPE, box_on, bytes_of, click_on, study, write_memory_weights
 
@@ -78,6 +78,17 @@ def test_all_passes_keep_the_slices_by_hand_and_vary_on_a_prompted_one(session, 
         assert np.array_equal(np.delete(drawn, PROMPTED, axis=0), np.delete(GIVEN, PROMPTED, axis=0))
     assert not np.delete(result.mutual_information.array, PROMPTED, axis=0).any()
     assert result.mutual_information.array[PROMPTED].any()
+
+
+def test_passes_keep_the_mask_by_hand_beside_a_box_on_another_plane(session):
+    session.begin_from(on_study(GIVEN))
+    session.add(box_on(PROMPTED))
+    session.add(Box(lps_from_index(AFFINE, (3, 14, 22)), lps_from_index(AFFINE, (9, 33, 22))))
+    result = session.segment(samples=4)
+    changed = np.zeros(SHAPE, dtype=bool)
+    changed[PROMPTED] = changed[:, :, 22] = True
+    for drawn in (result.mask.array, *(result.mask_samples.volume(number).array for number in range(4))):
+        assert np.array_equal(drawn[~changed], GIVEN[~changed])
 
 
 def test_a_prompt_predicts_its_slice_of_the_initial_mask_anew_and_leaves_the_others(session):

@@ -185,24 +185,53 @@ def test_a_later_prompt_predicts_an_edited_slice_anew_from_its_mask(affine):
     assert np.array_equal(mask_of(tracker, away)[20], COLUMN[20])
 
 
-def test_painted_voxels_stay_where_boxed_slices_of_two_planes_cross(plain_affine):
+def test_painted_voxels_stay_where_boxed_slices_of_two_planes_cross_and_the_rest_of_the_slice_too(plain_affine):
     solid = ball(plain_affine, (24, 24, 24), 12.0)
     tracker, _ = tracker_of(solid, plain_affine)
     boxes = [box_around(solid, plain_affine, 24, 0), box_around(solid, plain_affine, 24, 2)]
-    painted = np.zeros_like(solid)
-    painted[26, 2:5, 22:27] = True  # crosses slice 24 across the last axis
-    after = mask_of(tracker, [*boxes, edit(painted, plain_affine)])
-    assert np.array_equal(after[26], solid[26] | painted[26])
+    before = tracker.run(boxes).probability
+    for at in (np.s_[26, 2:5, 22:27], np.s_[20:28, 2:5, 24]):  # on a slice of the first plane, and on the second box's
+        painted = np.zeros_like(solid)
+        painted[at] = True
+        for positive in (True, False):
+            after = tracker.run([*boxes, edit(painted, plain_affine, positive=positive)]).probability
+            assert np.array_equal(after[painted] > 0.5, np.full(painted.sum(), positive))
+            beside = ~painted[:, :, 24]
+            assert np.array_equal(after[:, :, 24][beside], before[:, :, 24][beside])
 
 
-def test_boxes_on_two_planes_beside_an_initial_mask_are_refused(plain_affine):
+def test_a_box_on_another_plane_beside_an_initial_mask_changes_only_its_slice(plain_affine):
     solid = ball(plain_affine, (24, 24, 24), 12.0)
+    given = solid.copy()
+    given[:, :20] = False
     tracker, _ = tracker_of(solid, plain_affine)
-    prompts = [initial(solid, plain_affine)] + [box_around(solid, plain_affine, 24, axis) for axis in (0, 2)]
-    assert np.array_equal(mask_of(tracker, prompts[:2]), solid)
-    assert np.array_equal(mask_of(tracker, [prompts[0], prompts[2]]), solid)
-    with pytest.raises(PromptError, match="across the array axes 0 and 2"):
-        tracker.run(prompts)
+    prompts = [initial(given, plain_affine), box_around(solid, plain_affine, 24, 2)]
+    expected = given.copy()
+    expected[:, :, 24] = solid[:, :, 24]
+    assert np.array_equal(mask_of(tracker, prompts), expected)
+    prompts.append(box_around(solid, plain_affine, 22, 0))
+    expected[22] = solid[22]
+    assert np.array_equal(mask_of(tracker, prompts), expected)
+    made = tracker.run(prompts, triplanar=True)
+    assert np.array_equal(made.probability > 0.5, expected)
+    painted = np.zeros_like(solid)
+    painted[20, 2:5, 22:27] = True  # crosses slice 24 across the last axis
+    expected |= painted
+    assert np.array_equal(mask_of(tracker, [*prompts, edit(painted, plain_affine)]), expected)
+
+
+def test_a_box_on_another_plane_leaves_what_was_propagated_beyond_the_initial_mask(plain_affine):
+    given = on_slices(COLUMN, 10, 20)
+    tracker, _ = tracker_of(COLUMN, plain_affine)
+    prompts = [
+        initial(given, plain_affine),
+        box_around(COLUMN, plain_affine, 30, 0),
+        box_around(COLUMN, plain_affine, 18, 1),
+    ]
+    expected = on_slices(COLUMN, 10, SIDE - 1)
+    expected[:, 18] = COLUMN[:, 18]
+    for options in ({}, {"triplanar": True}):
+        assert np.array_equal(mask_of(tracker, prompts, **options), expected)
 
 
 def test_triplanar_propagation_changes_no_slice_of_the_initial_mask_and_none_that_it_leaves_empty(plain_affine):
