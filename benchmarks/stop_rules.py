@@ -30,7 +30,7 @@ FREE = StopRules(
     max_centroid_drift_mm=math.inf,
     min_quality=0.0,
     max_entropy_bits=math.inf,
-    max_quality_loss_mm=math.inf,
+    max_iou_loss_mm=math.inf,
 )
 """Only an empty mask stops propagation."""
 
@@ -92,8 +92,8 @@ def propagate_without_limit(root: Path, patterns: tuple[str, ...], model: str) -
     return found
 
 
-def accumulated_quality_loss(limit_mm: float) -> Callable[[Propagated, Sequence[Step]], int]:
-    """The rule of ``StopRules.max_quality_loss_mm``."""
+def accumulated_iou_loss(limit_mm: float) -> Callable[[Propagated, Sequence[Step]], int]:
+    """The rule of ``StopRules.max_iou_loss_mm``."""
 
     def kept(propagated: Propagated, front: Sequence[Step]) -> int:
         best, total = propagated.anchor.quality, 0.0
@@ -128,15 +128,13 @@ def main() -> None:
     groups = sorted({one.group for one in propagated})
     rules = {"to the volume's end": lambda _, front: len(front), "oracle end slices": oracle_end}
     rules |= {f"min_quality {limit}": quality(limit) for limit in (0.4, 0.5, 0.6, 0.7)}
-    rules |= {
-        f"max_quality_loss_mm {limit}": accumulated_quality_loss(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)
-    }
+    rules |= {f"max_iou_loss_mm {limit}": accumulated_iou_loss(limit) for limit in (0.3, 0.5, 0.6, 0.8, 1.2, 2.0)}
     print(f"{'3D Dice after one loose box':28}" + "".join(f"{group[:26]:>28}" for group in groups) + f"{'mean':>8}")
     for name, rule in rules.items():
         means = [float(np.mean([one.dice(rule) for one in propagated if one.group == group])) for group in groups]
         print(f"{name:28}" + "".join(f"{value:28.3f}" for value in means) + f"{np.mean(means):8.3f}")
     default = StopRules()
-    print(f"(default: max_quality_loss_mm {default.max_quality_loss_mm}, min_quality {default.min_quality})")
+    print(f"(default: max_iou_loss_mm {default.max_iou_loss_mm}, min_quality {default.min_quality})")
 
 
 if __name__ == "__main__":

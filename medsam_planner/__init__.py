@@ -1,4 +1,4 @@
-"""Few-click segmentation of CT and MR with honest uncertainty, and trajectory plans whose safety margins hold.
+"""Few-click segmentation of CT and MR with uncertainty maps, and straight trajectories with safety margins.
 
 Research use only; not a medical device.
 

@@ -2,17 +2,24 @@
 
 ::
 
-    MedsamPlannerError (Exception) ├── PromptError (ValueError) ├── GeometryError (ValueError) ├── OutputError (OSError)
-    results that cannot be written: no space, no permission, or not replaceable ├── EmptyStructureError (ValueError) ├──
-    UncertaintyError (ValueError)        samples or probabilities from which no uncertainty can be computed │   └──
-    TooFewPatientsError              a confidence that is impossible with so few calibration patients ├──
-    ZeroVarianceError (RuntimeError) ├── SaliencyError (ValueError) ├── StudyError (ValueError)              files that
-    are not one regular scalar volume │   ├── AmbiguousSeriesError             several series, of which one must be
-    chosen │   └── GantryTiltError                  a sheared stack, which must be resampled ├── WeightsError
-    (RuntimeError)          weights that are absent, damaged or of another model ├── PlanningError (ValueError)
-    an invalid plan request (that no trajectory exists is a result) ├── ConfigError (ValueError)             a TOML or
-    JSON file with a wrong or missing entry ├── MissingDependencyError (ImportError) an absent optional package or
-    system library; the message says how to install it └── OperationCancelledError (RuntimeError)
+    MedsamPlannerError (Exception)
+    ├── PromptError (ValueError)
+    ├── GeometryError (ValueError)
+    ├── OutputError (OSError)            results that cannot be written: no space, no permission, or not replaceable
+    ├── EmptyStructureError (ValueError)
+    ├── UncertaintyError (ValueError)    samples or probabilities from which no uncertainty can be computed
+    │   └── TooFewPatientsError          a confidence that is impossible with so few calibration patients
+    ├── ZeroVarianceError (RuntimeError)
+    ├── SaliencyError (ValueError)
+    ├── StudyError (ValueError)          files that are not one regular scalar volume
+    │   ├── AmbiguousSeriesError         several series, of which one must be chosen
+    │   └── GantryTiltError              a sheared stack, which must be resampled
+    ├── WeightsError (RuntimeError)      weights that are absent, damaged or of another model
+    ├── PlanningError (ValueError)       an invalid plan request (that no trajectory exists is a result)
+    ├── ConfigError (ValueError)         a TOML or JSON file with a wrong or missing entry
+    ├── MissingDependencyError (ImportError)
+    │                                    an absent optional package or system library; says how to install it
+    └── OperationCancelledError (RuntimeError)
 """
 
 from __future__ import annotations

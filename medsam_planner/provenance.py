@@ -143,7 +143,7 @@ class SliceRole(Enum):
     """The user gave the mask of the slice, by an initial mask or an edit; propagation never overwrites it, and all
     stochastic passes keep it, so that they show no spread there."""
     PROPAGATED = "propagated"
-    REFUSED = "refused"
+    STOPPED = "refused"
     """A propagation front reached the slice, a stop rule fired, and the mask was left empty."""
 
 
@@ -155,22 +155,24 @@ class StopReason(Enum):
     AREA_JUMP = "the area changed too abruptly"
     CENTROID_JUMP = "the centre moved too far"
     LOW_QUALITY = "the predicted IoU was too low"
-    QUALITY_LOSS = "the predicted IoU kept falling"
+    IOU_LOSS = "the predicted IoU fell too far"
     UNCERTAIN = "the prediction was too uncertain"
     RANGE_END = "the end of the requested range"
     VOLUME_END = "the end of the volume"
     NOT_HERE = "it ends before a slice that the user marked as empty"
-    MET = "met the propagation front of the other anchor"
+    MET = "met the propagation from the other prompted slice"
 
     @classmethod
     def _missing_(cls, value: object) -> StopReason | None:
         """Reasons in the words of older result files."""
         return {
             "the model judged its own answer poor": cls.LOW_QUALITY,
-            "the model's doubt added up along the way": cls.QUALITY_LOSS,
+            "the model's doubt added up along the way": cls.IOU_LOSS,
+            "the predicted IoU kept falling": cls.IOU_LOSS,
             "the answer was too uncertain": cls.UNCERTAIN,
             "it ends before a slice on which the person said there is nothing": cls.NOT_HERE,
             "met the front from the other anchor": cls.MET,
+            "met the propagation front of the other anchor": cls.MET,
         }.get(str(value))
 
 

@@ -83,10 +83,10 @@ def _require_replaceable(target: Path) -> None:
         return
     if not target.is_file():
         what = "a folder" if target.is_dir() else "no ordinary file"
-        raise OutputError(f"Expected a place for a file, {target} is {what}. Name another one.")
+        raise OutputError(f"{target} cannot be written: it is {what}. Choose another path.")
     if target.stat().st_mode & 0o222 == 0:  # the rename would ignore the protection
         raise OutputError(
-            f"Expected a file that may be replaced, {target} is write-protected. Name another place, or lift that."
+            f"{target} cannot be replaced: it is write-protected. Choose another path, or remove the protection."
         )
 
 
@@ -94,12 +94,12 @@ def _told(target: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     if error.errno in NO_ROOM:
         return (
-            f"Expected room to write {target}, got: {reason}. What was written before it is whole. "
+            f"{target} cannot be written: {reason}. Files written before it are complete. "
             "Free some space, or name a folder on another disk."
         )
     if error.errno in _NOT_ALLOWED:
         return (
-            f"Expected a place that can be written, {target} cannot be: {reason}. "
+            f"{target} cannot be written: {reason}. "
             "Name a folder of your own, or close the program that holds the file."
         )
-    return f"Expected a place to write {target} to, got: {reason}. Name another one."
+    return f"{target} cannot be written: {reason}. Choose another path."

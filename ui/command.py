@@ -31,7 +31,7 @@ def ui(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Open the workbench: prompt a study, run it to 3D, plan a path, read the report."""
+    """Open the workbench: prompt a study, segment it in 3D, plan a path, read the report."""
     import uvicorn
 
     from medsam_planner.cli.console import say
@@ -47,7 +47,7 @@ def ui(
     access = Access(host, None if token_file is None else read_token(token_file), tuple(name or ()))
     for path in (*((study,) if study else ()), *(allow or ())):
         if not path.exists():
-            raise StudyError(f"Nothing is at {path}. Check the path for a typing error.")
+            raise StudyError(f"{path} does not exist. Check the path.")
     for folder in allow or ():
         if not folder.is_dir():
             raise StudyError(f"Expected a folder for --allow, got the file {folder}.")

@@ -58,7 +58,7 @@ def structures_html(structures: Sequence[Structure], active: str) -> str:
     """Table of the structures: colour, name, volume and role."""
     lines = []
     for structure in structures:
-        volume = "not run" if structure.volume_ml is None else f"{structure.volume_ml:.2f} ml"
+        volume = "not segmented" if structure.volume_ml is None else f"{structure.volume_ml:.2f} ml"
         stale = " (prompts changed since)" if structure.is_stale else ""
         strong = ' class="mv-active"' if structure.name == active else ""
         lines.append(
@@ -135,7 +135,7 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
     anchors = trace.anchors()
     if not anchors:
         return []
-    filled = [record for record in trace.records if record.role is not SliceRole.REFUSED and record.area_mm2 > 0]
+    filled = [record for record in trace.records if record.role is not SliceRole.STOPPED and record.area_mm2 > 0]
     prompted = [str(slice_number(record.index)) for record in trace.records if record.role is SliceRole.ANCHOR]
     origin = f", propagated from slice {', '.join(prompted)}" if prompted else ""
     sentences = [f"{len({record.index for record in filled})} slices{origin}."]
@@ -220,4 +220,4 @@ def links_html(token: str, *, has_report: bool, has_archive: bool) -> str:
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
     lines = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-    return f'<table class="mv-table mv-facts">{lines}</table>'
+    return f'<table class="mv-table mv-study">{lines}</table>'

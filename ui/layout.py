@@ -16,7 +16,7 @@ from ui import html_parts, wording
 from ui.plan_tab import add_plan_tab
 from ui.upload_button import upload_button
 
-__all__ = ["CSS", "DOORS", "Parts", "build_parts", "source_choices"]
+__all__ = ["CSS", "ENTRANCE_CONTROLS", "Parts", "build_parts", "source_choices"]
 
 _HERE = Path(__file__).parent
 CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ class Parts(dict[str, Any]):
         return [self[name] for name in names]
 
 
-DOORS = ("open", "upload", "resume", "calibration")
+ENTRANCE_CONTROLS = ("open", "upload", "resume", "calibration")
 """Components that open or upload files. They are disabled until the page has its workbench."""
 
 
@@ -94,7 +94,7 @@ def _add_study_tab(parts: Parts) -> None:
         )
     parts["series"] = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
     parts["straighten"] = gr.Checkbox(label=wording.STRAIGHTEN, visible=False)
-    parts["study"] = gr.HTML(html_parts.study_html(None), elem_id="study-facts", apply_default_css=False)
+    parts["study"] = gr.HTML(html_parts.study_html(None), elem_id="study-info", apply_default_css=False)
     parts["resume"] = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
 
 
@@ -117,7 +117,7 @@ def _add_segment_tab(parts: Parts) -> None:
         parts["saliency"] = gr.Checkbox(label="Saliency map", value=False, min_width=100, elem_id="saliency")
         parts["triplanar"] = gr.Checkbox(label=wording.TRIPLANAR, value=False, min_width=160, elem_id="triplanar")
     with gr.Row():
-        parts["run"] = gr.Button("Run to 3D", variant="primary", interactive=False, scale=3, elem_id="run")
+        parts["run"] = gr.Button("Segment in 3D", variant="primary", interactive=False, scale=3, elem_id="run")
         parts["stop"] = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
     parts["result"] = gr.HTML(html_parts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
     parts["role"] = gr.Radio(

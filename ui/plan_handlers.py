@@ -11,7 +11,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.service import results
 from medsam_planner.service.workbench import Workbench
 from ui import wording
-from ui.attempt import attempt
+from ui.run_change import attempt
 from ui.screen import Screen
 from ui.wording import NoticeKind
 

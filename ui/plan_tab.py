@@ -35,14 +35,9 @@ def add_plan_tab(parts: MutableMapping[str, Any]) -> None:
                     min_width=90,
                     elem_id=name.replace("_", "-"),
                 )
-            if start + _IN_A_ROW >= len(NUMBERS):
-                parts["avoid_bone"] = gr.Checkbox(
-                    draft.avoid_bone,
-                    label=wording.AVOID_BONE,
-                    info=wording.AVOID_BONE_INFO,
-                    scale=3,
-                    elem_id="avoid-bone",
-                )
+    parts["avoid_bone"] = gr.Checkbox(
+        draft.avoid_bone, label=wording.AVOID_BONE, info=wording.AVOID_BONE_INFO, elem_id="avoid-bone"
+    )
     gr.HTML(f'<div class="mv-hint">{wording.CALIBRATION}</div>', apply_default_css=False)
     parts["calibration"] = upload_button(
         UploadKind.CALIBRATION, "Calibration file", accept=".json", elem_id="calibration", is_removable=True

@@ -12,7 +12,7 @@ from medsam_planner.service import prompting
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
 from ui import wording
-from ui.attempt import attempt
+from ui.run_change import attempt
 from ui.screen import Screen, screen
 from ui.viewer_action import ActionKind, ViewerAction
 

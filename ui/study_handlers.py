@@ -17,7 +17,7 @@ from medsam_planner.service import prompting, studies
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
 from ui import wording
-from ui.attempt import attempt
+from ui.run_change import attempt
 from ui.screen import Screen, screen, study_notes
 
 __all__ = ["open_study", "resume", "resume_uploaded"]

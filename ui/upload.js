@@ -53,7 +53,7 @@ root.addEventListener('drop', (event) => {
 });
 part('remove').addEventListener('click', async () => {
   const answer = await fetch(address(), { method: 'DELETE' });
-  if (!answer.ok) return say('It could not be removed (' + answer.status + '). Reload the page.');
+  if (!answer.ok) return say('The file could not be removed (' + answer.status + '). Reload the page.');
   show('');
   trigger('removed', {});
 });

@@ -118,7 +118,7 @@ function meet(status) {
 function comeBack() {
   if (isComingBack || isElsewhere) return;
   isComingBack = true;  // until the next scene
-  trigger('take_up', {});
+  trigger('restore_work', {});
   setTimeout(() => { isComingBack = false; }, 10000);
 }
 

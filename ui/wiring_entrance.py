@@ -14,9 +14,9 @@ from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.uploads import SHOWN_AS, UploadKind
 from medsam_planner.service.workbench import Workbench
-from ui import coming_back, study_handlers, wording
+from ui import restore_screen, study_handlers, wording
 from ui.events import LONG, QUICK, connect, on_workbench
-from ui.layout import DOORS, Parts
+from ui.layout import ENTRANCE_CONTROLS, Parts
 from ui.plan_tab import DRAFT_CONTROLS
 from ui.progress_bar import PageProgress
 from ui.screen import Screen, discreet
@@ -39,8 +39,8 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
 
     def entrance(workbench: Workbench, known: Remembered) -> Updates:
         """Values of a page that has got this workbench."""
-        shown = updates(discreet(coming_back.welcome(workbench, known), settings))
-        return {"token": workbench.token, **_doors(workbench), **shown}
+        shown = updates(discreet(restore_screen.welcome(workbench, known), settings))
+        return {"token": workbench.token, **_entrance_controls(workbench), **shown}
 
     def begin(remembered: str, request: gr.Request) -> Updates:
         known = Remembered.from_browser(remembered)
@@ -59,7 +59,7 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
             watched = PageProgress(workbench, progress)
             known = Remembered.from_browser(remembered)
             if workbench.waiting is not None:
-                return coming_back.take_up(workbench, known, progress=watched)
+                return restore_screen.restore_work(workbench, known, progress=watched)
             shown = study_handlers.open_study(workbench, study, progress=watched)
             has_earlier = bool(earlier_work.earlier_work(sessions, known, but=workbench.key))
             return replace(shown, tab=None) if has_earlier else shown  # stay where the earlier work is offered
@@ -74,7 +74,7 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
         return on_workbench(sessions, act)(token)
 
     def show_draft(token: str) -> Updates:
-        """Enter the plan draft of work that was taken up, unless it is the default one."""
+        """Enter the plan draft of work that was restored, unless it is the default one."""
         try:
             draft = sessions.find(token).snapshot.draft
         except MedsamPlannerError:  # the page has been told
@@ -84,15 +84,15 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
         return {"avoid_bone": gr.skip()} if entered == default else entered
 
     def take_earlier(token: str, key: str, request: gr.Request) -> Updates:
-        workbench = sessions.take_up(str(request.session_hash), key)
+        workbench = sessions.restore_work(str(request.session_hash), key)
         if workbench is None:
-            return no_workbench(MedsamPlannerError(wording.NOT_TAKEN_UP))
+            return no_workbench(MedsamPlannerError(wording.NOT_RESTORED))
         return {"earlier": gr.update(visible=False), **entrance(workbench, Remembered())}
 
     def leave(request: gr.Request) -> None:
         sessions.leave(str(request.session_hash))
 
-    entered = ("token", *DOORS, *SHOWN)
+    entered = ("token", *ENTRANCE_CONTROLS, *SHOWN)
     begun = ("remembered", "path", "earlier", *entered)
     first: dict[str, Any] = {"show_progress_on": parts["notice"], **LONG}
 
@@ -107,12 +107,12 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
     chosen = connect(parts, parts["earlier"].input, take_earlier, ("token", "earlier"), ("earlier", *entered), **QUICK)
     then_show_draft(then_open(chosen))
     # A page that stayed open keeps what was entered in its plan tab.
-    then_open(connect(parts, parts["viewer"].take_up, begin, ("remembered",), begun, js=_REMEMBERED, **QUICK))
+    then_open(connect(parts, parts["viewer"].restore_work, begin, ("remembered",), begun, js=_REMEMBERED, **QUICK))
     page.unload(leave)
 
 
-def _doors(workbench: Workbench) -> Updates:
-    """Enable the doors: each upload button gets the address to send its file to, and the name of the file it has."""
+def _entrance_controls(workbench: Workbench) -> Updates:
+    """Enable the controls that open or upload files: each upload button gets its address and the name of its file."""
     address = f"uploads/{workbench.token}"
     calibration = workbench.uploads.find(UploadKind.CALIBRATION)
     return {

@@ -28,7 +28,7 @@ NoticeKind = Literal["info", "done", "caution", "error"]
 
 NO_STUDY = "No study is open. Type the path of a study, or upload one."
 NO_STRUCTURE = "Open a study to begin."
-NO_RESULT = "Not run to 3D yet. Draw a box around the structure on one slice, then press “Run to 3D”."
+NO_RESULT = "Not segmented in 3D yet. Draw a box around the structure on one slice, then press “Segment in 3D”."
 HINT = (
     "Drag: box · click: point inside · right-click or Shift-click: point outside · wheel or arrow keys: slice · "
     "Ctrl + wheel: zoom · middle-button drag: pan"
@@ -47,43 +47,46 @@ LOST_TEXT = (
     "Your work is saved on the server, but what you do now is not sent. "
     "This message disappears when the connection is back."
 )
-ELSEWHERE_TITLE = "This work was taken up in another window."
+ELSEWHERE_TITLE = "This work was opened in another window."
 ELSEWHERE_TEXT = "Continue there, or"
 TAKE_BACK = "take it back here"
-TAKING_UP = "Restoring your earlier work …"
+RESTORING = "Restoring your earlier work …"
 RESTORED = "Your work was restored. If your last action is missing, repeat it."
 STILL_COMPUTING = "Your work was restored; a computation on it is still running."
-EVICTED = "The work of this page is being restored. Then repeat your last action."
-NOT_TAKEN_UP = "Your earlier work could not be restored."
+EVICTED = "The work of this page is being restored. When it is back, repeat your last action."
+NOT_RESTORED = "Your earlier work could not be restored."
 OPEN_AGAIN = "It is still saved: open or upload the same study, unchanged, to continue it."
 EARLIER = "Earlier work of this browser, saved on the server"
 EARLIER_INFO = "Choose one to continue it."
 STRAIGHTEN = "Straighten the gantry tilt (resamples the study)"
 NO_WAY = "Relaxing a single limit is not enough. Move the entry or the target, or avoid fewer structures."
 CLEARANCE_IS = (
-    "Clearance: certified distance between the tool, with its error, and the structures widened by their margins. "
+    "Clearance: certified, which means a guaranteed lower bound of the distance between the tool, with its placement "
+    "error, and the structures with their margins. "
     "Hit probability: highest probability of hitting any single structure, with its 95 % interval."
 )
-OUTDATED = "Prompts changed since this plan was made. Run the structure to 3D and find paths again."
+OUTDATED = "Prompts changed since this plan was made. Segment the structure in 3D and find paths again."
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
-    "1. Under “Segment”, run the structures to 3D and set their roles. 2. Click the target and the entry on the slices "
-    "(“Set target”, “Set entry”). 3. Press “Find paths”."
+    "1. Under “Segment”, segment the structures in 3D and set their roles. 2. Click the target and the entry on the "
+    "slices (“Set target”, “Set entry”). 3. Press “Find paths”."
 )
 DRAFT_LABELS = {
     "target_radius_mm": "target radius (mm)",
-    "entry_radius_mm": "entry radius (mm)",
+    "entry_radius_mm": "entry region radius (mm)",
     "tool_radius_mm": "tool radius (mm)",
-    "base_margin_mm": "margin (mm)",
-    "margin_factor": "+ factor × spread",
+    "entry_error_mm": "tool error at entry (mm)",
+    "target_error_mm": "tool error at target (mm)",
+    "base_margin_mm": "base margin (mm)",
+    "margin_factor": "margin per mm of spread",
     "margin_cap_mm": "max. margin (mm)",
     "max_length_mm": "max. length (mm)",
     "max_angle_deg": "max. entry angle (°)",
-    "free_entry_mm": "free at entry (mm)",
+    "free_entry_mm": "outside after entry (mm)",
     "alpha": "miscoverage α",
 }
 AVOID_BONE = "Avoid unsegmented bone (CT)"
-AVOID_BONE_INFO = "Untick if the tool may pass through bone."
+AVOID_BONE_INFO = "Untick if the tool may pass through bone. Has no effect if the tool must stay inside bone."
 CALIBRATION = "A calibration file gives margins with confidence 1 − α; the three margin values above are then not used."
 WHY_MARGINS = "How the margins were determined"
 SAMPLES = "Stochastic passes for the uncertainty (0: none)"
@@ -149,7 +152,7 @@ def after_prompt(structure: Structure, log: PromptLog) -> str:
         return "This point says where the structure is not. Now draw a box around it, or click inside it."
     if not any((found > 0.5).any() for slices in structure.previews.values() for found in slices.values()):
         return "The model found nothing there. Draw a box closer around the structure."
-    return "The dashed outline is the prediction on this slice. Correct it with clicks, or press “Run to 3D”."
+    return "The dashed outline is the prediction on this slice. Correct it with clicks, or press “Segment in 3D”."
 
 
 def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) -> str:
@@ -163,7 +166,7 @@ def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) ->
     if assessment is not None and assessment.verdict.kind == "unchecked":
         clearance += ", but not everything along the path was checked"
     cautions = " Read the cautions." if assessment is not None and assessment.cautions else ""
-    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Open the report to review them."
+    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Open the report to review the paths."
 
 
 def needs_caution(assessment: Assessment) -> bool:

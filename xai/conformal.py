@@ -8,13 +8,14 @@ and q is the k-th smallest of n scores, ``k = ⌈(n + 1)(1 − α)⌉``. Widened
 prediction of a new patient contains the whole true structure with probability at least 1 − α, because ``score <= q``
 means that ``min over z of |y − z| − q u(z) <= 0`` for every true voxel y. The probability is over the calibration
 patients and the new one together, drawn from one population, segmented under one prompting policy; for a given
-calibration it is Beta(k, n + 1 − k) distributed. The statement holds everywhere at once, so it still holds for a
+calibration it is Beta(k, n + 1 − k) distributed. The statement is about the whole surface, so it still holds for a
 trajectory that was chosen among many.
 
-Voxels and planes ----------------- The statement is about voxel centres. A tool at distance D from the widened set is
-at least as far from every true voxel centre, since ``|x − y| >= |x − z| − |y − z| >= |x − z| − m(z)``; the planner's
-allowance for voxels (one diagonal, :mod:`medsam_planner.planning.distance_field`) is therefore as valid for the true
-structure as for the prediction.
+Voxels and planes
+-----------------
+The statement is about voxel centres. A tool at distance D from the widened set is at least as far from every true voxel
+centre, since ``|x − y| >= |x − z| − |y − z| >= |x − z| − m(z)``; the planner's allowance for voxels (one diagonal,
+:mod:`medsam_planner.planning.distance_field`) is therefore as valid for the true structure as for the prediction.
 
 References
 ----------

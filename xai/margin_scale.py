@@ -1,9 +1,9 @@
 """Distribution of margins over a surface: u(z), large where the segmentation is uncertain.
 
 A scale is fixed before any score is computed. It makes margins narrower where the segmentation is certain and wider
-where it is not. The conformal quantile makes the margins hold for every scale, so a bad scale costs width and never
-coverage. This requires that u depends only on the prediction and on constants that were fixed without the calibration
-patients.
+where it is not. The conformal quantile makes the margins hold for every scale, so a bad scale makes margins wider but
+never reduces coverage. This requires that u depends only on the prediction and on constants that were fixed without the
+calibration patients.
 """
 
 from __future__ import annotations

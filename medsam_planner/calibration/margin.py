@@ -38,8 +38,8 @@ class FoundVolume:
         if self.median is None:
             amount = "much" if inner else "little"
             return (
-                f"It would be no wider if too {amount} of it had been segmented, because no population median volume "
-                f"of {structure} is known."
+                f"It does not widen when too {amount} of the structure was segmented, because no population median "
+                f"volume of {structure} is known."
             )
         times, found, usual = (
             f"{self.times_as_wide:.1f}",
@@ -96,14 +96,14 @@ class CalibratedMargin:
         low, mean, high = self.width_mm
         width = f"{low:.1f} mm" if high - low < 0.05 else f"{low:.1f} to {high:.1f} mm (mean {mean:.1f} mm)"
         held = (
-            "the narrowed structure lies inside the true one"
+            "the whole narrowed structure lies inside the true one"
             if self.inner
-            else "the widened structure contains the true one"
+            else "the widened structure contains the whole true structure"
         )
         said = (
             f"The margin of {self.structure} is {width} wide. It was calibrated on {self.patients} patients with "
-            f"reference outlines: with {100 * (1 - self.alpha):.4g} % confidence the {held}, everywhere at once, for a "
-            "patient of the same population."
+            f"reference outlines: with {100 * (1 - self.alpha):.4g} % confidence {held}, in a patient of "
+            "the same population."
         )
         if self.size is not None:
             said = f"{said} {self.size.in_words(self.structure, inner=self.inner)}".rstrip()

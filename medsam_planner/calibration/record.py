@@ -304,9 +304,9 @@ def read_calibration(path: Path) -> Calibration:
         stated = content.pop("content_sha256", None) if isinstance(content, dict) else None
         found = _content_sha256(content)
     except (ValueError, RecursionError) as error:  # also incomplete characters, and JSON that is nested too deeply
-        raise ConfigError(f"Expected a calibration file, {path} is damaged: {error}. Calibrate anew.") from error
+        raise ConfigError(f"{path} is not a readable calibration file: {error}. Calibrate anew.") from error
     if not isinstance(content, dict) or content.get("kind") != "medsam-planner calibration":
-        raise ConfigError(f"Expected a file written by `medsam-planner calibrate`, {path} is another file.")
+        raise ConfigError(f"{path} is not a calibration file. Expected one written by `medsam-planner calibrate`.")
     if stated != found:
         raise ConfigError(f"{path} was changed after it was written, or is damaged. Calibrate anew.")
     try:

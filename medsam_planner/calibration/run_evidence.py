@@ -47,16 +47,15 @@ def read_run_evidence(mask_path: Path, structure: str) -> RunEvidence:
     folder = next((place for place in (mask_path.parent, mask_path.parent.parent) if _is_run(place)), None)
     if folder is None:
         raise ConfigError(
-            f"Expected the mask of a run for a calibrated margin (result.json and prompts.json beside it), {mask_path} "
-            "has none. Segment the structure with `medsam-planner segment`, or give it base_margin_mm instead."
+            f"A calibrated margin needs the mask of a run. {mask_path} has no result.json and prompts.json beside it. "
+            "Segment the structure with `medsam-planner segment`, or give it base_margin_mm instead."
         )
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))["structures"][structure]
         provenance = SegmentationProvenance.from_json(record["provenance"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"Expected the record of '{structure}' in {folder / 'result.json'}, found none. Name the structure as in "
-            "the run."
+            f"{folder / 'result.json'} has no record of '{structure}'. Name the structure as in the run."
         ) from error
     logs = {log.structure: log for log in read_prompt_file(folder / "prompts.json").logs}
 

@@ -1,8 +1,8 @@
 """The command line. Each command is a module of its own and imports what it needs when it runs.
 
 Exit codes: 0 done; 1 the work was done and its answer is no (no feasible plan, a mask that does not replay); 2 wrong
-input, or no place for the results, with one message and no traceback; 3 a fault of the program, with one line that says
-where its log lies; 130 interrupted; 141 nobody reads what is printed.
+input, or no place for the results, with one message and no traceback; 3 a bug, with one line that gives the path of the
+log; 130 interrupted; 141 nobody reads what is printed.
 """
 
 from __future__ import annotations

@@ -31,6 +31,10 @@ from prompts.whole_file import NO_ROOM
 
 __all__ = ["app", "run"]
 
+_WHAT_IT_IS = (
+    "Few-click segmentation of CT and MR with uncertainty maps, and straight trajectories with safety margins. "
+    "Research use only."
+)
 _COMMAND_GROUP = "medsam_planner.commands"
 
 _NOBODY_READS = 141
@@ -66,7 +70,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     name="medsam-planner",
-    help="Few-click segmentation of CT and MR with honest uncertainty, and safe trajectory plans. Research use only.",
+    help=_WHAT_IT_IS,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -91,13 +95,13 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
+@app.callback(help=_WHAT_IT_IS)
 def _root(
     show_version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    """Few-click segmentation of CT and MR with honest uncertainty, and safe trajectory plans. Research use only."""
+    """Options of the program itself."""
 
 
 def run(arguments: list[str]) -> int:
@@ -124,16 +128,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _fault(error: Exception) -> int:
-    """Report an unexpected error: a fault of the program."""
+    """Report an unexpected error, which is a bug."""
     from medsam_planner.io.fault_log import in_one_line, log_fault
 
-    told = f"Unexpected error: {in_one_line(error)}. This is a fault of the program"
+    told = f"Unexpected error: {in_one_line(error)}. This is a bug"
     log = log_fault(error)
     if log is not None:
-        return _said(f"{told}; its log lies in {log}", 3)
+        return _said(f"{told}. See the log: {log}", 3)
     import traceback
 
-    return _said(f"{told}, and no place for a log could be written:\n{''.join(traceback.format_exception(error))}", 3)
+    return _said(f"{told}, and no log could be written:\n{''.join(traceback.format_exception(error))}", 3)
 
 
 def _flushed(code: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Model, Samples, Seed, Uncertainty, Window
+from medsam_planner.cli.options import Model, Samples, Seed, Triplanar, Uncertainty, Window
 
 __all__ = ["calibrate"]
 
@@ -20,27 +20,33 @@ def calibrate(
     scale: Annotated[
         str | None,
         typer.Option(
-            help="How margins are shared out: uniform, spread, entropy, combined, or size (wider where less was found "
-            "than is usual; the default)."
+            help="What makes margins wider: nothing (uniform), spread, entropy, combined (spread and entropy), or size "
+            "(the segmented volume is below the population median; the default)."
         ),
     ] = None,
     set_aside: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pattern of case names whose patients only say which sizes are usual; may be given again. Those the "
-            "weights were trained on do so anyway."
+            help="Pattern of cases used only for the population median volumes, not for calibration; may be given "
+            "again. Patients the weights were trained on are always used for them."
         ),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder for finished structures, to go on from; by default beside the file.")
+        Path | None,
+        typer.Option(
+            help="Folder that keeps finished structures, so that a stopped call can resume; by default next to the "
+            "output file."
+        ),
     ] = None,
     model: Model = "compact",
     samples: Samples = 16,
     uncertainty: Uncertainty = "dropout",
+    triplanar: Triplanar = False,
     window: Window = None,
     seed: Seed = 0,
 ) -> None:
-    """Measure on patients with reference masks how wide margins must be, and how right the probabilities are."""
+    """Measure on patients with reference masks how wide margins must be, and how well calibrated the
+    predicted probabilities are."""
     from medsam_planner.calibration import read_calibration, write_calibration
     from medsam_planner.cli.console import say, watched
     from medsam_planner.io.output_folder import open_run_folder
@@ -49,7 +55,7 @@ def calibrate(
     from xai.margin_scale import DEFAULT_SCALE, scale_named
 
     if out.exists():
-        read_calibration(out)  # refuses what is none: only a calibration is replaced
+        read_calibration(out)  # refuses other files: only a calibration is replaced
     open_run_folder(out.parent)
     chosen = scale_named(scale or DEFAULT_SCALE)
     with watched() as progress:
@@ -57,7 +63,9 @@ def calibrate(
             cases,
             chosen,
             model=model,
-            settings=SegmentationSettings(samples=samples, uncertainty=uncertainty, window=window, seed=seed),
+            settings=SegmentationSettings(
+                samples=samples, uncertainty=uncertainty, triplanar=triplanar, window=window, seed=seed
+            ),
             only=only or ("*",),
             labels=label or ("*",),
             set_aside=set_aside or (),
@@ -79,5 +87,8 @@ def calibrate(
     for alpha in (0.2, 0.1, 0.05):
         if alpha >= made.smallest_alpha:
             outer, inner = made.quantile(alpha), made.quantile(alpha, inner=True)
-            say(f"Margin at {100 * (1 - alpha):.0f} %: {outer:.2f} u outwards, {inner:.2f} u inwards (u in mm).")
+            say(
+                f"Margin at {100 * (1 - alpha):.0f} % confidence, per mm of the margin scale: {outer:.2f} mm for "
+                f"structures to avoid, {inner:.2f} mm for structures to stay inside."
+            )
     say(f"Calibration: {out}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import highdicom
 
     from medsam_planner.planning.search import PlanResult
-    from medsam_planner.workflow.review import ReviewedPlan
+    from medsam_planner.workflow.written_plan import WrittenPlan
 
 __all__ = ["console", "output", "say", "tell_notes", "tell_plan", "tell_reading", "watched"]
 
@@ -98,22 +98,22 @@ def tell_notes(notes: Iterable[str]) -> None:
         say(f"Note: {note}")
 
 
-def tell_plan(reviewed: ReviewedPlan) -> int:
+def tell_plan(written: WrittenPlan) -> int:
     """Print the plan, the path of the report last; returns the exit code, 0 where a plan exists."""
-    joint = reviewed.joint
-    if reviewed.feasible:
-        say(f"{reviewed.assessment.verdict.headline}.")
+    joint = written.joint
+    if written.feasible:
+        say(f"{written.assessment.verdict.headline}.")
     for name, plan in joint.plans.items():
         _tell_tool(plan, "" if len(joint.plans) == 1 and not joint.gaps else f"{name}: ")
     for gap in joint.gaps:
         say(f"Between {gap.first} and {gap.second}: {gap.certified_mm:.1f} mm certified.")
     for sentence in joint.relaxations:
         say(f"  {sentence}")
-    tell_notes(reviewed.notes)
-    for caution in reviewed.assessment.cautions:
+    tell_notes(written.notes)
+    for caution in written.assessment.cautions:
         say(f"Caution: {caution.text}")
-    say(f"Report: {reviewed.report_path}")
-    return 0 if reviewed.feasible else 1
+    say(f"Report: {written.report_path}")
+    return 0 if written.feasible else 1
 
 
 def _tell_tool(plan: PlanResult, whose: str) -> None:

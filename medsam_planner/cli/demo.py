@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.propagation.limits import LARGEST_SEED
+from xai.limits import LARGEST_SEED
 
 __all__ = ["demo"]
 
@@ -25,10 +25,10 @@ def demo(
     name: Annotated[DemoName, typer.Argument(help="Which one.")] = DemoName.PELVIC_SCREW,
     out: Annotated[Path, typer.Option(help="Folder for the results; created when absent.")] = Path("out/demo"),
     seed: Annotated[
-        int, typer.Option(help="Seed of the phantom, the stochastic runs and the planner.", min=0, max=LARGEST_SEED)
+        int, typer.Option(help="Seed of the phantom, the stochastic passes and the planner.", min=0, max=LARGEST_SEED)
     ] = 0,
 ) -> None:
-    """Run a whole case, from a study to a reviewed plan, without a download."""
+    """Segment a synthetic study, plan trajectories, and write plan.json and the report; needs no download."""
     from medsam_planner.cli.console import say, tell_plan, watched
 
     say(f"MedSAM Planner, demonstration '{name.value}'. Research use only; not a medical device.")
@@ -39,5 +39,5 @@ def demo(
             from medsam_planner.demo.brain_biopsy import run_brain_biopsy as run
         else:
             from medsam_planner.demo.seeg import run_seeg as run
-        reviewed = run(out, seed=seed, say=say, progress=progress)
-    raise typer.Exit(tell_plan(reviewed))
+        written = run(out, seed=seed, say=say, progress=progress)
+    raise typer.Exit(tell_plan(written))

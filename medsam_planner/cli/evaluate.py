@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Model, Out
+from medsam_planner.cli.options import Model, Out, Triplanar
 
 __all__ = ["evaluate"]
 
@@ -38,7 +38,7 @@ def evaluate(
         typer.Option(help="At most so many structures of each modality and anatomy, spread over its cases.", min=1),
     ] = None,
     corrections: Annotated[int, typer.Option(help="Clicks after the first prompt.", min=0)] = 5,
-    triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
+    triplanar: Triplanar = False,
     include_seen: Annotated[
         bool,
         typer.Option("--include-seen", help="Evaluate cases the weights were trained on too, in a row of their own."),

@@ -1,4 +1,4 @@
-"""What a machine must have for every stage to run, tried and not guessed."""
+"""Check that a machine has what every stage needs, by running it."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def _weights() -> str:
     from medsam_planner.engine.registry import verify
 
     outcome = verify("compact")
-    if not outcome.is_whole:
+    if not outcome.is_intact:
         raise MedsamPlannerError(outcome.advice)
-    return f"whole ({outcome.path})"
+    return f"intact ({outcome.path})"
 
 
 def _segment_disc() -> str:
@@ -100,8 +100,8 @@ def _segment_disc() -> str:
     started = time.perf_counter()
     found = next(iter(session.preview().values()))[1].mask()
     seconds = time.perf_counter() - started
-    truth = disc > 0
-    dice = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+    reference = disc > 0
+    dice = 2 * float((found & reference).sum()) / float(found.sum() + reference.sum())
     if dice < 0.8:
         raise MedsamPlannerError(f"a disc was segmented with Dice {dice:.2f}, expected at least 0.80")
     return f"Dice {dice:.2f} on a disc in {seconds * 1000:.0f} ms"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.propagation.limits import LARGEST_SEED, MOST_SAMPLES
+from xai.limits import LARGEST_SEED, MOST_SAMPLES
 
 __all__ = [
     "ClipOutliers",
@@ -20,6 +20,7 @@ __all__ = [
     "Samples",
     "Seed",
     "Series",
+    "Triplanar",
     "Uncertainty",
     "Window",
 ]
@@ -32,11 +33,18 @@ Samples = Annotated[
 Uncertainty = Annotated[
     str,
     typer.Option(
-        help="What the stochastic passes vary: dropout, jitter, augment, triplanar, or several: dropout+jitter."
+        help="What the stochastic passes vary: dropout, jitter, augment, triplanar (only with --triplanar), or "
+        "several: dropout+jitter."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the stochastic passes and the planner.", min=0, max=LARGEST_SEED)]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the stochastic passes. The planner's is in the plan file.", min=0, max=LARGEST_SEED)
+]
 Saliency = Annotated[bool, typer.Option(help="Compute the Grad-CAM volume too; more than doubles the time.")]
+Triplanar = Annotated[
+    bool,
+    typer.Option("--triplanar", help="Also propagate across the other two planes, and fuse the three masks."),
+]
 Series = Annotated[str | None, typer.Option(help="Series to read: its number in `inspect`, its UID or description.")]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]
 ResampleTilt = Annotated[bool, typer.Option("--resample-tilt", help="Straighten a stack with gantry tilt.")]

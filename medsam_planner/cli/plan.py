@@ -16,11 +16,15 @@ def plan(
     plan_file: Annotated[Path, typer.Argument(help="Plan file (TOML): study, masks, tool, entry, target, limits.")],
     out: Out,
 ) -> None:
-    """Plan straight tools on masks that exist, and write plan.json and report.html; exit code 1 when none fits."""
+    """Plan straight tools on existing masks, and write plan.json and report.html.
+
+    Exit code 1 if no trajectory is feasible. The certified clearance is a guaranteed lower bound for the given masks
+    and margins.
+    """
     from medsam_planner.cli.console import tell_plan, tell_reading, watched
-    from medsam_planner.workflow.review import review_plan_file
+    from medsam_planner.workflow.written_plan import write_plan_from_file
 
     with watched() as progress:
-        reviewed = review_plan_file(plan_file, out, progress=progress)
-    tell_reading(reviewed.study)
-    raise typer.Exit(tell_plan(reviewed))
+        written = write_plan_from_file(plan_file, out, progress=progress)
+    tell_reading(written.study)
+    raise typer.Exit(tell_plan(written))

@@ -1,4 +1,4 @@
-"""``medsam-planner replay LOG``: the same mask, byte for byte."""
+"""``medsam-planner replay PROMPTS.json``: the same mask, byte for byte."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["replay"]
 
 
 def replay(
-    log: Annotated[Path, typer.Argument(help="prompts.json of a run.")],
+    log: Annotated[Path, typer.Argument(metavar="PROMPTS", help="Prompt file (prompts.json) that a run wrote.")],
     study: Annotated[Path | None, typer.Option(help="The study, when it has moved since.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the masks to this folder.")] = None,
 ) -> None:
-    """Rebuild the masks of a run from its log and the study, and compare them with what was recorded."""
+    """Rebuild the masks of a run from its prompt file and the study, and compare them with the recorded ones."""
     from contextlib import nullcontext
 
     from medsam_planner.cli.console import say, watched

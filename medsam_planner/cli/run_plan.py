@@ -18,6 +18,7 @@ from medsam_planner.cli.options import (
     Samples,
     Seed,
     Series,
+    Triplanar,
     Uncertainty,
     Window,
 )
@@ -38,6 +39,7 @@ def run_plan(
     uncertainty: Uncertainty = "dropout",
     window: Window = None,
     saliency: Saliency = False,
+    triplanar: Triplanar = False,
     seed: Seed = 0,
     series: Series = None,
     resample_tilt: ResampleTilt = False,
@@ -48,7 +50,7 @@ def run_plan(
         bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
     ] = False,
 ) -> None:
-    """From a study to a reviewed plan: segment the prompted structures, plan past them, write the report."""
+    """Segment the prompted structures, plan trajectories, and write plan.json and the report."""
     from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
     from medsam_planner.cli.segmentation_options import segmentation_job
     from medsam_planner.errors import ConfigError, MedsamPlannerError
@@ -57,9 +59,9 @@ def run_plan(
     from medsam_planner.planning.plan_file import read_plan_file
     from medsam_planner.workflow.mask_files import named_files, plan_file_evidence
     from medsam_planner.workflow.plan_request import check_names, check_request
-    from medsam_planner.workflow.review import review_segmented_plan_file
     from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
     from medsam_planner.workflow.segment import write_segmented_objects
+    from medsam_planner.workflow.written_plan import write_plan_from_segmentation
 
     job = segmentation_job(context.params)
     require_open3d()
@@ -80,7 +82,7 @@ def run_plan(
         checked = check_request(request, volume, evidence)
         segmented = job.segment(volume, folder, progress)
         try:
-            reviewed = review_segmented_plan_file(
+            written = write_plan_from_segmentation(
                 tables, segmented, evidence, folder, checked=checked, why_here=why_here, progress=progress
             )
         except MedsamPlannerError:  # the masks are there all the same
@@ -89,4 +91,4 @@ def run_plan(
         notes = write_segmented_objects(folder, segmented)
     tell_reading(segmented.study)
     tell_notes(notes)
-    raise typer.Exit(tell_plan(reviewed))
+    raise typer.Exit(tell_plan(written))

@@ -18,6 +18,7 @@ from medsam_planner.cli.options import (
     Samples,
     Seed,
     Series,
+    Triplanar,
     Uncertainty,
     Window,
 )
@@ -34,7 +35,7 @@ def segment(
     samples: Samples = 16,
     uncertainty: Uncertainty = "dropout",
     saliency: Saliency = False,
-    triplanar: Annotated[bool, typer.Option(help="Add passes across the other two planes.")] = False,
+    triplanar: Triplanar = False,
     window: Window = None,
     seed: Seed = 0,
     series: Series = None,
@@ -43,7 +44,7 @@ def segment(
     clip_outliers: ClipOutliers = False,
     correct_bias_field: CorrectBiasField = False,
 ) -> None:
-    """Segment the structures of a prompt file and write masks, maps, meshes and the log."""
+    """Segment the structures of a prompt file and write masks, maps, meshes and the prompt file."""
     from medsam_planner.cli.console import say, tell_notes, tell_reading, watched
     from medsam_planner.cli.segmentation_options import segmentation_job
     from medsam_planner.geometry import volume_ml

@@ -18,10 +18,17 @@ def train(
     ] = False,
     describe: Annotated[
         Path | None,
-        typer.Option(metavar="WEIGHTS", help="Do not train: measure these weights and write their model card."),
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Do not train: measure these weights and write their model card. The TOML file must be the one that "
+            "they were trained with.",
+        ),
     ] = None,
 ) -> None:
-    """Train the compact model, measure it on held-out cases, and write its model card; can be resumed."""
+    """Train a compact model with memory, measure it on held-out cases, and write its model card; can be resumed.
+
+    This is a newer network than that of the shipped weights, which this version cannot retrain.
+    """
     from medsam_planner.cli.console import say, watched
     from medsam_planner.lab import model_card
 

@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Model weights: what there is, where it lies, whether it is whole.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch and check model weights.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name in `weights list`.")]
 
@@ -47,7 +47,7 @@ def verify(name: Name) -> None:
 
     outcome = verify_weights(name)
     say(f"{outcome.name}: {outcome.state.value}" + (f". {outcome.advice}" if outcome.advice else ""))
-    raise typer.Exit(0 if outcome.is_whole else 1)
+    raise typer.Exit(0 if outcome.is_intact else 1)
 
 
 @app.command()
@@ -64,7 +64,7 @@ def convert(
 
 @app.command()
 def path(name: Name) -> None:
-    """Print where the file lies."""
+    """Print the path of the file."""
     from medsam_planner.cli.console import say
     from medsam_planner.engine.registry import weights_path
 

@@ -15,7 +15,6 @@ from medsam_planner.demo.brain_study import (
     sphere_mask,
 )
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings
 from medsam_planner.planning.request import (
     EntryRequest,
@@ -25,13 +24,14 @@ from medsam_planner.planning.request import (
     TargetRequest,
     ToolRequest,
 )
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.workflow.plan_request import resolve
-from medsam_planner.workflow.review import ReviewedPlan, review_plan
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
+from medsam_planner.workflow.written_plan import WrittenPlan, write_plan
 
 __all__ = ["run_brain_biopsy"]
 
@@ -44,7 +44,7 @@ _SCALP = "modelled_scalp"
 
 def run_brain_biopsy(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
-) -> ReviewedPlan:
+) -> WrittenPlan:
     """Segment the ventricles from two boxes each, and plan a needle from the scalp past them.
 
     Parameters
@@ -65,8 +65,8 @@ def run_brain_biopsy(
 
 def _run(
     brain: BrainStudy, folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None
-) -> ReviewedPlan:
-    say("2/4 Segmenting both lateral ventricles from two boxes each, with 16 stochastic runs.")
+) -> WrittenPlan:
+    say("2/4 Segmenting both lateral ventricles from two boxes each, with 16 stochastic passes.")
     segmented = segment_into(folder, brain.study, brain.logs, SegmentationOptions(seed=seed), progress=progress)
     for name, result in segmented.results.items():
         say(f"    {name}: {float(result.mask.array.sum()) * brain.study.voxel_volume / 1000:.1f} ml")
@@ -84,10 +84,10 @@ def _run(
         origin=PlanOrigin(demo="brain-biopsy", study="MNI ICBM152 2009a T1, skull-stripped, from nilearn"),
     )
     say("4/4 Writing the report.")
-    reviewed = review_plan(inputs, folder, progress=progress)
+    written = write_plan(inputs, folder, progress=progress)
     for note in write_segmented_objects(folder, segmented):
         say(f"    Note: {note}")
-    return reviewed
+    return written
 
 
 def _request(segmented: Segmented, seed: int) -> PlanRequest:

@@ -16,7 +16,6 @@ from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
 from medsam_planner.io.dicom_writer import slice_name, write_ct_series
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     EntryRequest,
@@ -26,15 +25,16 @@ from medsam_planner.planning.request import (
     TargetRequest,
     ToolRequest,
 )
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.plan_request import resolve
-from medsam_planner.workflow.review import ReviewedPlan, review_plan
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
+from medsam_planner.workflow.written_plan import WrittenPlan, write_plan
 from prompts import Box, Click, PromptLog
 from prompts.annotator import padded_box
 
@@ -62,7 +62,7 @@ _LIMITS = Limits(max_length_mm=130.0, min_length_mm=60.0, max_entry_angle_deg=60
 
 def run_pelvic_screw(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
-) -> ReviewedPlan:
+) -> WrittenPlan:
     """Segment bone and vessels of a phantom, and plan a supra-acetabular screw inside the bone and past the vessels.
 
     Parameters
@@ -80,7 +80,7 @@ def run_pelvic_screw(
         return _run(folder, seed, say, progress)
 
 
-def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None) -> ReviewedPlan:
+def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None) -> WrittenPlan:
     say("1/5 Building the pelvis phantom and writing it as a DICOM series.")
     phantom = pelvis_phantom(PhantomScan(shape=_SCAN_SHAPE, spacing_mm=_SCAN_SPACING_MM, seed=seed), progress=progress)
     write_ct_series(phantom.volume_hu, folder / "study", series_description="Pelvis phantom, oblique", seed=seed)
@@ -102,16 +102,16 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
     )
     say("5/5 Writing the report.")
     true_clearance_mm = partial(_true_clearance_mm, phantom)
-    reviewed = review_plan(inputs, folder, true_clearance_mm=true_clearance_mm, progress=progress)
+    written = write_plan(inputs, folder, true_clearance_mm=true_clearance_mm, progress=progress)
     for note in write_segmented_objects(folder, segmented):
         say(f"    Note: {note}")
-    if reviewed.plan.feasible:
-        best = reviewed.plan.alternatives[0]
+    if written.plan.feasible:
+        best = written.plan.alternatives[0]
         trajectory = np.array([best.entry_lps_mm, best.target_lps_mm])
         for name, true_mm in _true_clearance_mm(phantom, trajectory).items():
             planned = best.clearance_mm_by_structure[name]
             say(f"    {name}: certified {planned:.1f} mm beyond margin and tool error, true clearance {true_mm:.1f} mm")
-    return reviewed
+    return written
 
 
 def _bone_log(phantom: PelvisPhantom) -> PromptLog:

@@ -171,7 +171,7 @@ def pelvis_phantom(settings: PhantomScan | None = None, *, progress: Progress | 
     Raises
     ------
     OperationCancelledError
-        When the watcher asks to stop.
+        If cancellation was requested.
     """
     settings = PhantomScan() if settings is None else settings
     corridor = Corridor()

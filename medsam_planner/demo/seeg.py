@@ -22,8 +22,8 @@ from medsam_planner.io.files import write_whole
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import volume_like
-from medsam_planner.workflow.review import ReviewedPlan, review_plan_file
 from medsam_planner.workflow.run_folder import PLAN_NAMES
+from medsam_planner.workflow.written_plan import WrittenPlan, write_plan_from_file
 
 __all__ = ["run_seeg"]
 
@@ -95,7 +95,7 @@ seed = {seed}
 
 def run_seeg(
     out: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None, progress: Progress | None = None
-) -> ReviewedPlan:
+) -> WrittenPlan:
     """Write the plan file with its masks, and plan it.
 
     Parameters
@@ -121,7 +121,7 @@ def run_seeg(
             save_nifti(mask, folder / f"case/{name}.nii.gz")
         plan_file = write_whole(folder / "case/case.toml", _PLAN_FILE.format(study=study, seed=seed))
     say("2/2 Planning three electrodes that keep apart, and writing the report.")
-    return review_plan_file(plan_file, out, progress=progress)
+    return write_plan_from_file(plan_file, out, progress=progress)
 
 
 def _tube(

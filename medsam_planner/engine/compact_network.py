@@ -39,7 +39,7 @@ class CompactArchitecture:
     encoder_blocks: tuple[int, ...] = (0, 2, 2, 2)
     """Residual blocks at each encoder scale, the finest first."""
     dropout: float = 0.15
-    """Share of decoder channels dropped in training and in stochastic runs."""
+    """Share of decoder channels dropped in training and in stochastic passes."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, for the metadata of a weights file."""

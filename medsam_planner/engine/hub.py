@@ -43,7 +43,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         If cancellation was requested.
     """
     entry = weights_entry(name)
-    if verify(name).is_whole:
+    if verify(name).is_intact:
         return expected_path(entry)
     if entry.is_shipped:
         raise WeightsError(verify(name).advice)

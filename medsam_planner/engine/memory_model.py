@@ -1,7 +1,11 @@
 """The compact model with a memory: it attends to slices that were predicted before, and offers candidate masks.
 
-Every remembered slice is encoded in the crop of the slice that is predicted (:mod:`medsam_planner.engine.recall`). In
-training, too, the slices of a stack share one crop, up to a twentieth of its side.
+This is a newer network than that of the shipped weights (:mod:`~medsam_planner.engine.compact`); ``medsam-planner
+train`` trains this one.
+
+Every remembered slice is encoded in the crop of the slice that is predicted
+(:mod:`medsam_planner.engine.slice_memory`). In training, too, the slices of a stack share one crop, up to a
+twentieth of its side.
 """
 
 from __future__ import annotations

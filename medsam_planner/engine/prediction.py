@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.recall import PredictedSlice
+from medsam_planner.engine.slice_memory import PredictedSlice
 
 __all__ = ["SlicePrediction"]
 

@@ -60,7 +60,7 @@ class Verification:
     """What to do; empty when the checksum is right."""
 
     @property
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether the file exists with the expected checksum."""
         return self.found_sha256 == self.expected_sha256
 
@@ -184,7 +184,7 @@ def require_weights(name_or_path: str | Path) -> None:
         if entry.model == "medsam":
             require_extra("medsam", f"The model {name_or_path}")
         outcome = verify(name_or_path)
-        if not outcome.is_whole:
+        if not outcome.is_intact:
             raise WeightsError(outcome.advice)
     elif not Path(name_or_path).expanduser().exists():
         raise WeightsError(

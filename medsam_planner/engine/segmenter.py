@@ -18,7 +18,7 @@ from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, SUREST_LOGIT, logit, sigmoid
 from medsam_planner.engine.prediction import SlicePrediction
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, PromptableModel, SlicePrompt, box_around
-from medsam_planner.engine.recall import PredictedSlice, Recall
+from medsam_planner.engine.slice_memory import PredictedSlice, SliceMemory
 from medsam_planner.engine.stochastic_passes import PromptInCrop, StochasticPass, decode_passes
 from medsam_planner.engine.threads import compute_threads
 from medsam_planner.engine.zoom import best_crop, extract, paste, prompt_to_crop, slice_to_crop
@@ -62,7 +62,9 @@ class SliceSegmenter:
         self.study_sha256 = volume_sha256(volume)
         self._cache = cache
         self._images: OrderedDict[tuple[int, int], NDArray[np.float32]] = OrderedDict()
-        self._recall = Recall(model, self.embedding, self.crop_image) if isinstance(model, ModelWithMemory) else None
+        self._slice_memory = (
+            SliceMemory(model, self.embedding, self.crop_image) if isinstance(model, ModelWithMemory) else None
+        )
         self._spacing_mm = spacing_mm(volume.affine)
 
     def slice_shape(self, axis: int) -> tuple[int, int]:
@@ -134,7 +136,7 @@ class SliceSegmenter:
             raise PromptError(f"The model '{self.model.name}' proposed no crop for this prompt.")
         return predictions[best_crop([one.quality for one in predictions], [one.mask() for one in predictions])]
 
-    def alternatives(
+    def candidate_masks(
         self, axis: int, index: int, prompt: SlicePrompt, *, memory: Sequence[PredictedSlice] = ()
     ) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for an ambiguous prompt, by predicted IoU, best first.
@@ -244,11 +246,11 @@ class SliceSegmenter:
     ) -> SlicePrompt:
         if not memory:
             return prompt_to_crop(prompt, crop)
-        if self._recall is None:
+        if self._slice_memory is None:
             raise PromptError(f"The model '{self.model.name}' has no memory: it predicts every slice alone.")
         others = [float(mm) for other, mm in enumerate(self._spacing_mm) if other != axis]
         step_px = float(self._spacing_mm[axis]) / others[0]
-        remembered = self._recall.remembered(axis, index, crop, step_px, memory)
+        remembered = self._slice_memory.remembered(axis, index, crop, step_px, memory)
         return prompt_to_crop(replace(prompt, memory=remembered), crop)
 
     def _require(self, axis: int, index: int, prompt: SlicePrompt) -> None:

@@ -59,7 +59,7 @@ def _refuse_unsafe(members: list[zipfile.ZipInfo], path: Path) -> None:
         if name.startswith("/") or ".." in PurePosixPath(name).parts or ":" in name.split("/")[0]:
             raise StudyError(
                 f"The archive {path.name} names a file outside itself ('{member.filename}'); "
-                "no honest export does that, so nothing was unpacked."
+                "this looks like a malicious archive, so nothing was unpacked."
             )
         if member.flag_bits & 0x1:
             raise StudyError(f"'{member.filename}' in {path.name} is encrypted. Unpack it and name the folder.")

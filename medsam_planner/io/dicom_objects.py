@@ -16,7 +16,7 @@ import pydicom
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.blank_uids import content_uid
-from medsam_planner.io.copied_values import SINGLE_VALUES, without_invalid_values
+from medsam_planner.io.dicom_header_copy import SINGLE_VALUES, without_invalid_values
 from medsam_planner.io.files import whole_file
 from medsam_planner.io.study_files import plain_copy
 from medsam_planner.volumes import StudyVolume

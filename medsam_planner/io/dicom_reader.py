@@ -22,7 +22,7 @@ from pydicom.valuerep import format_number_as_ds
 from medsam_planner.errors import GantryTiltError, StudyError
 from medsam_planner.io import itk_jpeg
 from medsam_planner.io.blank_uids import fill_blank_uids
-from medsam_planner.io.copied_values import copy_note
+from medsam_planner.io.dicom_header_copy import copy_note
 from medsam_planner.io.dicom_series import DicomSeries, value_problems
 from medsam_planner.io.slice_stack import (
     POSITION_TOLERANCE_MM,
@@ -150,7 +150,7 @@ def _gated_volume(datasets: list[pydicom.Dataset], series: DicomSeries) -> highd
 
 
 def _unify_rounding(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> None:
-    """Put all slices where the volume has them: highdicom knows no rounding, the checks before it do."""
+    """Put all slices where the volume has them: highdicom allows no rounding, the checks before it do."""
     affine = stack_affine(series.planes)
     for k, index in enumerate(Stack.of(series.planes).order):
         place = affine[:3, 3] + k * affine[:3, 0]

@@ -107,7 +107,7 @@ def _modality_note(array: NDArray[np.float32]) -> str:
     other = "MR" if found == "CT" else "CT"
     return (
         f"Taken for {found}, as NIfTI does not say: {reason}. If it is {other}, say so with --modality {other} "
-        "(in a case file: modality under [study])."
+        "(in a plan file: modality under [study])."
     )
 
 
@@ -150,8 +150,8 @@ def _agreed_affine(opened: NiftiFile) -> NDArray[np.float64]:
         apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1).max()
         if apart > _AFFINE_AGREEMENT_MM and not _is_sheared(sform):
             raise StudyError(
-                f"The sform and the qform of {name} put its corners up to {apart:.2f} mm apart; which one is right is "
-                "not for a program to guess. Set both to the right affine, or set the code of the wrong one to 0."
+                f"The sform and the qform of {name} put its corners up to {apart:.2f} mm apart, and the program "
+                "cannot tell which is right. Set both to the right affine, or set the code of the wrong one to 0."
             )
     if opened.affine is None:
         raise StudyError(

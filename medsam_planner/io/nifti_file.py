@@ -157,7 +157,7 @@ def _promised_bytes(header: Any, name: str) -> tuple[tuple[int, ...], int]:
     least = int(header.single_vox_offset) if header.is_single else 0
     if offset < least:
         raise StudyError(
-            f"Expected the voxels of {name} behind its header, from byte {least} on; its vox_offset is {offset}. "
+            f"The header of {name} places its voxels at byte {offset} (vox_offset). Expected byte {least} or later. "
             "The header is damaged; convert the file again."
         )
     return shape, offset + math.prod(shape) * item
@@ -214,7 +214,7 @@ def _behind(rest: bytes, more: bytes, name: str) -> tuple[str, ...]:
     """A note on bytes behind the compressed data, unless they only fill up a block."""
     if not (rest + more).strip(b"\0"):
         return ()
-    return (f"Bytes that belong to nothing follow the compressed data of {name}; the data itself is whole.",)
+    return (f"Bytes that belong to nothing follow the compressed data of {name}; the data itself is complete.",)
 
 
 def _other_size(name: str, promised: int, size: int | None) -> StudyError:

@@ -42,7 +42,7 @@ def open_run_folder(path: Path) -> Path:
     except OSError as error:
         reason = "it is no folder" if path.exists() and not path.is_dir() else (error.strerror or str(error))
         raise OutputError(
-            f"Expected a folder that can be written for the results, got {path}: {reason}. Name another one."
+            f"Results cannot be written to {path}: {reason}. Name a folder that can be written."
         ) from error
     return path
 
@@ -153,8 +153,8 @@ class OutputFolder:
         foreign += [name for name in _in_the_way(self.path, self._names) if name_key(name) not in ours]
         if foreign:
             raise OutputError(
-                f"Expected a folder without other files called as results are, {self.path} holds {_listed(foreign)}, "
-                "not written by this program or changed since. Name another folder, or move them away."
+                f"{self.path} already contains files with the names of results ({_listed(foreign)}) that this program "
+                "did not write, or that were changed since. Name another folder, or move them away."
             )
         read = {path.resolve() for path in self._inputs}
         lost = []
@@ -164,8 +164,7 @@ class OutputFolder:
                 lost.append(name)
         if lost:
             raise OutputError(
-                f"Expected a folder for the results that holds none of the inputs, {self.path} holds {_listed(lost)}. "
-                "Name another folder."
+                f"The results would replace inputs: {self.path} contains {_listed(lost)}. Name another folder."
             )
         return going
 
@@ -195,8 +194,8 @@ def _recorded(folder: Path) -> dict[str, str | None]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
-            f"Expected {folder / RECORD} to be a list of results, as this program writes it; it is not. "
-            "Name another folder, or move that file away."
+            f"{folder / RECORD} is not a list of results as this program writes it. Name another folder, or move that "
+            "file away."
         ) from error
     root = folder.resolve()
     for name in files:

@@ -60,8 +60,8 @@ def doubtful_size(spacing_mm: Sequence[float] | NDArray[np.float64], shape: Sequ
     voxels = " × ".join(f"{value:.4g}" for value in spacing)
     whole = " × ".join(f"{value:.4g}" for value in extents)
     return (
-        f"its voxels measure {voxels} mm and the whole {whole} mm, which is no person's CT or MR. The spacing is "
-        "damaged or not in millimetres; correct it in the file."
+        f"its voxels measure {voxels} mm and the whole {whole} mm, which cannot be a CT or MR of a patient. The "
+        "spacing is damaged or not in millimetres; correct it in the file."
     )
 
 

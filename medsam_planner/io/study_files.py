@@ -104,7 +104,7 @@ def name_files(names: Iterable[str], *, most: int = 4) -> str:
 
 
 def header_text(header: pydicom.Dataset, keyword: str, *, join: str | None = None) -> str:
-    """A header value as text, also where it is none that its kind allows; several joined as asked."""
+    """A header value as text, also if it is invalid for its VR; several joined as asked."""
     try:
         value = header.get(keyword)
     except READ_ERRORS as error:
@@ -253,6 +253,6 @@ def plain_copy(dataset: pydicom.Dataset, *, without_pixels: bool = False) -> pyd
             continue
         try:
             result.add(dataset[tag])
-        except READ_ERRORS:  # a value that is none of its kind, such as a weight of "ANON"
+        except READ_ERRORS:  # a value that is invalid for its VR, such as a weight of "ANON"
             continue
     return result

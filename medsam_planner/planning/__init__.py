@@ -1,4 +1,4 @@
-"""Straight tools past what must be avoided and inside what must hold them, with margins that follow confidence."""
+"""Plan straight tools that avoid some structures and stay inside others; margins grow with the uncertainty."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -
     if alternative.length_mm <= min(other.length_mm for other in all_of_them):
         strengths.append("the shortest path")
     if alternative.entry_angle_deg <= min(other.entry_angle_deg for other in all_of_them):
-        strengths.append("the steepest entry")
+        strengths.append("the smallest entry angle")
     if alternative.hit_probability < min(
         (other.hit_probability for other in all_of_them if other is not alternative), default=1.0
     ):

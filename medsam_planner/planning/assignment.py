@@ -12,7 +12,7 @@ __all__ = ["best_assignment"]
 _RESOLUTION_MM = 0.02
 """Step in mm in which clearances are compared; smaller differences are within the tolerance of the certification."""
 _MOST_STEPS = 200_000
-"""Partial choices looked at for the best score among equally roomy ones; then the best so far stands."""
+"""Partial choices looked at for the best score among choices with equal clearance; then the best so far is taken."""
 
 
 def best_assignment(

@@ -3,9 +3,9 @@ r"""The distance field of one structure: the distance of any place from the stru
 .. math:: D(x) = \min_{z \in S} |x - z| - m(z)
 
 S is the set of the structure's voxel *centres* and m the margin of each. D, or a little less (see
-:mod:`medsam_planner.planning.power`), is stored at every voxel near the structure and on coarser lattices farther away,
-where the interpolation below loses little. Inside the structure the distance to the nearest voxel outside is
-subtracted, so that D grows more negative the deeper a place lies.
+:mod:`medsam_planner.planning.ball_distance`), is stored at every voxel near the structure and on coarser lattices
+farther away, where the interpolation below loses little. Inside the structure the distance to the nearest voxel
+outside is subtracted, so that D grows more negative the deeper a place lies.
 
 What the field says about the true structure
 --------------------------------------------

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.planning.ball_distance import Lattice, Margins, bounds_mm, lower_bounds_mm
 from medsam_planner.planning.distance import distance_transform_mm
 from medsam_planner.planning.distance_field import DistanceField, Layer
 from medsam_planner.planning.margins import surface_margins
-from medsam_planner.planning.power import Lattice, Margins, bounds_mm, lower_bounds_mm
 from medsam_planner.planning.region import IndexBox, bounding_box, distance_bound_mm, domain_of, surroundings, window
 from medsam_planner.planning.structures import StayInside, Structure, bool_array
 
@@ -114,9 +114,10 @@ def _layers(
 
 
 def _depth_mm(inside: NDArray[np.bool_], spacing: NDArray[np.float64], *, deepest_mm: float) -> NDArray[np.float32]:
-    """Distance of the structure's voxels to the nearest voxel of the box that lies outside it: never too small.
+    """Distance of the structure's voxels to the nearest voxel of the box outside the structure.
 
-    Only the box around the structure is looked at. Where the whole box is filled, the depth is set to `deepest_mm`.
+    It may be overestimated, never underestimated. Only the box around the structure is looked at. Where the whole box
+    is filled, the depth is set to `deepest_mm`.
     """
     depth = np.zeros(inside.shape, dtype=np.float32)
     if inside.all():

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from medsam_planner.planning.alternatives import Alternative
+from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import JointPlan
 
 __all__ = ["SCHEMA_VERSION", "plan_document"]
 
@@ -21,8 +21,8 @@ SCHEMA_VERSION = 2
 def plan_document(found: JointPlan, problems: Mapping[str, PlanningProblem]) -> dict[str, Any]:
     """A plan of one or several tools as plain JSON values; positions in LPS mm, the best alternative of each first.
 
-    ``tools`` holds every tool. What stands there of the first one stands at the top as well, where files of schema 1
-    had the only tool; ``feasible`` at the top is that of all tools together.
+    ``tools`` holds every tool. The entries of the first tool are repeated at the top level, where files of schema 1 had
+    the only tool, except ``feasible``, which there covers all tools. Infinite values are None.
     """
     tools = [{"name": name, **_tool_entry(plan, problems[name])} for name, plan in found.plans.items()]
     return {

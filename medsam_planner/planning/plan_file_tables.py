@@ -11,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     ALPHA,
+    CANDIDATES,
+    LARGEST_TOOL_RADIUS_MM,
+    MOST_ALTERNATIVES,
+    MOST_HIT_DRAWS,
+    TITLE,
     CalibratedRule,
     EntryRequest,
     PlanRequest,
@@ -65,7 +70,7 @@ class StudyTable(_Table):
 class ToolTable(_Table):
     """The straight tool."""
 
-    radius_mm: Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
+    radius_mm: Annotated[float, Field(gt=0, le=LARGEST_TOOL_RADIUS_MM, allow_inf_nan=False)]
     entry_error_mm: Millimetres = ENTRY_ERROR_MM
     target_error_mm: Millimetres = TARGET_ERROR_MM
 
@@ -205,17 +210,17 @@ class WeightsTable(_Table):
 class SearchTable(_Table):
     """Effort; see :class:`medsam_planner.planning.problem.SearchSettings`."""
 
-    candidates: Annotated[int, Field(ge=10, le=2_000_000)] = _SEARCH.candidates
-    alternatives: Annotated[int, Field(ge=1, le=20)] = _SEARCH.alternatives
+    candidates: Annotated[int, Field(ge=CANDIDATES[0], le=CANDIDATES[1])] = _SEARCH.candidates
+    alternatives: Annotated[int, Field(ge=1, le=MOST_ALTERNATIVES)] = _SEARCH.alternatives
     min_separation_mm: Millimetres = _SEARCH.min_separation_mm
-    hit_draws: Annotated[int, Field(ge=1, le=100_000)] = _SEARCH.hit_draws
+    hit_draws: Annotated[int, Field(ge=1, le=MOST_HIT_DRAWS)] = _SEARCH.hit_draws
     seed: Annotated[int, Field(ge=0)] = _SEARCH.seed
 
 
 class PlanFile(_Table):
     """A whole plan file; paths are absolute after :func:`medsam_planner.planning.plan_file.read_plan_file`."""
 
-    title: str = "Trajectory plan"
+    title: str = TITLE
     study: StudyTable | None = None
     tool: ToolTable | None = None
     target: TargetTable | None = None
@@ -255,8 +260,6 @@ class PlanFile(_Table):
                 raise ValueError(
                     f"expected either [[tools]] or [tool], [target] and [entry], got [[tools]] and {given}"
                 )
-            if len(self.tools) < 2:
-                raise ValueError("expected at least two [[tools]]; one is written as [tool], [target] and [entry]")
             return self
         absent = [name for name, table in single.items() if table is None]
         if absent:

@@ -122,6 +122,8 @@ class SearchSettings:
             raise PlanningError(f"Expected a seed of at least 0, got {self.seed!r}.")
         if not (math.isfinite(self.min_separation_mm) and self.min_separation_mm >= 0):
             raise PlanningError(f"Expected min_separation_mm of at least 0, got {self.min_separation_mm!r}.")
+        for name in ("candidates", "alternatives", "hit_draws", "seed"):
+            object.__setattr__(self, name, int(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

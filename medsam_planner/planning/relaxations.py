@@ -24,9 +24,17 @@ _STEP = 0.1
 """Amounts are rounded up to this many mm or degrees, so that what is printed suffices."""
 _MOST_TRAJECTORIES = 3000
 _BONE_ADVICE = (
-    f"Only unsegmented bone is in the way ({UNSEGMENTED_BONE}). Move the entry. If the tool is meant to go through "
-    "bone, allow it (the tick on the page, avoid = false in a plan file)."
+    "Only unsegmented bone is in the way. Move the entry. If the tool is meant to go through bone, allow it: untick "
+    f"“Avoid unsegmented bone” in the workbench, or set avoid = false under [{UNSEGMENTED_BONE}] in the plan file."
 )
+
+
+_LIMIT_WORDS = {
+    "max_length_mm": "Raise the maximum length",
+    "min_length_mm": "Lower the minimum length",
+    "max_entry_angle_deg": "Raise the maximum entry angle",
+    "min_clearance_mm": "Lower the minimum clearance",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,14 +113,15 @@ def _of_limit(constraint: str, limits: Limits, excess: float, sign: int, traject
     unit = "deg" if constraint.endswith("_deg") else "mm"
     now = float(getattr(limits, constraint))
     relaxed = now + sign * amount
-    word = {"max": "Raise", "min": "Lower"}[constraint[:3]]
+    sign_of_unit = "°" if unit == "deg" else " mm"
+    words = f"{_LIMIT_WORDS[constraint]} by {amount:.1f}{sign_of_unit}"
     return Relaxation(
         constraint=constraint,
         amount=amount,
         unit=unit,
         relaxed_to=relaxed,
         witness_lps_mm=trajectory,
-        text=f"{word} {constraint} by {amount:.1f} {unit}, from {now:.1f} to {relaxed:.1f}.",
+        text=f"{words} (from {now:.1f}{sign_of_unit} to {relaxed:.1f}{sign_of_unit}).",
     )
 
 
@@ -159,9 +168,13 @@ def _of_structures(
                 unit="mm",
                 relaxed_to=None,
                 witness_lps_mm=trajectories[row],
-                text=_BONE_ADVICE
-                if is_bone
-                else f"Accept {amount:.1f} mm less clearance from {name}, all other limits kept.",
+                text=_BONE_ADVICE if is_bone else _margin_advice(name, amount, margin_mm[name]),
             )
         )
     return found
+
+
+def _margin_advice(name: str, amount: float, margin_mm: float) -> str:
+    if amount <= margin_mm:
+        return f"Narrow the margin of {name} by {amount:.1f} mm; all other limits stay."
+    return f"Accept {amount:.1f} mm less clearance from {name}, its margin included; all other limits stay."

@@ -1,6 +1,7 @@
-"""The plan request, which plan files, the page, the demonstrations and Python code all fill in.
+"""The plan request, which plan files, the workbench, the demonstrations and Python code all fill in.
 
-All defaults are stated here and in the classes that the request holds. The request only names structures; their masks
+All defaults are stated here and in the classes that the request holds; the workbench adds starting values for the radii
+of tool and entry region, which have no default. The request only names structures; their masks
 and uncertainty are passed beside it. Positions are LPS mm.
 """
 
@@ -22,6 +23,11 @@ from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = [
     "ALPHA",
+    "CANDIDATES",
+    "LARGEST_TOOL_RADIUS_MM",
+    "MOST_ALTERNATIVES",
+    "MOST_HIT_DRAWS",
+    "TITLE",
     "CalibratedRule",
     "EntryRequest",
     "PlanRequest",
@@ -33,6 +39,12 @@ __all__ = [
 
 ALPHA = 0.1
 """Miscoverage of a calibrated margin, unless another is asked for."""
+TITLE = "Trajectory plan"
+LARGEST_TOOL_RADIUS_MM = 20.0
+CANDIDATES = (10, 2_000_000)
+"""Least and most trajectories of the coarse round."""
+MOST_ALTERNATIVES = 20
+MOST_HIT_DRAWS = 100_000
 _LARGEST_RADIUS_MM = 200.0
 """Largest radius of a target: no structure that one tool must reach is larger."""
 
@@ -56,7 +68,10 @@ class SpreadRule:
     def __post_init__(self) -> None:
         values = (self.base_mm, self.factor, self.cap_mm)
         if not all(math.isfinite(value) and value >= 0 for value in values) or self.cap_mm < self.base_mm:
-            raise PlanningError(f"Expected 0 <= base_mm <= cap_mm and factor >= 0 for a margin, got {self}.")
+            raise PlanningError(
+                "Expected a base margin of at least 0 and at most the largest margin, and a factor of at least 0, got "
+                f"base {self.base_mm:g} mm, factor {self.factor:g}, largest {self.cap_mm:g} mm."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +183,31 @@ class EntryRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """One straight tool."""
+    """One straight tool.
+
+    Raises
+    ------
+    PlanningError
+        If a part is of another type, the name is empty, or the tool's radius is not in (0, 20] mm.
+    """
 
     tool: Tool
     target: TargetRequest
     entry: EntryRequest = field(default_factory=EntryRequest)
     name: str = "tool"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise PlanningError(f"Expected the tool's name as text, got {self.name!r}.")
+        for part, kind in (("tool", Tool), ("target", TargetRequest), ("entry", EntryRequest)):
+            value = getattr(self, part)
+            if not isinstance(value, kind):
+                raise PlanningError(f"Expected {part} of '{self.name}' as {kind.__name__}, got {value!r}.")
+        if not 0 < self.tool.radius_mm <= LARGEST_TOOL_RADIUS_MM:
+            raise PlanningError(
+                f"Expected the radius of '{self.name}' above 0 and at most {LARGEST_TOOL_RADIUS_MM:g} mm, got "
+                f"{self.tool.radius_mm:g} mm."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +222,7 @@ class PlanRequest:
 
     tools: tuple[ToolRequest, ...]
     structures: tuple[StructureRequest, ...] = ()
-    title: str = "Trajectory plan"
+    title: str = TITLE
     min_tool_gap_mm: float = 0.0
     """Certified clearance between every two tools."""
     limits: Limits = field(default_factory=Limits)
@@ -209,6 +243,13 @@ class PlanRequest:
         if not self.tools:
             raise PlanningError("Expected at least one tool to plan, got none.")
         _require_mm(self.min_tool_gap_mm, "min_tool_gap_mm")
+        for what, count, (least, most) in (
+            ("candidates", self.search.candidates, CANDIDATES),
+            ("alternatives", self.search.alternatives, (1, MOST_ALTERNATIVES)),
+            ("hit_draws", self.search.hit_draws, (1, MOST_HIT_DRAWS)),
+        ):
+            if not least <= count <= most:
+                raise PlanningError(f"Expected {what} of the search from {least} to {most}, got {count}.")
         for what, named in (("tools", self.tools), ("structures", self.structures)):
             names = [one.name for one in named]
             if len(set(names)) < len(names):
@@ -259,6 +300,8 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return value.name
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

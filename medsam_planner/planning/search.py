@@ -23,12 +23,21 @@ from medsam_planner.planning.alternatives import (
 from medsam_planner.planning.candidates import SHORTEST_MM, Candidates, explore
 from medsam_planner.planning.clearance import build_distance_fields, clearance_in
 from medsam_planner.planning.distance_field import DistanceField
-from medsam_planner.planning.ends import free_ends
+from medsam_planner.planning.free_ends import free_ends
 from medsam_planner.planning.problem import PlanningProblem, Weights
 from medsam_planner.planning.relaxations import NearestMiss, Relaxation, find_relaxations, nearest_miss
 from medsam_planner.progress import Progress
 
-__all__ = ["PlanResult", "Survey", "infeasible", "plan_of", "risk_map_mm", "search", "survey", "worth_showing"]
+__all__ = [
+    "ExploredTool",
+    "PlanResult",
+    "explore_tool",
+    "infeasible",
+    "plan_of",
+    "risk_map_mm",
+    "search",
+    "worth_showing",
+]
 
 _SHORTLIST = 2
 """Trajectories that are measured in full for each alternative that is shown: a gain in hit probability
@@ -55,11 +64,11 @@ class PlanResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Survey:
+class ExploredTool:
     """All candidate trajectories of one tool, and those that break no limit."""
 
     fields: tuple[DistanceField, ...]
-    seen: Candidates
+    explored: Candidates
     allowed: NDArray[np.intp]
     """(A,) numbers of the trajectories that break no limit."""
     score: NDArray[np.float64]
@@ -75,7 +84,7 @@ class Survey:
     @property
     def trajectories_lps_mm(self) -> NDArray[np.float64]:
         """(A, 2, 3) the allowed trajectories."""
-        return self.seen.trajectories_lps_mm[self.allowed]
+        return self.explored.trajectories_lps_mm[self.allowed]
 
     def distinct(self, *, separation_mm: float, count: int) -> list[int]:
         """Places in `allowed` of the best trajectories that lie apart: those of the front first, best first."""
@@ -84,26 +93,30 @@ class Survey:
         return distinct(self.trajectories_lps_mm, order, separation_mm=separation_mm, count=count)
 
 
-def survey(problem: PlanningProblem, *, progress: Progress | None = None) -> Survey:
+def explore_tool(problem: PlanningProblem, *, progress: Progress | None = None) -> ExploredTool:
     """Sample and measure trajectories, coarsely and then more finely around the best; none where an end is blocked."""
     free = free_ends(problem)
     problem = free.problem
     if free.is_blocked:
         nothing = np.empty(0)
-        return Survey(
+        return ExploredTool(
             (), Candidates.none(), nothing.astype(np.intp), nothing, nothing.astype(bool), problem, free.reasons
         )
     ends = np.concatenate([problem.entry.points_lps_mm, problem.targets_lps_mm])
     fields = build_distance_fields(problem.structures, ends, progress=progress)
-    seen = explore(problem, fields, progress=progress)
-    allowed = np.flatnonzero(seen.within(problem.limits))
-    certified, length, angle = seen.certified_mm[allowed], seen.length_mm[allowed], seen.entry_angle_deg[allowed]
-    longest = float(seen.length_mm.max()) if len(seen.length_mm) else 0.0
+    explored = explore(problem, fields, progress=progress)
+    allowed = np.flatnonzero(explored.within(problem.limits))
+    certified, length, angle = (
+        explored.certified_mm[allowed],
+        explored.length_mm[allowed],
+        explored.entry_angle_deg[allowed],
+    )
+    longest = float(explored.length_mm.max()) if len(explored.length_mm) else 0.0
     score = soft_score(certified, length, angle, problem.weights, longest_mm=longest)
     # Clearance beyond the scale does not count, so it must not keep a trajectory on the front either.
     useful = np.minimum(certified, problem.weights.clearance_scale_mm)
     front = non_dominated(np.round(np.stack([-useful, length, angle], axis=1), 2))
-    return Survey(fields, seen, allowed, score, front, problem, free.reasons)
+    return ExploredTool(fields, explored, allowed, score, front, problem, free.reasons)
 
 
 def search(problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
@@ -121,24 +134,24 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
         No alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
         another.
     """
-    return plan_of(survey(problem, progress=progress), problem, progress=progress)
+    return plan_of(explore_tool(problem, progress=progress), problem, progress=progress)
 
 
-def plan_of(found: Survey, problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
-    """The plan of one tool from its survey."""
+def plan_of(found: ExploredTool, problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
+    """The plan of one tool from its candidate trajectories."""
     if len(found.allowed) == 0:
         return infeasible(found, progress=progress)
     settings = problem.settings
     chosen = found.distinct(separation_mm=settings.min_separation_mm, count=_SHORTLIST * settings.alternatives)
     chosen = [number for number in chosen if found.is_on_front[number]] or chosen[:1]
-    measured = describe(problem, found.fields, found.seen, found.allowed[chosen].tolist(), progress=progress)
+    measured = describe(problem, found.fields, found.explored, found.allowed[chosen].tolist(), progress=progress)
     alternatives = worth_showing(measured, problem.weights)[: settings.alternatives]
     return PlanResult(
-        True, explained(alternatives), (), len(found.seen.length_mm), len(found.allowed), reasons=found.reasons
+        True, explained(alternatives), (), len(found.explored.length_mm), len(found.allowed), reasons=found.reasons
     )
 
 
-def infeasible(found: Survey, *, progress: Progress | None = None) -> PlanResult:
+def infeasible(found: ExploredTool, *, progress: Progress | None = None) -> PlanResult:
     """A plan without alternatives, with what to relax; without relaxations where an end is blocked."""
     if not found.fields and found.reasons:
         return PlanResult(False, (), (), 0, 0, found.reasons)

@@ -50,6 +50,7 @@ class Tool:
                 or value < 0
             ):
                 raise PlanningError(f"Expected {name} of the tool to be a number of mm >= 0, got {value!r}.")
+            object.__setattr__(self, name, float(value))
 
     def error_mm(self, fraction: ArrayLike) -> NDArray[np.float64]:
         """Error at `fraction` of the path, 0 at the entry and 1 at the target."""

@@ -48,20 +48,18 @@ class StopRules:
     """Smallest predicted IoU."""
     max_entropy_bits: float = 0.7
     """Largest mean predictive entropy over the mask."""
-    max_quality_loss_mm: float = 0.6
+    max_iou_loss_mm: float = 0.6
     """Largest sum over the front of ``step_mm × −ln(quality / best quality so far)``, where quality is the predicted
     IoU. Where a structure ends, its predicted IoU usually falls over several slices and not at once. Not applied
     between two prompted slices."""
 
     def as_json(self) -> dict[str, float]:
-        """The limits as result files and calibrations hold them, where the quality loss has an older name."""
-        return {
-            "max_doubt_mm" if name == "max_quality_loss_mm" else name: value for name, value in asdict(self).items()
-        }
+        """The limits as result files and calibrations hold them, where the loss of predicted IoU has an older name."""
+        return {"max_doubt_mm" if name == "max_iou_loss_mm" else name: value for name, value in asdict(self).items()}
 
     def between_anchors(self) -> StopRules:
         """The rules between two prompted slices, where the user has said that the structure goes on or ends."""
-        return replace(self, max_quality_loss_mm=math.inf)
+        return replace(self, max_iou_loss_mm=math.inf)
 
     def by_quality(self) -> StopRules:
         """Only the limit of the predicted IoU, for a model whose predicted IoU takes the distance to its memory into
@@ -75,7 +73,7 @@ class StopRules:
             max_centroid_drift_mm=free,
             min_quality=self.min_quality,
             max_entropy_bits=free,
-            max_quality_loss_mm=free,
+            max_iou_loss_mm=free,
         )
 
 
@@ -144,7 +142,7 @@ class PropagationFront(ABC):
     rules: StopRules
     _visits: list[Visit] = field(default_factory=list, init=False)
     _best_quality: float = field(default=0.0, init=False)
-    _quality_loss_mm: float = field(default=0.0, init=False)
+    _iou_loss_mm: float = field(default=0.0, init=False)
 
     @abstractmethod
     def _predict(self, index: int, previous: SlicePrediction) -> tuple[SlicePrediction, NDArray[np.bool_]]:
@@ -182,11 +180,11 @@ class PropagationFront(ABC):
         )  # only a model's is an IoU
         best = max(self._best_quality, anchored, prediction.quality, _LEAST_QUALITY)
         self._best_quality = best
-        self._quality_loss_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
+        self._iou_loss_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
         stop = self._stop(area, previous_area, overlap, drift, prediction.quality, entropy)
         record = SliceRecord(
             index=index,
-            role=SliceRole.REFUSED if stop else SliceRole.PROPAGATED,
+            role=SliceRole.STOPPED if stop else SliceRole.PROPAGATED,
             source_index=index - self.direction,
             overlap=overlap,
             area_mm2=area,
@@ -206,8 +204,8 @@ class PropagationFront(ABC):
             return StopReason.EMPTY
         if quality < rules.min_quality:
             return StopReason.LOW_QUALITY
-        if self._quality_loss_mm > rules.max_quality_loss_mm:
-            return StopReason.QUALITY_LOSS
+        if self._iou_loss_mm > rules.max_iou_loss_mm:
+            return StopReason.IOU_LOSS
         if overlap < rules.min_overlap:
             return StopReason.LOW_OVERLAP
         growth_mm = math.sqrt(area / math.pi) - math.sqrt(previous_area / math.pi)

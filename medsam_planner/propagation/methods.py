@@ -2,7 +2,7 @@
 
 A model without a memory is prompted with the mask of the slice before, with motion compensation
 (:mod:`~medsam_planner.propagation.motion_compensated`). A model with a memory attends to the predicted slices
-themselves (:mod:`~medsam_planner.propagation.recalling`).
+themselves (:mod:`~medsam_planner.propagation.memory_propagation`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.propagation.anchors import SliceEvent
 from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
+from medsam_planner.propagation.memory_propagation import MEMORY_PROPAGATION_VERSION, MemoryPropagation
 from medsam_planner.propagation.motion_compensated import (
     MOTION_COMPENSATED_VERSION,
     MotionCompensatedMethod,
     SegmenterSlices,
 )
-from medsam_planner.propagation.recalling import RECALLING_VERSION, RecallingMethod
 
 __all__ = ["PropagationMethod", "method_for", "propagation_version"]
 
@@ -45,7 +45,7 @@ class PropagationMethod(Protocol):
             Predictions that these anchors lead to; on a prompted slice with a mask, that slice only.
         """
 
-    def alternatives(
+    def candidate_masks(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
     ) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for a prompt, best first; one where the prompt is unambiguous."""
@@ -69,7 +69,7 @@ class PropagationMethod(Protocol):
 def method_for(segmenter: SliceSegmenter, axis: int, rules: StopRules) -> PropagationMethod:
     """The method for the segmenter's model."""
     if isinstance(segmenter.model, ModelWithMemory):
-        return RecallingMethod(segmenter, axis, rules)
+        return MemoryPropagation(segmenter, axis, rules)
     slices, shape = SegmenterSlices(segmenter, axis), segmenter.slice_shape(axis)
     return MotionCompensatedMethod(slices, slice_grid(segmenter, axis), rules, shape)
 
@@ -80,4 +80,4 @@ def propagation_version(model: PromptableModel) -> int:
     It is raised whenever the same prompts, weights and settings lead to other masks; calibrations of an older version
     are then refused. Files that do not state a version are of version 1.
     """
-    return RECALLING_VERSION if isinstance(model, ModelWithMemory) else MOTION_COMPENSATED_VERSION
+    return MEMORY_PROPAGATION_VERSION if isinstance(model, ModelWithMemory) else MOTION_COMPENSATED_VERSION

@@ -170,7 +170,7 @@ class MotionCompensatedMethod:
         clicks = _propagated_clicks(event, found.get(event.index), self.grid.pixel_mm)
         return self._prediction(event, found), (*(anchor.clicks if anchor else ()), *clicks)
 
-    def alternatives(
+    def candidate_masks(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
     ) -> tuple[SlicePrediction, ...]:
         """The one prediction."""

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from medsam_planner.engine.logits import OUTSIDE_LOGIT, logit, sigmoid
 from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.engine.stochastic_passes import StochasticPass
-from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.sources import UncertaintySource
+from medsam_planner.propagation.sources import UncertaintySource, check_planes
 from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.propagation.volume import PropagatedVolume
 from prompts.masks import mask_box
@@ -168,12 +167,8 @@ def sample_passes(
     PromptError
         If the source weighs several planes and the structure was propagated across one.
     """
+    check_planes(source, triplanar=len(structure.by_axis) > 1)
     passes = source.passes(samples, seed)
-    if len(structure.by_axis) == 1 and any(one.plane_weights is not None for one in passes):
-        raise PromptError(
-            f"Expected propagations across several planes for the uncertainty {source.name!r}, got one: segment with "
-            "triplanar, or choose another source."
-        )
     band = surface_band(structure.probability, spacing_mm(segmenter.volume.affine), band_mm=band_mm)
     decoding = _Decoding(segmenter, band, passes, source.name, progress)
     if len(structure.by_axis) == 1:

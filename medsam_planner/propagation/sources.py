@@ -26,6 +26,7 @@ __all__ = [
     "PromptJitter",
     "Triplanar",
     "UncertaintySource",
+    "check_planes",
     "source_named",
 ]
 
@@ -66,7 +67,7 @@ class Dropout:
 
 @dataclass(frozen=True, slots=True)
 class PromptJitter:
-    """Box, clicks and propagated masks are shifted and scaled together: the prompts of another annotator."""
+    """Box, clicks and propagated masks are shifted and scaled together, as if another annotator had prompted."""
 
     name: str = "jitter"
     share: float = 0.05
@@ -90,7 +91,7 @@ class PromptJitter:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Test-time augmentation with flips, gamma and noise [1]_: the image of another scan. Predictions are un-flipped.
+    """Test-time augmentation with flips, gamma and noise [1]_, as if scanned again. Predictions are un-flipped.
 
     References
     ----------
@@ -205,6 +206,20 @@ def source_named(name: str) -> UncertaintySource:
         )
     parts = tuple(SOURCES[part] for part in names)
     return parts[0] if len(parts) == 1 else Mixture(parts)
+
+
+def check_planes(source: UncertaintySource, *, triplanar: bool) -> None:
+    """Refuse a source that weighs planes where a structure is propagated across one.
+
+    Raises
+    ------
+    PromptError
+    """
+    if not triplanar and any(one.plane_weights is not None for one in source.draws(1, 0)):
+        raise PromptError(
+            f"The source of uncertainty {source.name!r} needs propagation across three planes: add --triplanar "
+            "(triplanar=True), or choose another source."
+        )
 
 
 def _about_few(drawn: tuple[StochasticPass, ...], seed: int) -> tuple[StochasticPass, ...]:

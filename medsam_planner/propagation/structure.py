@@ -21,7 +21,7 @@ from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble
 from prompts.geometry import box_extent
 from prompts.shapes import locates
 
-__all__ = ["Alternatives", "PropagatedStructure", "StructureTracker"]
+__all__ = ["CandidateMasks", "PropagatedStructure", "StructureTracker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class PropagatedStructure:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Alternatives:
+class CandidateMasks:
     """Every candidate prediction for one prompt."""
 
     axis: int
@@ -76,7 +76,7 @@ class StructureTracker:
         events_by_axis = self._events(prompts)
         return {axis: self._propagator(axis).anchors(made, progress=progress) for axis, made in events_by_axis.items()}
 
-    def alternatives(self, prompts: Sequence[Prompt], *, progress: Progress | None = None) -> Alternatives:
+    def candidate_masks(self, prompts: Sequence[Prompt], *, progress: Progress | None = None) -> CandidateMasks:
         """Every candidate prediction for the last prompt, on its slice.
 
         Raises
@@ -94,8 +94,8 @@ class StructureTracker:
         if not isinstance(last, Box | Click) or not isinstance(event, SliceEvent):
             came = {Scribble: "a scribble", Edit: "an edit", InitialMask: "an initial mask"}[type(last)]
             raise PromptError(f"Expected a box or a click as the last prompt: {came} has no candidates.")
-        predictions = self._propagator(axis).alternatives(earlier, event, progress=progress)
-        return Alternatives(axis, event.index, predictions, event.candidate or 0)
+        predictions = self._propagator(axis).candidate_masks(earlier, event, progress=progress)
+        return CandidateMasks(axis, event.index, predictions, event.candidate or 0)
 
     def run(
         self, prompts: Sequence[Prompt], *, triplanar: bool = False, progress: Progress | None = None

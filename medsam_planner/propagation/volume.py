@@ -71,13 +71,13 @@ class Propagator:
             progress=progress,
         )
 
-    def alternatives(
+    def candidate_masks(
         self, earlier: Sequence[Event], last: SliceEvent, *, progress: Progress | None = None
     ) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for the last prompt after the earlier ones, best first."""
         before = self.anchors(earlier, progress=progress)
         found = known_predictions(last, before, self._propagated(earlier, progress))
-        return self._method.alternatives(last, before, found)
+        return self._method.candidate_masks(last, before, found)
 
     def propagate(
         self, events: Sequence[Event], *, only_prompted: bool = False, progress: Progress | None = None
@@ -112,7 +112,7 @@ class Propagator:
             visits.extend(self._fill(anchors, below, above, limits, progress))
         predictions = {index: anchors[index].prediction for index in indices}
         for visit in visits:
-            if visit.record.role is not SliceRole.REFUSED or visit.record.stop is StopReason.EMPTY:
+            if visit.record.role is not SliceRole.STOPPED or visit.record.stop is StopReason.EMPTY:
                 predictions.setdefault(visit.record.index, visit.prediction)
         records = [self._anchor_record(anchors[index]) for index in indices] + [visit.record for visit in visits]
         ordered = tuple(sorted(records, key=lambda record: record.index))
@@ -236,7 +236,7 @@ def cut_at_end(visits: list[Visit]) -> list[Visit]:
     scores = gained - pull * count * (2 * kept / count - 1) ** 2
     cut = int(np.flatnonzero(scores >= scores.max() - 1e-9)[-1])
     refused = [
-        Visit(replace(visit.record, role=SliceRole.REFUSED, stop=StopReason.NOT_HERE), visit.prediction)
+        Visit(replace(visit.record, role=SliceRole.STOPPED, stop=StopReason.NOT_HERE), visit.prediction)
         for visit in visits[cut:]
     ]
     return [*visits[:cut], *refused]

@@ -1,4 +1,4 @@
-"""The verdict and the cautions of a plan, the same in the report, on the page and on the command line."""
+"""The verdict and the cautions of a plan, the same in the report, in the workbench and on the command line."""
 
 from __future__ import annotations
 

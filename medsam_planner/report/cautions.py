@@ -232,14 +232,16 @@ def _early_stops(report: PlanReport, trajectory: NDArray[np.float64] | None) -> 
         if not early:
             continue
         told = "; ".join(f"slice {slice_number(record.index)}: {record.stop.value}" for record in early if record.stop)
-        sentence = f"The segmentation of {name} stopped before the end of the structure was found ({told})."
+        sentence = f"A stop rule ended the propagation of {name}, not an empty slice ({told})."
         distance = None if trajectory is None else _distance_to_ends_mm(report, name, trace, early, trajectory)
         is_near = report.roles[name] is StructureRole.AVOID and distance is not None and distance <= _REACH_MM
         if is_near and distance is not None:
             sentence += (
                 f" The structure may extend farther, and the tool passes {number(max(distance, 0.0), 0)} mm from where "
-                "the segmentation stopped."
+                "the propagation ended."
             )
+        else:
+            sentence += " The structure may extend farther."
         yield Caution(CautionKind.EARLY_STOP, sentence, name, is_unchecked=is_near)
 
 

@@ -31,7 +31,7 @@ def faithfulness_rows(metrics: Mapping[str, Any]) -> list[FaithfulnessRow]:
     left = _flat(metrics)
     rows = []
     chance, share = left.pop("overlap.chance", None), left.pop("overlap.top_share", None)
-    more = "above chance is better"
+    more = "above chance"
     if "overlap.energy_inside" in left:
         name = "share of the saliency inside the mask"
         rows.append(FaithfulnessRow(name, _share(left.pop("overlap.energy_inside")), _share(chance), more))
@@ -42,7 +42,7 @@ def faithfulness_rows(metrics: Mapping[str, Any]) -> list[FaithfulnessRow]:
     if "infidelity" in left:
         name = "infidelity: share of the change of the prediction that the map does not explain"
         of_chance = _share(left.pop("infidelity_of_chance", None))
-        rows.append(FaithfulnessRow(name, _share(left.pop("infidelity")), of_chance, "below chance is better"))
+        rows.append(FaithfulnessRow(name, _share(left.pop("infidelity")), of_chance, "below chance"))
     for key, kind in (("randomisation_rank_correlation", "rank correlation"), ("randomisation_ssim", "SSIM")):
         if key in left:
             name = f"{kind} with the map of the same network with random weights"

@@ -17,11 +17,11 @@ from prompts import PromptLog
 
 if TYPE_CHECKING:
     from medsam_planner.mesh import Surface
-    from medsam_planner.planning.evidence import StructureEvidence
     from medsam_planner.planning.margins import MarginStatement
     from medsam_planner.planning.mask_flaws import MaskFlaw
+    from medsam_planner.planning.multi_tool import JointPlan
     from medsam_planner.planning.search import PlanResult
-    from medsam_planner.planning.several import JointPlan
+    from medsam_planner.planning.structure_evidence import StructureEvidence
     from medsam_planner.planning.surroundings import Surroundings
     from medsam_planner.planning.tool import Tool
     from medsam_planner.provenance import PropagationTrace
@@ -79,7 +79,7 @@ class PlanReport:
     why_here: Mapping[str, WhyHere] = field(default_factory=dict)
     """By tool: why the surface lies where it limits the best alternative."""
     margin_statements: tuple[MarginStatement, ...] = ()
-    """Why each margin is as wide as it is, and what it promises."""
+    """Why each margin is as wide as it is, and what it guarantees."""
     surroundings: Surroundings | None = None
     """What the image alone says of places that nobody segmented."""
     evidence: Mapping[str, StructureEvidence] = field(default_factory=dict)

@@ -125,7 +125,7 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
         Patient directions at the low and the high end of the axis.
     """
     figure, (area, overlap, quality) = _figure(3, height=5.2)
-    kept = [record for record in trace.records if record.role is not SliceRole.REFUSED]
+    kept = [record for record in trace.records if record.role is not SliceRole.STOPPED]
     _line(area, kept, [record.area_mm2 for record in kept], "#1565c0")
     _line(
         overlap,
@@ -133,24 +133,24 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
         [r.overlap for r in kept if r.overlap is not None],
         "#1565c0",
     )
-    _line(quality, kept, [record.quality for record in kept], "#1565c0", label="quality (predicted IoU)")
+    _line(quality, kept, [record.quality for record in kept], "#1565c0", label="predicted IoU")
     _line(quality, kept, [record.entropy_bits for record in kept], "#ef6c00", label="entropy, bit")
     for axes in (area, overlap, quality):
         for index in trace.anchors():
             axes.axvline(slice_number(index), color="#2e7d32", linewidth=1.3)
     for record in trace.records:
-        if record.role is SliceRole.REFUSED:
+        if record.role is SliceRole.STOPPED:
             for axes in (area, overlap, quality):
                 axes.axvline(slice_number(record.index), color=_DANGER, linewidth=1.0, linestyle=":")
     area.set_ylabel("area, mm²")
     area.set_ylim(bottom=0)
-    overlap.set_ylabel("share on the slice before")
+    overlap.set_ylabel("overlap with source slice")
     overlap.set_ylim(0, 1.05)
-    quality.set_ylabel("per slice")
+    quality.set_ylabel("IoU, entropy")
     quality.set_ylim(0, 1.05)
     quality.set_xlabel(f"slice ({ends[0]} → {ends[1]})")
     quality.legend(loc="upper left", bbox_to_anchor=(1.005, 1.0), frameon=False, fontsize=8.5)
-    _key(area, has_refused=any(record.role is SliceRole.REFUSED for record in trace.records))
+    _key(area, has_refused=any(record.role is SliceRole.STOPPED for record in trace.records))
     return _png(figure)
 
 

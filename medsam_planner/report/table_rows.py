@@ -76,23 +76,31 @@ def structure_rows(report: PlanReport, scene: Scene) -> list[StructureRow]:
 
 
 _COUNTED_STOPS = {
-    StopReason.NOT_HERE: "left empty next to a slice that a prompt marks as empty",
-    StopReason.MET: "where propagation fronts from two prompted slices met",
+    StopReason.NOT_HERE: (
+        "1 slice was left empty next to a slice that a prompt marks as empty.",
+        "{} slices were left empty next to slices that a prompt marks as empty.",
+    ),
+    StopReason.MET: (
+        "The propagations from two prompted slices met at 1 slice.",
+        "The propagations from two prompted slices met at {} slices.",
+    ),
 }
+"""Sentences for one and for several."""
 
 
 def stop_rows(trace: PropagationTrace) -> list[str]:
-    """Where propagation stopped and why, in slice order; stops that the prompts caused are counted at the end."""
-    rows = [
+    """Sentences: where propagation stopped and why, in slice order; slices by hand; how often prompts stopped it."""
+    stops = [
         f"slice {slice_number(record.index)}: {record.stop.value}"
         for record in trace.records
         if record.stop is not None and record.stop not in _COUNTED_STOPS
     ]
+    rows = [f"Stopped at {'; '.join(stops)}."] if stops else []
     if given := sum(record.role is SliceRole.GIVEN for record in trace.records):
-        rows.append(f"{given} slices with a mask by hand; all stochastic passes keep them, so their spread is 0")
-    for reason, text in _COUNTED_STOPS.items():
+        rows.append(f"{given} slices with a mask by hand; all stochastic passes keep them, so their spread is 0.")
+    for reason, (one, several) in _COUNTED_STOPS.items():
         count = sum(record.stop is reason for record in trace.records)
-        rows += [f"{count} slices {text}"] if count else []
+        rows += [one if count == 1 else several.format(count)] if count else []
     return rows
 
 

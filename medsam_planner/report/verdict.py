@@ -15,7 +15,7 @@ from prompts.names import UNSEGMENTED_BONE
 
 if TYPE_CHECKING:
     from medsam_planner.planning.alternatives import Alternative
-    from medsam_planner.planning.several import JointPlan
+    from medsam_planner.planning.multi_tool import JointPlan
     from medsam_planner.report.cautions import Caution
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "joint_verdict",
     "verdict",
 ]
+
+_READABLE_BONE = "unsegmented bone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
     """State whether a path exists, its clearance, where the clearance is smallest and the hit probability.
 
     A path is called feasible only with respect to the structures it was checked against, and only if everything known
-    to lie on its way was checked.
+    to lie along it was checked.
     """
     plan = report.plan
     looked = f"{plan.candidate_count} trajectories were examined; {plan.feasible_count} satisfy every constraint."
@@ -67,12 +69,14 @@ def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
             headline = f"Allowed by the limits, but the tool with its error reaches into a margin{_against(checked)}"
             return Verdict("tight", headline, about, checked)
         if not _segmented(checked):
-            nothing_but = _all_there_is(report, checked)
-            headline = f"A path satisfies every constraint, but was checked against nothing but {nothing_but}"
+            only = _all_there_is(report, checked)
+            headline = f"A path satisfies every constraint, but the only structure it was checked against is {only}"
             return Verdict("unchecked", headline, about, checked)
         if any(caution.is_unchecked for caution in cautions):
-            headline = f"A path satisfies every constraint, but not all on its way was checked{_against(checked)}"
-            return Verdict("unchecked", headline, about, checked)
+            headline = (
+                f"A path satisfies every constraint, but part of what lies along it was not checked{_against(checked)}"
+            )
+            return Verdict("unchecked", headline + _against(checked), about, checked)
         return Verdict("feasible", f"Feasible: a path satisfies every constraint{_against(checked)}", about, checked)
     sentences = [*plan.reasons, looked] if plan.candidate_count else [*plan.reasons]
     if plan.nearest_miss is not None:
@@ -132,7 +136,7 @@ def joint_verdict(joint: JointPlan, verdicts: Mapping[str, Verdict]) -> Verdict:
         headline = f"{len(names)} tools that keep apart, but with its error {joined(tight)} reaches into a margin"
         return Verdict("tight", f"{headline}{_against(checked)}", (between, beside, demand, *not_known), checked)
     if unsure:
-        headline = f"{len(names)} tools that keep apart, but not all on the way of {joined(unsure)} was checked"
+        headline = f"{len(names)} tools that keep apart, but part of what lies along {joined(unsure)} was not checked"
         return Verdict("unchecked", f"{headline}{_against(checked)}", (between, beside, demand, *not_known), checked)
     headline = f"Feasible: {len(names)} tools that keep apart{_against(checked)}"
     return Verdict("feasible", headline, (between, beside, demand, *not_known), checked)
@@ -142,14 +146,18 @@ def _segmented(checked: Sequence[str]) -> list[str]:
     return [name for name in checked if name != UNSEGMENTED_BONE]
 
 
+def _readable(name: str) -> str:
+    return _READABLE_BONE if name == UNSEGMENTED_BONE else name
+
+
 def _against(checked: Sequence[str]) -> str:
-    return f" (checked against {joined(checked)})" if checked else ""
+    return f" (checked against {joined([_readable(name) for name in checked])})" if checked else ""
 
 
 def _all_there_is(report: PlanReport, checked: Sequence[str]) -> str:
     """What a path was checked against when no segmented structure is to be avoided: dense bone, or its target."""
     if checked:
-        return joined(checked)
+        return _READABLE_BONE
     targets = [name for name, role in report.roles.items() if role is StructureRole.TARGET]
     return joined(targets) if targets else "the target it reaches"
 
@@ -166,14 +174,14 @@ def _not_known(report: PlanReport, checked: Sequence[str]) -> str:
     if UNSEGMENTED_BONE in checked:
         above = number(report.surroundings.bone_above_hu, 0)
         return (
-            f"Anatomy that was not segmented may be in the way. {UNSEGMENTED_BONE} is everything of at least {above} "
+            f"Anatomy that was not segmented may be in the way. Unsegmented bone means everything of at least {above} "
             "HU that was not segmented; soft tissue other than the structures named was not checked."
         )
     if report.surroundings.is_bone_avoided:
         above = number(report.surroundings.bone_above_hu, 0)
         return (
-            f"Anatomy that was not segmented may be in the way. Nothing of at least {above} HU (bone) within reach was "
-            "left unsegmented; softer bone and soft tissue were not checked."
+            f"Anatomy that was not segmented may be in the way. No unsegmented bone (at least {above} HU) was found "
+            "within reach; softer bone and soft tissue were not checked."
         )
     if report.surroundings.bone_corridors:
         return "Anatomy that was not segmented was not checked and may be in the way."
@@ -183,7 +191,7 @@ def _not_known(report: PlanReport, checked: Sequence[str]) -> str:
 def _about(report: PlanReport, best: Alternative) -> list[str]:
     tool = report.tool
     taken = (
-        f"the tool's radius ({number(tool.radius_mm, 2)} mm) and placement error "
+        f"the tool's radius ({number(tool.radius_mm, 2)} mm) and its placement error "
         f"({number(tool.entry_error_mm)} mm at the entry, {number(tool.target_error_mm)} mm at the target)"
     )
     path = (
@@ -194,7 +202,10 @@ def _about(report: PlanReport, best: Alternative) -> list[str]:
         return [path, "There is no structure to avoid or to stay inside, so no structure limits it."]
     clearance = best.certified_clearance_mm
     if clearance >= 0:
-        left = f"Beyond all margins, {taken}, the certified clearance is {number(clearance)} mm."
+        left = (
+            f"After subtracting the margin, {taken}, the certified clearance is {number(clearance)} mm: a guaranteed "
+            "lower bound for these masks and margins."
+        )
     else:
         left = f"With {taken}, the path reaches up to {number(-clearance)} mm into a margin."
     offset = np.asarray(best.limiting_point_lps_mm) - np.asarray(best.entry_lps_mm)
@@ -208,6 +219,6 @@ def _about(report: PlanReport, best: Alternative) -> list[str]:
     low, high = best.hit_probability_interval
     hit = (
         f"Estimated probability that the tool {deed} {likeliest}, the highest of all structures: "
-        f"{percent(best.hit_probability)} (95 % interval over the mask samples {percent(low)} to {percent(high)})."
+        f"{percent(best.hit_probability)} (95 % interval over the stochastic masks {percent(low)} to {percent(high)})."
     )
     return [path, f"{left} {nearest}", hit]

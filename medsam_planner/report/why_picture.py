@@ -43,7 +43,7 @@ def why_picture(why: WhyHere, affine: ArrayLike) -> WhyPicture:
             f"{_NAMES[name]}: share of the change of the prediction here that the map does not explain",
             _share(figures["infidelity"]),
             _share(figures["infidelity_of_chance"]),
-            "below chance is better",
+            "below chance",
         )
         for name, figures in why.metrics.items()
     )
@@ -85,7 +85,7 @@ def _draw(why: WhyHere, turn: _Turn) -> str:
 
     figure = Figure(figsize=(9.2, 3.5), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    titles = ("input of the model", "Grad-CAM: image evidence", "KernelSHAP: contribution of each tissue")
+    titles = ("input of the model", "Grad-CAM: image evidence", "KernelSHAP: contribution of each image region")
     maps = (None, why.grad_cam, why.shap)
     for axes, title, values in zip(figure.subplots(1, 3), titles, maps, strict=True):
         axes.imshow(turn(why.image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -105,7 +105,7 @@ def _draw(why: WhyHere, turn: _Turn) -> str:
             )
             bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
             bar.set_ticks([-1, 0, 1] if signed else [0, 1])
-            bar.set_ticklabels(["holds back", "", "pushes outward"] if signed else ["none", "most"])
+            bar.set_ticklabels(["pulls inward", "", "pushes outward"] if signed else ["none", "most"])
             bar.ax.tick_params(labelsize=7.5)
         axes.contour(turn(why.mask.astype(float)), [0.5], colors="#ffffff", linewidths=1.0)
         axes.contour(turn(why.patch.astype(float)), [0.5], colors="#ff2d78", linewidths=1.4)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.volumes import BoxedArray, volume_like
+from prompts import PromptLog
 
 __all__ = ["MaskSamples", "SegmentationResult"]
 
@@ -57,5 +58,7 @@ class SegmentationResult:
     saliency: highdicom.Volume | None = None
     """Grad-CAM of the mask, float32, scaled to [0, 1] over the volume."""
     mask_samples: MaskSamples | None = None
+    log: PromptLog | None = None
+    """Prompts the mask was predicted from; None where they are kept elsewhere."""
     faithfulness: dict[str, Any] = field(default_factory=dict)
     """Infidelity, weight-randomisation check and overlap of the saliency, with chance levels."""

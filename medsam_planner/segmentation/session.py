@@ -22,16 +22,16 @@ from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
-from medsam_planner.propagation.limits import check_samples, check_seed
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.sources import source_named
-from medsam_planner.propagation.structure import Alternatives, PropagatedStructure, StructureTracker
+from medsam_planner.propagation.sources import check_planes, source_named
+from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, StructureTracker
 from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
 from medsam_planner.volumes import array_sha256, source_of, volume_like
 from prompts import Edit, InitialMask, Prompt, PromptLog, VoxelMask, validate
 from prompts.names import require_different
+from xai.limits import check_samples, check_seed
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere
@@ -246,7 +246,9 @@ class Session:
         by_axis = self._tracker(structure).anchors(prompts, progress=progress)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
 
-    def alternatives(self, *, structure: str = DEFAULT_STRUCTURE, progress: Progress | None = None) -> Alternatives:
+    def candidate_masks(
+        self, *, structure: str = DEFAULT_STRUCTURE, progress: Progress | None = None
+    ) -> CandidateMasks:
         """Every candidate prediction for the last prompt, best first.
 
         A box or a single click can mean a ring, its disc or one of its parts. For a correction, and for a model without
@@ -257,10 +259,10 @@ class Session:
         PromptError
             If no prompt says where the structure is, or the last prompt is neither a box nor a click.
         """
-        return self._tracker(structure).alternatives(self.log(structure).prompts, progress=progress)
+        return self._tracker(structure).candidate_masks(self.log(structure).prompts, progress=progress)
 
     def choose(self, candidate: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
-        """Choose one of :meth:`alternatives`; a step of the log, which undo takes back and prompt files keep.
+        """Choose one of :meth:`candidate_masks`; a step of the log, which undo takes back and prompt files keep.
 
         Later corrections apply to the chosen prediction.
 
@@ -276,7 +278,7 @@ class Session:
         PromptError
             If there is no such candidate.
         """
-        count = len(self.alternatives(structure=structure).predictions)
+        count = len(self.candidate_masks(structure=structure).predictions)
         if not 0 <= candidate < count:
             raise PromptError(f"Expected a choice from 0 to {count - 1} among {count} candidates, got {candidate}.")
         self.log(structure).choose(candidate)
@@ -301,7 +303,7 @@ class Session:
             Number of stochastic passes for the uncertainty; 0 for none, else 2 to 1000.
         uncertainty : str
             What the passes differ in: "dropout", "jitter" (of the prompts), "augment" (flips and intensities of the
-            image), "triplanar" (weights of the planes, of which there must be several), or several at once, as
+            image), "triplanar" (weights of the planes; needs `triplanar`), or several at once, as
             "dropout+jitter".
         saliency : bool
             Whether to compute the Grad-CAM volume and measure its faithfulness.
@@ -320,12 +322,14 @@ class Session:
         ------
         PromptError
             If no prompt says where the structure is, the number of passes is out of range, or the source of uncertainty
-            is unknown.
+            is unknown or needs propagation across three planes.
         ZeroVarianceError
             If all stochastic passes are equal.
         """
         check_samples(samples)
         source = source_named(uncertainty)
+        if samples:
+            check_planes(source, triplanar=triplanar)
         tracker = self._tracker(structure)
         propagated = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
         mask = _inside(propagated)
@@ -341,6 +345,7 @@ class Session:
             mask=volume_like(self.volume, mask),
             probability=volume_like(self.volume, propagated.probability),
             trace=propagated.by_axis[propagated.axis].trace,
+            log=PromptLog.from_history(structure, self.log(structure).history, undone=self.log(structure).undone),
             provenance=self._provenance(
                 structure, mask, samples=samples, uncertainty=source.name, saliency=saliency, triplanar=triplanar
             ),

@@ -53,7 +53,7 @@ class Autosave:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the work can be taken up again from disk."""
+        """Whether the work can be restored from disk."""
         return self._folder is not None and saved_work.find_work(self._out, self.key) is not None
 
     def folder(self) -> Path:

@@ -43,11 +43,11 @@ class Remembered:
 
 def begin(sessions: Sessions, page: str, remembered: Remembered) -> Workbench:
     """The workbench for a page that was opened or reloaded: that of its earlier work, if there is any."""
-    return sessions.take_up(page, remembered.here) or sessions.of_page(page) or sessions.begin(page)
+    return sessions.restore_work(page, remembered.here) or sessions.of_page(page) or sessions.begin(page)
 
 
 def earlier_work(sessions: Sessions, remembered: Remembered, *, but: str) -> list[tuple[str, str]]:
-    """Label and key of each work that can be taken up, except the one with key `but`."""
+    """Label and key of each work that can be restored, except the one with key `but`."""
     offered = []
     for key in remembered.others:
         folder = None if key == but else saved_work.find_work(sessions.settings.out, key)
@@ -55,5 +55,5 @@ def earlier_work(sessions: Sessions, remembered: Remembered, *, but: str) -> lis
             try:
                 offered.append((saved_work.read_work(folder).label, key))
             except MedsamPlannerError:
-                continue  # damaged: it cannot be taken up
+                continue  # damaged: it cannot be restored
     return offered

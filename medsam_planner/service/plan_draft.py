@@ -10,40 +10,47 @@ from typing import Any
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.planning.problem import Limits
-from medsam_planner.planning.request import ALPHA, SpreadRule
+from medsam_planner.planning.request import ALPHA, SpreadRule, StructureRequest, TargetRequest
+from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM
 from prompts import PositionLpsMm
 
 __all__ = ["PlanDraft"]
 
 _MARGIN, _LIMITS = SpreadRule(), Limits()
+_STRUCTURE, _TARGET = StructureRequest("any"), TargetRequest((0.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class PlanDraft:
     """A plan request that may be incomplete; positions in LPS mm.
 
+    Defaults are those of the request. The radii of tool and entry region have none there and only start with a value.
+
     :func:`medsam_planner.service.plan_inputs.request_of` makes a complete one of it.
     """
 
     target_lps_mm: PositionLpsMm | None = None
-    target_radius_mm: float = 2.0
+    target_radius_mm: float = _TARGET.radius_mm
     entry_lps_mm: PositionLpsMm | None = None
     """Centre of the entry region."""
     entry_radius_mm: float = 15.0
     tool_radius_mm: float = 1.0
+    entry_error_mm: float = ENTRY_ERROR_MM
+    target_error_mm: float = TARGET_ERROR_MM
+    """Placement error of the tool at each end."""
     base_margin_mm: float = _MARGIN.base_mm
     margin_factor: float = _MARGIN.factor
     margin_cap_mm: float = _MARGIN.cap_mm
     max_length_mm: float = _LIMITS.max_length_mm
     max_angle_deg: float = _LIMITS.max_entry_angle_deg
-    free_entry_mm: float = 8.0
+    free_entry_mm: float = _STRUCTURE.free_entry_mm
     """Length of the path after the entry that need not lie inside a corridor."""
     calibration: Path | None = None
     """A file of ``medsam-planner calibrate``; it replaces `base_margin_mm`, `margin_factor` and `margin_cap_mm`."""
     alpha: float = ALPHA
     """Miscoverage of a calibrated margin: 0.1 for a confidence of 90 %."""
     avoid_bone: bool = True
-    """Whether to avoid unsegmented bone, in a CT and without a structure to stay inside."""
+    """Whether to avoid unsegmented bone in a CT, unless the tool must stay inside bone."""
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> PlanDraft:
         """Copy with numbers that a person entered.

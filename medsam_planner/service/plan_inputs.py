@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import Limits, SearchSettings
 from medsam_planner.planning.request import (
     CalibratedRule,
@@ -16,6 +15,7 @@ from medsam_planner.planning.request import (
     TargetRequest,
     ToolRequest,
 )
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
@@ -59,9 +59,13 @@ def require_ready(workbench: Workbench) -> Ready:
         raise PlanningError("No structure is part of the plan. Set the role of one to “avoid” or “stay inside”.")
     for one in taking_part:
         if one.result is None:
-            raise PlanningError(f"‘{one.name}’ is part of the plan. Run it to 3D first, or set its role to “ignore”.")
+            raise PlanningError(
+                f"‘{one.name}’ is part of the plan. Segment it in 3D first, or set its role to “ignore”."
+            )
         if one.is_stale:
-            raise PlanningError(f"The prompts of ‘{one.name}’ changed since its 3D run. Run it again, or undo.")
+            raise PlanningError(
+                f"The prompts of ‘{one.name}’ changed since it was segmented in 3D. Segment it again, or undo."
+            )
     return Ready(taking_part, draft.target_lps_mm, draft.entry_lps_mm)
 
 
@@ -71,17 +75,22 @@ def request_of(workbench: Workbench) -> PlanRequest:
     Raises
     ------
     PlanningError
-        If something is missing.
+        If something is missing, or the path must stay inside the structure it enters from its first point on.
     """
     ready = require_ready(workbench)
     draft = workbench.snapshot.draft
     study = workbench.snapshot.study
     corridor = next((one.name for one in ready.structures if one.role is Role.INSIDE), None)
+    if corridor is not None and not draft.free_entry_mm:
+        raise PlanningError(
+            f"The path enters through the surface of ‘{corridor}’ and can keep no margin there. Set “outside after "
+            "entry (mm)” to the length of path that may lie outside, for example 8."
+        )
     return PlanRequest(
         title=f"Paths in {study.source.path.name}" if study is not None and study.source else "Paths",
         tools=(
             ToolRequest(
-                Tool(radius_mm=draft.tool_radius_mm),
+                Tool(draft.tool_radius_mm, draft.entry_error_mm, draft.target_error_mm),
                 TargetRequest(ready.target_lps_mm, draft.target_radius_mm),
                 EntryRequest(corridor, ready.entry_lps_mm, draft.entry_radius_mm),
             ),
@@ -115,7 +124,7 @@ def inputs_of(workbench: Workbench) -> PlanInputs:
 def _structure(structure: Structure, draft: PlanDraft) -> StructureRequest:
     role = StructureRole(structure.role.value)
     base_mm = draft.base_margin_mm
-    margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, draft.margin_factor, max(draft.margin_cap_mm, base_mm))
+    margin: SpreadRule | CalibratedRule = SpreadRule(base_mm, draft.margin_factor, draft.margin_cap_mm)
     if draft.calibration is not None:
         margin = CalibratedRule(draft.calibration, draft.alpha)
     free_entry_mm = draft.free_entry_mm if role is StructureRole.INSIDE else 0.0

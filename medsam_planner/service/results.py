@@ -13,9 +13,9 @@ from medsam_planner.mesh import Surface
 from medsam_planner.progress import Progress
 from medsam_planner.service.plan_inputs import inputs_of
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.workflow.review import review_plan
 from medsam_planner.workflow.run_folder import open_run_folder, write_segmentations
 from medsam_planner.workflow.segment import surfaces_of
+from medsam_planner.workflow.written_plan import write_plan
 
 __all__ = ["archive_path", "find_paths", "pack", "report_path", "results_folder"]
 
@@ -50,13 +50,13 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     """
     inputs = inputs_of(workbench)  # first, so that a request in error leaves the older plan in place
     surfaces, notes = write_results(workbench, progress=progress)
-    reviewed = review_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
+    written = write_plan(replace(inputs, surfaces=surfaces), results_folder(workbench), progress=progress)
     workbench.publish(
-        plan=reviewed.plan,
+        plan=written.plan,
         chosen=0,
-        margin_statements=reviewed.margin_statements,
-        assessment=reviewed.assessment,
-        notes=(*notes, *reviewed.notes),
+        margin_statements=written.margin_statements,
+        assessment=written.assessment,
+        notes=(*notes, *written.notes),
         has_report=True,
         has_archive=False,
     )
@@ -65,7 +65,7 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
 def write_results(
     workbench: Workbench, *, progress: Progress | None = None
 ) -> tuple[dict[str, Surface], tuple[str, ...]]:
-    """Write masks, maps, meshes and prompts of every structure that was run to 3D.
+    """Write masks, maps, meshes and prompts of every structure that was segmented in 3D.
 
     An older plan in the folder is deleted: it may have been made from other masks.
 
@@ -81,7 +81,7 @@ def write_results(
     """
     results = {one.name: one.result for one in workbench.structures.values() if one.result is not None}
     if not results:
-        raise PlanningError("Nothing was run to 3D yet, so there is nothing to write.")
+        raise PlanningError("Nothing was segmented in 3D yet, so there is nothing to write.")
     surfaces = surfaces_of(results, progress=progress)
     folder = results_folder(workbench)
     workbench.publish(has_report=False, has_archive=False)

@@ -69,7 +69,7 @@ def read_result(path: Path, study: highdicom.Volume) -> SegmentationResult:
         with np.load(path) as archive:
             entries = json.loads(archive["told"].tobytes())
             axis, grid = int(entries["axis"]), tuple(study.spatial_shape)
-            volumes = {
+            volumes: dict[str, Any] = {
                 name: volume_like(study, BoxedArray(tuple(low), archive[name], grid).whole(axis=axis))
                 for name, low in entries["low_index"].items()
             }

@@ -1,4 +1,4 @@
-"""The work on a study on disk, from the first prompt on, so that it can be taken up again.
+"""The work on a study on disk, from the first prompt on, so that it can be restored.
 
 ::
 

@@ -25,15 +25,15 @@ evicted; its work is on disk."""
 _AWAY_S = 15 * 60.0
 """A page that was closed for longer than this no longer has its study in memory."""
 _REMEMBERED = 1024
-"""Tokens of evicted workbenches, and of those taken up in another window, that are remembered."""
+"""Tokens of evicted workbenches, and of those opened in another window, that are remembered."""
 
 
 class EvictedError(MedsamPlannerError):
-    """The workbench is no longer in memory; its work can be taken up from disk."""
+    """The workbench is no longer in memory; its work can be restored from disk."""
 
 
 class ElsewhereError(MedsamPlannerError):
-    """Another page has taken up the work."""
+    """Another page has opened the work."""
 
 
 class Sessions:
@@ -64,7 +64,7 @@ class Sessions:
             self._add(page, workbench)
         return workbench
 
-    def take_up(self, page: str, key: str) -> Workbench | None:
+    def restore_work(self, page: str, key: str) -> Workbench | None:
         """Give the work with this key to a page; any other page loses it.
 
         Returns
@@ -175,7 +175,7 @@ class Sessions:
 
     def _require(self, token: str) -> Workbench:
         if token in self._elsewhere:
-            raise ElsewhereError("This work was taken up in another window. Continue there, or reload this page.")
+            raise ElsewhereError("This work was opened in another window. Continue there, or reload this page.")
         if token not in self._by_token:
             raise EvictedError("The work of this page is no longer in the server's memory. Reload the page.")
         return self._by_token[token]
@@ -197,7 +197,7 @@ class Sessions:
             return
         _remember(self._evicted, token)
         if workbench.waiting is None and (workbench.autosave is None or not workbench.autosave.is_on_disk):
-            workbench.uploads.close()  # nothing was saved that could be taken up
+            workbench.uploads.close()  # nothing was saved that could be restored
             return
         self._uploads_by_key[workbench.key] = (time.time(), workbench.uploads)
         while len(self._uploads_by_key) > _MOST_OPEN:

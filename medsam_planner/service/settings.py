@@ -45,12 +45,12 @@ class Settings:
             inside = [path for path in self._meant(cleaned) if self._may_read(path)]
             found = next((path for path in inside if path.exists()), None)
         except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links, no path at all
-            raise StudyError(f"{cleaned} cannot be read. Check the path for a typing error.") from error
+            raise StudyError(f"{cleaned} cannot be read. Check the path.") from error
         if found is not None:
             self._refuse_links_outside(found)
             return found
         if inside:
-            raise StudyError(f"Nothing is at {cleaned}. Check the path for a typing error.")
+            raise StudyError(f"{cleaned} does not exist. Check the path.")
         named = [path.name for path in (*self.roots, *((self.study,) if self.study else ()))]
         where = f"in: {', '.join(named)}" if named else "that are uploaded: no folder was allowed when it was started"
         raise StudyError(

@@ -22,7 +22,7 @@ from medsam_planner.service.structure import COLOURS, FIRST_STRUCTURE, Structure
 from medsam_planner.service.uploads import SHOWN_AS, UploadKind
 from medsam_planner.service.workbench import Workbench
 
-__all__ = ["open_study", "place_of", "take_up"]
+__all__ = ["open_study", "place_of", "restore_work"]
 
 
 def place_of(workbench: Workbench, text: str) -> Path:
@@ -85,7 +85,7 @@ def open_study(
     return []
 
 
-def take_up(workbench: Workbench, *, progress: Progress | None = None) -> list[str]:
+def restore_work(workbench: Workbench, *, progress: Progress | None = None) -> list[str]:
     """Continue the saved work that the workbench has waiting on disk.
 
     Parameters

@@ -1,1 +1,1 @@
-"""From a study to a reviewed plan: segmenting, resolving a plan request, planning, writing what came of it."""
+"""From a study to a written plan: segmentation, resolving the plan request, planning, plan.json and the report."""

@@ -13,14 +13,14 @@ from scipy import ndimage
 from medsam_planner.calibration.run_evidence import read_run_evidence, trace_of_mask
 from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
-from medsam_planner.io.covering import around_mask, covering_map, covering_mask, grid_around, is_on_grid
+from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
 from medsam_planner.mesh import Surface, surface_from_probability
-from medsam_planner.planning.evidence import StructureEvidence
-from medsam_planner.planning.known_part import known_part
 from medsam_planner.planning.margins import masks_from_spread
+from medsam_planner.planning.mask_coverage import known_part
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.problem import points_in_mask
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_like
 
@@ -28,6 +28,7 @@ __all__ = [
     "drawn_surface",
     "file_evidence",
     "map_over",
+    "mask_evidence",
     "named_files",
     "plan_file_evidence",
     "planned_mask",
@@ -80,19 +81,8 @@ def file_evidence(
         If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
     """
     given = _given_mask(path, name)
-    touched = covering_mask(given, study)
-    if not touched.array.any():
-        raise ConfigError(
-            f"Expected a mask of '{name}' that lies in the study, {path} does not: its voxels are elsewhere."
-        )
-    filled = covering_mask(given, study, inner=True) if is_corridor else touched
-    on_study = filled if filled.array.any() else touched
-    known = StructureEvidence(
-        mask=on_study,
-        given=given,
-        trace=trace_of_mask(path, name, given.array),
-        known_part=known_part(given, study),
-    )
+    known = _on_study(name, given, study, is_corridor=is_corridor, path=path)
+    known = replace(known, trace=trace_of_mask(path, name, given.array))
     if is_calibrated:  # a calibration holds for the voxels of the study
         run = read_run_evidence(path, name)
         return replace(
@@ -102,12 +92,40 @@ def file_evidence(
             provenance=run.provenance,
             log=run.log,
         )
-    planned = planned_mask(name, given, on_study, study, is_corridor=is_corridor)
+    planned = planned_mask(name, given, known.mask, study, is_corridor=is_corridor)
     if spread is None:
         return replace(known, planned=planned)
     spread_mm = map_over(planned, spread, name)
     samples = masks_from_spread(planned, spread_mm, samples=_SAMPLES_FROM_SPREAD, seed=seed)
     return replace(known, planned=planned, boundary_spread_mm=spread_mm, mask_samples=samples)
+
+
+def mask_evidence(
+    name: str, given: highdicom.Volume, study: StudyVolume, *, is_corridor: bool = False
+) -> StructureEvidence:
+    """Evidence on a structure from a bool mask, on the grid of the study and on its own; see :func:`file_evidence`.
+
+    Raises
+    ------
+    ConfigError
+        If the mask does not lie in the study, or a corridor is too thin for its grid.
+    """
+    known = _on_study(name, given, study, is_corridor=is_corridor)
+    return replace(known, planned=planned_mask(name, given, known.mask, study, is_corridor=is_corridor))
+
+
+def _on_study(
+    name: str, given: highdicom.Volume, study: StudyVolume, *, is_corridor: bool, path: Path | None = None
+) -> StructureEvidence:
+    touched = covering_mask(given, study)
+    if given.array.any() and not touched.array.any():
+        raise ConfigError(
+            f"The mask of '{name}'{f' ({path})' if path else ''} lies outside the study. Name a mask of the same "
+            "patient and study."
+        )
+    filled = covering_mask(given, study, inner=True) if is_corridor else touched
+    on_study = filled if filled.array.any() else touched
+    return StructureEvidence(mask=on_study, given=given, known_part=known_part(given, study))
 
 
 def plan_file_evidence(plan_file: PlanFile, study: StudyVolume) -> dict[str, StructureEvidence]:

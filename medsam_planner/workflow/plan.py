@@ -11,23 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
-from medsam_planner.errors import GeometryError, PlanningError
+from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import spacing_mm
-from medsam_planner.io.covering import covering_map, is_on_grid
+from medsam_planner.io.conservative_resampling import covering_map, is_on_grid
 from medsam_planner.planning.alternatives import Alternative
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.mask_flaws import FlawKind, MaskFlaw, find_flaws
+from medsam_planner.planning.multi_tool import JointPlan, search_together
 from medsam_planner.planning.plan_document import plan_document
 from medsam_planner.planning.request import PlanRequest
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import JointPlan, search_together
-from medsam_planner.planning.structures import Structure, bool_array
+from medsam_planner.planning.structure_evidence import StructureEvidence
+from medsam_planner.planning.structures import Structure, StructureRole, bool_array
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanProvenance, versions
 from medsam_planner.report import PlannedTool, PlanReport
 from medsam_planner.report.assessment import Assessment, assess
 from medsam_planner.volumes import StudyVolume, volume_like
+from medsam_planner.workflow.mask_files import mask_evidence
 from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from medsam_planner.workflow.unsegmented import with_surroundings
 from prompts.names import UNSEGMENTED_BONE
@@ -60,13 +61,13 @@ class Plan:
         """Whether every tool has a path, and all keep apart."""
         return self.joint.feasible
 
-    def document(self, notes: Sequence[str] = ()) -> dict[str, Any]:
+    def document(self, notes: Sequence[str] | None = None) -> dict[str, Any]:
         """The content of ``plan.json``, as plain JSON values.
 
         Parameters
         ----------
-        notes : sequence of str
-            Limitations of the plan, and what could not be produced beside it.
+        notes : sequence of str, optional
+            Limitations of the plan, and what could not be produced beside it; by default the limitations alone.
         """
         report, problem = self.report, self.inputs.problem
         document = plan_document(self.joint, self.inputs.problems)
@@ -85,7 +86,7 @@ class Plan:
             "verdict": {"kind": self.assessment.verdict.kind, "headline": self.assessment.verdict.headline},
             "cautions": [caution.as_entry() for caution in self.assessment.cautions],
             "mask_flaws": {name: [flaw.text for flaw in found] for name, found in report.flaws.items()},
-            "notes": list(notes),
+            "notes": list(self.inputs.notes if notes is None else notes),
         }
 
     @property
@@ -109,8 +110,8 @@ def plan(
     study : (K, J, I) StudyVolume
         From :func:`medsam_planner.load_volume`.
     masks : mapping
-        By structure: a bool mask on the study's grid, or the result of segmenting it, whose uncertainty widens its
-        margin.
+        By structure: a bool mask in the study's frame of reference, on its grid or another, or the result of
+        segmenting it, whose uncertainty widens its margin.
     progress : Progress, optional
 
     Returns
@@ -129,12 +130,17 @@ def plan(
         raise PlanningError(f"Expected the study as load_volume() gives it, got {type(study).__name__}.")
     if not isinstance(study, StudyVolume):
         study = StudyVolume.from_volume(study, None)
-    known = {name: _known(name, mask, study) for name, mask in masks.items()}
+    corridors = {one.name for one in request.structures if one.role is StructureRole.INSIDE}
+    known = {name: _known(name, mask, study, is_corridor=name in corridors) for name, mask in masks.items()}
     return plan_inputs(resolve(request, study, known), progress=progress)
 
 
 def _known(
-    name: str, mask: highdicom.Volume | SegmentationResult | StructureEvidence, study: StudyVolume
+    name: str,
+    mask: highdicom.Volume | SegmentationResult | StructureEvidence,
+    study: StudyVolume,
+    *,
+    is_corridor: bool,
 ) -> StructureEvidence:
     if isinstance(mask, StructureEvidence):
         return mask
@@ -145,12 +151,7 @@ def _known(
                 f"{type(mask).__name__}; volume_like(study, array) makes a volume."
             )
         return StructureEvidence.of_result(mask)
-    if not is_on_grid(mask, study):
-        raise GeometryError(
-            f"Expected the mask of '{name}' on the study's grid {tuple(study.spatial_shape)}, got "
-            f"{tuple(mask.spatial_shape)} or another affine; resample it first."
-        )
-    return StructureEvidence(volume_like(study, bool_array(mask, name)))
+    return mask_evidence(name, volume_like(mask, bool_array(mask, name)), study, is_corridor=is_corridor)
 
 
 def plan_inputs(

@@ -1,6 +1,6 @@
 """Resolve a plan request: with its study and its masks it becomes planning problems.
 
-Every plan goes through :func:`resolve`, whether it comes from a plan file, the page, a demonstration or Python.
+Every plan goes through :func:`resolve`, whether it comes from a plan file, the workbench, a demonstration or Python.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.mesh import Surface
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
 from medsam_planner.planning.problem import (
     EntryRegion,
@@ -33,6 +32,7 @@ from medsam_planner.planning.request import (
     StructureRequest,
     TargetRequest,
 )
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import Avoid, StayInside, Structure, StructureRole
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume

@@ -1,4 +1,4 @@
-"""Rebuild the masks of a prompt log and compare them with the recorded ones."""
+"""Rebuild the masks of a prompt file and compare them with the recorded ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["replay_log"]
 def replay_log(
     log_path: Path, *, study_path: Path | None = None, progress: Progress | None = None
 ) -> tuple[PromptFile, Segmented, dict[str, bool]]:
-    """Rebuild the masks of a log on its study and compare them with the recorded ones.
+    """Rebuild the masks of a prompt file on its study and compare them with the recorded ones.
 
     Parameters
     ----------
     log_path : Path
         A ``prompts.json`` that a run wrote.
     study_path : Path, optional
-        Where the study lies now; by default where it lay then.
+        Path of the study now; by default the recorded one.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def replay_log(
     Raises
     ------
     PromptError
-        If the log was not written by a run, or the study or the weights are not the recorded ones.
+        If the prompt file was not written by a run, or the study or the weights are not the recorded ones.
     """
     prompt_file = read_prompt_file(log_path)
     recorded = prompt_file.provenance
@@ -46,11 +46,11 @@ def replay_log(
     place = study_path or (Path(str(recorded.settings["study"])) if recorded.settings.get("study") else None)
     if not isinstance(expected, Mapping) or recorded.model is None:
         raise PromptError(
-            f"Expected a log written by a run (it records the model and the masks), got {log_path} without them. "
-            "A prompt file written by hand is segmented with `medsam-planner segment`."
+            f"Expected a prompt file written by a run (it records the model and the masks), got {log_path} without "
+            "them. A prompt file written by hand is segmented with `medsam-planner segment`."
         )
     if place is None:
-        raise PromptError(f"{log_path} does not say where its study lies: name it with --study.")
+        raise PromptError(f"{log_path} does not name its study. Name it with --study.")
     study = read_study_again(place, recorded, progress)
     validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     options = SegmentationOptions(
@@ -69,7 +69,7 @@ def replay_log(
     ):
         if then is not None and then != now:
             raise PromptError(
-                f"Expected the {what} the log was made with (SHA-256 {then[:12]}…), got {now[:12]}…. "
+                f"Expected the {what} recorded in the prompt file (SHA-256 {then[:12]}…), got {now[:12]}…. "
                 f"Name the right {what}, or segment the prompts anew with `medsam-planner segment`."
             )
     same = {

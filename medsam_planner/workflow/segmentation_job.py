@@ -9,7 +9,7 @@ from medsam_planner.engine.registry import require_weights
 from medsam_planner.errors import PromptError
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.sources import source_named
+from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
@@ -52,8 +52,8 @@ class SegmentationJob:
         Raises
         ------
         PromptError
-            If the source of uncertainty is unknown, no structure has a prompt, the prompts of one do not say where it
-            is, or one has a name that the planner reserves.
+            If the source of uncertainty is unknown or needs propagation across three planes, no structure has a prompt,
+            the prompts of one do not say where it is, or one has a name that the planner reserves.
         WeightsError
             If the weights are unknown, absent or damaged.
         """
@@ -102,11 +102,13 @@ def check_options(options: SegmentationOptions) -> None:
     Raises
     ------
     PromptError
-        If the source of uncertainty is unknown.
+        If the source of uncertainty is unknown, or needs propagation across three planes.
     WeightsError
         If the weights are unknown, absent or damaged.
     """
-    source_named(options.uncertainty)
+    source = source_named(options.uncertainty)
+    if options.samples:
+        check_planes(source, triplanar=options.triplanar)
     require_weights(options.model)
 
 
@@ -116,7 +118,7 @@ def _prompted_logs(prompt_file: PromptFile, path: Path) -> tuple[tuple[PromptLog
     empty = [log.structure for log in prompt_file.logs if not log.prompts]
     if not prompted:
         raise PromptError(
-            f"{path}: expected a prompt, got none that stands (structures: {', '.join(empty)}). "
+            f"{path}: expected a prompt, got only undone or cleared prompts (structures: {', '.join(empty)}). "
             "Draw a box on the middle slice of a structure."
         )
     for log in prompted:

@@ -14,8 +14,8 @@ from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import normalisation_for, volume_modality
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.problem import PlanningProblem
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import Avoid, StructureRole
 from medsam_planner.planning.surroundings import AIR_BELOW_HU, BONE_ABOVE_HU, Surroundings, surroundings_of
 from medsam_planner.workflow.plan_request import PlanInputs

@@ -1,4 +1,4 @@
-"""A margin that holds everywhere at once survives the choice of the best line; bounds of single lines do not.
+"""A margin that is valid for the whole surface survives the choice of the best line; bounds of single lines do not.
 
 The setting: a vessel across 500 parallel needles that stand around it at the same distance. Its outline is segmented
 with a smooth random error of 1 mm. The planner takes the line with the most room.

@@ -24,7 +24,7 @@ from medsam_planner.workflow.mask_files import (
     target_points,
 )
 from medsam_planner.workflow.plan_request import resolve
-from medsam_planner.workflow.review import drawn_surfaces
+from medsam_planner.workflow.written_plan import drawn_surfaces
 
 TOOL = Tool(radius_mm=0.5, entry_error_mm=0.0, target_error_mm=0.0)
 

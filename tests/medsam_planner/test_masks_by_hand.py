@@ -249,7 +249,7 @@ def test_a_preview_that_needs_the_propagation_is_reported_and_can_be_stopped(ses
         session.preview(progress=progress)
     assert progress.stages[0] == "prompted slices"
     with pytest.raises(OperationCancelledError):
-        session.alternatives(progress=progress)
+        session.candidate_masks(progress=progress)
     assert sorted(session.preview()[0]) == [PROMPTED, OTHER]
 
 
@@ -265,7 +265,7 @@ def test_tables_and_the_page_say_what_was_done_by_hand(session):
         ("edit", "background", f"{BRUSH.sum()} voxels", "axial slice 8"),
     ]
     trace = session.segment(samples=0).trace
-    assert stop_rows(trace) == ["6 slices with a mask by hand; all stochastic passes keep them, so their spread is 0"]
+    assert stop_rows(trace) == ["6 slices with a mask by hand; all stochastic passes keep them, so their spread is 0."]
     assert trace_sentences(trace, ("I", "S")) == [
         "7 slices, propagated from slice 7.",
         "6 with a mask by hand, which all stochastic passes keep.",

@@ -135,7 +135,7 @@ def test_a_path_keeps_off_ribs_that_nobody_segmented(tmp_path):
     plan = planned(tmp_path, chest(16.0))
     assert plan["feasible"]
     assert plan["checked_against"] == ["vessel", "unsegmented_bone"]
-    assert "(checked against vessel and unsegmented_bone)" in plan["verdict"]["headline"]
+    assert "(checked against vessel and unsegmented bone)" in plan["verdict"]["headline"]
     for line in plan["alternatives"]:
         assert line["crossings"] == []
         certified = line["clearance_mm_by_structure"]["unsegmented_bone"]
@@ -233,7 +233,7 @@ def test_a_plan_past_nothing_is_amber_and_says_so(tmp_path):
     plan = planned(tmp_path, chest(16.0), structures="")
     assert plan["feasible"]
     assert plan["verdict"]["kind"] == "unchecked"
-    assert "checked against nothing but unsegmented_bone" in plan["verdict"]["headline"]
+    assert "was checked against is unsegmented bone" in plan["verdict"]["headline"]
 
 
 def test_an_mr_says_that_bone_is_not_known(tmp_path):

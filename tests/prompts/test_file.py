@@ -385,7 +385,7 @@ def test_settings_do_not_follow_the_mapping_they_came_from():
 
 def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="folder is a folder"):
+    with pytest.raises(OutputError, match="folder cannot be written: it is a folder"):
         write_prompt_file(tmp_path / "folder", small_file())
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 

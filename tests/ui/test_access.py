@@ -73,11 +73,11 @@ def test_white_space_around_the_token_does_not_count(tmp_path: Path) -> None:
 
 def test_wrong_folders_models_and_hosts_are_refused_before_the_start(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    assert "Nothing is at" in refused(tmp_path / "absent")
-    assert "Nothing is at" in refused("--allow", tmp_path / "absent")
+    assert "does not exist" in refused(tmp_path / "absent")
+    assert "does not exist" in refused("--allow", tmp_path / "absent")
     assert "Expected a folder for --allow" in refused("--allow", tmp_path / "file")
     assert "Expected one of the weights" in refused("--model", "nonsense")
-    assert "for the results" in refused("--out", tmp_path / "file")
+    assert "Results cannot be written to" in refused("--out", tmp_path / "file")
     token = tmp_path / "token"
     token.write_text(TOKEN, encoding="utf-8")
     assert "not an address of this machine" in refused("--host", "192.0.2.7", "--token-file", token)

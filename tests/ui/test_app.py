@@ -58,7 +58,7 @@ def test_the_page_names_no_other_server_and_asks_for_no_analytics(client: TestCl
 
 def test_the_command_refuses_a_study_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ui", str(tmp_path / "absent"), "--out", str(tmp_path)]) == 2
-    assert "Nothing is at" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_the_page_that_was_idle_longest_gives_way(settings: Settings) -> None:

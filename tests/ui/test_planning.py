@@ -48,7 +48,7 @@ def put(workbench: Workbench, change: Callable[[Structure], Structure]) -> None:
 
 
 def with_vessel(workbench: Workbench) -> Workbench:
-    """The phantom's vessel as if it had been run to 3D, to be avoided; the true cylinder of radius 5 mm."""
+    """The phantom's vessel as if it had been segmented in 3D, to be avoided; the true cylinder of radius 5 mm."""
     segment_handlers.begin_structure(workbench, "vessel")
     study = workbench.require_session().volume
     x, y, z = np.moveaxis(places(study), -1, 0)
@@ -82,13 +82,13 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
     workbench.set_end(entry=SKIN_LPS_MM)
     assert "No structure is part of the plan" in plan_handlers.find_paths(workbench, NUMBERS).notice
     segment_handlers.choose_role(workbench, "avoid")
-    assert "Run it to 3D first" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    assert "Segment it in 3D first" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
 def test_a_mask_whose_prompts_changed_is_not_planned_on(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
     put(workbench, lambda one: replace(one, is_stale=True))
-    assert "changed since its 3D run" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    assert "changed since it was segmented" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
 @pytest.mark.parametrize("value", [None, -1.0, math.nan, "2", True])
@@ -105,7 +105,7 @@ def test_an_entry_far_from_the_skin_is_refused(make_workbench: Make) -> None:
 
 
 def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> None:
-    """2 + 2 × 0.5 = 3 mm everywhere; capped at 2.5; 2 mm where there were no runs."""
+    """2 + 2 × 0.5 = 3 mm everywhere; capped at 2.5; 2 mm where there were no passes."""
     workbench = aimed(with_vessel(make_workbench()))
 
     def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
@@ -135,7 +135,10 @@ def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> 
     workbench = with_vessel(make_workbench())
     segment_handlers.choose_role(workbench, "inside")
     workbench.set_end(target=(-62.0, -24.0, 0.0), entry=(-62.0, -19.0, 0.0))
+    assert "“outside after entry (mm)”" in plan_handlers.find_paths(workbench, NUMBERS).notice
+    workbench.publish(draft=workbench.snapshot.draft.with_numbers({"free_entry_mm": 3.0}))
     inputs = inputs_of(workbench)
+    assert [one.free_entry_mm for one in inputs.request.structures] == [3.0]
     distance = np.hypot(
         inputs.problem.entry.points_lps_mm[:, 0] + 62,
         inputs.problem.entry.points_lps_mm[:, 1] + 24 - 0.15 * inputs.problem.entry.points_lps_mm[:, 2],
@@ -189,7 +192,7 @@ def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(mak
     numbers = {**NUMBERS, "entry_radius_mm": 4.0}
     kept_off = plan_handlers.find_paths(workbench, numbers)
     assert kept_off.alternatives == ()
-    assert "the tick on the page" in kept_off.plan_summary
+    assert "untick “Avoid unsegmented bone”" in kept_off.plan_summary
     through = plan_handlers.find_paths(workbench, numbers, avoid_bone=False)
     assert through.alternatives
     assert "mv-caution" in through.notice and "not everything along the path was checked" in through.notice
@@ -217,7 +220,7 @@ def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
 
 
 def test_nothing_to_pack_is_said(make_workbench: Make) -> None:
-    assert "Nothing was run to 3D" in plan_handlers.pack(make_workbench()).notice
+    assert "Nothing was segmented in 3D" in plan_handlers.pack(make_workbench()).notice
 
 
 def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
@@ -226,6 +229,6 @@ def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
     assert workbench.snapshot.plan is not None
     assert not workbench.snapshot.plan.feasible
     assert "No path satisfies all limits" in shown.plan_summary
-    assert "max_length_mm" in shown.plan_summary
+    assert "Raise the maximum length by" in shown.plan_summary
     assert shown.alternatives == ()
     assert Path(results_folder(workbench) / "report.html").is_file()

@@ -27,6 +27,7 @@ from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cas
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
+from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
 from xai.conformal import inner_nonconformity_score, nonconformity_score
@@ -79,22 +80,24 @@ def calibrate(
         `set_aside` matches none.
     """
     chosen = settings or SegmentationSettings()
+    if chosen.samples:
+        check_planes(source_named(chosen.uncertainty), triplanar=chosen.triplanar)
     loaded = load_model(model)
     cases = find_cases(root, only)
     held_out, in_training = split_by_training(cases, loaded)
     left_out = {case.patient: "the weights were trained on this patient" for case in in_training}
     if not held_out:
         raise ConfigError(
-            f"Expected patients the weights were not trained on, all {len(left_out)} were: their errors are smaller "
-            "than those of new patients. Calibrate on others."
+            f"The weights were trained on all {len(left_out)} patients, so calibration would be too optimistic. Use "
+            "other patients."
         )
     apart = _patients_of(cases, set_aside)
     measured, aside = ([case for case in held_out if (case.patient in apart) is wanted] for wanted in (False, True))
     left_out |= {case.patient: "set aside" for case in aside}
     if not measured:
         raise ConfigError(
-            f"Expected patients to calibrate on, all {len({case.patient for case in aside})} the weights were not "
-            "trained on were set aside. Set fewer aside."
+            f"No patient is left to calibrate on: all {len({case.patient for case in aside})} that the weights were "
+            "not trained on were set aside. Set fewer aside."
         )
     entry = ScaleEntry.of(
         scale, median_volumes(in_training, aside, labels=labels, progress=progress) if scale.per_size_shortfall else {}
@@ -116,7 +119,9 @@ def calibrate(
         if case.patient not in patients:
             left_out[case.patient] = "no structure that gets a box from the policy"
     if not patients:
-        raise ConfigError(f"Expected structures that match {' '.join(labels)} in {root}, found none that can be boxed.")
+        raise ConfigError(
+            f"Expected structures that match {' '.join(labels)} in {root}; none of them can be prompted with a box."
+        )
     return Calibration(
         model=loaded.name,
         weights_sha256=loaded.weights_sha256,

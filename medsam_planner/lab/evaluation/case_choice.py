@@ -100,8 +100,8 @@ def choose_cases(
     evaluated = [case for case in chosen if options.include_trained_on or case.name not in known]
     if not evaluated:
         raise ConfigError(
-            f"Expected cases that the weights '{options.model}' were not trained on; all {len(chosen)} chosen ones "
-            f"were (first {chosen[0].name}). Choose others with --only, or evaluate these with --include-seen, in a "
+            f"The weights '{options.model}' were trained on all {len(chosen)} chosen cases (first {chosen[0].name}). "
+            "Choose others with --only, or evaluate these with --include-seen, in a "
             "row of their own."
         )
     baseline = cases_trained_on(everything, (trained_on(other) or ()) if other else ())

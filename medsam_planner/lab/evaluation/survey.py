@@ -119,7 +119,7 @@ def walled(structure: Structure, opening: FirstPrompts) -> tuple[StudyVolume, ND
 
 
 def _best_offered(session: Session, reference: NDArray[np.bool_]) -> float:
-    return max(dice(reference, offered.mask()) for offered in session.alternatives(structure="offered").predictions)
+    return max(dice(reference, offered.mask()) for offered in session.candidate_masks(structure="offered").predictions)
 
 
 def _clicked(session: Session, structure: Structure, reference: NDArray[np.bool_]) -> float:

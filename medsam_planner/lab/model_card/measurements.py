@@ -69,7 +69,7 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
     ConfigError
         If there is no case to measure on.
     OperationCancelledError
-        If the watcher asked to stop; finished work is kept.
+        If cancellation was requested; finished work is kept.
     """
     chosen = config.evaluation
     if not chosen.protocols:

@@ -44,7 +44,7 @@ def train_and_describe(path: Path, *, resume: bool = False, progress: Progress |
         If the file is wrong, its folder holds a training run and `resume` is not set, or there is no case to
         measure on.
     OperationCancelledError
-        If the watcher asked to stop; finished work is kept.
+        If cancellation was requested; finished work is kept.
     """
     from medsam_planner.lab.training.loop import train
 
@@ -59,7 +59,7 @@ def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> 
     Parameters
     ----------
     path : Path
-        The TOML file they were trained with.
+        The TOML file they were trained with; the card prints it, and what it says of the training data.
     weights : Path
         Copied to the output folder, where the fitted temperature is written into the copy.
     progress : Progress, optional
@@ -72,7 +72,7 @@ def describe(path: Path, weights: Path, *, progress: Progress | None = None) -> 
     WeightsError
         If the weights are absent or damaged.
     OperationCancelledError
-        If the watcher asked to stop; finished work is kept.
+        If cancellation was requested; finished work is kept.
     """
     config = read_config(path)
     read_weights(weights)

@@ -53,7 +53,7 @@ def train(config: TrainingConfig, *, resume: bool = False, progress: Progress | 
     MissingDependencyError
         If the extra ``train`` is not installed.
     OperationCancelledError
-        If the watcher asked to stop; a checkpoint is written first.
+        If cancellation was requested; a checkpoint is written first.
     """
     require_extra("train", "Training")
     from torch.utils.tensorboard import SummaryWriter

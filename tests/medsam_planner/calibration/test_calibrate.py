@@ -146,7 +146,7 @@ def test_patients_the_weights_were_trained_on_are_left_out(patients, calibration
     assert made.left_out == {"shared": "the weights were trained on this patient"}
     sized = calibrate(patients, SCALES["size"], settings=SETTINGS, keep=kept).scale.median_volumes["vessel"]
     assert (sized.trained_on, sized.set_aside) == (1, 0)
-    with pytest.raises(ConfigError, match="not trained on"):
+    with pytest.raises(ConfigError, match="trained on all"):
         calibrate(patients, SCALES["combined"], settings=SETTINGS, only=("case_1", "case_2"), keep=kept)
 
 

@@ -112,7 +112,7 @@ def test_a_mask_without_its_run_cannot_be_calibrated(place, tmp_path, capsys):
     (folder / "a" / "b").mkdir(parents=True, exist_ok=True)
     (folder / "a" / "b" / "mask.nii.gz").write_bytes((folder / "run" / "mask.nii.gz").read_bytes())
     assert planned(place, tmp_path, mask="a/b/mask.nii.gz")[0] == 2
-    assert "has none" in capsys.readouterr().err.replace("\n", " ")
+    assert "has no result.json and prompts.json" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_case_names_one_rule_for_a_margin(tmp_path, place, capsys):

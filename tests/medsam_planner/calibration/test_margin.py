@@ -88,7 +88,7 @@ def test_the_planner_and_the_score_widen_alike(known):
 def test_a_corridor_is_narrowed_by_its_own_scores(known):
     made = calibrated_margin(**known, inner=True)
     assert made.quantile == 0.0
-    assert "the narrowed structure lies inside the true one" in made.in_words()
+    assert "the whole narrowed structure lies inside the true one" in made.in_words()
 
 
 def with_usual_size(known, usual_ml: float | None):
@@ -118,7 +118,7 @@ def test_a_structure_as_large_as_usual_has_the_margin_of_one_width(known):
     made = calibrated_margin(**with_usual_size(known, 1e-3))
     assert made.margin_mm.array == pytest.approx(2.6, rel=1e-6)
     assert "times as wide" not in made.in_words()
-    assert made.in_words().endswith("for a patient of the same population.")
+    assert made.in_words().endswith("in a patient of the same population.")
     assert made.statement().as_entry()["times_as_wide_for_its_size"] == 1.0
 
 

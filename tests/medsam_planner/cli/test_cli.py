@@ -96,7 +96,7 @@ def test_replay_on_another_study_is_refused(segmented, study, tmp_path, capsys):
     save_nifti(changed, tmp_path / "other.nii.gz")
     code = run(["replay", str(segmented / "prompts.json"), "--study", str(tmp_path / "other.nii.gz")])
     assert code == 2
-    assert "study the log was made with" in capsys.readouterr().err
+    assert "study recorded in the prompt file" in capsys.readouterr().err
 
 
 def plan_text(study: Path, **changes: str) -> str:
@@ -311,6 +311,10 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
             ["segment", ct, prompts, "--out", out, "--uncertainty", "guess"],
             "dropout, jitter, augment, triplanar",
         ),
+        "planes of one propagation": (
+            ["run", ct, prompts, str(syntax), "--out", out, "--uncertainty", "dropout+triplanar"],
+            "add --triplanar",
+        ),
         "one sample": (["segment", ct, prompts, "--out", out, "--samples", "1"], "at least 2"),
         "unknown model": (["segment", ct, prompts, *segment, "--model", "gpt"], "compact"),
         "absent weights": (["segment", ct, prompts, *segment, "--model", "medsam-vit-b"], "weights fetch"),
@@ -324,7 +328,7 @@ def wrong_calls(study: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
         "corrupt weights": (["segment", ct, prompts, *segment, "--model", str(corrupt)], "corrupt.safetensors"),
         "target outside": (["plan", str(astray), "--out", out], "inside the study"),
         "labels as a mask": (["plan", str(labelled), "--out", out], "0 and one other value"),
-        "mask of another place": (["plan", str(moved_mask), "--out", out], "lies in the study"),
+        "mask of another place": (["plan", str(moved_mask), "--out", out], "lies outside the study"),
         "plan file of another structure": (["run", ct, prompts, str(unnamed), "--out", out], "structures[vein]"),
         "target of no structure": (["run", ct, prompts, str(nowhere), "--out", out], "target.structure"),
         "plan file with a syntax error": (["run", ct, prompts, str(syntax), "--out", out], "syntax.toml"),

@@ -20,7 +20,7 @@ CALLS = {
         "medsam_planner.workflow.segmentation_job.check_options",
         ["run", "ct", "prompts.json", "plan.toml", "--out", "OUT"],
     ),
-    "plan": ("medsam_planner.workflow.review.review_plan_file", ["plan", "plan.toml", "--out", "OUT"]),
+    "plan": ("medsam_planner.workflow.written_plan.write_plan_from_file", ["plan", "plan.toml", "--out", "OUT"]),
     "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
     "calibrate": ("medsam_planner.lab.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
@@ -68,7 +68,7 @@ def test_a_fault_ends_with_3_and_one_line_that_names_the_log(command, plant, cap
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "Traceback" not in message
     (log,) = (tmp_path / "logs").iterdir()
-    assert str(log) in message and "fault of the program" in message
+    assert str(log) in message and "This is a bug. See the log: " in message
     text = log.read_text()
     assert "Traceback" in text and "planted" in text and "Versions: " in text
 

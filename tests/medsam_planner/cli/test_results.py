@@ -103,7 +103,7 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
     monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path / "logs"))
     monkeypatch.setattr(run_folder, "save_dicom_seg", fails)
     monkeypatch.setattr(segmenting, "surface_from_probability", fails)
-    monkeypatch.setattr("medsam_planner.workflow.review.save_plan_sr", fails)
+    monkeypatch.setattr("medsam_planner.workflow.written_plan.save_plan_sr", fails)
     out = tmp_path / "out"
     arguments = [str(place / name) for name in ("ct", "one.json", "plan.toml")]
     assert run(["run", *arguments, "--out", str(out), "--samples", "0"]) == 0
@@ -188,7 +188,7 @@ def test_a_run_finds_every_mistake_before_it_segments(place, tmp_path, monkeypat
         assert not (tmp_path / "out").exists(), name
     for out in (tmp_path / "file", place / "ct", place / "ct" / "deep"):
         assert segment(place, "one.json", out) == 2
-        assert "Expected a folder" in capsys.readouterr().err
+        assert "Name a" in capsys.readouterr().err
 
 
 def test_a_run_computes_the_margins_of_given_masks_and_the_body_once(place, tmp_path, monkeypatch):

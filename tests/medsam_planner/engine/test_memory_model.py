@@ -13,8 +13,8 @@ from medsam_planner.engine.compact import CompactModel
 from medsam_planner.engine.compact_inputs import prompt_maps
 from medsam_planner.engine.memory_model import MemoryModel, open_compact
 from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlice, SlicePrompt
-from medsam_planner.engine.recall import PredictedSlice
 from medsam_planner.engine.segmenter import SliceSegmenter
+from medsam_planner.engine.slice_memory import PredictedSlice
 from medsam_planner.engine.stochastic_passes import ImageChange, Jitter, StochasticPass
 from medsam_planner.engine.zoom import extract, prompt_to_crop
 from medsam_planner.errors import PromptError, WeightsError
@@ -122,11 +122,11 @@ def test_a_model_without_a_memory_refuses_to_use_one(segmenter):
     plain = SliceSegmenter(segmenter.volume, older, segmenter.normalisation, EmbeddingCache(1_000_000))
     with pytest.raises(PromptError, match="no memory"):
         plain.segment(0, OTHER, _box(), memory=_remembered(segmenter))
-    assert len(plain.alternatives(0, OTHER, _box())) == 1
+    assert len(plain.candidate_masks(0, OTHER, _box())) == 1
 
 
 def test_three_candidates_are_offered_best_first_and_each_can_be_chosen(segmenter):
-    offered = segmenter.alternatives(0, PROMPTED, _box())
+    offered = segmenter.candidate_masks(0, PROMPTED, _box())
     own = segmenter.segment(0, PROMPTED, _box())
     assert len(offered) == 3
     qualities = [answer.quality for answer in offered]
@@ -137,7 +137,7 @@ def test_three_candidates_are_offered_best_first_and_each_can_be_chosen(segmente
 
 @pytest.mark.parametrize("answer", [0, 1, 2])
 def test_a_stochastic_pass_that_changes_nothing_gives_the_prediction_that_was_taken(segmenter, answer):
-    taken = segmenter.alternatives(0, OTHER, _box(), memory=_remembered(segmenter))[answer]
+    taken = segmenter.candidate_masks(0, OTHER, _box(), memory=_remembered(segmenter))[answer]
     again = segmenter.sample(0, OTHER, taken, WHOLE, [StochasticPass(), StochasticPass()])
     inside = again[0] > -19
     expected = np.log(taken.probability) - np.log1p(-taken.probability)

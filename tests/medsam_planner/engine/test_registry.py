@@ -212,12 +212,12 @@ def test_the_list_tells_shipped_fetched_absent_and_damaged_apart(weights: Path) 
 
 
 def test_verify_says_what_was_expected_what_came_and_what_to_do(weights: Path) -> None:
-    assert verify("small").is_whole and verify("small").advice == ""
-    assert not verify("big").is_whole and "weights fetch big" in verify("big").advice
+    assert verify("small").is_intact and verify("small").advice == ""
+    assert not verify("big").is_intact and "weights fetch big" in verify("big").advice
     path = weights_path("small")
     path.write_bytes(b"other")
     outcome = verify("small")
-    assert not outcome.is_whole
+    assert not outcome.is_intact
     assert hashlib.sha256(b"other").hexdigest() in outcome.advice
     assert hashlib.sha256(SHIPPED).hexdigest() in outcome.advice
     assert "reinstall" in outcome.advice

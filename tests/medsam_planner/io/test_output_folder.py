@@ -69,7 +69,9 @@ def test_files_of_another_origin_are_never_replaced(tmp_path, name):
 def test_a_result_that_was_changed_by_hand_since_is_not_replaced(tmp_path):
     run_into(tmp_path)
     write_whole(tmp_path / "mask.nii.gz", "corrected by hand")
-    with pytest.raises(OutputError, match=r"mask\.nii\.gz, not written by this program or changed since"):
+    with pytest.raises(
+        OutputError, match=r"mask\.nii\.gz\) that this program did not write, or that were changed since"
+    ):
         run_into(tmp_path)
     assert (tmp_path / "mask.nii.gz").read_text() == "corrected by hand"
 
@@ -99,7 +101,7 @@ def test_an_input_is_never_replaced_or_taken_away(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "run")
     for path in ("run/mask.nii.gz", "run/prompts.json", "run/study", "link/mask.nii.gz"):
-        with pytest.raises(OutputError, match="none of the inputs"):
+        with pytest.raises(OutputError, match="would replace inputs"):
             run_into(tmp_path / "run", inputs=[tmp_path / path])
     assert (tmp_path / "run" / "prompts.json").read_text() == "first"
 
@@ -141,7 +143,7 @@ def test_two_runs_at_once_do_not_mix(tmp_path):
 def test_a_place_that_is_no_folder_is_refused(tmp_path):
     write_whole(tmp_path / "file", "mine")
     for place in (tmp_path / "file", tmp_path / "file" / "below", "/dev/full", "/dev/null", "/proc/nothing"):
-        with pytest.raises(OutputError, match="folder that can be written"):
+        with pytest.raises(OutputError, match="Results cannot be written to"):
             open_run_folder(type(tmp_path)(place))
 
 

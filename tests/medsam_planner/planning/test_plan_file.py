@@ -120,6 +120,12 @@ def test_one_tool_and_several_are_asked_for_in_the_same_way(folder):
     assert second.target.mask == second.entry.mask == folder.resolve() / "vessel.nii.gz"
 
 
+def test_one_of_several_tools_is_a_plan_as_well(folder):
+    second = SEVERAL[SEVERAL.index('[[tools]]\nname = "cing') : SEVERAL.index("[[structures]]")]
+    request = read_plan_file(written(folder, SEVERAL.replace(second, "", 1))).request()
+    assert [tool.name for tool in request.tools] == ["amygdala"]
+
+
 @pytest.mark.parametrize(
     ("find", "put", "told"),
     [
@@ -127,7 +133,6 @@ def test_one_tool_and_several_are_asked_for_in_the_same_way(folder):
         ('name = "cingulum"', 'name = "amygdala"', "tools with different names"),
         ('name = "cingulum"\n', "", "tools.1.name: is missing"),
         ('target = { mask = "vessel.nii.gz" }', 'target = { mask = "absent.nii.gz" }', "tools[cingulum].target.mask"),
-        (SEVERAL[SEVERAL.index('[[tools]]\nname = "cing') : SEVERAL.index("[[structures]]")], "", "at least two"),
         ("min_tool_gap_mm = 2.5", "min_tool_gap_mm = -1", "min_tool_gap_mm"),
     ],
 )

@@ -60,6 +60,14 @@ BAD = [
     lambda: SearchSettings(candidates=-1),
     lambda: SearchSettings(alternatives=0),
     lambda: SearchSettings(seed=-1),
+    lambda: ToolRequest(1.0, TargetRequest((1.0, 2.0, 3.0))),
+    lambda: ToolRequest(Tool(1.0), None),
+    lambda: ToolRequest(Tool(1.0), TargetRequest((1.0, 2.0, 3.0)), "skin"),
+    lambda: ToolRequest(Tool(1.0), TargetRequest((1.0, 2.0, 3.0)), name=""),
+    lambda: ToolRequest(Tool(0.0), TargetRequest((1.0, 2.0, 3.0))),
+    lambda: ToolRequest(Tool(100.0), TargetRequest((1.0, 2.0, 3.0))),
+    lambda: PlanRequest((NEEDLE,), search=SearchSettings(candidates=3)),
+    lambda: PlanRequest((NEEDLE,), search=SearchSettings(alternatives=21)),
     lambda: Weights(clearance=math.nan),
     lambda: Limits(max_length_mm=math.nan),
     lambda: PlanRequest(()),
@@ -109,3 +117,35 @@ def test_every_tool_stands_in_the_document_when_one_has_no_path():
     ]
     assert made.document()["name"] == "free" and made.document()["feasible"] is False
     assert made.assessment.verdict.kind == "infeasible"
+
+
+def test_numbers_of_numpy_end_as_plain_json_values():
+    search = SearchSettings(candidates=np.int64(300), alternatives=1, hit_draws=10, seed=np.int64(3))
+    needle = ToolRequest(Tool(np.float32(1.0), 0.0, 0.0), TargetRequest((40.0, 40.0, 30.0), np.float64(1.0)))
+    made = mp.plan(PlanRequest((needle,), search=search), study(), {})
+    json.dumps(made.document(), allow_nan=False)
+
+
+def test_a_mask_on_a_finer_grid_or_stored_in_another_order_gives_the_same_plan_as_on_the_grid():
+    _k, j, i = np.indices((30, 40, 40))
+    vessel = study().with_array(np.hypot(j - 20, i - 12) < 3)
+    request = PlanRequest((NEEDLE,), (StructureRequest("vessel"),), search=SEARCH)
+    found = [
+        mp.plan(request, study(), {"vessel": mask}).document()["alternatives"]
+        for mask in (vessel, vessel.flip_spatial(1))
+    ]
+    assert found[0] and found[0] == found[1]
+
+
+def test_a_ct_that_was_built_in_python_has_a_bone_density():
+    plain = highdicom.Volume(study().array, study().affine, "PATIENT")
+    made = mp.plan(PlanRequest((NEEDLE,), search=SEARCH), plain, {})
+    assert made.alternatives[0].bone_density_hu == pytest.approx(40.0)
+
+
+def test_what_is_said_of_the_skin_of_an_mr_is_in_the_document():
+    rng = np.random.default_rng(0)
+    _, j, i = np.indices((30, 40, 40))
+    bright = np.where(np.hypot(j - 20, i - 20) < 17, 300.0, 5.0) + rng.uniform(0, 5, (30, 40, 40))
+    made = mp.plan(PlanRequest((NEEDLE,), search=SEARCH), highdicom.Volume(bright, study().affine, "PATIENT"), {})
+    assert any("skin" in note for note in made.document()["notes"])

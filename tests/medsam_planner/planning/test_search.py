@@ -14,6 +14,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.planning import Avoid, StayInside, Tool, clearance
 from medsam_planner.planning.alternatives import distinct, non_dominated
+from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.plan_document import plan_document
 from medsam_planner.planning.problem import (
     Limits,
@@ -24,7 +25,6 @@ from medsam_planner.planning.problem import (
     points_in_sphere,
 )
 from medsam_planner.planning.search import risk_map_mm, search
-from medsam_planner.planning.several import JointPlan
 
 SHAPE = (72, 72, 72)
 SETTINGS = SearchSettings(candidates=3000, alternatives=4, hit_draws=60)

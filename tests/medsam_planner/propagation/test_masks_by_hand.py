@@ -258,7 +258,7 @@ def test_masks_by_hand_have_no_candidates(plain_affine):
         (initial(mask, plain_affine), "an initial mask"),
     ):
         with pytest.raises(PromptError, match=f"{words} has no candidates"):
-            tracker.alternatives([box, last])
+            tracker.candidate_masks([box, last])
 
 
 def test_the_mask_is_a_function_of_the_log_and_taking_an_edit_back_costs_nothing(affine):
@@ -292,7 +292,7 @@ class StopAfter:
         return sum(stage == self.stage for stage, *_ in self.reports) > self.steps
 
 
-@pytest.mark.parametrize("ask", ["anchors", "alternatives", "run"])
+@pytest.mark.parametrize("ask", ["anchors", "candidate_masks", "run"])
 def test_what_a_late_click_needs_is_reported_and_can_be_stopped_within_a_slice(plain_affine, ask):
     prompts = [box_around(COLUMN, plain_affine, 5), click_at(plain_affine, (40, 18, 18))]
     tracker, model = tracker_of(COLUMN, plain_affine)
@@ -302,6 +302,6 @@ def test_what_a_late_click_needs_is_reported_and_can_be_stopped_within_a_slice(p
     with pytest.raises(OperationCancelledError, match="during 'propagating'"):
         getattr(tracker, ask)(prompts, progress=progress)
     assert 0 < model.decoded - before < 10  # of 42
-    assert ("prompted slices", 1, 2) in progress.reports or ask == "alternatives"
+    assert ("prompted slices", 1, 2) in progress.reports or ask == "candidate_masks"
     fresh, _ = tracker_of(COLUMN, plain_affine)
     assert np.array_equal(mask_of(tracker, prompts), mask_of(fresh, prompts))

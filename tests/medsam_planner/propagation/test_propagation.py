@@ -166,7 +166,7 @@ def test_each_rule_stops_the_front_and_the_slice_stays_empty(plain_affine, solid
     made = tracker.run([box_around(COLUMN, plain_affine, 24)])
     refused = [record for record in made.by_axis[0].trace.records if record.index > 24 and record.stop]
     assert [record.stop for record in refused] == [reason]
-    assert refused[0].role is SliceRole.REFUSED
+    assert refused[0].role is SliceRole.STOPPED
     assert not (made.probability[refused[0].index :] > 0.5).any()
 
 

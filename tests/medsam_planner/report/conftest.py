@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.alternatives import Alternative, ClearanceProfile
+from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.planning.several import JointPlan
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.tool import Tool
-from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
+from medsam_planner.provenance import PlanOrigin, PlanProvenance, PropagationTrace, SliceRecord, SliceRole, StopReason
 from medsam_planner.report.model import PlannedTool, PlanReport
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudySource, StudyVolume, volume_like
@@ -134,7 +134,7 @@ def _fields(affine: NDArray[np.float64]) -> dict[str, Any]:
             "iliac vessel": _surface(study, vessel_mm - 4.0, 1.3),
         },
         "prompts": logs,
-        "provenance": {"image_sha256": "ab" * 32, "seed": 0, "versions": {"medsam-planner": "0.1.0"}},
+        "provenance": PlanProvenance(PlanOrigin(), {"title": "ab" * 32}, 0, {"medsam-planner": "0.1.0"}),
     }
 
 
@@ -179,7 +179,7 @@ def _trace(rng: np.random.Generator) -> PropagationTrace:
         records.append(
             SliceRecord(
                 index=index,
-                role=SliceRole.ANCHOR if is_anchor else SliceRole.REFUSED if is_end else SliceRole.PROPAGATED,
+                role=SliceRole.ANCHOR if is_anchor else SliceRole.STOPPED if is_end else SliceRole.PROPAGATED,
                 source_index=None if is_anchor else index + (1 if index < 24 else -1),
                 overlap=None if is_anchor else 0.42 if is_end else float(0.9 - 0.01 * abs(index - 24)),
                 area_mm2=float(area),

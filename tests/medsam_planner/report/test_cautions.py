@@ -43,7 +43,7 @@ def test_a_front_that_gave_up_is_named_with_slice_and_reason(make_report: Callab
     report = make_report()
     told = cautions(make_report(segmentations=with_stops(report, StopReason.AREA_JUMP)))
     assert len(told) == 2
-    assert "iliac vessel stopped before" in told[1]
+    assert "ended the propagation of iliac vessel" in told[1]
     assert "slice 15: the area changed too abruptly" in told[1]
 
 

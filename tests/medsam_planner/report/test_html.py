@@ -18,6 +18,7 @@ from medsam_planner.planning.alternatives import ClearanceProfile
 from medsam_planner.planning.relaxations import Relaxation
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.structures import StructureRole
+from medsam_planner.provenance import PlanOrigin, PlanProvenance
 from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.html import render_html
 
@@ -93,7 +94,7 @@ def test_every_part_is_there(page: str) -> None:
         "scribble",
         "background",
         "too little overlap with the slice before",
-        "by chance",
+        "chance level",
         "ab" * 32,
         CREATED,
     ):
@@ -133,7 +134,7 @@ def test_names_cannot_smuggle_markup_into_the_page(make_report: Callable[..., Pl
             roles={hostile: StructureRole.AVOID, quoted: StructureRole.TARGET},
             margins_mm={hostile: 1.0},
             plan=PlanResult(True, (line,), (relaxation,), 10, 1),
-            provenance={hostile: quoted},
+            provenance=PlanProvenance(PlanOrigin(plan_file={hostile: quoted}), {}, 0, {}),
             surfaces={},
             created=hostile,
         )
@@ -150,7 +151,7 @@ def test_without_a_plan_the_nearest_miss_is_shown_and_not_called_a_plan(
 ) -> None:
     line = make_report().plan.alternatives[0]
     ends = np.array([line.entry_lps_mm, line.target_lps_mm])
-    advice = "Accept 1.4 mm less clearance from iliac vessel, all other limits kept."
+    advice = "Narrow the margin of iliac vessel by 1.4 mm; all other limits stay."
     plan = PlanResult(False, (), (Relaxation("margin_mm:iliac vessel", 1.4, "mm", None, ends, advice),), 20000, 0)
     page = render_html(make_report(plan=plan, surfaces={}))
     text = Elements(page).text
@@ -177,7 +178,7 @@ def test_a_plan_from_bare_masks_has_no_overlays_and_says_what_is_missing(
     example = make_report()
     masks = {name: result.mask for name, result in example.segmentations.items()}
     text = Elements(
-        render_html(make_report(segmentations={}, masks=masks, prompts={}, provenance={}, surfaces={}))
+        render_html(make_report(segmentations={}, masks=masks, prompts={}, provenance=None, surfaces={}))
     ).text
     assert "Uncertainty" not in text
     for sentence in ("No prompts were recorded.", "No structure was propagated.", "No provenance was recorded."):

@@ -50,17 +50,17 @@ def test_nested_provenance_is_flattened_in_order() -> None:
 def test_stops_and_visits_are_told_in_slice_order(make_report: Callable[..., PlanReport]) -> None:
     trace = make_report().segmentations["lesion"].trace
     reason = "too little overlap with the slice before"
-    assert stop_rows(trace) == [f"slice 15: {reason}", f"slice 34: {reason}"]
+    assert stop_rows(trace) == [f"Stopped at slice 15: {reason}; slice 34: {reason}."]
     met = tuple(
         replace(record, stop=StopReason.MET) if record.index in (18, 19) else record for record in trace.records
     )
     told = stop_rows(PropagationTrace(trace.axis, met))
-    assert told == [*stop_rows(trace), "2 slices where propagation fronts from two prompted slices met"]
+    assert told == [*stop_rows(trace), "The propagations from two prompted slices met at 2 slices."]
     said = tuple(
         replace(record, stop=StopReason.NOT_HERE) if record.index in (18, 19) else record for record in trace.records
     )
     told = stop_rows(PropagationTrace(trace.axis, said))
-    assert told[-1] == "2 slices left empty next to a slice that a prompt marks as empty"
+    assert told[-1] == "2 slices were left empty next to slices that a prompt marks as empty."
     rows = trace_rows(trace)
     assert len(rows) == 20
     assert rows[10][:4] == ("25", "anchor", "–", "–")

@@ -54,7 +54,7 @@ def test_a_feasible_plan_names_clearance_place_and_probability(make_report: Call
         "The clearance is smallest at the margin of iliac vessel, 25.6 mm along the path, at L 30.3, P 2.4, S 139.8 mm."
         in text
     )
-    assert "1.3 % (95 % interval over the mask samples 0.20 % to 4.6 %)" in text
+    assert "1.3 % (95 % interval over the stochastic masks 0.20 % to 4.6 %)" in text
 
 
 def test_a_path_that_reaches_into_a_margin_is_not_called_free(make_report: Callable[..., PlanReport]) -> None:
@@ -84,7 +84,7 @@ def test_without_structures_no_clearance_and_no_probability_is_claimed(make_repo
 
 
 def test_an_infeasible_plan_says_which_limit_to_relax(make_report: Callable[..., PlanReport]) -> None:
-    advice = "Raise max_length_mm by 4.0 mm, from 50.0 to 54.0."
+    advice = "Raise the maximum length by 4.0 mm (from 50.0 mm to 54.0 mm)."
     relaxation = Relaxation("max_length_mm", 4.0, "mm", 54.0, np.array([[0.0, 0, 0], [10.0, 0, 0]]), advice)
     said = verdict(make_report(plan=PlanResult(False, (), (relaxation,), 500, 0)))
     assert said.kind == "infeasible"
@@ -119,7 +119,7 @@ def test_an_open_question_on_the_way_turns_the_verdict_amber(make_report: Callab
 
 @pytest.mark.parametrize(
     ("clearance_mm", "told"),
-    [({}, "checked against nothing but lesion"), ({"unsegmented_bone": 4.0}, "nothing but unsegmented_bone")],
+    [({}, "was checked against is lesion"), ({"unsegmented_bone": 4.0}, "was checked against is unsegmented bone")],
 )
 def test_a_path_past_nothing_that_was_segmented_is_amber(
     make_report: Callable[..., PlanReport], clearance_mm: dict[str, float], told: str

@@ -18,7 +18,7 @@ SETTINGS = Settings(out=Path("/srv/work/runs"), study=Path("/archive/ward 3/P1.z
     ("message", "shown"),
     [
         ("/data/my studies/P1/ct holds nothing.", "my studies/P1/ct holds nothing."),
-        ("Nothing is at /archive/ward 3/P1.zip. Check it.", "Nothing is at P1.zip. Check it."),
+        ("/archive/ward 3/P1.zip does not exist. Check it.", "P1.zip does not exist. Check it."),
         ("The same files lie in /srv/work/runs/ct-a1b2/run.", "The same files lie in runs/ct-a1b2/run."),
         ("[Errno 13] Permission denied: '/opt/secret/place/scan.nii'", "[Errno 13] Permission denied: 'scan.nii'"),
         ("C:\\Users\\me\\scan.nii cannot be read", "scan.nii cannot be read"),

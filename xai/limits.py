@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medsam_planner.errors import PromptError
+from prompts.errors import PromptError
 
 __all__ = ["LARGEST_SEED", "MOST_SAMPLES", "check_samples", "check_seed"]
 

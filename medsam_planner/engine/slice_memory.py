@@ -1,8 +1,8 @@
 """Memory tokens of predicted slices, for a model with a memory.
 
 Every remembered slice is encoded in the crop of the slice that is predicted, as the slices of a training stack share
-one crop; the crop in which it was predicted itself does not matter. The crop stays the same along a propagation front
-(see :mod:`medsam_planner.propagation.recalling`), where embedding and tokens are therefore cached. Where a new crop is
+one crop; the crop in which it was predicted itself does not matter. Along a propagation front the crop stays the same
+(see :mod:`medsam_planner.propagation.memory_propagation`), so embedding and tokens are cached. Where a new crop is
 opened, each remembered slice is encoded once more.
 """
 
@@ -21,7 +21,7 @@ from medsam_planner.engine.protocol import Crop, ModelWithMemory, RememberedSlic
 from medsam_planner.engine.stochastic_passes import ImageChange
 from medsam_planner.engine.zoom import extract
 
-__all__ = ["PredictedSlice", "Recall"]
+__all__ = ["PredictedSlice", "SliceMemory"]
 
 _TOKENS_KEPT = 96
 """Enough for a slice and its stochastic passes; about 150 kB each at 96 model pixels, besides the prediction."""
@@ -39,7 +39,7 @@ class PredictedSlice:
 
 
 @dataclass(slots=True, eq=False)
-class Recall:
+class SliceMemory:
     """Tokens of predicted slices, cached by slice, prediction, crop and change of the image."""
 
     model: ModelWithMemory

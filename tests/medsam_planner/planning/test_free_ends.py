@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medsam_planner.planning import Avoid, Tool
+from medsam_planner.planning.multi_tool import search_together
 from medsam_planner.planning.problem import Limits, PlanningProblem, SearchSettings, entry_region_on_surface
 from medsam_planner.planning.search import search
-from medsam_planner.planning.several import search_together
 from tests.medsam_planner.planning.planning_scenes import capsule, middle, shape_covering
 
 SETTINGS = SearchSettings(candidates=400, alternatives=2, hit_draws=20)

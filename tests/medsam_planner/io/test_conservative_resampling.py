@@ -10,7 +10,7 @@ import pytest
 
 from medsam_planner.errors import GeometryError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm, voxel_diagonal_mm
-from medsam_planner.io.covering import covering_map, covering_mask, grid_around, is_on_grid
+from medsam_planner.io.conservative_resampling import covering_map, covering_mask, grid_around, is_on_grid
 
 
 def volume(array, affine, uid=None):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import highdicom
 
-from medsam_planner.planning.known_part import KnownPart
+from medsam_planner.planning.mask_coverage import KnownPart
 from medsam_planner.planning.structures import SampledMasks
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class StructureEvidence:
             entropy_bits=result.uncertainty,
             mask_samples=result.mask_samples or (),
             provenance=result.provenance,
-            log=log,
+            log=result.log if log is None else log,
             trace=result.trace,
             result=result,
         )

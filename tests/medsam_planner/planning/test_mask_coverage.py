@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.geometry import lps_from_index, spacing_mm
-from medsam_planner.planning.known_part import known_part
+from medsam_planner.planning.mask_coverage import known_part
 from tests.medsam_planner.planning.planning_scenes import volume
 
 SHAPE = (20, 30, 40)

@@ -1,6 +1,6 @@
 """One tool, or several in one patient that must not collide, such as the electrodes of an SEEG.
 
-A single tool takes the best of its trajectories. Several tools are first surveyed one by one. From a pool of good and
+A single tool takes the best of its trajectories. Several tools are first explored one by one. From a pool of good and
 separate trajectories of each, one trajectory of each tool is chosen so that the smallest clearance of all, from
 structures and between tools, is as large as possible. Then each tool in turn takes the best of all its trajectories,
 with the other tools held fixed.
@@ -20,7 +20,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning.alternatives import describe, explained
 from medsam_planner.planning.assignment import best_assignment
 from medsam_planner.planning.problem import PlanningProblem
-from medsam_planner.planning.search import PlanResult, Survey, plan_of, search, survey, worth_showing
+from medsam_planner.planning.search import ExploredTool, PlanResult, explore_tool, plan_of, search, worth_showing
 from medsam_planner.planning.tool_gap import ToolGap, tool_gap, tool_gaps_mm
 from medsam_planner.progress import Progress, track
 
@@ -79,7 +79,9 @@ def search_together(
     if len(names) == 1:
         plan = search(problems[names[0]], progress=progress)
         return JointPlan(plan.feasible, {names[0]: plan}, (), min_gap_mm)
-    found = {name: survey(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)}
+    found = {
+        name: explore_tool(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)
+    }
     without = [name for name in names if not len(found[name].allowed)]
     if without:
         plans = {name: plan_of(found[name], problems[name], progress=progress) for name in names}
@@ -94,12 +96,12 @@ def search_together(
     return JointPlan(feasible, plans, gaps, min_gap_mm, () if feasible else _advice(gaps, min_gap_mm))
 
 
-def _useful(problem: PlanningProblem, found: Survey) -> NDArray[np.float64]:
+def _useful(problem: PlanningProblem, found: ExploredTool) -> NDArray[np.float64]:
     """(A,) clearance from the structures, capped at the scale beyond which more does not count."""
-    return np.minimum(found.seen.certified_mm[found.allowed], problem.weights.clearance_scale_mm)
+    return np.minimum(found.explored.certified_mm[found.allowed], problem.weights.clearance_scale_mm)
 
 
-def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey]) -> dict[str, int]:
+def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, ExploredTool]) -> dict[str, int]:
     """By tool, the number of the trajectory chosen from its pool among its allowed ones."""
     names = list(problems)
     pools = {
@@ -130,7 +132,7 @@ def _assigned(problems: Mapping[str, PlanningProblem], found: Mapping[str, Surve
 
 
 def _improved(
-    problems: Mapping[str, PlanningProblem], found: Mapping[str, Survey], chosen: dict[str, int]
+    problems: Mapping[str, PlanningProblem], found: Mapping[str, ExploredTool], chosen: dict[str, int]
 ) -> dict[str, int]:
     """Let each tool in turn take the best of all its trajectories given those of the others, until none changes."""
     for _ in range(_ROUNDS):
@@ -150,7 +152,7 @@ def _improved(
 def _nearest_gap(
     name: str,
     problems: Mapping[str, PlanningProblem],
-    found: Mapping[str, Survey],
+    found: Mapping[str, ExploredTool],
     chosen: Mapping[str, int],
     trajectories_lps_mm: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -185,28 +187,28 @@ def _gaps(
 def _plan(
     name: str,
     problems: Mapping[str, PlanningProblem],
-    found: Mapping[str, Survey],
+    found: Mapping[str, ExploredTool],
     chosen: Mapping[str, int],
     min_gap_mm: float,
     progress: Progress | None,
 ) -> PlanResult:
     """The tool's trajectory of the joint plan, and trajectories apart from it that may replace it."""
-    problem, survey_ = problems[name], found[name]
+    problem, own = problems[name], found[name]
     settings = problem.settings
-    pool = survey_.distinct(separation_mm=settings.min_separation_mm, count=_POOL)
-    keeps = _nearest_gap(name, problems, found, chosen, survey_.trajectories_lps_mm[pool]) >= min_gap_mm
-    own = survey_.trajectories_lps_mm[chosen[name]]
+    pool = own.distinct(separation_mm=settings.min_separation_mm, count=_POOL)
+    keeps = _nearest_gap(name, problems, found, chosen, own.trajectories_lps_mm[pool]) >= min_gap_mm
+    kept = own.trajectories_lps_mm[chosen[name]]
     others = [
         number
         for number, is_clear in zip(pool, keeps.tolist(), strict=True)
         if is_clear
-        and survey_.is_on_front[number]
-        and np.linalg.norm(survey_.trajectories_lps_mm[number] - own, axis=1).max() >= settings.min_separation_mm
+        and own.is_on_front[number]
+        and np.linalg.norm(own.trajectories_lps_mm[number] - kept, axis=1).max() >= settings.min_separation_mm
     ][: settings.alternatives - 1]
-    (first,) = describe(problem, survey_.fields, survey_.seen, [int(survey_.allowed[chosen[name]])])
-    more = describe(problem, survey_.fields, survey_.seen, survey_.allowed[others].tolist(), progress=progress)
+    (first,) = describe(problem, own.fields, own.explored, [int(own.allowed[chosen[name]])])
+    more = describe(problem, own.fields, own.explored, own.allowed[others].tolist(), progress=progress)
     shown = explained((first, *worth_showing(more, problem.weights)))
-    return PlanResult(True, shown, (), len(survey_.seen.length_mm), len(survey_.allowed))
+    return PlanResult(True, shown, (), len(own.explored.length_mm), len(own.allowed))
 
 
 def _advice(gaps: tuple[ToolGap, ...], min_gap_mm: float) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def _answer(session) -> np.ndarray:
 def test_a_box_and_a_single_click_have_three_candidates_best_first(weights, prompt):
     session = mp.Session(study(), str(weights))
     session.add(prompt)
-    offered = session.alternatives()
+    offered = session.candidate_masks()
     assert (offered.axis, offered.slice_index, offered.chosen) == (0, PROMPTED, 0)
     qualities = [answer.quality for answer in offered.predictions]
     assert len(qualities) == 3 and qualities == sorted(qualities, reverse=True)
@@ -46,10 +46,10 @@ def test_a_box_and_a_single_click_have_three_candidates_best_first(weights, prom
 
 
 def test_the_chosen_prediction_stands_and_undo_brings_back_the_best(session):
-    offered = session.alternatives()
+    offered = session.candidate_masks()
     session.choose(2)
     assert bytes_of(_answer(session)) == bytes_of(offered.predictions[2].probability)
-    assert session.alternatives().chosen == 2
+    assert session.candidate_masks().chosen == 2
     assert session.log().history == (box_on(PROMPTED), Choice(2))
     session.choose(1)
     assert bytes_of(_answer(session)) == bytes_of(offered.predictions[1].probability)
@@ -74,7 +74,7 @@ def test_the_first_correction_corrects_the_chosen_prediction(session):
     from medsam_planner.engine.zoom import extract
 
     np.testing.assert_allclose(corrected.previous_logits, extract(known, corrected.crop), atol=1e-2)
-    assert len(session.alternatives().predictions) == 1
+    assert len(session.candidate_masks().predictions) == 1
 
 
 def test_a_correction_elsewhere_leaves_the_chosen_prediction(session):
@@ -90,7 +90,7 @@ def test_the_passes_are_of_the_chosen_prediction(session):
     asked = session.preview()[0][PROMPTED]
     band = (asked.probability > 0.02) & (asked.probability < 0.98)
     mean = np.mean([result.mask_samples.volume(run).array[PROMPTED] for run in range(8)], axis=0)
-    others = [answer.probability for answer in session.alternatives().predictions[:2]]
+    others = [answer.probability for answer in session.candidate_masks().predictions[:2]]
     away = [np.abs(mean - one)[band].mean() for one in (asked.probability, *others)]
     assert away[0] == min(away)
 
@@ -107,7 +107,7 @@ def test_what_is_not_offered_cannot_be_chosen(session):
 def test_a_model_without_candidates_offers_its_prediction_and_refuses_another():
     session = mp.Session(study())
     session.add(box_on(PROMPTED))
-    offered = session.alternatives()
+    offered = session.candidate_masks()
     assert len(offered.predictions) == 1
     before = session.segment(samples=0)
     with pytest.raises(PromptError, match="among 1 candidates"):
@@ -124,7 +124,7 @@ def test_a_box_in_another_plane_has_candidates_there(session):
     from medsam_planner.geometry import lps_from_index
 
     session.add(Box(lps_from_index(affine, (2, 24, 10)), lps_from_index(affine, (10, 24, 34))))
-    offered = session.alternatives()
+    offered = session.candidate_masks()
     assert (offered.axis, offered.slice_index) == (1, 24)
     assert len(offered.predictions) == 3
 

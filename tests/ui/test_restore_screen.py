@@ -29,7 +29,7 @@ from medsam_planner.service.workbench import Workbench
 from prompts import Click
 from tests.ui.serving import served
 from tests.ui.test_handlers import lesion_box
-from ui import coming_back, segment_handlers, study_handlers
+from ui import restore_screen, segment_handlers, study_handlers
 from ui.app import build_app
 from ui.events import on_workbench
 from ui.screen import Screen, screen
@@ -39,7 +39,7 @@ Make = Callable[[], Workbench]
 
 
 def worked_on(sessions: Sessions, study_path: Path) -> Workbench:
-    """Two structures, one run to 3D, a role, and both ends of a plan."""
+    """Two structures, one segmented in 3D, a role, and both ends of a plan."""
     workbench = sessions.begin("page")
     study_handlers.open_study(workbench, str(study_path))
     segment_handlers.begin_structure(workbench, "lesion")
@@ -58,8 +58,8 @@ def test_all_that_was_known_is_there_after_a_restart(settings: Settings, study_p
     before = worked_on(Sessions(settings), study_path)
     sessions = Sessions(settings)  # of a server that was started again
     after = earlier_work.begin(sessions, "page", Remembered(here=before.key))
-    assert "Restoring your earlier work" in coming_back.welcome(after).notice
-    shown = coming_back.take_up(after)
+    assert "Restoring your earlier work" in restore_screen.welcome(after).notice
+    shown = restore_screen.restore_work(after)
     assert "was restored" in shown.notice
     assert shown.names == ("lesion", "other")
     assert after.active == "other"
@@ -94,7 +94,7 @@ def test_what_is_kept_is_closed_to_others_and_does_not_tell_its_key(settings: Se
 def test_a_guessed_key_finds_nothing(settings: Settings, study_path: Path, key: str) -> None:
     sessions = Sessions(settings)
     worked_on(sessions, study_path)
-    assert sessions.take_up("other page", key) is None
+    assert sessions.restore_work("other page", key) is None
     assert saved_work.find_work(settings.out, key) is None
 
 
@@ -125,9 +125,9 @@ def test_the_seventeenth_page_puts_work_aside_that_is_found_again(settings: Sett
         sessions.begin(f"page {number}")
     with pytest.raises(EvictedError):
         sessions.find(first.token)
-    again = sessions.take_up("page", first.key)
+    again = sessions.restore_work("page", first.key)
     assert again is not None and again is not first
-    assert coming_back.take_up(again).names == ("lesion", "other")
+    assert restore_screen.restore_work(again).names == ("lesion", "other")
 
 
 def test_earlier_work_is_offered_to_the_browser_that_remembers_it(settings: Settings, study_path: Path) -> None:
@@ -149,14 +149,14 @@ def test_a_study_that_changed_is_refused_and_the_work_goes_on_with_it_as_it_was(
     before = worked_on(Sessions(settings), copy)
     nifti = nib.load(study_path)
     nib.save(nib.Nifti1Image(np.asarray(nifti.dataobj) + 1, nifti.affine), copy)
-    again = Sessions(settings).take_up("page", before.key)
+    again = Sessions(settings).restore_work("page", before.key)
     assert again is not None
-    refused = coming_back.take_up(again)
+    refused = restore_screen.restore_work(again)
     assert "has changed since this work was saved" in refused.notice and refused.names == ()
     assert "was restored" not in study_handlers.open_study(again, str(copy)).notice  # another study: other work
-    waiting = Sessions(settings).take_up("page", before.key)
+    waiting = Sessions(settings).restore_work("page", before.key)
     assert waiting is not None
-    coming_back.take_up(waiting)
+    restore_screen.restore_work(waiting)
     shown = study_handlers.open_study(waiting, str(study_path))
     assert "was restored" in shown.notice and shown.names == ("lesion", "other")
     assert waiting.key == before.key
@@ -172,11 +172,11 @@ def test_nothing_but_prompts_stays_of_a_page_that_nobody_came_back_to(settings: 
     assert saved_work.find_work(settings.out, key) == folder
     sessions.expire(now=time.time() + saved_work.EXPIRY_S + 60)
     assert [path.name for path in folder.iterdir()] == ["prompts.json"]
-    assert Sessions(settings).take_up("page", key) is None
+    assert Sessions(settings).restore_work("page", key) is None
     segment_handlers.choose_role(workbench, "ignore")  # the page was open all along
-    again = Sessions(settings).take_up("page", key)
+    again = Sessions(settings).restore_work("page", key)
     assert again is not None
-    coming_back.take_up(again)
+    restore_screen.restore_work(again)
     assert again.structures["lesion"].result is not None
 
 
@@ -197,15 +197,15 @@ def test_the_upload_of_a_page_that_was_put_aside_is_there_when_it_comes_back(
     sessions.expire(now=time.time() + 3600)
     with pytest.raises(EvictedError):
         sessions.find(page.token)
-    again = sessions.take_up("page", page.key)
+    again = sessions.restore_work("page", page.key)
     assert again is not None and again is not page
-    assert "was restored" in coming_back.take_up(again).notice
+    assert "was restored" in restore_screen.restore_work(again).notice
     assert again.structure.prompts == page.structure.prompts
     sessions.evict(again.token)
     sessions.expire(now=time.time() + uploads.EXPIRY_S + 60)
-    late = sessions.take_up("page", page.key)
+    late = sessions.restore_work("page", page.key)
     assert late is not None
-    shown = coming_back.take_up(late)
+    shown = restore_screen.restore_work(late)
     assert "was deleted" in shown.notice and "upload the same study" in shown.notice
     assert again.uploads.find(UploadKind.STUDY) is None
 
@@ -227,7 +227,7 @@ def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(settings
     with workbench.changing(is_long=True):
         again = earlier_work.begin(sessions, "reloaded", Remembered(here=workbench.key))
         assert again is workbench
-        assert "still running" in coming_back.welcome(again).notice
+        assert "still running" in restore_screen.welcome(again).notice
     key = workbench.key
     study_handlers.open_study(workbench, str(study_path))
     assert workbench.key == key
@@ -266,7 +266,7 @@ def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, stu
         token = workbench.token
         assert browser.get(f"/alive/{token}").json() == {"version": workbench.snapshot.version, "is_computing": False}
         assert browser.get("/alive/guessed").status_code == 404
-        sessions.take_up("another window", workbench.key)
+        sessions.restore_work("another window", workbench.key)
         assert browser.get(f"/alive/{token}").status_code == 409
         sessions.evict(workbench.token)
         assert browser.get(f"/alive/{workbench.token}").json() == {"is_evicted": True}
@@ -281,15 +281,15 @@ def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(settings:
 
     def act(workbench: Workbench) -> Screen:
         shown = study_handlers.open_study(workbench, str(study_path))
-        assert sessions.take_up("another page", earlier.key) is earlier
+        assert sessions.restore_work("another page", earlier.key) is earlier
         return shown
 
     assert on_workbench(sessions, act)(opening.token) == unchanged()
-    shown = on_workbench(sessions, coming_back.welcome)(earlier.token)
+    shown = on_workbench(sessions, restore_screen.welcome)(earlier.token)
     assert "was restored" in shown["notice"]
 
     def lose(workbench: Workbench) -> Screen:
-        sessions.take_up("third page", earlier.key)
+        sessions.restore_work("third page", earlier.key)
         return screen(workbench)
 
     assert on_workbench(sessions, lose)(earlier.token) == unchanged()

@@ -13,6 +13,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning import Avoid, Tool, clearance
 from medsam_planner.planning.assignment import best_assignment
+from medsam_planner.planning.multi_tool import search_together
 from medsam_planner.planning.problem import (
     Limits,
     PlanningProblem,
@@ -21,7 +22,6 @@ from medsam_planner.planning.problem import (
     points_in_sphere,
 )
 from medsam_planner.planning.search import search
-from medsam_planner.planning.several import search_together
 from medsam_planner.planning.tool_gap import tool_gaps_mm
 
 SHAPE = (80, 80, 80)

@@ -21,12 +21,12 @@ from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.io.plan_sr import save_plan_sr
 from medsam_planner.mesh import Surface
 from medsam_planner.mesh.open3d_mesh import require_open3d
-from medsam_planner.planning.evidence import StructureEvidence
 from medsam_planner.planning.margins import MarginStatement
+from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.plan_file import read_plan_file
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.search import PlanResult, risk_map_mm
-from medsam_planner.planning.several import JointPlan
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report import PlanReport, write_report
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from medsam_planner.workflow.segment import Segmented
 
 __all__ = [
-    "ReviewedPlan",
+    "WrittenPlan",
     "drawn_surfaces",
-    "review_plan",
-    "review_plan_file",
-    "review_segmented_plan_file",
+    "write_plan",
+    "write_plan_from_file",
+    "write_plan_from_segmentation",
 ]
 
 Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyHere]"
@@ -55,7 +55,7 @@ Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyH
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReviewedPlan:
+class WrittenPlan:
     """A plan with the folder it was written to."""
 
     made: Plan
@@ -95,7 +95,7 @@ class ReviewedPlan:
         return self.made.inputs.margin_statements
 
 
-def review_plan_file(path: Path, out: Path, *, progress: Progress | None = None) -> ReviewedPlan:
+def write_plan_from_file(path: Path, out: Path, *, progress: Progress | None = None) -> WrittenPlan:
     """Plan from a plan file whose structures are all given as masks, and write the results.
 
     Raises
@@ -120,10 +120,10 @@ def review_plan_file(path: Path, out: Path, *, progress: Progress | None = None)
             progress=progress,
         )
         inputs = resolve(request, study, plan_file_evidence(plan_file, study), origin=_origin(plan_file))
-        return review_plan(inputs, folder, progress=progress)
+        return write_plan(inputs, folder, progress=progress)
 
 
-def review_segmented_plan_file(
+def write_plan_from_segmentation(
     plan_file: PlanFile,
     segmented: Segmented,
     evidence: Mapping[str, StructureEvidence],
@@ -132,7 +132,7 @@ def review_segmented_plan_file(
     checked: CheckedParts | None = None,
     why_here: bool = False,
     progress: Progress | None = None,
-) -> ReviewedPlan:
+) -> WrittenPlan:
     """Plan from a plan file on structures that were just segmented, and write the results.
 
     Parameters
@@ -161,21 +161,21 @@ def review_segmented_plan_file(
         origin=_origin(plan_file),
         checked=checked,
     )
-    return review_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
+    return write_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
 
 
 def _origin(plan_file: PlanFile) -> PlanOrigin:
     return PlanOrigin(plan_file=plan_file.model_dump(mode="json"))
 
 
-def review_plan(
+def write_plan(
     inputs: PlanInputs,
     folder: OutputFolder | Path,
     *,
     explain: Explain | None = None,
     true_clearance_mm: TrueClearance | None = None,
     progress: Progress | None = None,
-) -> ReviewedPlan:
+) -> WrittenPlan:
     """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM.
 
     Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
@@ -200,7 +200,7 @@ def review_plan(
     attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, made.joint))
     if len(notes) > written:
         write_json(plan_path, made.document(notes))
-    return ReviewedPlan(made, report_path.parent, report_path, tuple(notes))
+    return WrittenPlan(made, report_path.parent, report_path, tuple(notes))
 
 
 def drawn_surfaces(inputs: PlanInputs, notes: list[str], *, progress: Progress | None = None) -> dict[str, Surface]:

@@ -10,7 +10,7 @@ from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.screen import Screen, Tab, screen, study_notes
 
-__all__ = ["take_up", "welcome"]
+__all__ = ["restore_work", "welcome"]
 
 _NOTHING = Remembered()
 
@@ -18,7 +18,7 @@ _NOTHING = Remembered()
 def welcome(workbench: Workbench, known: Remembered = _NOTHING) -> Screen:
     """The first screen of a page that was opened or returned."""
     if workbench.waiting is not None:
-        return screen(workbench, wording.notice("info", wording.TAKING_UP))
+        return screen(workbench, wording.notice("info", wording.RESTORING))
     has_study = workbench.snapshot.study is not None
     message = wording.RESTORED if has_study else wording.NO_STUDY
     if workbench.is_computing:
@@ -27,15 +27,15 @@ def welcome(workbench: Workbench, known: Remembered = _NOTHING) -> Screen:
     return screen(workbench, notice, tab=_tab(known) if has_study else None)
 
 
-def take_up(workbench: Workbench, known: Remembered = _NOTHING, *, progress: Progress | None = None) -> Screen:
+def restore_work(workbench: Workbench, known: Remembered = _NOTHING, *, progress: Progress | None = None) -> Screen:
     """Read the saved work that the workbench has waiting on disk, and show it."""
     if workbench.waiting is None:
         return welcome(workbench, known)
     try:
         with workbench.changing(is_long=True):
-            lost = studies.take_up(workbench, progress=progress)
+            lost = studies.restore_work(workbench, progress=progress)
     except MedsamPlannerError as error:
-        message = f"{wording.NOT_TAKEN_UP} {error} {wording.OPEN_AGAIN}"
+        message = f"{wording.NOT_RESTORED} {error} {wording.OPEN_AGAIN}"
         return screen(workbench, wording.notice("error", message))
     notice = wording.notice("error" if lost else "done", wording.RESTORED, (*lost, *study_notes(workbench)))
     return screen(workbench, notice, tab=_tab(known))

@@ -7,7 +7,7 @@ motion compensation and there are no decoding offsets.
 
 The crop stays the same along a front, as the slices of a training stack share one crop. A new crop is opened where the
 structure has moved or changed more than crops differ in training; every remembered slice is then encoded once in the
-new crop (:mod:`medsam_planner.engine.recall`).
+new crop (:mod:`medsam_planner.engine.slice_memory`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.memory_model import is_ambiguous
 from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.recall import PredictedSlice
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.engine.slice_memory import PredictedSlice
 from medsam_planner.errors import PromptError
 from medsam_planner.propagation.anchors import SliceEvent, empty_prediction, nearest_section, slice_prompt
 from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
 from medsam_planner.propagation.motion_compensated import propagated_prompt
 
-__all__ = ["PROMPTED_REMEMBERED", "PROPAGATED_REMEMBERED", "RECALLING_VERSION", "RecallingMethod"]
+__all__ = ["MEMORY_PROPAGATION_VERSION", "PROMPTED_REMEMBERED", "PROPAGATED_REMEMBERED", "MemoryPropagation"]
 
-RECALLING_VERSION = 4
+MEMORY_PROPAGATION_VERSION = 4
 """See :func:`~medsam_planner.propagation.methods.propagation_version`."""
 PROMPTED_REMEMBERED = 6
 """Number of the nearest prompted slices in the memory; stacks in training hold up to three."""
@@ -48,7 +48,7 @@ _STATES_KEPT = 2
 
 
 @dataclass(slots=True, eq=False)
-class _RecallingFront(PropagationFront):
+class _MemoryFront(PropagationFront):
     segmenter: SliceSegmenter
     axis: int
     anchors: Mapping[int, Anchor]
@@ -91,7 +91,7 @@ class _PromptWithMemory:
 
 
 @dataclass(slots=True, eq=False)
-class RecallingMethod:
+class MemoryPropagation:
     """See :class:`~medsam_planner.propagation.methods.PropagationMethod`.
 
     A front depends on all anchors, so every new prompt starts all fronts again.
@@ -109,14 +109,14 @@ class RecallingMethod:
     ) -> tuple[SlicePrediction, tuple[PropagatedClick, ...]]:
         """The model's own prediction, or the candidate that the user chose."""
         if event.candidate is not None:
-            offered = self.alternatives(event, anchors, found)
+            offered = self.candidate_masks(event, anchors, found)
             if event.candidate >= len(offered):
                 raise PromptError(f"Expected a choice among {len(offered)} candidates, got number {event.candidate}.")
             return offered[event.candidate], ()
         complete = self._prompt_with_memory(event, anchors, found)
         return self._decoded(event, complete) if complete else self._empty(event, found), ()
 
-    def alternatives(
+    def candidate_masks(
         self, event: SliceEvent, anchors: Mapping[int, Anchor], found: Mapping[int, SlicePrediction]
     ) -> tuple[SlicePrediction, ...]:
         """Every candidate prediction for a box or a single click, best first."""
@@ -125,7 +125,7 @@ class RecallingMethod:
             return (self._empty(event, found),)
         if not is_ambiguous(complete.prompt, is_refined=complete.previous is not None):
             return (self._decoded(event, complete),)
-        return self.segmenter.alternatives(self.axis, event.index, complete.prompt, memory=complete.memory)
+        return self.segmenter.candidate_masks(self.axis, event.index, complete.prompt, memory=complete.memory)
 
     def front(self, anchors: Mapping[int, Anchor], start: int, direction: int, *, is_between: bool) -> PropagationFront:
         """The front that starts at one anchor, with all anchors in its memory; the same one between two anchors."""
@@ -137,9 +137,7 @@ class RecallingMethod:
         key = (start, direction)
         if key not in fronts:
             grid, rules = slice_grid(self.segmenter, self.axis), self.rules.by_quality()
-            fronts[key] = _RecallingFront(
-                anchors[start], direction, grid, rules, self.segmenter, self.axis, dict(anchors)
-            )
+            fronts[key] = _MemoryFront(anchors[start], direction, grid, rules, self.segmenter, self.axis, dict(anchors))
         return fronts[key]
 
     def section(self, index: int, sections: NDArray[np.float32]) -> SlicePrediction:

@@ -10,7 +10,7 @@ from medsam_planner.engine.protocol import Crop, SlicePrompt
 from medsam_planner.engine.segmenter import SlicePrediction
 from medsam_planner.errors import OperationCancelledError, PromptError
 from medsam_planner.propagation.front import Anchor, StopRules
-from medsam_planner.propagation.recalling import (
+from medsam_planner.propagation.memory_propagation import (
     CROP_SHIFT,
     PROMPTED_REMEMBERED,
     PROPAGATED_REMEMBERED,
@@ -147,7 +147,7 @@ def test_the_predicted_iou_ends_a_front(weights):
     strict.add(box_on(PROMPTED))
     records = strict.segment(samples=0).trace.records
     assert [record.index for record in records] == [PROMPTED - 1, PROMPTED, PROMPTED + 1]
-    assert {record.stop for record in records if record.role is SliceRole.REFUSED} == {StopReason.LOW_QUALITY}
+    assert {record.stop for record in records if record.role is SliceRole.STOPPED} == {StopReason.LOW_QUALITY}
 
 
 def test_a_slice_that_holds_nothing_is_remembered_as_such(weights):
