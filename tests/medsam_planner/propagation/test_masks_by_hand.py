@@ -129,7 +129,7 @@ def test_painting_alone_says_where_the_structure_is(affine):
 
 def test_an_edited_slice_lets_the_front_run_as_far_as_a_boxed_one(affine):
     """A mask by hand has no predicted IoU: that of the model must not be measured against it."""
-    tracker, model = tracker_of(COLUMN, affine, StopRules(max_quality_loss_mm=0.3))
+    tracker, model = tracker_of(COLUMN, affine, StopRules(max_iou_loss_mm=0.3))
     model.quality = 0.7
     assert np.array_equal(mask_of(tracker, [edit(on_slices(COLUMN, 20, 20), affine)]), COLUMN)
 
