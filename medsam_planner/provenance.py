@@ -139,6 +139,9 @@ class SliceRole(Enum):
 
     ANCHOR = "anchor"
     """The user prompted the slice; propagation never overwrites it."""
+    GIVEN = "given"
+    """The user gave the mask of the slice, by an initial mask or an edit; propagation never overwrites it, and all
+    stochastic passes keep it, so that they show no spread there."""
     PROPAGATED = "propagated"
     STOPPED = "refused"
     """A propagation front reached the slice, a stop rule fired, and the mask was left empty."""
@@ -186,7 +189,7 @@ class SliceRecord:
     area_mm2: float
     centroid_drift_mm: float | None
     quality: float
-    """Predicted IoU in [0, 1]."""
+    """Predicted IoU in [0, 1]; 1 for a given mask."""
     entropy_bits: float
     """Mean predictive entropy over the mask."""
     stop: StopReason | None = None
@@ -200,8 +203,9 @@ class PropagationTrace:
     records: tuple[SliceRecord, ...]
 
     def anchors(self) -> tuple[int, ...]:
-        """Indices of the prompted slices, ascending."""
-        return tuple(record.index for record in self.records if record.role is SliceRole.ANCHOR)
+        """Indices of the prompted slices, ascending; slices with a given mask are among them."""
+        roles = (SliceRole.ANCHOR, SliceRole.GIVEN)
+        return tuple(record.index for record in self.records if record.role in roles)
 
     @classmethod
     def from_rows(cls, axis: int, rows: Sequence[Mapping[str, Any]]) -> PropagationTrace:

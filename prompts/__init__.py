@@ -1,4 +1,4 @@
-"""Prompts: clicks, boxes, scribbles, their ordered log and files, and a simulated annotator."""
+"""Prompts: clicks, boxes, scribbles, masks and edits, their ordered log and files, and a simulated annotator."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from prompts.file import (
     write_prompt_file,
 )
 from prompts.geometry import BoxExtent, box_extent, click_index, scribble_indices
-from prompts.log import Choice, Clear, Entry, PromptLog
-from prompts.shapes import Box, Click, PositionLpsMm, Prompt, Scribble
+from prompts.log import Choice, Clear, Entry, PromptLog, Removal
+from prompts.shapes import Box, Click, Edit, InitialMask, PositionLpsMm, Prompt, Scribble
 from prompts.validation import validate, validate_file
+from prompts.voxel_mask import VoxelMask
 
 __all__ = [
     "Box",
@@ -23,8 +24,10 @@ __all__ = [
     "Choice",
     "Clear",
     "Click",
+    "Edit",
     "Entry",
     "GeometryError",
+    "InitialMask",
     "MedsamPlannerError",
     "OutputError",
     "PositionLpsMm",
@@ -33,7 +36,9 @@ __all__ = [
     "PromptFile",
     "PromptLog",
     "Provenance",
+    "Removal",
     "Scribble",
+    "VoxelMask",
     "box_extent",
     "click_index",
     "first_box",

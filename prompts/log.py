@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from prompts.errors import PromptError
 from prompts.names import require_name
-from prompts.shapes import Box, Click, Prompt, Scribble, require_candidate
+from prompts.shapes import Box, Click, Edit, InitialMask, Prompt, Scribble, require_candidate
 
-__all__ = ["Choice", "Clear", "Entry", "PromptLog"]
+__all__ = ["Choice", "Clear", "Entry", "PromptLog", "Removal"]
+
+_PROMPTS = (Click, Box, Scribble, InitialMask, Edit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,25 @@ class Choice:
         object.__setattr__(self, "candidate", require_candidate(self.candidate))
 
 
-Entry: TypeAlias = Prompt | Clear | Choice
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A step that removes one of the prompts that hold, counted from the first as 0, with its choice.
+
+    Raises
+    ------
+    PromptError
+        If `prompt` is not a whole number from 0.
+    """
+
+    prompt: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.prompt, bool) or not isinstance(self.prompt, int | np.integer) or self.prompt < 0:
+            raise PromptError(f"Expected the number of a prompt, counted from the first as 0, got {self.prompt!r}.")
+        object.__setattr__(self, "prompt", int(self.prompt))
+
+
+Entry: TypeAlias = Prompt | Clear | Choice | Removal
 
 
 class PromptLog:
@@ -65,8 +87,8 @@ class PromptLog:
         Raises
         ------
         PromptError
-            If an entry is no prompt, a choice does not follow a box or a positive click, or `undone` is not between 0
-            and the number of entries.
+            If an entry is no prompt, a choice does not follow a box or a positive click, a removed prompt does not
+            hold, or `undone` is not between 0 and the number of entries.
         """
         log = cls(structure)
         log._entries = [_require_entry(entry) for entry in history]
@@ -83,8 +105,8 @@ class PromptLog:
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """The prompts that hold: those not undone, after the last clear. A choice is stored in the prompt it refers
-        to."""
+        """The prompts that hold: those not undone and not removed, after the last clear and from the last initial mask
+        on. A choice is stored in the prompt it refers to."""
         return _standing(self._entries[: self._applied])
 
     @property
@@ -113,10 +135,10 @@ class PromptLog:
         Raises
         ------
         PromptError
-            If `prompt` is not a click, box or scribble, or already has a chosen candidate.
+            If `prompt` is not a prompt, or already has a chosen candidate.
         """
-        if not isinstance(prompt, Click | Box | Scribble):
-            raise PromptError(f"Expected a Click, Box or Scribble, got {type(prompt).__name__}.")
+        if not isinstance(prompt, _PROMPTS):
+            raise PromptError(f"Expected a {_listed()}, got {type(prompt).__name__}.")
         self._append(_require_entry(prompt))
 
     def choose(self, candidate: int) -> None:
@@ -130,6 +152,23 @@ class PromptLog:
         choice = Choice(candidate)
         _standing([*self._entries[: self._applied], choice])
         self._append(choice)
+
+    def remove(self, prompt: int) -> None:
+        """Remove one of :attr:`prompts`, as one step that can be undone; later prompts keep their order.
+
+        Parameters
+        ----------
+        prompt : int
+            Its number in :attr:`prompts`, counted from the first as 0.
+
+        Raises
+        ------
+        PromptError
+            If there is no such prompt.
+        """
+        removal = Removal(prompt)
+        _standing([*self._entries[: self._applied], removal])
+        self._append(removal)
 
     def clear(self) -> None:
         """Remove every prompt, as one step that can be undone. A log without prompts stays as it is."""
@@ -185,11 +224,16 @@ class PromptLog:
 
 
 def _require_entry(entry: Entry) -> Entry:
-    if not isinstance(entry, Click | Box | Scribble | Clear | Choice):
-        raise PromptError(f"Expected a Click, Box, Scribble, Clear or Choice, got {type(entry).__name__}.")
+    if not isinstance(entry, (*_PROMPTS, Clear, Choice, Removal)):
+        raise PromptError(f"Expected a {_listed(Clear, Choice, Removal)}, got {type(entry).__name__}.")
     if isinstance(entry, Click | Box) and entry.candidate is not None:
         raise PromptError("Expected a prompt as it was given; its candidate is chosen by a step of its own.")
     return entry
+
+
+def _listed(*others: type) -> str:
+    *first, last = (kind.__name__ for kind in (*_PROMPTS, *others))
+    return f"{', '.join(first)} or {last}"
 
 
 def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
@@ -203,7 +247,16 @@ def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
                 came = "nothing" if last is None else f"a {type(last).__name__.lower()}"
                 raise PromptError(f"Expected a box or a positive click before a choice of its candidates, got {came}.")
             standing[-1] = _with_candidate(last, entry.candidate)
+        elif isinstance(entry, Removal):
+            if entry.prompt >= len(standing):
+                raise PromptError(
+                    f"Expected the number of one of the {len(standing)} prompts that hold, counted from the first as "
+                    f"0, got {entry.prompt}."
+                )
+            del standing[entry.prompt]
         else:
+            if isinstance(entry, InitialMask):
+                standing.clear()
             standing.append(entry)
     return tuple(standing)
 

@@ -20,28 +20,45 @@ Entries are in the order in which they were given. ``{"kind": "clear"}`` removes
 "choice", "answer": 1}`` chooses the second best candidate prediction for the box or click before it. Entries marked
 ``undone`` come last and can be redone when the session is resumed. ``positive`` (default true), ``undone`` (default
 false) and ``provenance`` may be absent.
+
+Version 2 adds three kinds of entries; files without them are still written as version 1, which older releases read::
+
+    {"kind": "initial_mask", "mask": {"first_voxel_lps_mm": [x, y, z], "voxel_steps_lps_mm": [[x, y, z], ...],
+                                      "size": [k, j, i], "runs": "4 12 8 12"}}
+    {"kind": "edit", "mask": {...}, "positive": false}
+    {"kind": "removal", "prompt": 0}
+
+``runs`` holds the numbers of voxels that lie outside, inside, outside and so on (:class:`prompts.VoxelMask`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from prompts.log import Choice, Clear, Entry, PromptLog
+from prompts.log import Choice, Clear, Entry, PromptLog, Removal
 from prompts.record import PromptFile, Provenance
-from prompts.shapes import Box, Click, Scribble
+from prompts.shapes import Box, Click, Edit, InitialMask, PositionLpsMm, Scribble
 from prompts.strict import Node
+from prompts.voxel_mask import VoxelMask
 
 __all__ = ["SCHEMA_VERSION", "prompt_file_document", "prompt_file_from_node"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The latest version; files are written in the earliest one that has all of their kinds of entries."""
+_SINCE_2 = (InitialMask, Edit, Removal)
+_KINDS_SINCE_2 = frozenset({"initial_mask", "edit", "removal"})
+_RUNS = re.compile(r"[0-9]+( [0-9]+)*")
+_LONGEST_RUN_DIGITS = 12
+"""No grid has more voxels."""
 
 
 def prompt_file_document(prompt_file: PromptFile) -> dict[str, Any]:
     """A prompt file as a JSON object, with keys in the order of the schema."""
     document: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _earliest_version(prompt_file),
         "frame": "LPS",
         "unit": "mm",
         "structures": {log.structure: _log_document(log) for log in prompt_file.logs},
@@ -64,16 +81,22 @@ def prompt_file_from_node(root: Node) -> PromptFile:
     """
     root.require_keys({"schema_version", "frame", "unit", "structures"}, optional={"provenance"})
     version = root["schema_version"]
-    if version.integer() != SCHEMA_VERSION:
-        version.refuse(f"{SCHEMA_VERSION}", "A file of a later version needs a later release of this program.")
+    if not 1 <= version.integer() <= SCHEMA_VERSION:
+        version.refuse(f"1 to {SCHEMA_VERSION}", "A file of a later version needs a later release of this program.")
     if root["frame"].text() != "LPS":
         root["frame"].refuse('"LPS"', "From RAS, change the sign of the first two numbers of every position.")
     if root["unit"].text() != "mm":
         root["unit"].refuse('"mm"', "Convert every position to millimetres.")
-    logs = tuple(_log(name, entries) for name, entries in root["structures"].items())
+    kinds = _readers(version.integer())
+    logs = tuple(_log(name, entries, kinds) for name, entries in root["structures"].items())
     if not logs:
         root["structures"].refuse("at least one structure", 'For example {"liver": [...]}.')
     return PromptFile(logs, _provenance(root["provenance"]) if "provenance" in root else Provenance())
+
+
+def _earliest_version(prompt_file: PromptFile) -> int:
+    entries = (entry for log in prompt_file.logs for entry in log.history)
+    return 2 if any(isinstance(entry, _SINCE_2) for entry in entries) else 1
 
 
 def _log_document(log: PromptLog) -> list[dict[str, Any]]:
@@ -99,13 +122,28 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
             return {"kind": "clear"}
         case Choice():
             return {"kind": "choice", "answer": entry.candidate}
+        case InitialMask():
+            return {"kind": "initial_mask", "mask": _mask_document(entry.mask)}
+        case Edit():
+            return {"kind": "edit", "mask": _mask_document(entry.mask), "positive": entry.positive}
+        case Removal():
+            return {"kind": "removal", "prompt": entry.prompt}
 
 
-def _log(structure: str, entries: Node) -> PromptLog:
+def _mask_document(mask: VoxelMask) -> dict[str, Any]:
+    return {
+        "first_voxel_lps_mm": mask.first_voxel_lps_mm,
+        "voxel_steps_lps_mm": mask.voxel_steps_lps_mm,
+        "size": mask.size,
+        "runs": " ".join(map(str, mask.runs)),  # text, because a list would take a line for each run
+    }
+
+
+def _log(structure: str, entries: Node, kinds: dict[str, Callable[[Node], Entry]]) -> PromptLog:
     history: list[Entry] = []
     undone = 0
     for entry in entries.elements():
-        history.append(_entry(entry))
+        history.append(_entry(entry, kinds))
         if "undone" in entry and entry["undone"].flag():
             undone += 1
         elif undone:
@@ -115,7 +153,8 @@ def _log(structure: str, entries: Node) -> PromptLog:
     return entries.attempt(lambda: PromptLog.from_history(structure, history, undone=undone))
 
 
-def _entry(node: Node) -> Entry:
+def _readers(version: int) -> dict[str, Callable[[Node], Entry]]:
+    """Readers of the kinds of entries that a version of the schema has."""
     readers: dict[str, Callable[[Node], Entry]] = {
         "box": _box,
         "choice": _choice,
@@ -123,11 +162,18 @@ def _entry(node: Node) -> Entry:
         "click": _click,
         "scribble": _scribble,
     }
+    if version >= 2:
+        readers |= {"edit": _edit, "initial_mask": _initial_mask, "removal": _removal}
+    return readers
+
+
+def _entry(node: Node, kinds: dict[str, Callable[[Node], Entry]]) -> Entry:
     node.require_keys({"kind"}, others_allowed=True)
     kind = node["kind"].text()
-    if kind not in readers:
-        node["kind"].refuse(" or ".join(f'"{known}"' for known in readers))
-    return readers[kind](node)
+    if kind not in kinds:
+        advice = 'This kind needs "schema_version": 2.' if kind in _KINDS_SINCE_2 else ""
+        node["kind"].refuse(" or ".join(f'"{known}"' for known in kinds), advice)
+    return kinds[kind](node)
 
 
 def _click(node: Node) -> Click:
@@ -156,6 +202,38 @@ def _clear(node: Node) -> Clear:
 def _choice(node: Node) -> Choice:
     node.require_keys({"kind", "answer"}, optional={"undone"})
     return Choice(node["answer"].integer(at_least=0))
+
+
+def _initial_mask(node: Node) -> InitialMask:
+    node.require_keys({"kind", "mask"}, optional={"undone"})
+    return InitialMask(_mask(node["mask"]))
+
+
+def _edit(node: Node) -> Edit:
+    node.require_keys({"kind", "mask"}, optional={"positive", "undone"})
+    return Edit(_mask(node["mask"]), positive=_positive(node))
+
+
+def _removal(node: Node) -> Removal:
+    node.require_keys({"kind", "prompt"}, optional={"undone"})
+    return Removal(node["prompt"].integer(at_least=0))
+
+
+def _mask(node: Node) -> VoxelMask:
+    node.require_keys({"first_voxel_lps_mm", "voxel_steps_lps_mm", "size", "runs"})
+    first = _vector(node["first_voxel_lps_mm"])
+    k_step, j_step, i_step = (_vector(step) for step in node["voxel_steps_lps_mm"].elements(3))
+    k, j, i = (count.integer(at_least=1) for count in node["size"].elements(3))
+    runs = node["runs"].text()
+    if not _RUNS.fullmatch(runs) or any(len(run) > _LONGEST_RUN_DIGITS for run in runs.split()):
+        node["runs"].refuse("numbers of voxels with one space between them", 'For example "0 12 28 12".')
+    counts = tuple(int(run) for run in runs.split())
+    return node.attempt(lambda: VoxelMask(first, (k_step, j_step, i_step), (k, j, i), counts))
+
+
+def _vector(node: Node) -> PositionLpsMm:
+    x, y, z = node.numbers(3)
+    return x, y, z
 
 
 def _positive(node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""Prompts: a click, a box or a scribble, all in patient space (LPS mm)."""
+"""Prompts: a click, a box, a scribble, an initial mask or an edit, all in patient space (LPS mm)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prompts.errors import PromptError
+from prompts.voxel_mask import VoxelMask
 
-__all__ = ["Box", "Click", "PositionLpsMm", "Prompt", "Scribble", "require_candidate"]
+__all__ = ["Box", "Click", "Edit", "InitialMask", "PositionLpsMm", "Prompt", "Scribble", "locates", "require_candidate"]
 
 PositionLpsMm: TypeAlias = tuple[float, float, float]
 """A position in the patient: mm towards the left, the back and the head."""
@@ -46,7 +47,7 @@ class Click:
 
     def __init__(self, position_lps_mm: ArrayLike, positive: bool = True, *, candidate: int | None = None) -> None:
         object.__setattr__(self, "position_lps_mm", _position(position_lps_mm, "the click's position"))
-        object.__setattr__(self, "positive", _flag(positive, "click"))
+        object.__setattr__(self, "positive", _flag(positive, "a click"))
         object.__setattr__(self, "candidate", None if candidate is None else require_candidate(candidate))
 
 
@@ -116,10 +117,61 @@ class Scribble:
                 f"got an array of shape {positions.shape}."
             )
         object.__setattr__(self, "positions_lps_mm", tuple((x, y, z) for x, y, z in positions.tolist()))
-        object.__setattr__(self, "positive", _flag(positive, "scribble"))
+        object.__setattr__(self, "positive", _flag(positive, "a scribble"))
 
 
-Prompt: TypeAlias = Click | Box | Scribble
+@dataclass(frozen=True, slots=True)
+class InitialMask:
+    """A mask from which the structure begins, in place of all prompts before it.
+
+    Raises
+    ------
+    PromptError
+        If `mask` is not a :class:`~prompts.VoxelMask`.
+    """
+
+    mask: VoxelMask
+
+    def __post_init__(self) -> None:
+        _require_mask(self.mask, "an initial mask")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Voxels that the user set or cleared by hand.
+
+    Parameters
+    ----------
+    mask : VoxelMask
+        The painted voxels, usually on one slice.
+    positive : bool
+        True: they were set, and belong to the structure; False: they were cleared.
+
+    Raises
+    ------
+    PromptError
+        If `mask` is not a :class:`~prompts.VoxelMask`, or `positive` is not a bool.
+    """
+
+    mask: VoxelMask
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        _require_mask(self.mask, "an edit")
+        object.__setattr__(self, "positive", _flag(self.positive, "an edit"))
+
+
+Prompt: TypeAlias = Click | Box | Scribble | InitialMask | Edit
+
+
+def locates(prompt: Prompt) -> bool:
+    """Whether a prompt says where the structure is, and not only where it is not."""
+    return isinstance(prompt, Box | InitialMask) or prompt.positive
+
+
+def _require_mask(mask: VoxelMask, what: str) -> None:
+    if not isinstance(mask, VoxelMask):
+        raise PromptError(f"Expected a VoxelMask in {what}, got {type(mask).__name__}. Use VoxelMask.from_array.")
 
 
 def _position(value: ArrayLike, what: str) -> PositionLpsMm:
@@ -150,7 +202,7 @@ def _numbers(value: ArrayLike, what: str, expected: str) -> NDArray[np.float64]:
 
 def _flag(value: bool, what: str) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise PromptError(f"Expected positive=True or positive=False for a {what}, got {value!r}.")
+        raise PromptError(f"Expected positive=True or positive=False for {what}, got {value!r}.")
     return bool(value)
 
 

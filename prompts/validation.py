@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from prompts.affine import gap_text, index_from_lps, lps_from_index, nearest_index, require_affine, require_shape
 from prompts.errors import GeometryError, PromptError
 from prompts.geometry import box_extent
-from prompts.log import Choice, Clear
+from prompts.log import Choice, Clear, Removal
 from prompts.record import PromptFile
-from prompts.shapes import Box, Click, Prompt, Scribble
+from prompts.shapes import Box, Click, Edit, InitialMask, Prompt, Scribble
 
 __all__ = ["validate", "validate_file"]
 
@@ -39,7 +39,7 @@ def validate_file(
     """
     for log in prompt_file.logs:
         for number, entry in enumerate(log.history, start=1):
-            if isinstance(entry, Clear | Choice):
+            if isinstance(entry, Clear | Choice | Removal):
                 continue
             try:
                 validate(
@@ -66,11 +66,11 @@ def validate(
     """Refuse a prompt unless it fits the volume.
 
     A click and every position of a scribble must lie in the volume. A box must contain a voxel of it, and may extend
-    beyond it.
+    beyond it. The voxels of an initial mask and of an edit must be voxels of the volume.
 
     Parameters
     ----------
-    prompt : Click, Box or Scribble
+    prompt : Click, Box, Scribble, InitialMask or Edit
         In LPS mm.
     affine : (4, 4) float
         Index → LPS mm of the volume.
@@ -90,7 +90,8 @@ def validate(
     PromptError
         If the prompt lies outside or has no extent; the message states the distance and the side.
     GeometryError
-        If the frames of reference differ, a box would change with the grid, or `affine` or `shape` is not a valid grid.
+        If the frames of reference differ, a box would change with the grid, a mask was drawn on other voxels, or
+        `affine` or `shape` is not a valid grid.
     """
     if frame_of_reference_uid and expected_frame and frame_of_reference_uid != expected_frame:
         raise GeometryError(
@@ -106,8 +107,10 @@ def validate(
         _require_inside("a click", [prompt.position_lps_mm], affine, shape)
     elif isinstance(prompt, Scribble):
         _require_inside("a scribble", prompt.positions_lps_mm, affine, shape)
+    elif isinstance(prompt, InitialMask | Edit):
+        prompt.mask.on_grid(affine, shape)
     else:
-        raise PromptError(f"Expected a Click, Box or Scribble, got {type(prompt).__name__}.")
+        raise PromptError(f"Expected a Click, Box, Scribble, InitialMask or Edit, got {type(prompt).__name__}.")
 
 
 def _require_same_box(box: Box, drawn_on_affine: ArrayLike, affine: ArrayLike) -> None:

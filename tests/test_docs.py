@@ -115,6 +115,18 @@ def test_the_training_file_of_the_page_is_read(tmp_path: Path) -> None:
     assert read_config(path).evaluation.protocols == ("box", "slices")
 
 
+def test_the_run_length_mask_of_the_page_is_read() -> None:
+    (mask,) = re.findall(
+        r'^\{"first_voxel_lps_mm".*\}$', (DOCS / "formats.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    (text,) = blocks("formats.md", "json")
+    entry = f'{{"kind": "edit", "mask": {mask}, "positive": false}}'
+    read = parse_prompt_file(
+        text.replace('"schema_version": 1', '"schema_version": 2').replace("[\n", f"[{entry},\n", 1)
+    )
+    assert read.log("liver").prompts[0].mask.voxel_count == 6
+
+
 def test_the_plan_file_of_the_page_is_read_and_every_entry_is_explained() -> None:
     (text,) = blocks("formats.md", "toml")
     case = PlanFile.model_validate(tomllib.loads(text))

@@ -136,8 +136,11 @@ def trace_sentences(trace: PropagationTrace, letters: tuple[str, str]) -> list[s
     if not anchors:
         return []
     filled = [record for record in trace.records if record.role is not SliceRole.STOPPED and record.area_mm2 > 0]
-    prompted = ", ".join(str(slice_number(index)) for index in anchors)
-    sentences = [f"{len({record.index for record in filled})} slices, propagated from slice {prompted}."]
+    prompted = [str(slice_number(record.index)) for record in trace.records if record.role is SliceRole.ANCHOR]
+    origin = f", propagated from slice {', '.join(prompted)}" if prompted else ""
+    sentences = [f"{len({record.index for record in filled})} slices{origin}."]
+    if given := sum(record.role is SliceRole.GIVEN for record in trace.records):
+        sentences.append(f"{given} with a mask by hand, which all stochastic passes keep.")
     for record in trace.records:
         if record.stop in (None, StopReason.MET, StopReason.NOT_HERE):
             continue

@@ -23,7 +23,7 @@ class SlicePrediction:
     quality: float
     """Predicted IoU in [0, 1]."""
     crop: Crop | None
-    """The crop it was made on; None where all prompts are negative and no model was needed."""
+    """The crop it was made on; None where no model was needed: all prompts are negative, or the mask is given."""
     prompt_source: SlicePrompt | Callable[[], SlicePrompt]
     """:attr:`prompt`, or a function that builds it: propagated prompts hold whole slices and would fill the memory."""
     previous_logits: NDArray[np.float32] | None = None
@@ -32,6 +32,8 @@ class SlicePrediction:
     """Shift that was added to the model's logits."""
     memory: tuple[PredictedSlice, ...] = field(default=(), repr=False)
     """Other slices that the model attended to."""
+    is_given: bool = False
+    """Whether the user gave the mask, by an initial mask or an edit. Stochastic passes keep it."""
 
     @property
     def prompt(self) -> SlicePrompt:

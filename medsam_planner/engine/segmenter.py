@@ -184,12 +184,13 @@ class SliceSegmenter:
         Returns
         -------
         (T, h, w) float32
-            Logits in the pixels of `window`; :data:`OUTSIDE_LOGIT` outside the crop.
+            Logits in the pixels of `window`; :data:`OUTSIDE_LOGIT` outside the crop. Where no model was needed, all
+            passes have those of the prediction.
         """
         shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
         crop = prediction.crop
         if crop is None:
-            return np.full((len(passes), *shape), OUTSIDE_LOGIT, dtype=np.float32)
+            return np.broadcast_to(logit(prediction.probability[window]), (len(passes), *shape))
         with compute_threads(1):
             logits = decode_passes(
                 self.model,

@@ -3,25 +3,34 @@
 A click on a slice without prompts refines the mask that was propagated there, so its effect depends on the prompts
 before it, and on nothing else. Prompts are applied in the order of the log. The mask is therefore a function of the
 log, and replay, undo and redo need no code of their own.
+
+A mask by hand needs no model, and means the same for every propagation method. An edit makes each slice it touches an
+anchor, whose mask is what was there with the painted voxels set or cleared. An initial mask makes every slice on which
+it has a section an anchor with that section. A later prompt on such a slice predicts it anew from the mask that is
+there.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.protocol import SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction
+from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.front import Anchor, PropagatedClick
-from prompts import Box, Click, Scribble
+from prompts import Box, Click, Edit, InitialMask, Prompt
 from prompts.geometry import box_extent, click_index, scribble_indices
 
 __all__ = [
+    "Event",
+    "MaskEvent",
+    "PaintedSection",
     "SliceEvent",
     "SliceRange",
     "empty_prediction",
@@ -65,16 +74,45 @@ Predict: TypeAlias = Callable[
 ]
 
 
-def slice_events(
-    prompts: Iterable[Box | Click | Scribble], affine: ArrayLike, shape: Sequence[int], axis: int
-) -> tuple[SliceEvent, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class PaintedSection:
+    """The part of a mask by hand on one slice."""
+
+    window: tuple[slice, slice]
+    """Rows and columns of the slice."""
+    inside: NDArray[np.bool_]
+    """(h, w) in the window."""
+
+    def covers(self, row: float, column: float) -> bool:
+        """Whether a point of the slice lies on a painted pixel."""
+        at = (round(row) - self.window[0].start, round(column) - self.window[1].start)
+        within = 0 <= at[0] < self.inside.shape[0] and 0 <= at[1] < self.inside.shape[1]
+        return within and bool(self.inside[at])
+
+
+@dataclass(frozen=True, slots=True)
+class MaskEvent:
+    """An initial mask or an edit, on all of its slices at once."""
+
+    prompt: InitialMask | Edit
+    sections: Mapping[int, PaintedSection] = field(repr=False, compare=False)
+    """By slice index; slices without a voxel are absent."""
+    slice_shape: tuple[int, int]
+    """Rows and columns of a slice."""
+
+
+Event: TypeAlias = SliceEvent | MaskEvent
+"""Its text holds every value that its effect depends on, so that it can be hashed."""
+
+
+def slice_events(prompts: Iterable[Prompt], affine: ArrayLike, shape: Sequence[int], axis: int) -> tuple[Event, ...]:
     """Translate prompts in LPS mm to events on slices across `axis`, in log order.
 
     2D boxes in another plane are left out: they belong to the propagation across their own axis.
 
     Parameters
     ----------
-    prompts : iterable of Box, Click or Scribble
+    prompts : iterable of Prompt
         In log order.
     affine : (4, 4) float
         Index → LPS mm.
@@ -84,9 +122,12 @@ def slice_events(
         Array axis across which the slices lie.
     """
     in_plane = [other for other in range(3) if other != axis]
-    events: list[SliceEvent] = []
+    events: list[Event] = []
     for prompt in prompts:
-        if isinstance(prompt, Box):
+        if isinstance(prompt, InitialMask | Edit):
+            sections = _painted_sections(prompt, affine, shape, axis)
+            events.append(MaskEvent(prompt, sections, (shape[in_plane[0]], shape[in_plane[1]])))
+        elif isinstance(prompt, Box):
             extent = box_extent(prompt, affine, shape)
             if extent.axis not in (None, axis):
                 continue
@@ -111,19 +152,37 @@ def slice_events(
     return tuple(events)
 
 
+def _painted_sections(
+    prompt: InitialMask | Edit, affine: ArrayLike, shape: Sequence[int], axis: int
+) -> dict[int, PaintedSection]:
+    first_index, inside = prompt.mask.on_grid(affine, shape)
+    row, column = (
+        slice(low, low + size)
+        for other, (low, size) in enumerate(zip(first_index, inside.shape, strict=True))
+        if other != axis
+    )
+    return {
+        first_index[axis] + number: PaintedSection((row, column), section)
+        for number, section in enumerate(np.moveaxis(inside, axis, 0))
+        if section.any()
+    }
+
+
 def fold_anchors(
-    events: Sequence[SliceEvent],
+    events: Sequence[Event],
     predict: Predict,
     propagated: Callable[[dict[int, Anchor]], dict[int, SlicePrediction]],
     memo: dict[str, dict[int, Anchor]],
+    *,
+    progress: Progress | None = None,
 ) -> dict[int, Anchor]:
     """Apply the events one after the other.
 
-    An anchor changes only by events on its own slice.
+    An anchor changes only by events on its own slice, and by an initial mask, which replaces all.
 
     Parameters
     ----------
-    events : sequence of SliceEvent
+    events : sequence of Event
         In log order.
     predict : callable
         Predicts the slice of an event, given the anchors and the predictions before it;
@@ -133,6 +192,8 @@ def fold_anchors(
     memo : dict
         Anchors by the digest of the events that led to them. The caller keeps it, so that a longer log or an undo
         computes only new events.
+    progress : Progress, optional
+        Told the events; may cancel.
 
     Returns
     -------
@@ -140,15 +201,59 @@ def fold_anchors(
     """
     anchors: dict[int, Anchor] = {}
     digest = hashlib.sha256()
-    for event in events:
+    for event in track(events, "prompted slices", progress):
         digest.update(repr(event).encode())
         key = digest.hexdigest()
         if key not in memo:
-            found = known_predictions(event, anchors, propagated)
-            prediction, clicks = predict(event, anchors, found)
-            memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key, clicks)}
+            if isinstance(event, SliceEvent):
+                found = known_predictions(event, anchors, propagated)
+                prediction, clicks = predict(event, anchors, found)
+                begun = event.index in anchors and anchors[event.index].has_initial_mask
+                memo[key] = {**anchors, event.index: Anchor(event.index, prediction, key, clicks, begun)}
+            elif isinstance(event.prompt, InitialMask):
+                memo[key] = {
+                    index: Anchor(index, _painted(event.slice_shape, section), key, has_initial_mask=True)
+                    for index, section in event.sections.items()
+                }
+            else:
+                found = propagated(anchors) if anchors and event.sections.keys() - anchors.keys() else {}
+                memo[key] = {**anchors, **_edited(event, event.prompt.positive, key, anchors, found)}
         anchors = memo[key]
     return anchors
+
+
+def _edited(
+    event: MaskEvent,
+    positive: bool,
+    key: str,
+    anchors: Mapping[int, Anchor],
+    found: Mapping[int, SlicePrediction],
+) -> dict[int, Anchor]:
+    """Anchors of the slices of an edit. Where there is nothing to clear, clearing makes no anchor."""
+    edited = {}
+    for index, section in event.sections.items():
+        anchor = anchors.get(index)
+        known = found.get(index) if anchor is None else anchor.prediction
+        painted = _painted(event.slice_shape, section, positive=positive, known=known)
+        if anchor is not None:
+            clicks = tuple(click for click in anchor.clicks if not section.covers(click.row, click.column))
+            edited[index] = replace(anchor, prediction=painted, digest=key, clicks=clicks)
+        elif positive or (known is not None and known.mask().any()):
+            edited[index] = Anchor(index, painted, key)
+    return edited
+
+
+def _painted(
+    slice_shape: tuple[int, int],
+    section: PaintedSection,
+    *,
+    positive: bool = True,
+    known: SlicePrediction | None = None,
+) -> SlicePrediction:
+    """What is there with painted pixels set or cleared. The mask takes the place of all prompts on the slice."""
+    probability = np.zeros(slice_shape, dtype=np.float32) if known is None else known.probability.copy()
+    probability[section.window][section.inside] = np.float32(positive)
+    return SlicePrediction(probability, 1.0, None, SlicePrompt(), is_given=True)
 
 
 def known_predictions(

@@ -119,6 +119,9 @@ class Anchor:
     digest: str
     """Hash of all prompts up to the last one on this slice; equal digests mean equal predictions."""
     clicks: tuple[PropagatedClick, ...] = ()
+    has_initial_mask: bool = False
+    """Whether the initial mask has a section on this slice. It tells where the structure ends, so no front starts here
+    unless a slice without such a section was prompted on that side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,7 +175,10 @@ class PropagationFront(ABC):
         if mask.any():
             drift = float(np.linalg.norm(self.grid.centroid_mm(mask) - self.grid.centroid_mm(previous_mask)))
         entropy = prediction.entropy_bits()
-        best = max(self._best_quality, self.anchor.prediction.quality, prediction.quality, _LEAST_QUALITY)
+        anchored = (
+            0.0 if self.anchor.prediction.is_given else self.anchor.prediction.quality
+        )  # only a model's is an IoU
+        best = max(self._best_quality, anchored, prediction.quality, _LEAST_QUALITY)
         self._best_quality = best
         self._iou_loss_mm += self.grid.step_mm * math.log(best / max(prediction.quality, _LEAST_QUALITY))
         stop = self._stop(area, previous_area, overlap, drift, prediction.quality, entropy)

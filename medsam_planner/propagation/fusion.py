@@ -6,7 +6,7 @@ uncertain. Probabilities are averaged, and prompted slices keep their own predic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,16 +71,18 @@ def consensus_propagation(
 
 
 def fuse_probabilities(
-    by_axis: Mapping[int, NDArray[Any]], anchors: Mapping[int, Sequence[int]], first_index: Sequence[int] = (0, 0, 0)
+    by_axis: Mapping[int, NDArray[Any]],
+    kept: Iterable[tuple[int, Sequence[int]]],
+    first_index: Sequence[int] = (0, 0, 0),
 ) -> NDArray[Any]:
-    """Mean of propagations; each prompted slice keeps the probabilities of the propagation across its own axis.
+    """Mean of propagations; some slices keep the probabilities of the propagation across their own axis.
 
     Parameters
     ----------
     by_axis : axis to (..., k, j, i) float
         Probabilities of each propagation.
-    anchors : axis to indices of prompted slices
-        Indices on the whole study.
+    kept : iterable of (axis, slice indices)
+        Indices on the whole study. Where slices of two axes cross, the later entry counts.
     first_index : (3,) int
         Voxel of the study at which the arrays begin.
 
@@ -93,7 +95,7 @@ def fuse_probabilities(
     if len(arrays) == 1:
         return arrays[0]
     fused = np.mean(np.stack(arrays), axis=0, dtype=np.float32).astype(arrays[0].dtype)
-    for axis, indices in anchors.items():
+    for axis, indices in kept:
         target, source = np.moveaxis(fused, axis - 3, 0), np.moveaxis(by_axis[axis], axis - 3, 0)
         rows = [index - first_index[axis] for index in indices if 0 <= index - first_index[axis] < len(target)]
         target[rows] = source[rows]

@@ -221,13 +221,15 @@ def _refined(event: SliceEvent, prompt: SlicePrompt, known: SlicePrediction, sli
     A propagated slice has two masks that could prompt it: the propagated mask and the prediction so far. Given both,
     the model weighs them too strongly, so one of them is used. If all clicks are positive, it is the propagated mask.
     Otherwise it is the prediction so far, with a box around it: without the box, a negative click on one part also
-    removes the rest. The slice becomes empty only if the propagated mask with the clicks gives an empty mask, both
-    alone and together with the prediction so far.
+    removes the rest. A mask by hand is refined in the same way. The slice becomes empty only if the propagated mask
+    with the clicks gives an empty mask, both alone and together with the prediction so far.
     """
     propagated = replace(
         prompt, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
     )
     if known.prompt.mask is None:
+        if known.is_given and not all(event.labels):
+            propagated = replace(propagated, box=box_around(known.mask()))
         return slices.segment(event.index, propagated, known)
     afresh = slices.segment(event.index, propagated)
     if all(event.labels):

@@ -209,13 +209,16 @@ class _Decoding:
 
 
 def _fused(decoding: _Decoding, structure: PropagatedStructure) -> NDArray[np.float16]:
-    """(T, N) logits of the weighted mean over planes; prompted slices keep the logits of their own plane."""
+    """(T, N) logits of the weighted mean over planes; kept slices have the logits of their own plane."""
     inside = decoding.band.inside
     owner = np.full(inside.shape, -1)
-    for axis, indices in structure.anchors.items():
+    for axis, indices in structure.kept:
         start = decoding.band.box[axis].start
         prompted = [index - start for index in indices if 0 <= index - start < inside.shape[axis]]
         np.moveaxis(owner, axis, 0)[prompted] = axis
+    painted = structure.painted - [part.start for part in decoding.band.box]
+    painted = painted[((painted >= 0) & (painted < inside.shape)).all(axis=1)]
+    owner[tuple(painted.T)] = structure.axis
     owners = owner[inside]
     axes = tuple(structure.by_axis)
     weights = np.array([[(one.plane_weights or (1.0, 1.0, 1.0))[axis] for axis in axes] for one in decoding.passes])

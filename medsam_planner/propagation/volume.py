@@ -16,7 +16,7 @@ from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.zoom import crop_window
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.progress import Progress
-from medsam_planner.propagation.anchors import SliceEvent, SliceRange, fold_anchors, known_predictions
+from medsam_planner.propagation.anchors import Event, SliceEvent, SliceRange, fold_anchors, known_predictions
 from medsam_planner.propagation.front import Anchor, PropagationFront, StopRules, Visit, slice_grid
 from medsam_planner.propagation.methods import PropagationMethod, method_for
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole, StopReason
@@ -61,34 +61,54 @@ class Propagator:
     def __post_init__(self) -> None:
         self._method = method_for(self.segmenter, self.axis, self.rules)
 
-    def anchors(self, events: Sequence[SliceEvent]) -> dict[int, Anchor]:
+    def anchors(self, events: Sequence[Event], *, progress: Progress | None = None) -> dict[int, Anchor]:
         """Predict the slice of every prompt, in log order."""
-        return fold_anchors(events, self._method.predict, self._propagated(events), self._anchor_memo)
+        return fold_anchors(
+            events,
+            self._method.predict,
+            self._propagated(events, progress),
+            self._anchor_memo,
+            progress=progress,
+        )
 
-    def candidate_masks(self, events: Sequence[SliceEvent]) -> tuple[SlicePrediction, ...]:
-        """Every candidate prediction for the last prompt, best first."""
-        before = self.anchors(events[:-1])
-        found = known_predictions(events[-1], before, self._propagated(events[:-1]))
-        return self._method.candidate_masks(events[-1], before, found)
+    def candidate_masks(
+        self, earlier: Sequence[Event], last: SliceEvent, *, progress: Progress | None = None
+    ) -> tuple[SlicePrediction, ...]:
+        """Every candidate prediction for the last prompt after the earlier ones, best first."""
+        before = self.anchors(earlier, progress=progress)
+        found = known_predictions(last, before, self._propagated(earlier, progress))
+        return self._method.candidate_masks(last, before, found)
 
-    def propagate(self, events: Sequence[SliceEvent], *, progress: Progress | None = None) -> PropagatedVolume:
-        """Propagate the predictions of all prompts through the volume."""
-        return self._propagate(self.anchors(events), self._limits(events), progress)
+    def propagate(
+        self, events: Sequence[Event], *, only_prompted: bool = False, progress: Progress | None = None
+    ) -> PropagatedVolume:
+        """Propagate the predictions of all prompts through the volume, or leave it at the prompted slices."""
+        anchors = self.anchors(events, progress=progress)
+        return self._propagate(anchors, self._limits(events), progress, only_prompted=only_prompted)
 
-    def _propagated(self, events: Sequence[SliceEvent]) -> Callable[[dict[int, Anchor]], dict[int, SlicePrediction]]:
-        return lambda anchors: self._propagate(anchors, self._limits(events), None).predictions
+    def _propagated(
+        self, events: Sequence[Event], progress: Progress | None
+    ) -> Callable[[dict[int, Anchor]], dict[int, SlicePrediction]]:
+        return lambda anchors: self._propagate(anchors, self._limits(events), progress).predictions
 
-    def _limits(self, events: Sequence[SliceEvent]) -> SliceRange:
+    def _limits(self, events: Sequence[Event]) -> SliceRange:
         last = self.segmenter.volume.spatial_shape[self.axis] - 1
-        stated = [event.limits for event in events if event.limits is not None]
+        stated = [event.limits for event in events if isinstance(event, SliceEvent) and event.limits is not None]
         if not stated:
             return SliceRange(0, last)
         return SliceRange(min(limits.first for limits in stated), max(limits.last for limits in stated))
 
-    def _propagate(self, anchors: dict[int, Anchor], limits: SliceRange, progress: Progress | None) -> PropagatedVolume:
+    def _propagate(
+        self,
+        anchors: dict[int, Anchor],
+        limits: SliceRange,
+        progress: Progress | None,
+        *,
+        only_prompted: bool = False,
+    ) -> PropagatedVolume:
         indices = sorted(anchors)
         visits: list[Visit] = []
-        for below, above in self._gaps(indices):
+        for below, above in [] if only_prompted else self._gaps(indices):
             visits.extend(self._fill(anchors, below, above, limits, progress))
         predictions = {index: anchors[index].prediction for index in indices}
         for visit in visits:
@@ -114,6 +134,11 @@ class Propagator:
         progress: Progress | None,
     ) -> list[Visit]:
         """Visits strictly between two anchors, or beyond the outermost one."""
+        ends = [anchors[one] for one in (below, above) if one is not None]
+        if all(one.has_initial_mask or not one.prediction.mask().any() for one in ends):
+            return []  # what the initial mask leaves empty stays so
+        if below is not None and above == below + 1:
+            return []
         if below is None and above is not None:
             return self._outward(self._method.front(anchors, above, -1, is_between=False), limits.first, progress)
         if above is None and below is not None:
@@ -144,7 +169,7 @@ class Propagator:
         grid = slice_grid(self.segmenter, self.axis)
         return SliceRecord(
             index=anchor.index,
-            role=SliceRole.ANCHOR,
+            role=SliceRole.GIVEN if anchor.prediction.is_given else SliceRole.ANCHOR,
             source_index=None,
             overlap=None,
             area_mm2=grid.area_mm2(anchor.prediction.mask()),

@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.drawing.formatting import number, percent, place, slice_number
 from medsam_planner.geometry import acquisition_axis, axis_letters, index_from_lps, volume_ml
-from medsam_planner.provenance import PropagationTrace, StopReason
+from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.plan_scene import Scene
-from prompts import Box, Click, Prompt, PromptLog, box_extent
+from prompts import Box, Click, Edit, InitialMask, Prompt, PromptLog, box_extent
 
 __all__ = ["plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
 
@@ -89,13 +89,15 @@ _COUNTED_STOPS = {
 
 
 def stop_rows(trace: PropagationTrace) -> list[str]:
-    """Sentences: where propagation stopped and why, in slice order; then how often prompts stopped it."""
+    """Sentences: where propagation stopped and why, in slice order; slices by hand; how often prompts stopped it."""
     stops = [
         f"slice {slice_number(record.index)}: {record.stop.value}"
         for record in trace.records
         if record.stop is not None and record.stop not in _COUNTED_STOPS
     ]
     rows = [f"Stopped at {'; '.join(stops)}."] if stops else []
+    if given := sum(record.role is SliceRole.GIVEN for record in trace.records):
+        rows.append(f"{given} slices with a mask by hand; all stochastic passes keep them, so their spread is 0.")
     for reason, (one, several) in _COUNTED_STOPS.items():
         count = sum(record.stop is reason for record in trace.records)
         rows += [one if count == 1 else several.format(count)] if count else []
@@ -121,15 +123,26 @@ def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: 
             where = f"{plane_name(affine, extent.axis)} {slice_number(extent.low_index[extent.axis])}"
         return PromptRow(order, kind, "structure", coordinates, where)
     axis = acquisition_axis(affine)
+    if isinstance(prompt, InitialMask | Edit):
+        first_index, inside = prompt.mask.on_grid(affine, shape)
+        where = _slices_text(affine, axis, first_index[axis], first_index[axis] + inside.shape[axis] - 1)
+        count = f"{prompt.mask.voxel_count} voxels"
+        if isinstance(prompt, InitialMask):
+            return PromptRow(order, "initial mask", "structure", count, where)
+        return PromptRow(order, "edit", "structure" if prompt.positive else "background", count, where)
     sign = "structure" if prompt.positive else "background"
     positions = np.atleast_2d(prompt.position_lps_mm if isinstance(prompt, Click) else prompt.positions_lps_mm)
     slices = np.round(index_from_lps(affine, positions)[:, axis]).astype(int)
-    first, last = slice_number(slices.min()), slice_number(slices.max())
-    where = f"{plane_name(affine, axis)} {first}" + (f" to {last}" if last > first else "")
+    where = _slices_text(affine, axis, int(slices.min()), int(slices.max()))
     if isinstance(prompt, Click):
         return PromptRow(order, "click", sign, place(prompt.position_lps_mm), where)
     coordinates = f"{len(positions)} points, {place(positions[0])} to {place(positions[-1])}"
     return PromptRow(order, "scribble", sign, coordinates, where)
+
+
+def _slices_text(affine: NDArray[np.float64], axis: int, first: int, last: int) -> str:
+    more = f" to {slice_number(last)}" if last > first else ""
+    return f"{plane_name(affine, axis)} {slice_number(first)}{more}"
 
 
 def plane_name(affine: NDArray[np.float64], axis: int) -> str:

@@ -29,7 +29,7 @@ from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
 from medsam_planner.volumes import array_sha256, source_of, volume_like
-from prompts import Prompt, PromptLog, validate
+from prompts import Edit, InitialMask, Prompt, PromptLog, VoxelMask, validate
 from prompts.names import require_different
 from xai.limits import check_samples, check_seed
 
@@ -60,8 +60,9 @@ class Session:
         given.
     rules : StopRules, optional
         Limits at which propagation ends.
-    cache_folder : path, optional
-        Folder that keeps embeddings across sessions.
+    cache : EmbeddingCache, optional
+        Keeps the embeddings. Several sessions may share one, on different studies and models too; by default a session
+        has its own of 1 GB in memory.
 
     Raises
     ------
@@ -79,7 +80,7 @@ class Session:
         seed: int = 0,
         window: str | tuple[float, float] | None = None,
         rules: StopRules | None = None,
-        cache_folder: Path | None = None,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         check_seed(seed)
         self.volume = volume
@@ -88,7 +89,7 @@ class Session:
         self._window_text = None if window is None else str(window)
         self.normalisation = normalisation_for(volume, window, self.model.default_window)
         self.rules = rules or StopRules()
-        self._cache = EmbeddingCache(_CACHE_BYTES, folder=cache_folder)
+        self._cache = EmbeddingCache(_CACHE_BYTES) if cache is None else cache
         self._segmenter = SliceSegmenter(volume, self.model, self.normalisation, self._cache)
         self._logs: dict[str, PromptLog] = {}
         self._trackers: dict[str, StructureTracker] = {}
@@ -135,9 +136,88 @@ class Session:
         ------
         PromptError
             If it does not lie in the study.
+        GeometryError
+            If it is a mask or an edit on other voxels.
         """
         validate(prompt, self.volume.affine, self.volume.spatial_shape)
         self.log(structure).add(prompt)
+
+    def begin_from(self, mask: highdicom.Volume, *, structure: str = DEFAULT_STRUCTURE) -> None:
+        """Begin a structure from a given mask, in place of all prompts before it; a step of the log.
+
+        Without further prompts, :meth:`segment` returns this mask. A later prompt predicts its slice anew from it, and
+        leaves the other slices as they are. A prompt on a slice beyond the mask continues the structure there.
+
+        Parameters
+        ----------
+        mask : highdicom.Volume
+            Voxels above 0 belong to the structure. On the study's voxels, in any order of the array axes.
+        structure : str
+            Name of the structure.
+
+        Raises
+        ------
+        PromptError
+            If the mask is empty.
+        GeometryError
+            If its voxels are not those of the study.
+        """
+        self.add(InitialMask(VoxelMask.from_array(np.asarray(mask.array) > 0, mask.affine)), structure=structure)
+
+    def edit(
+        self,
+        painted: NDArray[np.bool_],
+        *,
+        positive: bool = True,
+        first_index: tuple[int, int, int] = (0, 0, 0),
+        structure: str = DEFAULT_STRUCTURE,
+    ) -> None:
+        """Set or clear voxels by hand, as with a brush or an eraser; one step of the log.
+
+        Every slice that is touched keeps what is there with these voxels set or cleared, until it is prompted again;
+        slices that are propagated follow from it. Calibrated margins then no longer apply.
+
+        Parameters
+        ----------
+        painted : (k, j, i) bool
+            The painted voxels, on the study's grid or a part of it.
+        positive : bool
+            True to set them, False to clear them.
+        first_index : (3,) int
+            Voxel of the study at which `painted` begins.
+        structure : str
+            Name of the structure.
+
+        Raises
+        ------
+        PromptError
+            If no voxel is painted, or some lie outside the study.
+        GeometryError
+            If `painted` is not a 3D bool array.
+        """
+        mask = VoxelMask.from_array(painted, self.volume.affine, first_index=first_index)
+        self.add(Edit(mask, positive=positive), structure=structure)
+
+    def remove(self, prompt: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
+        """Remove one earlier prompt of a structure; a step of the log, which undo takes back.
+
+        Parameters
+        ----------
+        prompt : int
+            Its number in ``log(structure).prompts``, counted from the first as 0.
+        structure : str
+            Name of the structure.
+
+        Raises
+        ------
+        PromptError
+            If there is no such prompt.
+        """
+        self.log(structure).remove(prompt)
+
+    def forget(self, structure: str = DEFAULT_STRUCTURE) -> None:
+        """Free the memory of what was computed for a structure; its prompts stay, and lead to the same mask again."""
+        self._trackers.pop(structure, None)
 
     def undo(self, *, structure: str = DEFAULT_STRUCTURE) -> None:
         """Take back the last step of a structure."""
@@ -147,15 +227,32 @@ class Session:
         """Bring back the last undone step of a structure."""
         self.log(structure).redo()
 
-    def preview(self, *, structure: str = DEFAULT_STRUCTURE) -> dict[int, dict[int, SlicePrediction]]:
-        """Predictions on the prompted slices only, by array axis and slice index; empty without prompts."""
+    def preview(
+        self, *, structure: str = DEFAULT_STRUCTURE, progress: Progress | None = None
+    ) -> dict[int, dict[int, SlicePrediction]]:
+        """Predictions on the prompted slices only, by array axis and slice index; empty without prompts.
+
+        Parameters
+        ----------
+        structure : str
+            Name of the structure.
+        progress : Progress, optional
+            Told the prompts, and the slices where a prompt needs the propagation before it; may cancel.
+
+        Raises
+        ------
+        PromptError
+            If no prompt says where the structure is.
+        """
         prompts = self.log(structure).prompts
         if not prompts:
             return {}
-        by_axis = self._tracker(structure).anchors(prompts)
+        by_axis = self._tracker(structure).anchors(prompts, progress=progress)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
 
-    def candidate_masks(self, *, structure: str = DEFAULT_STRUCTURE) -> CandidateMasks:
+    def candidate_masks(
+        self, *, structure: str = DEFAULT_STRUCTURE, progress: Progress | None = None
+    ) -> CandidateMasks:
         """Every candidate prediction for the last prompt, best first.
 
         A box or a single click can mean a ring, its disc or one of its parts. For a correction, and for a model without
@@ -164,9 +261,9 @@ class Session:
         Raises
         ------
         PromptError
-            If no prompt says where the structure is, or the last prompt is a scribble.
+            If no prompt says where the structure is, or the last prompt is neither a box nor a click.
         """
-        return self._tracker(structure).candidate_masks(self.log(structure).prompts)
+        return self._tracker(structure).candidate_masks(self.log(structure).prompts, progress=progress)
 
     def choose(self, candidate: int, *, structure: str = DEFAULT_STRUCTURE) -> None:
         """Choose one of :meth:`candidate_masks`; a step of the log, which undo takes back and prompt files keep.
@@ -222,7 +319,8 @@ class Session:
         Returns
         -------
         SegmentationResult
-            Its mask may be empty, which is not an error. Maps that were not requested are None.
+            Its mask may be empty, which is not an error. Maps that were not requested are None, and so is the saliency
+            where the model predicted no slice. Stochastic passes keep the slices whose mask was given.
 
         Raises
         ------
@@ -244,7 +342,7 @@ class Session:
             maps |= uncertainty_maps(
                 self._segmenter, propagated, source, samples=samples, seed=self.seed, progress=progress
             )
-        if saliency and mask.any():
+        if saliency and mask.any() and not propagated.is_given:
             maps |= self._saliency(propagated, mask, progress)
         return SegmentationResult(
             structure=structure,

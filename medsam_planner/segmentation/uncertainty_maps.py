@@ -64,7 +64,8 @@ def uncertainty_maps(
 
     volume, axis = segmenter.volume, structure.axis
     sampled = sample_passes(segmenter, structure, source, samples=samples, seed=seed, progress=progress)
-    require_variance(sampled.logits)
+    if _is_predicted_in(structure, sampled.band.box):
+        require_variance(sampled.logits)
     entropy, disagreement = sampled.entropy_bits(segmenter.model.temperature)
     masks, box = sampled.masks(), sampled.band.box
     low_index, shape = tuple(part.start for part in box), tuple(volume.spatial_shape)
@@ -82,3 +83,12 @@ def uncertainty_maps(
         spread = boundary_spread_mm(occupied, spacing_mm(volume.affine))
         maps["boundary_spread_mm"] = on_grid(spread)
     return maps
+
+
+def _is_predicted_in(structure: PropagatedStructure, box: tuple[slice, slice, slice]) -> bool:
+    """Whether the model predicted a slice of a box. Passes keep all other slices and are then rightly equal."""
+    return any(
+        prediction.crop is not None and box[axis].start <= index < box[axis].stop
+        for axis, propagated in structure.by_axis.items()
+        for index, prediction in propagated.predictions.items()
+    )

@@ -15,7 +15,8 @@ from medsam_planner.service import saved_work
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.service.saved_work import SavedWork
 from medsam_planner.service.structure import COLOURS, Structure
-from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts import PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts.shapes import locates
 
 __all__ = ["Waiting", "previews_of", "restore"]
 
@@ -80,9 +81,9 @@ def restore(session: Session, work: SavedWork, folder: Path) -> tuple[dict[str, 
 def previews_of(session: Session, log: PromptLog) -> dict[int, dict[int, NDArray[np.float32]]]:
     """Predicted probability on the prompted slices, by array axis and slice index.
 
-    Empty if all prompts are negative: they do not say where the structure is.
+    Empty if no prompt says where the structure is.
     """
-    if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
+    if not any(locates(prompt) for prompt in log.prompts):
         return {}
     found = session.preview(structure=log.structure)
     return {axis: {index: one.probability for index, one in slices.items()} for axis, slices in found.items()}

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.service.display import SliceDisplay
-from prompts import Box, Click, Prompt, Scribble, box_extent
+from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble, box_extent
 
 __all__ = [
     "Layers",
@@ -214,6 +214,8 @@ def _drawn_prompt(prompt: Prompt, display: SliceDisplay, index: int) -> Iterable
             rectangle = [float(low[0]) - 0.5, float(low[1]) - 0.5, float(high[0]) + 0.5, float(high[1]) + 0.5]
             yield {"kind": "box", "rectangle": rectangle, "faint": gap_mm > 0.5 * step_mm}
         return
+    if isinstance(prompt, InitialMask | Edit):
+        return  # seen in the mask itself
     positions = prompt.positions_lps_mm if isinstance(prompt, Scribble) else (prompt.position_lps_mm,)
     placed = display.screen_from_lps(positions)
     gaps_mm = np.abs(placed[:, 2] - index) * step_mm

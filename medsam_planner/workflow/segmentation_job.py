@@ -13,8 +13,9 @@ from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
-from prompts import Box, PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts import PromptFile, PromptLog, read_prompt_file, validate_file
 from prompts.names import require_free
+from prompts.shapes import locates
 
 __all__ = ["SegmentationJob", "check_options"]
 
@@ -122,7 +123,7 @@ def _prompted_logs(prompt_file: PromptFile, path: Path) -> tuple[tuple[PromptLog
         )
     for log in prompted:
         require_free(log.structure)
-        if not any(isinstance(prompt, Box) or prompt.positive for prompt in log.prompts):
+        if not any(locates(prompt) for prompt in log.prompts):
             raise PromptError(
                 f"{path}: {log.structure!r}: expected a box, a positive click or scribble that says where the "
                 f"structure is, got {len(log.prompts)} prompts without one."

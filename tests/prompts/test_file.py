@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from prompts import (
     Box,
     Click,
+    Edit,
+    InitialMask,
     OutputError,
     PromptError,
     PromptFile,
     PromptLog,
     Provenance,
     Scribble,
+    VoxelMask,
     parse_prompt_file,
     read_prompt_file,
     render_prompt_file,
@@ -110,10 +114,17 @@ def test_writing_what_was_read_gives_the_same_bytes(tmp_path, oblique_affine):
 
 
 coordinates = st.tuples(*[st.floats(-1e5, 1e5, allow_nan=False)] * 3)
+voxel_masks = st.builds(
+    lambda inside, first: VoxelMask.from_array(inside, np.diag([2.5, 0.7, 0.7, 1.0]), first_index=first),
+    arrays.arrays(bool, (2, 3, 4)).filter(np.any),
+    st.tuples(*[st.integers(0, 500)] * 3),
+)
 entries = st.one_of(
     st.builds(Click, coordinates, st.booleans()),
     st.tuples(coordinates, coordinates).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: Box(*pair)),
     st.builds(Scribble, st.lists(coordinates, min_size=1, max_size=6), st.booleans()),
+    st.builds(InitialMask, voxel_masks),
+    st.builds(Edit, voxel_masks, st.booleans()),
 )
 json_values = st.recursive(
     st.none()
@@ -136,6 +147,8 @@ def prompt_files(draw):
             log.add(entry)
             if draw(st.integers(0, 5)) == 0:
                 log.clear()
+            if log.prompts and draw(st.integers(0, 5)) == 0:
+                log.remove(draw(st.integers(0, len(log) - 1)))
         for _ in range(draw(st.integers(0, len(log.history)))):
             log.undo()
         logs.append(log)
@@ -203,7 +216,11 @@ WRONG_FILES = {
         "provenance.model: expected text, got half a surrogate",
     ),
     "no version": (changed(schema_version="absent"), "expected the key 'schema_version'"),
-    "a later version": (changed(schema_version=2), "schema_version: expected 1, got 2. A file of a later version"),
+    "a later version": (changed(schema_version=3), "schema_version: expected 1 to 2, got 3. A file of a later version"),
+    "a kind of a later version": (
+        with_entry(kind="removal", prompt=0),
+        'kind: expected "box" or "choice" or "clear" or "click" or "scribble", got "removal". This kind needs',
+    ),
     "version as text": (changed(schema_version="1"), 'schema_version: expected a whole number, got "1"'),
     "version as truth value": (changed(schema_version=True), "schema_version: expected a whole number, got true"),
     "centimetres": (changed(unit="cm"), 'unit: expected "mm", got "cm". Convert every position'),
@@ -399,3 +416,90 @@ def test_a_choice_is_kept_and_a_wrong_one_is_refused(tmp_path):
     path.write_text(path.read_text().replace('"answer": 1', '"answer": -1'))
     with pytest.raises(PromptError, match=re.escape("liver[1].answer: expected")):
         read_prompt_file(path)
+
+
+PAINTED = """\
+{
+  "schema_version": 2,
+  "frame": "LPS",
+  "unit": "mm",
+  "structures": {
+    "liver": [
+      {
+        "kind": "initial_mask",
+        "mask": {
+          "first_voxel_lps_mm": [-8.0, 20.0, 30.0],
+          "voxel_steps_lps_mm": [[0.0, 0.0, 3.0], [0.0, 0.5, 0.0], [0.5, 0.0, 0.0]],
+          "size": [2, 2, 3],
+          "runs": "0 5 1 6"
+        }
+      },
+      {
+        "kind": "edit",
+        "mask": {
+          "first_voxel_lps_mm": [-7.0, 20.5, 30.0],
+          "voxel_steps_lps_mm": [[0.0, 0.0, 3.0], [0.0, 0.5, 0.0], [0.5, 0.0, 0.0]],
+          "size": [1, 1, 1],
+          "runs": "0 1"
+        },
+        "positive": false
+      },
+      {"kind": "removal", "prompt": 1, "undone": true}
+    ]
+  }
+}
+"""
+
+
+def painted_file():
+    affine = np.array([[0, 0, 0.5, -8.0], [0, 0.5, 0, 20.0], [3.0, 0, 0, 30.0], [0, 0, 0, 1.0]])
+    inside = np.ones((2, 2, 3), bool)
+    inside[0, 1, 2] = False
+    log = PromptLog("liver")
+    log.add(InitialMask(VoxelMask.from_array(inside, affine)))
+    log.add(Edit(VoxelMask.from_array(~inside, affine), positive=False))
+    log.remove(1)
+    log.undo()
+    return PromptFile((log,))
+
+
+def test_masks_edits_and_removals_make_a_file_of_version_2():
+    assert render_prompt_file(painted_file()) == PAINTED
+    assert parse_prompt_file(PAINTED) == painted_file()
+
+
+def test_a_large_mask_takes_one_line_of_runs(tmp_path):
+    k, j, i = np.indices((60, 80, 80))
+    ball = ((k - 30) / 28) ** 2 + ((j - 40) / 38) ** 2 + ((i - 40) / 38) ** 2 <= 1
+    log = PromptLog("liver")
+    log.add(InitialMask(VoxelMask.from_array(ball, np.eye(4))))
+    path = tmp_path / "prompts.json"
+    write_prompt_file(path, PromptFile((log,)))
+    text = path.read_text()
+    assert len(text.splitlines()) < 25
+    assert len(text) < ball.sum() / 8  # smaller than one bit a voxel
+    assert read_prompt_file(path).logs == (log,)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ('"0 5 1 6"', '"0 5 1 5"', "liver[0].mask: Expected runs that add up to the 12 voxels of the box"),
+        ('"0 5 1 6"', '"0 5  1 6"', "liver[0].mask.runs: expected numbers of voxels with one space between them"),
+        ('"0 5 1 6"', '"0 5 -1 8"', "liver[0].mask.runs: expected numbers of voxels"),
+        ('"0 5 1 6"', f'"0 {"9" * 40}"', "liver[0].mask.runs: expected numbers of voxels"),
+        ('"0 5 1 6"', '"12"', "liver[0].mask: Expected a mask with at least one voxel inside, got an empty one"),
+        ('"0 5 1 6"', "[0, 5, 1, 6]", "liver[0].mask.runs: expected a text"),
+        ('"size": [1, 1, 1]', '"size": [1, 1, 0]', "liver[1].mask.size[2]: expected a whole number of at least 1"),
+        ('"size": [1, 1, 1]', '"size": [1, 1]', "liver[1].mask.size: expected a list of 3 elements"),
+        ("[0.5, 0.0, 0.0]", "[0.0, 0.0, 3.0]", "liver[0].mask: Expected three steps in different directions"),
+        ('"prompt": 1', '"prompt": 2', "Expected the number of one of the 2 prompts that hold"),
+        ('"prompt": 1', '"prompt": -1', "liver[2].prompt: expected a whole number of at least 0"),
+        ('"positive": false', '"positive": 0', "liver[1].positive: expected true or false"),
+        ('"schema_version": 2', '"schema_version": 1', 'This kind needs "schema_version": 2.'),
+    ],
+)
+def test_a_wrong_mask_edit_or_removal_is_refused_at_its_place(was, becomes, message):
+    assert was in PAINTED
+    with pytest.raises(PromptError, match=re.escape(message)):
+        parse_prompt_file(PAINTED.replace(was, becomes, 1))

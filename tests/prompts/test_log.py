@@ -1,15 +1,35 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts import Box, Choice, Clear, Click, PromptError, PromptLog, Scribble
+from prompts import (
+    Box,
+    Choice,
+    Clear,
+    Click,
+    Edit,
+    InitialMask,
+    PromptError,
+    PromptLog,
+    Removal,
+    Scribble,
+    VoxelMask,
+)
 
 A, B, C = Click((0, 0, 0)), Click((1, 0, 0), positive=False), Box((0, 0, 0), (5, 5, 0))
 
+VOXELS = VoxelMask.from_array(np.ones((1, 2, 2), bool), np.eye(4))
+MASK, PAINTED, ERASED = InitialMask(VOXELS), Edit(VOXELS), Edit(VOXELS, positive=False)
+
 steps = st.lists(
-    st.one_of(st.integers(0, 99).map(lambda x: Click((x, 0, 0))), st.sampled_from(["undo", "redo", "clear"])),
+    st.one_of(
+        st.integers(0, 99).map(lambda x: Click((x, 0, 0))),
+        st.sampled_from(["undo", "redo", "clear", PAINTED, MASK]),
+        st.integers(0, 3).map(Removal),
+    ),
     max_size=40,
 )
 
@@ -24,6 +44,9 @@ def play(log, moves):
                 log.redo()
         elif move == "clear":
             log.clear()
+        elif isinstance(move, Removal):
+            if move.prompt < len(log):
+                log.remove(move.prompt)
         else:
             log.add(move)
     return log
@@ -72,6 +95,16 @@ def test_there_is_an_end_to_undo_and_redo():
         log.redo()
 
 
+def _after(standing, move):
+    """Prompts after a step; None where there is no step to take."""
+    if isinstance(move, Removal):
+        gone = move.prompt
+        return (*standing[:gone], *standing[gone + 1 :]) if gone < len(standing) else None
+    if move == "clear":
+        return () if standing else None
+    return (move,) if isinstance(move, InitialMask) else (*standing, move)
+
+
 @settings(derandomize=True, deadline=None)
 @given(moves=steps)
 def test_the_log_agrees_with_a_stack_of_snapshots(moves):
@@ -82,8 +115,8 @@ def test_the_log_agrees_with_a_stack_of_snapshots(moves):
             now = max(now - 1, 0)
         elif move == "redo":
             now = min(now + 1, len(snapshots) - 1)
-        elif move != "clear" or snapshots[now]:
-            snapshots = [*snapshots[: now + 1], () if move == "clear" else (*snapshots[now], move)]
+        elif (after := _after(snapshots[now], move)) is not None:
+            snapshots = [*snapshots[: now + 1], after]
             now += 1
         assert log.prompts == snapshots[now]
         assert (log.can_undo, log.can_redo) == (now > 0, now < len(snapshots) - 1)
@@ -143,12 +176,12 @@ def test_names_of_any_language_are_kept(name):
 
 @pytest.mark.parametrize("entry", [(0, 0, 0), None, "click", Clear()])
 def test_only_prompts_can_be_added(entry):
-    with pytest.raises(PromptError, match="Expected a Click, Box or Scribble"):
+    with pytest.raises(PromptError, match="Expected a Click, Box, Scribble, InitialMask or Edit, got"):
         PromptLog().add(entry)
 
 
 def test_a_history_of_other_things_or_of_fewer_entries_than_undone_is_refused():
-    with pytest.raises(PromptError, match="Expected a Click, Box, Scribble, Clear or Choice, got str"):
+    with pytest.raises(PromptError, match="InitialMask, Edit, Clear, Choice or Removal, got str"):
         PromptLog.from_history("liver", [A, "undo"])
     for undone in (-1, 2):
         with pytest.raises(PromptError, match="between 0 and 1 undone entries"):
@@ -190,3 +223,50 @@ def test_a_choice_without_a_box_or_a_positive_click_is_refused_and_changes_nothi
 def test_a_prompt_is_added_as_it_was_given():
     with pytest.raises(PromptError, match="a step of its own"):
         PromptLog().add(Click((0, 0, 0), candidate=1))
+
+
+def test_an_initial_mask_takes_the_place_of_all_prompts_before_it_and_undo_brings_them_back():
+    log = play(PromptLog(), [A, C, MASK, PAINTED, ERASED])
+    assert log.prompts == (MASK, PAINTED, ERASED)
+    assert [log.undo(), log.undo(), log.undo()] == [ERASED, PAINTED, MASK]
+    assert log.prompts == (A, C)
+
+
+def test_one_earlier_prompt_is_removed_with_its_choice_and_undo_brings_it_back():
+    log = play(PromptLog(), [C])
+    log.choose(2)
+    play(log, [A, B])
+    with_choice = log.prompts[0]
+    log.remove(0)
+    assert log.prompts == (A, B)
+    log.remove(1)
+    assert log.prompts == (A,)
+    assert log.history[-2:] == (Removal(0), Removal(1))
+    assert [log.undo(), log.undo()] == [Removal(1), Removal(0)]
+    assert log.prompts == (with_choice, A, B)
+
+
+def test_what_does_not_hold_cannot_be_removed_and_nothing_changes():
+    log = play(PromptLog(), [A, B, "undo"])
+    for wrong in (1, -1, True, 0.0, "0"):
+        with pytest.raises(PromptError, match="counted from the first as 0, got"):
+            log.remove(wrong)
+    assert log.history == (A, B) and log.undone == 1
+    with pytest.raises(PromptError, match="one of the 0 prompts that hold"):
+        PromptLog.from_history("liver", [A, Clear(), Removal(0)])
+
+
+def test_a_choice_after_a_mask_an_edit_or_a_removal_needs_a_box_or_a_click_before_it():
+    for moves in ([MASK], [C, PAINTED], [C, Removal(0)]):
+        with pytest.raises(PromptError, match="box or a positive click before a choice"):
+            play(PromptLog(), moves).choose(0)
+
+
+def test_a_mask_and_an_edit_hold_a_voxel_mask_and_a_sign():
+    for wrong in (np.ones((1, 2, 2), bool), None):
+        with pytest.raises(PromptError, match="Use VoxelMask"):
+            InitialMask(wrong)
+        with pytest.raises(PromptError, match="Use VoxelMask"):
+            Edit(wrong)
+    with pytest.raises(PromptError, match="positive=False for an edit, got 1"):
+        Edit(VOXELS, positive=1)

@@ -185,6 +185,27 @@ def test_a_second_prompt_leaves_the_policy(known, segmented):
     assert any("1 boxes and 1 other prompts" in void for void in made.voids)
 
 
+def test_a_mask_by_hand_leaves_the_policy_and_the_margin_says_how(known, segmented):
+    session, _ = segmented
+    inside = known["mask"].array > 0
+    for begun, edits, reasons in (
+        (False, 1, ["its mask was edited by hand (1 edit), while the calibration patients"]),
+        (False, 2, ["its mask was edited by hand (2 edits)"]),
+        (True, 0, ["it began from a given mask, while the calibration patients"]),
+        (True, 1, ["it began from a given mask", "its mask was edited by hand (1 edit)"]),
+    ):
+        other = mp.Session(session.volume)
+        other.add(session.log("vessel").prompts[0], structure="vessel")
+        if begun:
+            other.begin_from(known["mask"], structure="vessel")
+        for _ in range(edits):
+            other.edit(inside, structure="vessel")
+        made = calibrated_margin(**{**known, "log": other.log("vessel")})
+        assert not made.applies
+        assert len(made.voids) == len(reasons)
+        assert all(any(reason in void for void in made.voids) for reason in reasons)
+
+
 def test_margins_that_cannot_be_given_are_refused(known):
     with pytest.raises(TooFewPatientsError, match="at least 19"):
         calibrated_margin(**{**known, "alpha": 0.05})

@@ -264,7 +264,7 @@ def test_boxes_on_two_planes_are_both_anchors(plain_affine):
     tracker, _ = tracker_of(solid, plain_affine)
     made = tracker.run([box_around(solid, plain_affine, 24, 2), box_around(solid, plain_affine, 24, 0)])
     assert made.axis == 2
-    assert made.anchors == {2: (24,), 0: (24,)}
+    assert made.kept == ((2, (24,)), (0, (24,)))
     assert np.array_equal(made.probability > 0.5, solid)
 
 

@@ -256,7 +256,7 @@ def test_triplanar_passes_are_convex_mixes_of_the_passes(scene):
     )
     shape = segmenter.volume.spatial_shape
     expected = sum(w * passes.by_axis[axis].probability(shape) for axis, w in enumerate(weights))
-    for index in passes.anchors[0]:
+    for index in dict(passes.kept)[0]:
         expected[index] = passes.by_axis[0].predictions[index].probability
     mixed, equal = sampled.probabilities()
     np.testing.assert_allclose(mixed, expected[sampled.band.box], atol=3e-3)

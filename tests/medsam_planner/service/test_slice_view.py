@@ -24,7 +24,7 @@ from medsam_planner.service.slice_view import (
     overlay_png,
     view,
 )
-from prompts import Box, Click
+from prompts import Box, Click, Edit, InitialMask, VoxelMask
 
 SHAPE = (8, 20, 30)
 
@@ -97,6 +97,12 @@ def test_the_outline_of_a_mask_lies_on_its_voxels(study: highdicom.Volume, plane
     line = np.concatenate([np.array(part) for part in drawn["lines"]])
     np.testing.assert_allclose(line.min(axis=0), expected_low, atol=1e-6)
     np.testing.assert_allclose(line.max(axis=0), expected_high, atol=1e-6)
+
+
+@pytest.mark.parametrize("plane", Plane)
+def test_a_mask_by_hand_is_seen_in_the_outline_and_not_drawn_as_a_prompt(study: highdicom.Volume, plane: Plane) -> None:
+    mask = VoxelMask.from_array(np.ones(SHAPE, dtype=bool), study.affine)
+    assert shown(study, plane, 2, Layers(prompts=(InitialMask(mask), Edit(mask))))["prompts"] == []
 
 
 @pytest.mark.parametrize("plane", Plane)
