@@ -46,7 +46,10 @@ def pages_with(language: str) -> list[str]:
     return sorted(page for page in pages if blocks(page, language))
 
 
-@pytest.mark.parametrize("page", pages_with("python"))
+NEEDS_A_SERVER = "service.md"
+
+
+@pytest.mark.parametrize("page", [page for page in pages_with("python") if page != NEEDS_A_SERVER])
 def test_the_python_of_a_page_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         load_model("compact")
@@ -56,6 +59,25 @@ def test_the_python_of_a_page_runs_as_it_stands(page: str, tmp_path: Path, monke
     names: dict[str, object] = {}
     for number, block in enumerate(blocks(page, "python"), 1):
         exec(compile(block, f"{page}, block {number}", "exec"), names)
+
+
+def test_the_python_of_the_service_page_runs_against_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi")
+    from medsam_planner.service.settings import Settings
+    from tests.medsam_planner.service.phantom import write_phantom
+    from tests.medsam_planner.service.rest import TOKEN, serving
+
+    try:
+        load_model("compact")
+    except WeightsError as error:
+        pytest.skip(f"needs weights: {error}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "token.txt").write_text(TOKEN, encoding="utf-8")
+    write_phantom(tmp_path / "ct.nii.gz")
+    (block,) = blocks(NEEDS_A_SERVER, "python")
+    with serving(Settings(out=tmp_path / "data", model="compact", roots=()), token=TOKEN) as address:
+        exec(compile(block.replace("http://127.0.0.1:7861", address), NEEDS_A_SERVER, "exec"), {})
+    assert (tmp_path / "lesion.nii.gz").stat().st_size > 0
 
 
 def test_the_pages_are_built_without_a_network_and_load_nothing_from_elsewhere(tmp_path: Path) -> None:

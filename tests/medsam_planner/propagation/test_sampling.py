@@ -265,7 +265,7 @@ def test_triplanar_passes_are_convex_mixes_of_the_passes(scene):
 
 def test_planes_that_are_absent_and_unknown_sources_are_refused(plain):
     segmenter, passes = segmented(ThresholdModel(SIDE), plain, triplanar=False)
-    with pytest.raises(PromptError, match="several planes"):
+    with pytest.raises(PromptError, match="across three planes"):
         sample_passes(segmenter, passes, Triplanar(), samples=2, seed=0)
     for name in ("guess", "dropout+dropout", ""):
         with pytest.raises(PromptError, match="dropout, jitter, augment, triplanar"):
