@@ -155,7 +155,7 @@ def test_asking_without_a_prompt_or_for_one_sample_is_refused(oblique):
     session.add(middle_box(oblique, ellipsoid(oblique)))
     with pytest.raises(PromptError, match="at least 2"):
         session.segment(samples=1)
-    with pytest.raises(PromptError, match="several planes"):
+    with pytest.raises(PromptError, match="across three planes"):
         session.segment(samples=2, uncertainty="triplanar")
 
 
