@@ -46,6 +46,11 @@ class ScrewGrade:
     mask_samples: int
     """Number of sampled masks behind the shares; 0 where there was only the mask itself."""
 
+    @property
+    def acceptable_share(self) -> float:
+        """Share of grades A and B together, which the literature calls clinically acceptable."""
+        return self.share_by_grade["A"] + self.share_by_grade["B"]
+
 
 def gertzbein_robbins(breach_mm: ArrayLike) -> NDArray[np.str_]:
     """Grade of each breach, mm.

@@ -66,6 +66,7 @@ def test_shares_follow_the_error_of_the_tool(plain_affine):
     assert sum(found.share_by_grade.values()) == pytest.approx(1.0)
     for grade, share in exact.items():
         assert found.share_by_grade[grade] == pytest.approx(share, abs=0.05), grade
+    assert found.acceptable_share == pytest.approx(exact["A"] + exact["B"], abs=0.05)
 
 
 def test_shares_follow_the_mask_samples(plain_affine):
