@@ -68,6 +68,21 @@ class Access:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host_header.lower()
 
+    def is_foreign(self, headers: Mapping[str, str], *, is_link: bool = False) -> bool:
+        """Whether a page of another site sent a request.
+
+        Parameters
+        ----------
+        headers : mapping
+            Of the request, whose Host is this server's; found by lower-case names.
+        is_link : bool
+            Whether the request follows a link to a page, which another site may have shown.
+        """
+        origin = headers.get("origin")
+        if origin is not None and not self.is_own_origin(origin, headers.get("host", "")):
+            return True
+        return not is_link and headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
     def is_token(self, offered: str) -> bool:
         """Whether `offered` is the secret; compared in constant time."""
         return self.token is not None and hmac.compare_digest(offered.encode(), self.token.encode())

@@ -149,13 +149,9 @@ class Guard:
 
     def _is_foreign(self, request: Request) -> bool:
         """Whether a page of another site sent the request. Following a link to the page does not count."""
-        origin = request.headers.get("origin")
-        if origin is not None and not self._access.is_own_origin(origin, request.headers["host"]):
-            return True
         is_link = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
-        if is_link and request.headers.get("sec-fetch-dest") == "document":
-            return False
-        return request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+        is_link = is_link and request.headers.get("sec-fetch-dest") == "document"
+        return self._access.is_foreign(request.headers, is_link=is_link)
 
 
 class _Sessions:

@@ -29,8 +29,10 @@ __all__ = [
     "PageUploads",
     "UploadKind",
     "UploadRefusedError",
+    "checked_length",
     "expire_uploads",
     "is_upload",
+    "require_free",
     "safe_name",
 ]
 
@@ -97,14 +99,10 @@ class PageUploads:
             If the upload is too large, of unknown length, stalls or ends early, the disk is nearly full, or another of
             its kind is in progress. Nothing of it is stored.
         """
-        if declared_bytes is None:
-            raise UploadRefusedError(411, "Expected the length of the upload in its Content-Length.")
-        if declared_bytes > kind.most_bytes:
-            raise UploadRefusedError(413, _too_large(kind, declared_bytes))
+        declared_bytes = checked_length(kind, declared_bytes)
         with self._alone(kind):
             folder = self._own_folder()
-            if shutil.disk_usage(folder).free - declared_bytes < FREE_BYTES:
-                raise UploadRefusedError(507, "The server's disk is nearly full. Ask its administrator to free space.")
+            require_free(folder, declared_bytes)
             place = Path(tempfile.mkdtemp(dir=folder))
             path = place / safe_name(name)
             try:
@@ -185,6 +183,31 @@ class PageUploads:
             raise UploadRefusedError(410, "The work of this page was closed on the server. Reload the page.")
         if old is not None:
             shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def checked_length(kind: UploadKind, declared_bytes: int | None, *, form_bytes: int = 0) -> int:
+    """The declared length of an upload, where it is stated and not too large; `form_bytes` may come beside the file.
+
+    Raises
+    ------
+    UploadRefusedError
+    """
+    if declared_bytes is None:
+        raise UploadRefusedError(411, "Expected the length of the upload in its Content-Length.")
+    if declared_bytes > kind.most_bytes + form_bytes:
+        raise UploadRefusedError(413, _too_large(kind, declared_bytes))
+    return declared_bytes
+
+
+def require_free(folder: Path, size_bytes: int) -> None:
+    """Refuse what would fill the disk of a folder.
+
+    Raises
+    ------
+    UploadRefusedError
+    """
+    if shutil.disk_usage(folder).free - size_bytes < FREE_BYTES:
+        raise UploadRefusedError(507, "The server's disk is nearly full. Ask its administrator to free space.")
 
 
 def safe_name(name: str) -> str:

@@ -53,12 +53,9 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
 
     def _refusal(self, request: Request) -> Response | None:
-        host = request.headers.get("host", "")
-        if not self._access.is_own_host(host):
+        if not self._access.is_own_host(request.headers.get("host", "")):
             return problem("host", "This server is not known under that name.")
-        origin = request.headers.get("origin")
-        is_foreign = origin is not None and not self._access.is_own_origin(origin, host)
-        if is_foreign or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        if self._access.is_foreign(request.headers):
             return problem("origin", "A page of another site sent this request.")
         if self._access.token is not None and request.scope["path"] != HEALTH and not self._is_known(request):
             return problem("token", "Expected the token of this server.", headers={"WWW-Authenticate": "Bearer"})

@@ -13,7 +13,14 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from medsam_planner.io.files import whole_file
-from medsam_planner.service.uploads import FREE_BYTES, PATIENCE_S, UploadKind, UploadRefusedError, safe_name
+from medsam_planner.service.uploads import (
+    PATIENCE_S,
+    UploadKind,
+    UploadRefusedError,
+    checked_length,
+    require_free,
+    safe_name,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -51,13 +58,8 @@ async def uploaded_study(request: Request, service: Service) -> StoredStudy:
         If it is no study.
     """
     declared = request.headers.get("content-length", "")
-    if not declared.isdecimal():
-        raise UploadRefusedError(411, "Expected the length of the upload in its Content-Length.")
-    most = UploadKind.STUDY.most_bytes
-    if int(declared) > most + _FORM_BYTES:
-        raise UploadRefusedError(413, f"Expected a file of at most {most >> 30} GiB. Open it by path.")
-    if shutil.disk_usage(service.data).free - 2 * int(declared) < FREE_BYTES:  # once as it comes, once as it is kept
-        raise UploadRefusedError(507, "The server's disk is nearly full. Ask its administrator to free space.")
+    length = checked_length(UploadKind.STUDY, int(declared) if declared.isdecimal() else None, form_bytes=_FORM_BYTES)
+    require_free(service.data, 2 * length)  # once as it comes, once as it is kept
     try:
         async with _patient(request).form(max_files=1, max_fields=2) as form:
             return await run_in_threadpool(_open, service, _fields(form))
