@@ -98,6 +98,10 @@ class PromptLog:
         log._applied = len(log._entries) - undone
         return log
 
+    def copy(self) -> PromptLog:
+        """A log of the same history, undone steps included, that changes on its own."""
+        return PromptLog.from_history(self._structure, self.history, undone=self.undone)
+
     @property
     def structure(self) -> str:
         """Name of the structure."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xai.limits import LARGEST_SEED
+from medsam_planner.segmentation.limits import LARGEST_SEED
 
 __all__ = ["demo"]
 

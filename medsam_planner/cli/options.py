@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xai.limits import LARGEST_SEED, MOST_SAMPLES
+from medsam_planner.segmentation.limits import LARGEST_SEED, MOST_SAMPLES
 
 __all__ = [
     "ClipOutliers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prompts.errors import PromptError
+from medsam_planner.errors import PromptError
 
 __all__ = ["LARGEST_SEED", "MOST_SAMPLES", "check_samples", "check_seed"]
 

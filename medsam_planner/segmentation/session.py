@@ -26,12 +26,12 @@ from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, StructureTracker
 from medsam_planner.provenance import SegmentationProvenance, versions
+from medsam_planner.segmentation.limits import check_samples, check_seed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
 from medsam_planner.volumes import array_sha256, source_of, volume_like
 from prompts import Edit, InitialMask, Prompt, PromptLog, VoxelMask, validate
 from prompts.names import require_different
-from xai.limits import check_samples, check_seed
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere
@@ -349,7 +349,7 @@ class Session:
             mask=volume_like(self.volume, mask),
             probability=volume_like(self.volume, propagated.probability),
             trace=propagated.by_axis[propagated.axis].trace,
-            log=PromptLog.from_history(structure, self.log(structure).history, undone=self.log(structure).undone),
+            log=self.log(structure).copy(),
             provenance=self._provenance(
                 structure, mask, samples=samples, uncertainty=source.name, saliency=saliency, triplanar=triplanar
             ),

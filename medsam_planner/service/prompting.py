@@ -15,7 +15,7 @@ from medsam_planner.service.display import Plane
 from medsam_planner.service.restoring import previews_of
 from medsam_planner.service.structure import COLOURS, Structure
 from medsam_planner.service.workbench import Workbench
-from prompts import Box, Click, PositionLpsMm, PromptLog, read_prompt_file, validate_file
+from prompts import Box, Click, PositionLpsMm, read_prompt_file, validate_file
 from prompts.names import require_free
 
 __all__ = ["clear", "click", "draw_box", "position", "redo", "resume", "undo"]
@@ -135,7 +135,7 @@ def resume(workbench: Workbench, path: Path) -> None:
 def _change(workbench: Workbench, change: Callable[[Session], object]) -> None:
     """Change the prompts and recompute the previews; if the model fails, the prompts are put back as they were."""
     session, log = workbench.require_session(), workbench.log
-    before = PromptLog.from_history(log.structure, log.history, undone=log.undone)
+    before = log.copy()
     change(session)
     try:
         workbench.save()  # before the previews are computed: the prompts are on disk at once

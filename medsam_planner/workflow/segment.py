@@ -15,12 +15,12 @@ from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
 from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.progress import Progress
+from medsam_planner.segmentation.limits import check_samples, check_seed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.run_folder import write_objects, write_records, write_structure
 from prompts import PromptLog
-from xai.limits import check_samples, check_seed
 
 if TYPE_CHECKING:
     from medsam_planner.segmentation.surface_explanation import WhyHere

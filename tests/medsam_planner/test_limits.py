@@ -10,9 +10,9 @@ import torch
 from medsam_planner.cli.app import run
 from medsam_planner.errors import PromptError
 from medsam_planner.propagation.sources import SOURCES, source_named
+from medsam_planner.segmentation.limits import LARGEST_SEED, MOST_SAMPLES
 from medsam_planner.segmentation.session import Session
 from medsam_planner.workflow.segment import SegmentationOptions
-from xai.limits import LARGEST_SEED, MOST_SAMPLES
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
+from medsam_planner.segmentation.limits import check_samples
 from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.jobs import Job, Jobs, JobState
 from medsam_planner.service.core.leases import IDLE_S, Leases
@@ -47,7 +48,6 @@ from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_view import grey_png
 from medsam_planner.workflow.plan_request import build_structure, resolve
 from medsam_planner.workflow.written_plan import write_plan
-from xai.limits import check_samples
 
 __all__ = ["MOST_LINES", "Limits", "SegmentOptions", "Service"]
 
@@ -263,14 +263,10 @@ class Service:
         source_named(options.uncertainty)
         with work.changing():
             steps = work.state.require(structure)
-            said = {
-                "samples": options.samples,
-                "uncertainty": options.uncertainty,
-                "saliency": options.saliency,
-                "triplanar": options.triplanar,
-            }
             run = partial(self._run_segment, work, structure, steps.log(), options)
-            return self._begin(work, "segment", run, event, structure=structure, digest=steps.digest, options=said)
+            return self._begin(
+                work, "segment", run, event, structure=structure, digest=steps.digest, options=asdict(options)
+            )
 
     def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
         """Begin to plan trajectories past the structures of a session.
@@ -466,24 +462,14 @@ class Service:
     ) -> dict[str, Any]:
         loaded = self.loaded.session(work, progress=progress)
         loaded.session.restore(log)
-        result = loaded.session.segment(
-            structure=structure,
-            samples=options.samples,
-            uncertainty=options.uncertainty,
-            saliency=options.saliency,
-            triplanar=options.triplanar,
-            progress=progress,
-        )
+        result = loaded.session.segment(structure=structure, progress=progress, **asdict(options))
         write_result(result_path(work, job), result)
         loaded.results = {**loaded.results, structure: (job, result)}
         self.loaded.evict()
         return {
             "mask_sha256": result.provenance.mask_sha256,
             "volume_ml": volume_ml(result.mask.array, result.mask.affine),
-            "samples": options.samples,
-            "uncertainty": options.uncertainty,
-            "saliency": options.saliency,
-            "triplanar": options.triplanar,
+            **asdict(options),
         }
 
     def _results_for(self, work: Work, request: PlanRequest) -> dict[str, StoredResult]:
