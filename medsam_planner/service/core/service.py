@@ -63,6 +63,8 @@ class Limits:
     """Most sessions that clients may hold at once."""
     idle_s: float = IDLE_S
     """A session is freed after so long without a sign of life."""
+    liveness_s: float = 60.0
+    """A client that beats on its own is gone after so long without a beat; at least 30 s, as one beats every 30 s."""
     loaded_bytes: int = 8 << 30
     """Memory of studies, embeddings and results together."""
 
@@ -172,7 +174,9 @@ class Service:
         return study
 
     # ---- sessions ---------------------------------------------------------------------------------------------------
-    def open_session(self, study: str, model: str | None = None) -> tuple[Work, str]:
+    def open_session(
+        self, study: str, model: str | None = None, *, held: tuple[str, str] | None = None
+    ) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -181,6 +185,8 @@ class Service:
             Identifier of the study.
         model : str, optional
             Name of a model; no path.
+        held : (str, str), optional
+            What the client holds and the token of its lease, which holds the session instead; by default a new one.
 
         Returns
         -------
@@ -189,12 +195,12 @@ class Service:
 
         Raises
         ------
-        NotThereError, WeightsError, AtCapacityError, OutputError
+        NotThereError, WeightsError, AtCapacityError, LeaseHeldError, LeaseLostError, OutputError
         """
         stored = self.studies.find(study)
         name = self._model(model)
         identifier = new_identifier()
-        lease = self.leases.claim(identifier)
+        lease = self.leases.claim(identifier) if held is None else held[1]
         try:
             folder = self.data / "sessions" / identifier
             try:
@@ -203,8 +209,11 @@ class Service:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
             work = Work(folder, identifier, stored)
             work.record("opened", study=study, model=name, seed=self.settings.seed)
+            if held is not None:
+                self.leases.move(*held, to=identifier)
         except BaseException:
-            self.leases.release(identifier, lease)
+            if held is None:
+                self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
             raise
         with self._lock:
