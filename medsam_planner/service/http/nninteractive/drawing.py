@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.core.service import SegmentOptions, Service
+from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
 from medsam_planner.volumes import BoxedArray
 from prompts import Clear, Edit, InitialMask, Prompt, PromptFile, PromptLog, VoxelMask

@@ -1,8 +1,8 @@
 """What clients of nnInteractive draw, as prompts in LPS mm.
 
-Positions of the protocol are voxels in the client's order of array axes. Three programs send arrays in the order of ITK
-and napari, slices first; the protocol states a spacing and no direction, so the first array axis is taken for head-foot,
-the second for front-back, the last for left-right.
+Positions of the protocol are voxels in the client's order of array axes. MITK and 3D Slicer send arrays slices first,
+and so does napari as a rule. The protocol states a spacing and no direction: the first array axis is taken for
+head-foot, the second for front-back, the last for left-right.
 """
 
 from __future__ import annotations

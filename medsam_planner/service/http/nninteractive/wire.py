@@ -26,7 +26,8 @@ MOST_ARRAY_BYTES = 1 << 30
 _MOST_JSON_BYTES = 1 << 16
 _MAGIC, _VERSION = b"NNIA", 1
 _CODECS = (1, 2)  # Zstandard, LZ4
-_TYPES = frozenset("bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split())
+_TYPES = frozenset({"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
+_TYPES |= {"float16", "float32", "float64"}
 _CHUNK_BYTES = 1 << 30
 _CHUNK_HEADER = 32
 _CHUNK_CODECS = frozenset({1, 5})
@@ -95,7 +96,7 @@ def pack(array: NDArray[Any]) -> bytes:
     name = array.dtype.name.encode("ascii")
     parts = [struct.pack("<4sBBBB", _MAGIC, _VERSION, _CODECS[0], array.ndim, len(name)), name]
     parts.append(struct.pack(f"<{array.ndim}q", *array.shape))
-    raw = memoryview(array).cast("B")
+    raw = array.data.cast("B")
     parts.append(struct.pack("<I", -(-raw.nbytes // _CHUNK_BYTES)))
     for start in range(0, raw.nbytes, _CHUNK_BYTES):
         piece = raw[start : start + _CHUNK_BYTES]
