@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from medsam_planner.engine.manifest import read_manifest
+from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.http.nninteractive import drawing_routes
 from medsam_planner.service.http.nninteractive.drawing import Drawing
@@ -37,10 +38,10 @@ async def healthz() -> dict[str, bool]:
 
 
 @router.post("/claim")
-def claim(service: TheService, seats: TheSeats) -> dict[str, Any]:
+def claim(request: Request, service: TheService, seats: TheSeats) -> dict[str, Any]:
     """Let a client in."""
     return {
-        "lease_token": seats.claim().token,
+        "lease_token": seats.claim(actor_of(request.scope)).token,
         "idle_timeout_seconds": service.leases.idle_s,
         "liveness_timeout_seconds": seats.liveness_s,
         "max_sessions": service.leases.most,
@@ -104,7 +105,7 @@ async def set_image(request: Request, service: TheService, seat: ActingSeat) -> 
 
 def _begin(service: Service, seat: Seat, image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> None:
     study = keep_image(service, image, spacing_mm)
-    work, _ = service.open_session(study.identifier, held=(seat.holds, seat.token))
+    work, _ = service.open_session(study.identifier, actor=seat.actor, held=(seat.holds, seat.token))
     if seat.drawing is not None:
         seat.drawing.stop()
     seat.holds, seat.drawing = work.identifier, Drawing(service, work)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from medsam_planner.errors import LeaseHeldError, LeaseLostError
+from medsam_planner.service.core.actors import Actor, actor_of
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.http.nninteractive.drawing import Drawing
@@ -34,6 +35,7 @@ class Seat:
     token: str
     holds: str
     """What its lease holds: a session, or a name of no session as long as there is no image."""
+    actor: Actor
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     drawing: Drawing | None = None
     """Its image; None before there is one."""
@@ -65,7 +67,7 @@ class Seats:
         self._lock = threading.Lock()
         self._by_token: dict[str, Seat] = {}
 
-    def claim(self) -> Seat:
+    def claim(self, actor: Actor) -> Seat:
         """Let a client in.
 
         Raises
@@ -74,7 +76,7 @@ class Seats:
         """
         self._forget_gone()
         holds = new_identifier()
-        seat = Seat(self._service.leases.claim(holds, liveness_s=self.liveness_s), holds)
+        seat = Seat(self._service.leases.claim(holds, liveness_s=self.liveness_s), holds, actor)
         with self._lock:
             self._by_token[seat.token] = seat
         return seat
@@ -88,7 +90,7 @@ class Seats:
             If there is no such client.
         """
         seat = self._by_token.get(request.headers.get(_HEADER, ""))
-        if seat is None:
+        if seat is None or seat.actor.name != actor_of(request.scope).name:
             raise LeaseLostError(
                 "Expected the token of a lease, got none or that of one that has ended. Connect again."
             )
