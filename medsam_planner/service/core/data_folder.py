@@ -12,10 +12,13 @@ from pathlib import Path
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model
 from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, StudyError
 from medsam_planner.io.output_folder import require_apart
+from medsam_planner.service.core.actors import LOCAL
+from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
 from medsam_planner.service.core.options import Limits
-from medsam_planner.service.core.study_store import StoredStudy, StudyStore, new_identifier
+from medsam_planner.service.core.rights import Rights
+from medsam_planner.service.core.study_store import StoredStudy, StudyStore, delete_folder, new_identifier
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
 
@@ -50,7 +53,9 @@ class DataFolder:
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
+        self.audit = Audit(self.data / "audit.jsonl")
         self.studies = StudyStore(self.data / "studies")
+        self.rights = Rights(self.studies)
         self.loaded = LoadedWorks(self.limits.loaded_bytes)
         self.unreadable: tuple[str, ...] = ()
         """Sessions whose journal or study cannot be read."""
@@ -60,13 +65,17 @@ class DataFolder:
         """Let go of the data folder."""
         os.close(self._lock_file)
 
-    def open_path(self, text: str, *, series: str | None = None, resample_tilt: bool = False) -> StoredStudy:
+    def open_path(
+        self, text: str, *, owner: str = LOCAL.name, series: str | None = None, resample_tilt: bool = False
+    ) -> StoredStudy:
         """Open a study at a path on the server.
 
         Parameters
         ----------
         text : str
             Within the allowed folders.
+        owner : str
+            Name of the actor who opens it.
         series : str, optional
             Which of several.
         resample_tilt : bool
@@ -87,14 +96,20 @@ class DataFolder:
             raise StudyError(
                 f"{path.name} contains the server's data folder. Name the folder of the series."
             ) from error
-        return self._open(path, new_identifier(), series, resample_tilt)
+        return self._open(path, new_identifier(), owner, series, resample_tilt)
 
     def open_upload(
-        self, identifier: str, path: Path, *, series: str | None = None, resample_tilt: bool = False
+        self,
+        identifier: str,
+        path: Path,
+        *,
+        owner: str = LOCAL.name,
+        series: str | None = None,
+        resample_tilt: bool = False,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
         try:
-            return self._open(path, identifier, series, resample_tilt)
+            return self._open(path, identifier, owner, series, resample_tilt)
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
@@ -106,12 +121,13 @@ class DataFolder:
         folder.mkdir(parents=True, mode=0o700)
         return identifier, folder
 
-    def _open(self, path: Path, identifier: str, series: str | None, resample_tilt: bool) -> StoredStudy:
-        study, volume = self.studies.add(path, identifier, series=series, resample_tilt=resample_tilt)
+    def _open(self, path: Path, identifier: str, owner: str, series: str | None, resample_tilt: bool) -> StoredStudy:
+        self.audit.tell("opened", owner, study=identifier, what="a new study")
+        study, volume = self.studies.add(path, identifier, owner=owner, series=series, resample_tilt=resample_tilt)
         self.loaded.keep(study, volume)
         return study
 
-    def open_session(self, study: str, model: str | None = None) -> tuple[Work, str]:
+    def open_session(self, study: str, model: str | None = None, *, actor: str = LOCAL.name) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -120,6 +136,8 @@ class DataFolder:
             Identifier of the study.
         model : str, optional
             Name of a model; no path.
+        actor : str
+            Name of who begins it.
 
         Returns
         -------
@@ -140,8 +158,8 @@ class DataFolder:
                 (folder / "results").mkdir(parents=True, mode=0o700)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
-            work = Work(folder, identifier, stored)
-            work.record("opened", study=study, model=name, seed=self.settings.seed)
+            work = Work(folder, identifier, stored, self.audit)
+            work.record("opened", actor=actor, study=study, model=name, seed=self.settings.seed)
         except BaseException:
             self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
@@ -177,6 +195,36 @@ class DataFolder:
         self.leases.require(identifier, lease)
         return work
 
+    def forget_session(self, work: Work) -> None:
+        """Delete a session with its prompts, results and plans.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        with self._lock:
+            self._works = {name: one for name, one in self._works.items() if name != work.identifier}
+        self.leases.end(work.identifier)
+        self.loaded.forget(work.identifier)
+        delete_folder(work.folder)
+
+    def sessions_on(self, study: str) -> tuple[Work, ...]:
+        """The sessions on a study."""
+        return tuple(work for work in self._works.values() if work.study.identifier == study)
+
+    def forget_study(self, study: StoredStudy) -> None:
+        """Delete a study that no session is on, and what was uploaded of it; files elsewhere stay as they are.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.studies.forget(study.identifier)
+        self.rights.forget(study.identifier)
+        self.loaded.forget_volume(study.identifier)
+
     def models(self) -> tuple[str, ...]:
         """Names of the models whose weights are there."""
         there = (WeightsState.SHIPPED, WeightsState.FETCHED)
@@ -199,7 +247,7 @@ class DataFolder:
         for folder in sorted((self.data / "sessions").glob("*/")):
             try:
                 study = self.studies.find(_study_of(folder))
-                found[folder.name] = Work(folder, folder.name, study)
+                found[folder.name] = Work(folder, folder.name, study, self.audit)
             except MedsamPlannerError as error:
                 unreadable.append(f"{folder.name}: {error}")
         self.unreadable = tuple(unreadable)
