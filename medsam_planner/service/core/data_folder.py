@@ -12,7 +12,8 @@ from pathlib import Path
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model
 from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, StudyError
 from medsam_planner.io.output_folder import require_apart
-from medsam_planner.service.core.actors import LOCAL
+from medsam_planner.progress import Progress
+from medsam_planner.service.core.actors import LOCAL, Actor
 from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
@@ -66,7 +67,13 @@ class DataFolder:
         os.close(self._lock_file)
 
     def open_path(
-        self, text: str, *, owner: str = LOCAL.name, series: str | None = None, resample_tilt: bool = False
+        self,
+        text: str,
+        *,
+        actor: Actor = LOCAL,
+        series: str | None = None,
+        resample_tilt: bool = False,
+        progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study at a path on the server.
 
@@ -74,12 +81,13 @@ class DataFolder:
         ----------
         text : str
             Within the allowed folders.
-        owner : str
-            Name of the actor who opens it.
+        actor : Actor
+            Who opens it, and owns it.
         series : str, optional
             Which of several.
         resample_tilt : bool
             Whether a gantry tilt is resampled away.
+        progress : Progress, optional
 
         Raises
         ------
@@ -96,20 +104,21 @@ class DataFolder:
             raise StudyError(
                 f"{path.name} contains the server's data folder. Name the folder of the series."
             ) from error
-        return self._open(path, new_identifier(), owner, series, resample_tilt)
+        return self._open(path, new_identifier(), actor, series, resample_tilt, progress)
 
     def open_upload(
         self,
         identifier: str,
         path: Path,
         *,
-        owner: str = LOCAL.name,
+        actor: Actor = LOCAL,
         series: str | None = None,
         resample_tilt: bool = False,
+        progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
         try:
-            return self._open(path, identifier, owner, series, resample_tilt)
+            return self._open(path, identifier, actor, series, resample_tilt, progress)
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
@@ -121,13 +130,23 @@ class DataFolder:
         folder.mkdir(parents=True, mode=0o700)
         return identifier, folder
 
-    def _open(self, path: Path, identifier: str, owner: str, series: str | None, resample_tilt: bool) -> StoredStudy:
-        self.audit.tell("opened", owner, study=identifier, what="a new study")
-        study, volume = self.studies.add(path, identifier, owner=owner, series=series, resample_tilt=resample_tilt)
+    def _open(
+        self,
+        path: Path,
+        identifier: str,
+        actor: Actor,
+        series: str | None,
+        resample_tilt: bool,
+        progress: Progress | None,
+    ) -> StoredStudy:
+        self.audit.tell("opened", actor.name, study=identifier, what="a new study")
+        study, volume = self.studies.add(
+            path, identifier, owner=actor.name, series=series, resample_tilt=resample_tilt, progress=progress
+        )
         self.loaded.keep(study, volume)
         return study
 
-    def open_session(self, study: str, model: str | None = None, *, actor: str = LOCAL.name) -> tuple[Work, str]:
+    def open_session(self, study: str, model: str | None = None, *, actor: Actor = LOCAL) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -136,8 +155,8 @@ class DataFolder:
             Identifier of the study.
         model : str, optional
             Name of a model; no path.
-        actor : str
-            Name of who begins it.
+        actor : Actor
+            Who begins it, and owns it.
 
         Returns
         -------
@@ -159,7 +178,7 @@ class DataFolder:
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
             work = Work(folder, identifier, stored, self.audit)
-            work.record("opened", actor=actor, study=study, model=name, seed=self.settings.seed)
+            work.record("opened", actor=actor.name, study=study, model=name, seed=self.settings.seed)
         except BaseException:
             self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)

@@ -49,7 +49,7 @@ class OnBehalf:
     def open_path(self, text: str, *, series: str | None = None, resample_tilt: bool = False) -> StoredStudy:
         """As :meth:`Service.open_path`; the actor owns the study."""
         self.require_annotator()
-        return self.service.open_path(text, owner=self.actor.name, series=series, resample_tilt=resample_tilt)
+        return self.service.open_path(text, actor=self.actor, series=series, resample_tilt=resample_tilt)
 
     def require_annotator(self) -> None:
         """Refuse an actor who may open no study, before anything is uploaded."""
@@ -60,9 +60,7 @@ class OnBehalf:
     ) -> StoredStudy:
         """As :meth:`Service.open_upload`; the actor owns the study."""
         self.require_annotator()
-        return self.service.open_upload(
-            identifier, path, owner=self.actor.name, series=series, resample_tilt=resample_tilt
-        )
+        return self.service.open_upload(identifier, path, actor=self.actor, series=series, resample_tilt=resample_tilt)
 
     def studies(self) -> tuple[StoredStudy, ...]:
         """The studies of the actor's list, the oldest first."""
@@ -99,12 +97,12 @@ class OnBehalf:
     def open_session(self, study: str, model: str | None = None) -> tuple[Work, str]:
         """As :meth:`Service.open_session`."""
         self._require(self.service.studies.find(study), Right.ANNOTATE, NO_STUDY)
-        return self.service.open_session(study, model, actor=self.actor.name)
+        return self.service.open_session(study, model, actor=self.actor)
 
     def sessions(self) -> tuple[Work, ...]:
         """The sessions of the actor's list, the one changed last first."""
-        listed = self.service.rights.is_listed
-        return tuple(work for work in self.service.sessions() if listed(self.actor, work.study))
+        is_listed, actor = self.service.rights.is_listed, self.actor
+        return tuple(work for work in self.service.sessions() if is_listed(actor, work.study, owner=work.state.owner))
 
     def session(self, identifier: str) -> Work:
         """One session, to be read."""
@@ -128,9 +126,10 @@ class OnBehalf:
         self.service.leases.release(self._session(identifier, Right.ANNOTATE).identifier, lease)
 
     def delete_session(self, identifier: str) -> None:
-        """Delete a session; for the owner of its study and administrators."""
+        """Delete a session; for its owner, the owner of its study and administrators."""
         work = self._session(identifier, Right.VIEW)
-        self.service.rights.require_owner(self.actor, work.study, missing=NO_SESSION)
+        if self.actor.name != work.state.owner:
+            self.service.rights.require_owner(self.actor, work.study, missing=NO_SESSION)
         told = self.service.audit.tell
         told("deleted", self.actor.name, study=work.study.identifier, session=identifier, what="the session")
         self.service.delete_session(work)

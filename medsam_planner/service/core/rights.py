@@ -43,9 +43,11 @@ class Rights:
         granted = self.grants(study).get(actor.name)
         return None if granted is None else min(granted, actor.right)
 
-    def is_listed(self, actor: Actor, study: StoredStudy) -> bool:
-        """Whether the lists of an actor show a study."""
-        return self.of(actor, study) is not None if actor.has_account else actor.name == study.owner
+    def is_listed(self, actor: Actor, study: StoredStudy, *, owner: str | None = None) -> bool:
+        """Whether the lists of an actor show a study, or a session on it that `owner` began."""
+        if actor.has_account:
+            return self.of(actor, study) is not None
+        return actor.name == (study.owner if owner is None else owner)
 
     def require(self, actor: Actor, study: StoredStudy, needed: Right, *, missing: str) -> None:
         """Refuse what an actor may not do.

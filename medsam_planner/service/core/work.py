@@ -45,6 +45,8 @@ class WorkState:
     """Number of the last record."""
     at: str = ""
     """When that was, for people."""
+    owner: str = ""
+    """Name of the actor who began it; see :class:`~medsam_planner.service.core.actors.Actor`."""
     model: str = ""
     seed: int = 0
     steps: Mapping[str, PromptSteps] = field(default_factory=lambda: _NOTHING)
@@ -57,6 +59,10 @@ class WorkState:
     """By identifier: how each ended."""
     n_by_event: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     """Numbers of changes by the identifiers that clients gave them."""
+    plan: str | None = None
+    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
+    page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
     def after(self, record: Record) -> WorkState:
         """The state after a record of the journal; unknown kinds change nothing but the number.
@@ -71,13 +77,18 @@ class WorkState:
             state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
         match record["kind"]:
             case "opened":
-                return replace(state, model=record["model"], seed=record["seed"])
+                return replace(state, owner=record.get("actor", ""), model=record["model"], seed=record["seed"])
             case "prompt":
                 return state._with(self._of(record["structure"]).added(record["entry"]))
             case "undo":
                 return state._with(self._of(record["structure"]).undone())
             case "redo":
                 return state._with(self._of(record["structure"]).redone())
+            case "replaced":
+                return state._with(PromptSteps(record["structure"], tuple(record["entries"]), record["applied"]))
+            case "page":
+                state = replace(state, page={**state.page, **record["page"]})
+                return replace(state, plan=None) if record.get("ends_plan") else state
             case "job":
                 return replace(state, jobs={**state.jobs, record["job"]: record})
             case "job-ended":
@@ -129,7 +140,9 @@ class WorkState:
         begun = self.jobs.get(record["job"], {})
         if record["state"] == "done" and begun.get("task") == "segment":
             result = StoredResult(record["job"], begun["digest"], record["result"])
-            state = replace(state, results={**self.results, begun["structure"]: result})
+            state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
+        elif record["state"] == "done" and begun.get("task") == "plan":
+            state = replace(state, plan=record["job"])
         return state
 
 
@@ -208,7 +221,7 @@ class Work:
                 return self.state.n_by_event[event]
             told = {key: value for key, value in (("actor", actor), ("event", event)) if value is not None} | entries
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
-            if actor is not None and self._audit is not None:
+            if actor is not None and self._audit is not None and kind != "page":
                 did, what = _DID.get(kind, "changed"), f"{entries.get('task', kind)} {self.state.n + 1}"
                 self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
@@ -249,6 +262,28 @@ class Work:
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
             return self.record("prompt", actor=actor, event=event, structure=structure, entry=dict(entry))
+
+    def replace_steps(self, steps: PromptSteps, *, actor: str | None = None) -> int:
+        """Replace all prompts of a structure, undone ones included; returns the number of the change.
+
+        Parameters
+        ----------
+        steps : PromptSteps
+        actor : str, optional
+            As :meth:`record`.
+
+        Raises
+        ------
+        PromptError, GeometryError
+            As :meth:`add`.
+        """
+        with self.changing():
+            require_different([*self.state.steps, require_free(steps.structure)])
+            for prompt in steps.log().prompts:
+                validate(prompt, self.study.affine, self.study.shape)
+            entries = [dict(entry) for entry in steps.entries]
+            told: Record = {"structure": steps.structure, "entries": entries, "applied": steps.applied}
+            return self.record("replaced", actor=actor, **told)
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.

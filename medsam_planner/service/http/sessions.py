@@ -59,7 +59,7 @@ def get_session(session: str, service: TheService) -> SessionAnswer:
 
 @router.delete("/{session}", status_code=204)
 def delete_session(session: str, service: TheService) -> None:
-    """Delete a session with its prompts, results and plans; for the owner of its study and administrators."""
+    """Delete a session with its prompts, results and plans; for its owner, its study's and administrators."""
     service.delete_session(session)
 
 
