@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.options import SegmentOptions
-from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
 from medsam_planner.volumes import BoxedArray
 from prompts import Clear, Edit, InitialMask, Prompt, PromptFile, PromptLog, VoxelMask
@@ -31,12 +31,12 @@ class Drawing:
 
     Parameters
     ----------
-    service : Service
+    service : OnBehalf
     work : Work
         The session, held by the client.
     """
 
-    def __init__(self, service: Service, work: Work) -> None:
+    def __init__(self, service: OnBehalf, work: Work) -> None:
         self._service = service
         self.work = work
         self.affine = work.study.affine
@@ -69,7 +69,7 @@ class Drawing:
         added = 0
         try:
             for entry in _entries(prompts):
-                self.work.add(self.structure, entry)
+                self._service.add(self.work, self.structure, entry)
                 added += 1
         except MedsamPlannerError:
             self._take_back(added)
@@ -148,7 +148,7 @@ class Drawing:
     def stop(self) -> None:
         """Stop the job whose mask nobody waits for any more."""
         if self._job is not None:
-            self._service.jobs.cancel(self._job)
+            self._service.service.jobs.cancel(self._job)
             self._job = None
 
     def take(self) -> None:
@@ -160,7 +160,7 @@ class Drawing:
             If it cannot be read.
         """
         stored = self.work.state.results[self.structure]
-        self._mask = self._boxed(self._service.loaded.result(self.work, self.structure, stored).mask.array)
+        self._mask = self._boxed(self._service.service.loaded.result(self.work, self.structure, stored).mask.array)
         self._job = None
 
     def change(self) -> tuple[tuple[slice, ...], NDArray[Any]] | None:
@@ -181,7 +181,7 @@ class Drawing:
 
     def _take_back(self, count: int) -> None:
         for _ in range(count):
-            self.work.record("undo", structure=self.structure)
+            self._service.record(self.work, "undo", structure=self.structure)
 
     def _next_structure(self) -> str:
         """The first name whose structure has no prompt that holds: "object", then "object 2" and so on."""

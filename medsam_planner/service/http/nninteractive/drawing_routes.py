@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from medsam_planner.service.core.jobs import Job, JobState
-from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.http.nninteractive import interactions
 from medsam_planner.service.http.nninteractive.drawing import Drawing
 from medsam_planner.service.http.nninteractive.seats import Seat
@@ -118,7 +118,7 @@ async def add_initial_seg(request: Request, service: TheService, seat: ActingSea
 
 async def _draw(
     request: Request,
-    service: Service,
+    service: OnBehalf,
     seat: Seat,
     prompts: Callable[[Drawing, NDArray[Any], interactions.Sides, bool], Sequence[Any]],
 ) -> Response:
@@ -146,7 +146,7 @@ async def _draw(
     return await _act(request, service, seat, change)
 
 
-async def _act(request: Request, service: Service, seat: Seat, change: Callable[[Drawing], bool]) -> Response:
+async def _act(request: Request, service: OnBehalf, seat: Seat, change: Callable[[Drawing], bool]) -> Response:
     """Do what a person asked for, and answer with what it changes in the client's buffer."""
     drawing = seat.require_drawing()
     if not await run_in_threadpool(change, drawing):
@@ -170,11 +170,11 @@ async def _act(request: Request, service: Service, seat: Seat, change: Callable[
     return answer
 
 
-async def _ended(request: Request, service: Service, drawing: Drawing) -> Job | None:
+async def _ended(request: Request, service: OnBehalf, drawing: Drawing) -> Job | None:
     """The job of the drawing once it has ended; None if there is none, it takes too long, or the client is gone."""
     until_s = time.monotonic() + ANSWER_S
     while drawing.job is not None and time.monotonic() < until_s:
-        job = service.jobs.find(drawing.job)
+        job = service.service.jobs.find(drawing.job)
         if job.state.is_final:
             return job
         if await request.is_disconnected():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import OutputError
 from medsam_planner.io import save_nifti
-from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.http.nninteractive.interactions import grid_affine
 from medsam_planner.service.http.nninteractive.wire import refuse
@@ -41,12 +41,12 @@ def spacing_of(properties: Any) -> tuple[float, float, float]:
     return a, b, c
 
 
-def keep_image(service: Service, image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> StoredStudy:
+def keep_image(service: OnBehalf, image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> StoredStudy:
     """Keep an image as a study.
 
     Parameters
     ----------
-    service : Service
+    service : OnBehalf
     image : (1, a, b, c) ndarray
         Raw intensities, one channel.
     spacing_mm : (3,) float
@@ -65,7 +65,7 @@ def keep_image(service: Service, image: NDArray[Any], spacing_mm: tuple[float, f
         refuse(f"Expected an image of one channel as (1, x, y, z), got one of shape {list(image.shape)}.")
     voxels = np.ascontiguousarray(image[0], dtype=np.float32)
     volume = highdicom.Volume(array=voxels, affine=grid_affine(spacing_mm), coordinate_system="PATIENT")
-    identifier, folder = service.upload_folder()
+    identifier, folder = service.service.upload_folder()
     path = folder / "image.nii"
     try:
         save_nifti(volume, path)

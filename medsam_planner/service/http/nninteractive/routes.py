@@ -13,8 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from medsam_planner.engine.manifest import read_manifest
-from medsam_planner.service.core.actors import actor_of
-from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.http.nninteractive import drawing_routes
 from medsam_planner.service.http.nninteractive.drawing import Drawing
 from medsam_planner.service.http.nninteractive.image import keep_image, spacing_of
@@ -38,20 +37,20 @@ async def healthz() -> dict[str, bool]:
 
 
 @router.post("/claim")
-def claim(request: Request, service: TheService, seats: TheSeats) -> dict[str, Any]:
+def claim(service: TheService, seats: TheSeats) -> dict[str, Any]:
     """Let a client in."""
     return {
-        "lease_token": seats.claim(actor_of(request.scope)).token,
-        "idle_timeout_seconds": service.leases.idle_s,
+        "lease_token": seats.claim(service).token,
+        "idle_timeout_seconds": service.service.leases.idle_s,
         "liveness_timeout_seconds": seats.liveness_s,
-        "max_sessions": service.leases.most,
+        "max_sessions": service.service.leases.most,
     }
 
 
 @router.get("/capabilities")
 def capabilities(service: TheService) -> dict[str, Any]:
     """What the engine can do, in the protocol's words."""
-    entry = read_manifest().get(service.settings.model)
+    entry = read_manifest().get(service.service.settings.model)
     return {
         "supported_interactions": dict.fromkeys(("points", "bbox2d", "bbox3d", "scribble", "lasso"), True),
         "channel_mapping": {
@@ -91,7 +90,7 @@ def heartbeat(request: Request, seats: TheSeats) -> dict[str, float]:
 @router.get("/lease_status")
 def lease_status(request: Request, service: TheService, seats: TheSeats) -> dict[str, float]:
     """How long the lease lasts without an action."""
-    return {"remaining_seconds": seats.remaining_s(request), "idle_timeout_seconds": service.leases.idle_s}
+    return {"remaining_seconds": seats.remaining_s(request), "idle_timeout_seconds": service.service.leases.idle_s}
 
 
 @router.post("/set_image")
@@ -103,9 +102,9 @@ async def set_image(request: Request, service: TheService, seat: ActingSeat) -> 
     return {"original_image_shape": list(image.shape)}
 
 
-def _begin(service: Service, seat: Seat, image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> None:
+def _begin(service: OnBehalf, seat: Seat, image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> None:
     study = keep_image(service, image, spacing_mm)
-    work, _ = service.open_session(study.identifier, actor=seat.actor, held=(seat.holds, seat.token))
+    work, _ = service.open_session(study.identifier, held=(seat.holds, seat.token))
     if seat.drawing is not None:
         seat.drawing.stop()
     seat.holds, seat.drawing = work.identifier, Drawing(service, work)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from medsam_planner.errors import LeaseHeldError, LeaseLostError
-from medsam_planner.service.core.actors import Actor, actor_of
+from medsam_planner.service.core.actors import actor_of
+from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.http.nninteractive.drawing import Drawing
@@ -35,7 +36,7 @@ class Seat:
     token: str
     holds: str
     """What its lease holds: a session, or a name of no session as long as there is no image."""
-    actor: Actor
+    actor: str
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     drawing: Drawing | None = None
     """Its image; None before there is one."""
@@ -67,16 +68,17 @@ class Seats:
         self._lock = threading.Lock()
         self._by_token: dict[str, Seat] = {}
 
-    def claim(self, actor: Actor) -> Seat:
+    def claim(self, behalf: OnBehalf) -> Seat:
         """Let a client in.
 
         Raises
         ------
-        AtCapacityError
+        AtCapacityError, ForbiddenError
         """
+        behalf.require_annotator()
         self._forget_gone()
         holds = new_identifier()
-        seat = Seat(self._service.leases.claim(holds, liveness_s=self.liveness_s), holds, actor)
+        seat = Seat(self._service.leases.claim(holds, liveness_s=self.liveness_s), holds, behalf.actor.name)
         with self._lock:
             self._by_token[seat.token] = seat
         return seat
@@ -90,7 +92,7 @@ class Seats:
             If there is no such client.
         """
         seat = self._by_token.get(request.headers.get(_HEADER, ""))
-        if seat is None or seat.actor.name != actor_of(request.scope).name:
+        if seat is None or seat.actor != actor_of(request.scope).name:
             raise LeaseLostError(
                 "Expected the token of a lease, got none or that of one that has ended. Connect again."
             )
@@ -131,6 +133,8 @@ class Seats:
         with _lost_if_not_held(), self._service.leases.in_flight(seat.holds, seat.token):
             async with seat.turn:
                 self._service.leases.require(seat.holds, seat.token)  # it may have been taken over meanwhile
+                if seat.drawing is not None:
+                    OnBehalf(self._service, actor_of(request.scope)).acting(seat.holds, seat.token)
                 yield seat
 
     def release(self, request: Request) -> None:
