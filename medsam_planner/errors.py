@@ -74,6 +74,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
     "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
+    "remote": ("nnInteractive",),
     "medsam": ("huggingface_hub", "transformers"),
 }
 """Modules that each extra of the distribution installs in addition."""

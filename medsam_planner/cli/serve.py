@@ -24,7 +24,9 @@ def serve(
     allow: Annotated[
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
-    model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
+    model: Annotated[
+        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
+    ] = "compact",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
@@ -34,7 +36,7 @@ def serve(
     import uvicorn
 
     from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import load_model
+    from medsam_planner.engine.registry import open_model
     from medsam_planner.errors import StudyError
     from medsam_planner.service.access import Access, is_loopback, read_token
     from medsam_planner.service.core.options import Limits
@@ -49,7 +51,7 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     bound = listen(host, port)
     try:
-        load_model(model)  # report an unknown or damaged model now, not to the first client
+        open_model(model)  # report an unknown or damaged model now, not to the first client
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
         with closing(Service(settings, Limits(max_sessions))) as service:
