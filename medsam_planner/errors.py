@@ -71,8 +71,8 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("argon2", "authlib", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
+    "ui": ("argon2", "authlib", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
 }
