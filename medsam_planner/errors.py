@@ -73,6 +73,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "ui": ("fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
+    "deid": ("dicomanonymizer",),
 }
 """Modules that each extra of the distribution installs in addition."""
 
