@@ -5,6 +5,7 @@ Locks, and their one order; whoever holds one may only acquire those below it:
 1. ``Work.changing()``, one per session: held over check → journal → apply, never over a computation.
 2. ``Service``, ``Leases``, ``Jobs``, ``LoadedWorks``, ``StudyStore``: each guards its own dictionaries, without any
    input or output. Never two of them at once.
+3. ``Audit`` and ``Rights``: held over one line of the log, or one write of ``rights.json``.
 
 ``LoadedWorks`` has one more, held while a study is read from its files, and under it only its own of the second kind.
 

@@ -103,6 +103,11 @@ class Leases:
             self._require(session, token)
             self._end(session, "The lease was given back.")
 
+    def end(self, session: str) -> None:
+        """End the lease of a session that is deleted, whoever holds it."""
+        with self._lock:
+            self._end(session, "The session was deleted.")
+
     def is_held(self, session: str) -> bool:
         """Whether a client holds it."""
         with self._lock:
