@@ -71,8 +71,8 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
+    "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
     "deid": ("dicomanonymizer",),
