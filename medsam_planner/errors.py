@@ -71,10 +71,11 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("argon2", "authlib", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
-    "ui": ("argon2", "authlib", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
+    "serve": ("argon2", "authlib", "blosc2", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
+    "ui": ("argon2", "authlib", "blosc2", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
+    "deid": ("dicomanonymizer",),
 }
 """Modules that each extra of the distribution installs in addition."""
 

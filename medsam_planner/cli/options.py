@@ -29,6 +29,7 @@ __all__ = [
     "TrustedProxy",
     "Uncertainty",
     "Window",
+    "Workers",
 ]
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
@@ -71,3 +72,4 @@ KeepDays = Annotated[
 KeepWorksDays = Annotated[
     float | None, typer.Option(help="Days to keep sessions without a change; by default for ever.", min=0)
 ]
+Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]

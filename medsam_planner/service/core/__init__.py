@@ -10,5 +10,6 @@ Locks, and their one order; whoever holds one may only acquire those below it:
 ``LoadedWorks`` has one more, held while a study is read from its files, and under it only its own of the second kind.
 
 A journal has no lock: it is written inside ``Work.changing()`` only. Nothing here runs on an event loop, apart from
-looking a job up; a door calls it from threads. What is read without a lock is replaced as a whole and never edited.
+looking a job up and the leases, which wait for nothing; a door calls it from threads. What is read without a lock is
+replaced as a whole and never edited.
 """

@@ -146,7 +146,9 @@ class DataFolder:
         self.loaded.keep(study, volume)
         return study
 
-    def open_session(self, study: str, model: str | None = None, *, actor: Actor = LOCAL) -> tuple[Work, str]:
+    def open_session(
+        self, study: str, model: str | None = None, *, actor: Actor = LOCAL, held: tuple[str, str] | None = None
+    ) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -157,6 +159,8 @@ class DataFolder:
             Name of a model; no path.
         actor : Actor
             Who begins it, and owns it.
+        held : (str, str), optional
+            What the client holds and the token of its lease, which holds the session instead; by default a new one.
 
         Returns
         -------
@@ -165,12 +169,12 @@ class DataFolder:
 
         Raises
         ------
-        NotThereError, WeightsError, AtCapacityError, OutputError
+        NotThereError, WeightsError, AtCapacityError, LeaseHeldError, LeaseLostError, OutputError
         """
         stored = self.studies.find(study)
         name = self._model(model)
         identifier = new_identifier()
-        lease = self.leases.claim(identifier)
+        lease = self.leases.claim(identifier) if held is None else held[1]
         try:
             folder = self.data / "sessions" / identifier
             try:
@@ -179,8 +183,11 @@ class DataFolder:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
             work = Work(folder, identifier, stored, self.audit)
             work.record("opened", actor=actor.name, study=study, model=name, seed=self.settings.seed)
+            if held is not None:
+                self.leases.move(*held, to=identifier)
         except BaseException:
-            self.leases.release(identifier, lease)
+            if held is None:
+                self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
             raise
         with self._lock:

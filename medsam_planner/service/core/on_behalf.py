@@ -95,10 +95,12 @@ class OnBehalf:
         delete_study(self.service, study)
 
     # ---- sessions ---------------------------------------------------------------------------------------------------
-    def open_session(self, study: str, model: str | None = None) -> tuple[Work, str]:
+    def open_session(
+        self, study: str, model: str | None = None, *, held: tuple[str, str] | None = None
+    ) -> tuple[Work, str]:
         """As :meth:`Service.open_session`."""
         self._require(self.service.studies.find(study), Right.ANNOTATE, NO_STUDY)
-        return self.service.open_session(study, model, actor=self.actor)
+        return self.service.open_session(study, model, actor=self.actor, held=held)
 
     def sessions(self) -> tuple[Work, ...]:
         """The sessions of the actor's list, the one changed last first."""
