@@ -182,6 +182,7 @@ WITHOUT_NAMES = [
     "medsam_planner.segmentation",
     "medsam_planner.drawing",
     "medsam_planner.workflow",
+    "medsam_planner.io.objects",
     "medsam_planner.lab",
     "medsam_planner.lab.evaluation",
     "medsam_planner.lab.training",
