@@ -29,6 +29,8 @@ class Loaded:
     volume: StudyVolume
     results: dict[str, tuple[str, SegmentationResult]] = field(default_factory=dict)
     """By structure, with the identifier of the job that made it."""
+    computing: threading.Lock = field(default_factory=threading.Lock)
+    """Held over a computation: its session keeps what it has computed, so one thread at a time may use it."""
 
     @property
     def own_bytes(self) -> int:
@@ -115,6 +117,16 @@ class LoadedWorks:
             loaded.results = {**loaded.results, structure: (stored.job, found)}
             self.evict()
         return found
+
+    def forget(self, session: str) -> None:
+        """Free the memory of a session that was deleted."""
+        with self._lock:
+            self._by_session.pop(session, None)
+
+    def forget_volume(self, study: str) -> None:
+        """Free the memory of a study that was deleted."""
+        with self._lock:
+            self._volumes.pop(study, None)
 
     def evict(self) -> None:
         """Free the memory of what was used longest ago, until the rest fits."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from medsam_planner.errors import NotThereError, OutputError, PromptError, StaleError
+from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.journal import Journal, Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.study_store import StoredStudy
@@ -19,6 +20,8 @@ from prompts.names import require_different, require_free
 
 __all__ = ["StoredResult", "Work", "WorkState"]
 
+_DID: Mapping[str, str] = {"opened": "opened", "decided": "decided"}
+"""What the audit log calls a kind of record; all others are changes."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -42,6 +45,8 @@ class WorkState:
     """Number of the last record."""
     at: str = ""
     """When that was, for people."""
+    owner: str = ""
+    """Name of the actor who began it; see :class:`~medsam_planner.service.core.actors.Actor`."""
     model: str = ""
     seed: int = 0
     steps: Mapping[str, PromptSteps] = field(default_factory=lambda: _NOTHING)
@@ -54,6 +59,10 @@ class WorkState:
     """By identifier: how each ended."""
     n_by_event: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     """Numbers of changes by the identifiers that clients gave them."""
+    plan: str | None = None
+    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
+    page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
     def after(self, record: Record) -> WorkState:
         """The state after a record of the journal; unknown kinds change nothing but the number.
@@ -68,13 +77,18 @@ class WorkState:
             state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
         match record["kind"]:
             case "opened":
-                return replace(state, model=record["model"], seed=record["seed"])
+                return replace(state, owner=record.get("actor", ""), model=record["model"], seed=record["seed"])
             case "prompt":
                 return state._with(self._of(record["structure"]).added(record["entry"]))
             case "undo":
                 return state._with(self._of(record["structure"]).undone())
             case "redo":
                 return state._with(self._of(record["structure"]).redone())
+            case "replaced":
+                return state._with(PromptSteps(record["structure"], tuple(record["entries"]), record["applied"]))
+            case "page":
+                state = replace(state, page={**state.page, **record["page"]})
+                return replace(state, plan=None) if record.get("ends_plan") else state
             case "job":
                 return replace(state, jobs={**state.jobs, record["job"]: record})
             case "job-ended":
@@ -126,7 +140,9 @@ class WorkState:
         begun = self.jobs.get(record["job"], {})
         if record["state"] == "done" and begun.get("task") == "segment":
             result = StoredResult(record["job"], begun["digest"], record["result"])
-            state = replace(state, results={**self.results, begun["structure"]: result})
+            state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
+        elif record["state"] == "done" and begun.get("task") == "plan":
+            state = replace(state, plan=record["job"])
         return state
 
 
@@ -140,6 +156,8 @@ class Work:
     identifier : str
     study : StoredStudy
         What it is on.
+    audit : Audit, optional
+        Told each change of an actor, before it is made.
 
     Raises
     ------
@@ -147,11 +165,12 @@ class Work:
         If the journal cannot be read.
     """
 
-    def __init__(self, folder: Path, identifier: str, study: StoredStudy) -> None:
+    def __init__(self, folder: Path, identifier: str, study: StoredStudy, audit: Audit | None = None) -> None:
         self.folder = folder
         self.identifier = identifier
         self.study = study
         self.state = WorkState()
+        self._audit = audit
         self._lock = threading.RLock()
         self._journal = Journal(folder / "journal.jsonl")
         for record in self._journal.records_at_start:
@@ -171,13 +190,15 @@ class Work:
         with self._lock:
             yield
 
-    def record(self, kind: str, *, event: str | None = None, **entries: Any) -> int:
+    def record(self, kind: str, *, actor: str | None = None, event: str | None = None, **entries: Any) -> int:
         """Make a change: it is on the disk when this returns.
 
         Parameters
         ----------
         kind : str
             See :meth:`WorkState.after`.
+        actor : str, optional
+            Name of who makes it; None is the server itself.
         event : str, optional
             The client's identifier of the change: the same one again changes nothing and gives the first answer.
         **entries
@@ -198,12 +219,17 @@ class Work:
         with self.changing():
             if event is not None and event in self.state.n_by_event:
                 return self.state.n_by_event[event]
-            told = entries if event is None else {"event": event, **entries}
+            told = {key: value for key, value in (("actor", actor), ("event", event)) if value is not None} | entries
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
+            if actor is not None and self._audit is not None and kind != "page":
+                did, what = _DID.get(kind, "changed"), f"{entries.get('task', kind)} {self.state.n + 1}"
+                self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
             return self.state.n
 
-    def add(self, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
+    def add(
+        self, structure: str, entry: Mapping[str, Any], *, actor: str | None = None, event: str | None = None
+    ) -> int:
         """Append an entry to the prompts of a structure, which is begun where there is none.
 
         Parameters
@@ -211,6 +237,8 @@ class Work:
         structure : str
         entry : mapping
             As in a prompt file.
+        actor : str, optional
+            As :meth:`record`.
         event : str, optional
             As :meth:`record`.
 
@@ -233,7 +261,29 @@ class Work:
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
-            return self.record("prompt", event=event, structure=structure, entry=dict(entry))
+            return self.record("prompt", actor=actor, event=event, structure=structure, entry=dict(entry))
+
+    def replace_steps(self, steps: PromptSteps, *, actor: str | None = None) -> int:
+        """Replace all prompts of a structure, undone ones included; returns the number of the change.
+
+        Parameters
+        ----------
+        steps : PromptSteps
+        actor : str, optional
+            As :meth:`record`.
+
+        Raises
+        ------
+        PromptError, GeometryError
+            As :meth:`add`.
+        """
+        with self.changing():
+            require_different([*self.state.steps, require_free(steps.structure)])
+            for prompt in steps.log().prompts:
+                validate(prompt, self.study.affine, self.study.shape)
+            entries = [dict(entry) for entry in steps.entries]
+            told: Record = {"structure": steps.structure, "entries": entries, "applied": steps.applied}
+            return self.record("replaced", actor=actor, **told)
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.

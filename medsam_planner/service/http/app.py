@@ -16,9 +16,12 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.io.fault_log import log_fault
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.http import jobs, results, sessions, studies
-from medsam_planner.service.http.door import HEALTH, Door
+from medsam_planner.service.http import jobs, login, results, sessions, studies
+from medsam_planner.service.http.door import HEALTH
+from medsam_planner.service.http.entrance import protect
 from medsam_planner.service.http.models import InfoAnswer
+from medsam_planner.service.http.nninteractive import routes as nninteractive
+from medsam_planner.service.http.nninteractive.seats import Seats
 from medsam_planner.service.http.problems import MEDIA_TYPE, problem, problem_of
 from medsam_planner.service.redaction import without_folders
 
@@ -49,10 +52,13 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=f"{PREFIX}/openapi.json",
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=_REFUSALS,  # type: ignore[arg-type]
     )
     app.state.service = service
-    for router in (studies.router, sessions.router, jobs.router, results.router):
+    app.state.seats = Seats(service)
+    app.include_router(nninteractive.router)
+    for router in (login.router, studies.router, sessions.router, jobs.router, results.router):
         app.include_router(router, prefix=PREFIX)
     app.get(HEALTH, summary="Whether the server answers")(_health)
 
@@ -79,7 +85,7 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_shape)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _report_fault)
-    app.add_middleware(Door, access=access or Access())
+    protect(app, access or Access())
     return app
 
 

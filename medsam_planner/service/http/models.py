@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from medsam_planner.planning.plan_file_tables import StructureTable, ToolTable
-from medsam_planner.service.core.service import MOST_LINES
+from medsam_planner.service.core.actors import USER_NAME
+from medsam_planner.service.core.options import MOST_LINES
 
 __all__ = [
     "ClaimRequest",
@@ -17,10 +19,14 @@ __all__ = [
     "InfoAnswer",
     "JobAnswer",
     "JobBegun",
+    "LoginAnswer",
+    "LoginRequest",
     "Numbered",
     "PathRequest",
     "ProgressAnswer",
     "PromptRequest",
+    "RightsAnswer",
+    "RightsRequest",
     "SegmentRequest",
     "SessionAnswer",
     "SessionRequest",
@@ -28,10 +34,13 @@ __all__ = [
     "StructureAnswer",
     "StudyAnswer",
     "UndoRequest",
+    "WhoAnswer",
 ]
 
 EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """Chosen by the client: the same one again changes nothing and gives the first answer."""
+UserName = Annotated[str, Field(pattern=USER_NAME)]
+GrantedRole = Literal["viewer", "annotator", "planner"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Position = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Line = Annotated[list[Position], Field(min_length=2, max_length=2)]
@@ -51,6 +60,19 @@ class PathRequest(_Request):
     path: str
     series: str | None = None
     resample_tilt: bool = False
+
+
+class LoginRequest(_Request):
+    """A user of this server."""
+
+    name: Annotated[str, Field(max_length=200)]
+    password: Annotated[str, Field(max_length=1000)]
+
+
+class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
+    """By user, the role on a study."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
 class SessionRequest(_Request):
@@ -123,6 +145,27 @@ class StudyAnswer(_Model):
     shape: list[int]
     affine_lps_mm: list[list[float]]
     sha256: str
+
+
+class WhoAnswer(_Model):
+    """Who you are, and the most you may do."""
+
+    name: str
+    role: str
+
+
+class LoginAnswer(WhoAnswer):
+    """Send the token as ``Authorization: Bearer TOKEN``."""
+
+    token: str
+    expires_at: str
+
+
+class RightsAnswer(_Model):
+    """Who may do what on a study."""
+
+    owner: str
+    grants: Mapping[str, str]
 
 
 class HeldAnswer(_Model):
