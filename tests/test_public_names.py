@@ -197,6 +197,7 @@ WITHOUT_NAMES = [
     "medsam_planner.service",
     "medsam_planner.service.core",
     "medsam_planner.service.http",
+    "medsam_planner.service.http.nninteractive",
     "medsam_planner.demo",
     "ui",
 ]
