@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model
@@ -30,6 +30,8 @@ class DataFolder:
     settings : Settings
         `out` is the data folder, `model` the model of sessions that name none.
     limits : Limits
+    on_prompts : callable
+        Told a session and a structure, whenever the prompts of that structure have changed.
 
     Raises
     ------
@@ -37,8 +39,9 @@ class DataFolder:
         If the data folder cannot be used, or another server uses it.
     """
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, *, on_prompts: Callable[[Work, str], None]) -> None:
         self.settings = settings
+        self._on_prompts = on_prompts
         self.limits = limits
         self.data = settings.out
         try:
@@ -140,7 +143,7 @@ class DataFolder:
                 (folder / "results").mkdir(parents=True, mode=0o700)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
-            work = Work(folder, identifier, stored)
+            work = Work(folder, identifier, stored, on_prompts=self._on_prompts)
             work.record("opened", study=study, model=name, seed=self.settings.seed)
         except BaseException:
             self.leases.release(identifier, lease)
@@ -199,7 +202,7 @@ class DataFolder:
         for folder in sorted((self.data / "sessions").glob("*/")):
             try:
                 study = self.studies.find(_study_of(folder))
-                found[folder.name] = Work(folder, folder.name, study)
+                found[folder.name] = Work(folder, folder.name, study, on_prompts=self._on_prompts)
             except MedsamPlannerError as error:
                 unreadable.append(f"{folder.name}: {error}")
         self.unreadable = tuple(unreadable)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import highdicom
 
+from medsam_planner.io.intensity import Window, normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import StoredResult, Work
+from medsam_planner.service.display import display_windows
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume
 
@@ -55,6 +57,8 @@ class LoadedWorks:
         self._by_session: OrderedDict[str, Loaded] = OrderedDict()
         self._volumes: OrderedDict[str, StudyVolume] = OrderedDict()
         """By study; of studies that are only looked at, too."""
+        self._windows: dict[str, Window] = {}
+        """First display windows by study."""
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         """Held while a study is read, so that none is read twice at once."""
@@ -95,6 +99,20 @@ class LoadedWorks:
                 found = study.load(progress=progress)
                 self.keep(study, found)
         return found
+
+    def window(self, study: StoredStudy) -> Window:
+        """The display window that a study is first shown with.
+
+        Raises
+        ------
+        StudyError
+            If the study cannot be read.
+        """
+        if study.identifier not in self._windows:  # of MR it is a percentile of all voxels
+            volume = self.volume(study)
+            first = next(iter(display_windows(volume, normalisation_for(volume, None, "full")).values()))
+            self._windows[study.identifier] = Window(**first)
+        return self._windows[study.identifier]
 
     def keep(self, study: StoredStudy, volume: StudyVolume) -> None:
         """Keep the voxels of a study that was just read."""

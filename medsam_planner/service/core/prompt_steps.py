@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medsam_planner.errors import PromptError
+from medsam_planner.errors import NotThereError, PromptError
 from prompts import PromptLog
 from prompts.schema import SCHEMA_VERSION, prompt_file_from_node
 from prompts.strict import Node
@@ -26,12 +26,32 @@ class PromptSteps:
     structure: str
     entries: tuple[Mapping[str, Any], ...] = ()
     """Every entry in order, those that are undone last."""
+    numbers: tuple[int, ...] = ()
+    """Number of the change that each entry was."""
     applied: int = 0
     """How many of them hold."""
 
-    def added(self, entry: Mapping[str, Any]) -> PromptSteps:
-        """With one more entry; undone ones can then no longer be redone."""
-        return replace(self, entries=(*self.entries[: self.applied], entry), applied=self.applied + 1)
+    def added(self, entry: Mapping[str, Any], n: int = 0) -> PromptSteps:
+        """With one more entry, which was change `n`; undone ones can then no longer be redone."""
+        return replace(
+            self,
+            entries=(*self.entries[: self.applied], entry),
+            numbers=(*self.numbers[: self.applied], n),
+            applied=self.applied + 1,
+        )
+
+    def without(self, n: int) -> Mapping[str, Any]:
+        """The entry that removes the prompt of change `n`.
+
+        Raises
+        ------
+        NotThereError
+            If that change was no prompt of this structure that holds.
+        """
+        holding = [self.numbers[place] for place in self.log().places]
+        if n not in holding:
+            raise NotThereError(f"Change {n} is no prompt of {self.structure!r} that holds: {_listed(holding)}.")
+        return {"kind": "removal", "prompt": holding.index(n)}
 
     def undone(self) -> PromptSteps:
         """Without the last step that holds.
@@ -82,3 +102,7 @@ class PromptSteps:
         """SHA-256 of the steps that hold: results of equal digests are of the same prompts."""
         text = json.dumps(self.entries[: self.applied], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"those are {', '.join(map(str, numbers))}" if numbers else "there is none"

@@ -18,6 +18,7 @@ from medsam_planner.errors import (
     NotThereError,
 )
 from medsam_planner.io.fault_log import log_fault
+from medsam_planner.io.intensity import Window
 from medsam_planner.planning.clearance import Clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
@@ -30,11 +31,11 @@ from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.jobs import Job, Jobs, JobState
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
+from medsam_planner.service.core.pictures import preview_picture, slice_picture
 from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.core.work import StoredResult, Work
-from medsam_planner.service.display import Plane, display_for, display_windows
+from medsam_planner.service.display import Plane
 from medsam_planner.service.settings import Settings
-from medsam_planner.service.slice_view import grey_png
 
 __all__ = ["Service"]
 
@@ -55,7 +56,7 @@ class Service(DataFolder):
     """
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
-        super().__init__(settings, limits or Limits())
+        super().__init__(settings, limits or Limits(), on_prompts=self._stop_outdated)
         self.jobs = Jobs(on_progress=self.leases.touch, on_end=self._record_end, on_fault=_said_of_fault)
         for work in self._works.values():
             self._recall_jobs(work)
@@ -199,14 +200,21 @@ class Service(DataFolder):
         NotThereError
             If there is no such slice.
         """
-        loaded = self.loaded.session(work)
-        display = display_for(loaded.volume, plane)
-        if not 0 <= index < display.slice_count:
-            raise NotThereError(f"Expected a {plane.value} slice from 0 to {display.slice_count - 1}, got {index}.")
-        preset = next(iter(display_windows(loaded.volume, loaded.session.normalisation).values()))
-        middle = preset["centre"] if centre is None else centre
-        span = preset["width"] if width is None else width
-        return grey_png(display.picture(loaded.volume.array, index), middle - span / 2, middle + span / 2)
+        volume = self.loaded.volume(work.study)
+        preset = self.loaded.window(work.study)
+        shown = Window(preset.centre if centre is None else centre, preset.width if width is None else width)
+        return slice_picture(volume, plane, index, shown)
+
+    def preview_png(self, work: Work, structure: str, plane: Plane, index: int) -> bytes:
+        """The prediction on one prompted slice as an 8-bit grey PNG, oriented as :meth:`slice_png`: probability × 255.
+
+        Raises
+        ------
+        NotThereError
+            If there is no such slice, or no prompt of the structure on it.
+        """
+        by_axis = self.preview(work, structure)
+        return preview_picture(self.loaded.volume(work.study), plane, index, by_axis)
 
     def clearance(
         self, work: Work, structures: tuple[StructureRequest, ...], tool: Tool, lines_lps_mm: ArrayLike
@@ -226,6 +234,12 @@ class Service(DataFolder):
         NotThereError, StaleError, PlanningError
         """
         return computations.measure(self.loaded, work, structures, tool, lines_lps_mm)
+
+    def _stop_outdated(self, work: Work, structure: str) -> None:
+        """Stop the segmentation of prompts that have just changed: its result would be stale when it comes."""
+        for job in self.jobs.of_session(work.identifier):
+            if (job.task, job.structure) == ("segment", structure) and not job.state.is_final:
+                self.jobs.cancel(job.identifier)
 
     def _recall_jobs(self, work: Work) -> None:
         """Jobs of an earlier process; one that had not ended was interrupted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,8 @@ from prompts.names import require_different, require_free
 
 __all__ = ["StoredResult", "Work", "WorkState"]
 
+_PROMPTING = ("prompt", "undo", "redo")
+"""Kinds of records that change the prompts of a structure."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -70,7 +72,7 @@ class WorkState:
             case "opened":
                 return replace(state, model=record["model"], seed=record["seed"])
             case "prompt":
-                return state._with(self._of(record["structure"]).added(record["entry"]))
+                return state._with(self._of(record["structure"]).added(record["entry"], record["n"]))
             case "undo":
                 return state._with(self._of(record["structure"]).undone())
             case "redo":
@@ -140,6 +142,8 @@ class Work:
     identifier : str
     study : StoredStudy
         What it is on.
+    on_prompts : callable, optional
+        Told the session and a structure, whenever the prompts of that structure have changed.
 
     Raises
     ------
@@ -147,11 +151,19 @@ class Work:
         If the journal cannot be read.
     """
 
-    def __init__(self, folder: Path, identifier: str, study: StoredStudy) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identifier: str,
+        study: StoredStudy,
+        *,
+        on_prompts: Callable[[Work, str], None] = lambda work, structure: None,
+    ) -> None:
         self.folder = folder
         self.identifier = identifier
         self.study = study
         self.state = WorkState()
+        self._on_prompts = on_prompts
         self._lock = threading.RLock()
         self._journal = Journal(folder / "journal.jsonl")
         for record in self._journal.records_at_start:
@@ -201,7 +213,10 @@ class Work:
             told = entries if event is None else {"event": event, **entries}
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
             self.state = self.state.after(self._journal.append(kind, **told))
-            return self.state.n
+            n = self.state.n
+            if kind in _PROMPTING:
+                self._on_prompts(self, entries["structure"])
+            return n
 
     def add(self, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
         """Append an entry to the prompts of a structure, which is begun where there is none.
@@ -234,6 +249,34 @@ class Work:
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
             return self.record("prompt", event=event, structure=structure, entry=dict(entry))
+
+    def remove(self, n: int, *, event: str | None = None) -> int:
+        """Remove the prompt that change `n` was; a step that undo takes back.
+
+        Parameters
+        ----------
+        n : int
+            As :meth:`add` returned it.
+        event : str, optional
+            As :meth:`record`.
+
+        Returns
+        -------
+        int
+            Number of this change.
+
+        Raises
+        ------
+        NotThereError
+            If that change was no prompt that holds.
+        """
+        with self.changing():
+            if event is not None and event in self.state.n_by_event:
+                return self.state.n_by_event[event]
+            for steps in self.state.steps.values():
+                if n in steps.numbers:
+                    return self.record("prompt", event=event, structure=steps.structure, entry=steps.without(n))
+            raise NotThereError(f"Change {n} is no prompt of this session that holds. The session lists its prompts.")
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.

@@ -109,6 +109,7 @@ def _structure(state: WorkState, name: str) -> StructureAnswer:
             {**entry, "undone": True} if number >= steps.applied else dict(entry)
             for number, entry in enumerate(steps.entries)
         ],
+        numbers=list(steps.numbers),
         can_undo=steps.applied > 0,
         can_redo=steps.applied < len(steps.entries),
         result=None if result is None else {"job": result.job, **result.summary},
