@@ -34,7 +34,7 @@ def serve(
     import uvicorn
 
     from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import load_model
+    from medsam_planner.engine.registry import require_weights
     from medsam_planner.errors import StudyError
     from medsam_planner.service.access import Access, is_loopback, read_token
     from medsam_planner.service.core.options import Limits
@@ -49,11 +49,12 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     bound = listen(host, port)
     try:
-        load_model(model)  # report an unknown or damaged model now, not to the first client
+        require_weights(model)  # report an unknown or damaged model now, not to the first client
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
         with closing(Service(settings, Limits(max_sessions))) as service:
             app = make_app(service, access=access)
+            service.prepare()
             for told in service.unreadable:
                 say(f"Left out: session {told}")
             notes = "" if token_file is None else f" It asks for the token in {token_file}."

@@ -21,7 +21,9 @@ class Limits:
     idle_s: float = IDLE_S
     """A session is freed after so long without a sign of life."""
     loaded_bytes: int = 8 << 30
-    """Memory of studies, embeddings and results together."""
+    """Private memory of the server's results, and of each worker. Studies are mapped files and do not count."""
+    session_bytes: int = 4 << 30
+    """Private memory of one session in its worker; what was computed for one that takes more is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

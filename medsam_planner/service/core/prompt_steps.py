@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsam_planner.errors import NotThereError, PromptError
-from prompts import PromptLog
-from prompts.schema import SCHEMA_VERSION, prompt_file_from_node
+from prompts import Prompt, PromptFile, PromptLog
+from prompts.json_text import plain_json
+from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
 from prompts.strict import Node
 
-__all__ = ["PromptSteps"]
+__all__ = ["PromptSteps", "entry_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,22 @@ class PromptSteps:
     structure: str
     entries: tuple[Mapping[str, Any], ...] = ()
     """Every entry in order, those that are undone last."""
-    numbers: tuple[int, ...] = ()
-    """Number of the change that each entry was."""
     applied: int = 0
     """How many of them hold."""
+    numbers: tuple[int, ...] = ()
+    """Number of the change that each entry was; 0 for those that came together, as from a file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", self.numbers or (0,) * len(self.entries))
+
+    @classmethod
+    def of_log(cls, log: PromptLog) -> PromptSteps:
+        """The steps of a log, undone ones included."""
+        document = plain_json(prompt_file_document(PromptFile((log,))), "prompt")
+        entries = document["structures"][log.structure]
+        for entry in entries:
+            entry.pop("undone", None)
+        return cls(log.structure, tuple(entries), len(entries) - log.undone)
 
     def added(self, entry: Mapping[str, Any], n: int = 0) -> PromptSteps:
         """With one more entry, which was change `n`; undone ones can then no longer be redone."""
@@ -106,3 +119,8 @@ class PromptSteps:
 
 def _listed(numbers: list[int]) -> str:
     return f"those are {', '.join(map(str, numbers))}" if numbers else "there is none"
+
+
+def entry_of(prompt: Prompt) -> Mapping[str, Any]:
+    """The entry of a prompt file that states a prompt."""
+    return PromptSteps.of_log(PromptLog.from_history("structure", [prompt])).entries[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,26 +16,31 @@ from medsam_planner.errors import (
     ConfigError,
     MedsamPlannerError,
     NotThereError,
+    PlanningError,
 )
-from medsam_planner.io.fault_log import log_fault
 from medsam_planner.io.intensity import Window
 from medsam_planner.planning.clearance import Clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
+from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
-from medsam_planner.service.core import computations
 from medsam_planner.service.core.data_folder import DataFolder
-from medsam_planner.service.core.exports import ResultFile, write_result_file
+from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.jobs import Job, Jobs, JobState
 from medsam_planner.service.core.loaded import result_path
-from medsam_planner.service.core.options import Limits, SegmentOptions
+from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.pictures import preview_picture, slice_picture
+from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
 from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.core.work import StoredResult, Work
+from medsam_planner.service.core.worker import Workers
+from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
+from medsam_planner.service.core.worker_process import fault_text
 from medsam_planner.service.display import Plane
 from medsam_planner.service.settings import Settings
+from prompts.shapes import locates
 
 __all__ = ["Service"]
 
@@ -57,22 +62,34 @@ class Service(DataFolder):
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         super().__init__(settings, limits or Limits(), on_prompts=self._stop_outdated)
-        self.jobs = Jobs(on_progress=self.leases.touch, on_end=self._record_end, on_fault=_said_of_fault)
+        self.jobs = Jobs(on_progress=self.leases.touch, on_end=self._record_end, on_fault=fault_text)
+        self.workers = Workers(self.limits)
         for work in self._works.values():
             self._recall_jobs(work)
 
     def close(self) -> None:
-        """Stop the jobs and let go of the data folder."""
+        """Stop the jobs, end the workers, and let go of the data folder."""
+        self.jobs.stop()
+        self.workers.close()
         self.jobs.close()
         super().close()
 
-    def preview(self, work: Work, structure: str) -> Mapping[int, Mapping[int, NDArray[np.float32]]]:
-        """Predictions on the prompted slices of a structure. It computes, and is called from threads.
+    def prepare(self) -> None:
+        """Begin the workers that the first client needs; does not wait for them."""
+        for name in (self.settings.model, Workers.PLANNING):
+            self.workers.worker(name).begin(Prepare(self.settings.model if name != Workers.PLANNING else None))
+
+    def preview(
+        self, work: Work, structure: str, *, progress: Progress | None = None
+    ) -> Mapping[int, Mapping[int, NDArray[np.float32]]]:
+        """Predictions on the prompted slices of a structure; waits for its worker, and is called from threads.
 
         Parameters
         ----------
         work : Work
         structure : str
+        progress : Progress, optional
+            May cancel.
 
         Returns
         -------
@@ -81,9 +98,13 @@ class Service(DataFolder):
 
         Raises
         ------
-        NotThereError, StudyError, WeightsError
+        NotThereError, StudyError, WeightsError, WorkerDiedError, OperationCancelledError
         """
-        return computations.preview(self.loaded, work, work.log(structure))
+        log = work.log(structure)
+        if not any(locates(prompt) for prompt in log.prompts):
+            return {}
+        found = self.workers.worker(work.state.model).ask(Preview(self._session_key(work), log), progress)
+        return {axis: {index: one.whole() for index, one in cut.items()} for axis, cut in found.items()}
 
     def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
         """Begin to segment a structure in 3D from its present prompts.
@@ -109,9 +130,16 @@ class Service(DataFolder):
         source_named(options.uncertainty)
         with work.changing():
             steps = work.state.require(structure)
-            run = partial(computations.segment, self.loaded, work, steps.log(), options)
+            log, key = steps.log(), self._session_key(work)
             return self._begin(
-                work, "segment", run, event, structure=structure, digest=steps.digest, options=asdict(options)
+                work,
+                "segment",
+                work.state.model,
+                lambda job: Segment(key, log, options, result_path(work, job)),
+                event,
+                structure=structure,
+                digest=steps.digest,
+                options=asdict(options),
             )
 
     def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
@@ -137,9 +165,16 @@ class Service(DataFolder):
         NotThereError, StaleError, AtCapacityError, OutputError
         """
         with work.changing():
-            results = self._results_for(work, request)
-            run = partial(computations.plan, self.loaded, work, request, origin, results)
-            return self._begin(work, "plan", run, event, title=request.title)
+            known = self._known(work, self._results_for(work, request))
+            key = self._study_key(work)
+            return self._begin(
+                work,
+                "plan",
+                Workers.PLANNING,
+                lambda job: Plan(work.identifier, key, request, origin, known, work.folder / "plans" / job),
+                event,
+                title=request.title,
+            )
 
     def cancel(self, identifier: str, lease: str | None) -> Job:
         """Ask a job to stop.
@@ -174,11 +209,11 @@ class Service(DataFolder):
         NotThereError, StaleError, OutputError
         """
         stored = work.state.result(structure, allow_stale=allow_stale)
-        folder = result_path(work, stored.job).parent
-        path = kind.path(folder, structure)
+        made_from = result_path(work, stored.job)
+        path = kind.path(made_from.parent, structure)
         if not path.exists():
-            result = self.loaded.result(work, structure, stored)
-            write_result_file(folder, kind, result, self.loaded.volume(work.study))
+            export = Export(work.identifier, self._study_key(work), made_from, kind)
+            self.workers.worker(Workers.PLANNING).ask(export)
         return path, stored
 
     def slice_png(
@@ -233,7 +268,22 @@ class Service(DataFolder):
         ------
         NotThereError, StaleError, PlanningError
         """
-        return computations.measure(self.loaded, work, structures, tool, lines_lps_mm)
+        lines = np.asarray(lines_lps_mm, dtype=np.float64)
+        if lines.ndim != 3 or not 1 <= len(lines) <= MOST_LINES:
+            raise PlanningError(f"Expected 1 to {MOST_LINES} lines of two positions each, LPS mm.")
+        known = self._known(work, {one.name: work.state.result(one.name) for one in structures})
+        measure = Measure(work.identifier, self._study_key(work), structures, known, tool, lines)
+        found: Clearance = self.workers.worker(Workers.PLANNING).ask(measure)
+        return found
+
+    def _study_key(self, work: Work) -> StudyKey:
+        return StudyKey(self.studies.folder_of(work.study.identifier), work.study.sha256)
+
+    def _session_key(self, work: Work) -> SessionKey:
+        return SessionKey(work.identifier, self._study_key(work), work.state.model, work.state.seed)
+
+    def _known(self, work: Work, results: Mapping[str, StoredResult]) -> dict[str, Known]:
+        return {name: Known(result_path(work, one.job), work.log(name)) for name, one in results.items()}
 
     def _stop_outdated(self, work: Work, structure: str) -> None:
         """Stop the segmentation of prompts that have just changed: its result would be stale when it comes."""
@@ -257,7 +307,16 @@ class Service(DataFolder):
                 )
             self.jobs.recall(job)
 
-    def _begin(self, work: Work, task: str, run: Any, event: str | None, **entries: Any) -> str:
+    def _begin(
+        self,
+        work: Work,
+        task: str,
+        worker: str,
+        request: Callable[[str], Request],
+        event: str | None,
+        **entries: Any,
+    ) -> str:
+        """Journal and queue a job; `request` makes what its worker is asked from the identifier of the job."""
         if event is not None and event in work.state.n_by_event:
             n = work.state.n_by_event[event]
             for identifier, begun in work.state.jobs.items():
@@ -267,7 +326,8 @@ class Service(DataFolder):
         self.jobs.require_room(work.identifier)
         identifier = new_identifier()
         work.record("job", event=event, job=identifier, task=task, **entries)
-        self.jobs.submit(Job(identifier, work.identifier, task, entries.get("structure")), partial(run, identifier))
+        run = partial(self.workers.worker(worker).ask, request(identifier))
+        self.jobs.submit(Job(identifier, work.identifier, task, entries.get("structure")), run, lane=worker)
         return identifier
 
     def _record_end(self, job: Job) -> None:
@@ -287,10 +347,3 @@ class Service(DataFolder):
             work.state.result(name)
         state = work.state
         return {name: one for name, one in state.results.items() if not state.is_stale(name)}
-
-
-def _said_of_fault(error: Exception) -> str:
-    """Log a fault of the program; what a client is told names no place of the server."""
-    log = log_fault(error)
-    where = "its log could not be written" if log is None else f"its log is {log.name}"
-    return f"A fault of the program ({type(error).__name__}); {where}. Tell the administrator of the server."

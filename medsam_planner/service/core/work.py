@@ -19,7 +19,7 @@ from prompts.names import require_different, require_free
 
 __all__ = ["StoredResult", "Work", "WorkState"]
 
-_PROMPTING = ("prompt", "undo", "redo")
+_PROMPTING = ("prompt", "undo", "redo", "replaced")
 """Kinds of records that change the prompts of a structure."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -44,6 +44,8 @@ class WorkState:
     """Number of the last record."""
     at: str = ""
     """When that was, for people."""
+    owner: str = ""
+    """Name of the actor who began it; see :class:`~medsam_planner.service.core.actors.Actor`."""
     model: str = ""
     seed: int = 0
     steps: Mapping[str, PromptSteps] = field(default_factory=lambda: _NOTHING)
@@ -56,6 +58,10 @@ class WorkState:
     """By identifier: how each ended."""
     n_by_event: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     """Numbers of changes by the identifiers that clients gave them."""
+    plan: str | None = None
+    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
+    page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
     def after(self, record: Record) -> WorkState:
         """The state after a record of the journal; unknown kinds change nothing but the number.
@@ -70,13 +76,18 @@ class WorkState:
             state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
         match record["kind"]:
             case "opened":
-                return replace(state, model=record["model"], seed=record["seed"])
+                return replace(state, owner=record.get("owner", ""), model=record["model"], seed=record["seed"])
             case "prompt":
                 return state._with(self._of(record["structure"]).added(record["entry"], record["n"]))
             case "undo":
                 return state._with(self._of(record["structure"]).undone())
             case "redo":
                 return state._with(self._of(record["structure"]).redone())
+            case "replaced":
+                return state._with(PromptSteps(record["structure"], tuple(record["entries"]), record["applied"]))
+            case "page":
+                state = replace(state, page={**state.page, **record["page"]})
+                return replace(state, plan=None) if record.get("ends_plan") else state
             case "job":
                 return replace(state, jobs={**state.jobs, record["job"]: record})
             case "job-ended":
@@ -128,7 +139,9 @@ class WorkState:
         begun = self.jobs.get(record["job"], {})
         if record["state"] == "done" and begun.get("task") == "segment":
             result = StoredResult(record["job"], begun["digest"], record["result"])
-            state = replace(state, results={**self.results, begun["structure"]: result})
+            state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
+        elif record["state"] == "done" and begun.get("task") == "plan":
+            state = replace(state, plan=record["job"])
         return state
 
 
@@ -274,9 +287,24 @@ class Work:
             if event is not None and event in self.state.n_by_event:
                 return self.state.n_by_event[event]
             for steps in self.state.steps.values():
-                if n in steps.numbers:
+                if n > 0 and n in steps.numbers:
                     return self.record("prompt", event=event, structure=steps.structure, entry=steps.without(n))
             raise NotThereError(f"Change {n} is no prompt of this session that holds. The session lists its prompts.")
+
+    def replace_steps(self, steps: PromptSteps) -> int:
+        """Replace all prompts of a structure, undone ones included; returns the number of the change.
+
+        Raises
+        ------
+        PromptError, GeometryError
+            As :meth:`add`.
+        """
+        with self.changing():
+            require_different([*self.state.steps, require_free(steps.structure)])
+            for prompt in steps.log().prompts:
+                validate(prompt, self.study.affine, self.study.shape)
+            entries = [dict(entry) for entry in steps.entries]
+            return self.record("replaced", structure=steps.structure, entries=entries, applied=steps.applied)
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.
