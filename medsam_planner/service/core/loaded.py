@@ -15,7 +15,8 @@ import highdicom
 from medsam_planner.io.intensity import Window, normalisation_for
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.study_store import StoredStudy, StudyStore
-from medsam_planner.service.core.work import StoredResult, Work
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.display import display_windows
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume

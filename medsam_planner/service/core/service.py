@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import (
-    ConfigError,
-    MedsamPlannerError,
     NotThereError,
     PlanningError,
 )
@@ -28,16 +23,16 @@ from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
 from medsam_planner.service.core.data_folder import DataFolder
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import Job, Jobs, JobState
+from medsam_planner.service.core.jobs import Job, Task
+from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.pictures import preview_picture, slice_picture
 from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
-from medsam_planner.service.core.study_store import new_identifier
-from medsam_planner.service.core.work import StoredResult, Work
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import Workers
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
-from medsam_planner.service.core.worker_process import fault_text
 from medsam_planner.service.display import Plane
 from medsam_planner.service.settings import Settings
 from prompts.shapes import locates
@@ -61,11 +56,13 @@ class Service(DataFolder):
     """
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
-        super().__init__(settings, limits or Limits(), on_prompts=self._stop_outdated)
-        self.jobs = Jobs(on_progress=self.leases.touch, on_end=self._record_end, on_fault=fault_text)
+        super().__init__(
+            settings, limits or Limits(), on_prompts=lambda work, structure: self.jobs.stop_outdated(work, structure)
+        )
+        self.jobs = JournalledJobs(self.session, on_progress=self.leases.touch)
         self.workers = Workers(self.limits)
         for work in self._works.values():
-            self._recall_jobs(work)
+            self.jobs.recall_of(work)
 
     def close(self) -> None:
         """Stop the jobs, end the workers, and let go of the data folder."""
@@ -131,11 +128,11 @@ class Service(DataFolder):
         with work.changing():
             steps = work.state.require(structure)
             log, key = steps.log(), self._session_key(work)
-            return self._begin(
+            return self.jobs.begin(
                 work,
                 "segment",
                 work.state.model,
-                lambda job: Segment(key, log, options, result_path(work, job)),
+                lambda job: self._task(work.state.model, Segment(key, log, options, result_path(work, job))),
                 event,
                 structure=structure,
                 digest=steps.digest,
@@ -167,11 +164,13 @@ class Service(DataFolder):
         with work.changing():
             known = self._known(work, self._results_for(work, request))
             key = self._study_key(work)
-            return self._begin(
+            return self.jobs.begin(
                 work,
                 "plan",
                 Workers.PLANNING,
-                lambda job: Plan(work.identifier, key, request, origin, known, work.folder / "plans" / job),
+                lambda job: self._task(
+                    Workers.PLANNING, Plan(work.identifier, key, request, origin, known, work.folder / "plans" / job)
+                ),
                 event,
                 title=request.title,
             )
@@ -276,6 +275,9 @@ class Service(DataFolder):
         found: Clearance = self.workers.worker(Workers.PLANNING).ask(measure)
         return found
 
+    def _task(self, worker: str, request: Request) -> Task:
+        return lambda progress: self.workers.worker(worker).ask(request, progress)
+
     def _study_key(self, work: Work) -> StudyKey:
         return StudyKey(self.studies.folder_of(work.study.identifier), work.study.sha256)
 
@@ -284,59 +286,6 @@ class Service(DataFolder):
 
     def _known(self, work: Work, results: Mapping[str, StoredResult]) -> dict[str, Known]:
         return {name: Known(result_path(work, one.job), work.log(name)) for name, one in results.items()}
-
-    def _stop_outdated(self, work: Work, structure: str) -> None:
-        """Stop the segmentation of prompts that have just changed: its result would be stale when it comes."""
-        for job in self.jobs.of_session(work.identifier):
-            if (job.task, job.structure) == ("segment", structure) and not job.state.is_final:
-                self.jobs.cancel(job.identifier)
-
-    def _recall_jobs(self, work: Work) -> None:
-        """Jobs of an earlier process; one that had not ended was interrupted."""
-        for identifier, begun in work.state.jobs.items():
-            job = Job(identifier, work.identifier, begun["task"], begun.get("structure"))
-            ended = work.state.ends.get(identifier)
-            if ended is None:
-                problem = {"code": "interrupted", "detail": "The server ended during this job. Ask for it again."}
-                job = replace(job, state=JobState.FAILED, problem=problem)
-                with suppress(MedsamPlannerError):  # a damaged journal, or a full disk: it is interrupted all the same
-                    self._record_end(job)
-            else:
-                job = replace(
-                    job, state=JobState(ended["state"]), result=ended.get("result"), problem=ended.get("problem")
-                )
-            self.jobs.recall(job)
-
-    def _begin(
-        self,
-        work: Work,
-        task: str,
-        worker: str,
-        request: Callable[[str], Request],
-        event: str | None,
-        **entries: Any,
-    ) -> str:
-        """Journal and queue a job; `request` makes what its worker is asked from the identifier of the job."""
-        if event is not None and event in work.state.n_by_event:
-            n = work.state.n_by_event[event]
-            for identifier, begun in work.state.jobs.items():
-                if begun["n"] == n:
-                    return identifier
-            raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of an earlier change.")
-        self.jobs.require_room(work.identifier)
-        identifier = new_identifier()
-        work.record("job", event=event, job=identifier, task=task, **entries)
-        run = partial(self.workers.worker(worker).ask, request(identifier))
-        self.jobs.submit(Job(identifier, work.identifier, task, entries.get("structure")), run, lane=worker)
-        return identifier
-
-    def _record_end(self, job: Job) -> None:
-        told: dict[str, Any] = {"job": job.identifier, "state": job.state.value}
-        if job.result is not None:
-            told["result"] = dict(job.result)
-        if job.problem is not None:
-            told["problem"] = dict(job.problem)
-        self.session(job.session).record("job-ended", **told)
 
     def _results_for(self, work: Work, request: PlanRequest) -> dict[str, StoredResult]:
         """Every result of present prompts; of what the request names there must be one."""

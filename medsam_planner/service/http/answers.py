@@ -9,7 +9,8 @@ from medsam_planner.planning.clearance import Clearance
 from medsam_planner.service.core.jobs import Job
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
-from medsam_planner.service.core.work import Work, WorkState
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.http.models import (
     ClearanceAnswer,
     JobAnswer,
