@@ -22,6 +22,7 @@
     ├── OperationCancelledError (RuntimeError)
     └── ServiceError (RuntimeError)      a request that the service cannot carry out as things stand
         ├── NotThereError
+        ├── ForbiddenError               the role of whoever asks does not allow it
         ├── LeaseHeldError               another client acts on the session
         ├── LeaseLostError               the lease has ended, or was taken over
         ├── AtCapacityError              as many sessions are held as the server allows
@@ -45,6 +46,7 @@ __all__ = [
     "AtCapacityError",
     "ConfigError",
     "EmptyStructureError",
+    "ForbiddenError",
     "GantryTiltError",
     "GeometryError",
     "LeaseHeldError",
@@ -71,8 +73,8 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
+    "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
 }
@@ -119,6 +121,10 @@ class NotThereError(ServiceError):
     """A study, session, job, structure or result of that name does not exist."""
 
 
+class ForbiddenError(ServiceError):
+    """The role of whoever asks does not allow it."""
+
+
 class LeaseHeldError(ServiceError):
     """Only the client that holds the session's lease may act, and this one does not hold it."""
 
@@ -145,6 +151,7 @@ class WorkerDiedError(ServiceError):
 
 ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
     "at-capacity": AtCapacityError,
+    "forbidden": ForbiddenError,
     "lease-held": LeaseHeldError,
     "lease-lost": LeaseLostError,
     "not-there": NotThereError,

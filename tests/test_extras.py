@@ -32,8 +32,8 @@ WEB = {
     "medsam_planner.service.guard",
     "medsam_planner.service.routes",
     *(
-        f"medsam_planner.service.http.{path.stem}"
-        for path in (ROOT / "medsam_planner/service/http").glob("*.py")
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "medsam_planner/service/http").rglob("*.py")
         if path.stem != "__init__"
     ),
 }

@@ -14,10 +14,13 @@ from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError
 from medsam_planner.io.output_folder import require_apart
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.actors import LOCAL, Actor
+from medsam_planner.service.core.audit import Audit
+from medsam_planner.service.core.folder_lock import locked
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
 from medsam_planner.service.core.options import Limits
-from medsam_planner.service.core.study_store import StoredStudy, StudyStore, new_identifier
+from medsam_planner.service.core.rights import Rights
+from medsam_planner.service.core.study_store import StoredStudy, StudyStore, delete_folder, new_identifier
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
 
@@ -48,14 +51,16 @@ class DataFolder:
         self.data = settings.out
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_file = _locked(self.data / "lock")
+            self._lock_file = locked(self.data / "lock")
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
+        self.audit = Audit(self.data / "audit.jsonl")
         self.studies = StudyStore(self.data / "studies")
+        self.rights = Rights(self.studies)
         self.loaded = LoadedWorks(self.studies, self.limits.loaded_bytes)
         self.unreadable: tuple[str, ...] = ()
         """Sessions whose journal or study cannot be read."""
@@ -69,6 +74,7 @@ class DataFolder:
         self,
         text: str,
         *,
+        actor: Actor = LOCAL,
         series: str | None = None,
         resample_tilt: bool = False,
         progress: Progress | None = None,
@@ -79,6 +85,8 @@ class DataFolder:
         ----------
         text : str
             Within the allowed folders.
+        actor : Actor
+            Who opens it, and owns it.
         series : str, optional
             Which of several.
         resample_tilt : bool
@@ -100,20 +108,21 @@ class DataFolder:
             raise StudyError(
                 f"{path.name} contains the server's data folder. Name the folder of the series."
             ) from error
-        return self._open(path, new_identifier(), series, resample_tilt, progress)
+        return self._open(path, new_identifier(), actor, series, resample_tilt, progress)
 
     def open_upload(
         self,
         identifier: str,
         path: Path,
         *,
+        actor: Actor = LOCAL,
         series: str | None = None,
         resample_tilt: bool = False,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
         try:
-            return self._open(path, identifier, series, resample_tilt, progress)
+            return self._open(path, identifier, actor, series, resample_tilt, progress)
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
@@ -126,11 +135,22 @@ class DataFolder:
         return identifier, folder
 
     def _open(
-        self, path: Path, identifier: str, series: str | None, resample_tilt: bool, progress: Progress | None
+        self,
+        path: Path,
+        identifier: str,
+        actor: Actor,
+        series: str | None,
+        resample_tilt: bool,
+        progress: Progress | None,
     ) -> StoredStudy:
-        return self.studies.add(path, identifier, series=series, resample_tilt=resample_tilt, progress=progress)
+        self.audit.tell("opened", actor.name, study=identifier, what="a new study")
+        return self.studies.add(
+            path, identifier, owner=actor.name, series=series, resample_tilt=resample_tilt, progress=progress
+        )
 
-    def open_session(self, study: str, model: str | None = None, *, actor: Actor = LOCAL) -> tuple[Work, str]:
+    def open_session(
+        self, study: str, model: str | None = None, *, actor: Actor = LOCAL, held: tuple[str, str] | None = None
+    ) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -141,6 +161,8 @@ class DataFolder:
             Name of a model; no path.
         actor : Actor
             Who begins it, and owns it.
+        held : (str, str), optional
+            What the client holds and the token of its lease, which holds the session instead; by default a new one.
 
         Returns
         -------
@@ -149,22 +171,25 @@ class DataFolder:
 
         Raises
         ------
-        NotThereError, WeightsError, AtCapacityError, OutputError
+        NotThereError, WeightsError, AtCapacityError, LeaseHeldError, LeaseLostError, OutputError
         """
         stored = self.studies.find(study)
         name = self._model(model)
         identifier = new_identifier()
-        lease = self.leases.claim(identifier)
+        lease = self.leases.claim(identifier) if held is None else held[1]
         try:
             folder = self.data / "sessions" / identifier
             try:
                 (folder / "results").mkdir(parents=True, mode=0o700)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
-            work = Work(folder, identifier, stored, on_prompts=self._on_prompts)
-            work.record("opened", study=study, model=name, seed=self.settings.seed, owner=actor.name)
+            work = Work(folder, identifier, stored, self.audit, on_prompts=self._on_prompts)
+            work.record("opened", actor=actor.name, study=study, model=name, seed=self.settings.seed)
+            if held is not None:
+                self.leases.move(*held, to=identifier)
         except BaseException:
-            self.leases.release(identifier, lease)
+            if held is None:
+                self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
             raise
         with self._lock:
@@ -198,6 +223,36 @@ class DataFolder:
         self.leases.require(identifier, lease)
         return work
 
+    def forget_session(self, work: Work) -> None:
+        """Delete a session with its prompts, results and plans.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        with self._lock:
+            self._works = {name: one for name, one in self._works.items() if name != work.identifier}
+        self.leases.end(work.identifier)
+        self.loaded.forget(work.identifier)
+        delete_folder(work.folder)
+
+    def sessions_on(self, study: str) -> tuple[Work, ...]:
+        """The sessions on a study."""
+        return tuple(work for work in self._works.values() if work.study.identifier == study)
+
+    def forget_study(self, study: StoredStudy) -> None:
+        """Delete a study that no session is on, and what was uploaded of it; files elsewhere stay as they are.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.studies.forget(study.identifier)
+        self.rights.forget(study.identifier)
+        self.loaded.forget_volume(study.identifier)
+
     def models(self) -> tuple[str, ...]:
         """Names of the models whose weights are there."""
         there = (WeightsState.SHIPPED, WeightsState.FETCHED)
@@ -220,7 +275,7 @@ class DataFolder:
         for folder in sorted((self.data / "sessions").glob("*/")):
             try:
                 study = self.studies.find(_study_of(folder))
-                found[folder.name] = Work(folder, folder.name, study, on_prompts=self._on_prompts)
+                found[folder.name] = Work(folder, folder.name, study, self.audit, on_prompts=self._on_prompts)
             except MedsamPlannerError as error:
                 unreadable.append(f"{folder.name}: {error}")
         self.unreadable = tuple(unreadable)
@@ -235,20 +290,3 @@ def _study_of(folder: Path) -> str:
         return str(head["study"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError("The head of its journal cannot be read.") from error
-
-
-def _locked(path: Path) -> int:
-    """Lock the data folder for the life of the process."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise OutputError(
-            f"Another server uses the data folder {path.parent}. Stop it, or name another folder with --data."
-        ) from error
-    return handle

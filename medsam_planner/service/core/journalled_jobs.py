@@ -32,7 +32,14 @@ class JournalledJobs(Jobs):
         self._session = session
 
     def begin(
-        self, work: Work, task: str, lane: str, run: Callable[[str], Task], event: str | None, **entries: Any
+        self,
+        work: Work,
+        task: str,
+        lane: str,
+        run: Callable[[str], Task],
+        actor: str,
+        event: str | None,
+        **entries: Any,
     ) -> str:
         """Journal and queue a job.
 
@@ -45,6 +52,8 @@ class JournalledJobs(Jobs):
             See :meth:`submit`.
         run : callable
             Makes the computation from the identifier of the job.
+        actor : str
+            Name of who asks.
         event : str, optional
             The client's identifier of the request: the same one again gives the same job.
         **entries
@@ -67,7 +76,7 @@ class JournalledJobs(Jobs):
             raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of an earlier change.")
         self.require_room(work.identifier)
         identifier = new_identifier()
-        work.record("job", event=event, job=identifier, task=task, **entries)
+        work.record("job", actor=actor, event=event, job=identifier, task=task, **entries)
         self.submit(Job(identifier, work.identifier, task, entries.get("structure")), run(identifier), lane=lane)
         return identifier
 

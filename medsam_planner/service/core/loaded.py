@@ -44,8 +44,8 @@ class LoadedWorks:
         """By study."""
         self._windows: dict[str, Window] = {}
         """First display windows by study."""
-        self._results: OrderedDict[str, SegmentationResult] = OrderedDict()
-        """By job."""
+        self._results: OrderedDict[tuple[str, str], SegmentationResult] = OrderedDict()
+        """By session and job."""
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         """Held while a study or result is read, so that none is read twice at once."""
@@ -93,19 +93,32 @@ class LoadedWorks:
         MedsamPlannerError
             If it cannot be read.
         """
-        found = self._known_result(stored.job)
+        key = (work.identifier, stored.job)
+        found = self._known_result(key)
         if found is not None:
             return found
         volume = self.volume(work.study)
         with self._reading:
-            found = self._known_result(stored.job)
+            found = self._known_result(key)
             if found is None:
                 found = read_result(result_path(work, stored.job), volume)
                 with self._lock:
-                    self._results[stored.job] = found
+                    self._results[key] = found
                     while self._held_bytes() > self.most_bytes and len(self._results) > 1:
                         self._results.popitem(last=False)
         return found
+
+    def forget(self, session: str) -> None:
+        """Free the memory of the results of a session that was deleted."""
+        with self._lock:
+            for key in [key for key in self._results if key[0] == session]:
+                del self._results[key]
+
+    def forget_volume(self, study: str) -> None:
+        """Free the memory of a study that was deleted."""
+        with self._lock:
+            self._volumes.pop(study, None)
+            self._windows.pop(study, None)
 
     @property
     def held_bytes(self) -> int:
@@ -119,11 +132,11 @@ class LoadedWorks:
                 self._volumes.move_to_end(study.identifier)
             return self._volumes.get(study.identifier)
 
-    def _known_result(self, job: str) -> SegmentationResult | None:
+    def _known_result(self, key: tuple[str, str]) -> SegmentationResult | None:
         with self._lock:
-            if job in self._results:
-                self._results.move_to_end(job)
-            return self._results.get(job)
+            if key in self._results:
+                self._results.move_to_end(key)
+            return self._results.get(key)
 
     def _held_bytes(self) -> int:
         return sum(map(result_bytes, self._results.values()))

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import (
     NotThereError,
-    PlanningError,
 )
 from medsam_planner.io.intensity import Window
 from medsam_planner.planning.clearance import Clearance
@@ -21,21 +20,21 @@ from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
+from medsam_planner.service.core.actors import LOCAL
+from medsam_planner.service.core.computations import Computations
 from medsam_planner.service.core.data_folder import DataFolder
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import Job, Task
+from medsam_planner.service.core.jobs import Job
 from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.loaded import result_path
-from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
+from medsam_planner.service.core.options import Limits, SegmentOptions
 from medsam_planner.service.core.pictures import preview_picture, slice_picture
-from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
+from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import Workers
-from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
 from medsam_planner.service.display import Plane
 from medsam_planner.service.settings import Settings
-from prompts.shapes import locates
 
 __all__ = ["Service"]
 
@@ -60,21 +59,20 @@ class Service(DataFolder):
             settings, limits or Limits(), on_prompts=lambda work, structure: self.jobs.stop_outdated(work, structure)
         )
         self.jobs = JournalledJobs(self.session, on_progress=self.leases.touch)
-        self.workers = Workers(self.limits)
+        self.computations = Computations(self.studies, self.limits)
         for work in self._works.values():
             self.jobs.recall_of(work)
 
     def close(self) -> None:
         """Stop the jobs, end the workers, and let go of the data folder."""
         self.jobs.stop()
-        self.workers.close()
+        self.computations.workers.close()
         self.jobs.close()
         super().close()
 
     def prepare(self) -> None:
         """Begin the workers that the first client needs; does not wait for them."""
-        for name in (self.settings.model, Workers.PLANNING):
-            self.workers.worker(name).begin(Prepare(self.settings.model if name != Workers.PLANNING else None))
+        self.computations.prepare(self.settings.model)
 
     def preview(
         self, work: Work, structure: str, *, progress: Progress | None = None
@@ -97,13 +95,17 @@ class Service(DataFolder):
         ------
         NotThereError, StudyError, WeightsError, WorkerDiedError, OperationCancelledError
         """
-        log = work.log(structure)
-        if not any(locates(prompt) for prompt in log.prompts):
-            return {}
-        found = self.workers.worker(work.state.model).ask(Preview(self._session_key(work), log), progress)
-        return {axis: {index: one.whole() for index, one in cut.items()} for axis, cut in found.items()}
+        return self.computations.preview(work, work.log(structure), progress)
 
-    def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
+    def segment(
+        self,
+        work: Work,
+        structure: str,
+        options: SegmentOptions,
+        *,
+        actor: str = LOCAL.name,
+        event: str | None = None,
+    ) -> str:
         """Begin to segment a structure in 3D from its present prompts.
 
         Parameters
@@ -111,6 +113,8 @@ class Service(DataFolder):
         work : Work
         structure : str
         options : SegmentOptions
+        actor : str
+            Name of who asks.
         event : str, optional
             The client's identifier of the request: the same one again gives the same job.
 
@@ -127,19 +131,19 @@ class Service(DataFolder):
         source_named(options.uncertainty)
         with work.changing():
             steps = work.state.require(structure)
-            log, key = steps.log(), self._session_key(work)
-            return self.jobs.begin(
-                work,
-                "segment",
-                work.state.model,
-                lambda job: self._task(work.state.model, Segment(key, log, options, result_path(work, job))),
-                event,
-                structure=structure,
-                digest=steps.digest,
-                options=asdict(options),
-            )
+            run = self.computations.segmenting(work, steps.log(), options)
+            told = {"structure": structure, "digest": steps.digest, "options": asdict(options)}
+            return self.jobs.begin(work, "segment", work.state.model, run, actor, event, **told)
 
-    def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
+    def plan(
+        self,
+        work: Work,
+        request: PlanRequest,
+        origin: PlanOrigin,
+        *,
+        actor: str = LOCAL.name,
+        event: str | None = None,
+    ) -> str:
         """Begin to plan trajectories past the structures of a session.
 
         Parameters
@@ -149,7 +153,7 @@ class Service(DataFolder):
             Of structures that were segmented from their present prompts.
         origin : PlanOrigin
             Where the request came from.
-        event : str, optional
+        actor, event
             As :meth:`segment`.
 
         Returns
@@ -162,18 +166,8 @@ class Service(DataFolder):
         NotThereError, StaleError, AtCapacityError, OutputError
         """
         with work.changing():
-            known = self._known(work, self._results_for(work, request))
-            key = self._study_key(work)
-            return self.jobs.begin(
-                work,
-                "plan",
-                Workers.PLANNING,
-                lambda job: self._task(
-                    Workers.PLANNING, Plan(work.identifier, key, request, origin, known, work.folder / "plans" / job)
-                ),
-                event,
-                title=request.title,
-            )
+            run = self.computations.planning(work, request, origin)
+            return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, event, title=request.title)
 
     def cancel(self, identifier: str, lease: str | None) -> Job:
         """Ask a job to stop.
@@ -185,6 +179,31 @@ class Service(DataFolder):
         job = self.jobs.find(identifier)
         self.acting(job.session, lease)
         return self.jobs.cancel(identifier)
+
+    def delete_session(self, work: Work) -> None:
+        """Stop the jobs of a session, and delete it.
+
+        Raises
+        ------
+        ServiceError
+            If a job does not stop. The session stays.
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.jobs.end_all_of(work.identifier)
+        self.forget_session(work)
+
+    def delete_study(self, study: StoredStudy) -> None:
+        """Delete a study with its sessions; of a study that was opened by path only what the server keeps.
+
+        Raises
+        ------
+        ServiceError, OutputError
+            As :meth:`delete_session`.
+        """
+        for work in self.sessions_on(study.identifier):
+            self.delete_session(work)
+        self.forget_study(study)
 
     def plan_folder(self, work: Work, plan: str) -> Path:
         """Folder of a finished plan.
@@ -208,11 +227,9 @@ class Service(DataFolder):
         NotThereError, StaleError, OutputError
         """
         stored = work.state.result(structure, allow_stale=allow_stale)
-        made_from = result_path(work, stored.job)
-        path = kind.path(made_from.parent, structure)
+        path = kind.path(result_path(work, stored.job).parent, structure)
         if not path.exists():
-            export = Export(work.identifier, self._study_key(work), made_from, kind)
-            self.workers.worker(Workers.PLANNING).ask(export)
+            self.computations.export(work, stored, kind)
         return path, stored
 
     def slice_png(
@@ -267,32 +284,15 @@ class Service(DataFolder):
         ------
         NotThereError, StaleError, PlanningError
         """
-        lines = np.asarray(lines_lps_mm, dtype=np.float64)
-        if lines.ndim != 3 or not 1 <= len(lines) <= MOST_LINES:
-            raise PlanningError(f"Expected 1 to {MOST_LINES} lines of two positions each, LPS mm.")
-        known = self._known(work, {one.name: work.state.result(one.name) for one in structures})
-        measure = Measure(work.identifier, self._study_key(work), structures, known, tool, lines)
-        found: Clearance = self.workers.worker(Workers.PLANNING).ask(measure)
-        return found
+        return self.computations.measure(work, structures, tool, lines_lps_mm)
 
-    def _task(self, worker: str, request: Request) -> Task:
-        return lambda progress: self.workers.worker(worker).ask(request, progress)
+    def forget_session(self, work: Work) -> None:
+        """Delete a session with its prompts, results and plans.
 
-    def _study_key(self, work: Work) -> StudyKey:
-        return StudyKey(self.studies.folder_of(work.study.identifier), work.study.sha256)
-
-    def _session_key(self, work: Work) -> SessionKey:
-        return SessionKey(work.identifier, self._study_key(work), work.state.model, work.state.seed)
-
-    def _known(self, work: Work, results: Mapping[str, StoredResult]) -> dict[str, Known]:
-        return {name: Known(result_path(work, one.job), work.log(name)) for name, one in results.items()}
-
-    def _results_for(self, work: Work, request: PlanRequest) -> dict[str, StoredResult]:
-        """Every result of present prompts; of what the request names there must be one."""
-        named = [one.name for one in request.structures]
-        for tool in request.tools:
-            named += [name for name in (tool.entry.structure, tool.target.structure) if name is not None]
-        for name in named:
-            work.state.result(name)
-        state = work.state
-        return {name: one for name, one in state.results.items() if not state.is_stale(name)}
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.computations.workers.forget(work.identifier)
+        super().forget_session(work)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import MedsamPlannerError, NotThereError
+from medsam_planner.errors import MedsamPlannerError, NotThereError, OutputError
 from medsam_planner.io import load_volume
 from medsam_planner.io.files import write_json
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.mapped_study import FILES, read_copy, write_copy
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
-__all__ = ["StoredStudy", "StudyStore", "new_identifier"]
+__all__ = ["StoredStudy", "StudyStore", "delete_folder", "new_identifier"]
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
@@ -50,6 +50,8 @@ class StoredStudy:
     """(4, 4) affine, index → LPS mm."""
     shape: tuple[int, int, int]
     """(K, J, I)."""
+    owner: str = ""
+    """Name of the actor who opened it."""
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -82,7 +84,14 @@ class StudyStore:
         return self._folder / identifier
 
     def add(
-        self, path: Path, identifier: str, *, series: str | None, resample_tilt: bool, progress: Progress | None = None
+        self,
+        path: Path,
+        identifier: str,
+        *,
+        owner: str,
+        series: str | None,
+        resample_tilt: bool,
+        progress: Progress | None = None,
     ) -> StoredStudy:
         """Read a study once and keep a copy of it.
 
@@ -91,6 +100,8 @@ class StudyStore:
         path : Path
         identifier : str
             From :func:`new_identifier`.
+        owner : str
+            Name of the actor who opens it.
         series : str or None
             Which of several.
         resample_tilt : bool
@@ -116,6 +127,7 @@ class StudyStore:
             sha256=volume_sha256(volume),
             grid=tuple(tuple(float(value) for value in row) for row in volume.affine),  # type: ignore[misc]
             shape=(k, j, i),
+            owner=owner,
         )
         folder = self.folder_of(identifier)
         try:
@@ -157,9 +169,41 @@ class StudyStore:
         """
         return read_copy(self.folder_of(study.identifier), study.sha256)
 
+    def is_upload(self, study: StoredStudy) -> bool:
+        """Whether its files lie in the data folder, and end with the study."""
+        return self.folder_of(study.identifier).resolve() in Path(study.place).resolve().parents
+
+    def forget(self, identifier: str) -> None:
+        """Remove a study and what was uploaded of it; files elsewhere stay as they are.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        with self._lock:
+            self._by_identifier = {name: one for name, one in self._by_identifier.items() if name != identifier}
+        delete_folder(self.folder_of(identifier))
+
     def all(self) -> tuple[StoredStudy, ...]:
         """Every study, the oldest first."""
         return tuple(self._by_identifier.values())
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder of the data folder; links in it are removed and not followed.
+
+    Raises
+    ------
+    OutputError
+        If something of it stays.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be deleted: {error.strerror or error}.") from error
 
 
 def _read(path: Path) -> StoredStudy | None:

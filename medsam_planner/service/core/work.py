@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import NotThereError, OutputError, PromptError
-from medsam_planner.service.core.journal import Journal
+from medsam_planner.service.core.audit import Audit
+from medsam_planner.service.core.journal import Journal, Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work_state import WorkState
@@ -18,6 +19,8 @@ from prompts.names import require_different, require_free
 
 __all__ = ["Work"]
 
+_DID: Mapping[str, str] = {"opened": "opened", "decided": "decided"}
+"""What the audit log calls a kind of record; all others are changes."""
 _PROMPTING = ("prompt", "undo", "redo", "replaced")
 """Kinds of records that change the prompts of a structure."""
 
@@ -32,6 +35,8 @@ class Work:
     identifier : str
     study : StoredStudy
         What it is on.
+    audit : Audit, optional
+        Told each change of an actor, before it is made.
     on_prompts : callable, optional
         Told the session and a structure, whenever the prompts of that structure have changed.
 
@@ -46,6 +51,7 @@ class Work:
         folder: Path,
         identifier: str,
         study: StoredStudy,
+        audit: Audit | None = None,
         *,
         on_prompts: Callable[[Work, str], None] = lambda work, structure: None,
     ) -> None:
@@ -53,6 +59,7 @@ class Work:
         self.identifier = identifier
         self.study = study
         self.state = WorkState()
+        self._audit = audit
         self._on_prompts = on_prompts
         self._lock = threading.RLock()
         self._journal = Journal(folder / "journal.jsonl")
@@ -73,13 +80,15 @@ class Work:
         with self._lock:
             yield
 
-    def record(self, kind: str, *, event: str | None = None, **entries: Any) -> int:
+    def record(self, kind: str, *, actor: str | None = None, event: str | None = None, **entries: Any) -> int:
         """Make a change: it is on the disk when this returns.
 
         Parameters
         ----------
         kind : str
             See :meth:`WorkState.after`.
+        actor : str, optional
+            Name of who makes it; None is the server itself.
         event : str, optional
             The client's identifier of the change: the same one again changes nothing and gives the first answer.
         **entries
@@ -100,15 +109,20 @@ class Work:
         with self.changing():
             if event is not None and event in self.state.n_by_event:
                 return self.state.n_by_event[event]
-            told = entries if event is None else {"event": event, **entries}
+            told = {key: value for key, value in (("actor", actor), ("event", event)) if value is not None} | entries
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
+            if actor is not None and self._audit is not None and kind != "page":
+                did, what = _DID.get(kind, "changed"), f"{entries.get('task', kind)} {self.state.n + 1}"
+                self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
             n = self.state.n
             if kind in _PROMPTING:
                 self._on_prompts(self, entries["structure"])
             return n
 
-    def add(self, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
+    def add(
+        self, structure: str, entry: Mapping[str, Any], *, actor: str | None = None, event: str | None = None
+    ) -> int:
         """Append an entry to the prompts of a structure, which is begun where there is none.
 
         Parameters
@@ -116,6 +130,8 @@ class Work:
         structure : str
         entry : mapping
             As in a prompt file.
+        actor : str, optional
+            As :meth:`record`.
         event : str, optional
             As :meth:`record`.
 
@@ -138,15 +154,17 @@ class Work:
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
-            return self.record("prompt", event=event, structure=structure, entry=dict(entry))
+            return self.record("prompt", actor=actor, event=event, structure=structure, entry=dict(entry))
 
-    def remove(self, n: int, *, event: str | None = None) -> int:
+    def remove(self, n: int, *, actor: str | None = None, event: str | None = None) -> int:
         """Remove the prompt that change `n` was; a step that undo takes back.
 
         Parameters
         ----------
         n : int
             As :meth:`add` returned it.
+        actor : str, optional
+            As :meth:`record`.
         event : str, optional
             As :meth:`record`.
 
@@ -165,11 +183,18 @@ class Work:
                 return self.state.n_by_event[event]
             for steps in self.state.steps.values():
                 if n > 0 and n in steps.numbers:
-                    return self.record("prompt", event=event, structure=steps.structure, entry=steps.without(n))
+                    entry = dict(steps.without(n))
+                    return self.record("prompt", actor=actor, event=event, structure=steps.structure, entry=entry)
             raise NotThereError(f"Change {n} is no prompt of this session that holds. The session lists its prompts.")
 
-    def replace_steps(self, steps: PromptSteps) -> int:
+    def replace_steps(self, steps: PromptSteps, *, actor: str | None = None) -> int:
         """Replace all prompts of a structure, undone ones included; returns the number of the change.
+
+        Parameters
+        ----------
+        steps : PromptSteps
+        actor : str, optional
+            As :meth:`record`.
 
         Raises
         ------
@@ -181,7 +206,8 @@ class Work:
             for prompt in steps.log().prompts:
                 validate(prompt, self.study.affine, self.study.shape)
             entries = [dict(entry) for entry in steps.entries]
-            return self.record("replaced", structure=steps.structure, entries=entries, applied=steps.applied)
+            told: Record = {"structure": steps.structure, "entries": entries, "applied": steps.applied}
+            return self.record("replaced", actor=actor, **told)
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.

@@ -68,7 +68,7 @@ class WorkState:
             state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
         match record["kind"]:
             case "opened":
-                return replace(state, owner=record.get("owner", ""), model=record["model"], seed=record["seed"])
+                return replace(state, owner=record.get("actor", ""), model=record["model"], seed=record["seed"])
             case "prompt":
                 return state._with(self._of(record["structure"]).added(record["entry"], record["n"]))
             case "undo":

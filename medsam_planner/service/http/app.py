@@ -20,6 +20,8 @@ from medsam_planner.service.http import jobs, results, sessions, studies
 from medsam_planner.service.http.door import HEALTH
 from medsam_planner.service.http.entrance import protect
 from medsam_planner.service.http.models import InfoAnswer
+from medsam_planner.service.http.nninteractive import routes as nninteractive
+from medsam_planner.service.http.nninteractive.seats import Seats
 from medsam_planner.service.http.problems import MEDIA_TYPE, problem, problem_of
 from medsam_planner.service.redaction import without_folders
 
@@ -50,9 +52,12 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=f"{PREFIX}/openapi.json",
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=_REFUSALS,  # type: ignore[arg-type]
     )
     app.state.service = service
+    app.state.seats = Seats(service)
+    app.include_router(nninteractive.router)
     for router in (studies.router, sessions.router, jobs.router, results.router):
         app.include_router(router, prefix=PREFIX)
     app.get(HEALTH, summary="Whether the server answers")(_health)
@@ -66,7 +71,7 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
             sessions_held=service.leases.held_count,
             max_sessions=service.leases.most,
             idle_s=service.leases.idle_s,
-            loaded_bytes=service.loaded.held_bytes + service.workers.held_bytes,
+            loaded_bytes=service.loaded.held_bytes + service.computations.workers.held_bytes,
             unreadable_sessions=len(service.unreadable),
             notice=RESEARCH_USE_NOTICE,
         )

@@ -55,14 +55,14 @@ def slice_png(
     width: WindowWidth = None,
 ) -> Response:
     """One slice of the study as a grey picture, seen as a radiologist sees it."""
-    picture = service.slice_png(service.session(session), plane, index, centre=centre, width=width)
+    picture = service.service.slice_png(service.session(session), plane, index, centre=centre, width=width)
     return Response(picture, media_type="image/png")
 
 
 @router.get("/structures/{structure}/preview/{plane}/{index}.png", response_class=Response, responses=_PICTURE)
 def preview_png(session: str, structure: str, plane: Plane, index: int, service: TheService) -> Response:
     """The prediction on a prompted slice, before any 3D result: probability from 0 to 255, oriented as the slice."""
-    picture = service.preview_png(service.session(session), structure, plane, index)
+    picture = service.service.preview_png(service.session(session), structure, plane, index)
     return Response(picture, media_type="image/png")
 
 
@@ -74,7 +74,7 @@ def plan_document(session: str, plan: str, service: TheService) -> dict[str, Any
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise NotThereError("The document of that plan is gone. Plan again.") from error
-    document: dict[str, Any] = redacted(json.loads(text), service)
+    document: dict[str, Any] = redacted(json.loads(text), service.service)
     return document
 
 
