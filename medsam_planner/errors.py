@@ -73,10 +73,11 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("argon2", "authlib", "blosc2", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
+    "ui": ("argon2", "authlib", "blosc2", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
+    "deid": ("dicomanonymizer",),
 }
 """Modules that each extra of the distribution installs in addition."""
 

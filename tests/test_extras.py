@@ -15,10 +15,14 @@ from medsam_planner.errors import EXTRAS, MissingDependencyError, require_extra
 ROOT = Path(__file__).resolve().parents[1]
 
 HIDDEN = (
+    "argon2",
+    "authlib",
+    "dicomanonymizer",
     "fastapi",
     "gradio",
     "httpx",
     "huggingface_hub",
+    "joserfc",
     "python_multipart",
     "starlette",
     "tensorboard",
@@ -29,7 +33,9 @@ HIDDEN = (
 
 WEB = {
     "medsam_planner.client.transport",
+    "medsam_planner.service.cookies",
     "medsam_planner.service.guard",
+    "medsam_planner.service.login",
     "medsam_planner.service.routes",
     *(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -45,10 +51,15 @@ COMMANDS = {
     "train": ("train", ["train", "train.toml"]),
     "fetch": ("medsam", ["weights", "fetch", "medsam-vit-b"]),
     "convert": ("medsam", ["weights", "convert", "medsam.pth", "converted"]),
+    "deidentify": ("deid", ["deidentify", "ct", "--out", "out", "--key-file", "key"]),
     "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
 }
 
 TRAINING = 'out = "weights"\nsteps = 1\n'
+
+
+MODULES = {"argon2_cffi": "argon2", "dicom_anonymizer": "dicomanonymizer"}
+"""Where a distribution's module has another name."""
 
 
 def run_plain(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -63,8 +74,13 @@ def declared() -> dict[str, list[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {**project["optional-dependencies"], "": project["dependencies"]}
     return {
-        extra: [re.split(r"[<>=;\[ ]", line)[0].replace("-", "_") for line in lines] for extra, lines in wanted.items()
+        extra: [_module(re.split(r"[<>=;\[ ]", line)[0].replace("-", "_")) for line in lines]
+        for extra, lines in wanted.items()
     }
+
+
+def _module(distribution: str) -> str:
+    return MODULES.get(distribution, distribution)
 
 
 def test_the_extras_are_those_of_the_distribution() -> None:

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from medsam_planner.cli import (
     calibrate,
+    deidentify,
     demo,
     doctor,
     evaluate,
@@ -25,6 +26,7 @@ from medsam_planner.cli import (
     segment,
     serve,
     train,
+    users,
     weights,
 )
 from medsam_planner.errors import EXTRAS, MedsamPlannerError, require_extra
@@ -97,10 +99,12 @@ app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
+app.command()(deidentify.deidentify)
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
+app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 
 
