@@ -28,7 +28,7 @@ from medsam_planner.deidentification.profile import (
 from medsam_planner.deidentification.pseudonyms import Pseudonyms
 from medsam_planner.deidentification.safe_private import is_safe_private
 from medsam_planner.deidentification.words import cleaned_text, is_technical
-from medsam_planner.io.study_files import READ_ERRORS
+from medsam_planner.io.study_files import READ_ERRORS, STANDARD_ROOT
 
 __all__ = ["Cleaner", "mark"]
 
@@ -189,7 +189,8 @@ class Cleaner:
 
     def _uids(self, element: pydicom.DataElement) -> bool:
         before = [str(value) for value in _values(element)]
-        after = [uid if not uid or uid in UID_dictionary else self.pseudonyms.uid(uid) for uid in before]
+        names_class = "SOPClass" in element.keyword or "TransferSyntax" in element.keyword
+        after = [uid if _is_registered(uid, names_class) else self.pseudonyms.uid(uid) for uid in before]
         if after != before:
             self.counts["UIDs replaced"] += 1
             element.value = after if len(after) > 1 else after[0]
@@ -233,6 +234,11 @@ def mark(dataset: pydicom.Dataset, cleaner: Cleaner, *, is_masked: bool) -> None
 
 def _values(element: pydicom.DataElement) -> list[object]:
     return list(element.value) if isinstance(element.value, MultiValue | list) else [element.value]
+
+
+def _is_registered(uid: str, names_class: bool) -> bool:
+    """Whether a UID is one of the standard's, and so no identifier; also a class that pydicom does not know yet."""
+    return not uid or uid in UID_dictionary or (names_class and uid.startswith(STANDARD_ROOT))
 
 
 def _numbered(dataset: pydicom.Dataset) -> str:
