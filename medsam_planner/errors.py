@@ -71,8 +71,8 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("argon2", "authlib", "blosc2", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
+    "ui": ("argon2", "authlib", "blosc2", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
     "deid": ("dicomanonymizer",),

@@ -14,7 +14,7 @@ from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError
 from medsam_planner.io.output_folder import require_apart
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.actors import LOCAL, Actor
-from medsam_planner.service.core.audit import Audit
+from medsam_planner.service.core.audit import AUDIT_FILE, Audit
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
 from medsam_planner.service.core.options import Limits
@@ -54,7 +54,7 @@ class DataFolder:
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
-        self.audit = Audit(self.data / "audit.jsonl")
+        self.audit = Audit(self.data / AUDIT_FILE)
         self.studies = StudyStore(self.data / "studies")
         self.rights = Rights(self.studies)
         self.loaded = LoadedWorks(self.limits.loaded_bytes)

@@ -31,7 +31,7 @@ from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.jobs import Job, Jobs, JobState
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
-from medsam_planner.service.core.study_store import StoredStudy, new_identifier
+from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.core.work import StoredResult, Work
 from medsam_planner.service.display import Plane, display_for, display_windows
 from medsam_planner.service.settings import Settings
@@ -169,31 +169,6 @@ class Service(DataFolder):
         job = self.jobs.find(identifier)
         self.acting(job.session, lease)
         return self.jobs.cancel(identifier)
-
-    def delete_session(self, work: Work) -> None:
-        """Stop the jobs of a session, and delete it.
-
-        Raises
-        ------
-        ServiceError
-            If a job does not stop. The session stays.
-        OutputError
-            If its folder cannot be deleted.
-        """
-        self.jobs.end_all_of(work.identifier)
-        self.forget_session(work)
-
-    def delete_study(self, study: StoredStudy) -> None:
-        """Delete a study with its sessions; of a study that was opened by path only what the server keeps.
-
-        Raises
-        ------
-        ServiceError, OutputError
-            As :meth:`delete_session`.
-        """
-        for work in self.sessions_on(study.identifier):
-            self.delete_session(work)
-        self.forget_study(study)
 
     def plan_folder(self, work: Work, plan: str) -> Path:
         """Folder of a finished plan.

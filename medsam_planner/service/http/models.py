@@ -19,6 +19,8 @@ __all__ = [
     "InfoAnswer",
     "JobAnswer",
     "JobBegun",
+    "LoginAnswer",
+    "LoginRequest",
     "Numbered",
     "PathRequest",
     "ProgressAnswer",
@@ -32,6 +34,7 @@ __all__ = [
     "StructureAnswer",
     "StudyAnswer",
     "UndoRequest",
+    "WhoAnswer",
 ]
 
 EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -57,6 +60,13 @@ class PathRequest(_Request):
     path: str
     series: str | None = None
     resample_tilt: bool = False
+
+
+class LoginRequest(_Request):
+    """A user of this server."""
+
+    name: Annotated[str, Field(max_length=200)]
+    password: Annotated[str, Field(max_length=1000)]
 
 
 class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
@@ -135,6 +145,20 @@ class StudyAnswer(_Model):
     shape: list[int]
     affine_lps_mm: list[list[float]]
     sha256: str
+
+
+class WhoAnswer(_Model):
+    """Who you are, and the most you may do."""
+
+    name: str
+    role: str
+
+
+class LoginAnswer(WhoAnswer):
+    """Send the token as ``Authorization: Bearer TOKEN``."""
+
+    token: str
+    expires_at: str
 
 
 class RightsAnswer(_Model):

@@ -48,6 +48,8 @@ _KINDS: Mapping[str, _Kind] = {
     "output": _Kind(507, "The server cannot write", "Free some space on the server, then try again."),
     "missing-dependency": _Kind(501, "A part is not installed on the server", "Install what the detail names."),
     "token": _Kind(401, "The token is missing or wrong", "Send the header 'Authorization: Bearer TOKEN'."),
+    "login": _Kind(401, "Not logged in", "Send the name and the password of a user of this server."),
+    "too-many-tries": _Kind(429, "Too many tries to log in", "Wait as long as Retry-After says."),
     "host": _Kind(400, "Unknown host name", "Use the server's address, or restart it with --name NAME."),
     "origin": _Kind(403, "Another site's page may not ask", "Ask from a program, or from this server's own page."),
     "request": _Kind(422, "The request does not follow the schema", "Compare it with /api/v1/openapi.json."),
