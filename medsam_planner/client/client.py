@@ -316,7 +316,7 @@ class RemoteSession:
         ----------
         structure : str
         name : str
-            ``"mask.nii.gz"``, ``"probability.nii.gz"``, ``"mask.dcm"``, ``"mesh.stl"`` …
+            ``"mask.nii.gz"``, ``"probability.nii.gz"``, ``"seg.dcm"``, ``"mesh.stl"`` …
         path : Path
         allow_stale : bool
             Whether a result of earlier prompts will do.

@@ -62,7 +62,7 @@ def write_segmentation(path: Path, study: StudyVolume, kind: str, masks: dict[st
 
 
 def _headers(study: StudyVolume) -> list[object]:
-    from medsam_planner.io.dicom_objects import image_sources, source_headers
+    from medsam_planner.io.objects.identity import image_sources, source_headers
 
     return image_sources(source_headers(study))["source_images"]
 

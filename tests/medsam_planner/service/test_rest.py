@@ -138,7 +138,7 @@ def test_maps_that_were_not_asked_for_and_objects_that_cannot_be_made_are_not_th
     with pytest.raises(NotThereError, match="no saliency"):
         session.save("lesion", "saliency.nii.gz", tmp_path / "a")
     with pytest.raises(NotThereError, match="needs a study of DICOM files"):
-        session.save("lesion", "mask.dcm", tmp_path / "a")
+        session.save("lesion", "seg.dcm", tmp_path / "a")
     with pytest.raises(ServiceError):
         session.save("lesion", "result.npz", tmp_path / "a")
     assert session.save("lesion", "mesh.stl", tmp_path / "a.stl").stat().st_size > 1000
