@@ -10,6 +10,7 @@ import typer
 from medsam_planner.segmentation.limits import LARGEST_SEED, MOST_SAMPLES
 
 __all__ = [
+    "BeginFrom",
     "ClipOutliers",
     "CorrectBiasField",
     "KeepDays",
@@ -32,6 +33,14 @@ __all__ = [
     "Workers",
 ]
 
+BeginFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--begin-from",
+        help="FILE or FILE:SEGMENT (NIfTI, DICOM SEG or RTSTRUCT): the structure begins from this mask, before its "
+        "prompts; may be repeated.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
 Samples = Annotated[
