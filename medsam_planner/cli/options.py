@@ -42,7 +42,7 @@ BeginFrom = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
-Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
+Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")]
 Samples = Annotated[
     int, typer.Option(help="Number of stochastic passes for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)
 ]
