@@ -25,7 +25,7 @@ from tests.medsam_planner.service.nninteractive.programs import (
     image,
     lps,
 )
-from tests.medsam_planner.service.rest import TOKEN, Process, serving
+from tests.medsam_planner.service.rest import PASSWORDS, TOKEN, Process, logged_in, people_of, serving
 
 MOST = 3
 
@@ -179,3 +179,20 @@ def test_the_orders_of_calls_of_the_programs_are_answered(address: str) -> None:
             slicer.add_initial_seg_interaction(ball(radius_mm).astype(np.uint8), run_prediction=False)
             slicer.add_point_interaction([12, 58, 50], True)
             assert buffer.sum() > ball(radius_mm).sum()
+
+
+def test_people_draw_under_their_own_name_and_no_token_of_another_s_lease_helps(model: str, tmp_path: Path) -> None:
+    settings = Settings(out=tmp_path / "data", model=model)
+    with serving(settings, token=TOKEN, people=people_of(settings.out)) as address:
+        keys = {name: logged_in(address, name)["Authorization"].removeprefix("Bearer ") for name in PASSWORDS}
+        with pytest.raises(httpx.HTTPStatusError, match="403"), connected(address, token=keys["vera"]):
+            pass
+        with drawing(address, token=keys["ann"]) as (client, _):
+            client.add_point_interaction(list(CENTRE), True, run_prediction=False)
+            lease = {"X-Lease-Token": client._lease_token}
+            for name, status in (("paul", 410), ("ann", 200)):
+                headers = {"Authorization": f"Bearer {keys[name]}", **lease}
+                assert httpx.post(f"{address}/nninteractive/heartbeat", headers=headers).status_code == status
+            with Client(address, token=keys["ann"]) as ann, Client(address, token=keys["paul"]) as paul:
+                assert [one["structures"] for one in ann.sessions()] == [["object"]]
+                assert paul.sessions() == []
