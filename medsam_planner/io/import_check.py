@@ -163,7 +163,7 @@ def _where(unit: Unit) -> str:
     """The file, or the folder that all files lie below."""
     if len(unit.names) == 1:
         return unit.names[0]
-    return os.path.commonpath([f"./{name.rpartition('/')[0]}" for name in unit.names]).removeprefix("./")
+    return os.path.commonpath([f"./{name.rpartition('/')[0]}" for name in unit.names]) or "."
 
 
 def _rows_of(folder: Path, unit: Unit) -> list[CheckedRow]:
