@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from nnInteractive.inference.remote import ServerAtCapacityError, SessionExpired
 
 from medsam_planner.client import Client
 from medsam_planner.service.core.options import Limits
+from medsam_planner.service.http.nninteractive import wire
 from medsam_planner.service.settings import Settings
 from prompts import Click
 from tests.medsam_planner.service.nninteractive.programs import (
@@ -115,6 +117,23 @@ def test_a_client_that_vanished_frees_its_place(model: str, tmp_path: Path) -> N
             for lease in leases
         ]
         assert beats == [410, 200]
+
+
+def test_a_client_that_vanished_in_the_middle_of_an_image_frees_its_place(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "PATIENCE_S", 0.3)
+    with serving(Settings(out=tmp_path, model=model), Limits(1, liveness_s=0.5)) as address:
+        lease = httpx.post(f"{address}/nninteractive/claim").json()["lease_token"]
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as gone:
+            head = f"POST /nninteractive/set_image HTTP/1.1\r\nHost: {host}\r\nX-Lease-Token: {lease}\r\n"
+            gone.sendall(f"{head}Content-Length: 5000\r\n\r\n".encode() + bytes(100))
+            assert b" 408 " in gone.recv(200)
+        until = time.monotonic() + 20
+        while httpx.post(f"{address}/nninteractive/claim").status_code == 503:
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
 
 def test_beats_alone_do_not_keep_a_client_that_nobody_uses(model: str, tmp_path: Path) -> None:
