@@ -11,6 +11,7 @@ from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.dicom_results import OutputOptions
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 from prompts import PromptFile, PromptLog, read_prompt_file, validate_file
@@ -88,12 +89,18 @@ class SegmentationJob:
         )
         return study
 
-    def segment(self, study: StudyVolume, out: OutputFolder, progress: Progress | None = None) -> Segmented:
+    def segment(
+        self,
+        study: StudyVolume,
+        out: OutputFolder,
+        progress: Progress | None = None,
+        output: OutputOptions | None = None,
+    ) -> Segmented:
         """Segment every structure and write its masks, maps and log.
 
         DICOM objects and meshes are left to :func:`medsam_planner.workflow.segment.write_segmented_objects`.
         """
-        return segment_into(out, study, self.logs, self.options, notes=self.notes, progress=progress)
+        return segment_into(out, study, self.logs, self.options, notes=self.notes, output=output, progress=progress)
 
 
 def check_options(options: SegmentationOptions) -> None:
