@@ -17,7 +17,9 @@ def ui(
     study: Annotated[Path | None, typer.Argument(help="DICOM folder, zip or file, or NIfTI, opened at once.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = LOOPBACK,
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7860,
-    model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
+    model: Annotated[
+        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
+    ] = "compact",
     out: Annotated[Path, typer.Option("--out", help="Folder for prompts, results and plans.")] = Path("runs"),
     allow: Annotated[
         list[Path] | None,
@@ -35,7 +37,7 @@ def ui(
     import uvicorn
 
     from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import load_model
+    from medsam_planner.engine.registry import open_model
     from medsam_planner.errors import StudyError
     from medsam_planner.io.output_folder import require_apart
     from medsam_planner.service.access import Access, is_loopback, read_token
@@ -62,7 +64,7 @@ def ui(
             seed=seed,
         )
         say("Starting the workbench ...")
-        load_model(model)  # report an unknown or damaged model now, not to the first person who opens a study
+        open_model(model)  # report an unknown or damaged model now, not to the first person who opens a study
         app = build_app(settings, access=access)
         notes = "" if token_file is None else f" It asks for the token in {token_file}."
         if not is_loopback(host):

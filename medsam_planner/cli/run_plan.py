@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    BeginFrom,
     ClipOutliers,
     CorrectBiasField,
     Modality,
@@ -52,6 +53,7 @@ def run_plan(
     seg_encoding: SegEncoding = "auto",
     rtstruct: RtStruct = False,
     paths: Paths = False,
+    begin_from: BeginFrom = None,
     why_here: Annotated[
         bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
     ] = False,

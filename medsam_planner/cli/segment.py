@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    BeginFrom,
     ClipOutliers,
     CorrectBiasField,
     Modality,
@@ -49,6 +50,7 @@ def segment(
     seg_encoding: SegEncoding = "auto",
     rtstruct: RtStruct = False,
     paths: Paths = False,
+    begin_from: BeginFrom = None,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the prompt file."""
     from medsam_planner.cli.console import say, tell_notes, tell_reading, watched

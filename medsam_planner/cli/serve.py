@@ -24,7 +24,9 @@ def serve(
     allow: Annotated[
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
-    model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
+    model: Annotated[
+        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
+    ] = "compact",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
@@ -38,7 +40,7 @@ def serve(
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
     from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import load_model
+    from medsam_planner.engine.registry import require_weights
     from medsam_planner.errors import StudyError
     from medsam_planner.service.access import read_access
     from medsam_planner.service.core.options import Limits
@@ -63,12 +65,13 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     bound = listen(host, port)
     try:
-        load_model(model)  # report an unknown or damaged model now, not to the first client
+        require_weights(model)  # report an unknown or damaged model now, not to the first client
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
         service = Service(settings, Limits(max_sessions))
         with closing(service), closing(Retention(service, Keep(keep_days, keep_works_days))):
             app = make_app(service, access=access)
+            service.prepare()
             for told in service.unreadable:
                 say(f"Left out: session {told}")
             address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"

@@ -28,7 +28,7 @@ class Client:
     address : str
         For example ``"http://127.0.0.1:7861"``.
     token : str, optional
-        The server's secret, where it has one.
+        The server's secret, where it has one; a server with users: see :meth:`log_in`.
 
     Raises
     ------
@@ -49,6 +49,29 @@ class Client:
         from medsam_planner.client.transport import Transport
 
         self._transport = Transport(address, token)
+
+    @classmethod
+    def log_in(cls, address: str, name: str, password: str) -> Client:
+        """A connection as a user of the server; it acts for at most 12 hours.
+
+        Parameters
+        ----------
+        address, name, password : str
+
+        Raises
+        ------
+        ServiceError
+            If the name or the password is wrong, or there were too many tries.
+        NotThereError
+            If the server has no users.
+        """
+        with cls(address) as stranger:
+            answer = stranger._transport.ask("POST", "/login", body={"name": name, "password": password})
+        return cls(address, token=answer["token"])
+
+    def log_out(self) -> None:
+        """End the login; the connection can then do nothing more."""
+        self._transport.ask("DELETE", "/login")
 
     def __enter__(self) -> Client:
         """The client; it is closed at the end of the block."""
@@ -201,6 +224,26 @@ class RemoteSession:
         """Remove every prompt of a structure, as one step that can be undone."""
         return self._change("prompts", structure, None, prompt={"kind": "clear"})
 
+    def remove(self, n: int) -> int:
+        """Remove one prompt, as one step that can be undone.
+
+        Parameters
+        ----------
+        n : int
+            As :meth:`add` returned it.
+
+        Returns
+        -------
+        int
+            Number of this change.
+
+        Raises
+        ------
+        NotThereError
+            If that change was no prompt that holds: a clear, or one that was undone or removed.
+        """
+        return int(self._ask("DELETE", f"/prompts/{n}?event_id={secrets.token_hex(16)}")["n"])
+
     def undo(self, structure: str) -> int:
         """Undo the last step of a structure."""
         return self._change("undo", structure, None)
@@ -342,6 +385,18 @@ class RemoteSession:
     def save_slice(self, plane: str, index: int, path: Path) -> Path:
         """Write one slice of the study as PNG; `plane` is ``"axial"``, ``"coronal"`` or ``"sagittal"``."""
         self._transport.save(f"/sessions/{self.identifier}/slices/{plane}/{index}.png", path)
+        return path
+
+    def save_preview(self, structure: str, plane: str, index: int, path: Path) -> Path:
+        """Write the prediction on a prompted slice as PNG, oriented as :meth:`save_slice`: probability × 255.
+
+        Raises
+        ------
+        NotThereError
+            If no prompt of the structure is on that slice.
+        """
+        where = f"/sessions/{self.identifier}/structures/{structure}/preview/{plane}/{index}.png"
+        self._transport.save(where, path)
         return path
 
     def beat(self) -> None:

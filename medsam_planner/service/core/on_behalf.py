@@ -21,7 +21,8 @@ from medsam_planner.service.core.retention import delete_session, delete_study
 from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
-from medsam_planner.service.core.work import StoredResult, Work
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import StoredResult
 
 __all__ = ["OnBehalf"]
 
@@ -141,6 +142,10 @@ class OnBehalf:
     def add(self, work: Work, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
         """As :meth:`Work.add`."""
         return work.add(structure, entry, actor=self.actor.name, event=event)
+
+    def remove(self, work: Work, n: int, *, event: str | None = None) -> int:
+        """As :meth:`Work.remove`."""
+        return work.remove(n, actor=self.actor.name, event=event)
 
     def record(self, work: Work, kind: str, *, event: str | None = None, **entries: Any) -> int:
         """As :meth:`Work.record`."""

@@ -71,7 +71,7 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
             sessions_held=service.leases.held_count,
             max_sessions=service.leases.most,
             idle_s=service.leases.idle_s,
-            loaded_bytes=service.loaded.held_bytes,
+            loaded_bytes=service.loaded.held_bytes + service.computations.workers.held_bytes,
             unreadable_sessions=len(service.unreadable),
             notice=RESEARCH_USE_NOTICE,
         )

@@ -15,6 +15,7 @@ __all__ = [
     "ClaimRequest",
     "ClearanceAnswer",
     "ClearanceRequest",
+    "EventId",
     "HeldAnswer",
     "InfoAnswer",
     "JobAnswer",
@@ -181,6 +182,8 @@ class StructureAnswer(_Model):
     name: str
     state: Literal["prompted", "segmented", "stale"]
     prompts: list[dict[str, Any]]
+    numbers: list[int]
+    """By prompt: number of the change that it was."""
     can_undo: bool
     can_redo: bool
     result: dict[str, Any] | None
