@@ -44,7 +44,7 @@ def key_picture(report: PlanReport, parts: ReportParts) -> NDArray[np.uint8]:
         scale = _CELL / max(panel.columns, panel.rows)
         picture = panel_image(panel, scale)
         sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        _line(draw, f"{panel.title} {panel.note}".strip(), (left, top + _CELL + 3), _CELL, 15, "#c8d0d8")
+        _line(draw, panel.caption, (left, top + _CELL + 3), _CELL, 15, "#c8d0d8")
     draw.rectangle([0, height - _FOOT, width, height], fill="#fff4d6")
     draw.text((width / 2, height - _FOOT / 2), RESEARCH_USE_NOTICE, fill="#5c3d00", font=font(20), anchor="mm")
     return np.asarray(sheet, dtype=np.uint8)

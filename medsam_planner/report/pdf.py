@@ -232,7 +232,7 @@ def _row_of_pictures(label: str, panels: Sequence[Panel], heading: Any, small: A
         cells = [
             [
                 Image(io.BytesIO(_jpeg(panel)), width=width - 6, height=(width - 6) * panel.rows / panel.columns),
-                Paragraph(escape(f"{panel.title} {panel.note}"), small),
+                Paragraph(escape(panel.caption), small),
             ]
             for panel in row
         ]

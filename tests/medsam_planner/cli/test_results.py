@@ -110,7 +110,10 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
     assert run(["run", *arguments, "--out", str(out), "--samples", "0"]) == 0
     told = capsys.readouterr().out
     assert files(out) == sorted(
-        ["files.json", "mask.nii.gz", "plan.json", "probability.nii.gz", "prompts.json", "report.html", "result.json"]
+        [
+            *("files.json", "mask.nii.gz", "plan.json", "probability.nii.gz", "prompts.json", "report.html"),
+            *("result.json", "plan_seg.dcm", "key_image.dcm", "report.pdf.dcm"),
+        ]
     )
     notes = json.loads((out / "result.json").read_text())["notes"]
     assert any("seg.dcm could" in note for note in notes) and any("surface of 'ball'" in note for note in notes)
