@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.registry import load_model
+from medsam_planner.engine.registry import open_model
 from medsam_planner.geometry import volume_ml
 from medsam_planner.planning.clearance import Clearance, clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
@@ -59,7 +59,7 @@ class Prepare:
     def run(self, memory: WorkerMemory, progress: Progress) -> None:
         """Load the model."""
         if self.model is not None:
-            load_model(self.model)
+            open_model(self.model)
 
 
 @dataclass(frozen=True, slots=True)
