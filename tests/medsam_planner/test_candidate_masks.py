@@ -155,7 +155,7 @@ def test_a_replay_rebuilds_a_chosen_mask_byte_for_byte(weights, tmp_path, monkey
             log.choose(answer)
         made = segment_into(tmp_path / name, read, [log], SegmentationOptions(samples=0))
         masks[name] = bytes_of(made.results["ball"].mask)
-        _, again, same = replay_log(tmp_path / name / "prompts.json")
+        _, again, same = replay_log(tmp_path / name / "prompts.json", study_path=tmp_path / "study.nii.gz")
         assert same == {"ball": True}
         assert bytes_of(again.results["ball"].mask) == masks[name]
     assert masks["best"] != masks["third"]
