@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medsam_planner.errors import PromptError
-from prompts import PromptLog
-from prompts.schema import SCHEMA_VERSION, prompt_file_from_node
+from prompts import Prompt, PromptFile, PromptLog
+from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
 from prompts.strict import Node
 
-__all__ = ["PromptSteps"]
+__all__ = ["PromptSteps", "entry_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,15 @@ class PromptSteps:
     """Every entry in order, those that are undone last."""
     applied: int = 0
     """How many of them hold."""
+
+    @classmethod
+    def of_log(cls, log: PromptLog) -> PromptSteps:
+        """The steps of a log, undone ones included."""
+        document = json.loads(json.dumps(prompt_file_document(PromptFile((log,)))))
+        entries = document["structures"][log.structure]
+        for entry in entries:
+            entry.pop("undone", None)
+        return cls(log.structure, tuple(entries), len(entries) - log.undone)
 
     def added(self, entry: Mapping[str, Any]) -> PromptSteps:
         """With one more entry; undone ones can then no longer be redone."""
@@ -82,3 +91,8 @@ class PromptSteps:
         """SHA-256 of the steps that hold: results of equal digests are of the same prompts."""
         text = json.dumps(self.entries[: self.applied], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def entry_of(prompt: Prompt) -> Mapping[str, Any]:
+    """The entry of a prompt file that states a prompt."""
+    return PromptSteps.of_log(PromptLog.from_history("structure", [prompt])).entries[0]

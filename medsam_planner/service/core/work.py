@@ -54,6 +54,10 @@ class WorkState:
     """By identifier: how each ended."""
     n_by_event: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     """Numbers of changes by the identifiers that clients gave them."""
+    plan: str | None = None
+    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
+    page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
     def after(self, record: Record) -> WorkState:
         """The state after a record of the journal; unknown kinds change nothing but the number.
@@ -75,6 +79,11 @@ class WorkState:
                 return state._with(self._of(record["structure"]).undone())
             case "redo":
                 return state._with(self._of(record["structure"]).redone())
+            case "replaced":
+                return state._with(PromptSteps(record["structure"], tuple(record["entries"]), record["applied"]))
+            case "page":
+                state = replace(state, page={**state.page, **record["page"]})
+                return replace(state, plan=None) if record.get("ends_plan") else state
             case "job":
                 return replace(state, jobs={**state.jobs, record["job"]: record})
             case "job-ended":
@@ -126,7 +135,9 @@ class WorkState:
         begun = self.jobs.get(record["job"], {})
         if record["state"] == "done" and begun.get("task") == "segment":
             result = StoredResult(record["job"], begun["digest"], record["result"])
-            state = replace(state, results={**self.results, begun["structure"]: result})
+            state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
+        elif record["state"] == "done" and begun.get("task") == "plan":
+            state = replace(state, plan=record["job"])
         return state
 
 
@@ -234,6 +245,21 @@ class Work:
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
             return self.record("prompt", event=event, structure=structure, entry=dict(entry))
+
+    def replace_steps(self, steps: PromptSteps) -> int:
+        """Replace all prompts of a structure, undone ones included; returns the number of the change.
+
+        Raises
+        ------
+        PromptError, GeometryError
+            As :meth:`add`.
+        """
+        with self.changing():
+            require_different([*self.state.steps, require_free(steps.structure)])
+            for prompt in steps.log().prompts:
+                validate(prompt, self.study.affine, self.study.shape)
+            entries = [dict(entry) for entry in steps.entries]
+            return self.record("replaced", structure=steps.structure, entries=entries, applied=steps.applied)
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.
