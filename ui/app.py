@@ -32,7 +32,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
     settings : Settings
     access : Access, optional
         Where it listens and what it requires of clients; by default this machine only. Every request is checked by
-        :class:`medsam_planner.service.guard.Guard` first.
+        :func:`medsam_planner.service.http.entrance.protect` first.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
     import gradio as gr
     from fastapi import FastAPI
 
-    from medsam_planner.service.guard import Guard
+    from medsam_planner.service.http.entrance import protect
     from medsam_planner.service.routes import add_routes
     from ui.layout import CSS
     from ui.wiring import build_page
@@ -55,7 +55,7 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
     page.has_launched = True  # otherwise Gradio serves any file of the disk
     app = FastAPI(title="MedSAM Planner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_expiring)
     counts = {number: len(event.inputs) for number, event in page.fns.items()}
-    app.add_middleware(Guard, access=access or Access(), input_count_by_event=counts)
+    protect(app, access or Access(), input_count_by_event=counts)
     app.state.sessions = sessions
     add_routes(app, sessions)
     system = ["system-ui", "-apple-system", "Segoe UI", "Helvetica", "Arial", "sans-serif"]

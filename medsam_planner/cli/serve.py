@@ -37,7 +37,8 @@ def serve(
     from medsam_planner.engine.registry import load_model
     from medsam_planner.errors import StudyError
     from medsam_planner.service.access import Access, is_loopback, read_token
-    from medsam_planner.service.core.service import Limits, Service
+    from medsam_planner.service.core.options import Limits
+    from medsam_planner.service.core.service import Service
     from medsam_planner.service.http.app import PREFIX, make_app
     from medsam_planner.service.listening import address_of, listen
     from medsam_planner.service.settings import Settings

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.service.core.actors import LOCAL, Actor
 
 __all__ = ["LOOPBACK", "Access", "is_loopback", "read_token"]
 
@@ -86,6 +87,12 @@ class Access:
     def is_token(self, offered: str) -> bool:
         """Whether `offered` is the secret; compared in constant time."""
         return self.token is not None and hmac.compare_digest(offered.encode(), self.token.encode())
+
+    def actor_with(self, offered: str | None) -> Actor | None:
+        """Who sends this token; None for a stranger. Where no secret is required everybody is local."""
+        if self.token is None:
+            return LOCAL
+        return Actor("token") if offered is not None and self.is_token(offered) else None
 
     @property
     def pass_value(self) -> str:

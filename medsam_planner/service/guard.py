@@ -1,6 +1,6 @@
-"""Access control in front of the whole application: every request is checked here before any route sees it.
+"""Access control of the page: every request of a browser is checked here before any route sees it.
 
-The checks, in this order: the Host header names this machine; the client has the secret, if there is one; the page uses
+The checks, in this order: the browser has the secret, if there is one; the page uses
 the route (Gradio adds fifty more, which stay closed); the request does not come from another site; the body of an event
 is short, contains no files and names an event of the page; the Gradio session belongs to this browser. A refusal is one
 line that reveals nothing about the machine.
@@ -8,6 +8,7 @@ line that reveals nothing about the machine.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import threading
@@ -21,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from medsam_planner.service import headers, login
+from medsam_planner.service.core.actors import Actor, with_actor
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,35 +47,36 @@ _CACHED_BY_BROWSERS = ("/assets/", "/static/")
 
 
 class Guard:
-    """ASGI middleware around the whole application.
+    """The side of the entrance that the page uses.
 
     Parameters
     ----------
     app : ASGIApp
     access : Access
-        Names, origins and secret of the server.
+        Origins and secret of the server.
     input_count_by_event : mapping
         Number of inputs of every event of the page, by Gradio's number of the event.
     """
 
-    def __init__(self, app: ASGIApp, *, access: Access, input_count_by_event: Mapping[int, int]) -> None:
+    def __init__(self, app: ASGIApp, access: Access, input_count_by_event: Mapping[int, int]) -> None:
         self._app = app
         self._access = access
         self._input_count_by_event = input_count_by_event
         self._sessions = _Sessions()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._answer(Request(scope, receive), send)
-        else:  # no part of the page uses a web socket
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+    async def refuse_host(self, request: Request, send: Send) -> None:
+        """Refuse a request under another machine's name."""
+        refused = _refusal(
+            400, "This server is not known under that name. Use its address, or restart it with --name NAME."
+        )
+        await refused(request.scope, request.receive, _WithHeaders(request, send, ""))
 
-    async def _answer(self, request: Request, send: Send) -> None:
-        send = _WithHeaders(request, send)
-        refused = self._refuse_host(request) or await self._refuse_stranger(request) or self._refuse_route(request)
+    async def answer(self, request: Request, send: Send) -> None:
+        """Let the application answer, or refuse."""
+        known = request.cookies.get(cookie_name(request, "browser"), "")
+        browser = known or secrets.token_urlsafe(24)
+        send = _WithHeaders(request, send, browser)
+        refused = await self._refuse_stranger(request) or self._refuse_route(request)
         if refused is not None:
             await refused(request.scope, request.receive, send)
             return
@@ -88,19 +91,12 @@ class Guard:
                 return
             session = str(event.get("session_hash"))
             receive = _replay(body or b"", request.receive)
-        browser = request.cookies.get(cookie_name(request, "browser"), "")
-        if session is not None and not self._sessions.is_of(session, browser):
+        if session is not None and not self._sessions.is_of(session, known):
             refused = _refusal(403, "That session belongs to another browser. Reload the page.")
             await refused(request.scope, request.receive, send)
             return
-        await self._app(_uncompressed(request.scope), receive, send)
-
-    def _refuse_host(self, request: Request) -> Response | None:
-        if self._access.is_own_host(request.headers.get("host", "")):
-            return None
-        return _refusal(
-            400, "This server is not known under that name. Use its address, or restart it with --name NAME."
-        )
+        scope = with_actor(_uncompressed(request.scope), Actor(f"browser:{_digest(browser)}"))
+        await self._app(scope, receive, send)
 
     async def _refuse_stranger(self, request: Request) -> Response | None:
         """Ask for the secret; the right one, in the address or from the form, becomes a cookie."""
@@ -175,9 +171,10 @@ class _Sessions:
 class _WithHeaders:
     """`send` that adds the security headers to each response, and the nonce to the page."""
 
-    def __init__(self, request: Request, send: Send) -> None:
+    def __init__(self, request: Request, send: Send, browser: str) -> None:
         self._request = request
         self._send = send
+        self._browser = browser
         self._start: Message | None = None
         """Start of the page's response, held back until its body is complete."""
         self._page = b""
@@ -201,7 +198,7 @@ class _WithHeaders:
             name = cookie_name(self._request, "browser")
             if name not in self._request.cookies:
                 carrier = Response()
-                _set_cookie(carrier, self._request, name, secrets.token_urlsafe(24), max_age_s=_BROWSER_COOKIE_S)
+                _set_cookie(carrier, self._request, name, self._browser, max_age_s=_BROWSER_COOKIE_S)
                 out.append("Set-Cookie", carrier.headers["set-cookie"])
             start, self._start = self._start, None
             await self._send(start)
@@ -227,6 +224,11 @@ def cookie_name(request: Request, what: str) -> str:
 def _set_cookie(response: Response, request: Request, name: str, value: str, *, max_age_s: int | None = None) -> None:
     is_secure = request.url.scheme == "https"  # lax: a link from elsewhere may lead to the page, and nothing else
     response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="lax", secure=is_secure, path="/")
+
+
+def _digest(browser: str) -> str:
+    """Stands for a browser in journals: its cookie is a secret."""
+    return hashlib.sha256(browser.encode()).hexdigest()[:32]
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -29,6 +29,8 @@ class Loaded:
     volume: StudyVolume
     results: dict[str, tuple[str, SegmentationResult]] = field(default_factory=dict)
     """By structure, with the identifier of the job that made it."""
+    computing: threading.Lock = field(default_factory=threading.Lock)
+    """Held over a computation: its session keeps what it has computed, so one thread at a time may use it."""
 
     @property
     def own_bytes(self) -> int:

@@ -17,7 +17,8 @@ from medsam_planner.io.fault_log import log_fault
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.http import jobs, results, sessions, studies
-from medsam_planner.service.http.door import HEALTH, Door
+from medsam_planner.service.http.door import HEALTH
+from medsam_planner.service.http.entrance import protect
 from medsam_planner.service.http.models import InfoAnswer
 from medsam_planner.service.http.problems import MEDIA_TYPE, problem, problem_of
 from medsam_planner.service.redaction import without_folders
@@ -79,7 +80,7 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_shape)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _report_fault)
-    app.add_middleware(Door, access=access or Access())
+    protect(app, access or Access())
     return app
 
 

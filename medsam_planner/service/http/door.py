@@ -1,4 +1,4 @@
-"""What is checked before any route sees a request: host name, origin, token, size. A refusal is a problem document."""
+"""What is checked before a route of programs sees a request: origin, token, size. A refusal is a problem document."""
 
 from __future__ import annotations
 
@@ -10,65 +10,72 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from medsam_planner.service import headers
+from medsam_planner.service.core.actors import with_actor
 from medsam_planner.service.http.problems import problem
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Send
 
     from medsam_planner.service.access import Access
 
-__all__ = ["HEALTH", "STUDIES", "Door"]
+__all__ = ["HEALTH", "OPEN", "STUDIES", "VOXELS", "Door"]
 
 MOST_BODY_BYTES = 8 << 20
 """A scribble of 100,000 positions has 6 MB; uploads of studies have limits of their own."""
 HEALTH = "/healthz"
-"""Open to everybody, and tells nothing but that the server answers."""
+"""Tells nothing but that the server answers."""
+OPEN = (HEALTH, f"/nninteractive{HEALTH}")
+"""Paths that need no token."""
 STUDIES = "/api/v1/studies"
+VOXELS = "/nninteractive/"
+"""Requests there carry volumes; their routes state limits of their own."""
 
 
 class Door:
-    """ASGI middleware around the whole application.
+    """The side of the entrance that programs use.
 
     Parameters
     ----------
     app : ASGIApp
     access : Access
-        Names and secret of the server. Cookies count for nothing here, so no page can ride on a login.
+        Secret of the server. Cookies count for nothing here, so no page can ride on a login.
     """
 
-    def __init__(self, app: ASGIApp, *, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            request = Request(scope, receive)
-            refused = self._refusal(request)
-            answer = self._app if refused is None else refused
-            await answer(scope, _bounded(request, receive), _with_headers(send))
-        else:  # there is no web socket
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-
-    def _refusal(self, request: Request) -> Response | None:
-        if not self._access.is_own_host(request.headers.get("host", "")):
-            return problem("host", "This server is not known under that name.")
+    async def answer(self, request: Request, send: Send) -> None:
+        """Let the application answer, or refuse."""
+        actor = self._access.actor_with(_bearer(request))
         if self._access.is_foreign(request.headers):
-            return problem("origin", "A page of another site sent this request.")
-        if self._access.token is not None and request.scope["path"] != HEALTH and not self._is_known(request):
-            return problem("token", "Expected the token of this server.", headers={"WWW-Authenticate": "Bearer"})
-        return None
+            await _refuse(problem("origin", "A page of another site sent this request."), request, send)
+        elif actor is not None or request.scope["path"] in OPEN:
+            scope = request.scope if actor is None else with_actor(request.scope, actor)
+            await self._app(scope, _bounded(request), _with_headers(send))
+        else:
+            refused = problem("token", "Expected the token of this server.", headers={"WWW-Authenticate": "Bearer"})
+            await _refuse(refused, request, send)
 
-    def _is_known(self, request: Request) -> bool:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self._access.is_token(token.strip())
+    async def refuse_host(self, request: Request, send: Send) -> None:
+        """Refuse a request under another machine's name."""
+        await _refuse(problem("host", "This server is not known under that name."), request, send)
 
 
-def _bounded(request: Request, receive: Receive) -> Receive:
+async def _refuse(refused: Response, request: Request, send: Send) -> None:
+    await refused(request.scope, request.receive, _with_headers(send))
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _bounded(request: Request) -> Receive:
     """`receive` that refuses a body which is longer than a request may be."""
-    if request.scope["path"] == STUDIES and request.headers.get("content-type", "").startswith("multipart/"):
+    path, receive = request.scope["path"], request.receive
+    is_upload = path == STUDIES and request.headers.get("content-type", "").startswith("multipart/")
+    if is_upload or path.startswith(VOXELS):
         return receive
     received = 0
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medsam_planner.planning.plan_file_tables import StructureTable, ToolTable
-from medsam_planner.service.core.service import MOST_LINES
+from medsam_planner.service.core.options import MOST_LINES
 
 __all__ = [
     "ClaimRequest",

@@ -12,7 +12,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.tool import Tool
 from medsam_planner.provenance import PlanOrigin
-from medsam_planner.service.core.service import SegmentOptions
+from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
 from medsam_planner.service.http.models import (
     ClaimRequest,

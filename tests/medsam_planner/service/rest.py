@@ -11,7 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from medsam_planner.service.access import Access
-from medsam_planner.service.core.service import Limits, Service
+from medsam_planner.service.core.options import Limits
+from medsam_planner.service.core.service import Service
 from medsam_planner.service.http.app import make_app
 from medsam_planner.service.settings import Settings
 from prompts import Box

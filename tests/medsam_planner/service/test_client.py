@@ -16,7 +16,7 @@ import pytest
 
 from medsam_planner.client import Client
 from medsam_planner.errors import ERROR_BY_CODE, MedsamPlannerError, ServiceError, code_of
-from medsam_planner.service.core.service import Limits
+from medsam_planner.service.core.options import Limits
 from medsam_planner.service.http.problems import kind_of
 from medsam_planner.service.settings import Settings
 from tests.medsam_planner.service.rest import lesion_box, serving

@@ -32,7 +32,7 @@ from medsam_planner.errors import (
     StaleError,
     StudyError,
 )
-from medsam_planner.service.core.service import Limits
+from medsam_planner.service.core.options import Limits
 from medsam_planner.service.settings import Settings
 from prompts import Click
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, SHAPE

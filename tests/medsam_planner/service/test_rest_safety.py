@@ -158,7 +158,7 @@ def test_a_session_with_a_damaged_journal_is_read_and_not_changed(settings: Sett
 
 
 def test_eviction_frees_memory_and_loses_nothing(settings: Settings, study_path: Path) -> None:
-    from medsam_planner.service.core.service import Limits
+    from medsam_planner.service.core.options import Limits
 
     with serving(settings, Limits(loaded_bytes=1)) as address, Client(address) as client:
         masks = set()

@@ -1,0 +1,233 @@
+"""The studies and sessions of one data folder, and who holds which."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from medsam_planner.engine.registry import WeightsState, list_weights, load_model
+from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, StudyError
+from medsam_planner.io.output_folder import require_apart
+from medsam_planner.service.core.leases import Leases
+from medsam_planner.service.core.loaded import LoadedWorks
+from medsam_planner.service.core.options import Limits
+from medsam_planner.service.core.study_store import StoredStudy, StudyStore, new_identifier
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.settings import Settings
+
+__all__ = ["DataFolder"]
+
+
+class DataFolder:
+    """The studies and sessions of one data folder; one process at a time.
+
+    Parameters
+    ----------
+    settings : Settings
+        `out` is the data folder, `model` the model of sessions that name none.
+    limits : Limits
+
+    Raises
+    ------
+    OutputError
+        If the data folder cannot be used, or another server uses it.
+    """
+
+    def __init__(self, settings: Settings, limits: Limits) -> None:
+        self.settings = settings
+        self.limits = limits
+        self.data = settings.out
+        try:
+            self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_file = _locked(self.data / "lock")
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
+        self._lock = threading.Lock()
+        self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
+        self.studies = StudyStore(self.data / "studies")
+        self.loaded = LoadedWorks(self.limits.loaded_bytes)
+        self.unreadable: tuple[str, ...] = ()
+        """Sessions whose journal or study cannot be read."""
+        self._works: Mapping[str, Work] = self._read_works()
+
+    def close(self) -> None:
+        """Let go of the data folder."""
+        os.close(self._lock_file)
+
+    def open_path(self, text: str, *, series: str | None = None, resample_tilt: bool = False) -> StoredStudy:
+        """Open a study at a path on the server.
+
+        Parameters
+        ----------
+        text : str
+            Within the allowed folders.
+        series : str, optional
+            Which of several.
+        resample_tilt : bool
+            Whether a gantry tilt is resampled away.
+
+        Raises
+        ------
+        StudyError
+            If it may not be read, or not as one volume.
+        """
+        path = self.settings.allowed(text)
+        data = self.data.resolve()
+        if data == path.resolve() or data in path.resolve().parents:
+            raise StudyError("The server's own data folder cannot be opened as a study. Upload the study.")
+        try:
+            require_apart(self.data, [path])
+        except OutputError as error:
+            raise StudyError(
+                f"{path.name} contains the server's data folder. Name the folder of the series."
+            ) from error
+        return self._open(path, new_identifier(), series, resample_tilt)
+
+    def open_upload(
+        self, identifier: str, path: Path, *, series: str | None = None, resample_tilt: bool = False
+    ) -> StoredStudy:
+        """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
+        try:
+            return self._open(path, identifier, series, resample_tilt)
+        except BaseException:
+            shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
+            raise
+
+    def upload_folder(self) -> tuple[str, Path]:
+        """Identifier and a new folder for an uploaded study."""
+        identifier = new_identifier()
+        folder = self.studies.folder_of(identifier) / "source"
+        folder.mkdir(parents=True, mode=0o700)
+        return identifier, folder
+
+    def _open(self, path: Path, identifier: str, series: str | None, resample_tilt: bool) -> StoredStudy:
+        study, volume = self.studies.add(path, identifier, series=series, resample_tilt=resample_tilt)
+        self.loaded.keep(study, volume)
+        return study
+
+    def open_session(self, study: str, model: str | None = None) -> tuple[Work, str]:
+        """Begin a session on a study and hold it.
+
+        Parameters
+        ----------
+        study : str
+            Identifier of the study.
+        model : str, optional
+            Name of a model; no path.
+
+        Returns
+        -------
+        Work, str
+            The session and the token of its lease.
+
+        Raises
+        ------
+        NotThereError, WeightsError, AtCapacityError, OutputError
+        """
+        stored = self.studies.find(study)
+        name = self._model(model)
+        identifier = new_identifier()
+        lease = self.leases.claim(identifier)
+        try:
+            folder = self.data / "sessions" / identifier
+            try:
+                (folder / "results").mkdir(parents=True, mode=0o700)
+            except OSError as error:
+                raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
+            work = Work(folder, identifier, stored)
+            work.record("opened", study=study, model=name, seed=self.settings.seed)
+        except BaseException:
+            self.leases.release(identifier, lease)
+            shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
+            raise
+        with self._lock:
+            self._works = {**self._works, identifier: work}
+        return work, lease
+
+    def sessions(self) -> tuple[Work, ...]:
+        """Every session, the one changed last first."""
+        return tuple(sorted(self._works.values(), key=lambda work: work.state.at, reverse=True))
+
+    def session(self, identifier: str) -> Work:
+        """One session.
+
+        Raises
+        ------
+        NotThereError
+        """
+        try:
+            return self._works[identifier]
+        except KeyError:
+            raise NotThereError("There is no such session. List the sessions, or open one on a study.") from None
+
+    def acting(self, identifier: str, lease: str | None) -> Work:
+        """One session, for a client that holds it.
+
+        Raises
+        ------
+        NotThereError, LeaseHeldError, LeaseLostError
+        """
+        work = self.session(identifier)
+        self.leases.require(identifier, lease)
+        return work
+
+    def models(self) -> tuple[str, ...]:
+        """Names of the models whose weights are there."""
+        there = (WeightsState.SHIPPED, WeightsState.FETCHED)
+        names = [row.name for row in list_weights() if row.state in there]
+        return tuple(names if self.settings.model in names else [self.settings.model, *names])
+
+    def _model(self, name: str | None) -> str:
+        """A model by name; the one of the settings may also be a path, which no client can name."""
+        if name is None or name == self.settings.model:
+            return self.settings.model
+        known = [row.name for row in list_weights()]
+        if name not in known:
+            raise ConfigError(f"Expected one of the models {', '.join(known)}, got {name!r}.")
+        load_model(name)  # absent or damaged weights are told now and not by the first job
+        return name
+
+    def _read_works(self) -> dict[str, Work]:
+        found = {}
+        unreadable = []
+        for folder in sorted((self.data / "sessions").glob("*/")):
+            try:
+                study = self.studies.find(_study_of(folder))
+                found[folder.name] = Work(folder, folder.name, study)
+            except MedsamPlannerError as error:
+                unreadable.append(f"{folder.name}: {error}")
+        self.unreadable = tuple(unreadable)
+        return found
+
+
+def _study_of(folder: Path) -> str:
+    """Identifier of the study of a session, from the head of its journal."""
+    try:
+        with (folder / "journal.jsonl").open("rb") as file:
+            head = json.loads(file.readline())
+        return str(head["study"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError("The head of its journal cannot be read.") from error
+
+
+def _locked(path: Path) -> int:
+    """Lock the data folder for the life of the process."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return handle
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise OutputError(
+            f"Another server uses the data folder {path.parent}. Stop it, or name another folder with --data."
+        ) from error
+    return handle

@@ -1,0 +1,34 @@
+"""What a server takes on, and the options of what it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medsam_planner.service.core.leases import IDLE_S
+
+__all__ = ["MOST_LINES", "Limits", "SegmentOptions"]
+
+MOST_LINES = 1000
+"""Most trajectories whose clearance is measured at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server takes on."""
+
+    sessions: int = 16
+    """Most sessions that clients may hold at once."""
+    idle_s: float = IDLE_S
+    """A session is freed after so long without a sign of life."""
+    loaded_bytes: int = 8 << 30
+    """Memory of studies, embeddings and results together."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOptions:
+    """As the parameters of :meth:`medsam_planner.Session.segment`."""
+
+    samples: int = 16
+    uncertainty: str = "dropout"
+    saliency: bool = False
+    triplanar: bool = False
