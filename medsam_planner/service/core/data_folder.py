@@ -12,6 +12,8 @@ from pathlib import Path
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model
 from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, StudyError
 from medsam_planner.io.output_folder import require_apart
+from medsam_planner.progress import Progress
+from medsam_planner.service.core.actors import LOCAL, Actor
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
 from medsam_planner.service.core.options import Limits
@@ -60,7 +62,14 @@ class DataFolder:
         """Let go of the data folder."""
         os.close(self._lock_file)
 
-    def open_path(self, text: str, *, series: str | None = None, resample_tilt: bool = False) -> StoredStudy:
+    def open_path(
+        self,
+        text: str,
+        *,
+        series: str | None = None,
+        resample_tilt: bool = False,
+        progress: Progress | None = None,
+    ) -> StoredStudy:
         """Open a study at a path on the server.
 
         Parameters
@@ -71,6 +80,7 @@ class DataFolder:
             Which of several.
         resample_tilt : bool
             Whether a gantry tilt is resampled away.
+        progress : Progress, optional
 
         Raises
         ------
@@ -87,14 +97,20 @@ class DataFolder:
             raise StudyError(
                 f"{path.name} contains the server's data folder. Name the folder of the series."
             ) from error
-        return self._open(path, new_identifier(), series, resample_tilt)
+        return self._open(path, new_identifier(), series, resample_tilt, progress)
 
     def open_upload(
-        self, identifier: str, path: Path, *, series: str | None = None, resample_tilt: bool = False
+        self,
+        identifier: str,
+        path: Path,
+        *,
+        series: str | None = None,
+        resample_tilt: bool = False,
+        progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
         try:
-            return self._open(path, identifier, series, resample_tilt)
+            return self._open(path, identifier, series, resample_tilt, progress)
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
@@ -106,12 +122,16 @@ class DataFolder:
         folder.mkdir(parents=True, mode=0o700)
         return identifier, folder
 
-    def _open(self, path: Path, identifier: str, series: str | None, resample_tilt: bool) -> StoredStudy:
-        study, volume = self.studies.add(path, identifier, series=series, resample_tilt=resample_tilt)
+    def _open(
+        self, path: Path, identifier: str, series: str | None, resample_tilt: bool, progress: Progress | None
+    ) -> StoredStudy:
+        study, volume = self.studies.add(
+            path, identifier, series=series, resample_tilt=resample_tilt, progress=progress
+        )
         self.loaded.keep(study, volume)
         return study
 
-    def open_session(self, study: str, model: str | None = None) -> tuple[Work, str]:
+    def open_session(self, study: str, model: str | None = None, *, actor: Actor = LOCAL) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -120,6 +140,8 @@ class DataFolder:
             Identifier of the study.
         model : str, optional
             Name of a model; no path.
+        actor : Actor
+            Who begins it, and owns it.
 
         Returns
         -------
@@ -141,7 +163,7 @@ class DataFolder:
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
             work = Work(folder, identifier, stored)
-            work.record("opened", study=study, model=name, seed=self.settings.seed)
+            work.record("opened", study=study, model=name, seed=self.settings.seed, owner=actor.name)
         except BaseException:
             self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)

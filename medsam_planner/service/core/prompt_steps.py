@@ -13,6 +13,7 @@ from typing import Any
 
 from medsam_planner.errors import PromptError
 from prompts import Prompt, PromptFile, PromptLog
+from prompts.json_text import plain_json
 from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
 from prompts.strict import Node
 
@@ -32,7 +33,7 @@ class PromptSteps:
     @classmethod
     def of_log(cls, log: PromptLog) -> PromptSteps:
         """The steps of a log, undone ones included."""
-        document = json.loads(json.dumps(prompt_file_document(PromptFile((log,)))))
+        document = plain_json(prompt_file_document(PromptFile((log,))), "prompt")
         entries = document["structures"][log.structure]
         for entry in entries:
             entry.pop("undone", None)

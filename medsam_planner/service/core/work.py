@@ -42,6 +42,8 @@ class WorkState:
     """Number of the last record."""
     at: str = ""
     """When that was, for people."""
+    owner: str = ""
+    """Name of the actor who began it; see :class:`~medsam_planner.service.core.actors.Actor`."""
     model: str = ""
     seed: int = 0
     steps: Mapping[str, PromptSteps] = field(default_factory=lambda: _NOTHING)
@@ -72,7 +74,7 @@ class WorkState:
             state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
         match record["kind"]:
             case "opened":
-                return replace(state, model=record["model"], seed=record["seed"])
+                return replace(state, owner=record.get("owner", ""), model=record["model"], seed=record["seed"])
             case "prompt":
                 return state._with(self._of(record["structure"]).added(record["entry"]))
             case "undo":

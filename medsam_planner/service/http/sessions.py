@@ -12,6 +12,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.tool import Tool
 from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
 from medsam_planner.service.http.models import (
@@ -40,7 +41,7 @@ _JOBS = "/api/v1/jobs"
 @router.post("", status_code=201)
 def open_session(asked: SessionRequest, request: Request, response: Response, service: TheService) -> HeldAnswer:
     """Begin a session on a study; its client holds it."""
-    work, lease = service.open_session(asked.study, asked.model)
+    work, lease = service.open_session(asked.study, asked.model, actor=actor_of(request.scope))
     response.headers["Location"] = f"{request.url.path}/{work.identifier}"
     return HeldAnswer(id=work.identifier, lease=lease)
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from medsam_planner import Session, load_volume
-from medsam_planner.errors import NotThereError
+from medsam_planner.errors import NotThereError, PromptError
+from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
-from prompts import PromptFile, PromptLog
+from prompts import Click, PromptFile, PromptLog
 from prompts.json_text import plain_json
 from prompts.schema import prompt_file_document
 from tests.medsam_planner.service.rest import lesion_box
@@ -63,3 +64,23 @@ def test_a_preview_of_prompts_that_only_say_where_the_structure_is_not_is_empty(
     assert service.preview(work, "lesion") == {}
     with pytest.raises(NotThereError):
         service.preview(work, "vessel")
+
+
+def test_what_only_a_page_knows_and_replaced_prompts_are_in_the_journal(service: Service, work: Work) -> None:
+    work.add("lesion", lesion_entry())
+    log = PromptLog("lesion")
+    for x in (-30.0, -28.0, -26.0):
+        log.add(Click((x, -10.0, 1.25)))
+    log.undo()
+    work.replace_steps(PromptSteps.of_log(log))
+    work.record("page", page={"active": "lesion", "structures": {"lesion": "avoid"}})
+    work.record("page", page={"active": "vessel"})
+    with pytest.raises(PromptError, match="study"):
+        outside = PromptLog("lesion")
+        outside.add(Click((9e3, 0.0, 0.0)))
+        work.replace_steps(PromptSteps.of_log(outside))
+
+    again = Work(work.folder, work.identifier, work.study)  # as after a restart
+    assert again.log("lesion") == work.log("lesion") == log
+    assert again.state.page == {"active": "vessel", "structures": {"lesion": "avoid"}}
+    assert again.state.owner == "local"
