@@ -33,7 +33,7 @@ class PageState:
         listed = {name: Role(role) for name, role in state.page.get("structures", {}).items()}
         roles = listed | {name: Role.IGNORE for name in state.steps if name not in listed}
         roles = roles or {FIRST_STRUCTURE: Role.IGNORE}
-        active = state.page.get("active")
+        active = state.page.get("active", "")
         of_plan, number = state.page.get("chosen", (None, 0))
         return cls(
             roles,
@@ -51,6 +51,7 @@ def draft_entry(draft: PlanDraft) -> dict[str, Any]:
 
 def _draft(entry: Mapping[str, Any]) -> PlanDraft:
     known = {field.name for field in fields(PlanDraft)}
-    return PlanDraft(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name in known}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name in known
+    }
+    return PlanDraft(**values)

@@ -80,9 +80,7 @@ def _alternative(entry: Mapping[str, Any]) -> Alternative:
         sampled_clearance_mm=_number(entry["sampled_clearance_mm"]),
         limiting_structure=entry["limiting_structure"],
         limiting_point_lps_mm=tuple(entry["limiting_point_lps_mm"]),
-        clearance_mm_by_structure={
-            name: _number(value) for name, value in entry["clearance_mm_by_structure"].items()
-        },
+        clearance_mm_by_structure={name: _number(value) for name, value in entry["clearance_mm_by_structure"].items()},
         hit_probability=entry["hit_probability"],
         hit_probability_interval=tuple(entry["hit_probability_interval"]),
         hit_probability_by_structure=entry["hit_probability_by_structure"],

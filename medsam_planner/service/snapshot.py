@@ -29,8 +29,11 @@ _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 class Snapshot:
     """A workbench at one moment; replaced as a whole, never edited."""
 
+    first_version: int = 0
     version: int = 0
-    """Higher with every change."""
+    """Higher with every change: `first_version`, and the number of the session's last record."""
+    work: str = ""
+    """Identifier of the session."""
     load_study: Callable[[], StudyVolume] | None = field(default=None, repr=False)
     """Gives the open study, which is read again where it is no longer in memory."""
     structures: Mapping[str, Structure] = field(default_factory=lambda: _NOTHING)
@@ -42,6 +45,8 @@ class Snapshot:
     draft: PlanDraft = field(default_factory=PlanDraft)
     plan: PlanResult | None = None
     """The last plan, as long as it holds."""
+    plan_job: str | None = None
+    """Which job made it."""
     chosen: int = 0
     """Number of the alternative that is shown."""
     margin_statements: tuple[MarginStatement, ...] = ()
@@ -51,6 +56,8 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     """What could not be written beside the plan or the download, and why."""
     has_archive: bool = False
+    lost: tuple[str, ...] = ()
+    """What of the session could not be read, in words."""
 
     @property
     def study(self) -> StudyVolume | None:
@@ -90,4 +97,3 @@ class Snapshot:
         """Index of the slice of `plane` that contains a position."""
         display = self.displays[plane]
         return int(np.rint(index_from_lps(display.affine, position_lps_mm)[display.axis]))
-

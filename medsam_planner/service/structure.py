@@ -76,11 +76,13 @@ class Structure:
         """Whether a step is undone."""
         return self.steps.applied < len(self.steps.entries)
 
-    def with_steps(
-        self, steps: PromptSteps, previews: Mapping[int, Mapping[int, NDArray[np.float32]]]
-    ) -> Structure:
+    def with_steps(self, steps: PromptSteps, previews: Mapping[int, Mapping[int, NDArray[np.float32]]]) -> Structure:
         """Copy with other prompts and their previews."""
         return replace(self, steps=steps, prompts=steps.log().prompts, previews=previews)
+
+    def seen_as(self, colour: str, role: Role, *, is_stale: bool) -> Structure:
+        """Copy that looks so."""
+        return replace(self, colour=colour, role=role, is_stale=is_stale)
 
     def with_result(self, stored: StoredResult, load: Callable[[], SegmentationResult]) -> Structure:
         """Copy with a 3D result; the metrics that need the whole volume are computed once, here."""

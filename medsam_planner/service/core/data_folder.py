@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model
@@ -88,8 +89,8 @@ class DataFolder:
             If it may not be read, or not as one volume.
         """
         path = self.settings.allowed(text)
-        data = self.data.resolve()
-        if data == path.resolve() or data in path.resolve().parents:
+        own = {self.data.resolve() / name for name in ("studies", "sessions")}
+        if own & {path.resolve(), *path.resolve().parents}:
             raise StudyError("The server's own data folder cannot be opened as a study. Upload the study.")
         try:
             require_apart(self.data, [path])
@@ -114,6 +115,13 @@ class DataFolder:
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
+
+    def move_study(self, identifier: str, found: StoredStudy) -> None:
+        """Read a study from another place from now on, where the same voxels were found."""
+        moved = self.studies.put(replace(found, identifier=identifier))
+        for work in self._works.values():
+            if work.study.identifier == identifier:
+                work.study = moved
 
     def upload_folder(self) -> tuple[str, Path]:
         """Identifier and a new folder for an uploaded study."""

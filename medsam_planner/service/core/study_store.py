@@ -129,10 +129,20 @@ class StudyStore:
             grid=tuple(tuple(float(value) for value in row) for row in volume.affine),  # type: ignore[misc]
             shape=(k, j, i),
         )
-        write_json(self.folder_of(identifier) / "study.json", asdict(study))
+        return self.put(study), volume
+
+    def put(self, study: StoredStudy) -> StoredStudy:
+        """Keep a study under its identifier.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be kept.
+        """
+        write_json(self.folder_of(study.identifier) / "study.json", asdict(study))
         with self._lock:
-            self._by_identifier = {**self._by_identifier, identifier: study}
-        return study, volume
+            self._by_identifier = {**self._by_identifier, study.identifier: study}
+        return study
 
     def _delete_left_behind(self) -> None:
         """Delete uploads that a killed server had not finished; nothing that anybody else may have put here."""

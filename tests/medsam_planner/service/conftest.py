@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from medsam_planner.errors import WeightsError
 from medsam_planner.service import studies
+from medsam_planner.service.core.service import Service
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from tests.medsam_planner.service.phantom import write_phantom
@@ -41,12 +43,19 @@ def settings(model: str, study_path: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def make_workbench(settings: Settings, study_path: Path) -> Callable[[], Workbench]:
+def service(settings: Settings) -> Iterator[Service]:
+    """The service on a data folder of its own."""
+    with closing(Service(settings)) as service:
+        yield service
+
+
+@pytest.fixture
+def make_workbench(service: Service, study_path: Path) -> Callable[[], Workbench]:
     """A workbench with the phantom open."""
 
     def make() -> Workbench:
-        workbench = Workbench(settings)
-        studies.open_study(workbench, study_path)
+        workbench = Workbench(service)
+        studies.open_study(workbench, str(study_path))
         return workbench
 
     return make
