@@ -22,6 +22,7 @@
     ├── OperationCancelledError (RuntimeError)
     └── ServiceError (RuntimeError)      a request that the service cannot carry out as things stand
         ├── NotThereError
+        ├── ForbiddenError               the role of whoever asks does not allow it
         ├── LeaseHeldError               another client acts on the session
         ├── LeaseLostError               the lease has ended, or was taken over
         ├── AtCapacityError              as many sessions are held as the server allows
@@ -44,6 +45,7 @@ __all__ = [
     "AtCapacityError",
     "ConfigError",
     "EmptyStructureError",
+    "ForbiddenError",
     "GantryTiltError",
     "GeometryError",
     "LeaseHeldError",
@@ -69,10 +71,11 @@ __all__ = [
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
+    "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
+    "deid": ("dicomanonymizer",),
 }
 """Modules that each extra of the distribution installs in addition."""
 
@@ -117,6 +120,10 @@ class NotThereError(ServiceError):
     """A study, session, job, structure or result of that name does not exist."""
 
 
+class ForbiddenError(ServiceError):
+    """The role of whoever asks does not allow it."""
+
+
 class LeaseHeldError(ServiceError):
     """Only the client that holds the session's lease may act, and this one does not hold it."""
 
@@ -139,6 +146,7 @@ class ReadOnlyError(ServiceError):
 
 ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
     "at-capacity": AtCapacityError,
+    "forbidden": ForbiddenError,
     "lease-held": LeaseHeldError,
     "lease-lost": LeaseLostError,
     "not-there": NotThereError,

@@ -15,6 +15,7 @@ from medsam_planner.errors import EXTRAS, MissingDependencyError, require_extra
 ROOT = Path(__file__).resolve().parents[1]
 
 HIDDEN = (
+    "dicomanonymizer",
     "fastapi",
     "gradio",
     "httpx",
@@ -32,8 +33,8 @@ WEB = {
     "medsam_planner.service.guard",
     "medsam_planner.service.routes",
     *(
-        f"medsam_planner.service.http.{path.stem}"
-        for path in (ROOT / "medsam_planner/service/http").glob("*.py")
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "medsam_planner/service/http").rglob("*.py")
         if path.stem != "__init__"
     ),
 }
@@ -45,10 +46,15 @@ COMMANDS = {
     "train": ("train", ["train", "train.toml"]),
     "fetch": ("medsam", ["weights", "fetch", "medsam-vit-b"]),
     "convert": ("medsam", ["weights", "convert", "medsam.pth", "converted"]),
+    "deidentify": ("deid", ["deidentify", "ct", "--out", "out", "--key-file", "key"]),
     "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
 }
 
 TRAINING = 'out = "weights"\nsteps = 1\n'
+
+
+MODULES = {"dicom_anonymizer": "dicomanonymizer"}
+"""Where a distribution's module has another name."""
 
 
 def run_plain(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -63,8 +69,13 @@ def declared() -> dict[str, list[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {**project["optional-dependencies"], "": project["dependencies"]}
     return {
-        extra: [re.split(r"[<>=;\[ ]", line)[0].replace("-", "_") for line in lines] for extra, lines in wanted.items()
+        extra: [_module(re.split(r"[<>=;\[ ]", line)[0].replace("-", "_")) for line in lines]
+        for extra, lines in wanted.items()
     }
+
+
+def _module(distribution: str) -> str:
+    return MODULES.get(distribution, distribution)
 
 
 def test_the_extras_are_those_of_the_distribution() -> None:

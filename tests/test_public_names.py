@@ -95,6 +95,14 @@ PUBLIC_NAMES = {
         "save_nifti",
         "save_parametric_map",
     ],
+    "medsam_planner.deidentification": [
+        "Dates",
+        "Deidentified",
+        "Profile",
+        "Pseudonyms",
+        "Region",
+        "deidentify",
+    ],
     "medsam_planner.io": [
         "inspect_study",
         "load_volume",

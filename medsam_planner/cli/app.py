@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from medsam_planner.cli import (
     calibrate,
+    deidentify,
     demo,
     doctor,
     evaluate,
@@ -97,6 +98,7 @@ app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
+app.command()(deidentify.deidentify)
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)

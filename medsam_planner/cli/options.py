@@ -23,6 +23,7 @@ __all__ = [
     "Triplanar",
     "Uncertainty",
     "Window",
+    "Workers",
 ]
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
@@ -53,3 +54,4 @@ Window = Annotated[
 ]
 ClipOutliers = Annotated[bool, typer.Option("--clip-outliers", help="Clip metal, padding and spikes to tissue values.")]
 CorrectBiasField = Annotated[bool, typer.Option("--correct-bias-field", help="Even out an MR's coil shading (N4).")]
+Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]

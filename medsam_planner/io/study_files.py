@@ -24,6 +24,7 @@ __all__ = [
     "StudyFiles",
     "file_kind",
     "header_text",
+    "iterate_files",
     "name_files",
     "plain_copy",
     "quiet_pydicom",
@@ -122,8 +123,19 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
+def iterate_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """All files below `folder` with their relative names, in the same order on every machine, however many."""
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(parent, file)
+            # A broken link is a lost slice; a pipe, socket or device would block, also behind a link.
+            if path.is_file() or (path.is_symlink() and not path.exists()):
+                yield path, path.relative_to(folder).as_posix()
+
+
 def walk_files(folder: Path) -> list[tuple[Path, str]]:
-    """All files below `folder` with their relative names, in the same order on every machine.
+    """The files of one study, as :func:`iterate_files` gives them.
 
     Raises
     ------
@@ -131,13 +143,8 @@ def walk_files(folder: Path) -> list[tuple[Path, str]]:
         If there are more than any study has.
     """
     found: list[tuple[Path, str]] = []
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(parent, file)
-            # A broken link is a lost slice; a pipe, socket or device would block, also behind a link.
-            if path.is_file() or (path.is_symlink() and not path.exists()):
-                found.append((path, path.relative_to(folder).as_posix()))
+    for file in iterate_files(folder):
+        found.append(file)
         if len(found) > _MAX_FILES:
             raise StudyError(
                 f"Expected the folder of one study, but {folder} holds more than {_MAX_FILES} files. "

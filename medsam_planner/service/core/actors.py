@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["LOCAL", "Actor", "Right", "actor_of", "with_actor"]
+from medsam_planner.errors import ConfigError
 
+__all__ = ["LOCAL", "USER_NAME", "Actor", "Right", "actor_of", "with_actor"]
+
+USER_NAME = r"^(oidc:)?[A-Za-z0-9][A-Za-z0-9._@+|-]{0,99}$"
+"""Names of users; those of an OIDC provider begin with ``oidc:``, so that they never equal a local one."""
 _KEY = "medsam_planner.actor"
 
 
@@ -19,6 +23,26 @@ class Right(IntEnum):
     ANNOTATE = 2
     PLAN = 3
     ADMINISTER = 4
+
+    @property
+    def role(self) -> str:
+        """What a person with this right is called: ``viewer``, ``annotator``, ``planner``, ``admin``."""
+        return _ROLES[self - 1]
+
+    @classmethod
+    def of_role(cls, role: str) -> Right:
+        """The right of a role.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if role not in _ROLES:
+            raise ConfigError(f"Expected one of the roles {', '.join(_ROLES)}, got {role!r}.")
+        return cls(_ROLES.index(role) + 1)
+
+
+_ROLES = ("viewer", "annotator", "planner", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +55,8 @@ class Actor:
     right: Right = Right.PLAN
     """The most this actor may do on any study."""
     has_account: bool = False
-    """Without accounts whoever knows the identifier of a session may open it, and lists show one's own only."""
+    """Whether rights decide what it may do, see :mod:`medsam_planner.service.core.rights`. Without
+    accounts whoever knows the identifier of a session may open it, and lists show one's own only."""
 
 
 LOCAL = Actor("local")

@@ -15,10 +15,12 @@ from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError
 from medsam_planner.io.output_folder import require_apart
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.actors import LOCAL, Actor
+from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
 from medsam_planner.service.core.options import Limits
-from medsam_planner.service.core.study_store import StoredStudy, StudyStore, new_identifier
+from medsam_planner.service.core.rights import Rights
+from medsam_planner.service.core.study_store import StoredStudy, StudyStore, delete_folder, new_identifier
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
 
@@ -53,7 +55,9 @@ class DataFolder:
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
+        self.audit = Audit(self.data / "audit.jsonl")
         self.studies = StudyStore(self.data / "studies")
+        self.rights = Rights(self.studies)
         self.loaded = LoadedWorks(self.limits.loaded_bytes)
         self.unreadable: tuple[str, ...] = ()
         """Sessions whose journal or study cannot be read."""
@@ -67,6 +71,7 @@ class DataFolder:
         self,
         text: str,
         *,
+        actor: Actor = LOCAL,
         series: str | None = None,
         resample_tilt: bool = False,
         progress: Progress | None = None,
@@ -77,6 +82,8 @@ class DataFolder:
         ----------
         text : str
             Within the allowed folders.
+        actor : Actor
+            Who opens it, and owns it.
         series : str, optional
             Which of several.
         resample_tilt : bool
@@ -98,20 +105,21 @@ class DataFolder:
             raise StudyError(
                 f"{path.name} contains the server's data folder. Name the folder of the series."
             ) from error
-        return self._open(path, new_identifier(), series, resample_tilt, progress)
+        return self._open(path, new_identifier(), actor, series, resample_tilt, progress)
 
     def open_upload(
         self,
         identifier: str,
         path: Path,
         *,
+        actor: Actor = LOCAL,
         series: str | None = None,
         resample_tilt: bool = False,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
         try:
-            return self._open(path, identifier, series, resample_tilt, progress)
+            return self._open(path, identifier, actor, series, resample_tilt, progress)
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
@@ -131,15 +139,24 @@ class DataFolder:
         return identifier, folder
 
     def _open(
-        self, path: Path, identifier: str, series: str | None, resample_tilt: bool, progress: Progress | None
+        self,
+        path: Path,
+        identifier: str,
+        actor: Actor,
+        series: str | None,
+        resample_tilt: bool,
+        progress: Progress | None,
     ) -> StoredStudy:
+        self.audit.tell("opened", actor.name, study=identifier, what="a new study")
         study, volume = self.studies.add(
-            path, identifier, series=series, resample_tilt=resample_tilt, progress=progress
+            path, identifier, owner=actor.name, series=series, resample_tilt=resample_tilt, progress=progress
         )
         self.loaded.keep(study, volume)
         return study
 
-    def open_session(self, study: str, model: str | None = None, *, actor: Actor = LOCAL) -> tuple[Work, str]:
+    def open_session(
+        self, study: str, model: str | None = None, *, actor: Actor = LOCAL, held: tuple[str, str] | None = None
+    ) -> tuple[Work, str]:
         """Begin a session on a study and hold it.
 
         Parameters
@@ -150,6 +167,8 @@ class DataFolder:
             Name of a model; no path.
         actor : Actor
             Who begins it, and owns it.
+        held : (str, str), optional
+            What the client holds and the token of its lease, which holds the session instead; by default a new one.
 
         Returns
         -------
@@ -158,22 +177,25 @@ class DataFolder:
 
         Raises
         ------
-        NotThereError, WeightsError, AtCapacityError, OutputError
+        NotThereError, WeightsError, AtCapacityError, LeaseHeldError, LeaseLostError, OutputError
         """
         stored = self.studies.find(study)
         name = self._model(model)
         identifier = new_identifier()
-        lease = self.leases.claim(identifier)
+        lease = self.leases.claim(identifier) if held is None else held[1]
         try:
             folder = self.data / "sessions" / identifier
             try:
                 (folder / "results").mkdir(parents=True, mode=0o700)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
-            work = Work(folder, identifier, stored)
-            work.record("opened", study=study, model=name, seed=self.settings.seed, owner=actor.name)
+            work = Work(folder, identifier, stored, self.audit)
+            work.record("opened", actor=actor.name, study=study, model=name, seed=self.settings.seed)
+            if held is not None:
+                self.leases.move(*held, to=identifier)
         except BaseException:
-            self.leases.release(identifier, lease)
+            if held is None:
+                self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
             raise
         with self._lock:
@@ -207,6 +229,36 @@ class DataFolder:
         self.leases.require(identifier, lease)
         return work
 
+    def forget_session(self, work: Work) -> None:
+        """Delete a session with its prompts, results and plans.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        with self._lock:
+            self._works = {name: one for name, one in self._works.items() if name != work.identifier}
+        self.leases.end(work.identifier)
+        self.loaded.forget(work.identifier)
+        delete_folder(work.folder)
+
+    def sessions_on(self, study: str) -> tuple[Work, ...]:
+        """The sessions on a study."""
+        return tuple(work for work in self._works.values() if work.study.identifier == study)
+
+    def forget_study(self, study: StoredStudy) -> None:
+        """Delete a study that no session is on, and what was uploaded of it; files elsewhere stay as they are.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.studies.forget(study.identifier)
+        self.rights.forget(study.identifier)
+        self.loaded.forget_volume(study.identifier)
+
     def models(self) -> tuple[str, ...]:
         """Names of the models whose weights are there."""
         there = (WeightsState.SHIPPED, WeightsState.FETCHED)
@@ -229,7 +281,7 @@ class DataFolder:
         for folder in sorted((self.data / "sessions").glob("*/")):
             try:
                 study = self.studies.find(_study_of(folder))
-                found[folder.name] = Work(folder, folder.name, study)
+                found[folder.name] = Work(folder, folder.name, study, self.audit)
             except MedsamPlannerError as error:
                 unreadable.append(f"{folder.name}: {error}")
         self.unreadable = tuple(unreadable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from medsam_planner.errors import (
     MedsamPlannerError,
     NotThereError,
     OperationCancelledError,
+    ServiceError,
     code_of,
 )
 from medsam_planner.progress import Progress
@@ -23,6 +25,7 @@ __all__ = ["Job", "JobState", "Jobs", "Task"]
 
 _MOST_WAITING = 16
 """Most jobs of one session that may wait; one more is refused."""
+_PATIENCE_S = 20.0
 _REMEMBERED = 10_000
 """Finished jobs that are remembered."""
 
@@ -160,6 +163,24 @@ class Jobs:
         if job.state is JobState.QUEUED:
             self._end(identifier, state=JobState.CANCELLED)
         return self.find(identifier)
+
+    def end_all_of(self, session: str) -> None:
+        """Stop the jobs of a session, wait until they have, and forget them.
+
+        Raises
+        ------
+        ServiceError
+            If one does not stop.
+        """
+        for job in self.of_session(session):
+            self.cancel(job.identifier)
+        until = time.monotonic() + _PATIENCE_S
+        while any(not job.state.is_final for job in self.of_session(session)):
+            if time.monotonic() > until:
+                raise ServiceError("A job of the session has not stopped yet. Try again in a moment.")
+            time.sleep(0.05)
+        with self._lock:
+            self._jobs = OrderedDict((name, job) for name, job in self._jobs.items() if job.session != session)
 
     def close(self) -> None:
         """Stop all jobs and the thread; that the server ended them is told when it starts again."""

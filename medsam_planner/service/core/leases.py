@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from medsam_planner.errors import AtCapacityError, LeaseHeldError, LeaseLostError
@@ -24,7 +26,13 @@ _TAKE_OVER = "Claim the session with take_over to act on it instead; the other c
 @dataclass(slots=True)
 class _Lease:
     token: str
-    last_sign_s: float
+    acted_s: float
+    """When its client last acted."""
+    beat_s: float
+    """When its client last gave any sign of life."""
+    liveness_s: float
+    in_flight: int = 0
+    """Requests that are being answered."""
 
 
 class Leases:
@@ -49,8 +57,23 @@ class Leases:
         """By token, why the lease has ended."""
         self._lock = threading.Lock()
 
-    def claim(self, session: str, *, take_over: bool = False) -> str:
-        """Hold a session; returns the secret token of the lease.
+    def claim(self, session: str, *, take_over: bool = False, liveness_s: float = math.inf) -> str:
+        """Hold a session.
+
+        Parameters
+        ----------
+        session : str
+            Its identifier; also one that no session has yet.
+        take_over : bool
+            Whether to end the lease of another client.
+        liveness_s : float
+            For a client that beats on its own, whether a person acts or not: after how many seconds without any
+            request the lease ends, too.
+
+        Returns
+        -------
+        str
+            The secret token of the lease.
 
         Raises
         ------
@@ -72,24 +95,65 @@ class Leases:
                     f"again later: one without a sign of life is freed after {self.idle_s:.0f} s."
                 )
             token = secrets.token_urlsafe(24)
-            self._by_session[session] = _Lease(token, self._clock())
+            now_s = self._clock()
+            self._by_session[session] = _Lease(token, now_s, now_s, liveness_s)
             return token
 
-    def require(self, session: str, token: str | None) -> None:
+    def require(self, session: str, token: str | None, *, is_action: bool = True) -> None:
         """Refuse a client that does not hold the session. It counts as a sign of life.
+
+        Parameters
+        ----------
+        session : str
+        token : str or None
+        is_action : bool
+            False for a beat that a program gives without a person: it shows only that the program is there.
 
         Raises
         ------
         LeaseHeldError, LeaseLostError
         """
         with self._lock:
-            self._require(session, token)
+            lease = self._require(session, token)
+            lease.beat_s = self._clock()
+            if is_action:
+                lease.acted_s = lease.beat_s
+
+    @contextmanager
+    def in_flight(self, session: str, token: str | None) -> Iterator[None]:
+        """Keep the lease of a client that waits for an answer; refuses others as :meth:`require`."""
+        with self._lock:
+            lease = self._require(session, token)
+            lease.in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                lease.in_flight -= 1
+                lease.acted_s = lease.beat_s = self._clock()
+
+    def move(self, session: str, token: str | None, to: str) -> None:
+        """Hold another session, which nobody holds, with the same lease; refuses others as :meth:`require`."""
+        with self._lock:
+            self._by_session[to] = self._require(session, token)
+            del self._by_session[session]
+
+    def remaining_s(self, session: str, token: str | None) -> float:
+        """Seconds until the lease ends if its client does not act. Asking is no sign of life.
+
+        Raises
+        ------
+        LeaseHeldError, LeaseLostError
+        """
+        with self._lock:
+            return max(0.0, self.idle_s - (self._clock() - self._require(session, token).acted_s))
 
     def touch(self, session: str) -> None:
         """Count work that is done for a session as a sign of life."""
         with self._lock:
             if session in self._by_session:
-                self._by_session[session].last_sign_s = self._clock()
+                lease = self._by_session[session]
+                lease.acted_s = lease.beat_s = self._clock()
 
     def release(self, session: str, token: str | None) -> None:
         """Give a session back.
@@ -102,6 +166,11 @@ class Leases:
         with self._lock:
             self._require(session, token)
             self._end(session, "The lease was given back.")
+
+    def end(self, session: str) -> None:
+        """End the lease of a session that is deleted, whoever holds it."""
+        with self._lock:
+            self._end(session, "The session was deleted.")
 
     def is_held(self, session: str) -> bool:
         """Whether a client holds it."""
@@ -116,12 +185,11 @@ class Leases:
             self._end_idle()
             return len(self._by_session)
 
-    def _require(self, session: str, token: str | None) -> None:
+    def _require(self, session: str, token: str | None) -> _Lease:
         self._end_idle()
         held = self._by_session.get(session)
         if held is not None and token is not None and hmac.compare_digest(held.token.encode(), token.encode()):
-            held.last_sign_s = self._clock()
-            return
+            return held
         if token is not None and token in self._ended:
             raise LeaseLostError(f"{self._ended[token]} Claim the session again to go on.")
         if held is not None:
@@ -129,9 +197,13 @@ class Leases:
         raise LeaseHeldError(f"Expected the lease of session {session}, which nobody holds. Claim it first.")
 
     def _end_idle(self) -> None:
-        oldest = self._clock() - self.idle_s
-        for session in [name for name, lease in self._by_session.items() if lease.last_sign_s < oldest]:
-            self._end(session, f"The lease ended after {self.idle_s:.0f} s without a sign of life.")
+        now_s = self._clock()
+        for session, lease in list(self._by_session.items()):
+            if lease.in_flight:
+                continue
+            for limit_s, since_s in ((self.idle_s, lease.acted_s), (lease.liveness_s, lease.beat_s)):
+                if now_s - since_s > limit_s:
+                    self._end(session, f"The lease ended after {limit_s:.0f} s without a sign of life.")
 
     def _end(self, session: str, reason: str) -> None:
         lease = self._by_session.pop(session, None)

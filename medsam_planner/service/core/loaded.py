@@ -118,6 +118,16 @@ class LoadedWorks:
             self.evict()
         return found
 
+    def forget(self, session: str) -> None:
+        """Free the memory of a session that was deleted."""
+        with self._lock:
+            self._by_session.pop(session, None)
+
+    def forget_volume(self, study: str) -> None:
+        """Free the memory of a study that was deleted."""
+        with self._lock:
+            self._volumes.pop(study, None)
+
     def evict(self) -> None:
         """Free the memory of what was used longest ago, until the rest fits."""
         with self._lock:

@@ -20,6 +20,9 @@ class Limits:
     """Most sessions that clients may hold at once."""
     idle_s: float = IDLE_S
     """A session is freed after so long without a sign of life."""
+    liveness_s: float = 60.0
+    """A client that beats on its own is gone after so long without a beat. It beats twice as often, and never more
+    often than every 5 s."""
     loaded_bytes: int = 8 << 30
     """Memory of studies, embeddings and results together."""
 

@@ -25,12 +25,13 @@ from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
 from medsam_planner.service.core import computations
+from medsam_planner.service.core.actors import LOCAL
 from medsam_planner.service.core.data_folder import DataFolder
 from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.jobs import Job, Jobs, JobState
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
-from medsam_planner.service.core.study_store import new_identifier
+from medsam_planner.service.core.study_store import StoredStudy, new_identifier
 from medsam_planner.service.core.work import StoredResult, Work
 from medsam_planner.service.display import Plane, display_for, display_windows
 from medsam_planner.service.settings import Settings
@@ -84,7 +85,15 @@ class Service(DataFolder):
         """
         return computations.preview(self.loaded, work, work.log(structure))
 
-    def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
+    def segment(
+        self,
+        work: Work,
+        structure: str,
+        options: SegmentOptions,
+        *,
+        actor: str = LOCAL.name,
+        event: str | None = None,
+    ) -> str:
         """Begin to segment a structure in 3D from its present prompts.
 
         Parameters
@@ -92,6 +101,8 @@ class Service(DataFolder):
         work : Work
         structure : str
         options : SegmentOptions
+        actor : str
+            Name of who asks.
         event : str, optional
             The client's identifier of the request: the same one again gives the same job.
 
@@ -110,10 +121,18 @@ class Service(DataFolder):
             steps = work.state.require(structure)
             run = partial(computations.segment, self.loaded, work, steps.log(), options)
             return self._begin(
-                work, "segment", run, event, structure=structure, digest=steps.digest, options=asdict(options)
+                work, "segment", run, actor, event, structure=structure, digest=steps.digest, options=asdict(options)
             )
 
-    def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
+    def plan(
+        self,
+        work: Work,
+        request: PlanRequest,
+        origin: PlanOrigin,
+        *,
+        actor: str = LOCAL.name,
+        event: str | None = None,
+    ) -> str:
         """Begin to plan trajectories past the structures of a session.
 
         Parameters
@@ -123,7 +142,7 @@ class Service(DataFolder):
             Of structures that were segmented from their present prompts.
         origin : PlanOrigin
             Where the request came from.
-        event : str, optional
+        actor, event
             As :meth:`segment`.
 
         Returns
@@ -138,7 +157,7 @@ class Service(DataFolder):
         with work.changing():
             results = self._results_for(work, request)
             run = partial(computations.plan, self.loaded, work, request, origin, results)
-            return self._begin(work, "plan", run, event, title=request.title)
+            return self._begin(work, "plan", run, actor, event, title=request.title)
 
     def cancel(self, identifier: str, lease: str | None) -> Job:
         """Ask a job to stop.
@@ -150,6 +169,31 @@ class Service(DataFolder):
         job = self.jobs.find(identifier)
         self.acting(job.session, lease)
         return self.jobs.cancel(identifier)
+
+    def delete_session(self, work: Work) -> None:
+        """Stop the jobs of a session, and delete it.
+
+        Raises
+        ------
+        ServiceError
+            If a job does not stop. The session stays.
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.jobs.end_all_of(work.identifier)
+        self.forget_session(work)
+
+    def delete_study(self, study: StoredStudy) -> None:
+        """Delete a study with its sessions; of a study that was opened by path only what the server keeps.
+
+        Raises
+        ------
+        ServiceError, OutputError
+            As :meth:`delete_session`.
+        """
+        for work in self.sessions_on(study.identifier):
+            self.delete_session(work)
+        self.forget_study(study)
 
     def plan_folder(self, work: Work, plan: str) -> Path:
         """Folder of a finished plan.
@@ -243,7 +287,7 @@ class Service(DataFolder):
                 )
             self.jobs.recall(job)
 
-    def _begin(self, work: Work, task: str, run: Any, event: str | None, **entries: Any) -> str:
+    def _begin(self, work: Work, task: str, run: Any, actor: str, event: str | None, **entries: Any) -> str:
         if event is not None and event in work.state.n_by_event:
             n = work.state.n_by_event[event]
             for identifier, begun in work.state.jobs.items():
@@ -252,7 +296,7 @@ class Service(DataFolder):
             raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of an earlier change.")
         self.jobs.require_room(work.identifier)
         identifier = new_identifier()
-        work.record("job", event=event, job=identifier, task=task, **entries)
+        work.record("job", actor=actor, event=event, job=identifier, task=task, **entries)
         self.jobs.submit(Job(identifier, work.identifier, task, entries.get("structure")), partial(run, identifier))
         return identifier
 

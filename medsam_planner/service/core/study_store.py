@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import MedsamPlannerError, NotThereError, StudyError
+from medsam_planner.errors import MedsamPlannerError, NotThereError, OutputError, StudyError
 from medsam_planner.io import load_volume
 from medsam_planner.io.files import write_json
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
-__all__ = ["StoredStudy", "StudyStore", "new_identifier"]
+__all__ = ["StoredStudy", "StudyStore", "delete_folder", "new_identifier"]
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
@@ -49,6 +49,8 @@ class StoredStudy:
     """(4, 4) affine, index → LPS mm."""
     shape: tuple[int, int, int]
     """(K, J, I)."""
+    owner: str = ""
+    """Name of the actor who opened it."""
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -94,7 +96,14 @@ class StudyStore:
         return self._folder / identifier
 
     def add(
-        self, path: Path, identifier: str, *, series: str | None, resample_tilt: bool, progress: Progress | None = None
+        self,
+        path: Path,
+        identifier: str,
+        *,
+        owner: str,
+        series: str | None,
+        resample_tilt: bool,
+        progress: Progress | None = None,
     ) -> tuple[StoredStudy, StudyVolume]:
         """Read a study once and keep where it lies.
 
@@ -103,6 +112,8 @@ class StudyStore:
         path : Path
         identifier : str
             From :func:`new_identifier`.
+        owner : str
+            Name of the actor who opens it.
         series : str or None
             Which of several.
         resample_tilt : bool
@@ -128,6 +139,7 @@ class StudyStore:
             sha256=volume_sha256(volume),
             grid=tuple(tuple(float(value) for value in row) for row in volume.affine),  # type: ignore[misc]
             shape=(k, j, i),
+            owner=owner,
         )
         return self.put(study), volume
 
@@ -163,9 +175,41 @@ class StudyStore:
         except KeyError:
             raise NotThereError("There is no such study. List the studies, or open one.") from None
 
+    def is_upload(self, study: StoredStudy) -> bool:
+        """Whether its files lie in the data folder, and end with the study."""
+        return self.folder_of(study.identifier).resolve() in Path(study.place).resolve().parents
+
+    def forget(self, identifier: str) -> None:
+        """Remove a study and what was uploaded of it; files elsewhere stay as they are.
+
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        with self._lock:
+            self._by_identifier = {name: one for name, one in self._by_identifier.items() if name != identifier}
+        delete_folder(self.folder_of(identifier))
+
     def all(self) -> tuple[StoredStudy, ...]:
         """Every study, the oldest first."""
         return tuple(self._by_identifier.values())
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder of the data folder; links in it are removed and not followed.
+
+    Raises
+    ------
+    OutputError
+        If something of it stays.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be deleted: {error.strerror or error}.") from error
 
 
 def _read(path: Path) -> StoredStudy | None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from medsam_planner.errors import NotThereError, OutputError, PromptError, StaleError
+from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.journal import Journal, Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.study_store import StoredStudy
@@ -19,6 +20,8 @@ from prompts.names import require_different, require_free
 
 __all__ = ["StoredResult", "Work", "WorkState"]
 
+_DID: Mapping[str, str] = {"opened": "opened", "decided": "decided"}
+"""What the audit log calls a kind of record; all others are changes."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -74,7 +77,7 @@ class WorkState:
             state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
         match record["kind"]:
             case "opened":
-                return replace(state, owner=record.get("owner", ""), model=record["model"], seed=record["seed"])
+                return replace(state, owner=record.get("actor", ""), model=record["model"], seed=record["seed"])
             case "prompt":
                 return state._with(self._of(record["structure"]).added(record["entry"]))
             case "undo":
@@ -153,6 +156,8 @@ class Work:
     identifier : str
     study : StoredStudy
         What it is on.
+    audit : Audit, optional
+        Told each change of an actor, before it is made.
 
     Raises
     ------
@@ -160,11 +165,12 @@ class Work:
         If the journal cannot be read.
     """
 
-    def __init__(self, folder: Path, identifier: str, study: StoredStudy) -> None:
+    def __init__(self, folder: Path, identifier: str, study: StoredStudy, audit: Audit | None = None) -> None:
         self.folder = folder
         self.identifier = identifier
         self.study = study
         self.state = WorkState()
+        self._audit = audit
         self._lock = threading.RLock()
         self._journal = Journal(folder / "journal.jsonl")
         for record in self._journal.records_at_start:
@@ -184,13 +190,15 @@ class Work:
         with self._lock:
             yield
 
-    def record(self, kind: str, *, event: str | None = None, **entries: Any) -> int:
+    def record(self, kind: str, *, actor: str | None = None, event: str | None = None, **entries: Any) -> int:
         """Make a change: it is on the disk when this returns.
 
         Parameters
         ----------
         kind : str
             See :meth:`WorkState.after`.
+        actor : str, optional
+            Name of who makes it; None is the server itself.
         event : str, optional
             The client's identifier of the change: the same one again changes nothing and gives the first answer.
         **entries
@@ -211,12 +219,17 @@ class Work:
         with self.changing():
             if event is not None and event in self.state.n_by_event:
                 return self.state.n_by_event[event]
-            told = entries if event is None else {"event": event, **entries}
+            told = {key: value for key, value in (("actor", actor), ("event", event)) if value is not None} | entries
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
+            if actor is not None and self._audit is not None and kind != "page":
+                did, what = _DID.get(kind, "changed"), f"{entries.get('task', kind)} {self.state.n + 1}"
+                self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
             return self.state.n
 
-    def add(self, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
+    def add(
+        self, structure: str, entry: Mapping[str, Any], *, actor: str | None = None, event: str | None = None
+    ) -> int:
         """Append an entry to the prompts of a structure, which is begun where there is none.
 
         Parameters
@@ -224,6 +237,8 @@ class Work:
         structure : str
         entry : mapping
             As in a prompt file.
+        actor : str, optional
+            As :meth:`record`.
         event : str, optional
             As :meth:`record`.
 
@@ -246,10 +261,16 @@ class Work:
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
-            return self.record("prompt", event=event, structure=structure, entry=dict(entry))
+            return self.record("prompt", actor=actor, event=event, structure=structure, entry=dict(entry))
 
-    def replace_steps(self, steps: PromptSteps) -> int:
+    def replace_steps(self, steps: PromptSteps, *, actor: str | None = None) -> int:
         """Replace all prompts of a structure, undone ones included; returns the number of the change.
+
+        Parameters
+        ----------
+        steps : PromptSteps
+        actor : str, optional
+            As :meth:`record`.
 
         Raises
         ------
@@ -261,7 +282,8 @@ class Work:
             for prompt in steps.log().prompts:
                 validate(prompt, self.study.affine, self.study.shape)
             entries = [dict(entry) for entry in steps.entries]
-            return self.record("replaced", structure=steps.structure, entries=entries, applied=steps.applied)
+            told: Record = {"structure": steps.structure, "entries": entries, "applied": steps.applied}
+            return self.record("replaced", actor=actor, **told)
 
     def log(self, structure: str) -> PromptLog:
         """A copy of the prompts of a structure.

@@ -22,6 +22,8 @@ from medsam_planner.service.http import jobs, results, sessions, studies
 from medsam_planner.service.http.door import HEALTH
 from medsam_planner.service.http.entrance import protect
 from medsam_planner.service.http.models import InfoAnswer
+from medsam_planner.service.http.nninteractive import routes as nninteractive
+from medsam_planner.service.http.nninteractive.seats import Seats
 from medsam_planner.service.http.problems import MEDIA_TYPE, problem, problem_of
 from medsam_planner.service.redaction import without_folders
 
@@ -54,9 +56,12 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
         redoc_url=None,
         openapi_url=f"{PREFIX}/openapi.json",
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=_REFUSALS,  # type: ignore[arg-type]
     )
     app.state.service = service
+    app.state.seats = Seats(service)
+    app.include_router(nninteractive.router)
     for router in (studies.router, sessions.router, jobs.router, results.router):
         app.include_router(router, prefix=PREFIX)
     app.get(HEALTH, summary="Whether the server answers")(_health)

@@ -25,13 +25,13 @@ _KEEP_ALIVE_S = 15.0
 @router.get("/{job}")
 def get_job(job: str, service: TheService) -> JobAnswer:
     """A job as it is now."""
-    return job_answer(service, service.jobs.find(job))
+    return job_answer(service.service, service.job(job))
 
 
 @router.delete("/{job}")
 def cancel(job: str, service: TheService, lease: LeaseHeader = None) -> JobAnswer:
     """Ask a job to stop; it does so between two slices. Its state says when it has."""
-    return job_answer(service, service.cancel(job, lease))
+    return job_answer(service.service, service.cancel(job, lease))
 
 
 @router.get(
@@ -41,8 +41,8 @@ def cancel(job: str, service: TheService, lease: LeaseHeader = None) -> JobAnswe
 )
 def events(job: str, service: TheService) -> StreamingResponse:
     """The job whenever it moves, as server-sent events; the stream ends with its final state."""
-    service.jobs.find(job)
-    return StreamingResponse(_moves(service, job), media_type="text/event-stream")
+    service.job(job)
+    return StreamingResponse(_moves(service.service, job), media_type="text/event-stream")
 
 
 async def _moves(service: Service, identifier: str) -> AsyncIterator[str]:

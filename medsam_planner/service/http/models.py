@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from medsam_planner.planning.plan_file_tables import StructureTable, ToolTable
+from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "PathRequest",
     "ProgressAnswer",
     "PromptRequest",
+    "RightsAnswer",
+    "RightsRequest",
     "SegmentRequest",
     "SessionAnswer",
     "SessionRequest",
@@ -32,6 +36,8 @@ __all__ = [
 
 EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """Chosen by the client: the same one again changes nothing and gives the first answer."""
+UserName = Annotated[str, Field(pattern=USER_NAME)]
+GrantedRole = Literal["viewer", "annotator", "planner"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Position = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Line = Annotated[list[Position], Field(min_length=2, max_length=2)]
@@ -51,6 +57,12 @@ class PathRequest(_Request):
     path: str
     series: str | None = None
     resample_tilt: bool = False
+
+
+class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
+    """By user, the role on a study."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
 class SessionRequest(_Request):
@@ -123,6 +135,13 @@ class StudyAnswer(_Model):
     shape: list[int]
     affine_lps_mm: list[list[float]]
     sha256: str
+
+
+class RightsAnswer(_Model):
+    """Who may do what on a study."""
+
+    owner: str
+    grants: Mapping[str, str]
 
 
 class HeldAnswer(_Model):

@@ -28,6 +28,7 @@ class _Kind:
 
 _KINDS: Mapping[str, _Kind] = {
     "at-capacity": _Kind(503, "The server is at its capacity", "Give a session back, or try again later."),
+    "forbidden": _Kind(403, "Your role does not allow it", "Ask the owner of the study, or an administrator."),
     "lease-held": _Kind(409, "The session is not held by this client", "Claim the session: POST .../lease."),
     "lease-lost": _Kind(410, "The lease has ended", "Claim the session again: POST .../lease."),
     "not-there": _Kind(404, "Not there", "List what there is, and name one of it."),

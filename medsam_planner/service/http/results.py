@@ -56,7 +56,7 @@ def slice_png(
     width: WindowWidth = None,
 ) -> Response:
     """One slice of the study as a grey picture, seen as a radiologist sees it."""
-    picture = service.slice_png(service.session(session), plane, index, centre=centre, width=width)
+    picture = service.service.slice_png(service.session(session), plane, index, centre=centre, width=width)
     return Response(picture, media_type="image/png")
 
 
@@ -68,7 +68,7 @@ def plan_document(session: str, plan: str, service: TheService) -> dict[str, Any
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise NotThereError("The document of that plan is gone. Plan again.") from error
-    document: dict[str, Any] = redacted(json.loads(text), service)
+    document: dict[str, Any] = redacted(json.loads(text), service.service)
     return document
 
 

@@ -12,7 +12,6 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.tool import Tool
 from medsam_planner.provenance import PlanOrigin
-from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
 from medsam_planner.service.http.models import (
@@ -41,28 +40,34 @@ _JOBS = "/api/v1/jobs"
 @router.post("", status_code=201)
 def open_session(asked: SessionRequest, request: Request, response: Response, service: TheService) -> HeldAnswer:
     """Begin a session on a study; its client holds it."""
-    work, lease = service.open_session(asked.study, asked.model, actor=actor_of(request.scope))
+    work, lease = service.open_session(asked.study, asked.model)
     response.headers["Location"] = f"{request.url.path}/{work.identifier}"
     return HeldAnswer(id=work.identifier, lease=lease)
 
 
 @router.get("")
 def list_sessions(service: TheService) -> list[SessionSummary]:
-    """Every session that can be continued, the one changed last first."""
-    return [session_summary(service, work) for work in service.sessions()]
+    """The sessions that you can continue, the one changed last first."""
+    return [session_summary(service.service, work) for work in service.sessions()]
 
 
 @router.get("/{session}")
 def get_session(session: str, service: TheService) -> SessionAnswer:
     """Structures, prompts, states and jobs of a session. Reading needs no lease."""
-    return session_answer(service, service.session(session))
+    return session_answer(service.service, service.session(session))
+
+
+@router.delete("/{session}", status_code=204)
+def delete_session(session: str, service: TheService) -> None:
+    """Delete a session with its prompts, results and plans; for its owner, its study's and administrators."""
+    service.delete_session(session)
 
 
 @router.post("/{session}/lease", status_code=201)
 def claim(session: str, asked: ClaimRequest, service: TheService) -> HeldAnswer:
     """Hold a session, to continue it; `take_over` ends the lease of another client."""
-    work = service.session(session)
-    return HeldAnswer(id=work.identifier, lease=service.leases.claim(work.identifier, take_over=asked.take_over))
+    work, lease = service.claim(session, take_over=asked.take_over)
+    return HeldAnswer(id=work.identifier, lease=lease)
 
 
 @router.put("/{session}/lease", status_code=204)
@@ -74,14 +79,14 @@ def beat(session: str, service: TheService, lease: LeaseHeader = None) -> None:
 @router.delete("/{session}/lease", status_code=204)
 def release(session: str, service: TheService, lease: LeaseHeader = None) -> None:
     """Give a session back; nothing of it is lost."""
-    service.leases.release(service.session(session).identifier, lease)
+    service.release(session, lease)
 
 
 @router.post("/{session}/prompts", status_code=201)
 def add_prompt(session: str, asked: PromptRequest, service: TheService, lease: LeaseHeader = None) -> Numbered:
     """Append a prompt, as in a prompt file, to a structure; a new name begins one."""
     work = service.acting(session, lease)
-    return Numbered(n=work.add(asked.structure, asked.prompt, event=asked.event_id))
+    return Numbered(n=service.add(work, asked.structure, asked.prompt, event=asked.event_id))
 
 
 @router.post("/{session}/undo")
@@ -89,7 +94,7 @@ def undo(session: str, asked: UndoRequest, service: TheService, lease: LeaseHead
     """Undo the last step of a structure."""
     work = service.acting(session, lease)
     work.state.require(asked.structure)
-    return Numbered(n=work.record("undo", event=asked.event_id, structure=asked.structure))
+    return Numbered(n=service.record(work, "undo", event=asked.event_id, structure=asked.structure))
 
 
 @router.post("/{session}/redo")
@@ -97,7 +102,7 @@ def redo(session: str, asked: UndoRequest, service: TheService, lease: LeaseHead
     """Redo the last undone step of a structure."""
     work = service.acting(session, lease)
     work.state.require(asked.structure)
-    return Numbered(n=work.record("redo", event=asked.event_id, structure=asked.structure))
+    return Numbered(n=service.record(work, "redo", event=asked.event_id, structure=asked.structure))
 
 
 @router.post("/{session}/segment", status_code=202)
@@ -130,7 +135,7 @@ def clearance(session: str, asked: ClearanceRequest, service: TheService) -> Cle
             raise ConfigError(_NO_PATHS)
     tool = Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm)
     wanted = tuple(table.request() for table in asked.structures)
-    return clearance_answer(service.clearance(service.session(session), wanted, tool, asked.lines_lps_mm))
+    return clearance_answer(service.service.clearance(service.session(session), wanted, tool, asked.lines_lps_mm))
 
 
 _NO_PATHS = (

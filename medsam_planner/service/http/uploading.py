@@ -25,7 +25,7 @@ from medsam_planner.service.uploads import (
 if TYPE_CHECKING:
     from starlette.types import Message
 
-    from medsam_planner.service.core.service import Service
+    from medsam_planner.service.core.on_behalf import OnBehalf
     from medsam_planner.service.core.study_store import StoredStudy
 
 __all__ = ["uploaded_study"]
@@ -41,14 +41,14 @@ class _Fields:
     resample_tilt: bool
 
 
-async def uploaded_study(request: Request, service: Service) -> StoredStudy:
+async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
     """Keep the file of a form and open it as a study.
 
     Parameters
     ----------
     request : Request
         A form with ``file``, and perhaps ``series`` and ``resample_tilt``.
-    service : Service
+    service : OnBehalf
 
     Raises
     ------
@@ -59,7 +59,7 @@ async def uploaded_study(request: Request, service: Service) -> StoredStudy:
     """
     declared = request.headers.get("content-length", "")
     length = checked_length(UploadKind.STUDY, int(declared) if declared.isdecimal() else None, form_bytes=_FORM_BYTES)
-    require_free(service.data, 2 * length)  # once as it comes, once as it is kept
+    require_free(service.service.data, 2 * length)  # once as it comes, once as it is kept
     try:
         async with _patient(request).form(max_files=1, max_fields=2) as form:
             return await run_in_threadpool(_open, service, _fields(form))
@@ -67,8 +67,8 @@ async def uploaded_study(request: Request, service: Service) -> StoredStudy:
         raise UploadRefusedError(400, "The upload ended early. Try again.") from error
 
 
-def _open(service: Service, fields: _Fields) -> StoredStudy:
-    identifier, folder = service.upload_folder()
+def _open(service: OnBehalf, fields: _Fields) -> StoredStudy:
+    identifier, folder = service.service.upload_folder()
     path = folder / safe_name(fields.file.filename or "study")
     try:
         with whole_file(path) as out:

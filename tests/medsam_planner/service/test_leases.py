@@ -102,3 +102,37 @@ def test_of_many_clients_that_claim_at_once_exactly_as_many_as_fit_are_let_in() 
     for thread in threads:
         thread.join()
     assert (len(held), len(refused)) == (3, 17)
+
+
+def test_a_client_that_beats_on_its_own_is_gone_when_the_beats_end_or_nobody_acts(leases: Leases, clock: Clock) -> None:
+    dead, unused = leases.claim("a", liveness_s=20.0), leases.claim("b", liveness_s=20.0)
+    for _ in range(5):
+        clock.now_s += 11
+        leases.require("b", unused, is_action=False)
+    with pytest.raises(LeaseLostError, match="after 20 s"):
+        leases.require("a", dead)
+    assert leases.remaining_s("b", unused) == 5.0
+    clock.now_s += 6
+    with pytest.raises(LeaseLostError, match="after 60 s"):
+        leases.require("b", unused, is_action=False)
+
+
+def test_whoever_waits_for_an_answer_is_there(leases: Leases, clock: Clock) -> None:
+    token = leases.claim("a", liveness_s=20.0)
+    with leases.in_flight("a", token):
+        clock.now_s += 500
+        leases.require("a", token)
+        clock.now_s += 500
+    clock.now_s += 19
+    leases.require("a", token)
+
+
+def test_a_lease_moves_to_another_session_and_counts_once(leases: Leases) -> None:
+    token = leases.claim("a")
+    leases.move("a", token, to="b")
+    leases.require("b", token)
+    assert leases.held_count == 1
+    with pytest.raises(LeaseHeldError):
+        leases.require("a", token)
+    with pytest.raises(LeaseHeldError):
+        leases.move("b", "wrong", to="c")

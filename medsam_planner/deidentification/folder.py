@@ -1,0 +1,152 @@
+"""De-identify a folder, file by file: nothing of the input is changed, and an interrupted run is taken up again."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+from medsam_planner.deidentification.file_facts import FileFacts, read_facts
+from medsam_planner.deidentification.one_file import HEAD, Outcome, Task, deidentify_file
+from medsam_planner.deidentification.profile import Profile
+from medsam_planner.deidentification.pseudonyms import Pseudonyms
+from medsam_planner.deidentification.report import Deidentified, begin_report, finish_report
+from medsam_planner.errors import StudyError
+from medsam_planner.io.files import file_sha256
+from medsam_planner.io.output_folder import open_run_folder, require_apart
+from medsam_planner.io.study_files import iterate_files
+from medsam_planner.progress import Progress, track
+from prompts.whole_file import is_partial
+
+__all__ = ["deidentify"]
+
+_CHUNK = 8
+
+
+def deidentify(
+    place: Path,
+    out: Path,
+    profile: Profile,
+    pseudonyms: Pseudonyms,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Deidentified:
+    """De-identify every DICOM file under `place` into `out`, in folders of pseudonyms.
+
+    Parameters
+    ----------
+    place : Path
+        A folder, searched to the bottom, or one file.
+    out : Path
+        A folder outside `place`, new or of an earlier call with the same key and options: files that it wrote are
+        not written again.
+    profile : Profile
+    pseudonyms : Pseudonyms
+    workers : int
+        Processes that work at the same time.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Deidentified
+        The same, without names of files, is written to ``deidentification.json``.
+
+    Raises
+    ------
+    StudyError
+        If there is nothing at `place`.
+    OutputError
+        If `out` lies in `place` or the other way round, holds other files, or cannot be written.
+    ConfigError
+        If `out` was written with another key or other options.
+    """
+    if not place.exists():
+        raise StudyError(f"Expected a folder or a DICOM file to de-identify; {place} does not exist.")
+    require_apart(out, [place])
+    if out.is_dir():
+        require_apart(place, [out])
+    begin_report(open_run_folder(out), profile, pseudonyms)
+    _sweep(out)
+    files = [(place, place.name)] if place.is_file() else list(iterate_files(place))
+    with _mapped(workers) as mapped:
+        facts = list(track(mapped(_read, files), "Reading headers", progress, total=len(files)))
+        tasks, refused = _tasks(facts, out, profile, pseudonyms)
+        outcomes = list(track(mapped(deidentify_file, tasks), "De-identifying", progress, total=len(tasks)))
+    done = _summary(out, facts, outcomes, refused)
+    finish_report(done, profile, pseudonyms, sum((one.counts for one in outcomes), Counter()))
+    return done
+
+
+def _read(file: tuple[Path, str]) -> FileFacts:
+    return read_facts(*file)
+
+
+@contextmanager
+def _mapped(workers: int):  # type: ignore[no-untyped-def]  # a map of any function
+    """Something like ``map``, in so many processes."""
+    if workers <= 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield lambda function, values: pool.map(function, values, chunksize=_CHUNK)
+
+
+def _tasks(
+    facts: Sequence[FileFacts], out: Path, profile: Profile, pseudonyms: Pseudonyms
+) -> tuple[list[Task], list[tuple[str, str]]]:
+    """Tasks of the files that can be cleaned; the names and reasons of the others."""
+    refused = [(one.name, one.refused) for one in facts if one.refused]
+    usable = [one for one in facts if not one.refused and not one.dropped]
+    patient_by_study = {one.study_uid: one.patient_id for one in usable if one.patient_id and one.study_uid}
+    identifiers: dict[str, set[str]] = {}
+    known: dict[str, FileFacts] = {}
+    tasks: list[tuple[FileFacts, str]] = []
+    for one in usable:
+        patient = one.patient_id or patient_by_study.get(one.study_uid) or f"study {one.study_uid}"
+        identifiers.setdefault(patient, set()).update(one.identifiers)
+        twin = known.setdefault(one.instance_uid, one) if one.instance_uid else one
+        if twin is one:
+            tasks.append((one, patient))
+        elif file_sha256(twin.path) != file_sha256(one.path):
+            refused.append((one.name, f"it has the SOPInstanceUID of {twin.name} and another content"))
+    every = {patient: frozenset(words) for patient, words in identifiers.items()}
+    return [Task(one, patient, every[patient], out, profile, pseudonyms) for one, patient in tasks], refused
+
+
+def _summary(
+    out: Path, facts: Sequence[FileFacts], outcomes: Sequence[Outcome], refused: Sequence[tuple[str, str]]
+) -> Deidentified:
+    left_out = Counter(one.dropped for one in facts if one.dropped)
+    states = Counter(one.state for one in outcomes)
+    not_written = (*refused, *((one.name, one.reason) for one in outcomes if one.state == "refused"))
+    copies = len(facts) - len(outcomes) - len(refused) - sum(left_out.values())
+    if copies:
+        left_out["copy of another file"] = copies
+    heads = sum(one.is_head for one in outcomes)
+    warnings = [f"{heads} files are {HEAD}"] if heads else []
+    warnings += [f"{count} files left out: {kind}." for kind, count in sorted(left_out.items())]
+    return Deidentified(
+        out=out,
+        counts={
+            "written": states["written"],
+            "already there": states["already there"],
+            "left out": sum(left_out.values()),
+            "refused": len(not_written),
+        },
+        left_out=dict(left_out),
+        refused=not_written,
+        warnings=tuple(warnings),
+    )
+
+
+def _sweep(out: Path) -> None:
+    """Remove half-written files of a run that was killed."""
+    for parent, _, names in os.walk(out):
+        for name in names:
+            if is_partial(name):
+                Path(parent, name).unlink(missing_ok=True)

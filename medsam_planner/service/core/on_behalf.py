@@ -1,0 +1,209 @@
+"""The service as one actor may use it: the only place where rights are required, and where the audit log is told.
+
+Every door asks the service through this, so that no route can forget a check. What an actor must not know of is refused
+exactly as what is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medsam_planner.errors import NotThereError
+from medsam_planner.planning.request import PlanRequest
+from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core.actors import Actor, Right
+from medsam_planner.service.core.exports import ResultFile
+from medsam_planner.service.core.jobs import Job
+from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.rights import Rights
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.study_store import StoredStudy
+from medsam_planner.service.core.work import StoredResult, Work
+
+__all__ = ["OnBehalf"]
+
+NO_STUDY = "There is no such study. List the studies, or open one."
+NO_SESSION = "There is no such session. List the sessions, or open one on a study."
+NO_JOB = "There is no such job. The session lists its jobs."
+
+
+class OnBehalf:
+    """The service on behalf of one actor. A work that it gives was checked, and may be handed back to it.
+
+    Methods raise :class:`NotThereError` for what the actor must not know of, and :class:`ForbiddenError` for what its
+    role does not allow, beside what :class:`Service` raises.
+
+    Parameters
+    ----------
+    service : Service
+    actor : Actor
+    """
+
+    def __init__(self, service: Service, actor: Actor) -> None:
+        self.service = service
+        self.actor = actor
+
+    # ---- studies ----------------------------------------------------------------------------------------------------
+    def open_path(self, text: str, *, series: str | None = None, resample_tilt: bool = False) -> StoredStudy:
+        """As :meth:`Service.open_path`; the actor owns the study."""
+        self.require_annotator()
+        return self.service.open_path(text, actor=self.actor, series=series, resample_tilt=resample_tilt)
+
+    def require_annotator(self) -> None:
+        """Refuse an actor who may open no study, before anything is uploaded."""
+        Rights.require_any(self.actor, Right.ANNOTATE)
+
+    def open_upload(
+        self, identifier: str, path: Path, *, series: str | None = None, resample_tilt: bool = False
+    ) -> StoredStudy:
+        """As :meth:`Service.open_upload`; the actor owns the study."""
+        self.require_annotator()
+        return self.service.open_upload(identifier, path, actor=self.actor, series=series, resample_tilt=resample_tilt)
+
+    def studies(self) -> tuple[StoredStudy, ...]:
+        """The studies of the actor's list, the oldest first."""
+        listed = self.service.rights.is_listed
+        return tuple(study for study in self.service.studies.all() if listed(self.actor, study))
+
+    def study(self, identifier: str) -> StoredStudy:
+        """One study."""
+        study = self.service.studies.find(identifier)
+        self._require(study, Right.VIEW, NO_STUDY)
+        self._tell_opened(study)
+        return study
+
+    def rights_on(self, identifier: str) -> tuple[StoredStudy, Mapping[str, Right]]:
+        """A study, and what was granted on it by user."""
+        study = self.study(identifier)
+        return study, self.service.rights.grants(study)
+
+    def grant(self, identifier: str, grants: Mapping[str, Right]) -> StoredStudy:
+        """Replace what is granted on a study; for its owner and administrators."""
+        study = self._owned(identifier)
+        told = ", ".join(f"{user}={right.role}" for user, right in sorted(grants.items())) or "nobody"
+        self.service.audit.tell("rights changed", self.actor.name, study=study.identifier, what=told)
+        self.service.rights.grant(study, grants)
+        return study
+
+    def delete_study(self, identifier: str) -> None:
+        """Delete a study and its sessions; for its owner and administrators."""
+        study = self._owned(identifier)
+        self.service.audit.tell("deleted", self.actor.name, study=study.identifier, what="the study")
+        self.service.delete_study(study)
+
+    # ---- sessions ---------------------------------------------------------------------------------------------------
+    def open_session(
+        self, study: str, model: str | None = None, *, held: tuple[str, str] | None = None
+    ) -> tuple[Work, str]:
+        """As :meth:`Service.open_session`."""
+        self._require(self.service.studies.find(study), Right.ANNOTATE, NO_STUDY)
+        return self.service.open_session(study, model, actor=self.actor, held=held)
+
+    def sessions(self) -> tuple[Work, ...]:
+        """The sessions of the actor's list, the one changed last first."""
+        is_listed, actor = self.service.rights.is_listed, self.actor
+        return tuple(work for work in self.service.sessions() if is_listed(actor, work.study, owner=work.state.owner))
+
+    def session(self, identifier: str) -> Work:
+        """One session, to be read."""
+        work = self._session(identifier, Right.VIEW)
+        self._tell_opened(work.study, work.identifier)
+        return work
+
+    def claim(self, identifier: str, *, take_over: bool = False) -> tuple[Work, str]:
+        """Hold a session: the work and the token of its lease, as :meth:`Leases.claim`."""
+        work = self._session(identifier, Right.ANNOTATE)
+        self._tell_opened(work.study, work.identifier)
+        return work, self.service.leases.claim(identifier, take_over=take_over)
+
+    def acting(self, identifier: str, lease: str | None) -> Work:
+        """One session, for a client that holds it."""
+        self._session(identifier, Right.ANNOTATE)
+        return self.service.acting(identifier, lease)
+
+    def release(self, identifier: str, lease: str | None) -> None:
+        """Give a session back."""
+        self.service.leases.release(self._session(identifier, Right.ANNOTATE).identifier, lease)
+
+    def delete_session(self, identifier: str) -> None:
+        """Delete a session; for its owner, the owner of its study and administrators."""
+        work = self._session(identifier, Right.VIEW)
+        if self.actor.name != work.state.owner:
+            self.service.rights.require_owner(self.actor, work.study, missing=NO_SESSION)
+        told = self.service.audit.tell
+        told("deleted", self.actor.name, study=work.study.identifier, session=identifier, what="the session")
+        self.service.delete_session(work)
+
+    # ---- changes of a work that was given by `acting` ---------------------------------------------------------------
+    def add(self, work: Work, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
+        """As :meth:`Work.add`."""
+        return work.add(structure, entry, actor=self.actor.name, event=event)
+
+    def record(self, work: Work, kind: str, *, event: str | None = None, **entries: Any) -> int:
+        """As :meth:`Work.record`."""
+        return work.record(kind, actor=self.actor.name, event=event, **entries)
+
+    def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
+        """As :meth:`Service.segment`."""
+        return self.service.segment(work, structure, options, actor=self.actor.name, event=event)
+
+    def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
+        """As :meth:`Service.plan`; for planners."""
+        self._require(work.study, Right.PLAN, NO_SESSION)
+        return self.service.plan(work, request, origin, actor=self.actor.name, event=event)
+
+    # ---- jobs and files ---------------------------------------------------------------------------------------------
+    def job(self, identifier: str) -> Job:
+        """A job as it is now."""
+        return self._job(identifier, Right.VIEW)
+
+    def cancel(self, identifier: str, lease: str | None) -> Job:
+        """As :meth:`Service.cancel`."""
+        self._job(identifier, Right.ANNOTATE)
+        return self.service.cancel(identifier, lease)
+
+    def result_file(
+        self, work: Work, structure: str, kind: ResultFile, *, allow_stale: bool = False
+    ) -> tuple[Path, StoredResult]:
+        """As :meth:`Service.result_file`."""
+        found = self.service.result_file(work, structure, kind, allow_stale=allow_stale)
+        self._tell_exported(work, f"{kind.value} of job {found[1].job}")
+        return found
+
+    def plan_folder(self, work: Work, plan: str) -> Path:
+        """As :meth:`Service.plan_folder`."""
+        folder = self.service.plan_folder(work, plan)
+        self._tell_exported(work, f"plan {plan}")
+        return folder
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+    def _require(self, study: StoredStudy, needed: Right, missing: str) -> None:
+        self.service.rights.require(self.actor, study, needed, missing=missing)
+
+    def _owned(self, identifier: str) -> StoredStudy:
+        study = self.service.studies.find(identifier)
+        self.service.rights.require_owner(self.actor, study, missing=NO_STUDY)
+        return study
+
+    def _session(self, identifier: str, needed: Right) -> Work:
+        work = self.service.session(identifier)
+        self._require(work.study, needed, NO_SESSION)
+        return work
+
+    def _job(self, identifier: str, needed: Right) -> Job:
+        job = self.service.jobs.find(identifier)
+        try:
+            self._session(job.session, needed)
+        except NotThereError as error:
+            raise NotThereError(NO_JOB) from error
+        return job
+
+    def _tell_opened(self, study: StoredStudy, session: str | None = None) -> None:
+        self.service.audit.tell_once_a_day("opened", self.actor.name, study=study.identifier, session=session)
+
+    def _tell_exported(self, work: Work, what: str) -> None:
+        self.service.audit.tell(
+            "exported", self.actor.name, study=work.study.identifier, session=work.identifier, what=what
+        )
