@@ -5,7 +5,8 @@ from __future__ import annotations
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.progress import Progress
 from medsam_planner.service.earlier_work import Remembered
-from medsam_planner.service.workbench import ElsewhereError, Workbench
+from medsam_planner.service.held_session import ElsewhereError
+from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.screen import Screen, Tab, screen, study_notes
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from medsam_planner.errors import MedsamPlannerError, OperationCancelledError
-from medsam_planner.service.workbench import ElsewhereError, Workbench
+from medsam_planner.service.held_session import ElsewhereError
+from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.screen import Screen, screen
 from ui.wording import NoticeKind

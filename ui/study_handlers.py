@@ -14,8 +14,9 @@ from medsam_planner.errors import (
 from medsam_planner.io import inspect_study
 from medsam_planner.progress import Progress
 from medsam_planner.service import prompting, studies
+from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.uploads import UploadKind
-from medsam_planner.service.workbench import ElsewhereError, Workbench
+from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.run_change import attempt
 from ui.screen import Screen, screen, study_notes

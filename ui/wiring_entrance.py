@@ -64,7 +64,7 @@ def wire_entrance(page: gr.Blocks, pages: Pages, parts: Parts) -> None:
             if workbench.is_waiting:
                 return restore_screen.restore_work(workbench, known, progress=watched)
             shown = study_handlers.open_study(workbench, study, progress=watched)
-            has_earlier = bool(earlier_work.earlier_work(pages, workbench.actor, but=workbench.key))
+            has_earlier = bool(earlier_work.earlier_work(pages, workbench.own.actor, but=workbench.key))
             return replace(shown, tab=None) if has_earlier else shown  # stay where the earlier work is offered
 
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from medsam_planner.service.core.actors import LOCAL, Actor
+from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.pages import Pages
 from medsam_planner.service.workbench import Workbench
@@ -51,11 +52,7 @@ def begin(pages: Pages, page: str, remembered: Remembered, actor: Actor = LOCAL)
 
 def earlier_work(pages: Pages, actor: Actor, *, but: str) -> list[tuple[str, str]]:
     """Label and identifier of the sessions that the person worked on last, except the one with identifier `but`."""
-    own = (
-        work
-        for work in pages.service.sessions()
-        if work.state.owner == actor.name and work.state.n > 1 and work.identifier != but
-    )
+    own = (work for work in OnBehalf(pages.service, actor).sessions() if work.state.n > 1 and work.identifier != but)
     return [(_label(work), work.identifier) for work, _ in zip(own, range(_MOST_OFFERED), strict=False)]
 
 

@@ -10,15 +10,13 @@ from contextlib import suppress
 from medsam_planner.errors import MedsamPlannerError, NotThereError
 from medsam_planner.service.core.actors import LOCAL, Actor
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.uploads import expire_uploads
+from medsam_planner.service.uploads import EXPIRY_S, expire_uploads
 from medsam_planner.service.workbench import Workbench
 
 __all__ = ["EvictedError", "Pages"]
 
 _MOST = 256
 """Most pages that are remembered, each with little: what it shows is the service's. The one idle longest gives way."""
-_AWAY_S = 15 * 60.0
-"""A page that was closed for longer than this is forgotten."""
 
 
 class EvictedError(MedsamPlannerError):
@@ -65,6 +63,8 @@ class Pages:
 
         Raises
         ------
+        ForbiddenError
+            If the actor may only look at it.
         AtCapacityError
             If as many sessions are held as the server allows.
         """
@@ -76,12 +76,11 @@ class Pages:
         if known is not None and known.work is None:
             self._add(page, known)
             return known
+        workbench = Workbench(self.service, actor)
         try:
-            work = self.service.session(key)
+            workbench.take_up(key)
         except NotThereError:
             return None
-        workbench = Workbench(self.service, actor)
-        workbench.take_up(work)
         if known is not None:
             workbench.share(known)
             with suppress(MedsamPlannerError):  # it is then told when the page acts
@@ -141,11 +140,11 @@ class Pages:
             workbench.give_back()
 
     def expire(self, *, now: float | None = None) -> None:
-        """Forget pages that were closed long ago, and delete expired uploads."""
-        oldest = (time.time() if now is None else now) - _AWAY_S
+        """Forget pages that were closed as long ago as uploads expire, and delete expired uploads."""
+        oldest = (time.time() if now is None else now) - EXPIRY_S
         with self._lock:
             for token in [token for token, left in self._left_at.items() if left < oldest]:
-                self._forget(token)
+                self._drop(token)
         expire_uploads(now=now)
 
     def close(self) -> None:
@@ -167,10 +166,17 @@ class Pages:
             self._by_token.move_to_end(workbench.token)
             self._token_by_page[page] = workbench.token
             while len(self._by_token) > _MOST:
-                self._forget(next(iter(self._by_token)))
+                self._drop(next(iter(self._by_token)))
 
-    def _forget(self, token: str) -> None:
+    def _drop(self, token: str) -> None:
+        """Forget a page with its uploads, unless another page of the session has them, too."""
+        gone = self._forget(token)
+        if gone is not None and all(one.uploads is not gone.uploads for one in self._by_token.values()):
+            gone.is_cancelled = True
+            gone.uploads.close()
+
+    def _forget(self, token: str) -> Workbench | None:
         self._left_at.pop(token, None)
         for page in [page for page, known in self._token_by_page.items() if known == token]:
             del self._token_by_page[page]
-        self._by_token.pop(token, None)
+        return self._by_token.pop(token, None)

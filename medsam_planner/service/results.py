@@ -48,8 +48,8 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     PlanningError, EmptyStructureError
         If the plan request cannot be resolved. That no path exists is a result and no error.
     """
-    service, work = workbench.service, workbench.require_work()
-    workbench.wait(service.plan(work, request_of(workbench), PlanOrigin(page=True)), progress=progress)
+    work = workbench.require_work()
+    workbench.wait(workbench.own.plan(work, request_of(workbench), PlanOrigin(page=True)), progress=progress)
 
 
 def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:

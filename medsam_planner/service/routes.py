@@ -9,13 +9,14 @@ from starlette.requests import ClientDisconnect, Request
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.display import Plane
 from medsam_planner.service.headers import REPORT_POLICY
+from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.pages import Pages
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.results import archive_path, report_path
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import Overlay, ViewRequest
 from medsam_planner.service.uploads import UploadKind, UploadRefusedError
-from medsam_planner.service.workbench import ElsewhereError, Workbench
+from medsam_planner.service.workbench import Workbench
 
 __all__ = ["add_routes"]
 
@@ -58,9 +59,11 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         """The report or the archive; no other file of the disk can be named."""
         workbench = find(token)
         if name == "report.html" and workbench.snapshot.has_report:
+            workbench.own.tell_exported(workbench.require_work(), f"plan {workbench.snapshot.plan_job}")
             headers = {"Content-Security-Policy": REPORT_POLICY}
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
         if name == "run.zip" and workbench.snapshot.has_archive:
+            workbench.own.tell_exported(workbench.require_work(), name)
             return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
         raise HTTPException(404, "That file has not been written yet.")
 

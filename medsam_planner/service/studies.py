@@ -59,22 +59,25 @@ def open_study(
         If the study cannot be read as one volume, or its folder contains the server's data.
     WeightsError, AtCapacityError
     """
+    workbench.own.require_annotator()
     service, uploaded = workbench.service, workbench.uploads.study(text.strip())
     study: StoredStudy
     if uploaded is None:
-        study = service.open_path(text, series=series, resample_tilt=resample_tilt, progress=progress)
+        study = workbench.own.open_path(text, series=series, resample_tilt=resample_tilt, progress=progress)
     else:
         require_free(service.data, uploaded.stat().st_size)
         identifier, folder = service.upload_folder()
         place = _linked(uploaded, folder)
-        study = service.open_upload(identifier, place, series=series, resample_tilt=resample_tilt, progress=progress)
+        study = workbench.own.open_upload(
+            identifier, place, series=series, resample_tilt=resample_tilt, progress=progress
+        )
     work = workbench.work
     goes_on = work is not None and workbench.is_waiting and work.study.sha256 == study.sha256
     if work is not None and goes_on:
         service.move_study(work.study.identifier, study)
     else:
         workbench.give_back()
-        workbench.take(*service.open_session(study.identifier, actor=workbench.actor))
+        workbench.take(*workbench.own.open_session(study.identifier))
     workbench.refresh(progress=progress)
     return goes_on
 

@@ -18,13 +18,10 @@ from typing import Any
 
 from medsam_planner.errors import (
     ERROR_BY_CODE,
-    LeaseHeldError,
-    LeaseLostError,
     MedsamPlannerError,
     OperationCancelledError,
     PlanningError,
     PromptError,
-    StudyError,
 )
 from medsam_planner.progress import Progress
 from medsam_planner.service import step_order
@@ -33,7 +30,7 @@ from medsam_planner.service.core.jobs import JobState
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.core.work import Work
+from medsam_planner.service.held_session import HeldSession
 from medsam_planner.service.page_state import draft_entry
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.showing import shown
@@ -43,18 +40,14 @@ from medsam_planner.service.uploads import PageUploads
 from prompts import PositionLpsMm, PromptLog
 from prompts.names import require_different, require_free, require_name
 
-__all__ = ["ElsewhereError", "Workbench"]
+__all__ = ["Workbench"]
 
 _LOOK_S = 0.05
 """How often a computation is looked at."""
 _WAITING = "waiting for other computations"
 
 
-class ElsewhereError(MedsamPlannerError):
-    """Another page or program holds the session."""
-
-
-class Workbench:
+class Workbench(HeldSession):
     """What one page has open. The session belongs to the service, and every change is in its journal first.
 
     A change is made inside :meth:`changing`, which admits one at a time, in the order in which the person made them.
@@ -68,44 +61,25 @@ class Workbench:
     """
 
     def __init__(self, service: Service, actor: Actor = LOCAL) -> None:
-        self.service = service
-        self.actor = actor
+        super().__init__(service, actor)
         self.token = secrets.token_urlsafe(24)
         """Whoever knows it may act on the workbench."""
         self.uploads = PageUploads()
         self.calibration: Path | None = None
         """Of the next plan."""
         self._snapshot = Snapshot()
-        self.work: Work | None = None
         self.steps = step_order.StepOrder()
         self.screen_numbers = itertools.count(1)
         """Numbers the screens that the page receives, so that it can ignore one that arrives late."""
         self.is_cancelled = False
         self._is_long = False
-        self._lease: str | None = None
         self._lock = threading.Lock()
-        self._holding = threading.Lock()
         self._refreshing = threading.Lock()
 
     @property
     def key(self) -> str:
         """What the page's address remembers: the session, or the token where no study is open yet."""
         return self.token if self.work is None else self.work.identifier
-
-    # ---- the session ------------------------------------------------------------------------------------------------
-    def take(self, work: Work, lease: str) -> None:
-        """Go on with a session that is held by this lease, and give the one before back."""
-        self.give_back()
-        self.work, self._lease = work, lease
-
-    def take_up(self, work: Work) -> None:
-        """Hold a session; another client loses it.
-
-        Raises
-        ------
-        AtCapacityError
-        """
-        self.take(work, self.service.leases.claim(work.identifier, take_over=True))
 
     def begin_again(self) -> None:
         """Serve a page that was opened again; the one before no longer finds the workbench."""
@@ -124,58 +98,6 @@ class Workbench:
     def snapshot(self) -> Snapshot:
         """What is shown; nothing while the session is still to be read."""
         return Snapshot() if self.is_waiting else self._snapshot
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether another client holds the session."""
-        if self.work is None:
-            return False
-        try:
-            self.service.leases.require(self.work.identifier, self._lease)
-        except (LeaseHeldError, LeaseLostError):
-            return self.service.leases.is_held(self.work.identifier)
-        return False
-
-    def give_back(self) -> None:
-        """Let others hold the session; the next action holds it again."""
-        if self.work is not None:
-            with suppress(LeaseHeldError, LeaseLostError):
-                self.service.leases.release(self.work.identifier, self._lease)
-
-    def hold(self) -> None:
-        """Make sure that this page holds its session. It is a sign of life.
-
-        Raises
-        ------
-        ElsewhereError
-            If another client holds it.
-        AtCapacityError
-            If its lease has ended, and too many sessions are held meanwhile.
-        """
-        if self.work is None:
-            return
-        with self._holding:
-            try:
-                self.service.leases.require(self.work.identifier, self._lease)
-            except (LeaseHeldError, LeaseLostError):
-                try:  # it was given back, or ended while the machine slept
-                    self._lease = self.service.leases.claim(self.work.identifier)
-                except LeaseHeldError as error:
-                    raise ElsewhereError(
-                        "This work was opened in another window. Continue there, or reload this page."
-                    ) from error
-
-    def require_work(self) -> Work:
-        """The session on the open study.
-
-        Raises
-        ------
-        StudyError
-            If no study is open.
-        """
-        if self.work is None:
-            raise StudyError("Open a study first.")
-        return self.work
 
     @property
     def version(self) -> int:
@@ -238,7 +160,7 @@ class Workbench:
 
     def record(self, *, ends_plan: bool = False, **page: Any) -> None:
         """Change what only the page has, see :class:`~medsam_planner.service.page_state.PageState`."""
-        self.require_work().record("page", page=page, ends_plan=ends_plan)
+        self.own.record(self.require_work(), "page", page=page, ends_plan=ends_plan)
         self.refresh()
 
     # ---- structures and prompts -------------------------------------------------------------------------------------
@@ -310,14 +232,14 @@ class Workbench:
         """
         work, name, before = self.require_work(), self.structure.name, self.structure.steps
         if entry is not None:
-            work.add(name, entry)
+            self.own.add(work, name, entry)
         else:
-            work.record(kind, structure=name)
+            self.own.record(work, kind, structure=name)
         try:
             self.refresh()
         except BaseException:
             with suppress(MedsamPlannerError):
-                work.replace_steps(PromptSteps(name, before.entries, before.applied))
+                self.own.replace_steps(work, PromptSteps(name, before.entries, before.applied))
                 self.refresh()
             raise
 
@@ -334,7 +256,7 @@ class Workbench:
         ------
         PromptError, OperationCancelledError
         """
-        self.wait(self.service.segment(self.require_work(), self.structure.name, options), progress=progress)
+        self.wait(self.own.segment(self.require_work(), self.structure.name, options), progress=progress)
 
     def wait(self, job: str, *, progress: Progress | None = None) -> None:
         """Wait for a computation, and show what has come of it.

@@ -27,6 +27,7 @@ from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
 from medsam_planner.service.structure import Role
+from medsam_planner.service.uploads import EXPIRY_S
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, write_prompt_file
 from prompts.names import SKIN, UNSEGMENTED_BONE
@@ -392,7 +393,8 @@ def test_every_prompt_is_on_the_disk_when_it_is_shown(make_workbench: Make) -> N
     for kind in ("positive", "negative"):
         segment_handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
         work = workbench.require_work()
-        assert Work(work.folder, work.identifier, work.study).log("structure 1") == workbench.log
+        again = Work(work.folder, work.identifier, work.study, workbench.service.audit)
+        assert again.log("structure 1") == workbench.log
 
 
 def test_two_pages_share_nothing(service: Service, study_path: Path) -> None:
@@ -406,7 +408,7 @@ def test_two_pages_share_nothing(service: Service, study_path: Path) -> None:
     other.refresh()
     assert (len(one.structure.prompts), len(other.structure.prompts)) == (1, 0)
     pages.leave("page 1")
-    pages.expire(now=time.time() + 3600)
+    pages.expire(now=time.time() + EXPIRY_S + 60)
     assert pages.find(other.token) is other
     with pytest.raises(MedsamPlannerError, match="Reload"):
         pages.find(one.token)

@@ -126,7 +126,10 @@ class DataFolder:
 
     def move_study(self, identifier: str, found: StoredStudy) -> None:
         """Read a study from another place from now on, where the same voxels were found."""
-        moved = self.studies.put(replace(found, identifier=identifier))
+        known = self.studies.find(identifier)
+        moved = self.studies.put(
+            replace(known, place=found.place, series=found.series, resample_tilt=found.resample_tilt)
+        )
         for work in self._works.values():
             if work.study.identifier == identifier:
                 work.study = moved
@@ -186,7 +189,8 @@ class DataFolder:
         try:
             folder = self.data / "sessions" / identifier
             try:
-                (folder / "results").mkdir(parents=True, mode=0o700)
+                for made in (folder.parent, folder, folder / "results"):  # `parents` ignores the mode
+                    made.mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
             work = Work(folder, identifier, stored, self.audit)
