@@ -1,6 +1,6 @@
 # make demo    set up, then run both demonstrations and print where the reports are
 # make test    set up, then run the tests with line coverage and its floor
-# make check   lint, formatting, types, import contracts
+# make check   lint, formatting, types, import contracts, Dockerfile
 # make docs    build the documentation into site/, without a network
 # make guarantees   measure the statistical and geometric guarantees
 # make bench   print the benchmark tables
@@ -47,6 +47,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

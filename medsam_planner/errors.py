@@ -27,7 +27,8 @@
         ├── LeaseLostError               the lease has ended, or was taken over
         ├── AtCapacityError              as many sessions are held as the server allows
         ├── StaleError                   a result of other prompts than the present ones
-        └── ReadOnlyError                a session whose journal is damaged
+        ├── ReadOnlyError                a session whose journal is damaged
+        └── WorkerDiedError              the process that computed something has ended
 """
 
 from __future__ import annotations
@@ -65,14 +66,15 @@ __all__ = [
     "TooFewPatientsError",
     "UncertaintyError",
     "WeightsError",
+    "WorkerDiedError",
     "ZeroVarianceError",
     "code_of",
     "require_extra",
 ]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "serve": ("blosc2", "fastapi", "httpx", "python_multipart", "uvicorn"),
-    "ui": ("blosc2", "fastapi", "gradio", "httpx", "python_multipart", "uvicorn"),
+    "serve": ("argon2", "authlib", "blosc2", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
+    "ui": ("argon2", "authlib", "blosc2", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
     "medsam": ("huggingface_hub", "transformers"),
     "deid": ("dicomanonymizer",),
@@ -144,6 +146,10 @@ class ReadOnlyError(ServiceError):
     """A session whose journal is damaged: it can be read and no longer changed."""
 
 
+class WorkerDiedError(ServiceError):
+    """The process that computed something has ended, and so has the one that tried again."""
+
+
 ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
     "at-capacity": AtCapacityError,
     "forbidden": ForbiddenError,
@@ -151,6 +157,7 @@ ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
     "lease-lost": LeaseLostError,
     "not-there": NotThereError,
     "read-only": ReadOnlyError,
+    "worker-died": WorkerDiedError,
     "stale": StaleError,
     "cancelled": OperationCancelledError,
     "prompt": PromptError,

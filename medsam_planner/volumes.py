@@ -65,6 +65,8 @@ class StudyVolume(highdicom.Volume):
     """A volume that was read from files, with its :class:`StudySource` in ``.source``."""
 
     source: StudySource | None = None
+    _sha256: str | None = None
+    """Of voxels that nobody can write to, once it was computed."""
 
     @classmethod
     def from_volume(cls, volume: highdicom.Volume, source: StudySource | None) -> StudyVolume:
@@ -157,6 +159,14 @@ def array_sha256(array: NDArray[Any]) -> str:
 
 def volume_sha256(volume: highdicom.Volume) -> str:
     """SHA-256 of a volume's voxels (as float32) and affine (to 1e-6 mm)."""
+    if isinstance(volume, StudyVolume) and not volume.array.flags.writeable:
+        if volume._sha256 is None:
+            volume._sha256 = _volume_sha256(volume)
+        return volume._sha256
+    return _volume_sha256(volume)
+
+
+def _volume_sha256(volume: highdicom.Volume) -> str:
     affine = np.round(volume.affine, 6) + 0.0  # + 0.0 turns −0.0 into 0.0
     digest = hashlib.sha256(array_sha256(volume.array.astype(np.float32, copy=False)).encode())
     digest.update(affine.astype("<f8").tobytes())

@@ -111,7 +111,12 @@ class PromptLog:
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts that hold: those not undone and not removed, after the last clear and from the last initial mask
         on. A choice is stored in the prompt it refers to."""
-        return _standing(self._entries[: self._applied])
+        return tuple(prompt for _, prompt in _standing(self._entries[: self._applied]))
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Place of each of :attr:`prompts` in :attr:`history`, counted from 0."""
+        return tuple(place for place, _ in _standing(self._entries[: self._applied]))
 
     @property
     def history(self) -> tuple[Entry, ...]:
@@ -240,17 +245,18 @@ def _listed(*others: type) -> str:
     return f"{', '.join(first)} or {last}"
 
 
-def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
-    standing: list[Prompt] = []
-    for entry in entries:
+def _standing(entries: Iterable[Entry]) -> tuple[tuple[int, Prompt], ...]:
+    """The prompts that hold, each with its place among the entries."""
+    standing: list[tuple[int, Prompt]] = []
+    for place, entry in enumerate(entries):
         if isinstance(entry, Clear):
             standing.clear()
         elif isinstance(entry, Choice):
-            last = standing[-1] if standing else None
+            given_at, last = standing[-1] if standing else (0, None)
             if not (isinstance(last, Box) or (isinstance(last, Click) and last.positive)):
                 came = "nothing" if last is None else f"a {type(last).__name__.lower()}"
                 raise PromptError(f"Expected a box or a positive click before a choice of its candidates, got {came}.")
-            standing[-1] = _with_candidate(last, entry.candidate)
+            standing[-1] = given_at, _with_candidate(last, entry.candidate)
         elif isinstance(entry, Removal):
             if entry.prompt >= len(standing):
                 raise PromptError(
@@ -261,7 +267,7 @@ def _standing(entries: Iterable[Entry]) -> tuple[Prompt, ...]:
         else:
             if isinstance(entry, InitialMask):
                 standing.clear()
-            standing.append(entry)
+            standing.append((place, entry))
     return tuple(standing)
 
 

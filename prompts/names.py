@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from prompts.errors import PromptError
 
 __all__ = [
+    "DICOM_SUFFIX",
     "RESERVED",
     "RESULT_NAMES",
     "SKIN",
@@ -20,8 +21,8 @@ __all__ = [
 
 _LONGEST = 64
 """Largest number of characters: that of a DICOM segment label (value representation LO)."""
-_LONGEST_BYTES = 240
-"""Largest number of bytes in UTF-8: file systems allow 255, including the file's ending."""
+_LONGEST_BYTES = 230
+"""Largest number of bytes in UTF-8: file systems allow 255, including what a file's name has before and after it."""
 _DEVICES = frozenset(
     {
         "con",
@@ -40,10 +41,12 @@ RESULT_NAMES = frozenset(
             f"{name}.nii.gz"
             for name in ("mask", "probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
         ),
-        *("prompts.json", "result.json", "files.json", "plan.json", "plan.dcm", "report.html", "meshes", "dicom"),
+        *("prompts.json", "result.json", "files.json", "plan.json", "report.html", "meshes"),
     }
 )
-"""Names of the files and folders of a run."""
+"""Names of the files and folders of a run, beside those that end with :data:`DICOM_SUFFIX`."""
+DICOM_SUFFIX = ".dcm"
+"""Ending of the DICOM objects of a run, which a structure's name may not have."""
 SKIN = "skin"
 """Surface of the body, which the planner finds in the image."""
 UNSEGMENTED_BONE = "unsegmented_bone"
@@ -80,8 +83,9 @@ def require_name(structure: str) -> str:
             f"got {len(structure.encode())} bytes: {structure!r}. Shorten it."
         )
     key = name_key(structure)
-    if key in RESULT_NAMES or key.split(".")[0].rstrip() in _DEVICES:
-        taken = "every run has a file of that name" if key in RESULT_NAMES else "Windows reserves it for a device"
+    is_result = key in RESULT_NAMES or key.endswith(DICOM_SUFFIX)
+    if is_result or key.split(".")[0].rstrip() in _DEVICES:
+        taken = "a run has a file of that name" if is_result else "Windows reserves it for a device"
         raise PromptError(f"Expected a structure's name that is free, got {structure!r}: {taken}. Choose another one.")
     return structure
 

@@ -15,11 +15,14 @@ from medsam_planner.errors import EXTRAS, MissingDependencyError, require_extra
 ROOT = Path(__file__).resolve().parents[1]
 
 HIDDEN = (
+    "argon2",
+    "authlib",
     "dicomanonymizer",
     "fastapi",
     "gradio",
     "httpx",
     "huggingface_hub",
+    "joserfc",
     "python_multipart",
     "starlette",
     "tensorboard",
@@ -30,7 +33,9 @@ HIDDEN = (
 
 WEB = {
     "medsam_planner.client.transport",
+    "medsam_planner.service.cookies",
     "medsam_planner.service.guard",
+    "medsam_planner.service.login",
     "medsam_planner.service.routes",
     *(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -53,7 +58,7 @@ COMMANDS = {
 TRAINING = 'out = "weights"\nsteps = 1\n'
 
 
-MODULES = {"dicom_anonymizer": "dicomanonymizer"}
+MODULES = {"argon2_cffi": "argon2", "dicom_anonymizer": "dicomanonymizer"}
 """Where a distribution's module has another name."""
 
 
@@ -123,7 +128,7 @@ def test_a_plain_install_is_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        ("from ui.app import build_app; build_app(None)", "The page needs the extra 'ui'"),
+        ("from ui.app import make_app; make_app(None)", "The page needs the extra 'ui'"),
         (
             "from medsam_planner.engine.medsam import MedSam; MedSam.with_random_weights()",
             "MedSAM needs the extra 'medsam'",

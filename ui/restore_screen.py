@@ -37,8 +37,7 @@ def restore_work(workbench: Workbench, known: Remembered = _NOTHING, *, progress
     except ElsewhereError:
         raise
     except MedsamPlannerError as error:
-        message = f"{wording.NOT_RESTORED} {error} {wording.OPEN_AGAIN}"
-        return screen(workbench, wording.notice("error", message))
+        return screen(workbench, wording.notice("error", f"{wording.NOT_RESTORED} {error}"))
     lost = workbench.snapshot.lost
     notice = wording.notice("error" if lost else "done", wording.RESTORED, (*lost, *study_notes(workbench)))
     return screen(workbench, notice, tab=_tab(known))

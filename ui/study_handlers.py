@@ -36,14 +36,14 @@ def open_study(
 
     def change() -> str:
         is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
-        goes_on = studies.open_study(
+        studies.open_study(
             workbench,
             f"{path_text.strip()}/{series}" if is_file else path_text,
             series=None if is_file else series,
             resample_tilt=resample_tilt,
             progress=progress,
         )
-        return wording.RESTORED if goes_on else f"Opened {workbench.require_work().study.name}. {wording.OPENED}"
+        return f"Opened {workbench.require_work().study.name}. {wording.OPENED}"
 
     try:
         with workbench.changing(is_long=True):

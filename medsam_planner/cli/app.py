@@ -26,6 +26,7 @@ from medsam_planner.cli import (
     segment,
     serve,
     train,
+    users,
     weights,
 )
 from medsam_planner.errors import EXTRAS, MedsamPlannerError, require_extra
@@ -103,6 +104,7 @@ app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
+app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 
 

@@ -12,15 +12,21 @@ from medsam_planner.segmentation.limits import LARGEST_SEED, MOST_SAMPLES
 __all__ = [
     "ClipOutliers",
     "CorrectBiasField",
+    "KeepDays",
+    "KeepWorksDays",
     "Modality",
     "Model",
+    "OidcFile",
     "Out",
     "ResampleTilt",
     "Saliency",
     "Samples",
     "Seed",
     "Series",
+    "TlsCertificate",
+    "TlsKey",
     "Triplanar",
+    "TrustedProxy",
     "Uncertainty",
     "Window",
     "Workers",
@@ -54,4 +60,16 @@ Window = Annotated[
 ]
 ClipOutliers = Annotated[bool, typer.Option("--clip-outliers", help="Clip metal, padding and spikes to tissue values.")]
 CorrectBiasField = Annotated[bool, typer.Option("--correct-bias-field", help="Even out an MR's coil shading (N4).")]
+OidcFile = Annotated[Path | None, typer.Option(help="TOML file that names an OpenID Connect provider for the login.")]
+TlsCertificate = Annotated[Path | None, typer.Option("--tls-cert", help="Certificate chain (PEM), for TLS.")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Private key (PEM) of the certificate.")]
+TrustedProxy = Annotated[
+    str | None, typer.Option(help="Address of the proxy with TLS in front, whose forwarded headers are believed.")
+]
+KeepDays = Annotated[
+    float, typer.Option(help="Days to keep unused uploads, replaced results and files that can be made again.", min=0)
+]
+KeepWorksDays = Annotated[
+    float | None, typer.Option(help="Days to keep sessions without a change; by default for ever.", min=0)
+]
 Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]

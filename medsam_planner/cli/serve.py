@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Seed
+from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
 
 __all__ = ["serve"]
 
@@ -29,39 +29,51 @@ def serve(
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
     seed: Seed = 0,
+    oidc: OidcFile = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    trusted_proxy: TrustedProxy = None,
+    keep_days: KeepDays = 30.0,
+    keep_works_days: KeepWorksDays = None,
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
-    import uvicorn
-
     from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import load_model
+    from medsam_planner.engine.registry import require_weights
     from medsam_planner.errors import StudyError
-    from medsam_planner.service.access import Access, is_loopback, read_token
+    from medsam_planner.service.access import read_access
     from medsam_planner.service.core.options import Limits
+    from medsam_planner.service.core.retention import Keep, Retention
     from medsam_planner.service.core.service import Service
     from medsam_planner.service.http.app import PREFIX, make_app
-    from medsam_planner.service.listening import address_of, listen
+    from medsam_planner.service.listening import address_of, listen, serve_on
     from medsam_planner.service.settings import Settings
 
-    access = Access(host, None if token_file is None else read_token(token_file), tuple(name or ()))
+    access = read_access(
+        host,
+        data.absolute(),
+        token_file=token_file,
+        names=name or (),
+        oidc=oidc,
+        trusted_proxy=trusted_proxy,
+        certificate=tls_cert,
+        private_key=tls_key,
+    )
     for folder in allow or ():
         if not folder.is_dir():
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     bound = listen(host, port)
     try:
-        load_model(model)  # report an unknown or damaged model now, not to the first client
+        require_weights(model)  # report an unknown or damaged model now, not to the first client
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
-        with closing(Service(settings, Limits(max_sessions))) as service:
+        service = Service(settings, Limits(max_sessions))
+        with closing(service), closing(Retention(service, Keep(keep_days, keep_works_days))):
             app = make_app(service, access=access)
+            service.prepare()
             for told in service.unreadable:
                 say(f"Left out: session {told}")
-            notes = "" if token_file is None else f" It asks for the token in {token_file}."
-            if not is_loopback(host):
-                notes += " The connection is not encrypted: put a proxy with TLS in front of the server."
-            address = f"{address_of(bound, host)}{PREFIX.lstrip('/')}"
-            say(f"Serving {address} from {data}.{notes} Ctrl-C ends it. Research use only.")
-            config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
-            uvicorn.Server(config).run(sockets=[bound])
+            address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
+            say(f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only.".replace("  ", " "))
+            serve_on(bound, app, access)
     finally:
         bound.close()

@@ -201,6 +201,26 @@ class RemoteSession:
         """Remove every prompt of a structure, as one step that can be undone."""
         return self._change("prompts", structure, None, prompt={"kind": "clear"})
 
+    def remove(self, n: int) -> int:
+        """Remove one prompt, as one step that can be undone.
+
+        Parameters
+        ----------
+        n : int
+            As :meth:`add` returned it.
+
+        Returns
+        -------
+        int
+            Number of this change.
+
+        Raises
+        ------
+        NotThereError
+            If that change was no prompt that holds: a clear, or one that was undone or removed.
+        """
+        return int(self._ask("DELETE", f"/prompts/{n}?event_id={secrets.token_hex(16)}")["n"])
+
     def undo(self, structure: str) -> int:
         """Undo the last step of a structure."""
         return self._change("undo", structure, None)
@@ -316,7 +336,7 @@ class RemoteSession:
         ----------
         structure : str
         name : str
-            ``"mask.nii.gz"``, ``"probability.nii.gz"``, ``"mask.dcm"``, ``"mesh.stl"`` …
+            ``"mask.nii.gz"``, ``"probability.nii.gz"``, ``"seg.dcm"``, ``"mesh.stl"`` …
         path : Path
         allow_stale : bool
             Whether a result of earlier prompts will do.
@@ -342,6 +362,18 @@ class RemoteSession:
     def save_slice(self, plane: str, index: int, path: Path) -> Path:
         """Write one slice of the study as PNG; `plane` is ``"axial"``, ``"coronal"`` or ``"sagittal"``."""
         self._transport.save(f"/sessions/{self.identifier}/slices/{plane}/{index}.png", path)
+        return path
+
+    def save_preview(self, structure: str, plane: str, index: int, path: Path) -> Path:
+        """Write the prediction on a prompted slice as PNG, oriented as :meth:`save_slice`: probability × 255.
+
+        Raises
+        ------
+        NotThereError
+            If no prompt of the structure is on that slice.
+        """
+        where = f"/sessions/{self.identifier}/structures/{structure}/preview/{plane}/{index}.png"
+        self._transport.save(where, path)
         return path
 
     def beat(self) -> None:

@@ -46,6 +46,8 @@ class StructureValue:
     """``"prompted"``, ``"segmented"`` or ``"stale"``: the prompts have changed since the 3D result."""
     prompts: tuple[Mapping[str, Any], ...]
     """Entries as in a prompt file; those that are undone come last."""
+    numbers: tuple[int, ...]
+    """By entry: the number that :meth:`RemoteSession.add` returned for it."""
     can_undo: bool
     can_redo: bool
     result: Mapping[str, Any] | None
@@ -54,7 +56,7 @@ class StructureValue:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> StructureValue:
         """Read an answer."""
-        return cls(**{**document, "prompts": tuple(document["prompts"])})
+        return cls(**{**document, "prompts": tuple(document["prompts"]), "numbers": tuple(document["numbers"])})
 
 
 @dataclass(frozen=True, slots=True)

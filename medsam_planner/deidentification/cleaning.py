@@ -32,6 +32,8 @@ from medsam_planner.io.study_files import READ_ERRORS
 
 __all__ = ["Cleaner", "mark"]
 
+_STORAGE_CLASSES = "1.2.840.10008.5.1.4.1.1."
+
 _TEXT = frozenset({"LO", "SH", "LT", "ST", "UC", "UT"})
 _TEMPORAL = {
     "DA": re.compile(r"\d{4}[.]?\d{2}[.]?\d{2}"),
@@ -189,7 +191,7 @@ class Cleaner:
 
     def _uids(self, element: pydicom.DataElement) -> bool:
         before = [str(value) for value in _values(element)]
-        after = [uid if not uid or uid in UID_dictionary else self.pseudonyms.uid(uid) for uid in before]
+        after = [uid if not uid or _is_of_the_standard(uid) else self.pseudonyms.uid(uid) for uid in before]
         if after != before:
             self.counts["UIDs replaced"] += 1
             element.value = after if len(after) > 1 else after[0]
@@ -248,3 +250,8 @@ def _code_item(code: Code) -> pydicom.Dataset:
 
 def _unnamed_code() -> pydicom.Dataset:
     return _code_item(Code(_REMOVED, "99REMOVED", "Removed"))
+
+
+def _is_of_the_standard(uid: str) -> bool:
+    """Whether a UID names a class or a syntax; pydicom's list lacks classes as new as the label map."""
+    return uid in UID_dictionary or uid.startswith(_STORAGE_CLASSES)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import UID
 
 from medsam_planner.deidentification.identifiers import stated_identifiers
 from medsam_planner.io.study_files import READ_ERRORS, file_kind, header_text, quiet_pydicom
@@ -71,7 +71,7 @@ def _dropped(header: pydicom.Dataset) -> str:
         return "waveform (may be a voice)"
     if kind == _RAW:
         return "raw data (its content is unknown)"
-    if kind and kind not in UID_dictionary:
+    if kind and UID(kind).is_private:  # pydicom may not know a class as new as the label map
         return "private object (its content is unknown)"
     return ""
 

@@ -17,9 +17,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.service.core.actors import LOCAL, Actor
+from medsam_planner.service.core.actors import LOCAL, Actor, Right
+from medsam_planner.service.core.logins import LoginKind
+from medsam_planner.service.oidc import read_oidc
+from medsam_planner.service.people import USERS_FILE, People
 
-__all__ = ["LOOPBACK", "Access", "is_loopback", "read_token"]
+__all__ = ["LOOPBACK", "Access", "is_loopback", "read_access", "read_token"]
 
 LOOPBACK = "127.0.0.1"
 """Address on which only this machine can connect."""
@@ -34,26 +37,43 @@ class Access:
     Raises
     ------
     ConfigError
-        If it listens beyond loopback and has no `token`, or the token is too short.
+        If other machines can reach it and it requires nothing, or the token is too short.
     """
 
     host: str = LOOPBACK
     token: str | None = field(default=None, repr=False)
     names: tuple[str, ...] = ()
     """Further names under which browsers reach this machine, besides its addresses and its own host name."""
+    people: People | None = None
+    """Users, and those for whom a provider vouches. With them the token is an administrator's."""
+    trusted_proxy: str | None = None
+    """Address of the proxy in front, whose word on TLS and on the client's address is taken."""
+    certificate: Path | None = None
+    """TLS certificate chain, PEM; with `private_key`."""
+    private_key: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.token is None and not is_loopback(self.host):
+        if not self.needs_login and not (is_loopback(self.host) and self.trusted_proxy is None):
             raise ConfigError(
                 f"Other machines can reach the server on {self.host}, so it needs a secret. "
-                "Write one into a file (openssl rand -hex 32 > token.txt) and add --token-file token.txt, or omit "
-                "--host: then only this machine can connect."
+                "Write one into a file (openssl rand -hex 32 > token.txt) and add --token-file token.txt, or add users "
+                "(medsam-planner users add NAME). Without --host and --trusted-proxy only this machine can connect."
             )
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
             raise ConfigError(
                 f"Expected a token of at least {SHORTEST_TOKEN} characters, got {len(self.token)}. "
                 "Make one with: openssl rand -hex 32"
             )
+        if (self.certificate is None) != (self.private_key is None):
+            raise ConfigError("Expected --tls-cert and --tls-key together.")
+        for path in (self.certificate, self.private_key):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"The file {path} for TLS does not exist.")
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether strangers are refused."""
+        return self.token is not None or self.people is not None
 
     def is_own_host(self, header: str) -> bool:
         """Whether the Host header names this machine."""
@@ -61,6 +81,8 @@ class Access:
         if name is None:
             return False
         if is_loopback(name):
+            return True
+        if name in (one.lower() for one in self.names):
             return True
         return not is_loopback(self.host) and (_is_address(name) or name in self._known_names())
 
@@ -88,25 +110,45 @@ class Access:
         """Whether `offered` is the secret; compared in constant time."""
         return self.token is not None and hmac.compare_digest(offered.encode(), self.token.encode())
 
+    @property
+    def token_actor(self) -> Actor:
+        """Who has the server's token: beside users an administrator."""
+        return Actor("token") if self.people is None else Actor("token", Right.ADMINISTER, has_account=True)
+
     def actor_with(self, offered: str | None) -> Actor | None:
-        """Who sends this token; None for a stranger. Where no secret is required everybody is local."""
-        if self.token is None:
+        """Which program sends this bearer token; None for a stranger. Where no login is required all are local."""
+        if not self.needs_login:
             return LOCAL
-        return Actor("token") if offered is not None and self.is_token(offered) else None
+        if offered is None:
+            return None
+        if self.is_token(offered):
+            return self.token_actor
+        return None if self.people is None else self.people.actor_of(offered, LoginKind.PROGRAM)
 
     @property
     def pass_value(self) -> str:
-        """Cookie value that stands for the secret; valid until the secret is changed."""
+        """Cookie value that stands for the token; valid until the token is changed."""
         return hmac.new((self.token or "").encode(), b"medsam-planner page", hashlib.sha256).hexdigest()
 
-    def is_let_in(self, cookies: Mapping[str, str], cookie_name: str) -> bool:
-        """Whether a request with these cookies is logged in, or no login is needed."""
-        if self.token is None:
-            return True
-        return hmac.compare_digest(cookies.get(cookie_name, "").encode(), self.pass_value.encode())
+    def is_pass(self, cookie: str) -> bool:
+        """Whether a cookie stands for the token; compared in constant time."""
+        return self.token is not None and hmac.compare_digest(cookie.encode(), self.pass_value.encode())
+
+    @property
+    def told(self) -> str:
+        """What is said of it when the server starts, as sentences."""
+        notes = []
+        if self.token is not None:
+            notes.append("It asks for the token.")
+        if self.people is not None:
+            notes.append("Its users log in.")
+        is_encrypted = self.certificate is not None or self.trusted_proxy is not None
+        if not is_loopback(self.host) and not is_encrypted:
+            notes.append("The connection is not encrypted: add --tls-cert and --tls-key, or a proxy with TLS.")
+        return " ".join(notes)
 
     def _known_names(self) -> Iterable[str]:
-        return {name.lower() for name in (self.host, *self.names, socket.gethostname(), socket.getfqdn())}
+        return {name.lower() for name in (self.host, socket.gethostname(), socket.getfqdn())}
 
 
 def read_token(path: Path) -> str:
@@ -128,6 +170,52 @@ def read_token(path: Path) -> str:
             f"openssl rand -hex 32 > {path}"
         )
     return text
+
+
+def read_access(
+    host: str,
+    data: Path,
+    *,
+    token_file: Path | None = None,
+    names: Iterable[str] = (),
+    oidc: Path | None = None,
+    trusted_proxy: str | None = None,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+) -> Access:
+    """What a server requires of its clients, from the options of its command.
+
+    Parameters
+    ----------
+    host : str
+    data : Path
+        The data folder; users that it has must log in.
+    token_file : Path, optional
+        See :func:`read_token`.
+    names : iterable of str
+    oidc : Path, optional
+        See :func:`~medsam_planner.service.oidc.read_oidc`.
+    trusted_proxy, certificate, private_key
+        As in :class:`Access`.
+
+    Raises
+    ------
+    ConfigError
+        If one of the files is wrong, or other machines can reach the server and it requires nothing.
+    """
+    provider = None if oidc is None else read_oidc(oidc)
+    people = People(data, oidc=provider) if provider is not None or (data / USERS_FILE).exists() else None
+    if people is not None:
+        people.accounts.all()  # report a damaged file now
+    return Access(
+        host,
+        None if token_file is None else read_token(token_file),
+        tuple(names),
+        people=people,
+        trusted_proxy=trusted_proxy,
+        certificate=certificate,
+        private_key=private_key,
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,28 +1,28 @@
 """Access control of the page: every request of a browser is checked here before any route sees it.
 
-The checks, in this order: the browser has the secret, if there is one; the page uses
-the route (Gradio adds fifty more, which stay closed); the request does not come from another site; the body of an event
-is short, contains no files and names an event of the page; the Gradio session belongs to this browser. A refusal is one
-line that reveals nothing about the machine.
+The checks, in this order: the person is logged in, if that is required (:mod:`medsam_planner.service.login`); the page
+uses the route (Gradio adds fifty more, which stay closed); the request does not come from another site; the body of an
+event is short, contains no files and names an event of the page; the Gradio session belongs to this browser. A refusal
+is one line that reveals nothing about the machine.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from medsam_planner.service import headers, login
-from medsam_planner.service.core.actors import Actor, with_actor
+from medsam_planner.service import headers
+from medsam_planner.service.cookies import cookie_name, set_cookie
+from medsam_planner.service.core.actors import with_actor
+from medsam_planner.service.login import PageLogin
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,6 +61,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access, input_count_by_event: Mapping[int, int]) -> None:
         self._app = app
         self._access = access
+        self._login = PageLogin(access)
         self._input_count_by_event = input_count_by_event
         self._sessions = _Sessions()
 
@@ -76,7 +77,8 @@ class Guard:
         known = request.cookies.get(cookie_name(request, "browser"), "")
         browser = known or secrets.token_urlsafe(24)
         send = _WithHeaders(request, send, browser)
-        refused = await self._refuse_stranger(request) or self._refuse_route(request)
+        actor = self._login.actor(request, browser)
+        refused = await self._login.answer(request, actor) or self._refuse_route(request)
         if refused is not None:
             await refused(request.scope, request.receive, send)
             return
@@ -95,33 +97,8 @@ class Guard:
             refused = _refusal(403, "That session belongs to another browser. Reload the page.")
             await refused(request.scope, request.receive, send)
             return
-        scope = with_actor(_uncompressed(request.scope), Actor(f"browser:{_digest(browser)}"))
-        await self._app(scope, receive, send)
-
-    async def _refuse_stranger(self, request: Request) -> Response | None:
-        """Ask for the secret; the right one, in the address or from the form, becomes a cookie."""
-        access, name = self._access, cookie_name(request, "pass")
-        if access.token is None:
-            return None
-        offered = request.query_params.get("token") if request.method == "GET" else None
-        if request.method == "POST" and request.scope["path"] == login.PATH and not self._is_foreign(request):
-            offered = parse_qs((await _short_body(request) or b"").decode("latin-1")).get("token", [""])[0]
-        if offered is not None and access.is_token(offered.strip()):
-            rest = [(key, value) for key, value in request.query_params.multi_items() if key != "token"]
-            place = "/" if request.method == "POST" else request.scope["path"]
-            response: Response = RedirectResponse(place + ("?" + urlencode(rest) if rest else ""), status_code=303)
-            _set_cookie(response, request, name, access.pass_value)
-            return response
-        if access.is_let_in(request.cookies, name):
-            return None
-        if request.scope["path"] in ("/", login.PATH):
-            nonce = headers.new_nonce()
-            return HTMLResponse(
-                login.page(nonce, was_wrong=offered is not None),
-                status_code=401,
-                headers={"Content-Security-Policy": login.policy(nonce)},
-            )
-        return _refusal(401, "Log in first.")
+        assert actor is not None  # a stranger was answered by the login
+        await self._app(with_actor(_uncompressed(request.scope), actor), receive, send)
 
     def _refuse_route(self, request: Request) -> Response | None:
         path, method = request.scope["path"], request.method
@@ -198,7 +175,7 @@ class _WithHeaders:
             name = cookie_name(self._request, "browser")
             if name not in self._request.cookies:
                 carrier = Response()
-                _set_cookie(carrier, self._request, name, self._browser, max_age_s=_BROWSER_COOKIE_S)
+                set_cookie(carrier, self._request, "browser", self._browser, max_age_s=_BROWSER_COOKIE_S)
                 out.append("Set-Cookie", carrier.headers["set-cookie"])
             start, self._start = self._start, None
             await self._send(start)
@@ -214,21 +191,6 @@ class _WithHeaders:
         for name in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Server"):
             if name in out:
                 del out[name]
-
-
-def cookie_name(request: Request, what: str) -> str:
-    """Name of a cookie with the port, so that two servers on one machine have cookies of their own."""
-    return f"medsam-planner-{what}-{request.url.port or 80}"
-
-
-def _set_cookie(response: Response, request: Request, name: str, value: str, *, max_age_s: int | None = None) -> None:
-    is_secure = request.url.scheme == "https"  # lax: a link from elsewhere may lead to the page, and nothing else
-    response.set_cookie(name, value, max_age=max_age_s, httponly=True, samesite="lax", secure=is_secure, path="/")
-
-
-def _digest(browser: str) -> str:
-    """Stands for a browser in journals: its cookie is a secret."""
-    return hashlib.sha256(browser.encode()).hexdigest()[:32]
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["address_of", "listen"]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from medsam_planner.service.access import Access
+
+__all__ = ["address_of", "listen", "serve_on"]
 
 _BACKLOG = 2048
 
@@ -52,7 +58,33 @@ def _reason(error: OSError, host: str, port: int) -> str:
     return f"Port {port} of {host} cannot be opened: {error.strerror or error}. Choose another with --port NUMBER."
 
 
-def address_of(bound: socket.socket, host: str) -> str:
+def address_of(bound: socket.socket, host: str, *, is_tls: bool = False) -> str:
     """Address under which a browser reaches the server."""
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host
-    return f"http://{f'[{name}]' if ':' in name else name}:{bound.getsockname()[1]}/"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{bound.getsockname()[1]}/"
+
+
+def serve_on(bound: socket.socket, app: ASGIApp, access: Access) -> None:
+    """Serve until the process is told to stop.
+
+    Parameters
+    ----------
+    bound : socket
+        From :func:`listen`.
+    app : ASGIApp
+    access : Access
+        Has the certificate. Forwarded headers are read by the application's entrance, and only from its trusted proxy.
+    """
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=access.certificate,
+        ssl_keyfile=access.private_key,
+    )
+    uvicorn.Server(config).run(sockets=[bound])

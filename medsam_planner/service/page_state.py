@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from medsam_planner.service.core.work import WorkState
+from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role
 

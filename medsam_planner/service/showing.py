@@ -12,7 +12,8 @@ from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.core.work import Work, WorkState
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.display import Plane, display_for, display_windows
 from medsam_planner.service.page_state import PageState
 from medsam_planner.service.read_plan import read_plan
@@ -32,18 +33,18 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
     known : Snapshot
         What was shown before, of this session or of another one.
     progress : Progress, optional
-        Told how a study is read that is not in memory; may cancel.
+        May cancel.
 
     Raises
     ------
     StudyError
-        If the study cannot be read, or has changed.
+        If the server's copy of the study is gone.
     MedsamPlannerError
         If the model fails on the prompts.
     """
     state, is_other = work.state, known.work != work.identifier
     page = PageState.of(state)
-    volume = service.loaded.volume(work.study, progress=progress)
+    volume = service.loaded.volume(work.study)
     displays, windows = known.displays, known.windows
     if is_other:
         displays = {plane: display_for(volume, plane) for plane in Plane}
@@ -51,7 +52,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
     structures, lost = {}, []
     for number, (name, role) in enumerate(page.roles.items()):
         before = None if is_other else known.structures.get(name)
-        one = _structure(service, work, state, name, before, (COLOURS[number % len(COLOURS)], role))
+        one = _structure(service, work, state, name, before, (COLOURS[number % len(COLOURS)], role), progress)
         structures[name], error = one
         lost += error
     first_version = known.version + 1 if is_other else known.first_version
@@ -79,7 +80,13 @@ def results_digest(state: WorkState) -> str:
 
 
 def _structure(
-    service: Service, work: Work, state: WorkState, name: str, before: Structure | None, looks: tuple[str, Role]
+    service: Service,
+    work: Work,
+    state: WorkState,
+    name: str,
+    before: Structure | None,
+    looks: tuple[str, Role],
+    progress: Progress | None,
 ) -> tuple[Structure, list[str]]:
     colour, role = looks
     steps, stored = state.steps.get(name, PromptSteps(name)), state.results.get(name)
@@ -87,7 +94,7 @@ def _structure(
         has_same_prompts = before is not None and before.steps.digest == steps.digest
         previews = before.previews if before is not None and has_same_prompts else {}
         if steps.applied and not has_same_prompts:
-            previews = service.preview(work, name)
+            previews = service.preview(work, name, progress=progress)
         one = (before or Structure(name, colour)).with_steps(steps, previews)
     else:
         one = before

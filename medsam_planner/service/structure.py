@@ -9,16 +9,13 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.drawing.palette import COLOURS
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.prompt_steps import PromptSteps
-from medsam_planner.service.core.work import StoredResult
+from medsam_planner.service.core.work_state import StoredResult
 from prompts import Prompt
 
 __all__ = ["COLOURS", "FIRST_STRUCTURE", "Role", "Structure"]
-
-# Okabe and Ito's colour-blind safe set, https://jfly.uni-koeln.de/color/, without its black and its dark blue, which
-# vanish on grey slices.
-COLOURS = ("#f0e442", "#56b4e9", "#ff8c1a", "#2fd39b", "#f07cc0", "#ff5d5d")
 
 FIRST_STRUCTURE = "structure 1"
 """Name under which a study is prompted until the person names a structure."""

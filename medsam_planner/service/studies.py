@@ -32,10 +32,8 @@ def open_study(
     series: str | None = None,
     resample_tilt: bool = False,
     progress: Progress | None = None,
-) -> bool:
+) -> None:
     """Read a study and begin a session on it; the one before stays on the server.
-
-    If the study of the page's session is no longer where it was, and this is the same one, the session goes on.
 
     Parameters
     ----------
@@ -47,11 +45,6 @@ def open_study(
     resample_tilt : bool
         Whether a gantry tilt is resampled away.
     progress : Progress, optional
-
-    Returns
-    -------
-    bool
-        Whether the page's session goes on.
 
     Raises
     ------
@@ -71,15 +64,9 @@ def open_study(
         study = workbench.own.open_upload(
             identifier, place, series=series, resample_tilt=resample_tilt, progress=progress
         )
-    work = workbench.work
-    goes_on = work is not None and workbench.is_waiting and work.study.sha256 == study.sha256
-    if work is not None and goes_on:
-        service.move_study(work.study.identifier, study)
-    else:
-        workbench.give_back()
-        workbench.take(*workbench.own.open_session(study.identifier))
+    workbench.give_back()  # first, so that a server with room for one more has it
+    workbench.take(*workbench.own.open_session(study.identifier))
     workbench.refresh(progress=progress)
-    return goes_on
 
 
 def _linked(file: Path, folder: Path) -> Path:

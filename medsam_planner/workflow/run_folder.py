@@ -4,7 +4,7 @@
 
     mask.nii.gz  probability.nii.gz  uncertainty.nii.gz  mutual_information.nii.gz  boundary_spread_mm.nii.gz
     saliency.nii.gz
-    dicom/                        the same as DICOM SEG and Parametric Maps, when the study was DICOM
+    seg.dcm  MAP_STRUCTURE.dcm    DICOM objects, when the study was DICOM; see :mod:`.dicom_results`
     meshes/STRUCTURE.{ply,stl,glb}
     prompts.json  result.json
     files.json                    which of the files a run wrote; see :mod:`medsam_planner.io.output_folder`
@@ -16,7 +16,7 @@ note.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ import highdicom
 import numpy as np
 
 from medsam_planner.geometry import volume_ml
-from medsam_planner.io import save_dicom_seg, save_nifti, save_parametric_map
+from medsam_planner.io import save_nifti
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_json
 from medsam_planner.io.output_folder import OutputFolder, open_run_folder
 from medsam_planner.mesh import Surface, rgb_from_values, write_surface
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume, source_of
+from medsam_planner.workflow.dicom_results import DicomOptions, dicom_names, write_dicom_results
 from prompts import PromptFile, PromptLog, write_prompt_file
 from prompts.record import Provenance
 
@@ -52,14 +53,6 @@ PROMPTS, RESULT = "prompts.json", "result.json"
 PLAN_NAMES = ("plan.json", "plan.dcm", "report.html")
 
 _MAPS = ("probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
-_UNITS = {
-    "probability": "1",
-    "uncertainty": "bit",
-    "mutual_information": "bit",
-    "boundary_spread_mm": "mm",
-    "saliency": "1",
-}
-_DICOM_MAPS = ("uncertainty", "boundary_spread_mm", "saliency")
 _MESH_SUFFIXES = ("ply", "stl", "glb")
 _PLAIN_RGB = (214, 201, 176)
 """Surfaces without an uncertainty: the colour of a bone model."""
@@ -71,9 +64,8 @@ def segmentation_names(structures: Sequence[str]) -> list[str]:
     for structure in structures:
         place = "" if len(structures) == 1 else f"{structure}/"
         names += [f"{place}{name}.nii.gz" for name in ("mask", *_MAPS)]
-        names += [f"{place}dicom/{name}.dcm" for name in ("mask", *_DICOM_MAPS)]
         names += [f"meshes/{structure}.{suffix}" for suffix in _MESH_SUFFIXES]
-    return [*names, PROMPTS, RESULT]
+    return [*names, *dicom_names(structures), PROMPTS, RESULT]
 
 
 def mask_names(structures: Sequence[str]) -> dict[str, str]:
@@ -141,21 +133,19 @@ def write_objects(
     *,
     study: highdicom.Volume,
     surfaces: Mapping[str, Surface] | None = None,
+    dicom: DicomOptions | None = None,
 ) -> list[str]:
     """Write what other programs read beside the NIfTI files: DICOM objects, when the study was DICOM, and meshes.
 
     Returns
     -------
     list of str
-        Why each that is missing could not be made.
+        Why each that is missing could not be made, and what must be known of the others.
     """
     notes: list[str] = []
     source = source_of(study)
     if isinstance(study, StudyVolume) and source is not None and source.is_referable:
-        for structure, result in results.items():
-            place = structure_place(folder, structure, results) / "dicom"
-            for name, write in _dicom_objects(place, result, study).items():
-                attempted(notes, f"{structure}: dicom/{name}.dcm", write)
+        notes += write_dicom_results(folder, results, study, dicom)
     for structure, surface in (surfaces or {}).items():
         spread = surface.values.get("boundary_spread_mm")
         rgb = _PLAIN_RGB if spread is None else rgb_from_values(spread)
@@ -199,19 +189,6 @@ def _series_uid(study: highdicom.Volume) -> str | None:
     ):
         return None
     return source.series_instance_uid
-
-
-def _dicom_objects(place: Path, result: SegmentationResult, study: StudyVolume) -> dict[str, Callable[[], Path]]:
-    """Functions that write each DICOM object, by its name."""
-    writers: dict[str, Callable[[], Path]] = {}
-    if result.mask.array.any():
-        writers["mask"] = partial(save_dicom_seg, result.mask, place / "mask.dcm", study, label=result.structure)
-    for name in _DICOM_MAPS:
-        volume = getattr(result, name)
-        if volume is not None:
-            path = place / f"{name}.dcm"
-            writers[name] = partial(save_parametric_map, volume, path, study, quantity=name, unit=_UNITS[name])
-    return writers
 
 
 def _summary(result: SegmentationResult) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from medsam_planner.segmentation.limits import check_samples, check_seed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.dicom_results import DicomOptions
 from medsam_planner.workflow.run_folder import write_objects, write_records, write_structure
 from prompts import PromptLog
 
@@ -105,7 +106,9 @@ def segment_into(
     return segment_logs(study, logs, options, each=keep, notes=notes, progress=progress)
 
 
-def write_segmented_objects(out: OutputFolder | Path, segmented: Segmented) -> tuple[str, ...]:
+def write_segmented_objects(
+    out: OutputFolder | Path, segmented: Segmented, dicom: DicomOptions | None = None
+) -> tuple[str, ...]:
     """Write DICOM objects and meshes, and add to ``result.json`` why some are missing.
 
     Returns
@@ -114,7 +117,7 @@ def write_segmented_objects(out: OutputFolder | Path, segmented: Segmented) -> t
         All notes on the results.
     """
     study, results = segmented.study, segmented.results
-    notes = (*segmented.notes, *write_objects(out, results, study=study, surfaces=segmented.surfaces))
+    notes = (*segmented.notes, *write_objects(out, results, study=study, surfaces=segmented.surfaces, dicom=dicom))
     if notes:
         write_records(out, results, segmented.logs, study=study, notes=notes)
     return notes

@@ -17,8 +17,8 @@ from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_json
+from medsam_planner.io.objects.plan_sr import save_plan_sr
 from medsam_planner.io.output_folder import OutputFolder
-from medsam_planner.io.plan_sr import save_plan_sr
 from medsam_planner.mesh import Surface
 from medsam_planner.mesh.open3d_mesh import require_open3d
 from medsam_planner.planning.margins import MarginStatement

@@ -96,7 +96,7 @@ def test_one_box_finds_the_structure_in_three_dimensions(out, reference, structu
 
 
 def test_masks_as_dicom_seg_and_as_nifti_are_the_same_voxels(out, reference):
-    segmentation = highdicom.seg.segread(out / "liver" / "dicom" / "mask.dcm")
+    segmentation = highdicom.seg.segread(out / "seg.dcm")
     from_dicom = segmentation.get_volume(combine_segments=True)
     from_nifti = nibabel.load(out / "liver" / "mask.nii.gz")
     nifti_volume = highdicom.Volume.from_nibabel(from_nifti)

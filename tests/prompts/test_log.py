@@ -270,3 +270,17 @@ def test_a_mask_and_an_edit_hold_a_voxel_mask_and_a_sign():
             Edit(wrong)
     with pytest.raises(PromptError, match="positive=False for an edit, got 1"):
         Edit(VOXELS, positive=1)
+
+
+def test_every_prompt_that_holds_knows_its_place_in_the_history() -> None:
+    log = PromptLog()
+    log.add(Click((0, 0, 0)))
+    log.clear()
+    log.add(Click((1, 0, 0)))
+    log.choose(1)
+    log.add(Click((2, 0, 0), positive=False))
+    log.remove(0)
+    assert log.places == (4,)
+    log.undo()
+    assert log.places == (2, 4)
+    assert [prompt.position_lps_mm[0] for prompt in log.prompts] == [1, 2]

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from medsam_planner.errors import OutputError
 
-__all__ = ["Audit"]
+__all__ = ["AUDIT_FILE", "Audit"]
 
+AUDIT_FILE = "audit.jsonl"
 _REMEMBERED = 10_000
 
 
@@ -89,6 +90,7 @@ class Audit:
     def _append(self, line: bytes) -> None:
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
+            _lock(handle)
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":  # a line that a sudden end has torn
                 line = b"\n" + line
@@ -101,6 +103,15 @@ class Audit:
                 raise
         finally:
             os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Until the file is closed: ``medsam-planner users`` appends, too."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _now() -> str:

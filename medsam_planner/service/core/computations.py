@@ -1,100 +1,113 @@
-"""What is computed for a session: slice predictions, 3D results, plans, clearance. None of it changes the session."""
+"""What is computed for a session: slice predictions, 3D results, plans, clearance; each by the worker it belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.geometry import volume_ml
-from medsam_planner.planning.clearance import Clearance, clearance
+from medsam_planner.planning.clearance import Clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
-from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
-from medsam_planner.service.core.loaded import LoadedWorks, result_path
-from medsam_planner.service.core.options import MOST_LINES, SegmentOptions
-from medsam_planner.service.core.work import StoredResult, Work
-from medsam_planner.service.saved_result import write_result
-from medsam_planner.workflow.plan_request import build_structure, resolve
-from medsam_planner.workflow.written_plan import write_plan
+from medsam_planner.service.core.exports import ResultFile
+from medsam_planner.service.core.jobs import Task
+from medsam_planner.service.core.loaded import result_path
+from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
+from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
+from medsam_planner.service.core.study_store import StudyStore
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import StoredResult
+from medsam_planner.service.core.worker import Workers
+from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
 from prompts import PromptLog
 from prompts.shapes import locates
 
-__all__ = ["measure", "plan", "preview", "segment"]
+__all__ = ["Computations"]
 
 
-def preview(loaded: LoadedWorks, work: Work, log: PromptLog) -> dict[int, dict[int, NDArray[np.float32]]]:
-    """(H, W) probability on the prompted slices, by array axis and slice index; empty where nothing locates it."""
-    if not any(locates(prompt) for prompt in log.prompts):
-        return {}
-    held = loaded.session(work)
-    with held.computing:
-        held.session.restore(log)
-        by_axis = held.session.preview(structure=log.structure)
-    return {axis: {index: one.probability for index, one in found.items()} for axis, found in by_axis.items()}
+class Computations:
+    """The workers of one service. What they are asked changes no session.
+
+    Parameters
+    ----------
+    studies : StudyStore
+    limits : Limits
+    """
+
+    def __init__(self, studies: StudyStore, limits: Limits) -> None:
+        self.workers = Workers(limits)
+        self._studies = studies
+
+    def prepare(self, model: str) -> None:
+        """Begin the workers of a model and of plans; does not wait for them."""
+        self.workers.worker(model).begin(Prepare(model))
+        self.workers.worker(Workers.PLANNING).begin(Prepare(None))
+
+    def preview(
+        self, work: Work, log: PromptLog, progress: Progress | None
+    ) -> dict[int, dict[int, NDArray[np.float32]]]:
+        """(H, W) probability on the prompted slices, by array axis and index; empty where nothing locates it."""
+        if not any(locates(prompt) for prompt in log.prompts):
+            return {}
+        found = self.workers.worker(work.state.model).ask(Preview(self._session(work), log), progress)
+        return {axis: {index: one.whole() for index, one in cut.items()} for axis, cut in found.items()}
+
+    def segmenting(self, work: Work, log: PromptLog, options: SegmentOptions) -> Callable[[str], Task]:
+        """From the identifier of a job, the computation of a 3D result."""
+        session, model = self._session(work), work.state.model
+        return lambda job: self._task(model, Segment(session, log, options, result_path(work, job)))
+
+    def planning(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:
+        """From the identifier of a job, the computation of a plan; refuses what was not segmented from its prompts."""
+        study, known = self._study(work), _known(work, _results_for(work, request))
+
+        def task(job: str) -> Task:
+            plan = Plan(work.identifier, study, request, origin, known, work.folder / "plans" / job)
+            return self._task(Workers.PLANNING, plan)
+
+        return task
+
+    def measure(
+        self, work: Work, structures: tuple[StructureRequest, ...], tool: Tool, lines_lps_mm: ArrayLike
+    ) -> Clearance:
+        """Clearance of given trajectories, see :meth:`Service.clearance`."""
+        lines = np.asarray(lines_lps_mm, dtype=np.float64)
+        if lines.ndim != 3 or not 1 <= len(lines) <= MOST_LINES:
+            raise PlanningError(f"Expected 1 to {MOST_LINES} lines of two positions each, LPS mm.")
+        known = _known(work, {one.name: work.state.result(one.name) for one in structures})
+        measure = Measure(work.identifier, self._study(work), structures, known, tool, lines)
+        found: Clearance = self.workers.worker(Workers.PLANNING).ask(measure)
+        return found
+
+    def export(self, work: Work, stored: StoredResult, file: ResultFile) -> None:
+        """Write a file of a 3D result beside it."""
+        path = result_path(work, stored.job)
+        self.workers.worker(Workers.PLANNING).ask(Export(work.identifier, self._study(work), path, file))
+
+    def _task(self, worker: str, request: Request) -> Task:
+        return lambda progress: self.workers.worker(worker).ask(request, progress)
+
+    def _study(self, work: Work) -> StudyKey:
+        return StudyKey(self._studies.folder_of(work.study.identifier), work.study.sha256)
+
+    def _session(self, work: Work) -> SessionKey:
+        return SessionKey(work.identifier, self._study(work), work.state.model, work.state.seed)
 
 
-def segment(
-    loaded: LoadedWorks, work: Work, log: PromptLog, options: SegmentOptions, job: str, progress: Progress
-) -> dict[str, Any]:
-    """Segment a structure in 3D and write the result; gives its summary."""
-    held = loaded.session(work, progress=progress)
-    with held.computing:
-        held.session.restore(log)
-        result = held.session.segment(structure=log.structure, progress=progress, **asdict(options))
-    write_result(result_path(work, job), result)
-    held.results = {**held.results, log.structure: (job, result)}
-    loaded.evict()
-    return {
-        "mask_sha256": result.provenance.mask_sha256,
-        "volume_ml": volume_ml(result.mask.array, result.mask.affine),
-        **asdict(options),
-    }
+def _known(work: Work, results: Mapping[str, StoredResult]) -> dict[str, Known]:
+    return {name: Known(result_path(work, one.job), work.log(name)) for name, one in results.items()}
 
 
-def plan(
-    loaded: LoadedWorks,
-    work: Work,
-    request: PlanRequest,
-    origin: PlanOrigin,
-    results: Mapping[str, StoredResult],
-    job: str,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Plan and write the folder of the plan; gives its summary."""
-    volume = loaded.volume(work.study, progress=progress)
-    evidence = {name: _evidence(loaded, work, name, stored) for name, stored in results.items()}
-    inputs = resolve(request, volume, evidence, origin=origin)
-    folder = work.folder / "plans" / job
-    folder.mkdir(parents=True, exist_ok=True)
-    written = write_plan(inputs, folder, progress=progress)
-    return {"plan": job, "is_feasible": written.feasible, "notes": list(written.notes)}
-
-
-def measure(
-    loaded: LoadedWorks,
-    work: Work,
-    structures: tuple[StructureRequest, ...],
-    tool: Tool,
-    lines_lps_mm: ArrayLike,
-) -> Clearance:
-    """Clearance of given trajectories from segmented structures; see :meth:`Service.clearance`."""
-    lines = np.asarray(lines_lps_mm, dtype=np.float64)
-    if lines.ndim != 3 or not 1 <= len(lines) <= MOST_LINES:
-        raise PlanningError(f"Expected 1 to {MOST_LINES} lines of two positions each, LPS mm.")
-    volume = loaded.volume(work.study)
-    built = []
-    for wanted in structures:
-        evidence = _evidence(loaded, work, wanted.name, work.state.result(wanted.name))
-        built.append(build_structure(wanted, evidence, volume)[0])
-    return clearance(lines, built, tool)
-
-
-def _evidence(loaded: LoadedWorks, work: Work, structure: str, stored: StoredResult) -> StructureEvidence:
-    return StructureEvidence.of_result(loaded.result(work, structure, stored), work.log(structure))
+def _results_for(work: Work, request: PlanRequest) -> dict[str, StoredResult]:
+    """Every result of present prompts; of what the request names there must be one."""
+    named = [one.name for one in request.structures]
+    for tool in request.tools:
+        named += [name for name in (tool.entry.structure, tool.target.structure) if name is not None]
+    for name in named:
+        work.state.result(name)
+    state = work.state
+    return {name: one for name, one in state.results.items() if not state.is_stale(name)}

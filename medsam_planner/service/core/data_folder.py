@@ -6,16 +6,16 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from medsam_planner.engine.registry import WeightsState, list_weights, load_model
+from medsam_planner.engine.registry import WeightsState, list_weights, require_weights
 from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, StudyError
 from medsam_planner.io.output_folder import require_apart
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.actors import LOCAL, Actor
-from medsam_planner.service.core.audit import Audit
+from medsam_planner.service.core.audit import AUDIT_FILE, Audit
+from medsam_planner.service.core.folder_lock import locked
 from medsam_planner.service.core.leases import Leases
 from medsam_planner.service.core.loaded import LoadedWorks
 from medsam_planner.service.core.options import Limits
@@ -35,6 +35,8 @@ class DataFolder:
     settings : Settings
         `out` is the data folder, `model` the model of sessions that name none.
     limits : Limits
+    on_prompts : callable
+        Told a session and a structure, whenever the prompts of that structure have changed.
 
     Raises
     ------
@@ -42,23 +44,24 @@ class DataFolder:
         If the data folder cannot be used, or another server uses it.
     """
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, *, on_prompts: Callable[[Work, str], None]) -> None:
         self.settings = settings
+        self._on_prompts = on_prompts
         self.limits = limits
         self.data = settings.out
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_file = _locked(self.data / "lock")
+            self._lock_file = locked(self.data / "lock")
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
-        self.audit = Audit(self.data / "audit.jsonl")
+        self.audit = Audit(self.data / AUDIT_FILE)
         self.studies = StudyStore(self.data / "studies")
         self.rights = Rights(self.studies)
-        self.loaded = LoadedWorks(self.limits.loaded_bytes)
+        self.loaded = LoadedWorks(self.studies, self.limits.loaded_bytes)
         self.unreadable: tuple[str, ...] = ()
         """Sessions whose journal or study cannot be read."""
         self._works: Mapping[str, Work] = self._read_works()
@@ -124,16 +127,6 @@ class DataFolder:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
 
-    def move_study(self, identifier: str, found: StoredStudy) -> None:
-        """Read a study from another place from now on, where the same voxels were found."""
-        known = self.studies.find(identifier)
-        moved = self.studies.put(
-            replace(known, place=found.place, series=found.series, resample_tilt=found.resample_tilt)
-        )
-        for work in self._works.values():
-            if work.study.identifier == identifier:
-                work.study = moved
-
     def upload_folder(self) -> tuple[str, Path]:
         """Identifier and a new folder for an uploaded study."""
         identifier = new_identifier()
@@ -151,11 +144,9 @@ class DataFolder:
         progress: Progress | None,
     ) -> StoredStudy:
         self.audit.tell("opened", actor.name, study=identifier, what="a new study")
-        study, volume = self.studies.add(
+        return self.studies.add(
             path, identifier, owner=actor.name, series=series, resample_tilt=resample_tilt, progress=progress
         )
-        self.loaded.keep(study, volume)
-        return study
 
     def open_session(
         self, study: str, model: str | None = None, *, actor: Actor = LOCAL, held: tuple[str, str] | None = None
@@ -193,7 +184,7 @@ class DataFolder:
                     made.mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
-            work = Work(folder, identifier, stored, self.audit)
+            work = Work(folder, identifier, stored, self.audit, on_prompts=self._on_prompts)
             work.record("opened", actor=actor.name, study=study, model=name, seed=self.settings.seed)
             if held is not None:
                 self.leases.move(*held, to=identifier)
@@ -276,7 +267,7 @@ class DataFolder:
         known = [row.name for row in list_weights()]
         if name not in known:
             raise ConfigError(f"Expected one of the models {', '.join(known)}, got {name!r}.")
-        load_model(name)  # absent or damaged weights are told now and not by the first job
+        require_weights(name)  # absent or damaged weights are told now and not by the first job
         return name
 
     def _read_works(self) -> dict[str, Work]:
@@ -285,7 +276,7 @@ class DataFolder:
         for folder in sorted((self.data / "sessions").glob("*/")):
             try:
                 study = self.studies.find(_study_of(folder))
-                found[folder.name] = Work(folder, folder.name, study, self.audit)
+                found[folder.name] = Work(folder, folder.name, study, self.audit, on_prompts=self._on_prompts)
             except MedsamPlannerError as error:
                 unreadable.append(f"{folder.name}: {error}")
         self.unreadable = tuple(unreadable)
@@ -300,20 +291,3 @@ def _study_of(folder: Path) -> str:
         return str(head["study"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError("The head of its journal cannot be read.") from error
-
-
-def _locked(path: Path) -> int:
-    """Lock the data folder for the life of the process."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise OutputError(
-            f"Another server uses the data folder {path.parent}. Stop it, or name another folder with --data."
-        ) from error
-    return handle

@@ -9,6 +9,7 @@ from medsam_planner.errors import NotThereError
 from medsam_planner.io import save_nifti
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.dicom_results import map_name
 from medsam_planner.workflow.run_folder import write_objects
 from medsam_planner.workflow.segment import surfaces_of
 
@@ -24,8 +25,10 @@ class ResultFile(Enum):
     MUTUAL_INFORMATION = "mutual_information.nii.gz"
     BOUNDARY_SPREAD = "boundary_spread_mm.nii.gz"
     SALIENCY = "saliency.nii.gz"
-    MASK_DICOM = "mask.dcm"
+    SEGMENTATION_DICOM = "seg.dcm"
+    PROBABILITY_DICOM = "probability.dcm"
     UNCERTAINTY_DICOM = "uncertainty.dcm"
+    MUTUAL_INFORMATION_DICOM = "mutual_information.dcm"
     BOUNDARY_SPREAD_DICOM = "boundary_spread_mm.dcm"
     SALIENCY_DICOM = "saliency.dcm"
     MESH_STL = "mesh.stl"
@@ -46,7 +49,9 @@ class ResultFile(Enum):
         """Where it lies in the folder of one result."""
         if self.stem == "mesh":
             return folder / f"meshes/{structure}.{self.suffix}"
-        return folder / (f"dicom/{self.value}" if self.suffix == "dcm" else self.value)
+        if self.suffix == "dcm" and self is not ResultFile.SEGMENTATION_DICOM:
+            return folder / map_name(self.stem, structure)
+        return folder / self.value
 
 
 def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult, study: StudyVolume) -> None:

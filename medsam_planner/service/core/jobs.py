@@ -1,4 +1,4 @@
-"""Long computations: one at a time, in the order they were asked for, each with progress and a way to stop it."""
+"""Long computations: one at a time in each lane, in the order they were asked for, with progress and a way to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeAlias
@@ -31,6 +32,7 @@ _REMEMBERED = 10_000
 
 Task: TypeAlias = "Callable[[Progress], Mapping[str, Any]]"
 """A computation; gives plain JSON values."""
+_Queue: TypeAlias = "queue.SimpleQueue[tuple[str, Task] | None]"
 
 
 class JobState(Enum):
@@ -81,7 +83,7 @@ class _Running:
 
 
 class Jobs:
-    """The queue and its worker thread.
+    """The queues, one for each lane, and a thread for each that waits for the computation of a job.
 
     Parameters
     ----------
@@ -103,11 +105,11 @@ class Jobs:
         self._on_progress, self._on_end, self._on_fault = on_progress, on_end, on_fault
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._running: dict[str, _Running] = {}
-        self._waiting: queue.SimpleQueue[tuple[str, Task] | None] = queue.SimpleQueue()
+        self._watching: dict[str, tuple[Callable[[], None], ...]] = {}
+        self._lanes: dict[str, _Queue] = {}
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
-        self._thread.start()
 
     def require_room(self, session: str) -> None:
         """Refuse one more job of a session that has many waiting.
@@ -121,12 +123,31 @@ class Jobs:
         if waiting >= _MOST_WAITING:
             raise AtCapacityError(f"{waiting} jobs of session {session} wait already. Wait for them, or cancel some.")
 
-    def submit(self, job: Job, task: Task) -> None:
-        """Put a job into the queue."""
+    def submit(self, job: Job, task: Task, *, lane: str = "") -> None:
+        """Put a job into the queue of a lane; jobs of different lanes do not wait for each other."""
         with self._lock:
             self._running[job.identifier] = _Running(self, job.identifier)
             self._remember(job)
-        self._waiting.put((job.identifier, task))
+            if lane not in self._lanes:
+                self._lanes[lane] = queue.SimpleQueue()
+                thread = threading.Thread(target=self._work, args=(self._lanes[lane],), name="jobs", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._lanes[lane].put((job.identifier, task))
+
+    @contextmanager
+    def watching(self, identifier: str, on_move: Callable[[], None]) -> Iterator[None]:
+        """A block in which `on_move` is called, from any thread, whenever a job has moved."""
+        with self._lock:
+            self._watching[identifier] = (*self._watching.get(identifier, ()), on_move)
+        try:
+            yield
+        finally:
+            with self._lock:
+                rest = tuple(one for one in self._watching[identifier] if one is not on_move)
+                self._watching[identifier] = rest
+                if not rest:
+                    del self._watching[identifier]
 
     def recall(self, job: Job) -> None:
         """Remember a job that ended before the server was started."""
@@ -151,10 +172,7 @@ class Jobs:
             return tuple(one for one in self._jobs.values() if one.session == session)
 
     def cancel(self, identifier: str) -> Job:
-        """Ask a job to stop. One that waits is stopped at once, one that runs after the step it is in.
-
-        The longest steps are all stochastic passes of one slice: 0.3 s for 16 of them on one core.
-        """
+        """Ask a job to stop. One that waits is stopped at once, one that runs within a second."""
         job = self.find(identifier)
         with self._lock:
             running = self._running.get(identifier)
@@ -182,17 +200,24 @@ class Jobs:
         with self._lock:
             self._jobs = OrderedDict((name, job) for name, job in self._jobs.items() if job.session != session)
 
-    def close(self) -> None:
-        """Stop all jobs and the thread; that the server ended them is told when it starts again."""
+    def stop(self) -> None:
+        """Stop all jobs; that the server ended them is told when it starts again."""
         with self._lock:
             self._is_closing = True
             for running in self._running.values():
                 running.is_cancelled = True
-        self._waiting.put(None)
-        self._thread.join(10)
 
-    def _work(self) -> None:
-        while (entry := self._waiting.get()) is not None:
+    def close(self) -> None:
+        """Stop all jobs and end the threads."""
+        self.stop()
+        with self._lock:
+            for lane in self._lanes.values():
+                lane.put(None)
+        for thread in self._threads:
+            thread.join(10)
+
+    def _work(self, lane: _Queue) -> None:
+        while (entry := lane.get()) is not None:
             identifier, task = entry
             with self._lock:
                 running = self._running.get(identifier)
@@ -201,6 +226,7 @@ class Jobs:
                     self._jobs[identifier] = replace(job, state=JobState.RUNNING)
             if running is None:  # cancelled while it waited
                 continue
+            self._tell(identifier)
             self._run(identifier, running, task)
 
     def _run(self, identifier: str, running: _Running, task: Task) -> None:
@@ -222,6 +248,7 @@ class Jobs:
         with self._lock:
             job = self._jobs[identifier] = replace(self._jobs[identifier], **changes)
         self._on_progress(job.session)
+        self._tell(identifier)
 
     def _end(self, identifier: str, **changes: Any) -> None:
         with self._lock:
@@ -243,6 +270,11 @@ class Jobs:
         with self._lock:
             self._jobs[identifier] = ended
         self._on_progress(ended.session)
+        self._tell(identifier)
+
+    def _tell(self, identifier: str) -> None:
+        for on_move in self._watching.get(identifier, ()):
+            on_move()
 
     def _remember(self, job: Job) -> None:
         self._jobs[job.identifier] = job

@@ -19,10 +19,12 @@ from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.jobs import Job
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
+from medsam_planner.service.core.retention import delete_session, delete_study
 from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
-from medsam_planner.service.core.work import StoredResult, Work
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import StoredResult
 
 __all__ = ["OnBehalf"]
 
@@ -110,7 +112,7 @@ class OnBehalf:
         """Delete a study and its sessions; for its owner and administrators."""
         study = self._owned(identifier)
         self.service.audit.tell("deleted", self.actor.name, study=study.identifier, what="the study")
-        self.service.delete_study(study)
+        delete_study(self.service, study)
 
     # ---- sessions ---------------------------------------------------------------------------------------------------
     def open_session(
@@ -153,12 +155,16 @@ class OnBehalf:
             self.service.rights.require_owner(self.actor, work.study, missing=NO_SESSION)
         told = self.service.audit.tell
         told("deleted", self.actor.name, study=work.study.identifier, session=identifier, what="the session")
-        self.service.delete_session(work)
+        delete_session(self.service, work)
 
     # ---- changes of a work that was given by `acting` ---------------------------------------------------------------
     def add(self, work: Work, structure: str, entry: Mapping[str, Any], *, event: str | None = None) -> int:
         """As :meth:`Work.add`."""
         return work.add(structure, entry, actor=self.actor.name, event=event)
+
+    def remove(self, work: Work, n: int, *, event: str | None = None) -> int:
+        """As :meth:`Work.remove`."""
+        return work.remove(n, actor=self.actor.name, event=event)
 
     def record(self, work: Work, kind: str, *, event: str | None = None, **entries: Any) -> int:
         """As :meth:`Work.record`."""

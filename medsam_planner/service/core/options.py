@@ -24,7 +24,9 @@ class Limits:
     """A client that beats on its own is gone after so long without a beat. It beats twice as often, and never more
     often than every 5 s."""
     loaded_bytes: int = 8 << 30
-    """Memory of studies, embeddings and results together."""
+    """Private memory of the server's results, and of each worker. Studies are mapped files and do not count."""
+    session_bytes: int = 4 << 30
+    """Private memory of one session in its worker; what was computed for one that takes more is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

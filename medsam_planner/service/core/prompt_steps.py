@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medsam_planner.errors import PromptError
+from medsam_planner.errors import NotThereError, PromptError
 from prompts import Prompt, PromptFile, PromptLog
 from prompts.json_text import plain_json
 from prompts.schema import SCHEMA_VERSION, prompt_file_document, prompt_file_from_node
@@ -29,6 +29,11 @@ class PromptSteps:
     """Every entry in order, those that are undone last."""
     applied: int = 0
     """How many of them hold."""
+    numbers: tuple[int, ...] = ()
+    """Number of the change that each entry was; 0 for those that came together, as from a file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", self.numbers or (0,) * len(self.entries))
 
     @classmethod
     def of_log(cls, log: PromptLog) -> PromptSteps:
@@ -39,9 +44,27 @@ class PromptSteps:
             entry.pop("undone", None)
         return cls(log.structure, tuple(entries), len(entries) - log.undone)
 
-    def added(self, entry: Mapping[str, Any]) -> PromptSteps:
-        """With one more entry; undone ones can then no longer be redone."""
-        return replace(self, entries=(*self.entries[: self.applied], entry), applied=self.applied + 1)
+    def added(self, entry: Mapping[str, Any], n: int = 0) -> PromptSteps:
+        """With one more entry, which was change `n`; undone ones can then no longer be redone."""
+        return replace(
+            self,
+            entries=(*self.entries[: self.applied], entry),
+            numbers=(*self.numbers[: self.applied], n),
+            applied=self.applied + 1,
+        )
+
+    def without(self, n: int) -> Mapping[str, Any]:
+        """The entry that removes the prompt of change `n`.
+
+        Raises
+        ------
+        NotThereError
+            If that change was no prompt of this structure that holds.
+        """
+        holding = [self.numbers[place] for place in self.log().places]
+        if n not in holding:
+            raise NotThereError(f"Change {n} is no prompt of {self.structure!r} that holds: {_listed(holding)}.")
+        return {"kind": "removal", "prompt": holding.index(n)}
 
     def undone(self) -> PromptSteps:
         """Without the last step that holds.
@@ -92,6 +115,10 @@ class PromptSteps:
         """SHA-256 of the steps that hold: results of equal digests are of the same prompts."""
         text = json.dumps(self.entries[: self.applied], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"those are {', '.join(map(str, numbers))}" if numbers else "there is none"
 
 
 def entry_of(prompt: Prompt) -> Mapping[str, Any]:

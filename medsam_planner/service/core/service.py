@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import (
-    ConfigError,
-    MedsamPlannerError,
     NotThereError,
 )
-from medsam_planner.io.fault_log import log_fault
+from medsam_planner.io.intensity import Window
 from medsam_planner.planning.clearance import Clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
+from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
-from medsam_planner.service.core import computations
 from medsam_planner.service.core.actors import LOCAL
+from medsam_planner.service.core.computations import Computations
 from medsam_planner.service.core.data_folder import DataFolder
-from medsam_planner.service.core.exports import ResultFile, write_result_file
-from medsam_planner.service.core.jobs import Job, Jobs, JobState
+from medsam_planner.service.core.exports import ResultFile
+from medsam_planner.service.core.jobs import Job
+from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
-from medsam_planner.service.core.study_store import StoredStudy, new_identifier
-from medsam_planner.service.core.work import StoredResult, Work
-from medsam_planner.service.display import Plane, display_for, display_windows
+from medsam_planner.service.core.pictures import preview_picture, slice_picture
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import StoredResult
+from medsam_planner.service.core.worker import Workers
+from medsam_planner.service.display import Plane
 from medsam_planner.service.settings import Settings
-from medsam_planner.service.slice_view import grey_png
 
 __all__ = ["Service"]
 
@@ -56,23 +54,36 @@ class Service(DataFolder):
     """
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
-        super().__init__(settings, limits or Limits())
-        self.jobs = Jobs(on_progress=self.leases.touch, on_end=self._record_end, on_fault=_said_of_fault)
+        super().__init__(
+            settings, limits or Limits(), on_prompts=lambda work, structure: self.jobs.stop_outdated(work, structure)
+        )
+        self.jobs = JournalledJobs(self.session, on_progress=self.leases.touch)
+        self.computations = Computations(self.studies, self.limits)
         for work in self._works.values():
-            self._recall_jobs(work)
+            self.jobs.recall_of(work)
 
     def close(self) -> None:
-        """Stop the jobs and let go of the data folder."""
+        """Stop the jobs, end the workers, and let go of the data folder."""
+        self.jobs.stop()
+        self.computations.workers.close()
         self.jobs.close()
         super().close()
 
-    def preview(self, work: Work, structure: str) -> Mapping[int, Mapping[int, NDArray[np.float32]]]:
-        """Predictions on the prompted slices of a structure. It computes, and is called from threads.
+    def prepare(self) -> None:
+        """Begin the workers that the first client needs; does not wait for them."""
+        self.computations.prepare(self.settings.model)
+
+    def preview(
+        self, work: Work, structure: str, *, progress: Progress | None = None
+    ) -> Mapping[int, Mapping[int, NDArray[np.float32]]]:
+        """Predictions on the prompted slices of a structure; waits for its worker, and is called from threads.
 
         Parameters
         ----------
         work : Work
         structure : str
+        progress : Progress, optional
+            May cancel.
 
         Returns
         -------
@@ -81,9 +92,9 @@ class Service(DataFolder):
 
         Raises
         ------
-        NotThereError, StudyError, WeightsError
+        NotThereError, StudyError, WeightsError, WorkerDiedError, OperationCancelledError
         """
-        return computations.preview(self.loaded, work, work.log(structure))
+        return self.computations.preview(work, work.log(structure), progress)
 
     def segment(
         self,
@@ -119,10 +130,9 @@ class Service(DataFolder):
         source_named(options.uncertainty)
         with work.changing():
             steps = work.state.require(structure)
-            run = partial(computations.segment, self.loaded, work, steps.log(), options)
-            return self._begin(
-                work, "segment", run, actor, event, structure=structure, digest=steps.digest, options=asdict(options)
-            )
+            run = self.computations.segmenting(work, steps.log(), options)
+            told = {"structure": structure, "digest": steps.digest, "options": asdict(options)}
+            return self.jobs.begin(work, "segment", work.state.model, run, actor, event, **told)
 
     def plan(
         self,
@@ -155,9 +165,8 @@ class Service(DataFolder):
         NotThereError, StaleError, AtCapacityError, OutputError
         """
         with work.changing():
-            results = self._results_for(work, request)
-            run = partial(computations.plan, self.loaded, work, request, origin, results)
-            return self._begin(work, "plan", run, actor, event, title=request.title)
+            run = self.computations.planning(work, request, origin)
+            return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, event, title=request.title)
 
     def cancel(self, identifier: str, lease: str | None) -> Job:
         """Ask a job to stop.
@@ -169,31 +178,6 @@ class Service(DataFolder):
         job = self.jobs.find(identifier)
         self.acting(job.session, lease)
         return self.jobs.cancel(identifier)
-
-    def delete_session(self, work: Work) -> None:
-        """Stop the jobs of a session, and delete it.
-
-        Raises
-        ------
-        ServiceError
-            If a job does not stop. The session stays.
-        OutputError
-            If its folder cannot be deleted.
-        """
-        self.jobs.end_all_of(work.identifier)
-        self.forget_session(work)
-
-    def delete_study(self, study: StoredStudy) -> None:
-        """Delete a study with its sessions; of a study that was opened by path only what the server keeps.
-
-        Raises
-        ------
-        ServiceError, OutputError
-            As :meth:`delete_session`.
-        """
-        for work in self.sessions_on(study.identifier):
-            self.delete_session(work)
-        self.forget_study(study)
 
     def plan_folder(self, work: Work, plan: str) -> Path:
         """Folder of a finished plan.
@@ -217,11 +201,9 @@ class Service(DataFolder):
         NotThereError, StaleError, OutputError
         """
         stored = work.state.result(structure, allow_stale=allow_stale)
-        folder = result_path(work, stored.job).parent
-        path = kind.path(folder, structure)
+        path = kind.path(result_path(work, stored.job).parent, structure)
         if not path.exists():
-            result = self.loaded.result(work, structure, stored)
-            write_result_file(folder, kind, result, self.loaded.volume(work.study))
+            self.computations.export(work, stored, kind)
         return path, stored
 
     def slice_png(
@@ -243,14 +225,21 @@ class Service(DataFolder):
         NotThereError
             If there is no such slice.
         """
-        loaded = self.loaded.session(work)
-        display = display_for(loaded.volume, plane)
-        if not 0 <= index < display.slice_count:
-            raise NotThereError(f"Expected a {plane.value} slice from 0 to {display.slice_count - 1}, got {index}.")
-        preset = next(iter(display_windows(loaded.volume, loaded.session.normalisation).values()))
-        middle = preset["centre"] if centre is None else centre
-        span = preset["width"] if width is None else width
-        return grey_png(display.picture(loaded.volume.array, index), middle - span / 2, middle + span / 2)
+        volume = self.loaded.volume(work.study)
+        preset = self.loaded.window(work.study)
+        shown = Window(preset.centre if centre is None else centre, preset.width if width is None else width)
+        return slice_picture(volume, plane, index, shown)
+
+    def preview_png(self, work: Work, structure: str, plane: Plane, index: int) -> bytes:
+        """The prediction on one prompted slice as an 8-bit grey PNG, oriented as :meth:`slice_png`: probability × 255.
+
+        Raises
+        ------
+        NotThereError
+            If there is no such slice, or no prompt of the structure on it.
+        """
+        by_axis = self.preview(work, structure)
+        return preview_picture(self.loaded.volume(work.study), plane, index, by_axis)
 
     def clearance(
         self, work: Work, structures: tuple[StructureRequest, ...], tool: Tool, lines_lps_mm: ArrayLike
@@ -269,58 +258,15 @@ class Service(DataFolder):
         ------
         NotThereError, StaleError, PlanningError
         """
-        return computations.measure(self.loaded, work, structures, tool, lines_lps_mm)
+        return self.computations.measure(work, structures, tool, lines_lps_mm)
 
-    def _recall_jobs(self, work: Work) -> None:
-        """Jobs of an earlier process; one that had not ended was interrupted."""
-        for identifier, begun in work.state.jobs.items():
-            job = Job(identifier, work.identifier, begun["task"], begun.get("structure"))
-            ended = work.state.ends.get(identifier)
-            if ended is None:
-                problem = {"code": "interrupted", "detail": "The server ended during this job. Ask for it again."}
-                job = replace(job, state=JobState.FAILED, problem=problem)
-                with suppress(MedsamPlannerError):  # a damaged journal, or a full disk: it is interrupted all the same
-                    self._record_end(job)
-            else:
-                job = replace(
-                    job, state=JobState(ended["state"]), result=ended.get("result"), problem=ended.get("problem")
-                )
-            self.jobs.recall(job)
+    def forget_session(self, work: Work) -> None:
+        """Delete a session with its prompts, results and plans.
 
-    def _begin(self, work: Work, task: str, run: Any, actor: str, event: str | None, **entries: Any) -> str:
-        if event is not None and event in work.state.n_by_event:
-            n = work.state.n_by_event[event]
-            for identifier, begun in work.state.jobs.items():
-                if begun["n"] == n:
-                    return identifier
-            raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of an earlier change.")
-        self.jobs.require_room(work.identifier)
-        identifier = new_identifier()
-        work.record("job", actor=actor, event=event, job=identifier, task=task, **entries)
-        self.jobs.submit(Job(identifier, work.identifier, task, entries.get("structure")), partial(run, identifier))
-        return identifier
-
-    def _record_end(self, job: Job) -> None:
-        told: dict[str, Any] = {"job": job.identifier, "state": job.state.value}
-        if job.result is not None:
-            told["result"] = dict(job.result)
-        if job.problem is not None:
-            told["problem"] = dict(job.problem)
-        self.session(job.session).record("job-ended", **told)
-
-    def _results_for(self, work: Work, request: PlanRequest) -> dict[str, StoredResult]:
-        """Every result of present prompts; of what the request names there must be one."""
-        named = [one.name for one in request.structures]
-        for tool in request.tools:
-            named += [name for name in (tool.entry.structure, tool.target.structure) if name is not None]
-        for name in named:
-            work.state.result(name)
-        state = work.state
-        return {name: one for name, one in state.results.items() if not state.is_stale(name)}
-
-
-def _said_of_fault(error: Exception) -> str:
-    """Log a fault of the program; what a client is told names no place of the server."""
-    log = log_fault(error)
-    where = "its log could not be written" if log is None else f"its log is {log.name}"
-    return f"A fault of the program ({type(error).__name__}); {where}. Tell the administrator of the server."
+        Raises
+        ------
+        OutputError
+            If its folder cannot be deleted.
+        """
+        self.computations.workers.forget(work.identifier)
+        super().forget_session(work)

@@ -8,17 +8,18 @@ import secrets
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import MedsamPlannerError, NotThereError, OutputError, StudyError
+from medsam_planner.errors import MedsamPlannerError, NotThereError, OutputError
 from medsam_planner.io import load_volume
 from medsam_planner.io.files import write_json
 from medsam_planner.progress import Progress
+from medsam_planner.service.core.mapped_study import FILES, read_copy, write_copy
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
 __all__ = ["StoredStudy", "StudyStore", "delete_folder", "new_identifier"]
@@ -57,19 +58,6 @@ class StoredStudy:
         """(4, 4), index → LPS mm."""
         return np.array(self.grid, dtype=np.float64)
 
-    def load(self, *, progress: Progress | None = None) -> StudyVolume:
-        """Read its voxels.
-
-        Raises
-        ------
-        StudyError
-            If it cannot be read, or has changed.
-        """
-        volume = load_volume(Path(self.place), series=self.series, resample_tilt=self.resample_tilt, progress=progress)
-        if volume_sha256(volume) != self.sha256:
-            raise StudyError(f"{self.name} has changed since it was opened: its voxels differ. Open it as a new study.")
-        return volume
-
 
 class StudyStore:
     """The studies by identifier.
@@ -104,8 +92,8 @@ class StudyStore:
         series: str | None,
         resample_tilt: bool,
         progress: Progress | None = None,
-    ) -> tuple[StoredStudy, StudyVolume]:
-        """Read a study once and keep where it lies.
+    ) -> StoredStudy:
+        """Read a study and keep a copy of it; the one that is kept where its owner has opened the very same before.
 
         Parameters
         ----------
@@ -141,26 +129,25 @@ class StudyStore:
             shape=(k, j, i),
             owner=owner,
         )
-        return self.put(study), volume
-
-    def put(self, study: StoredStudy) -> StoredStudy:
-        """Keep a study under its identifier.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be kept.
-        """
-        write_json(self.folder_of(study.identifier) / "study.json", asdict(study))
+        for known in self.all():
+            if replace(known, identifier=identifier) == study:
+                return known
+        folder = self.folder_of(identifier)
+        try:
+            write_copy(folder, volume)
+            write_json(folder / "study.json", asdict(study))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         with self._lock:
-            self._by_identifier = {**self._by_identifier, study.identifier: study}
+            self._by_identifier = {**self._by_identifier, identifier: study}
         return study
 
     def _delete_left_behind(self) -> None:
-        """Delete uploads that a killed server had not finished; nothing that anybody else may have put here."""
+        """Delete studies that a killed server had not finished; nothing that anybody else may have put here."""
         for folder in self._folder.iterdir():
             is_ours = _IDENTIFIER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
-            if is_ours and {one.name for one in folder.iterdir()} <= {"source"}:
+            if is_ours and {one.name for one in folder.iterdir()} <= {"source", *FILES}:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def find(self, identifier: str) -> StoredStudy:
@@ -174,6 +161,16 @@ class StudyStore:
             return self._by_identifier[identifier]
         except KeyError:
             raise NotThereError("There is no such study. List the studies, or open one.") from None
+
+    def load(self, study: StoredStudy) -> StudyVolume:
+        """Map the voxels of a study into memory.
+
+        Raises
+        ------
+        StudyError
+            If the server's copy is gone or damaged.
+        """
+        return read_copy(self.folder_of(study.identifier), study.sha256)
 
     def is_upload(self, study: StoredStudy) -> bool:
         """Whether its files lie in the data folder, and end with the study."""

@@ -3,147 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from medsam_planner.errors import NotThereError, OutputError, PromptError, StaleError
+from medsam_planner.errors import NotThereError, OutputError, PromptError
 from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.journal import Journal, Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.study_store import StoredStudy
+from medsam_planner.service.core.work_state import WorkState
 from prompts import PromptLog, validate
 from prompts.names import require_different, require_free
 
-__all__ = ["StoredResult", "Work", "WorkState"]
+__all__ = ["Work"]
 
 _DID: Mapping[str, str] = {"opened": "opened", "decided": "decided"}
 """What the audit log calls a kind of record; all others are changes."""
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResult:
-    """A 3D result on the disk."""
-
-    job: str
-    """Identifier of the job that made it; its folder has that name."""
-    digest: str
-    """Of the prompts that it was made from, see :attr:`PromptSteps.digest`."""
-    summary: Mapping[str, Any]
-    """``mask_sha256``, ``volume_ml`` and the settings."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkState:
-    """A session at one moment; replaced as a whole, never edited."""
-
-    n: int = 0
-    """Number of the last record."""
-    at: str = ""
-    """When that was, for people."""
-    owner: str = ""
-    """Name of the actor who began it; see :class:`~medsam_planner.service.core.actors.Actor`."""
-    model: str = ""
-    seed: int = 0
-    steps: Mapping[str, PromptSteps] = field(default_factory=lambda: _NOTHING)
-    """By structure, in the order they were begun."""
-    results: Mapping[str, StoredResult] = field(default_factory=lambda: _NOTHING)
-    """The last one of each structure."""
-    jobs: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
-    """By identifier: how each began."""
-    ends: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
-    """By identifier: how each ended."""
-    n_by_event: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
-    """Numbers of changes by the identifiers that clients gave them."""
-    plan: str | None = None
-    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
-    page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
-    """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
-
-    def after(self, record: Record) -> WorkState:
-        """The state after a record of the journal; unknown kinds change nothing but the number.
-
-        Raises
-        ------
-        PromptError
-            If there is nothing to undo or redo.
-        """
-        state = replace(self, n=record["n"], at=record["at"])
-        if record.get("event") is not None:
-            state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
-        match record["kind"]:
-            case "opened":
-                return replace(state, owner=record.get("actor", ""), model=record["model"], seed=record["seed"])
-            case "prompt":
-                return state._with(self._of(record["structure"]).added(record["entry"]))
-            case "undo":
-                return state._with(self._of(record["structure"]).undone())
-            case "redo":
-                return state._with(self._of(record["structure"]).redone())
-            case "replaced":
-                return state._with(PromptSteps(record["structure"], tuple(record["entries"]), record["applied"]))
-            case "page":
-                state = replace(state, page={**state.page, **record["page"]})
-                return replace(state, plan=None) if record.get("ends_plan") else state
-            case "job":
-                return replace(state, jobs={**state.jobs, record["job"]: record})
-            case "job-ended":
-                return state._with_end(record)
-        return state
-
-    def is_stale(self, structure: str) -> bool:
-        """Whether the prompts of a structure have changed since its 3D result."""
-        return self.results[structure].digest != self.steps[structure].digest
-
-    def result(self, structure: str, *, allow_stale: bool = False) -> StoredResult:
-        """The 3D result of a structure.
-
-        Raises
-        ------
-        NotThereError, StaleError
-        """
-        self.require(structure)
-        if structure not in self.results:
-            raise StaleError(f"Structure {structure!r} has no 3D result yet. Segment it first.")
-        if not allow_stale and self.is_stale(structure):
-            raise StaleError(
-                f"The prompts of {structure!r} have changed since its 3D result. Segment it again, or ask for the old "
-                "result with allow_stale."
-            )
-        return self.results[structure]
-
-    def require(self, structure: str) -> PromptSteps:
-        """The steps of a structure.
-
-        Raises
-        ------
-        NotThereError
-            If there is none of that name.
-        """
-        if structure not in self.steps:
-            named = ", ".join(map(repr, self.steps)) or "none yet"
-            raise NotThereError(f"Expected one of the structures of the session ({named}), got {structure!r}.")
-        return self.steps[structure]
-
-    def _of(self, structure: str) -> PromptSteps:
-        return self.steps.get(structure, PromptSteps(structure))
-
-    def _with(self, steps: PromptSteps) -> WorkState:
-        return replace(self, steps={**self.steps, steps.structure: steps})
-
-    def _with_end(self, record: Record) -> WorkState:
-        state = replace(self, ends={**self.ends, record["job"]: record})
-        begun = self.jobs.get(record["job"], {})
-        if record["state"] == "done" and begun.get("task") == "segment":
-            result = StoredResult(record["job"], begun["digest"], record["result"])
-            state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
-        elif record["state"] == "done" and begun.get("task") == "plan":
-            state = replace(state, plan=record["job"])
-        return state
+_PROMPTING = ("prompt", "undo", "redo", "replaced")
+"""Kinds of records that change the prompts of a structure."""
 
 
 class Work:
@@ -158,6 +37,8 @@ class Work:
         What it is on.
     audit : Audit, optional
         Told each change of an actor, before it is made.
+    on_prompts : callable, optional
+        Told the session and a structure, whenever the prompts of that structure have changed.
 
     Raises
     ------
@@ -165,12 +46,21 @@ class Work:
         If the journal cannot be read.
     """
 
-    def __init__(self, folder: Path, identifier: str, study: StoredStudy, audit: Audit | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identifier: str,
+        study: StoredStudy,
+        audit: Audit | None = None,
+        *,
+        on_prompts: Callable[[Work, str], None] = lambda work, structure: None,
+    ) -> None:
         self.folder = folder
         self.identifier = identifier
         self.study = study
         self.state = WorkState()
         self._audit = audit
+        self._on_prompts = on_prompts
         self._lock = threading.RLock()
         self._journal = Journal(folder / "journal.jsonl")
         for record in self._journal.records_at_start:
@@ -225,7 +115,10 @@ class Work:
                 did, what = _DID.get(kind, "changed"), f"{entries.get('task', kind)} {self.state.n + 1}"
                 self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
-            return self.state.n
+            n = self.state.n
+            if kind in _PROMPTING:
+                self._on_prompts(self, entries["structure"])
+            return n
 
     def add(
         self, structure: str, entry: Mapping[str, Any], *, actor: str | None = None, event: str | None = None
@@ -262,6 +155,37 @@ class Work:
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
             return self.record("prompt", actor=actor, event=event, structure=structure, entry=dict(entry))
+
+    def remove(self, n: int, *, actor: str | None = None, event: str | None = None) -> int:
+        """Remove the prompt that change `n` was; a step that undo takes back.
+
+        Parameters
+        ----------
+        n : int
+            As :meth:`add` returned it.
+        actor : str, optional
+            As :meth:`record`.
+        event : str, optional
+            As :meth:`record`.
+
+        Returns
+        -------
+        int
+            Number of this change.
+
+        Raises
+        ------
+        NotThereError
+            If that change was no prompt that holds.
+        """
+        with self.changing():
+            if event is not None and event in self.state.n_by_event:
+                return self.state.n_by_event[event]
+            for steps in self.state.steps.values():
+                if n > 0 and n in steps.numbers:
+                    entry = dict(steps.without(n))
+                    return self.record("prompt", actor=actor, event=event, structure=steps.structure, entry=entry)
+            raise NotThereError(f"Change {n} is no prompt of this session that holds. The session lists its prompts.")
 
     def replace_steps(self, steps: PromptSteps, *, actor: str | None = None) -> int:
         """Replace all prompts of a structure, undone ones included; returns the number of the change.

@@ -9,7 +9,8 @@ from medsam_planner.planning.clearance import Clearance
 from medsam_planner.service.core.jobs import Job
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
-from medsam_planner.service.core.work import Work, WorkState
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.http.models import (
     ClearanceAnswer,
     JobAnswer,
@@ -109,6 +110,7 @@ def _structure(state: WorkState, name: str) -> StructureAnswer:
             {**entry, "undone": True} if number >= steps.applied else dict(entry)
             for number, entry in enumerate(steps.entries)
         ],
+        numbers=list(steps.numbers),
         can_undo=steps.applied > 0,
         can_redo=steps.applied < len(steps.entries),
         result=None if result is None else {"job": result.job, **result.summary},

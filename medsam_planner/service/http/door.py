@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from medsam_planner.service import headers
-from medsam_planner.service.core.actors import with_actor
+from medsam_planner.service.core.actors import Actor, Right, with_actor
 from medsam_planner.service.http.problems import problem
 
 if TYPE_CHECKING:
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
     from medsam_planner.service.access import Access
 
-__all__ = ["HEALTH", "OPEN", "STUDIES", "VOXELS", "Door"]
+__all__ = ["HEALTH", "LOGIN", "OPEN", "STUDIES", "VOXELS", "Door", "bearer_of"]
 
 MOST_BODY_BYTES = 8 << 20
 """A scribble of 100,000 positions has 6 MB; uploads of studies have limits of their own."""
 HEALTH = "/healthz"
 """Tells nothing but that the server answers."""
-OPEN = (HEALTH, f"/nninteractive{HEALTH}")
-"""Paths that need no token."""
+LOGIN = "/api/v1/login"
+OPEN = {("GET", HEALTH), ("GET", f"/nninteractive{HEALTH}"), ("POST", LOGIN)}
+"""What needs no token."""
+_NOBODY = Actor("nobody", Right.VIEW, has_account=True)
+"""A stranger at an open path."""
 STUDIES = "/api/v1/studies"
 VOXELS = "/nninteractive/"
 """Requests there carry volumes; their routes state limits of their own."""
@@ -47,15 +50,17 @@ class Door:
 
     async def answer(self, request: Request, send: Send) -> None:
         """Let the application answer, or refuse."""
-        actor = self._access.actor_with(_bearer(request))
+        actor = self._access.actor_with(bearer_of(request))
         if self._access.is_foreign(request.headers):
             await _refuse(problem("origin", "A page of another site sent this request."), request, send)
-        elif actor is not None or request.scope["path"] in OPEN:
-            scope = request.scope if actor is None else with_actor(request.scope, actor)
+        elif actor is not None or (request.method, request.scope["path"]) in OPEN:
+            scope = with_actor(request.scope, actor or _NOBODY)
             await self._app(scope, _bounded(request), _with_headers(send))
         else:
-            refused = problem("token", "Expected the token of this server.", headers={"WWW-Authenticate": "Bearer"})
-            await _refuse(refused, request, send)
+            needed = "Expected the token of this server" + (
+                ", or one of POST /api/v1/login." if self._access.people else "."
+            )
+            await _refuse(problem("token", needed, headers={"WWW-Authenticate": "Bearer"}), request, send)
 
     async def refuse_host(self, request: Request, send: Send) -> None:
         """Refuse a request under another machine's name."""
@@ -66,7 +71,8 @@ async def _refuse(refused: Response, request: Request, send: Send) -> None:
     await refused(request.scope, request.receive, _with_headers(send))
 
 
-def _bearer(request: Request) -> str | None:
+def bearer_of(request: Request) -> str | None:
+    """The bearer token that a program sends."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 

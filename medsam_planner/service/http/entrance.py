@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from medsam_planner.service.guard import Guard
 from medsam_planner.service.http.door import HEALTH, Door
@@ -39,7 +40,10 @@ def protect(app: FastAPI, access: Access, *, input_count_by_event: Mapping[int, 
     input_count_by_event : mapping, optional
         Number of inputs of every event of the page, by Gradio's number of the event. Without it there is no page.
     """
+    app.state.access = access
     app.add_middleware(Entrance, access=access, input_count_by_event=input_count_by_event)
+    if access.trusted_proxy is not None:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=access.trusted_proxy)
 
 
 class Entrance:

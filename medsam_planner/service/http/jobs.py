@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
@@ -17,7 +17,6 @@ from medsam_planner.service.http.shared import LeaseHeader, TheService
 __all__ = ["router"]
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-_LOOK_S = 0.1
 _KEEP_ALIVE_S = 15.0
 """Proxies close a connection that is silent for longer than about a minute."""
 
@@ -47,15 +46,23 @@ def events(job: str, service: TheService) -> StreamingResponse:
 
 async def _moves(service: Service, identifier: str) -> AsyncIterator[str]:
     """Only the newest value is sent, so a slow reader holds nobody up."""
-    last, number, sent_s = None, 0, time.monotonic()
-    while True:
-        job = service.jobs.find(identifier)
-        if job is not last:
-            last, number, sent_s = job, number + 1, time.monotonic()
-            yield f"id: {number}\nevent: {job.state.value}\ndata: {job_answer(service, job).model_dump_json()}\n\n"
-        if job.state.is_final:
-            return
-        if time.monotonic() - sent_s > _KEEP_ALIVE_S:
-            sent_s = time.monotonic()
-            yield ": still here\n\n"
-        await asyncio.sleep(_LOOK_S)
+    loop, moved = asyncio.get_running_loop(), asyncio.Event()
+    last, number = None, 0
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the server ends
+            loop.call_soon_threadsafe(moved.set)
+
+    with service.jobs.watching(identifier, wake):
+        while True:
+            moved.clear()
+            job = service.jobs.find(identifier)
+            if job is not last:
+                last, number = job, number + 1
+                yield f"id: {number}\nevent: {job.state.value}\ndata: {job_answer(service, job).model_dump_json()}\n\n"
+            if job.state.is_final:
+                return
+            try:
+                await asyncio.wait_for(moved.wait(), _KEEP_ALIVE_S)
+            except TimeoutError:
+                yield ": still here\n\n"

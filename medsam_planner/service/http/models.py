@@ -15,10 +15,13 @@ __all__ = [
     "ClaimRequest",
     "ClearanceAnswer",
     "ClearanceRequest",
+    "EventId",
     "HeldAnswer",
     "InfoAnswer",
     "JobAnswer",
     "JobBegun",
+    "LoginAnswer",
+    "LoginRequest",
     "Numbered",
     "PathRequest",
     "ProgressAnswer",
@@ -32,6 +35,7 @@ __all__ = [
     "StructureAnswer",
     "StudyAnswer",
     "UndoRequest",
+    "WhoAnswer",
 ]
 
 EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -57,6 +61,13 @@ class PathRequest(_Request):
     path: str
     series: str | None = None
     resample_tilt: bool = False
+
+
+class LoginRequest(_Request):
+    """A user of this server."""
+
+    name: Annotated[str, Field(max_length=200)]
+    password: Annotated[str, Field(max_length=1000)]
 
 
 class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
@@ -137,6 +148,20 @@ class StudyAnswer(_Model):
     sha256: str
 
 
+class WhoAnswer(_Model):
+    """Who you are, and the most you may do."""
+
+    name: str
+    role: str
+
+
+class LoginAnswer(WhoAnswer):
+    """Send the token as ``Authorization: Bearer TOKEN``."""
+
+    token: str
+    expires_at: str
+
+
 class RightsAnswer(_Model):
     """Who may do what on a study."""
 
@@ -157,6 +182,8 @@ class StructureAnswer(_Model):
     name: str
     state: Literal["prompted", "segmented", "stale"]
     prompts: list[dict[str, Any]]
+    numbers: list[int]
+    """By prompt: number of the change that it was."""
     can_undo: bool
     can_redo: bool
     result: dict[str, Any] | None

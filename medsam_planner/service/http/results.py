@@ -28,6 +28,9 @@ _MEDIA_TYPES = {
 _BINARY: dict[int | str, dict[str, Any]] = {
     200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA_TYPES.values()}}
 }
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
 WindowValue = Annotated[float | None, Query(ge=-1e6, le=1e6, allow_inf_nan=False)]
 WindowWidth = Annotated[float | None, Query(gt=0, le=1e6, allow_inf_nan=False)]
 
@@ -42,11 +45,7 @@ def result_file(
     return FileResponse(path, media_type=_MEDIA_TYPES[file.suffix], headers=headers)
 
 
-@router.get(
-    "/slices/{plane}/{index}.png",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
-)
+@router.get("/slices/{plane}/{index}.png", response_class=Response, responses=_PICTURE)
 def slice_png(
     session: str,
     plane: Plane,
@@ -57,6 +56,13 @@ def slice_png(
 ) -> Response:
     """One slice of the study as a grey picture, seen as a radiologist sees it."""
     picture = service.service.slice_png(service.session(session), plane, index, centre=centre, width=width)
+    return Response(picture, media_type="image/png")
+
+
+@router.get("/structures/{structure}/preview/{plane}/{index}.png", response_class=Response, responses=_PICTURE)
+def preview_png(session: str, structure: str, plane: Plane, index: int, service: TheService) -> Response:
+    """The prediction on a prompted slice, before any 3D result: probability from 0 to 255, oriented as the slice."""
+    picture = service.service.preview_png(service.session(session), structure, plane, index)
     return Response(picture, media_type="image/png")
 
 

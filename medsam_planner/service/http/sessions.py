@@ -18,6 +18,7 @@ from medsam_planner.service.http.models import (
     ClaimRequest,
     ClearanceAnswer,
     ClearanceRequest,
+    EventId,
     HeldAnswer,
     JobBegun,
     Numbered,
@@ -87,6 +88,14 @@ def add_prompt(session: str, asked: PromptRequest, service: TheService, lease: L
     """Append a prompt, as in a prompt file, to a structure; a new name begins one."""
     work = service.acting(session, lease)
     return Numbered(n=service.add(work, asked.structure, asked.prompt, event=asked.event_id))
+
+
+@router.delete("/{session}/prompts/{n}")
+def remove_prompt(
+    session: str, n: int, service: TheService, lease: LeaseHeader = None, event_id: EventId | None = None
+) -> Numbered:
+    """Remove one prompt by the number that adding it returned; undo takes the removal back."""
+    return Numbered(n=service.remove(service.acting(session, lease), n, event=event_id))
 
 
 @router.post("/{session}/undo")

@@ -77,8 +77,9 @@ def test_a_run_leaves_the_promised_files_on_the_source_grid(segmented, study):
         assert np.allclose(image.affine, np.diag([-1, -1, 1, 1]) @ load_volume(study / "ct").affine, atol=1e-4)
     for name in ("prompts.json", "result.json", "meshes/organ.ply", "meshes/organ.stl", "meshes/organ.glb"):
         assert (segmented / name).is_file(), name
-    for name in ("mask.dcm", "uncertainty.dcm", "boundary_spread_mm.dcm", "saliency.dcm"):
-        assert (segmented / "dicom" / name).is_file(), name
+    for name in ("probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency"):
+        assert (segmented / f"{name}_organ.dcm").is_file(), name
+    assert (segmented / "seg.dcm").is_file()
     structure = json.loads((segmented / "result.json").read_text())["structures"]["organ"]
     assert structure["volume_ml"] > 1
     assert structure["provenance"]["mask_sha256"]
@@ -142,7 +143,7 @@ def test_plan_writes_the_plan_and_the_report(study, tmp_path, capsys):
 
 
 def test_a_plan_on_dicom_has_a_structured_report_as_its_twin(study, tmp_path):
-    from medsam_planner.io.plan_sr import document_sha256
+    from medsam_planner.io.objects.plan_sr import document_sha256
     from tests.medsam_planner.io.plan_report import read_plan_sr
 
     plan_file, out = tmp_path / "plan.toml", tmp_path / "out"

@@ -12,11 +12,11 @@ from medsam_planner.cli.app import run
 from medsam_planner.io import save_nifti
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.segmentation.session import Session
-from medsam_planner.workflow import plan_request, run_folder
+from medsam_planner.workflow import dicom_results, plan_request
 from medsam_planner.workflow import segment as segmenting
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from prompts import Box, PromptFile, PromptLog, write_prompt_file
-from prompts.names import RESULT_NAMES
+from prompts.names import DICOM_SUFFIX, RESULT_NAMES
 
 SHAPE = (8, 32, 32)
 
@@ -93,7 +93,7 @@ def files(folder):
 
 def test_every_name_of_a_result_is_kept_from_structures():
     names = {name.split("/")[0] for name in (*segmentation_names(["x"]), *PLAN_NAMES)}
-    assert names <= RESULT_NAMES
+    assert {name for name in names if not name.endswith(DICOM_SUFFIX)} <= RESULT_NAMES
 
 
 def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_path, monkeypatch, capsys):
@@ -101,7 +101,8 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
         raise ValueError("an anonymiser left this")
 
     monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path / "logs"))
-    monkeypatch.setattr(run_folder, "save_dicom_seg", fails)
+    monkeypatch.setattr(dicom_results, "save_segments", fails)
+    monkeypatch.setattr(dicom_results, "save_parametric_map", fails)
     monkeypatch.setattr(segmenting, "surface_from_probability", fails)
     monkeypatch.setattr("medsam_planner.workflow.written_plan.save_plan_sr", fails)
     out = tmp_path / "out"
@@ -112,11 +113,11 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
         ["files.json", "mask.nii.gz", "plan.json", "probability.nii.gz", "prompts.json", "report.html", "result.json"]
     )
     notes = json.loads((out / "result.json").read_text())["notes"]
-    assert any("dicom/mask.dcm" in note for note in notes) and any("surface of 'ball'" in note for note in notes)
+    assert any("seg.dcm could" in note for note in notes) and any("surface of 'ball'" in note for note in notes)
     assert "plan.dcm" in json.loads((out / "plan.json").read_text())["notes"][-1]
-    for what in ("dicom/mask.dcm", "surface of 'ball'", "plan.dcm"):
+    for what in ("seg.dcm could", "probability_ball.dcm could", "surface of 'ball'", "plan.dcm"):
         assert what in told and "an anonymiser left this" in told
-    assert len(list((tmp_path / "logs").iterdir())) == 3
+    assert len(list((tmp_path / "logs").iterdir())) == 4
 
 
 def test_a_structure_that_is_done_is_kept_when_the_next_one_fails(place, tmp_path, monkeypatch):
@@ -140,7 +141,7 @@ def test_a_structure_without_a_prompt_is_left_out_with_a_note(place, tmp_path, c
     assert segment(place, "begun.json", tmp_path / "out") == 0
     told = capsys.readouterr().out
     assert "Note: 'later' has no prompts in begun.json" in told and "'empty'" in told
-    assert len(json.loads((tmp_path / "out" / "result.json").read_text())["notes"]) == 2
+    assert len(json.loads((tmp_path / "out" / "result.json").read_text())["notes"]) == 3
     assert (tmp_path / "out" / "mask.nii.gz").is_file()
     assert not (tmp_path / "out" / "saliency.nii.gz").exists()
     assert segment(place, "empty.json", tmp_path / "none") == 2

@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from medsam_planner.io import load_volume, save_dicom_seg, save_parametric_map
-from medsam_planner.io.plan_sr import save_plan_sr
+from medsam_planner.io.objects.plan_sr import save_plan_sr
 from medsam_planner.volumes import volume_like
 from tests.medsam_planner.io.dicom_series import blob_hu, ct_datasets
 
@@ -169,7 +169,11 @@ def planted_study(folder: Path) -> dict[str, Path]:
     mask = volume_like(study, study.array > -700)
     save_dicom_seg(mask, place / "seg.dcm", study, label="liver of Tracerson")
     save_parametric_map(
-        volume_like(study, study.array / 7), place / "pm.dcm", study, quantity="uncertainty", unit="bit"
+        volume_like(study, study.array / 7),
+        place / "pm.dcm",
+        study,
+        quantity="uncertainty",
+        structure="liver of Tracerson",
     )
     save_plan_sr(_plan(), place / "sr.dcm", study)
     for kind in ("seg", "pm", "sr"):

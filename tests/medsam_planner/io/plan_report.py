@@ -10,7 +10,7 @@ import pydicom
 from highdicom import sr
 from pydicom.uid import Comprehensive3DSRStorage
 
-from medsam_planner.io.plan_sr import _NUMBERS, _POINTS, _SCHEME, _STATEMENTS, _TEXTS
+from medsam_planner.io.objects.plan_sr import _NUMBERS, _POINTS, _SCHEME, _STATEMENTS, _TEXTS
 
 
 def read_plan_sr(path: str | Path) -> dict[str, Any]:

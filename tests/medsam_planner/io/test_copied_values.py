@@ -10,7 +10,7 @@ import pytest
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io import inspect_study, load_volume, save_dicom_seg, save_parametric_map
-from medsam_planner.io.plan_sr import save_plan_sr
+from medsam_planner.io.objects.plan_sr import save_plan_sr
 from medsam_planner.volumes import volume_like
 from tests.medsam_planner.io.dicom_series import blob_hu, write_ct_series
 
@@ -75,7 +75,7 @@ def test_every_kind_of_result_is_written_whatever_the_header_holds(
         mask = volume_like(study, study.array > -600)
         paths = [
             save_dicom_seg(mask, tmp_path / "seg.dcm", study, label="all"),
-            save_parametric_map(mask, tmp_path / "map.dcm", study, quantity="probability", unit="1"),
+            save_parametric_map(mask, tmp_path / "map.dcm", study, quantity="probability", structure="all"),
             save_plan_sr(_PLAN, tmp_path / "plan.dcm", study),
         ]
         for path in paths:

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import httpx
+
 from medsam_planner.service.access import Access
+from medsam_planner.service.core.actors import Right
 from medsam_planner.service.core.options import Limits
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.http.app import make_app
+from medsam_planner.service.people import People
 from medsam_planner.service.settings import Settings
 from prompts import Box
 from tests.medsam_planner.service.phantom import LESION_LPS_MM
@@ -23,11 +27,32 @@ TOKEN = "correct-horse-battery-staple"
 
 
 @contextmanager
-def serving(settings: Settings, limits: Limits | None = None, *, token: str | None = None) -> Iterator[str]:
+def serving(
+    settings: Settings, limits: Limits | None = None, *, token: str | None = None, people: People | None = None
+) -> Iterator[str]:
     """Serve in a thread; gives the address, without a slash at its end."""
     service = Service(settings, limits)
-    with closing(service), served(make_app(service, access=Access(token=token))) as address:
+    with closing(service), served(make_app(service, access=Access(token=token, people=people))) as address:
         yield address
+
+
+PASSWORDS = {name: f"the password of {name}" for name in ("ann", "paul", "vera", "mallory", "adam")}
+ROLES = {"ann": "annotator", "paul": "planner", "vera": "viewer", "mallory": "planner", "adam": "admin"}
+
+
+def people_of(data: Path) -> People:
+    """A server's people: Ann annotates, Paul and Mallory plan, Vera views, Adam administers."""
+    people = People(data)
+    for name, role in ROLES.items():
+        people.accounts.add(name, Right.of_role(role), PASSWORDS[name])
+    return people
+
+
+def logged_in(address: str, name: str) -> dict[str, str]:
+    """Headers of a program that has logged in."""
+    answer = httpx.post(f"{address}/api/v1/login", json={"name": name, "password": PASSWORDS[name]})
+    assert answer.status_code == 201, answer.text
+    return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
 class Process:

@@ -33,6 +33,7 @@ from medsam_planner.errors import (
     StudyError,
 )
 from medsam_planner.service.core.options import Limits
+from medsam_planner.service.display import Plane, display_for
 from medsam_planner.service.settings import Settings
 from prompts import Click
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, SHAPE
@@ -113,6 +114,43 @@ def test_a_prompt_that_is_sent_twice_is_appended_once(session: RemoteSession) ->
     assert len(session.structures()["lesion"].prompts) == 1
 
 
+def test_one_prompt_is_removed_by_its_number_and_undo_brings_it_back(session: RemoteSession) -> None:
+    box = session.add("lesion", lesion_box())
+    first = session.add("lesion", Click((0.0, 0.0, 1.25), positive=False))
+    second = session.add("lesion", Click((5.0, 0.0, 1.25), positive=False))
+    session.remove(first)
+    lesion = session.structures()["lesion"]
+    assert lesion.prompts[-1] == {"kind": "removal", "prompt": 1}
+    assert lesion.numbers[:3] == (box, first, second)
+    with pytest.raises(NotThereError, match=rf"those are {box}, {second}"):
+        session.remove(first)
+    session.remove(second)
+    session.undo("lesion")
+    session.undo("lesion")
+    session.remove(first)
+
+
+@pytest.mark.parametrize("n", [0, 1, 99, -1])
+def test_what_was_no_prompt_of_the_session_cannot_be_removed(session: RemoteSession, n: int) -> None:
+    session.add("lesion", lesion_box())
+    with pytest.raises(NotThereError):
+        session.remove(n)
+
+
+def test_the_mask_after_a_removal_is_the_mask_without_that_prompt(
+    session: RemoteSession, model: str, study_path: Path
+) -> None:
+    session.add("lesion", lesion_box())
+    n = session.add("lesion", Click((0.0, 0.0, 1.25), positive=False))
+    session.add("lesion", Click((*LESION_LPS_MM[:2].tolist(), 6.25)))
+    session.remove(n)
+    local = Session(load_volume(study_path), model)
+    local.add(lesion_box())
+    local.add(Click((*LESION_LPS_MM[:2].tolist(), 6.25)))
+    said = session.segment("lesion", samples=0)
+    assert said["mask_sha256"] == local.segment(samples=0).provenance.mask_sha256
+
+
 def test_a_result_of_earlier_prompts_is_called_stale_and_given_only_on_demand(
     session: RemoteSession, tmp_path: Path
 ) -> None:
@@ -138,7 +176,7 @@ def test_maps_that_were_not_asked_for_and_objects_that_cannot_be_made_are_not_th
     with pytest.raises(NotThereError, match="no saliency"):
         session.save("lesion", "saliency.nii.gz", tmp_path / "a")
     with pytest.raises(NotThereError, match="needs a study of DICOM files"):
-        session.save("lesion", "mask.dcm", tmp_path / "a")
+        session.save("lesion", "seg.dcm", tmp_path / "a")
     with pytest.raises(ServiceError):
         session.save("lesion", "result.npz", tmp_path / "a")
     assert session.save("lesion", "mesh.stl", tmp_path / "a.stl").stat().st_size > 1000
@@ -151,6 +189,43 @@ def test_a_slice_is_a_picture_of_its_size(session: RemoteSession, tmp_path: Path
     assert np.asarray(picture).std() > 10
     with pytest.raises(NotThereError, match="from 0 to 39"):
         session.save_slice("axial", 40, tmp_path / "b.png")
+
+
+def test_the_prediction_on_a_prompted_slice_is_a_picture_oriented_as_the_slice(
+    session: RemoteSession, model: str, study_path: Path, tmp_path: Path
+) -> None:
+    session.add("lesion", lesion_box())
+    volume = load_volume(study_path)
+    local = Session(volume, model)
+    local.add(lesion_box())
+    (found,) = local.preview().values()
+    ((index, prediction),) = found.items()
+    picture = np.asarray(Image.open(session.save_preview("lesion", "axial", index, tmp_path / "a.png")))
+    shown = display_for(volume, Plane.AXIAL).upright(prediction.probability)
+    np.testing.assert_array_equal(picture, np.rint(shown * 255).astype(np.uint8))
+    assert picture.max() > 127
+    with pytest.raises(NotThereError, match=rf"Predicted are {index}\. Prompt this slice"):
+        session.save_preview("lesion", "axial", index + 1, tmp_path / "b.png")
+    with pytest.raises(NotThereError, match="None is predicted"):
+        session.save_preview("lesion", "coronal", 3, tmp_path / "b.png")
+    with pytest.raises(NotThereError, match="from 0 to 39"):
+        session.save_preview("lesion", "axial", 40, tmp_path / "b.png")
+
+
+def test_a_new_prompt_stops_the_segmentation_of_the_earlier_ones_and_of_no_other_structure(
+    session: RemoteSession,
+) -> None:
+    session.add("lesion", lesion_box())
+    session.add("organ", lesion_box(1))
+    outdated = session.begin_segment("lesion", samples=200)
+    queued = session.begin_segment("lesion", samples=0)
+    other = session.begin_segment("organ", samples=0)
+    session.add("lesion", Click((0.0, 0.0, 1.25), positive=False))
+    for job in (outdated, queued):
+        with pytest.raises(OperationCancelledError):
+            session.wait(job)
+    session.wait(other)
+    assert session.structures()["organ"].state == "segmented"
 
 
 def test_a_plan_keeps_clear_of_what_was_segmented_and_its_report_can_be_read(

@@ -169,8 +169,7 @@ def test_eviction_frees_memory_and_loses_nothing(settings: Settings, study_path:
                     session.add("lesion", lesion_box())
                 masks.add(session.segment("lesion", samples=0)["mask_sha256"])
         assert len(masks) == 1
-        study_bytes = 40 * 128 * 160 * 4
-        assert client.info()["loaded_bytes"] < 100 * study_bytes
+        assert client.info()["loaded_bytes"] < 200 << 20
 
 
 def test_an_upload_that_the_end_cut_short_is_deleted_and_nothing_else(settings: Settings, study_path: Path) -> None:

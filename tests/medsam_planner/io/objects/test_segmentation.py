@@ -1,4 +1,4 @@
-"""SEG and Parametric Map, read back by highdicom and pydicom, lie on the voxels they were made from."""
+"""A Segmentation, read back by other programs, lies on the voxels it was made from and says what they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from medsam_planner.errors import EmptyStructureError, GeometryError, StudyError
-from medsam_planner.io import load_volume, save_dicom_seg, save_nifti, save_parametric_map
+from medsam_planner.io import load_volume, save_dicom_seg, save_nifti
+from medsam_planner.io.objects.segmentation import Algorithm, Segment, SegmentEncoding, save_segments
 from medsam_planner.io.resampling import resample_like
 from medsam_planner.volumes import StudyVolume, volume_like
 from tests.medsam_planner.io.dicom_series import (
@@ -24,6 +25,7 @@ from tests.medsam_planner.io.dicom_series import (
     sheared,
     write_ct_series,
 )
+from tests.medsam_planner.io.objects.validators import NEEDS_DCIODVFY, NEEDS_DCMQI, dciodvfy_errors, dcmqi
 
 _NOON = datetime.datetime(2024, 2, 29, 12, 0, 0)
 
@@ -65,8 +67,8 @@ def test_every_frame_refers_to_the_slice_it_lies_on(tmp_path: Path, grid_affine:
         np.testing.assert_array_equal(pixels, mask.array[k])
     assert dataset.StudyInstanceUID == study.source.datasets[0].StudyInstanceUID
     assert dataset.PatientName == study.source.datasets[0].PatientName
-    assert dataset.SegmentSequence[0].SegmentLabel == "liver"
-    assert dataset.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert dataset.SegmentSequence[-1].SegmentLabel == "liver"
+    assert dataset.SegmentSequence[-1].SegmentAlgorithmType == "SEMIAUTOMATIC"
 
 
 def test_mask_on_reversed_and_turned_axes_lies_on_the_same_voxels(
@@ -79,24 +81,8 @@ def test_mask_on_reversed_and_turned_axes_lies_on_the_same_voxels(
     assert same_voxels(back.array > 0, back.affine, _mask(study).array, study.affine)
 
 
-def test_map_lies_on_the_source_voxels_with_unit_and_quantity(tmp_path: Path, grid_affine: NDArray[np.float64]) -> None:
-    study = _study(tmp_path / "ct", grid_affine)
-    values = volume_like(study, np.random.default_rng(2).random(study.spatial_shape).astype(np.float32))
-    path = save_parametric_map(values, tmp_path / "u.dcm", study, quantity="uncertainty", unit="bit")
-    back = highdicom.imread(path).get_volume(apply_real_world_transform=True, dtype=np.float32)
-    np.testing.assert_allclose(back.affine, study.affine, atol=1e-6)
-    np.testing.assert_array_equal(back.array, values.array)
-    dataset = pydicom.dcmread(path)
-    assert dataset.SOPClassUID == pydicom.uid.ParametricMapStorage
-    mapping = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
-    assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "bit"
-    assert "entropy" in mapping.LUTExplanation
-    stored = np.frombuffer(dataset.FloatPixelData, "<f4")
-    assert stored.size == values.array.size
-
-
 @pytest.mark.parametrize("layout", ["shared groups", "groups per frame"])
-def test_multi_frame_sources_take_masks_and_maps(layout: str, tmp_path: Path, grid_affine: NDArray[np.float64]) -> None:
+def test_multi_frame_sources_take_masks(layout: str, tmp_path: Path, grid_affine: NDArray[np.float64]) -> None:
     dataset = enhanced_ct(ct_datasets(blob_hu(), grid_affine))
     if layout == "groups per frame":
         shared = dataset.SharedFunctionalGroupsSequence[0]
@@ -110,10 +96,6 @@ def test_multi_frame_sources_take_masks_and_maps(layout: str, tmp_path: Path, gr
     back = _seg_volume(save_dicom_seg(mask, tmp_path / "mask.dcm", study, label="liver"))
     np.testing.assert_allclose(back.affine, study.affine, atol=1e-6)
     np.testing.assert_array_equal(back.array > 0, mask.array)
-    path = save_parametric_map(
-        mask.astype(np.float32), tmp_path / "m.dcm", study, quantity="boundary_spread_mm", unit="mm"
-    )
-    np.testing.assert_array_equal(highdicom.imread(path).get_volume().array, mask.array)
 
 
 def test_straightened_and_resampled_studies_take_masks_on_their_own_grid(
@@ -148,12 +130,10 @@ def test_blank_identifiers_of_the_source_give_valid_objects(tmp_path: Path, plai
 
 def test_same_content_and_time_give_the_same_bytes(tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
     study = _study(tmp_path / "ct", plain_affine)
-    mask, values = _mask(study), study.astype(np.float32)
+    mask = _mask(study)
     for name in ("a", "b"):
         save_dicom_seg(mask, tmp_path / f"seg_{name}", study, label="Leber", created=_NOON)
-        save_parametric_map(values, tmp_path / f"map_{name}", study, quantity="saliency", unit="1", created=_NOON)
-    for kind in ("seg", "map"):
-        assert (tmp_path / f"{kind}_a").read_bytes() == (tmp_path / f"{kind}_b").read_bytes()
+    assert (tmp_path / "seg_a").read_bytes() == (tmp_path / "seg_b").read_bytes()
     other = save_dicom_seg(mask, tmp_path / "seg_c", study, label="Niere", created=_NOON)
     uids = {pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / "seg_a", other)}
     assert len(uids) == 2
@@ -173,8 +153,6 @@ class TestRefusals:
         nifti = load_volume(save_nifti(study, tmp_path / "v.nii"))
         with pytest.raises(StudyError, match="save_nifti"):
             save_dicom_seg(_mask(nifti), tmp_path / "m.dcm", nifti, label="liver")
-        with pytest.raises(StudyError, match="read from nifti"):
-            save_parametric_map(nifti, tmp_path / "m.dcm", nifti, quantity="saliency", unit="1")
 
     def test_empty_mask(self, tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
         study = _study(tmp_path / "ct", plain_affine)
@@ -198,13 +176,109 @@ class TestRefusals:
         with pytest.raises(StudyError, match="1 to 64 characters"):
             save_dicom_seg(_mask(study), tmp_path / "m.dcm", study, label=label)
 
-    def test_unknown_quantity_unit_and_values(self, tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
+    def test_overlapping_segments_are_no_label_map(self, tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
         study = _study(tmp_path / "ct", plain_affine)
-        for quantity, unit in (("doubt", "bit"), ("saliency", "nat")):
-            with pytest.raises(StudyError, match="Expected a quantity of"):
-                save_parametric_map(study, tmp_path / "m.dcm", study, quantity=quantity, unit=unit)
-        with pytest.raises(StudyError, match="not finite"):
-            save_parametric_map(
-                study.with_array(study.array * np.nan), tmp_path / "m.dcm", study, quantity="saliency", unit="1"
-            )
-        assert not (tmp_path / "m.dcm").exists()
+        segments = [Segment("liver", _mask(study)), Segment("spleen", _mask(study))]
+        with pytest.raises(GeometryError, match="BINARY"):
+            save_segments(segments, tmp_path / "m.dcm", study, encoding=SegmentEncoding.LABELMAP)
+
+
+def _parts(study: StudyVolume, *names: str) -> list[Segment]:
+    """Disjoint segments that share out the volume."""
+    part = np.random.default_rng(3).integers(0, len(names) + 1, study.spatial_shape)
+    weights = Algorithm("MedSAM Planner compact", {"weights_sha256": "0" * 64})
+    colours = ("#f0e442", "#56b4e9", "#ff8c1a")
+    return [
+        Segment(name, volume_like(study, part == number), colours[number - 1], weights)
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+@pytest.mark.parametrize("encoding", [SegmentEncoding.LABELMAP, SegmentEncoding.BINARY])
+def test_all_structures_of_a_run_are_segments_of_one_object(
+    encoding: SegmentEncoding, tmp_path: Path, grid_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", grid_affine)
+    segments = _parts(study, "liver", "Left kidney", "lesion of the liver")
+    path = save_segments(segments, tmp_path / "seg.dcm", study, encoding=encoding)
+    back = highdicom.seg.segread(path)
+    assert back.segmentation_type.value == encoding
+    assert back.file_meta.TransferSyntaxUID == encoding.transfer_syntax_uid
+    for number, segment in enumerate(segments, start=1):
+        volume = back.get_volume(segment_numbers=[number], combine_segments=False)
+        np.testing.assert_array_equal(volume.array[..., 0] > 0, segment.mask.array)
+        np.testing.assert_allclose(volume.affine, study.affine, atol=1e-6)
+
+
+def test_a_segment_says_what_it_is_where_it_lies_and_what_made_it(
+    tmp_path: Path, plain_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", plain_affine)
+    path = save_segments(_parts(study, "liver", "Left kidney", "xyz"), tmp_path / "seg.dcm", study)
+    back = highdicom.seg.segread(path)
+    liver, kidney, unknown = (back.get_segment_description(number) for number in (1, 2, 3))
+    assert (liver.segmented_property_type.value, liver.segmented_property_type.meaning) == ("10200004", "Liver")
+    assert liver.segmented_property_category.meaning == "Anatomical Structure"
+    assert liver.anatomic_regions[0].meaning == "Abdomen"
+    modifier = kidney.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0]
+    assert (kidney.segmented_property_type.meaning, modifier.CodeMeaning) == ("Kidney", "Left")
+    assert unknown.segmented_property_type.meaning == "Tissue"
+    algorithm = liver.SegmentationAlgorithmIdentificationSequence[0]
+    assert algorithm.AlgorithmName == "MedSAM Planner compact" and algorithm.AlgorithmVersion
+    assert algorithm.AlgorithmParameters == f"weights_sha256={'0' * 64}"
+    assert "research" in back.SeriesDescription and "research" in liver.SegmentDescription
+    red, green, blue = highdicom.color.CIELabColor.from_dicom_value(liver.RecommendedDisplayCIELabValue).to_rgb()
+    np.testing.assert_allclose((red, green, blue), (0xF0, 0xE4, 0x42), atol=2)
+
+
+def test_a_structure_is_tracked_over_revisions_of_its_mask(tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
+    study = _study(tmp_path / "ct", plain_affine)
+    first, second = _parts(study, "liver", "spleen")
+    masks = (first.mask, second.mask)
+    written = [
+        pydicom.dcmread(save_dicom_seg(mask, tmp_path / f"{n}.dcm", study, label="liver"))
+        for n, mask in enumerate(masks)
+    ]
+    assert written[0].SOPInstanceUID != written[1].SOPInstanceUID
+    assert written[0].SegmentSequence[-1].TrackingUID == written[1].SegmentSequence[-1].TrackingUID
+    assert written[0].SegmentSequence[-1].TrackingID == "liver"
+
+
+def test_segments_that_share_voxels_are_written_bit_packed_and_lose_none(
+    tmp_path: Path, plain_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", plain_affine)
+    segments = [
+        Segment("liver", _mask(study)),
+        Segment("whole", volume_like(study, np.ones(study.spatial_shape, bool))),
+    ]
+    back = highdicom.seg.segread(save_segments(segments, tmp_path / "seg.dcm", study))
+    assert back.segmentation_type.value == "BINARY"
+    counts = [int(back.get_volume(segment_numbers=[n], combine_segments=False).array.sum()) for n in (1, 2)]
+    assert counts == [int(segment.mask.array.sum()) for segment in segments]
+
+
+@NEEDS_DCIODVFY
+def test_dciodvfy_finds_no_error_in_a_bit_packed_segmentation(
+    tmp_path: Path, plain_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", plain_affine)
+    segments = _parts(study, "liver", "Left kidney")
+    path = save_segments(segments, tmp_path / "seg.dcm", study, encoding=SegmentEncoding.BINARY)
+    assert dciodvfy_errors(path) == []  # it does not know label maps yet
+
+
+@NEEDS_DCMQI
+@pytest.mark.parametrize("encoding", list(SegmentEncoding))
+def test_dcmqi_which_is_slicers_reader_reads_every_voxel(
+    encoding: SegmentEncoding, tmp_path: Path, grid_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", grid_affine)
+    segments = _parts(study, "liver", "Left kidney")
+    path = save_segments(segments, tmp_path / "seg.dcm", study, encoding=encoding)
+    out = tmp_path / "out"
+    out.mkdir()
+    dcmqi("segimage2itkimage", "--inputDICOM", str(path), "--outputDirectory", str(out), "-t", "nii")
+    read = [load_volume(found).match_geometry(study).array for found in sorted(out.glob("*.nii.gz"))]
+    for number, segment in enumerate(segments, start=1):
+        np.testing.assert_array_equal(np.any([array == number for array in read], axis=0), segment.mask.array)

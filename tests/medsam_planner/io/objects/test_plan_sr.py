@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io import load_volume, save_nifti
-from medsam_planner.io.plan_sr import document_sha256, save_plan_sr
+from medsam_planner.io.objects.plan_sr import document_sha256, save_plan_sr
 from medsam_planner.volumes import StudyVolume
 from tests.medsam_planner.io.dicom_series import blob_hu, write_ct_series
 from tests.medsam_planner.io.plan_report import read_plan_sr

@@ -22,12 +22,18 @@ from pydicom.sr.codedict import codes
 
 from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io.blank_uids import content_uid
-from medsam_planner.io.dicom_objects import MANUFACTURER, instance_identity, made, source_headers, write_object
+from medsam_planner.io.objects.identity import (
+    MANUFACTURER,
+    SeriesNumber,
+    instance_identity,
+    made,
+    source_headers,
+    write_object,
+)
 from medsam_planner.volumes import StudyVolume
 
 __all__ = ["document_sha256", "save_plan_sr"]
 
-_SERIES_NUMBER = 9003
 _SCHEME = "99MEDSAMPLANNER"
 _LONGEST_LABEL = 64
 
@@ -135,7 +141,7 @@ def save_plan_sr(
         content=report,
         series_description="Trajectory plan (research use only)",
         is_complete=True,
-        **instance_identity(study, "plan", digest, _SERIES_NUMBER, created),
+        **instance_identity(study, "plan", digest, SeriesNumber.PLAN, created),
     )
     return write_object(structured, path)
 

@@ -8,22 +8,55 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Callable
+from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import highdicom
+import numpy as np
 import pydicom
+from pydicom.uid import UID
 
-from medsam_planner.errors import StudyError
+from medsam_planner.errors import GeometryError, StudyError
 from medsam_planner.io.blank_uids import content_uid
 from medsam_planner.io.dicom_header_copy import SINGLE_VALUES, without_invalid_values
 from medsam_planner.io.files import whole_file
 from medsam_planner.io.study_files import plain_copy
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["MANUFACTURER", "image_sources", "instance_identity", "made", "source_headers", "write_object"]
+__all__ = [
+    "CREATOR",
+    "MANUFACTURER",
+    "RESEARCH",
+    "SeriesNumber",
+    "image_sources",
+    "instance_identity",
+    "made",
+    "plain_volume",
+    "require_same_frame",
+    "source_headers",
+    "write_object",
+]
 
 MANUFACTURER = "MedSAM Planner"
+CREATOR = "Planner^MedSAM"
+"""The same as a person's name, which content has as its creator."""
+RESEARCH = "(research use only)"
+"""What every series description ends with."""
+
+
+class SeriesNumber(IntEnum):
+    """Series numbers of objects, so that each series of a study has its own."""
+
+    SEGMENTATION = 9001
+    TOOL = 9002
+    PLAN = 9003
+    REPORT = 9004
+    KEY_IMAGE = 9005
+    CONTOURS = 9006
+    MESHES = 9100
+    MAPS = 9200
 
 
 def made(kind: Callable[..., pydicom.Dataset], **options: Any) -> pydicom.Dataset:
@@ -105,7 +138,7 @@ def instance_identity(
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MANUFACTURER,
         "software_versions": version("medsam-planner"),
-        "device_serial_number": "1",
+        "device_serial_number": "none",
         "content_date": moment.date(),
         "content_time": moment.time(),
         "series_date": moment.date(),
@@ -114,8 +147,40 @@ def instance_identity(
     }
 
 
-def write_object(dataset: pydicom.Dataset, path: str | Path) -> Path:
-    """Write the dataset as a file with a preamble; its folder is made when absent."""
+def require_same_frame(volume: highdicom.Volume, study: StudyVolume) -> None:
+    """Refuse a volume of another frame of reference.
+
+    Raises
+    ------
+    GeometryError
+    """
+    if volume.frame_of_reference_uid != study.frame_of_reference_uid:
+        raise GeometryError(
+            f"Expected a volume in the study's frame of reference {study.frame_of_reference_uid}, "
+            f"got {volume.frame_of_reference_uid}."
+        )
+
+
+def plain_volume(volume: highdicom.Volume, array: np.ndarray) -> highdicom.Volume:
+    """`array` on the grid of `volume`, as highdicom's own class and not one that knows its source."""
+    return highdicom.Volume(
+        array=array,
+        affine=volume.affine,
+        coordinate_system=volume.coordinate_system,
+        frame_of_reference_uid=volume.frame_of_reference_uid,
+    )
+
+
+def write_object(dataset: pydicom.Dataset, path: str | Path, *, transfer_syntax_uid: UID | None = None) -> Path:
+    """Write the dataset as a file with a preamble; its folder is made when absent.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path
+    transfer_syntax_uid : UID, optional
+        Another one without encapsulated pixels, such as the deflated; by default the dataset's own.
+    """
     # highdicom takes the wall clock and a random UID here; the content's own keep equal objects equal.
     dataset.InstanceCreationDate = dataset.ContentDate
     dataset.InstanceCreationTime = dataset.ContentTime
@@ -123,6 +188,8 @@ def write_object(dataset: pydicom.Dataset, path: str | Path) -> Path:
         item.ContributionDateTime = f"{dataset.ContentDate}{dataset.ContentTime}"
     for item in (*dataset.get("DimensionOrganizationSequence", ()), *dataset.get("DimensionIndexSequence", ())):
         item.DimensionOrganizationUID = content_uid("dimensions", dataset.SOPInstanceUID)
+    if transfer_syntax_uid is not None:
+        dataset.file_meta.TransferSyntaxUID = transfer_syntax_uid
     with whole_file(path) as stream:
         dataset.save_as(stream, enforce_file_format=True)
     return Path(path)

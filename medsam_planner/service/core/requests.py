@@ -1,0 +1,224 @@
+"""What a worker is asked: plain values that are sent to it, and what it then does. None of it changes the session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.engine.registry import load_model
+from medsam_planner.geometry import volume_ml
+from medsam_planner.planning.clearance import Clearance, clearance
+from medsam_planner.planning.request import PlanRequest, StructureRequest
+from medsam_planner.planning.structure_evidence import StructureEvidence
+from medsam_planner.planning.tool import Tool
+from medsam_planner.progress import Progress
+from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core.exports import ResultFile, write_result_file
+from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.worker_memory import SessionKey, StudyKey, WorkerMemory
+from medsam_planner.service.saved_result import write_result
+from medsam_planner.volumes import BoxedArray
+from medsam_planner.workflow.plan_request import build_structure, resolve
+from medsam_planner.workflow.written_plan import write_plan
+from prompts import PromptLog
+
+__all__ = ["Export", "Forget", "Known", "Measure", "Plan", "Prepare", "Preview", "Request", "Segment"]
+
+
+class Request(Protocol):
+    """One thing to do; it is sent to the worker as it is."""
+
+    @property
+    def session(self) -> str:
+        """Which session it is for; empty for none."""
+
+    def may_interrupt(self, running: Request) -> bool:
+        """Whether it is short, and may be done between two steps of a running request without changing its result."""
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> Any:
+        """Do it, in the worker; gives plain values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Read the weights of a model and import what they need, before somebody waits for it."""
+
+    model: str | None
+    """None for the worker of plans."""
+    session: str = ""
+
+    def may_interrupt(self, running: Request) -> bool:
+        """It changes nothing that a running request reads."""
+        return True
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> None:
+        """Load the model."""
+        if self.model is not None:
+            load_model(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Free what was computed for a session."""
+
+    session: str
+
+    def may_interrupt(self, running: Request) -> bool:
+        """A session keeps what it computes between its steps, so one request at a time may use it."""
+        return running.session != self.session
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> None:
+        """Forget it."""
+        memory.forget(self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Predict the prompted slices of a structure."""
+
+    key: SessionKey
+    log: PromptLog
+
+    @property
+    def session(self) -> str:
+        """Which session it is for."""
+        return self.key.session
+
+    def may_interrupt(self, running: Request) -> bool:
+        """A session keeps what it computes between its steps, so one request at a time may use it."""
+        return running.session != self.session
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> dict[int, dict[int, BoxedArray]]:
+        """(H, W) probability by array axis and slice index, each cut to what is not zero."""
+        session = memory.session(self.key)
+        session.restore(self.log)
+        by_axis = session.preview(structure=self.log.structure, progress=progress)
+        return {axis: {index: _cut(one.probability) for index, one in found.items()} for axis, found in by_axis.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Segment a structure in 3D and write the result."""
+
+    key: SessionKey
+    log: PromptLog
+    options: SegmentOptions
+    path: Path
+    """Of the result."""
+
+    @property
+    def session(self) -> str:
+        """Which session it is for."""
+        return self.key.session
+
+    def may_interrupt(self, running: Request) -> bool:
+        """It is long."""
+        return False
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> dict[str, Any]:
+        """Gives the summary of the result."""
+        session = memory.session(self.key)
+        session.restore(self.log)
+        result = session.segment(structure=self.log.structure, progress=progress, **asdict(self.options))
+        write_result(self.path, result)
+        return {
+            "mask_sha256": result.provenance.mask_sha256,
+            "volume_ml": volume_ml(result.mask.array, result.mask.affine),
+            **asdict(self.options),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A 3D result, and the prompts it was made from."""
+
+    path: Path
+    log: PromptLog
+
+    def evidence(self, memory: WorkerMemory, study: StudyKey) -> StructureEvidence:
+        """What a plan needs of it."""
+        return StructureEvidence.of_result(memory.result(self.path, study), self.log)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Plan trajectories and write the folder of the plan."""
+
+    session: str
+    study: StudyKey
+    request: PlanRequest
+    origin: PlanOrigin
+    known: Mapping[str, Known]
+    """By structure."""
+    folder: Path
+
+    def may_interrupt(self, running: Request) -> bool:
+        """It is long."""
+        return False
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> dict[str, Any]:
+        """Gives the summary of the plan."""
+        evidence = {name: one.evidence(memory, self.study) for name, one in self.known.items()}
+        inputs = resolve(self.request, memory.volume(self.study), evidence, origin=self.origin)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written = write_plan(inputs, self.folder, progress=progress)
+        return {"plan": self.folder.name, "is_feasible": written.feasible, "notes": list(written.notes)}
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Clearance of given trajectories from segmented structures."""
+
+    session: str
+    study: StudyKey
+    structures: tuple[StructureRequest, ...]
+    known: Mapping[str, Known]
+    """By structure."""
+    tool: Tool
+    lines_lps_mm: NDArray[np.float64]
+    """(N, 2, 3)."""
+
+    def may_interrupt(self, running: Request) -> bool:
+        """It changes nothing that a running request reads."""
+        return True
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> Clearance:
+        """Measure it."""
+        volume = memory.volume(self.study)
+        built = [
+            build_structure(wanted, self.known[wanted.name].evidence(memory, self.study), volume)[0]
+            for wanted in self.structures
+        ]
+        return clearance(self.lines_lps_mm, built, self.tool)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write a file of a 3D result."""
+
+    session: str
+    study: StudyKey
+    path: Path
+    """Of the result."""
+    file: ResultFile
+
+    def may_interrupt(self, running: Request) -> bool:
+        """It changes nothing that a running request reads."""
+        return True
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> None:
+        """Write it beside the result."""
+        write_result_file(self.path.parent, self.file, memory.result(self.path, self.study), memory.volume(self.study))
+
+
+def _cut(probability: NDArray[np.float32]) -> BoxedArray:
+    rows, columns = (np.flatnonzero(probability.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return BoxedArray.cut(probability, (slice(0, 0), slice(0, 0)))
+    first, last = (int(rows[0]), int(columns[0])), (int(rows[-1]) + 1, int(columns[-1]) + 1)
+    return BoxedArray.cut(probability, (slice(first[0], last[0]), slice(first[1], last[1])))
