@@ -93,7 +93,13 @@ class Pages:
         with self._lock:
             token = self._token_by_page.get(page, "")
             self._left_at.pop(token, None)
-            return self._by_token.get(token)
+            workbench = self._by_token.get(token)
+        if workbench is not None and workbench.work is not None:
+            try:
+                self.service.session(workbench.work.identifier)
+            except NotThereError:  # deleted
+                return None
+        return workbench
 
     def is_of(self, page: str | None, workbench: Workbench) -> bool:
         """Whether a page still shows this workbench, and its session was not taken by another client."""

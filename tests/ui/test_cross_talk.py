@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,31 +33,43 @@ Made = tuple[PromptLog, NDArray[np.bool_]]
 """What a client has asked for, as it remembers it, and the mask that it got."""
 
 
-def choices(seed: int, until: float) -> Any:
+@dataclass(frozen=True)
+class Race:
+    """All clients begin together, when each has made its first prompt, and end together."""
+
+    address: str
+    pages: Pages
+    study: Path
+    seconds: float
+    start: threading.Barrier
+
+
+def choices(seed: int, race: Race) -> Any:
     """Random wishes until the time is over: a position near the lesion and a sign, or None to undo."""
-    chance = random.Random(seed)
+    race.start.wait(120)
+    chance, until = random.Random(seed), time.monotonic() + race.seconds
     while time.monotonic() < until:
         x, y, z = (float(value) + chance.uniform(-12, 12) for value in LESION_LPS_MM)
         yield None if chance.random() < 0.2 else ((x, y, z), chance.random() < 0.6)
 
 
-def work_on_page(address: str, pages: Pages, study: Path, seed: int, until: float) -> Made:
+def work_on_page(race: Race, seed: int) -> Made:
     """What the page's events do, each with its step, and a slice over HTTP after each."""
-    workbench = pages.begin(f"page {seed}")
-    study_handlers.open_study(workbench, str(study))
+    workbench = race.pages.begin(f"page {seed}")
+    study_handlers.open_study(workbench, str(race.study))
     display, log, step = workbench.snapshot.displays[Plane.AXIAL], PromptLog("structure 1"), 1
 
     def act(**payload: Any) -> None:
         def on_viewer(bench: Any) -> Any:
             return segment_handlers.on_viewer(bench, {"plane": "axial", "step": step, **payload})
 
-        shown = on_workbench(pages, on_viewer)(workbench.token)
+        shown = on_workbench(race.pages, on_viewer)(workbench.token)
         assert "mv-error" not in shown["notice"], shown["notice"]
 
     act(**dragged_box(workbench))
     log.add(workbench.structure.prompts[0])
-    with httpx.Client(base_url=address) as browser:
-        for wish in choices(seed, until):
+    with httpx.Client(base_url=race.address) as browser:
+        for wish in choices(seed, race):
             step += 1
             if wish is None and len(log.prompts) > 1:
                 log.undo()
@@ -77,13 +90,13 @@ def work_on_page(address: str, pages: Pages, study: Path, seed: int, until: floa
     return log, result.mask.array
 
 
-def work_as_program(address: str, study: Path, seed: int, until: float) -> Made:
+def work_as_program(race: Race, seed: int) -> Made:
     log = PromptLog("lesion")
-    with Client(address) as client:
-        session = client.open_session(client.open_study(str(study)))
+    with Client(race.address) as client:
+        session = client.open_session(client.open_study(str(race.study)))
         session.add("lesion", lesion_box())
         log.add(lesion_box())
-        for wish in choices(seed, until):
+        for wish in choices(seed, race):
             if wish is None and len(log.prompts) > 1:
                 session.undo("lesion")
                 log.undo()
@@ -91,7 +104,7 @@ def work_as_program(address: str, study: Path, seed: int, until: float) -> Made:
                 session.add("lesion", Click(wish[0], positive=wish[1]))
                 log.add(Click(wish[0], positive=wish[1]))
         session.segment("lesion", samples=0)
-        path = session.save("lesion", "mask.nii.gz", study.with_name(f"{seed}.nii.gz"))
+        path = session.save("lesion", "mask.nii.gz", race.study.with_name(f"{seed}.nii.gz"))
         session.release()
     return log, np.asarray(nibabel.load(path).dataobj) > 0
 
@@ -100,33 +113,18 @@ def work_as_program(address: str, study: Path, seed: int, until: float) -> Made:
 def test_two_pages_and_two_programs_at_once_do_not_disturb_each_other(
     settings: Settings, model: str, study_path: Path, tmp_path: Path, seconds: float
 ) -> None:
-    made: dict[int, Made] = {}
     study = tmp_path / "mine" / study_path.name
     study.parent.mkdir()
     study.write_bytes(study_path.read_bytes())
     settings = Settings(out=settings.out, model=model, roots=(study.parent,))
-    with page_app(settings) as app, served(app) as address:
-        until = time.monotonic() + seconds
-        jobs: list[Callable[[], Made]] = [
-            lambda seed=seed: work_on_page(address, app.state.pages, study, seed, until)  # type: ignore[misc]
-            for seed in (0, 1)
-        ] + [
-            lambda seed=seed: work_as_program(address, study, seed, until)  # type: ignore[misc]
-            for seed in (2, 3)
-        ]
-        threads = [
-            threading.Thread(target=lambda number=number, job=job: made.update({number: job()}))  # type: ignore[misc]
-            for number, job in enumerate(jobs)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert sorted(made) == [0, 1, 2, 3]
+    clients = (work_on_page, work_on_page, work_as_program, work_as_program)
+    with page_app(settings) as app, served(app) as address, ThreadPoolExecutor(len(clients)) as pool:
+        race = Race(address, app.state.pages, study, seconds, threading.Barrier(len(clients)))
+        made = list(pool.map(lambda number: clients[number](race, number), range(len(clients))))
     volume = load_volume(study)
-    for log, mask in made.values():
+    for log, mask in made:
         assert len(log.history) > 1
         local = Session(volume, model)
         local.restore(log)
         np.testing.assert_array_equal(mask, local.segment(structure=log.structure, samples=0).mask.array)
-    assert len({mask.tobytes() for _, mask in made.values()}) > 1
+    assert len({mask.tobytes() for _, mask in made}) > 1

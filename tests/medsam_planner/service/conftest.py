@@ -11,6 +11,7 @@ import pytest
 
 from medsam_planner.errors import WeightsError
 from medsam_planner.service import studies
+from medsam_planner.service.core.options import Limits
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
@@ -42,11 +43,20 @@ def settings(model: str, study_path: Path, tmp_path: Path) -> Settings:
     return Settings(out=tmp_path / "runs", model=model, roots=(study_path.parent,))
 
 
-@pytest.fixture
-def service(settings: Settings) -> Iterator[Service]:
-    """The service on a data folder of its own."""
-    with closing(Service(settings)) as service:
+@pytest.fixture(scope="session")
+def running_service(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for many tests: its workers take seconds to begin."""
+    settings = Settings(out=tmp_path_factory.mktemp("data") / "runs", model=model, roots=(study_path.parent,))
+    with closing(Service(settings, Limits(sessions=1000))) as service:
         yield service
+
+
+@pytest.fixture
+def service(running_service: Service) -> Iterator[Service]:
+    """A service whose settings a test may change; other tests have left their sessions in it."""
+    settings = running_service.settings
+    yield running_service
+    running_service.settings = settings
 
 
 @pytest.fixture
