@@ -17,7 +17,8 @@ import numpy as np
 
 import medsam_planner as mp
 from medsam_planner.geometry import acquisition_axis, spacing_mm
-from medsam_planner.lab.evaluation.cases import find_cases, read_structures
+from medsam_planner.lab.evaluation.cases import find_cases
+from medsam_planner.lab.evaluation.references import read_structures
 from medsam_planner.propagation.front import StopRules
 from medsam_planner.provenance import SliceRole
 from prompts.annotator import first_box

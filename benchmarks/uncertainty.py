@@ -20,7 +20,8 @@ from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.lab.calibration.calibration_run import split_by_training
-from medsam_planner.lab.evaluation.cases import Structure, find_cases, read_structures
+from medsam_planner.lab.evaluation.cases import Structure, find_cases
+from medsam_planner.lab.evaluation.references import read_structures
 from medsam_planner.lab.evaluation.statistics import mean_over_patients
 from medsam_planner.progress import track
 from medsam_planner.propagation.sources import SOURCES

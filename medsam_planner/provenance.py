@@ -188,8 +188,8 @@ class SliceRecord:
     """Share of the mask that lies on the mask of the source slice; None for a prompted slice."""
     area_mm2: float
     centroid_drift_mm: float | None
-    quality: float
-    """Predicted IoU in [0, 1]; 1 for a given mask."""
+    quality: float | None
+    """Predicted IoU in [0, 1]; 1 for a given mask, None of a model that predicts none."""
     entropy_bits: float
     """Mean predictive entropy over the mask."""
     stop: StopReason | None = None

@@ -17,10 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = (
     "argon2",
     "authlib",
+    "blosc2",
     "dicomanonymizer",
     "fastapi",
     "gradio",
     "httpx",
+    "nnInteractive",
     "huggingface_hub",
     "joserfc",
     "python_multipart",
@@ -58,7 +60,11 @@ COMMANDS = {
 TRAINING = 'out = "weights"\nsteps = 1\n'
 
 
-MODULES = {"argon2_cffi": "argon2", "dicom_anonymizer": "dicomanonymizer"}
+MODULES = {
+    "argon2_cffi": "argon2",
+    "dicom_anonymizer": "dicomanonymizer",
+    "nninteractive_client": "nnInteractive",
+}
 """Where a distribution's module has another name."""
 
 

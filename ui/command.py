@@ -17,7 +17,9 @@ def ui(
     study: Annotated[Path | None, typer.Argument(help="DICOM folder, zip or file, or NIfTI, opened at once.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = LOOPBACK,
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7860,
-    model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
+    model: Annotated[
+        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
+    ] = "compact",
     out: Annotated[Path, typer.Option("--data", "--out", help="Folder for studies, sessions and results.")] = Path(
         "runs"
     ),

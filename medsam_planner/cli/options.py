@@ -10,6 +10,7 @@ import typer
 from medsam_planner.segmentation.limits import LARGEST_SEED, MOST_SAMPLES
 
 __all__ = [
+    "BeginFrom",
     "ClipOutliers",
     "CorrectBiasField",
     "KeepDays",
@@ -32,8 +33,16 @@ __all__ = [
     "Workers",
 ]
 
+BeginFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--begin-from",
+        help="FILE or FILE:SEGMENT (NIfTI, DICOM SEG or RTSTRUCT): the structure begins from this mask, before its "
+        "prompts; may be repeated.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
-Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")]
+Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")]
 Samples = Annotated[
     int, typer.Option(help="Number of stochastic passes for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)
 ]

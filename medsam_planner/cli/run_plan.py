@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    BeginFrom,
     ClipOutliers,
     CorrectBiasField,
     Modality,
@@ -46,6 +47,7 @@ def run_plan(
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,
     correct_bias_field: CorrectBiasField = False,
+    begin_from: BeginFrom = None,
     why_here: Annotated[
         bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    BeginFrom,
     ClipOutliers,
     CorrectBiasField,
     Modality,
@@ -43,6 +44,7 @@ def segment(
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,
     correct_bias_field: CorrectBiasField = False,
+    begin_from: BeginFrom = None,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the prompt file."""
     from medsam_planner.cli.console import say, tell_notes, tell_reading, watched

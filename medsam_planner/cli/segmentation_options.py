@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ def segmentation_job(parameters: Mapping[str, Any]) -> SegmentationJob:
     Parameters
     ----------
     parameters : mapping
-        Values of the command's parameters by name, as typer's context holds them: ``study``, ``prompts``, and options
-        named like the fields of ``SegmentationOptions`` and ``ReadingOptions``.
+        Values of the command's parameters by name, as typer's context holds them: ``study``, ``prompts``,
+        ``begin_from``, and options named like the fields of ``SegmentationOptions`` and ``ReadingOptions``.
 
     Raises
     ------
@@ -38,4 +39,5 @@ def segmentation_job(parameters: Mapping[str, Any]) -> SegmentationJob:
         parameters["prompts"],
         SegmentationOptions(**given(SegmentationOptions)),
         ReadingOptions(**given(ReadingOptions)),
+        begin_from=[Path(text) for text in parameters["begin_from"] or ()],
     )

@@ -34,7 +34,9 @@ def serve(
     allow: Annotated[
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
-    model: Annotated[str, typer.Option(help="compact, medsam-vit-b, or a path to weights.")] = "compact",
+    model: Annotated[
+        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
+    ] = "compact",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,

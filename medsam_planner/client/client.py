@@ -28,7 +28,7 @@ class Client:
     address : str
         For example ``"http://127.0.0.1:7861"``.
     token : str, optional
-        The server's secret, where it has one.
+        The server's secret, where it has one; a server with users: see :meth:`log_in`.
 
     Raises
     ------
@@ -49,6 +49,29 @@ class Client:
         from medsam_planner.client.transport import Transport
 
         self._transport = Transport(address, token)
+
+    @classmethod
+    def log_in(cls, address: str, name: str, password: str) -> Client:
+        """A connection as a user of the server; it acts for at most 12 hours.
+
+        Parameters
+        ----------
+        address, name, password : str
+
+        Raises
+        ------
+        ServiceError
+            If the name or the password is wrong, or there were too many tries.
+        NotThereError
+            If the server has no users.
+        """
+        with cls(address) as stranger:
+            answer = stranger._transport.ask("POST", "/login", body={"name": name, "password": password})
+        return cls(address, token=answer["token"])
+
+    def log_out(self) -> None:
+        """End the login; the connection can then do nothing more."""
+        self._transport.ask("DELETE", "/login")
 
     def __enter__(self) -> Client:
         """The client; it is closed at the end of the block."""

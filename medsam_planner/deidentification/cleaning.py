@@ -28,11 +28,9 @@ from medsam_planner.deidentification.profile import (
 from medsam_planner.deidentification.pseudonyms import Pseudonyms
 from medsam_planner.deidentification.safe_private import is_safe_private
 from medsam_planner.deidentification.words import cleaned_text, is_technical
-from medsam_planner.io.study_files import READ_ERRORS
+from medsam_planner.io.study_files import READ_ERRORS, STANDARD_ROOT
 
 __all__ = ["Cleaner", "mark"]
-
-_STORAGE_CLASSES = "1.2.840.10008.5.1.4.1.1."
 
 _TEXT = frozenset({"LO", "SH", "LT", "ST", "UC", "UT"})
 _TEMPORAL = {
@@ -191,7 +189,8 @@ class Cleaner:
 
     def _uids(self, element: pydicom.DataElement) -> bool:
         before = [str(value) for value in _values(element)]
-        after = [uid if not uid or _is_of_the_standard(uid) else self.pseudonyms.uid(uid) for uid in before]
+        names_class = "SOPClass" in element.keyword or "TransferSyntax" in element.keyword
+        after = [uid if _is_registered(uid, names_class) else self.pseudonyms.uid(uid) for uid in before]
         if after != before:
             self.counts["UIDs replaced"] += 1
             element.value = after if len(after) > 1 else after[0]
@@ -237,6 +236,11 @@ def _values(element: pydicom.DataElement) -> list[object]:
     return list(element.value) if isinstance(element.value, MultiValue | list) else [element.value]
 
 
+def _is_registered(uid: str, names_class: bool) -> bool:
+    """Whether a UID is one of the standard's, and so no identifier; also a class that pydicom does not know yet."""
+    return not uid or uid in UID_dictionary or (names_class and uid.startswith(STANDARD_ROOT))
+
+
 def _numbered(dataset: pydicom.Dataset) -> str:
     number = dataset.get("SegmentNumber") or dataset.get("ROINumber") or dataset.get("ReferencedROINumber")
     return _REMOVED if number is None else f"{_REMOVED} {int(number)}"
@@ -250,8 +254,3 @@ def _code_item(code: Code) -> pydicom.Dataset:
 
 def _unnamed_code() -> pydicom.Dataset:
     return _code_item(Code(_REMOVED, "99REMOVED", "Removed"))
-
-
-def _is_of_the_standard(uid: str) -> bool:
-    """Whether a UID names a class or a syntax; pydicom's list lacks classes as new as the label map."""
-    return uid in UID_dictionary or uid.startswith(_STORAGE_CLASSES)

@@ -9,7 +9,7 @@ import pydicom
 from pydicom.uid import UID
 
 from medsam_planner.deidentification.identifiers import stated_identifiers
-from medsam_planner.io.study_files import READ_ERRORS, file_kind, header_text, quiet_pydicom
+from medsam_planner.io.study_files import READ_ERRORS, STANDARD_ROOT, file_kind, header_text, quiet_pydicom
 
 __all__ = ["FileFacts", "read_facts"]
 
@@ -71,7 +71,7 @@ def _dropped(header: pydicom.Dataset) -> str:
         return "waveform (may be a voice)"
     if kind == _RAW:
         return "raw data (its content is unknown)"
-    if kind and UID(kind).is_private:  # pydicom may not know a class as new as the label map
+    if kind and not kind.startswith(STANDARD_ROOT):
         return "private object (its content is unknown)"
     return ""
 

@@ -119,7 +119,6 @@ def _file_meta(dataset: pydicom.Dataset) -> FileMetaDataset:
 def _header_bytes(dataset: pydicom.Dataset) -> bytes:
     """The dataset as it will be written, without its pixels."""
     header = pydicom.Dataset({element.tag: element for element in dataset if element.tag.group != _PIXELS})
-    header.file_meta = dataset.file_meta
     stream = io.BytesIO()
     syntax = dataset.file_meta.TransferSyntaxUID
     header.save_as(stream, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian)

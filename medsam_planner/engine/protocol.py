@@ -1,4 +1,4 @@
-"""The interface of promptable models: encode a slice once, decode prompts often.
+"""The interface of promptable models: encode a slice once, decode prompts often; or segment a volume as a whole.
 
 Coordinates on a slice are (row, column) in pixels of the array it is given, fractional, 0 at the centre of the first
 pixel. The slice of a volume across array axis `a` has the two other axes, in their order, as rows and columns.
@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
+import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.progress import Progress
+from prompts import Prompt
 from prompts.masks import mask_box
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "RememberedSlice",
     "SaliencyGraph",
     "SlicePrompt",
+    "VolumeModel",
+    "VolumeSegmenter",
     "box_around",
 ]
 
@@ -251,3 +256,36 @@ class ModelWithMemory(PromptableModel, Protocol):
         prompted : bool
             Whether the user prompted the slice; otherwise its mask was propagated.
         """
+
+
+class VolumeSegmenter(Protocol):
+    """One study under a :class:`VolumeModel`."""
+
+    def segment(self, prompts: Sequence[Prompt], *, progress: Progress | None = None) -> NDArray[np.bool_]:
+        """The (K, J, I) mask that all prompts in their order lead to.
+
+        Raises
+        ------
+        PromptError
+            If the model cannot be told one of them.
+        ServiceError
+            If the model runs elsewhere and cannot be reached.
+        """
+
+
+@runtime_checkable
+class VolumeModel(Protocol):
+    """A model that takes the prompts of a whole volume and gives its mask, without predictions by slice."""
+
+    name: str
+    weights_sha256: str
+    """What is known of the weights, hashed."""
+    default_window: str
+    """Window in which a CT is shown; the model itself gets stored values."""
+
+    @property
+    def temperature(self) -> float:
+        """As :attr:`PromptableModel.temperature`; 1."""
+
+    def open_volume(self, volume: highdicom.Volume) -> VolumeSegmenter:
+        """Begin to segment a study."""

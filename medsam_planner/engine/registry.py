@@ -13,7 +13,8 @@ from pathlib import Path
 import platformdirs
 
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
-from medsam_planner.engine.protocol import PromptableModel
+from medsam_planner.engine.protocol import PromptableModel, VolumeModel
+from medsam_planner.engine.remote_address import address_in
 from medsam_planner.errors import WeightsError, require_extra
 from medsam_planner.io.files import file_sha256
 
@@ -23,6 +24,7 @@ __all__ = [
     "WeightsState",
     "list_weights",
     "load_model",
+    "open_model",
     "require_weights",
     "user_folder",
     "verify",
@@ -179,8 +181,11 @@ def require_weights(name_or_path: str | Path) -> None:
     MissingDependencyError
         If the model of a name needs an extra that is not installed.
     WeightsError
-        If they are unknown or absent, or those of a name are damaged.
+        If they are unknown or absent, or those of a name are damaged; or if the address of a server is none.
     """
+    if address_in(name_or_path) is not None:
+        require_extra("remote", "A model on another server")
+        return
     if isinstance(name_or_path, str) and (entry := read_manifest().get(name_or_path)) is not None:
         if entry.model == "medsam":
             require_extra("medsam", f"The model {name_or_path}")
@@ -217,6 +222,8 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     WeightsError
         If the weights are unknown, absent, damaged, or of another network.
     """
+    if address_in(name_or_path) is not None:
+        raise WeightsError(f"Expected a model with weights on this machine, got {name_or_path}, which only segments.")
     require_weights(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
         entry = entries[name_or_path]  # whose checksum was compared just now
@@ -226,6 +233,25 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     path = Path(name_or_path).expanduser()
     kind = _kind(path)
     return _shared(kind, path, path.stem if path.is_file() else path.name, _sha256(weights_file(path)))
+
+
+def open_model(name: str | Path) -> PromptableModel | VolumeModel:
+    """Load a model, or connect to one: ``nninteractive:URL`` names a server of the nnInteractive protocol.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`load_model`, or if the address is none.
+    ServiceError
+        If the server does not answer, refuses, or has no place.
+    """
+    address = address_in(name)
+    if address is None:
+        return load_model(name)
+    require_weights(name)
+    from medsam_planner.engine.remote import RemoteModel
+
+    return RemoteModel(address)
 
 
 def _shared(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:

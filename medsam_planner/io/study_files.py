@@ -36,7 +36,7 @@ _MAX_FILES = 100_000
 """More files than any one study has: a home folder or a disk was meant for a study."""
 
 PIXEL_DATA = 0x7FE00010
-_STANDARD_ROOT = "1.2.840.10008."
+STANDARD_ROOT = "1.2.840.10008."
 _DICOMDIR_UID = "1.2.840.10008.1.3.10"
 _DERIVED_MODALITIES = frozenset(
     {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "REG", "FID", "PR", "SR", "KO", "DOC"}
@@ -245,7 +245,7 @@ def _non_image_kind(header: pydicom.Dataset) -> str | None:
     # No pixels: an object that never has any, or an image that was cut short? A cut image has a standard class or none.
     if sop_class in UID_dictionary and "Image" not in UID(sop_class).name:
         return UID(sop_class).name
-    if sop_class and not sop_class.startswith(_STANDARD_ROOT) and header.get("SOPInstanceUID"):
+    if sop_class and not sop_class.startswith(STANDARD_ROOT) and header.get("SOPInstanceUID"):
         return "private object"
     return None
 

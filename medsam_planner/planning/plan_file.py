@@ -22,7 +22,8 @@
     [[structures]]
     name = "vessel"
     role = "avoid"                     # or "inside"
-    mask = "run/vessel/mask.nii.gz"    # without it, the structure of that name in the prompt file
+    mask = "run/vessel/mask.nii.gz"    # without it, the structure of that name in the prompt file; DICOM too:
+                                       # "seg.dcm" (its segment of that name), "rtstruct.dcm:artery", "seg.dcm:2"
     spread = "run/vessel/boundary_spread_mm.nii.gz"
     base_margin_mm = 2.0
     spread_factor = 2.0                # or, for a margin with a stated confidence (mask and maps of one run):
@@ -59,6 +60,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.io.segment_path import mask_file
 from medsam_planner.planning.plan_file_tables import EntryTable, PlanFile, TargetTable
 from prompts.text_file import read_text_file
 
@@ -108,7 +110,7 @@ def _with_places(plan_file: PlanFile, path: Path) -> PlanFile:
         if stated is None:
             return None
         whole = stated if stated.is_absolute() else folder / stated
-        if not whole.exists():
+        if not (mask_file(whole) if key.endswith(".mask") else whole).exists():
             absent.append(f"{key} = {whole}")
         return whole
 

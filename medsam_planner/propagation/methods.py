@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel
+from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel, VolumeModel
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.propagation.anchors import SliceEvent
 from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
@@ -74,10 +74,12 @@ def method_for(segmenter: SliceSegmenter, axis: int, rules: StopRules) -> Propag
     return MotionCompensatedMethod(slices, slice_grid(segmenter, axis), rules, shape)
 
 
-def propagation_version(model: PromptableModel) -> int:
+def propagation_version(model: PromptableModel | VolumeModel) -> int:
     """Version of the propagation for a model.
 
     It is raised whenever the same prompts, weights and settings lead to other masks; calibrations of an older version
     are then refused. Files that do not state a version are of version 1.
     """
+    if isinstance(model, VolumeModel):
+        return 1  # nothing is propagated here
     return MEMORY_PROPAGATION_VERSION if isinstance(model, ModelWithMemory) else MOTION_COMPENSATED_VERSION

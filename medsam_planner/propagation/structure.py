@@ -21,7 +21,7 @@ from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble
 from prompts.geometry import box_extent
 from prompts.shapes import locates
 
-__all__ = ["CandidateMasks", "PropagatedStructure", "StructureTracker"]
+__all__ = ["CandidateMasks", "PropagatedStructure", "StructureTracker", "require_located"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,11 +145,7 @@ class StructureTracker:
 
         All prompts but 2D boxes belong to the main axis: that of the first 2D box, else the acquisition axis.
         """
-        if not any(locates(prompt) for prompt in prompts):
-            raise PromptError(
-                "Expected a box, a positive click, scribble or edit, or an initial mask that says where the structure "
-                f"is, got {len(prompts)} prompts without one."
-            )
+        require_located(prompts)
         affine, shape = self.segmenter.volume.affine, self.segmenter.volume.spatial_shape
         box_axes = [box_extent(prompt, affine, shape).axis for prompt in prompts if isinstance(prompt, Box)]
         planes = list(dict.fromkeys(axis for axis in box_axes if axis is not None))
@@ -165,6 +161,20 @@ class StructureTracker:
         if axis not in self._propagators:
             self._propagators[axis] = Propagator(self.segmenter, axis, self.rules)
         return self._propagators[axis]
+
+
+def require_located(prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts none of which says where the structure is.
+
+    Raises
+    ------
+    PromptError
+    """
+    if not any(locates(prompt) for prompt in prompts):
+        raise PromptError(
+            "Expected a box, a positive click, scribble or edit, or an initial mask that says where the structure "
+            f"is, got {len(prompts)} prompts without one."
+        )
 
 
 def _painted_voxels(events: Sequence[Event], made: PropagatedVolume, axis: int) -> NDArray[np.int64]:

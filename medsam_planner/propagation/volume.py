@@ -202,7 +202,7 @@ def meeting_slice(below: int, above: int, up: list[Visit], down: list[Visit]) ->
     )  # by distance from `below`
     for quality, visits in ((of_up, up), (of_down, down)):
         for visit in visits:
-            quality[visit.record.index - below] = 0.0 if visit.record.stop else visit.record.quality
+            quality[visit.record.index - below] = 0.0 if visit.record.stop else visit.record.quality or 0.0
     kept = np.cumsum(of_up) + of_down.sum() - np.cumsum(of_down)
     middle = (below + above) // 2 - below
     best = np.flatnonzero(kept >= kept.max() - 1e-6)
@@ -228,7 +228,7 @@ def cut_at_end(visits: list[Visit]) -> list[Visit]:
     """
     if not visits:
         return visits
-    qualities = np.array([0.0 if visit.record.stop else visit.record.quality for visit in visits])
+    qualities = np.array([0.0 if visit.record.stop else visit.record.quality or 0.0 for visit in visits])
     count = len(visits)
     kept = np.arange(count + 1)
     gained = np.concatenate([[0.0], np.cumsum(qualities - qualities.mean())])

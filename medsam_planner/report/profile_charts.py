@@ -133,7 +133,14 @@ def trace_chart(trace: PropagationTrace, ends: tuple[str, str]) -> str:
         [r.overlap for r in kept if r.overlap is not None],
         "#1565c0",
     )
-    _line(quality, kept, [record.quality for record in kept], "#1565c0", label="predicted IoU")
+    rated = [record for record in kept if record.quality is not None]
+    _line(
+        quality,
+        rated,
+        [record.quality for record in rated if record.quality is not None],
+        "#1565c0",
+        label="predicted IoU",
+    )
     _line(quality, kept, [record.entropy_bits for record in kept], "#ef6c00", label="entropy, bit")
     for axes in (area, overlap, quality):
         for index in trace.anchors():

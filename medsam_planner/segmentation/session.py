@@ -5,6 +5,7 @@ prompts → slice masks → 3D mask → stochastic passes → uncertainty → sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
-from medsam_planner.engine.protocol import PromptableModel
-from medsam_planner.engine.registry import load_model
+from medsam_planner.engine.protocol import PromptableModel, VolumeModel, VolumeSegmenter
+from medsam_planner.engine.registry import open_model
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
-from medsam_planner.errors import PromptError
+from medsam_planner.errors import PromptError, SaliencyError, StudyError
 from medsam_planner.geometry import slice_across, zeros_by_slice
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
 from medsam_planner.propagation.methods import propagation_version
-from medsam_planner.propagation.sources import check_planes, source_named
+from medsam_planner.propagation.sampling import sample_passes
+from medsam_planner.propagation.sources import UncertaintySource, check_planes, source_named
 from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, StructureTracker
+from medsam_planner.propagation.volume_tracker import VolumeTracker
 from medsam_planner.provenance import SegmentationProvenance, versions
 from medsam_planner.segmentation.limits import check_samples, check_seed
 from medsam_planner.segmentation.result import SegmentationResult
-from medsam_planner.segmentation.uncertainty_maps import uncertainty_maps
-from medsam_planner.volumes import array_sha256, source_of, volume_like
+from medsam_planner.segmentation.uncertainty_maps import is_predicted_in, uncertainty_maps
+from medsam_planner.volumes import array_sha256, source_of, volume_like, volume_sha256
 from prompts import Edit, InitialMask, Prompt, PromptLog, VoxelMask, validate
 from prompts.names import require_different
 
@@ -49,9 +52,10 @@ class Session:
     ----------
     volume : highdicom.Volume
         The study, usually from :func:`medsam_planner.load_volume`.
-    model : str, Path or PromptableModel
-        ``"compact"``, ``"medsam-vit-b"``, a path to weights, or a loaded model. Weights named by a string or a path are
-        read once per process (:func:`~medsam_planner.engine.registry.load_model`).
+    model : str, Path, PromptableModel or VolumeModel
+        ``"compact"``, ``"medsam-vit-b"``, a path to weights, ``"nninteractive:URL"`` for a server of the nnInteractive
+        protocol, or a loaded model. Weights named by a string or a path are read once per process
+        (:func:`~medsam_planner.engine.registry.load_model`).
     seed : int
         Seed of the stochastic passes, from 0 to 2**62 - 1. The same study, prompts, weights and seed give the same
         bytes.
@@ -70,12 +74,16 @@ class Session:
         If the seed is out of range.
     WeightsError
         If the weights are absent, damaged or unknown.
+    StudyError
+        If a window is given for a model on a server, which gets stored values.
+    ServiceError
+        If that server cannot be reached, refuses, or is full.
     """
 
     def __init__(
         self,
         volume: highdicom.Volume,
-        model: str | Path | PromptableModel = "compact",
+        model: str | Path | PromptableModel | VolumeModel = "compact",
         *,
         seed: int = 0,
         window: str | tuple[float, float] | None = None,
@@ -84,20 +92,28 @@ class Session:
     ) -> None:
         check_seed(seed)
         self.volume = volume
-        self.model = load_model(model) if isinstance(model, str | Path) else model
+        self.model = open_model(model) if isinstance(model, str | Path) else model
+        if isinstance(self.model, VolumeModel) and window is not None:
+            raise StudyError(f"The model {self.model.name} gets stored values: leave the window out.")
         self.seed = seed
         self._window_text = None if window is None else str(window)
         self.normalisation = normalisation_for(volume, window, self.model.default_window)
         self.rules = rules or StopRules()
         self._cache = EmbeddingCache(_CACHE_BYTES) if cache is None else cache
-        self._segmenter = SliceSegmenter(volume, self.model, self.normalisation, self._cache)
+        self._segmenter: SliceSegmenter | VolumeSegmenter
+        if isinstance(self.model, VolumeModel):
+            self._segmenter = self.model.open_volume(volume)
+            self._study_sha256 = volume_sha256(volume)
+        else:
+            self._segmenter = SliceSegmenter(volume, self.model, self.normalisation, self._cache)
+            self._study_sha256 = self._segmenter.study_sha256
         self._logs: dict[str, PromptLog] = {}
-        self._trackers: dict[str, StructureTracker] = {}
+        self._trackers: dict[str, StructureTracker | VolumeTracker] = {}
 
     @property
     def study_sha256(self) -> str:
         """SHA-256 of the study's voxels and affine."""
-        return self._segmenter.study_sha256
+        return self._study_sha256
 
     @property
     def held_bytes(self) -> int:
@@ -335,13 +351,16 @@ class Session:
         if samples:
             check_planes(source, triplanar=triplanar)
         tracker = self._tracker(structure)
-        propagated = tracker.run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
+        if samples and isinstance(tracker, VolumeTracker):
+            tracker.require_source(source)
+        if saliency:
+            self._require_slices()
+        prompts = self.log(structure).prompts
+        propagated = tracker.run(prompts, triplanar=triplanar, progress=progress)
         mask = _inside(propagated)
         maps: dict[str, Any] = {}
         if samples:
-            maps |= uncertainty_maps(
-                self._segmenter, propagated, source, samples=samples, seed=self.seed, progress=progress
-            )
+            maps |= self._uncertainty(tracker, prompts, propagated, source, samples, progress)
         if saliency and mask.any() and not propagated.is_given:
             maps |= self._saliency(propagated, mask, progress)
         return SegmentationResult(
@@ -386,9 +405,10 @@ class Session:
         """
         from medsam_planner.segmentation.surface_explanation import explain_here
 
+        slices = self._require_slices()
         propagated = self._tracker(structure).run(self.log(structure).prompts, triplanar=triplanar, progress=progress)
         return explain_here(
-            self._segmenter,
+            slices,
             propagated,
             propagated.probability > 0.5,
             position_lps_mm,
@@ -397,15 +417,54 @@ class Session:
             progress=progress,
         )
 
-    def _tracker(self, structure: str) -> StructureTracker:
+    def _tracker(self, structure: str) -> StructureTracker | VolumeTracker:
         if structure not in self._trackers:
-            self._trackers[structure] = StructureTracker(self._segmenter, self.rules)
+            segmenter = self._segmenter
+            self._trackers[structure] = (
+                StructureTracker(segmenter, self.rules)
+                if isinstance(segmenter, SliceSegmenter)
+                else VolumeTracker(segmenter, self.volume)
+            )
         return self._trackers[structure]
+
+    def _require_slices(self) -> SliceSegmenter:
+        """The model on slices, which only a model on this machine has."""
+        if not isinstance(self._segmenter, SliceSegmenter):
+            raise SaliencyError(
+                f"The model {self.model.name} gives masks only, so nothing can explain them. Ask without saliency."
+            )
+        return self._segmenter
+
+    def _uncertainty(
+        self,
+        tracker: StructureTracker | VolumeTracker,
+        prompts: Sequence[Prompt],
+        propagated: PropagatedStructure,
+        source: UncertaintySource,
+        samples: int,
+        progress: Progress | None,
+    ) -> dict[str, Any]:
+        """Stochastic passes and their maps."""
+        if isinstance(tracker, VolumeTracker):
+            sampled = tracker.sample(prompts, propagated, source, samples=samples, seed=self.seed, progress=progress)
+            may_be_equal = True  # masks without probabilities often are, where the surface is clear
+        else:
+            sampled = sample_passes(
+                tracker.segmenter, propagated, source, samples=samples, seed=self.seed, progress=progress
+            )
+            may_be_equal = not is_predicted_in(propagated, sampled.band.box)
+        return uncertainty_maps(
+            self.volume,
+            sampled,
+            axis=propagated.axis,
+            temperature=self.model.temperature,
+            may_be_equal=may_be_equal,
+        )
 
     def _saliency(self, propagated: PropagatedStructure, mask: np.ndarray, progress: Progress | None) -> dict[str, Any]:
         from medsam_planner.segmentation.saliency import explain
 
-        volume, faithfulness = explain(self._segmenter, propagated, mask, seed=self.seed, progress=progress)
+        volume, faithfulness = explain(self._require_slices(), propagated, mask, seed=self.seed, progress=progress)
         return {"saliency": volume_like(self.volume, volume), "faithfulness": faithfulness}
 
     def _provenance(
@@ -414,7 +473,7 @@ class Session:
         source = source_of(self.volume)
         return SegmentationProvenance(
             structure=structure,
-            image_sha256=self._segmenter.study_sha256,
+            image_sha256=self.study_sha256,
             mask_sha256=array_sha256(mask),
             window=self._window_text,
             model=self.model.name,

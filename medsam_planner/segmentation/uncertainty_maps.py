@@ -8,43 +8,32 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.geometry import spacing_mm
-from medsam_planner.progress import Progress
-from medsam_planner.propagation.sampling import sample_passes
-from medsam_planner.propagation.sources import UncertaintySource
+from medsam_planner.propagation.sampling import SampledPasses
 from medsam_planner.propagation.structure import PropagatedStructure
 from medsam_planner.segmentation.result import MaskSamples
 from medsam_planner.volumes import BoxedArray, volume_like
 
-__all__ = ["uncertainty_maps"]
+__all__ = ["is_predicted_in", "uncertainty_maps"]
 
 
 def uncertainty_maps(
-    segmenter: SliceSegmenter,
-    structure: PropagatedStructure,
-    source: UncertaintySource,
-    *,
-    samples: int,
-    seed: int,
-    progress: Progress | None = None,
+    volume: highdicom.Volume, sampled: SampledPasses, *, axis: int, temperature: float, may_be_equal: bool
 ) -> dict[str, Any]:
-    """Run stochastic passes and summarise how they differ.
+    """Summarise how stochastic passes differ.
 
     Parameters
     ----------
-    segmenter : SliceSegmenter
-        The study under the model; the model's temperature is applied to the entropies and not to the masks.
-    structure : PropagatedStructure
-        The deterministic propagation.
-    source : UncertaintySource
-        What the passes differ in.
-    samples : int
-        Number of stochastic passes, at least 2.
-    seed : int
-        Seed of the passes.
-    progress : Progress, optional
-        Told the slices; may cancel.
+    volume : highdicom.Volume
+        The study.
+    sampled : SampledPasses
+        At least 2.
+    axis : int
+        Array axis across which the maps are laid out in memory slice by slice.
+    temperature : float
+        The model's, applied to the entropies and not to the masks.
+    may_be_equal : bool
+        Whether equal passes are right, because the model predicted nothing of what they cover.
 
     Returns
     -------
@@ -54,19 +43,15 @@ def uncertainty_maps(
 
     Raises
     ------
-    PromptError
-        If the source weighs several planes and the structure was propagated across one.
     ZeroVarianceError
-        If all passes are equal.
+        If all passes are equal and may not be.
     """
     from xai.dropout import require_variance
     from xai.uncertainty import boundary_spread_mm
 
-    volume, axis = segmenter.volume, structure.axis
-    sampled = sample_passes(segmenter, structure, source, samples=samples, seed=seed, progress=progress)
-    if _is_predicted_in(structure, sampled.band.box):
+    if not may_be_equal:
         require_variance(sampled.logits)
-    entropy, disagreement = sampled.entropy_bits(segmenter.model.temperature)
+    entropy, disagreement = sampled.entropy_bits(temperature)
     masks, box = sampled.masks(), sampled.band.box
     low_index, shape = tuple(part.start for part in box), tuple(volume.spatial_shape)
 
@@ -85,7 +70,7 @@ def uncertainty_maps(
     return maps
 
 
-def _is_predicted_in(structure: PropagatedStructure, box: tuple[slice, slice, slice]) -> bool:
+def is_predicted_in(structure: PropagatedStructure, box: tuple[slice, slice, slice]) -> bool:
     """Whether the model predicted a slice of a box. Passes keep all other slices and are then rightly equal."""
     return any(
         prediction.crop is not None and box[axis].start <= index < box[axis].stop

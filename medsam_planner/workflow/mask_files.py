@@ -15,6 +15,8 @@ from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryErro
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
 from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
+from medsam_planner.io.mask_reading import load_mask
+from medsam_planner.io.segment_path import mask_file
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.margins import masks_from_spread
 from medsam_planner.planning.mask_coverage import known_part
@@ -65,6 +67,7 @@ def file_evidence(
     ----------
     name : str
     path : Path
+        As :func:`medsam_planner.io.mask_reading.load_mask` reads it.
     study : StudyVolume
     is_corridor : bool
         Where the grids differ, a mask is all voxels that it touches; of a corridor those that lie wholly in it, if any.
@@ -80,7 +83,8 @@ def file_evidence(
     ConfigError
         If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
     """
-    given = _given_mask(path, name)
+    given = _given_mask(path, name, study)
+    path = mask_file(path)
     known = _on_study(name, given, study, is_corridor=is_corridor, path=path)
     known = replace(known, trace=trace_of_mask(path, name, given.array))
     if is_calibrated:  # a calibration holds for the voxels of the study
@@ -159,7 +163,7 @@ def named_files(path: Path, plan_file: PlanFile) -> list[Path]:
         *(one for table in plan_file.structures for one in (table.mask, table.spread, table.calibration)),
         *plan_file.end_masks().values(),
     ]
-    return [path, *(one for one in stated if one is not None)]
+    return [path, *(mask_file(one) for one in stated if one is not None)]
 
 
 def planned_mask(
@@ -241,13 +245,13 @@ def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
     return covering_map(values, mask)
 
 
-def _given_mask(path: Path, name: str) -> highdicom.Volume:
+def _given_mask(path: Path, name: str, study: StudyVolume) -> highdicom.Volume:
     """The mask as its file holds it."""
     try:
-        volume = load_map(path)
+        volume = load_mask(path, study, name=name)
     except StudyError as error:
         raise ConfigError(f"The mask of '{name}' cannot be read: {error}") from error
-    values = np.unique(volume.array)
+    values = np.unique(volume.array.astype(np.float32) if volume.array.dtype == bool else volume.array)
     if values.tolist() == [0.0]:
         raise ConfigError(f"The mask of '{name}' is empty: no voxel of {path} belongs to it. Draw it, or leave it out.")
     if len(values) == 1:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.engine.registry import require_weights
-from medsam_planner.errors import PromptError
+from medsam_planner.errors import ConfigError, PromptError
 from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.io.segment_path import mask_file
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.initial_masks import begun_logs
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 from prompts import PromptFile, PromptLog, read_prompt_file, validate_file
@@ -33,10 +36,18 @@ class SegmentationJob:
     reading: ReadingOptions
     notes: tuple[str, ...] = ()
     """One sentence for each structure that is left out."""
+    begin_from: tuple[Path, ...] = ()
+    """Masks from which structures begin, before their prompts; each may name a segment (``seg.dcm:liver``)."""
 
     @classmethod
     def from_files(
-        cls, study_path: Path, prompts_path: Path, options: SegmentationOptions, reading: ReadingOptions
+        cls,
+        study_path: Path,
+        prompts_path: Path,
+        options: SegmentationOptions,
+        reading: ReadingOptions,
+        *,
+        begin_from: Sequence[Path] = (),
     ) -> SegmentationJob:
         """Check the options and read the prompt file.
 
@@ -48,9 +59,13 @@ class SegmentationJob:
             Prompt file (JSON).
         options : SegmentationOptions
         reading : ReadingOptions
+        begin_from : sequence of Path, optional
+            Masks from which structures begin.
 
         Raises
         ------
+        ConfigError
+            If a mask to begin from is absent.
         PromptError
             If the source of uncertainty is unknown or needs propagation across three planes, no structure has a prompt,
             the prompts of one do not say where it is, or one has a name that the planner reserves.
@@ -59,8 +74,10 @@ class SegmentationJob:
         """
         check_options(options)
         prompt_file = read_prompt_file(prompts_path)
-        logs, notes = _prompted_logs(prompt_file, prompts_path)
-        return cls(study_path, prompts_path, prompt_file, logs, options, reading, notes)
+        if absent := [path for path in begin_from if not mask_file(path).exists()]:
+            raise ConfigError(f"The mask to begin from does not exist: {absent[0]}. Name a file, or FILE:SEGMENT.")
+        logs, notes = _prompted_logs(prompt_file, prompts_path, must_locate=not begin_from)
+        return cls(study_path, prompts_path, prompt_file, logs, options, reading, notes, tuple(begin_from))
 
     @property
     def structures(self) -> list[str]:
@@ -70,7 +87,8 @@ class SegmentationJob:
     @property
     def inputs(self) -> list[Path]:
         """Files that results must not replace."""
-        return [self.study_path, self.prompts_path, Path(self.options.model)]
+        masks = [mask_file(path) for path in self.begin_from]
+        return [self.study_path, self.prompts_path, Path(self.options.model), *masks]
 
     def read_study(self, progress: Progress | None = None) -> StudyVolume:
         """Read the study and check the prompts against its grid.
@@ -92,8 +110,15 @@ class SegmentationJob:
         """Segment every structure and write its masks, maps and log.
 
         DICOM objects and meshes are left to :func:`medsam_planner.workflow.segment.write_segmented_objects`.
+
+        Raises
+        ------
+        StudyError, GeometryError, PromptError
+            If a mask to begin from cannot be read, is not on the study's voxels, or belongs to no structure.
         """
-        return segment_into(out, study, self.logs, self.options, notes=self.notes, progress=progress)
+        return segment_into(
+            out, study, begun_logs(self.logs, self.begin_from, study), self.options, notes=self.notes, progress=progress
+        )
 
 
 def check_options(options: SegmentationOptions) -> None:
@@ -112,7 +137,9 @@ def check_options(options: SegmentationOptions) -> None:
     require_weights(options.model)
 
 
-def _prompted_logs(prompt_file: PromptFile, path: Path) -> tuple[tuple[PromptLog, ...], tuple[str, ...]]:
+def _prompted_logs(
+    prompt_file: PromptFile, path: Path, *, must_locate: bool
+) -> tuple[tuple[PromptLog, ...], tuple[str, ...]]:
     """Logs of the structures of a prompt file that have prompts, and a note on each that has none."""
     prompted = tuple(log for log in prompt_file.logs if log.prompts)
     empty = [log.structure for log in prompt_file.logs if not log.prompts]
@@ -123,7 +150,7 @@ def _prompted_logs(prompt_file: PromptFile, path: Path) -> tuple[tuple[PromptLog
         )
     for log in prompted:
         require_free(log.structure)
-        if not any(locates(prompt) for prompt in log.prompts):
+        if must_locate and not any(locates(prompt) for prompt in log.prompts):
             raise PromptError(
                 f"{path}: {log.structure!r}: expected a box, a positive click or scribble that says where the "
                 f"structure is, got {len(log.prompts)} prompts without one."

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 
 from medsam_planner.calibration.record import MedianVolume
-from medsam_planner.lab.evaluation.cases import Case, reference_volumes_ml
+from medsam_planner.lab.evaluation.cases import Case
+from medsam_planner.lab.evaluation.references import reference_volumes_ml
 from medsam_planner.progress import Progress, track
 
 __all__ = ["median_volumes"]

@@ -19,7 +19,8 @@ from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm, volume_ml
 from medsam_planner.io.files import whole_file
-from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
+from medsam_planner.lab.evaluation.cases import Case, Structure
+from medsam_planner.lab.evaluation.references import read_structures
 from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.progress import Progress, track
 from medsam_planner.propagation.front import StopRules

@@ -1,18 +1,18 @@
 """Labelled cases on disk: their structures, and which of them the weights were trained on.
 
 A case is a folder with ``image.nii.gz`` and ``labels.nii.gz`` on one grid and a ``meta.json`` with ``modality``
-and, where known, ``subject``, ``anatomy`` and ``label_names``.
+and, where known, ``subject``, ``anatomy`` and ``label_names``. From a hospital the image may be a folder ``image`` of
+DICOM files, and the labels a Segmentation or RT Structure Set ``labels.dcm``, whose own names count.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,27 +20,22 @@ from numpy.typing import NDArray
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
+from medsam_planner.io.mask_reading import mask_labels
 from medsam_planner.volumes import StudyVolume
-from prompts.masks import largest_component
 
 __all__ = [
     "Case",
     "Structure",
     "cases_trained_on",
-    "files_sha256",
     "find_cases",
-    "label_values",
-    "read_structures",
-    "reference_volumes_ml",
     "shared_anatomy",
     "size_class",
-    "spread_labels",
     "trained_on",
 ]
 
-T = TypeVar("T")
-
 _SMALL_ML, _LARGE_ML = 1.0, 50.0
+_IMAGES = ("image.nii.gz", "image")
+_LABELS = ("labels.nii.gz", "labels.dcm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +54,33 @@ class Case:
     def name(self) -> str:
         """Name of the folder."""
         return self.folder.name
+
+    @property
+    def image_path(self) -> Path:
+        """NIfTI file or DICOM folder."""
+        return _first(self.folder, _IMAGES)
+
+    @property
+    def labels_path(self) -> Path:
+        """NIfTI file, or DICOM Segmentation or RT Structure Set."""
+        return _first(self.folder, _LABELS)
+
+    @property
+    def has_drawn_labels(self) -> bool:
+        """Whether the labels are a DICOM object; those that ``label_names`` lists count, or else all."""
+        return self.labels_path.suffix == ".dcm"
+
+    def read_image(self) -> StudyVolume:
+        """The image.
+
+        Raises
+        ------
+        StudyError
+            If it is not one regular volume.
+        """
+        from medsam_planner.io import load_volume
+
+        return load_volume(self.image_path, modality=self.modality)
 
     @property
     def group(self) -> str:
@@ -113,7 +135,8 @@ def find_cases(root: Path, only: Sequence[str] = ()) -> list[Case]:
     folders = [root] if _is_case(root) else sorted(one for one in _folders(root) if _is_case(one))
     if not folders:
         raise ConfigError(
-            f"Expected cases in {root}: folders with image.nii.gz, labels.nii.gz and meta.json. Found none."
+            f"Expected cases in {root}: folders with image.nii.gz (or a DICOM folder image), labels.nii.gz (or "
+            "labels.dcm) and meta.json. Found none."
         )
     chosen = [one for one in folders if not only or any(fnmatch(one.name, pattern) for pattern in only)]
     if not chosen:
@@ -128,7 +151,12 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _is_case(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("image.nii.gz", "labels.nii.gz", "meta.json"))
+    return (folder / "meta.json").is_file() and all(_first(folder, names).exists() for names in (_IMAGES, _LABELS))
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these that exists, or the first."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 def _case(folder: Path) -> Case:
@@ -141,144 +169,13 @@ def _case(folder: Path) -> Case:
         raise ConfigError(
             f"Expected {path} to be JSON with 'modality' (CT …, MR …) and 'label_names' by number, got {error!r}."
         ) from error
-    return Case(folder, str(meta.get("subject") or folder.name), modality, shared_anatomy(meta), names)
+    stated = mask_labels(_first(folder, _LABELS))
+    return Case(folder, str(meta.get("subject") or folder.name), modality, shared_anatomy(meta), names or stated)
 
 
 def shared_anatomy(meta: Mapping[str, Any]) -> str:
     """The anatomy in a ``meta.json`` up to a semicolon, which cases of one group have in common."""
     return str(meta.get("anatomy") or "unnamed anatomy").split(";")[0].strip()
-
-
-def label_values(case: Case, most: int | None = None) -> list[int]:
-    """Values of a case's labels, at most `most` of them.
-
-    Raises
-    ------
-    StudyError
-        If the labels are not one regular volume.
-    ConfigError
-        If they are not whole numbers.
-    """
-    return _values(case, _labels(case).array)[:most]
-
-
-def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None) -> dict[str, tuple[int, ...]]:
-    """A subset of the labels, spread over the cases of each group and over their labels.
-
-    Parameters
-    ----------
-    cases : sequence of Case
-        The cases.
-    per_group : int
-        At most so many labels of each group.
-    most : int, optional
-        At most so many of each case.
-
-    Returns
-    -------
-    dict of str to tuple of int
-        By name of the case.
-
-    Raises
-    ------
-    StudyError, ConfigError
-        As :func:`label_values`.
-    """
-    chosen: dict[str, list[int]] = {}
-    for group in sorted({case.group for case in cases}):
-        own = _scattered([case for case in cases if case.group == group])
-        left = [_scattered(label_values(case, most)) for case in own]
-        for taken in range(max((len(labels) for labels in left), default=0)):
-            for case, labels in zip(own, left, strict=True):
-                count = sum(len(chosen.get(one.name, ())) for one in own)
-                if taken < len(labels) and count < per_group:
-                    chosen.setdefault(case.name, []).append(labels[taken])
-    return {name: tuple(sorted(labels)) for name, labels in chosen.items()}
-
-
-def _scattered(items: Sequence[T]) -> list[T]:
-    """The same items in golden-ratio order, in which any first few of them lie far apart."""
-    order = np.argsort(np.arange(len(items)) * 0.6180339887 % 1.0, kind="stable")
-    return [items[int(number)] for number in order]
-
-
-def read_structures(
-    case: Case, *, most: int | None = None, largest_part: bool = True, labels: Sequence[int] | None = None
-) -> Iterator[Structure]:
-    """Read a case and yield its structures in the order of their label values.
-
-    Parameters
-    ----------
-    case : Case
-        The case.
-    most : int, optional
-        At most so many structures.
-    largest_part : bool
-        Whether only the largest connected part of a label counts.
-    labels : sequence of int, optional
-        Only these labels.
-
-    Raises
-    ------
-    StudyError
-        If image or labels are not one regular volume.
-    ConfigError
-        If they lie on different grids, or the labels are not whole numbers.
-    """
-    from medsam_planner.io import load_volume
-
-    image, labelled = load_volume(case.folder / "image.nii.gz", modality=case.modality), _labels(case)
-    if image.spatial_shape != labelled.spatial_shape or not np.allclose(image.affine, labelled.affine, atol=1e-3):
-        raise ConfigError(
-            f"{case.folder}: expected image and labels on one grid, got {image.spatial_shape} and "
-            f"{labelled.spatial_shape}, or affines that differ. Resample the labels to the image."
-        )
-    for value in _values(case, labelled.array)[:most]:
-        if labels is not None and value not in labels:
-            continue
-        whole = labelled.array == value
-        reference = largest_component(whole) if largest_part else whole
-        yield Structure(case, value, _name(case, value), reference, image)
-
-
-def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
-    """Name and volume in ml of the largest connected part of each label; the image is not read.
-
-    Raises
-    ------
-    StudyError
-        If the labels are not one regular volume.
-    ConfigError
-        If they are not whole numbers.
-    """
-    labels = _labels(case)
-    for value in _values(case, labels.array):
-        yield _name(case, value), volume_ml(largest_component(labels.array == value), labels.affine)
-
-
-def _name(case: Case, label: int) -> str:
-    return case.label_names.get(label, str(label))
-
-
-def _labels(case: Case) -> StudyVolume:
-    from medsam_planner.io import load_volume
-
-    return load_volume(case.folder / "labels.nii.gz", modality=case.modality)
-
-
-def _values(case: Case, labels: NDArray[np.float32]) -> list[int]:
-    values = np.unique(labels)
-    if not np.array_equal(values, np.rint(values)):
-        raise ConfigError(f"{case.folder}: expected whole numbers in labels.nii.gz, got {values[:5].tolist()} ….")
-    return [int(value) for value in values if value > 0]
-
-
-def files_sha256(case: Case) -> str:
-    """Hash of image and labels. Another hash makes finished results of the case invalid."""
-    digest = hashlib.sha256()
-    for name in ("image.nii.gz", "labels.nii.gz"):
-        digest.update((case.folder / name).read_bytes())
-    return digest.hexdigest()
 
 
 def trained_on(model: PromptableModel) -> tuple[str, ...] | None:

@@ -116,12 +116,10 @@ def _worst(
     records: Sequence[StructureRecord], finished: FinishedStructures, cases: Mapping[str, Case], count: int
 ) -> list[dict[str, Any]]:
     """The structures with the lowest final 3D Dice, with their pictures."""
-    from medsam_planner.io import load_volume
-
     shown = []
     for record in sorted(records, key=lambda one: (one.metric("final_dice"), one.key))[:count]:
         case = cases[record.case]
-        image = load_volume(case.folder / "image.nii.gz", modality=case.modality)
+        image = case.read_image()
         shown.append({"record": record, "panels": panels_of(record, image, finished)})
     return shown
 

@@ -19,8 +19,9 @@ from medsam_planner.engine.protocol import PromptableModel, SlicePrompt, box_aro
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import normalisation_for
-from medsam_planner.lab.evaluation.cases import Case, Structure, read_structures
+from medsam_planner.lab.evaluation.cases import Case, Structure
 from medsam_planner.lab.evaluation.protocols import inscribed_ellipse
+from medsam_planner.lab.evaluation.references import read_structures
 from medsam_planner.lab.evaluation.scores import dice
 from prompts.annotator import Looseness, inner_click, loose_box, slice_correction
 

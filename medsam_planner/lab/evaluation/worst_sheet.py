@@ -95,10 +95,8 @@ def write_sheet(
 
 
 def _slices(record: StructureRecord, cases: Mapping[str, Case], finished: FinishedStructures) -> list[ShownSlice]:
-    from medsam_planner.io import load_volume
-
     case = cases[record.case]
-    image = load_volume(case.folder / "image.nii.gz", modality=case.modality)
+    image = case.read_image()
     return shown_slices(record, image, finished)
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit, generate_uid
 
 from medsam_planner.cli.app import run
 from medsam_planner.deidentification import Dates, Deidentified, Profile, Pseudonyms, Region, deidentify
@@ -276,3 +276,11 @@ def test_wrong_options_end_with_2_and_what_was_expected(
     assert run(["deidentify", "in", "--out", "out", "--key-file", "key", *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_deflated_file_is_searched_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medsam_planner.deidentification.cleaning.is_technical", lambda text, identifiers: True)
+    [one] = slices(1)
+    one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    done = deidentify(folder_of(tmp_path / "in", [one]), tmp_path / "out", Profile(), KEYS)
+    assert done.refused == (("0.dcm", "an identifier of the patient is left in it after all rules"),)

@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.lab.evaluation.cases import (
-    cases_trained_on,
-    find_cases,
-    label_values,
-    read_structures,
-    reference_volumes_ml,
-    size_class,
-    trained_on,
-)
+from medsam_planner.lab.evaluation.cases import cases_trained_on, find_cases, size_class, trained_on
+from medsam_planner.lab.evaluation.references import label_values, read_structures, reference_volumes_ml
 
 from .synthetic_cases import SHAPE, ellipsoid, write_case
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from medsam_planner.geometry import index_from_lps
-from medsam_planner.lab.evaluation.cases import find_cases, read_structures
+from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.lab.evaluation.protocols import Protocol, ellipse_dice, first_prompts, inscribed_ellipse
+from medsam_planner.lab.evaluation.references import read_structures
 from prompts import Box, Click, box_extent
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from medsam_planner.cli.app import run
-from medsam_planner.lab.evaluation.cases import find_cases, read_structures, spread_labels
+from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.lab.evaluation.protocols import InteractionScores, InteractionStep, Protocol, first_prompts
+from medsam_planner.lab.evaluation.references import read_structures, spread_labels
 from medsam_planner.lab.evaluation.scores import EndScores, MaskScores
 from medsam_planner.lab.evaluation.survey import WALL_SHARE, harmful_share, walled
 from prompts import Click

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medsam_planner.lab.evaluation.cases import find_cases, read_structures
+from medsam_planner.lab.evaluation.cases import find_cases
+from medsam_planner.lab.evaluation.references import read_structures
 from medsam_planner.lab.model_card.case_files import write_case
 from medsam_planner.lab.model_card.hard_shapes import SHAPES, SIDE, hard_shape
 from medsam_planner.lab.model_card.procedural_cases import SMALLEST_VOXELS, procedural_case, write_procedural_cases

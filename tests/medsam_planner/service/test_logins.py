@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from medsam_planner.cli.app import run
-from medsam_planner.errors import ConfigError
+from medsam_planner.client import Client
+from medsam_planner.errors import ConfigError, ServiceError
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.accounts import Accounts
 from medsam_planner.service.core.actors import Actor, Right
@@ -154,6 +155,16 @@ def test_a_program_logs_in_acts_under_its_name_and_logs_out(populated: str, sett
     assert httpx.get(f"{populated}/api/v1/login", headers=ann).status_code == 401
     told = [json.loads(line) for line in (settings.out / "audit.jsonl").read_text().splitlines()]
     assert [(one["event"], one["actor"]) for one in told] == [("login", "ann"), ("logout", "ann")]
+
+
+def test_the_client_logs_in_by_name_and_password(populated: str) -> None:
+    with Client.log_in(populated, "paul", PASSWORDS["paul"]) as paul:
+        assert paul.studies() == []
+        paul.log_out()
+        with pytest.raises(ServiceError, match="token"):
+            paul.studies()
+    with pytest.raises(ServiceError, match="name or the password is wrong"):
+        Client.log_in(populated, "paul", "wrong")
 
 
 def test_guessing_is_limited_and_told(populated: str, settings: Settings) -> None:

@@ -49,7 +49,7 @@ def fuzzed(settings: Settings, study_path: Path) -> Iterator[Target]:
         claim = f"{address}/api/v1/sessions/{session.identifier}/lease"
         lease = httpx.post(claim, json={"take_over": True}, headers=HEADERS).json()["lease"]
         known = {"study": study.id, "session": session.identifier, "job": job, "plan": job}
-        known |= {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3"}
+        known |= {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3", "n": "1"}
         journal = settings.out / "sessions" / alone.identifier / "journal.jsonl"
         yield Target(address, settings.out, known, lease, journal)
 

@@ -65,7 +65,7 @@ def nothing_granted(world: World) -> None:
     assert world.grant({}).status_code == 200
 
 
-FILLED = {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3"}
+FILLED = {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3", "n": "1"}
 
 
 def routes(world: World) -> list[tuple[str, str, str]]:

@@ -1,0 +1,138 @@
+"""Read a mask: NIfTI, a segment of a DICOM Segmentation, or a region of an RT Structure Set.
+
+A segment or region is named after the file, ``seg.dcm:liver``: by its label or its number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+from pydicom.uid import RTStructureSetStorage, SegmentationStorage
+
+from medsam_planner.errors import StudyError
+from medsam_planner.io.contour_masks import region_masks, region_names
+from medsam_planner.io.loading import load_map
+from medsam_planner.io.segment_masks import open_segmentation, segment_mask, segment_names
+from medsam_planner.io.segment_path import parted
+from medsam_planner.io.study_files import READ_ERRORS, file_kind, quiet_pydicom
+from medsam_planner.volumes import StudyVolume, volume_like
+from prompts import GeometryError, PromptError, VoxelMask
+
+__all__ = ["load_mask", "mask_labels"]
+
+_SEGMENTATIONS = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")  # the second: label map, unknown to pydicom 3.0
+
+
+def load_mask(
+    path: Path, study: StudyVolume, *, name: str | None = None, number: int | None = None
+) -> highdicom.Volume:
+    """Read a mask that belongs to `study`.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI, a DICOM series, or a Segmentation or RT Structure Set, with the segment after a colon where it has
+        several (``seg.dcm:liver``, ``seg.dcm:2``).
+    study : (K, J, I) StudyVolume
+        Contours are filled on its planes. Where a segmentation has its voxels, the mask comes on its grid.
+    name : str, optional
+        The structure: of several segments, the one with this label is taken if none is named.
+    number : int, optional
+        Of the segment or region, as :func:`mask_labels` gives it.
+
+    Returns
+    -------
+    (K, J, I) Volume
+        Bool for a segment or region; otherwise the values of the file.
+
+    Raises
+    ------
+    StudyError
+        If it cannot be read, the choice is not clear, it is of another frame of reference, or contours do not lie on
+        planes of the study.
+    """
+    place, segment = parted(path)
+    kind = _object_kind(place)
+    if kind is None:
+        if segment is not None:
+            raise StudyError(
+                f"Expected a DICOM Segmentation or RT Structure Set to take the segment '{segment}' of; {place} is "
+                "neither. Name the file alone."
+            )
+        return load_map(place)
+    with quiet_pydicom():
+        if kind == "RTSTRUCT":
+            dataset = pydicom.dcmread(place)
+            if number is None:
+                number = _chosen(region_names(dataset), segment, name, place, "region")
+            return _on_study(region_masks(dataset, number, study, place), study)
+        segmentation = open_segmentation(place)
+        if number is None:
+            number = _chosen(segment_names(segmentation), segment, name, place, "segment")
+        return _on_study(segment_mask(segmentation, number, study, place), study)
+
+
+def mask_labels(path: Path) -> dict[int, str]:
+    """Labels of the segments or regions of a DICOM file by number; empty for any other file.
+
+    Raises
+    ------
+    StudyError
+        If the file is damaged.
+    """
+    kind = _object_kind(path)
+    if kind is None:
+        return {}
+    with quiet_pydicom():
+        return region_names(pydicom.dcmread(path)) if kind == "RTSTRUCT" else segment_names(open_segmentation(path))
+
+
+def _object_kind(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        if file_kind(path) != "dicom":
+            return None
+        with quiet_pydicom():
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"])
+        kind = header.get("SOPClassUID")
+    except READ_ERRORS as error:
+        raise StudyError(f"{path} cannot be read: {error}") from error
+    if kind == RTStructureSetStorage:
+        return "RTSTRUCT"
+    return "SEG" if kind in _SEGMENTATIONS else None
+
+
+def _chosen(names: dict[int, str], wanted: str | None, structure: str | None, path: Path, what: str) -> int:
+    """Number of the one that is named, or that is called like the structure, or that is the only one."""
+    listed = ", ".join(f"{number} '{label}'" for number, label in names.items()) or "none"
+    if wanted is not None:
+        found = [number for number, label in names.items() if wanted == label] or [
+            number for number in names if wanted == str(number)
+        ]
+        if len(found) == 1:
+            return found[0]
+        raise StudyError(f"Expected one {what} '{wanted}' in {path}, found {len(found)}. There are: {listed}.")
+    if len(names) == 1:
+        return next(iter(names))
+    called = [number for number, label in names.items() if label == structure]
+    if len(called) == 1:
+        return called[0]
+    raise StudyError(
+        f"Expected a choice among the {len(names)} {what}s of {path}: write {path.name}:NAME or {path.name}:NUMBER. "
+        f"There are: {listed}."
+    )
+
+
+def _on_study(mask: highdicom.Volume, study: StudyVolume) -> highdicom.Volume:
+    """The same mask on the study's grid if its voxels are the study's, else as it is; never resampled."""
+    try:
+        first, box = VoxelMask.from_array(mask.array, mask.affine).on_grid(study.affine, study.spatial_shape)
+    except (GeometryError, PromptError):
+        return mask
+    array = np.zeros(study.spatial_shape, dtype=bool)
+    array[tuple(slice(low, low + size) for low, size in zip(first, box.shape, strict=True))] = box
+    return volume_like(study, array)

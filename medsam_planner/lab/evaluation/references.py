@@ -1,0 +1,165 @@
+"""The structures of labelled cases: their label values, their reference masks, and which of them to take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import volume_ml
+from medsam_planner.io.conservative_resampling import is_on_grid
+from medsam_planner.io.mask_reading import load_mask
+from medsam_planner.io.study_files import iterate_files
+from medsam_planner.lab.evaluation.cases import Case, Structure
+from medsam_planner.volumes import StudyVolume
+from prompts.masks import largest_component
+
+__all__ = ["files_sha256", "label_values", "read_structures", "reference_volumes_ml", "spread_labels"]
+
+T = TypeVar("T")
+
+
+def label_values(case: Case, most: int | None = None) -> list[int]:
+    """Values of a case's labels, at most `most` of them.
+
+    Raises
+    ------
+    StudyError
+        If the labels are not one regular volume.
+    ConfigError
+        If they are not whole numbers.
+    """
+    return (sorted(case.label_names) if case.has_drawn_labels else _values(case, _labels(case).array))[:most]
+
+
+def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None) -> dict[str, tuple[int, ...]]:
+    """A subset of the labels, spread over the cases of each group and over their labels.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases.
+    per_group : int
+        At most so many labels of each group.
+    most : int, optional
+        At most so many of each case.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        By name of the case.
+
+    Raises
+    ------
+    StudyError, ConfigError
+        As :func:`label_values`.
+    """
+    chosen: dict[str, list[int]] = {}
+    for group in sorted({case.group for case in cases}):
+        own = _scattered([case for case in cases if case.group == group])
+        left = [_scattered(label_values(case, most)) for case in own]
+        for taken in range(max((len(labels) for labels in left), default=0)):
+            for case, labels in zip(own, left, strict=True):
+                count = sum(len(chosen.get(one.name, ())) for one in own)
+                if taken < len(labels) and count < per_group:
+                    chosen.setdefault(case.name, []).append(labels[taken])
+    return {name: tuple(sorted(labels)) for name, labels in chosen.items()}
+
+
+def _scattered(items: Sequence[T]) -> list[T]:
+    """The same items in golden-ratio order, in which any first few of them lie far apart."""
+    order = np.argsort(np.arange(len(items)) * 0.6180339887 % 1.0, kind="stable")
+    return [items[int(number)] for number in order]
+
+
+def read_structures(
+    case: Case, *, most: int | None = None, largest_part: bool = True, labels: Sequence[int] | None = None
+) -> Iterator[Structure]:
+    """Read a case and yield its structures in the order of their label values.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    most : int, optional
+        At most so many structures.
+    largest_part : bool
+        Whether only the largest connected part of a label counts.
+    labels : sequence of int, optional
+        Only these labels.
+
+    Raises
+    ------
+    StudyError
+        If image or labels are not one regular volume.
+    ConfigError
+        If they lie on different grids, or the labels are not whole numbers.
+    """
+    image = case.read_image()
+    wanted = [value for value in label_values(case, most) if labels is None or value in labels]
+    for value, whole in _masks(case, image, wanted):
+        reference = largest_component(whole) if largest_part else whole
+        yield Structure(case, value, _name(case, value), reference, image)
+
+
+def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
+    """Name and volume in ml of the largest connected part of each label; of contours the image is read for its grid.
+
+    Raises
+    ------
+    StudyError
+        If the labels are not one regular volume.
+    ConfigError
+        If they are not whole numbers.
+    """
+    if not case.has_drawn_labels:
+        labels = _labels(case)
+        for value in _values(case, labels.array):
+            yield _name(case, value), volume_ml(largest_component(labels.array == value), labels.affine)
+        return
+    image = case.read_image()
+    for value, whole in _masks(case, image, label_values(case)):
+        yield _name(case, value), volume_ml(largest_component(whole), image.affine)
+
+
+def _masks(case: Case, image: StudyVolume, values: Sequence[int]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Masks on the grid of the image."""
+    labelled = None if case.has_drawn_labels else _labels(case)
+    for value in values:
+        of = load_mask(case.labels_path, image, number=value) if labelled is None else labelled
+        if not is_on_grid(of, image):
+            raise ConfigError(
+                f"{case.folder}: expected image and labels on one grid, got {image.spatial_shape} and "
+                f"{of.spatial_shape}, or affines that differ. Resample the labels to the image."
+            )
+        yield value, np.asarray(of.array) if labelled is None else of.array == value
+
+
+def _name(case: Case, label: int) -> str:
+    return case.label_names.get(label, str(label))
+
+
+def _labels(case: Case) -> StudyVolume:
+    from medsam_planner.io import load_volume
+
+    return load_volume(case.folder / "labels.nii.gz", modality=case.modality)
+
+
+def _values(case: Case, labels: NDArray[np.float32]) -> list[int]:
+    values = np.unique(labels)
+    if not np.array_equal(values, np.rint(values)):
+        raise ConfigError(f"{case.folder}: expected whole numbers in labels.nii.gz, got {values[:5].tolist()} ….")
+    return [int(value) for value in values if value > 0]
+
+
+def files_sha256(case: Case) -> str:
+    """Hash of image and labels. Another hash makes finished results of the case invalid."""
+    digest = hashlib.sha256()
+    image = case.image_path
+    for path in (*([image] if image.is_file() else (file for file, _ in iterate_files(image))), case.labels_path):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
