@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,16 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import (
-    ERROR_BY_CODE,
     MedsamPlannerError,
-    OperationCancelledError,
     PlanningError,
     PromptError,
 )
 from medsam_planner.progress import Progress
 from medsam_planner.service import step_order
 from medsam_planner.service.core.actors import LOCAL, Actor
-from medsam_planner.service.core.jobs import JobState
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
@@ -37,14 +33,11 @@ from medsam_planner.service.showing import shown
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role, Structure
 from medsam_planner.service.uploads import PageUploads
+from medsam_planner.service.waiting import require_done, wait_for
 from prompts import PositionLpsMm, PromptLog
 from prompts.names import require_different, require_free, require_name
 
 __all__ = ["Workbench"]
-
-_LOOK_S = 0.05
-"""How often a computation is looked at."""
-_WAITING = "waiting for other computations"
 
 
 class Workbench(HeldSession):
@@ -268,17 +261,9 @@ class Workbench(HeldSession):
         MedsamPlannerError
             If it failed.
         """
-        while not (now := self.service.jobs.find(job)).state.is_final:
-            if progress is not None:
-                progress.update(now.stage or _WAITING, now.done, now.total)
-                if progress.is_cancelled:
-                    self.service.jobs.cancel(job)
-            time.sleep(_LOOK_S)
+        ended = wait_for(self.service.jobs, job, progress)
         self.refresh()
-        if now.state is JobState.CANCELLED:
-            raise OperationCancelledError("The computation was stopped.")
-        if now.problem is not None:
-            raise ERROR_BY_CODE.get(now.problem["code"], MedsamPlannerError)(now.problem["detail"])
+        require_done(ended)
 
     def set_end(self, *, target: PositionLpsMm | None = None, entry: PositionLpsMm | None = None) -> None:
         """Set the target, the centre of the entry region, or both; LPS mm. A plan made before no longer holds."""
