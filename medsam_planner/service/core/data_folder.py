@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from medsam_planner.engine.registry import WeightsState, list_weights, require_weights
-from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, StudyError
+from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, ServiceError, StudyError
 from medsam_planner.io.output_folder import require_apart
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.actors import LOCAL, Actor
@@ -64,6 +64,8 @@ class DataFolder:
         self.loaded = LoadedWorks(self.studies, self.limits.loaded_bytes)
         self.unreadable: tuple[str, ...] = ()
         """Sessions whose journal or study cannot be read."""
+        self._forgotten: set[str] = set()
+        """Studies that were deleted: no session begins on them any more."""
         self._works: Mapping[str, Work] = self._read_works()
 
     def close(self) -> None:
@@ -188,13 +190,15 @@ class DataFolder:
             work.record("opened", actor=actor.name, study=study, model=name, seed=self.settings.seed)
             if held is not None:
                 self.leases.move(*held, to=identifier)
+            with self._lock:
+                if study in self._forgotten:
+                    raise NotThereError("The study was deleted meanwhile.")
+                self._works = {**self._works, identifier: work}
         except BaseException:
             if held is None:
                 self.leases.release(identifier, lease)
             shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
             raise
-        with self._lock:
-            self._works = {**self._works, identifier: work}
         return work, lease
 
     def sessions(self) -> tuple[Work, ...]:
@@ -247,9 +251,13 @@ class DataFolder:
 
         Raises
         ------
-        OutputError
-            If its folder cannot be deleted.
+        ServiceError, OutputError
+            If there is a session on it (nothing is deleted then); if its folder cannot be deleted.
         """
+        with self._lock:
+            if self.sessions_on(study.identifier):
+                raise ServiceError("A session is on the study. Delete the session first.")
+            self._forgotten.add(study.identifier)
         self.studies.forget(study.identifier)
         self.rights.forget(study.identifier)
         self.loaded.forget_volume(study.identifier)

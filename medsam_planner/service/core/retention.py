@@ -29,7 +29,7 @@ class Keep:
     """How long things are kept without a change, in days."""
 
     days: float = KEEP_DAYS
-    """Uploads that no session is on, results that a later one has replaced, files that can be made again."""
+    """Studies that no session is on, results that a later one has replaced, files that can be made again."""
     works_days: float | None = None
     """Sessions; None keeps them until somebody deletes them."""
 
@@ -78,11 +78,10 @@ def expire(service: Service, keep: Keep, *, now: float | None = None) -> None:
                 _expire_session(service, work, keep, now)
     for study in service.studies.all():
         with suppress(OSError, MedsamPlannerError):
-            is_unused = service.studies.is_upload(study) and not service.sessions_on(study.identifier)
-            record = service.studies.folder_of(study.identifier) / "study.json"
-            if is_unused and record.stat().st_mtime < now - keep.days * _DAY_S:
-                service.audit.tell("deleted", _ACTOR, study=study.identifier, what="an upload without a session")
-                delete_study(service, study)
+            opened = (service.studies.folder_of(study.identifier) / "study.json").stat().st_mtime
+            if opened < now - keep.days * _DAY_S and not service.sessions_on(study.identifier):
+                service.audit.tell("deleted", _ACTOR, study=study.identifier, what="a study without a session")
+                service.forget_study(study)
 
 
 def _expire_session(service: Service, work: Work, keep: Keep, now: float) -> None:
@@ -91,6 +90,7 @@ def _expire_session(service: Service, work: Work, keep: Keep, now: float) -> Non
     study, session = work.study.identifier, work.identifier
     changed = (work.folder / "journal.jsonl").stat().st_mtime
     if keep.works_days is not None and changed < now - keep.works_days * _DAY_S:
+        service.leases.claim(session)  # nobody else may begin to act on it now
         service.audit.tell("deleted", _ACTOR, study=study, session=session, what="the session")
         delete_session(service, work)
         return

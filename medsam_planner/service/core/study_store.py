@@ -172,10 +172,6 @@ class StudyStore:
         """
         return read_copy(self.folder_of(study.identifier), study.sha256)
 
-    def is_upload(self, study: StoredStudy) -> bool:
-        """Whether its files lie in the data folder, and end with the study."""
-        return self.folder_of(study.identifier).resolve() in Path(study.place).resolve().parents
-
     def forget(self, identifier: str) -> None:
         """Remove a study and what was uploaded of it; files elsewhere stay as they are.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from medsam_planner.errors import OutputError
+from medsam_planner.errors import NotThereError, OutputError
 from medsam_planner.service.core import audit as audit_module
 from medsam_planner.service.core.actors import Actor, Right
 from medsam_planner.service.core.audit import Audit
@@ -69,20 +69,36 @@ def told(service: Service) -> list[dict[str, str]]:
     return [json.loads(line) for line in service.audit.path.read_text().splitlines()]
 
 
-def test_an_upload_is_deleted_once_no_session_was_on_it_for_so_long(service: Service, study_path: Path) -> None:
-    unused, used, by_path = (
-        uploaded(service, study_path),
+def test_a_study_goes_once_no_session_was_on_it_for_so_long_and_files_elsewhere_stay(
+    service: Service, study_path: Path
+) -> None:
+    unused, by_path, used = (
         uploaded(service, study_path),
         service.open_path(study_path.name),
+        uploaded(service, study_path),
     )
     begun(service, used)
     expire(service, Keep(days=30), now=time.time() + 29 * DAY_S)
     assert len(service.studies.all()) == 3
     expire(service, Keep(days=30), now=time.time() + 31 * DAY_S)
-    assert {one.identifier for one in service.studies.all()} == {used.identifier, by_path.identifier}
-    assert not service.studies.folder_of(unused.identifier).exists()
-    last = told(service)[-1]
-    assert (last["event"], last["actor"], last["study"]) == ("deleted", "retention", unused.identifier)
+    assert service.studies.all() == (used,)
+    for gone in (unused, by_path):
+        assert not service.studies.folder_of(gone.identifier).exists()
+        with pytest.raises(NotThereError):
+            service.open_session(gone.identifier)
+    assert study_path.exists()
+    deleted = [(one["event"], one["actor"], one["study"]) for one in told(service)[-2:]]
+    assert deleted == [("deleted", "retention", one.identifier) for one in (unused, by_path)]
+
+
+def test_a_session_that_begins_while_its_study_is_deleted_is_refused(service: Service, study_path: Path) -> None:
+    study = uploaded(service, study_path)
+    find = service.studies.find
+    service.studies.find = lambda identifier: (find(identifier), service.forget_study(study))[0]  # type: ignore[method-assign]
+    with pytest.raises((NotThereError, OutputError)):
+        service.open_session(study.identifier)
+    assert service.sessions() == () and list((service.data / "sessions").iterdir()) == []
+    assert service.leases.held_count == 0
 
 
 def test_sessions_are_kept_for_ever_unless_the_operator_says_how_long(service: Service, study_path: Path) -> None:
@@ -122,7 +138,7 @@ def test_links_are_removed_and_not_followed(service: Service, study_path: Path, 
     (work.folder / "results" / "link").symlink_to(outside)
     os.utime(outside, (0, 0))
     expire(service, Keep(days=1, works_days=1), now=time.time() + 9 * DAY_S)
-    assert service.studies.all() == (work.study,)
+    assert service.studies.all() == ()
     assert (outside / "precious").exists()
 
 
