@@ -94,9 +94,12 @@ class Workbench(HeldSession):
 
     @property
     def version(self) -> int:
-        """Version of the session as it is now; that of the snapshot unless somebody else has changed it."""
+        """Version of the session as it is now; that of the snapshot unless somebody else has changed it, or while the
+        page itself makes a change."""
         if self.work is None or self.is_waiting:
             return 0
+        if self._lock.locked():
+            return self._snapshot.version
         return self._snapshot.first_version + self.work.state.n
 
     @property

@@ -296,6 +296,17 @@ def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, stu
         assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
 
 
+def test_a_page_does_not_take_its_own_change_for_one_of_others(make_workbench: Make) -> None:
+    """A prompt is in the journal at once, and its preview may take seconds; meanwhile the page asks for the version."""
+    workbench = make_workbench()
+    with workbench.changing():
+        workbench.require_work().record("page", page={})
+        assert workbench.version == workbench.snapshot.version
+    assert workbench.version > workbench.snapshot.version
+    workbench.refresh()
+    assert workbench.version == workbench.snapshot.version
+
+
 def test_a_page_that_went_on_with_other_work_is_not_shown_what_it_left(service: Service, study_path: Path) -> None:
     """As when somebody chooses earlier work while the study of the command line is being opened."""
     pages = Pages(service)
