@@ -9,9 +9,10 @@ from starlette.requests import ClientDisconnect, Request
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.display import Plane
 from medsam_planner.service.headers import REPORT_POLICY
+from medsam_planner.service.held_session import ElsewhereError
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.results import archive_path, report_path
-from medsam_planner.service.sessions import ElsewhereError, Sessions
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import Overlay, ViewRequest
 from medsam_planner.service.uploads import UploadKind, UploadRefusedError
@@ -20,57 +21,53 @@ from medsam_planner.service.workbench import Workbench
 __all__ = ["add_routes"]
 
 
-def add_routes(app: FastAPI, sessions: Sessions) -> None:
+def add_routes(app: FastAPI, pages: Pages) -> None:
     """Add the routes of slices, files and uploads; a request names its workbench by its token.
 
     Parameters
     ----------
     app : FastAPI
-    sessions : Sessions
+    pages : Pages
     """
 
     def find(token: str) -> Workbench:
         try:
-            return sessions.find(token)
+            return pages.find(token)
         except MedsamPlannerError as error:
-            raise HTTPException(404, str(error)) from error
+            raise _refusal(error, pages) from error
 
-    @app.get("/views/{token}")
+    @app.get("/views/{token}", include_in_schema=False)
     def views(
         token: str, plane: Plane, index: int, centre: float = 0.0, width: float = 1.0, overlay: Overlay = "outline"
     ) -> JSONResponse:
         """One slice as a JSON document."""
+        workbench = find(token)
         try:
             request = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
-            return JSONResponse(slice_view(sessions.find(token), plane, request))
+            return JSONResponse(slice_view(workbench, plane, request))
         except MedsamPlannerError as error:
-            raise HTTPException(404, without_folders(str(error), sessions.settings)) from error
+            raise _refusal(error, pages) from error
 
-    @app.get("/alive/{token}")
+    @app.get("/alive/{token}", include_in_schema=False)
     def alive(token: str) -> JSONResponse:
-        """Whether the page's workbench is in memory, and its version; the page asks every few seconds."""
-        try:
-            workbench = sessions.peek(token)
-        except ElsewhereError as error:
-            raise HTTPException(409, str(error)) from error
-        except MedsamPlannerError as error:
-            raise HTTPException(404, str(error)) from error
-        if workbench is None:
-            return JSONResponse({"is_evicted": True})
-        return JSONResponse({"version": workbench.snapshot.version, "is_computing": workbench.is_computing})
+        """Sign of life of a page, and the version of its session; the page asks every few seconds."""
+        workbench = find(token)
+        return JSONResponse({"version": workbench.version, "is_computing": workbench.is_computing})
 
-    @app.get("/files/{token}/{name}")
+    @app.get("/files/{token}/{name}", include_in_schema=False)
     def files(token: str, name: str) -> FileResponse:
         """The report or the archive; no other file of the disk can be named."""
         workbench = find(token)
         if name == "report.html" and workbench.snapshot.has_report:
+            workbench.own.tell_exported(workbench.require_work(), f"plan {workbench.snapshot.plan_job}")
             headers = {"Content-Security-Policy": REPORT_POLICY}
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
         if name == "run.zip" and workbench.snapshot.has_archive:
+            workbench.own.tell_exported(workbench.require_work(), name)
             return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
         raise HTTPException(404, "That file has not been written yet.")
 
-    @app.post("/uploads/{token}/{kind}")
+    @app.post("/uploads/{token}/{kind}", include_in_schema=False)
     async def upload(token: str, kind: UploadKind, name: str, request: Request) -> JSONResponse:
         """Store an uploaded file; the body is the file."""
         length = request.headers.get("content-length", "")
@@ -83,8 +80,13 @@ def add_routes(app: FastAPI, sessions: Sessions) -> None:
             return JSONResponse({"detail": "The upload ended early. Try again."}, status_code=400)
         return JSONResponse({"name": kept})
 
-    @app.delete("/uploads/{token}/{kind}")
+    @app.delete("/uploads/{token}/{kind}", include_in_schema=False)
     def forget(token: str, kind: UploadKind) -> JSONResponse:
         """Delete the uploaded file of that kind."""
         find(token).uploads.remove(kind)
         return JSONResponse({})
+
+
+def _refusal(error: MedsamPlannerError, pages: Pages) -> HTTPException:
+    status = 409 if isinstance(error, ElsewhereError) else 404
+    return HTTPException(status, without_folders(str(error), pages.service.settings))
