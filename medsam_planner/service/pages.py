@@ -70,6 +70,8 @@ class Pages:
         """
         with self._lock:
             known = next((one for one in reversed(self._by_token.values()) if one.key == key), None)
+            if known is not None and known.work is None and known.own.actor != actor:
+                return None  # the page of another person in the same browser
             if known is not None and known.work is None:
                 self._forget(known.token)
                 known.begin_again()
