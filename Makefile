@@ -4,6 +4,7 @@
 # make docs    build the documentation into site/, without a network
 # make guarantees   measure the statistical and geometric guarantees
 # make bench   print the benchmark tables
+# make bench-service   seconds and memory of the service over HTTP
 # make test-slow   statistical, training and whole-demo checks
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ OUT ?= out
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow guarantees check docs bench setup
+.PHONY: help demo test test-slow guarantees check docs bench bench-service setup
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -55,3 +56,6 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+bench-service: $(READY)
+	$(BIN)/python -m benchmarks.service

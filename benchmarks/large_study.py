@@ -29,19 +29,19 @@ WHEEL_STEPS = 12
 ORDERS = {"Fortran order": "F", "C order": "C"}
 
 
-def write_study(path: Path) -> None:
-    """Write the study slab by slab."""
+def write_study(path: Path, *, slices: int = SHAPE[2]) -> None:
+    """Write the study slab by slab; of fewer slices, those in its middle."""
     import nibabel
 
     columns, rows = (np.arange(size, dtype=np.float32)[..., None] for size in SHAPE[:2])
     rows = rows.T
-    study = np.empty(SHAPE, dtype=np.int16, order="F")
+    study = np.empty((*SHAPE[:2], slices), dtype=np.int16, order="F")
     noise = np.random.default_rng(0).normal(0, 14, (16, *SHAPE[:2])).astype(np.int16)
-    for k in range(SHAPE[2]):
+    for k in range(slices):
         hu = np.full(SHAPE[:2], -1000, dtype=np.int16)
         hu[((columns - 256) / 235) ** 2 + ((rows - 256) / 190) ** 2 < 1] = -60
         hu[((columns - 330) / 40) ** 2 + ((rows - 250) / 45) ** 2 < 1] = 45
-        shrink = 1 - ((k - MIDDLE) / 60) ** 2
+        shrink = 1 - ((k - slices // 2) / 60) ** 2
         if shrink > 0:
             hu[((columns - 200) / 70) ** 2 + ((rows - 230) / 55) ** 2 < shrink] = 95
         study[:, :, k] = hu + noise[k % len(noise)]

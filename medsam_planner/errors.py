@@ -28,7 +28,8 @@
         ├── AtCapacityError              as many sessions are held as the server allows
         ├── StaleError                   a result of other prompts than the present ones
         ├── ReadOnlyError                a session whose journal is damaged
-        └── WorkerDiedError              the process that computed something has ended
+        ├── WorkerDiedError              the process that computed something has ended
+        └── ModelServerError             another server runs the model, and it is away, full, or refuses
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ __all__ = [
     "LeaseLostError",
     "MedsamPlannerError",
     "MissingDependencyError",
+    "ModelServerError",
     "NotThereError",
     "OperationCancelledError",
     "OutputError",
@@ -151,6 +153,10 @@ class WorkerDiedError(ServiceError):
     """The process that computed something has ended, and so has the one that tried again."""
 
 
+class ModelServerError(ServiceError):
+    """Another server runs the model, and it does not answer, refuses, has no place, or has ended the session."""
+
+
 ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
     "at-capacity": AtCapacityError,
     "forbidden": ForbiddenError,
@@ -158,6 +164,7 @@ ERROR_BY_CODE: Mapping[str, type[MedsamPlannerError]] = {
     "lease-lost": LeaseLostError,
     "not-there": NotThereError,
     "read-only": ReadOnlyError,
+    "model-server": ModelServerError,
     "worker-died": WorkerDiedError,
     "stale": StaleError,
     "cancelled": OperationCancelledError,

@@ -38,6 +38,8 @@ class StudySource:
     modality_is_inferred: bool = False
     series_instance_uid: str | None = None
     series_description: str = ""
+    volume: int | None = None
+    """Number of the volume in its series, where that holds several."""
     datasets: tuple[pydicom.Dataset, ...] = field(default=(), repr=False)
     """DICOM headers without pixels, in slice order."""
     operations: tuple[dict[str, Any], ...] = ()

@@ -19,4 +19,4 @@ def inspect(
 
     found = inspect_study(study)
     say(found.as_text())
-    raise typer.Exit(0 if found.readable else 1)
+    raise typer.Exit(0 if found.can_be_read else 1)

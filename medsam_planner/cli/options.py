@@ -29,6 +29,7 @@ __all__ = [
     "Triplanar",
     "TrustedProxy",
     "Uncertainty",
+    "Volume",
     "Window",
     "Workers",
 ]
@@ -62,6 +63,10 @@ Triplanar = Annotated[
     typer.Option("--triplanar", help="Also propagate across the other two planes, and fuse the three masks."),
 ]
 Series = Annotated[str | None, typer.Option(help="Series to read: its number in `inspect`, its UID or description.")]
+Volume = Annotated[
+    int | None,
+    typer.Option(help="Volume to read, where a series holds several: its number in `inspect`.", min=1),
+]
 Modality = Annotated[str | None, typer.Option(help="CT or MR, where the files do not say.")]
 ResampleTilt = Annotated[bool, typer.Option("--resample-tilt", help="Straighten a stack with gantry tilt.")]
 Window = Annotated[

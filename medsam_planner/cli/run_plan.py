@@ -21,6 +21,7 @@ from medsam_planner.cli.options import (
     Series,
     Triplanar,
     Uncertainty,
+    Volume,
     Window,
 )
 
@@ -43,6 +44,7 @@ def run_plan(
     triplanar: Triplanar = False,
     seed: Seed = 0,
     series: Series = None,
+    volume: Volume = None,
     resample_tilt: ResampleTilt = False,
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,
@@ -79,10 +81,10 @@ def run_plan(
     names = [*segmentation_names(job.structures), *PLAN_NAMES]
     inputs = [*job.inputs, *named_files(plan_file, tables)]
     with watched() as progress, OutputFolder(out, names, inputs=inputs) as folder:
-        volume = job.read_study(progress)
-        evidence = plan_file_evidence(tables, volume)
-        checked = check_request(request, volume, evidence)
-        segmented = job.segment(volume, folder, progress)
+        study_volume = job.read_study(progress)
+        evidence = plan_file_evidence(tables, study_volume)
+        checked = check_request(request, study_volume, evidence)
+        segmented = job.segment(study_volume, folder, progress)
         try:
             written = write_plan_from_segmentation(
                 tables, segmented, evidence, folder, checked=checked, why_here=why_here, progress=progress

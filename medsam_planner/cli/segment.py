@@ -21,6 +21,7 @@ from medsam_planner.cli.options import (
     Series,
     Triplanar,
     Uncertainty,
+    Volume,
     Window,
 )
 
@@ -40,6 +41,7 @@ def segment(
     window: Window = None,
     seed: Seed = 0,
     series: Series = None,
+    volume: Volume = None,
     resample_tilt: ResampleTilt = False,
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,

@@ -268,7 +268,7 @@ class VolumeSegmenter(Protocol):
         ------
         PromptError
             If the model cannot be told one of them.
-        ServiceError
+        ModelServerError
             If the model runs elsewhere and cannot be reached.
         """
 

@@ -242,7 +242,7 @@ def open_model(name: str | Path) -> PromptableModel | VolumeModel:
     ------
     WeightsError
         As :func:`load_model`, or if the address is none.
-    ServiceError
+    ModelServerError
         If the server does not answer, refuses, or has no place.
     """
     address = address_in(name)

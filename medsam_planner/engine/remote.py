@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.remote_address import PREFIX
-from medsam_planner.errors import AtCapacityError, LeaseLostError, PromptError, ServiceError
+from medsam_planner.errors import ModelServerError, PromptError
 from medsam_planner.geometry import acquisition_axis, spacing_mm
 from medsam_planner.progress import Progress, track
 from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble
@@ -39,7 +39,7 @@ class RemoteModel:
 
     Raises
     ------
-    ServiceError
+    ModelServerError
         If the server does not answer, refuses, or has no place.
     """
 
@@ -68,7 +68,7 @@ class RemoteModel:
 
         Raises
         ------
-        ServiceError
+        ModelServerError
         """
         from nnInteractive.inference.remote import nnInteractiveRemoteInferenceSession
 
@@ -76,7 +76,7 @@ class RemoteModel:
             with self.telling():
                 return nnInteractiveRemoteInferenceSession(self.address)
         except (KeyError, json.JSONDecodeError) as error:
-            raise ServiceError(
+            raise ModelServerError(
                 f"What answers at {self.address} does not speak the nnInteractive protocol. Check the address: that of "
                 "medsam-planner serve ends in /nninteractive."
             ) from error
@@ -90,16 +90,16 @@ class RemoteModel:
         try:
             yield
         except SessionExpiredError as error:
-            raise LeaseLostError(
+            raise ModelServerError(
                 f"The server {self.address} has ended the session: {error}. Ask again; the prompts are then said to it "
                 "anew."
             ) from error
         except ServerAtCapacityError as error:
-            raise AtCapacityError(f"The server {self.address} has no place left: {error}. Try again later.") from error
+            raise ModelServerError(f"The server {self.address} has no place left: {error}. Try again later.") from error
         except httpx.HTTPStatusError as error:
-            raise ServiceError(f"The server {self.address} refuses: {_detail(error.response)}") from error
+            raise ModelServerError(f"The server {self.address} refuses: {_detail(error.response)}") from error
         except httpx.HTTPError as error:
-            raise ServiceError(
+            raise ModelServerError(
                 f"The server {self.address} does not answer: {error}. Check that it runs and that its address is right."
             ) from error
 
@@ -140,7 +140,7 @@ class RemoteVolume:
         ------
         PromptError
             If the server cannot be told one of them.
-        ServiceError
+        ModelServerError
             If it does not answer, refuses, is full, or has ended the session.
         """
         for prompt in prompts:
@@ -158,7 +158,7 @@ class RemoteVolume:
                     self._say(client, prompt)
                     self._said.append(prompt)
                 client._predict()  # what took too long for an answer; nothing elsewhere
-        except ServiceError:
+        except ModelServerError:
             self._disconnect()
             raise
         return self._within_boxes(prompts)

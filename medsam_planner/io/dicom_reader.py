@@ -98,6 +98,7 @@ def read_dicom_series(
         modality=modality or series.modality,
         series_instance_uid=str(datasets[0].SeriesInstanceUID),
         series_description=series.description,
+        volume=series.volume,
         datasets=headers,
         operations=tuple(operations),
         notes=series.notes,
@@ -166,7 +167,8 @@ def _stored_frames(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> 
         frames = np.concatenate([_rescaled_frames(dataset) for dataset in datasets])
     except READ_ERRORS as error:
         raise StudyError(f"{_label(series)} is refused by highdicom: {error}") from error
-    return frames[Stack.of(series.planes).order]
+    chosen = frames[list(series.frames)] if series.frames else frames
+    return chosen[Stack.of(series.planes).order]
 
 
 def _rescaled_frames(dataset: pydicom.Dataset) -> NDArray[np.float32]:
@@ -193,5 +195,7 @@ def _check_places(volume: highdicom.Volume, series: DicomSeries) -> None:
 def _without_pixels(datasets: Sequence[pydicom.Dataset], series: DicomSeries) -> list[pydicom.Dataset]:
     """Headers in the order of their first slices, light enough to keep."""
     owner = np.repeat(np.arange(len(datasets)), [int(dataset.get("NumberOfFrames") or 1) for dataset in datasets])
+    if series.frames:
+        owner = owner[list(series.frames)]
     order = dict.fromkeys(owner[Stack.of(series.planes).order].tolist())
     return [plain_copy(datasets[index], without_pixels=True) for index in order]

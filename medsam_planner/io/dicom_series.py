@@ -10,15 +10,23 @@ import numpy as np
 import pydicom
 
 from medsam_planner.io.frame_planes import frame_count, frame_planes, numbers
+from medsam_planner.io.lossy import lossy_notes
 from medsam_planner.io.one_acquisition import acquisition_notes, acquisition_problems, identity_problems
 from medsam_planner.io.rescale import rescale_problems
 from medsam_planner.io.slice_stack import MIN_SLICES, Problem, ProblemKind, SlicePlane, Stack, stack_problems
 from medsam_planner.io.study_files import READ_ERRORS, DicomFile, header_text, name_files
 
-__all__ = ["DicomSeries", "group_series", "value_problems"]
+__all__ = ["DicomSeries", "describe_files", "group_series", "value_problems"]
 
 _VOLUME_MODALITIES = ("CT", "MR")
 _TILT_TAG_TOLERANCE_DEG = 0.1
+_OTHER_KINDS = {
+    "PT": "it is a PET: its values are activities, and neither windows nor models know them. Read its CT or MR.",
+    "NM": "it is a nuclear medicine image: its values are counts. Read its CT or MR.",
+    "US": "it is an ultrasound: its values depend on the probe, and its place is not that of the patient. Read a CT or "
+    "MR.",
+}
+"""Modalities that no statement of the user turns into a CT or MR."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +40,12 @@ class DicomSeries:
     """One per frame; empty when a frame does not say where it lies."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+    """Those of all frames of the files that belong to it, in the order of `planes`; all if empty."""
+    volume: int | None = None
+    """Number of the volume that was chosen, where the series holds several."""
+    label: str = ""
+    """What tells it apart from the other volumes of its series."""
 
     def text(self, keyword: str) -> str:
         """A header value of the first file, as text."""
@@ -55,7 +69,7 @@ class DicomSeries:
     @property
     def frame_count(self) -> int:
         """Slices, whether one or many to a file."""
-        return sum(frame_count(file.header) for file in self.files)
+        return len(self.frames) or sum(frame_count(file.header) for file in self.files)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,7 +104,7 @@ def group_series(images: Sequence[DicomFile]) -> tuple[DicomSeries, ...]:
         groups.setdefault(_group_key(file), []).append(file)
     parts = [part for files in groups.values() for part in _separated(files)]
     ordered = sorted(parts, key=lambda files: (_series_number(files[0].header), files[0].name))
-    return tuple(_describe(number, files) for number, files in enumerate(ordered, start=1))
+    return tuple(describe_files(number, files) for number, files in enumerate(ordered, start=1))
 
 
 def _series_number(header: pydicom.Dataset) -> int:
@@ -128,7 +142,8 @@ def _separated(files: list[DicomFile]) -> list[list[DicomFile]]:
     return [[file] for file in files]
 
 
-def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
+def describe_files(number: int, files: Sequence[DicomFile]) -> DicomSeries:
+    """Files that belong together as a series of that number, with their planes and problems."""
     proper = [file for file in files if not _is_localizer(file.header)]
     notes: tuple[str, ...] = ()
     if not proper:
@@ -137,7 +152,7 @@ def _describe(number: int, files: Sequence[DicomFile]) -> DicomSeries:
     if len(proper) < len(files):
         skipped = name_files(file.name for file in files if _is_localizer(file.header))
         notes = (f"Skipped {len(files) - len(proper)} localizer image(s): {skipped}.",)
-    notes += acquisition_notes(proper)
+    notes += acquisition_notes(proper) + lossy_notes(proper)
     problems = identity_problems(proper) + acquisition_problems(proper) + _colour_problems(proper)
     planes: list[SlicePlane] = []
     lost: list[str] = []
@@ -195,6 +210,9 @@ def _colour_problems(files: Sequence[DicomFile]) -> tuple[Problem, ...]:
 
 def value_problems(series: DicomSeries, stated: str | None) -> tuple[str, ...]:
     """Why the values of `series` cannot be read as CT or MR, where the modality is `stated`; empty when they can."""
+    kind = _OTHER_KINDS.get(series.modality)
+    if kind is not None:
+        return (kind,)
     if stated is None and series.modality not in _VOLUME_MODALITIES:
         return (
             f"its modality is '{series.modality or 'blank'}', expected CT or MR. If its values are Hounsfield units "

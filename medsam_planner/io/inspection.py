@@ -15,6 +15,7 @@ from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.io.dicom_series import DicomSeries, group_series, value_problems
 from medsam_planner.io.loading import opened_study
 from medsam_planner.io.nifti import read_nifti
+from medsam_planner.io.series_volumes import volumes_in
 from medsam_planner.io.slice_stack import TILT_ADVICE, ProblemKind, stack_affine
 from medsam_planner.io.stored_pixels import check_stored
 from medsam_planner.io.study_files import StudyFiles
@@ -43,6 +44,8 @@ class SeriesSummary:
     """Why it cannot be read; empty when it can."""
     notes: tuple[str, ...] = ()
     modality_is_inferred: bool = False
+    volumes: tuple[str, ...] = ()
+    """What tells the volumes apart where the series holds several, in the order of their numbers."""
 
     def as_text(self) -> str:
         """A few lines of text."""
@@ -59,6 +62,9 @@ class SeriesSummary:
             lines.append(f"   spacing {spacing} mm, axes {letters}, first voxel at LPS ({origin}) mm")
         lines += [f"   note: {note}" for note in self.notes]
         lines += [f"   PROBLEM: {problem}" for problem in self.problems]
+        if self.volumes:
+            lines.append(f"   It holds {len(self.volumes)} volumes; name one with --volume NUMBER:")
+            lines += [f"     {number}: {volume}" for number, volume in enumerate(self.volumes, start=1)]
         return "\n".join(lines)
 
 
@@ -71,6 +77,11 @@ class StudySummary:
     damaged: tuple[tuple[str, str], ...] = ()
     """Name and reason of files that cannot be read at all."""
     ignored_count_by_kind: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether there is a volume, be it one of several in a series."""
+        return any(not series.problems or series.volumes for series in self.series)
 
     @property
     def readable(self) -> tuple[SeriesSummary, ...]:
@@ -131,6 +142,7 @@ def _summarise(series: DicomSeries, progress: Progress | None) -> SeriesSummary:
         encoding=syntax.name if syntax is not None else "Implicit VR Little Endian",
         problems=tuple(problems),
         notes=series.notes,
+        volumes=tuple(part.label for part in volumes_in(series)),
     )
 
 

@@ -13,6 +13,7 @@ from medsam_planner.io.archive import unpack_archive
 from medsam_planner.io.dicom_reader import read_dicom_series
 from medsam_planner.io.nifti import read_nifti
 from medsam_planner.io.series_choice import choose_series
+from medsam_planner.io.series_volumes import choose_volume
 from medsam_planner.io.study_files import StudyFiles, file_kind, name_files, scan_files, walk_files
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
@@ -24,6 +25,7 @@ def load_volume(
     path: str | Path,
     *,
     series: str | None = None,
+    volume: int | None = None,
     resample_tilt: bool = False,
     modality: str | None = None,
     progress: Progress | None = None,
@@ -36,6 +38,8 @@ def load_volume(
         Folder of DICOM files (searched to the bottom), zip of one, single DICOM file, .nii or .nii.gz.
     series
         Which series, when there are several: its number in the table, its UID, or its description.
+    volume
+        Which volume, when one series holds several (echoes, phases, time points): its number in the list.
     resample_tilt
         Resample a stack with gantry tilt to a straight grid instead of refusing it.
     modality
@@ -44,7 +48,7 @@ def load_volume(
     Raises
     ------
     AmbiguousSeriesError
-        If there are several series and `series` names none, or several NIfTI files; the message lists them.
+        If there are several series or volumes and none is named, or several NIfTI files; the message lists them.
     GantryTiltError
         If the stack is sheared and `resample_tilt` is not set.
     StudyError
@@ -59,19 +63,22 @@ def load_volume(
             chosen = choose_series(study, series, where=str(place))
             ignored = study.ignored_text()
             try:
-                volume = read_dicom_series(
+                chosen = choose_volume(chosen, volume, where=str(place))
+                read = read_dicom_series(
                     chosen, path=place, resample_tilt=resample_tilt, modality=modality, progress=progress
                 )
             except StudyError as error:
                 if ignored:
                     raise type(error)(f"{error} (Ignored files in {place}: {ignored}.)") from error
                 raise
-            if ignored and volume.source is not None:
-                notes = (*volume.source.notes, f"Ignored files: {ignored}.")
-                volume.source = dataclasses.replace(volume.source, notes=notes)
-            return volume
+            if ignored and read.source is not None:
+                notes = (*read.source.notes, f"Ignored files: {ignored}.")
+                read.source = dataclasses.replace(read.source, notes=notes)
+            return read
         if study.niftis and series is not None:
             raise StudyError(f"Expected the DICOM series '{series}', but {place} is NIfTI, which has no series.")
+        if study.niftis and volume not in (None, 1):
+            raise StudyError(f"Expected a DICOM series of several volumes for volume {volume}, but {place} is NIfTI.")
         if len(study.niftis) == 1:
             file, name = study.niftis[0]
             return read_nifti(file, name=name, path=place, resample_tilt=resample_tilt, modality=modality)

@@ -13,7 +13,7 @@ import pydicom
 from medsam_planner.io.slice_stack import Problem, ProblemKind
 from medsam_planner.io.study_files import READ_ERRORS, DicomFile, header_text, name_files
 
-__all__ = ["acquisition_notes", "acquisition_problems", "identity_problems"]
+__all__ = ["SAME_NUMBER", "acquisition_notes", "acquisition_problems", "identity_problems", "stated_by_frame"]
 
 _IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "Modality")
 """What all files of one volume have in common."""
@@ -30,7 +30,7 @@ _ACQUISITION = ("ImageType", "ComplexImageComponent", "EchoTime", "KVP", "Convol
 
 _MR_ONLY = ("EchoTime",)
 _NUMBERS = ("EchoTime", "KVP")
-_SAME_NUMBER = 0.02
+SAME_NUMBER = 0.02
 """Relative difference up to which two numbers are one setting: scanners write what they reached, not what was set."""
 
 _IN_GROUPS = {
@@ -39,6 +39,13 @@ _IN_GROUPS = {
     "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
     "KVP": (("CTXRayDetailsSequence", "KVP"),),
     "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
+    "FlipAngle": (("MRTimingAndRelatedParametersSequence", "FlipAngle"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "AcquisitionTime": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
 }
 """Where files with many frames state it: sequence of a functional group, and element in it."""
 
@@ -137,9 +144,14 @@ def _merged(names_by_value: dict[str, list[str]]) -> dict[str, list[str]]:
         except ValueError:
             continue
         if math.isfinite(number):
-            known = next((other for other in merged if math.isclose(float(other), number, rel_tol=_SAME_NUMBER)), text)
+            known = next((other for other in merged if math.isclose(float(other), number, rel_tol=SAME_NUMBER)), text)
             merged.setdefault(known, []).extend(names)
     return merged
+
+
+def stated_by_frame(file: DicomFile, keyword: str) -> Iterator[str]:
+    """What each frame of a file states, as text; empty where it does not."""
+    return (text for text, _ in _stated(file, keyword))
 
 
 def _stated(file: DicomFile, keyword: str) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,8 @@ class StudyTable(_Table):
 
     path: Path
     series: str | None = None
+    volume: Annotated[int, Field(ge=1)] | None = None
+    """Which volume, where the series holds several."""
     resample_tilt: bool = False
     modality: Literal["CT", "MR"] | None = None
     """Where the files do not say, as ``--modality`` of the other commands."""

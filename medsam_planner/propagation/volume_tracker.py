@@ -67,7 +67,7 @@ class VolumeTracker:
         ------
         PromptError
             If no prompt says where the structure is, or the model cannot be told one; or if `triplanar`.
-        ServiceError
+        ModelServerError
             If the model cannot be reached.
         """
         if triplanar:

@@ -76,7 +76,7 @@ class Session:
         If the weights are absent, damaged or unknown.
     StudyError
         If a window is given for a model on a server, which gets stored values.
-    ServiceError
+    ModelServerError
         If that server cannot be reached, refuses, or is full.
     """
 

@@ -2,8 +2,8 @@
 
 The checks, in this order: the person is logged in, if that is required (:mod:`medsam_planner.service.login`); the page
 uses the route (Gradio adds fifty more, which stay closed); the request does not come from another site; the body of an
-event is short, contains no files and names an event of the page; the Gradio session belongs to this browser. A refusal
-is one line that reveals nothing about the machine.
+event is short, contains no files and names an event of the page; the Gradio session belongs to this browser and person.
+A refusal is one line that reveals nothing about the machine.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Guard:
         if refused is not None:
             await refused(request.scope, request.receive, send)
             return
+        assert actor is not None  # a stranger was answered by the login
         receive = request.receive
         session = _session_in_address(request)
         if request.scope["path"] == _JOIN:
@@ -93,11 +94,11 @@ class Guard:
                 return
             session = str(event.get("session_hash"))
             receive = _replay(body or b"", request.receive)
-        if session is not None and not self._sessions.is_of(session, known):
-            refused = _refusal(403, "That session belongs to another browser. Reload the page.")
+        person = f"{known} {actor.name}" if known else ""
+        if session is not None and not self._sessions.is_of(session, person):
+            refused = _refusal(403, "That session belongs to another browser or person. Reload the page.")
             await refused(request.scope, request.receive, send)
             return
-        assert actor is not None  # a stranger was answered by the login
         await self._app(with_actor(_uncompressed(request.scope), actor), receive, send)
 
     def _refuse_route(self, request: Request) -> Response | None:
@@ -128,21 +129,21 @@ class Guard:
 
 
 class _Sessions:
-    """The browser that began each of Gradio's sessions; no other may listen to it or act in it."""
+    """Who began each of Gradio's sessions in which browser; nobody else may listen to it or act in it."""
 
     def __init__(self) -> None:
-        self._browser_by_session: OrderedDict[str, str] = OrderedDict()
+        self._person_by_session: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def is_of(self, session: str, browser: str) -> bool:
-        if not browser or len(session) > 100:
+    def is_of(self, session: str, person: str) -> bool:
+        if not person or len(session) > 100:
             return False
         with self._lock:
-            owner = self._browser_by_session.setdefault(session, browser)
-            self._browser_by_session.move_to_end(session)
-            while len(self._browser_by_session) > _MOST_SESSIONS:
-                self._browser_by_session.popitem(last=False)
-        return secrets.compare_digest(owner.encode(), browser.encode())
+            owner = self._person_by_session.setdefault(session, person)
+            self._person_by_session.move_to_end(session)
+            while len(self._person_by_session) > _MOST_SESSIONS:
+                self._person_by_session.popitem(last=False)
+        return secrets.compare_digest(owner.encode(), person.encode())
 
 
 class _WithHeaders:

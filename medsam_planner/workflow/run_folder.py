@@ -163,6 +163,9 @@ def prompt_record(
     shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "study", "operations")
     settings = {key: value for key, value in first.as_json().items() if key in shared}
     settings["series"] = _series_uid(study)
+    source = source_of(study)
+    if source is not None and source.volume is not None:
+        settings["volume"] = source.volume
     settings["mask_sha256"] = {name: result.provenance.mask_sha256 for name, result in results.items()}
     provenance = Provenance(
         image_sha256=first.image_sha256,

@@ -25,6 +25,8 @@ class ReadingOptions:
     """How to read a study; every correction is recorded among the operations of the study."""
 
     series: str | None = None
+    volume: int | None = None
+    """Of several in the series."""
     resample_tilt: bool = False
     modality: str | None = None
     clip_outliers: bool = False
@@ -44,6 +46,7 @@ def read_study(path: Path, reading: ReadingOptions, *, progress: Progress | None
     study: highdicom.Volume = load_volume(
         path,
         series=reading.series,
+        volume=reading.volume,
         resample_tilt=reading.resample_tilt,
         modality=reading.modality,
         progress=progress,
@@ -64,6 +67,7 @@ def read_study_again(place: Path, recorded: Provenance, progress: Progress | Non
     options: dict[str, Any] = {
         "resample_tilt": any("tilt" in str(one.get("name")) for one in operations),
         "modality": recorded.modality if recorded.modality in ("CT", "MR") else None,
+        "volume": recorded.settings.get("volume"),
         "progress": progress,
     }
     try:

@@ -115,6 +115,7 @@ def write_plan_from_file(path: Path, out: Path, *, progress: Progress | None = N
         study = load_volume(
             plan_file.study.path,
             series=plan_file.study.series,
+            volume=plan_file.study.volume,
             resample_tilt=plan_file.study.resample_tilt,
             modality=plan_file.study.modality,
             progress=progress,

@@ -165,3 +165,28 @@ def test_a_mask_of_other_voxels_is_no_mask_to_begin_from(folder: Path, study: St
     save_nifti(finer, tmp_path / "fine.nii.gz")
     with pytest.raises(ValueError, match="voxel"):
         begun_logs([PromptLog("vessel")], [tmp_path / "fine.nii.gz"], study)
+
+
+def test_a_run_on_one_of_several_volumes_replays(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = np.indices(SHAPE)
+    body = ((index[1] - 20) / 18) ** 2 + ((index[2] - 18) / 16) ** 2 < 1
+    for number in (1, 2):
+        values = np.where(vessel(), 50.0 + 60 * number, np.where(body, 30.0, -1000.0)) + index[0]
+        write_ct_series(
+            tmp_path / "ct" / str(number),
+            values.astype(np.float32),
+            AFFINE,
+            AcquisitionNumber=number,
+            SeriesInstanceUID="1.2.3.4",
+            StudyInstanceUID="1.2.3",
+            FrameOfReferenceUID="1.2.3.5",
+        )
+    prompts, out = _prompts(tmp_path / "prompts.json", "vessel"), tmp_path / "run"
+    arguments = ["segment", str(tmp_path / "ct"), str(prompts), "--out", str(out), "--samples", "0"]
+    assert run(arguments) == 2
+    assert "--volume NUMBER" in capsys.readouterr().err
+    assert run([*arguments, "--volume", "2"]) == 0
+    assert "Volume 2 of the 2 of its series: acquisition 2" in capsys.readouterr().out
+    assert run(["replay", str(out / "prompts.json")]) == 0

@@ -43,9 +43,8 @@ class Computations:
         self._studies = studies
 
     def prepare(self, model: str) -> None:
-        """Begin the workers of a model and of plans; does not wait for them."""
+        """Begin the worker of a model; does not wait for it."""
         self.workers.worker(model).begin(Prepare(model))
-        self.workers.worker(Workers.PLANNING).begin(Prepare(None))
 
     def preview(
         self, work: Work, log: PromptLog, progress: Progress | None
@@ -59,6 +58,7 @@ class Computations:
     def segmenting(self, work: Work, log: PromptLog, options: SegmentOptions) -> Callable[[str], Task]:
         """From the identifier of a job, the computation of a 3D result."""
         session, model = self._session(work), work.state.model
+        self.workers.worker(Workers.PLANNING).begin(Prepare(None))  # which is asked for files or plans soon
         return lambda job: self._task(model, Segment(session, log, options, result_path(work, job)))
 
     def planning(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.registry import load_model
+from medsam_planner.engine.registry import open_model
 from medsam_planner.geometry import volume_ml
-from medsam_planner.planning.clearance import Clearance, clearance
+from medsam_planner.planning.clearance import Clearance, build_distance_fields, clearance_in, trajectory_array
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.tool import Tool
@@ -28,6 +29,9 @@ from medsam_planner.workflow.written_plan import write_plan
 from prompts import PromptLog
 
 __all__ = ["Export", "Forget", "Known", "Measure", "Plan", "Prepare", "Preview", "Request", "Segment"]
+
+_REGION_MM = 32.0
+"""Distance fields are built in boxes of multiples of this, so that the next lines find them there."""
 
 
 class Request(Protocol):
@@ -59,7 +63,7 @@ class Prepare:
     def run(self, memory: WorkerMemory, progress: Progress) -> None:
         """Load the model."""
         if self.model is not None:
-            load_model(self.model)
+            open_model(self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +193,18 @@ class Measure:
 
     def run(self, memory: WorkerMemory, progress: Progress) -> Clearance:
         """Measure it."""
+        lines = trajectory_array(self.lines_lps_mm)
+        region = _region(lines)
+        key = (tuple((wanted, self.known[wanted.name].path) for wanted in self.structures), region.tobytes())
+        return clearance_in(memory.fields(key, lambda: self._fields(memory, region)), lines, self.tool)
+
+    def _fields(self, memory: WorkerMemory, region: NDArray[np.float64]) -> tuple[DistanceField, ...]:
         volume = memory.volume(self.study)
         built = [
             build_structure(wanted, self.known[wanted.name].evidence(memory, self.study), volume)[0]
             for wanted in self.structures
         ]
-        return clearance(self.lines_lps_mm, built, self.tool)
+        return build_distance_fields(built, region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +224,13 @@ class Export:
     def run(self, memory: WorkerMemory, progress: Progress) -> None:
         """Write it beside the result."""
         write_result_file(self.path.parent, self.file, memory.result(self.path, self.study), memory.volume(self.study))
+
+
+def _region(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(8, 3) corners of a box around lines, LPS mm, on a coarse grid: a line that is moved a little stays in it."""
+    low = np.floor(lines.min(axis=(0, 1)) / _REGION_MM) * _REGION_MM
+    high = np.ceil(lines.max(axis=(0, 1)) / _REGION_MM) * _REGION_MM
+    return np.array([np.where(corner, high, low) for corner in np.ndindex(2, 2, 2)])
 
 
 def _cut(probability: NDArray[np.float32]) -> BoxedArray:

@@ -70,7 +70,7 @@ class Service(DataFolder):
         super().close()
 
     def prepare(self) -> None:
-        """Begin the workers that the first client needs; does not wait for them."""
+        """Begin the worker that the first client needs; does not wait for it."""
         self.computations.prepare(self.settings.model)
 
     def preview(

@@ -19,8 +19,6 @@ from prompts.names import require_different, require_free
 
 __all__ = ["Work"]
 
-_DID: Mapping[str, str] = {"opened": "opened", "decided": "decided"}
-"""What the audit log calls a kind of record; all others are changes."""
 _PROMPTING = ("prompt", "undo", "redo", "replaced")
 """Kinds of records that change the prompts of a structure."""
 
@@ -111,8 +109,9 @@ class Work:
                 return self.state.n_by_event[event]
             told = {key: value for key, value in (("actor", actor), ("event", event)) if value is not None} | entries
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
-            if actor is not None and self._audit is not None and kind != "page":
-                did, what = _DID.get(kind, "changed"), f"{entries.get('task', kind)} {self.state.n + 1}"
+            did = _did(kind, entries.get("page", {}))
+            if actor is not None and did is not None and self._audit is not None:
+                what = f"{entries.get('task', kind)} {self.state.n + 1}"
                 self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
             n = self.state.n
@@ -218,3 +217,12 @@ class Work:
             If there is none of that name.
         """
         return self.state.require(structure).log()
+
+
+def _did(kind: str, page: Mapping[str, Any]) -> str | None:
+    """What the audit log calls a record; None for what a page only shows."""
+    if kind != "page":
+        return "opened" if kind == "opened" else "changed"
+    if "chosen" in page:  # one of the alternatives of a plan
+        return "decided"
+    return "changed" if page.keys() & {"draft", "structures"} else None

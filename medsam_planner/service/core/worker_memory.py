@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.service.core.loaded import result_bytes
@@ -21,6 +23,7 @@ __all__ = ["SessionKey", "StudyKey", "WorkerMemory", "private_bytes"]
 _EMBEDDING_SHARE = 4
 """Embeddings may take a fourth of the memory: a fifth of a second brings one back."""
 _STUDIES_KEPT = 64
+_FIELDS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class WorkerMemory:
         self._sessions: OrderedDict[str, tuple[SessionKey, Session]] = OrderedDict()
         self._bytes_by_session: dict[str, int] = {}
         self._results: OrderedDict[Path, SegmentationResult] = OrderedDict()
+        self._fields: OrderedDict[Hashable, tuple[DistanceField, ...]] = OrderedDict()
         self._embeddings = EmbeddingCache(min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE)
         self._empty_bytes = private_bytes()
 
@@ -109,6 +113,15 @@ class WorkerMemory:
         self._results.move_to_end(path)
         return self._results[path]
 
+    def fields(self, key: Hashable, build: Callable[[], tuple[DistanceField, ...]]) -> tuple[DistanceField, ...]:
+        """Distance fields of structures in a region, built where they are not kept."""
+        if key not in self._fields:
+            self._fields[key] = build()
+            if len(self._fields) > _FIELDS_KEPT:
+                self._fields.popitem(last=False)
+        self._fields.move_to_end(key)
+        return self._fields[key]
+
     def forget(self, session: str) -> None:
         """Free what was computed for a session."""
         self._sessions.pop(session, None)
@@ -128,8 +141,10 @@ class WorkerMemory:
             taken = self._bytes_by_session[used] = max(self._bytes_by_session.get(used, 0) + grown_bytes, 0)
             if taken > self.most_session_bytes:
                 self.forget(used)
-        while self.held_bytes > self.most_bytes and (self._sessions or self._results):
-            if self._results:
+        while self.held_bytes > self.most_bytes and (self._sessions or self._results or self._fields):
+            if self._fields:
+                self._fields.popitem(last=False)
+            elif self._results:
                 self._results.popitem(last=False)
             else:
                 self.forget(next(iter(self._sessions)))

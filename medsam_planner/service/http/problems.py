@@ -34,6 +34,7 @@ _KINDS: Mapping[str, _Kind] = {
     "not-there": _Kind(404, "Not there", "List what there is, and name one of it."),
     "read-only": _Kind(409, "The session can only be read", "Begin a new session on the study."),
     "worker-died": _Kind(503, "The computation has ended twice without a result", "Ask again, with fewer samples."),
+    "model-server": _Kind(502, "The server of the model does not help", "Tell the administrator what the detail says."),
     "stale": _Kind(409, "The result is not of the present prompts", "Segment the structure: POST .../segment."),
     "cancelled": _Kind(409, "Stopped on request", "Ask again."),
     "prompt": _Kind(422, "The prompt cannot be used", "Correct the prompt as the detail says."),

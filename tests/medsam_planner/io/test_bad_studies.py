@@ -226,8 +226,8 @@ def no_pixels(folder: Path) -> Path:
     return _series(folder, _on_slice(3, PixelData=None))
 
 
-def ultrasound(folder: Path) -> Path:
-    return _series(folder, Modality="US")
+def angiography(folder: Path) -> Path:
+    return _series(folder, Modality="XA")
 
 
 def ct_without_rescale(folder: Path) -> Path:
@@ -327,7 +327,7 @@ _CASES: list[tuple[Callable[[Path], Path], type[MedsamPlannerError], tuple[str, 
     (binary_that_is_no_dicom, StudyError, ("numbers.bin", "none of these")),
     (enhanced_ct_without_rescale, StudyError, ("RescaleSlope",)),
     (no_pixels, StudyError, ("slice_003", "no pixel data")),
-    (ultrasound, StudyError, ("modality is 'US'", "modality='CT'")),
+    (angiography, StudyError, ("modality is 'XA'", "modality='CT'")),
     (ct_without_rescale, StudyError, ("RescaleSlope", "modality='CT'")),
     (one_slice_without_rescale, StudyError, ("1 of 7 files", "slice_002")),
     (frames_without_places, StudyError, ("5 frames but 0 functional groups",)),
@@ -383,7 +383,7 @@ def test_a_zip_that_unpacks_to_too_much_is_stopped_while_unpacking(tmp_path: Pat
 
 
 def test_stating_the_modality_admits_values_that_the_files_do_not_explain(tmp_path: Path) -> None:
-    for build in (ct_without_rescale, ultrasound):
+    for build in (ct_without_rescale, angiography):
         folder = tmp_path / build.__name__
         folder.mkdir()
         assert load_volume(build(folder), modality="CT").source.modality == "CT"

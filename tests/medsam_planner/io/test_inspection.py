@@ -44,13 +44,13 @@ def test_every_problem_is_listed_and_nothing_is_raised(tmp_path: Path, plain_aff
     write_ct_series(tmp_path, blob_hu(), plain_affine, change=sheared(plain_affine, 0.5), SeriesNumber=1)
     paths = write_ct_series(tmp_path, blob_hu((6, 8, 8)), plain_affine, prefix="gap", SeriesNumber=2)
     paths[2].unlink()
-    write_ct_series(tmp_path, blob_hu((3, 8, 8)), plain_affine, prefix="us", Modality="US", SeriesNumber=3)
+    write_ct_series(tmp_path, blob_hu((3, 8, 8)), plain_affine, prefix="xa", Modality="XA", SeriesNumber=3)
     paths[0].with_name("cut").write_bytes(paths[0].read_bytes()[:500])
     summary = inspect_study(tmp_path)
     assert [len(series.problems) for series in summary.series] == [1, 1, 1]
     assert summary.readable == ()
     text = summary.as_text()
-    for part in ("--resample-tilt", "1 slice is missing", "modality is 'US'", "DAMAGED: cut"):
+    for part in ("--resample-tilt", "1 slice is missing", "modality is 'XA'", "DAMAGED: cut"):
         assert part in text
 
 

@@ -28,6 +28,7 @@ def application(access: Access) -> FastAPI:
 
     for path in ("/config", *PROGRAM_PATHS, "/healthz", "/nninteractive/healthz"):
         app.get(path)(who)
+    app.post("/gradio_api/queue/join")(who)
     protect(app, access, input_count_by_event={0: 1})
     return app
 

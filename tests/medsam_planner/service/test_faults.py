@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -15,16 +16,22 @@ from pathlib import Path
 import pytest
 
 from medsam_planner.client import Client, RemoteSession
-from medsam_planner.errors import OperationCancelledError, OutputError, WorkerDiedError
+from medsam_planner.errors import OperationCancelledError, OutputError, ServiceError, WorkerDiedError
 from prompts import Click, Scribble
 from tests.medsam_planner.service.rest import Process, lesion_box
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and limits another process")
 
 
-@pytest.fixture
-def server(study_path: Path, tmp_path: Path) -> Iterator[Process]:
-    server = Process(tmp_path / "data", study_path.parent, log=tmp_path / "server.log")
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults") / "data"
+
+
+@pytest.fixture(scope="module")
+def server(study_path: Path, data: Path) -> Iterator[Process]:
+    """One for all tests; the last one kills it."""
+    server = Process(data, study_path.parent, log=data.with_suffix(".log"))
     yield server
     server.kill()
 
@@ -35,6 +42,8 @@ def session(server: Process, study_path: Path) -> Iterator[RemoteSession]:
         session = client.open_session(client.open_study(study_path.name))
         session.add("lesion", lesion_box())
         yield session
+        with contextlib.suppress(ServiceError):  # the last test has killed the server
+            session.release()
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
@@ -62,10 +71,10 @@ def begun_and_moving(session: RemoteSession, structure: str, **options: object) 
 
 
 def test_a_full_disk_refuses_a_prompt_keeps_nothing_of_it_and_goes_on_when_there_is_room(
-    server: Process, session: RemoteSession, tmp_path: Path
+    server: Process, session: RemoteSession, data: Path
 ) -> None:
     session.add("lesion", Scribble([(-30.0 + 0.01 * step, -10.0, 1.25) for step in range(400)]))
-    (journal,) = (tmp_path / "data" / "sessions").glob("*/journal.jsonl")
+    journal = data / "sessions" / session.identifier / "journal.jsonl"
     before, kept = journal.read_bytes(), session.structures()["lesion"]
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
@@ -139,17 +148,6 @@ def test_a_thousand_passes_stop_within_a_second_and_the_next_segmentation_is_the
     assert session.segment("lesion", samples=0)["mask_sha256"] == mask
 
 
-def test_a_server_that_is_killed_leaves_no_worker(server: Process, session: RemoteSession) -> None:
-    begun_and_moving(session, "lesion", samples=200)
-    workers = workers_of(server.process)
-    assert workers
-    server.kill()
-    until = time.monotonic() + 10
-    while any(map(is_alive, workers)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(is_alive, workers))
-
-
 def test_the_server_itself_never_loads_torch(study_path: Path, tmp_path: Path) -> None:
     code = """
 import sys
@@ -186,3 +184,14 @@ print([name for name in ("torch", "open3d", "captum", "monai") if name in sys.mo
     command = [sys.executable, "-c", code, str(study_path), str(tmp_path / "data")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_server_that_is_killed_leaves_no_worker(server: Process, session: RemoteSession) -> None:
+    begun_and_moving(session, "lesion", samples=200)
+    workers = workers_of(server.process)
+    assert workers
+    server.kill()
+    until = time.monotonic() + 10
+    while any(map(is_alive, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))

@@ -251,6 +251,21 @@ def test_a_cookie_is_no_bearer_token_and_the_other_way_round(page: str) -> None:
         assert browser.get("/config", headers=bearer).status_code == 401
 
 
+def test_the_page_of_one_person_is_shut_for_the_next_in_the_same_browser(page: str) -> None:
+    with httpx.Client(base_url=page) as browser:
+        browser.cookies.set(f"medsam-planner-browser-{httpx.URL(page).port}", "a" * 32)
+
+        def join() -> httpx.Response:
+            event = {"data": ["{}"], "fn_index": 0, "session_hash": "session1"}
+            return browser.post("/gradio_api/queue/join", json=event)
+
+        browser.post("/login", data={"name": "ann", "password": PASSWORDS["ann"]})
+        assert join().json() == "ann"
+        browser.post("/logout")
+        browser.post("/login", data={"name": "mallory", "password": PASSWORDS["mallory"]})
+        assert join().status_code == 403
+
+
 def test_no_address_carries_a_secret(tmp_path: Path) -> None:
     with served(application(Access(token=TOKEN))) as address:
         for path in ("/", "/config", "/api/v1/who", "/nninteractive/who"):

@@ -206,6 +206,16 @@ def test_reading_the_same_again_is_told_once_a_day(service: Service, study_path:
     assert len(opened) == 2  # begun, and read
 
 
+def test_choosing_a_plan_is_a_decision_and_looking_at_something_is_not_told(service: Service, study_path: Path) -> None:
+    desk = OnBehalf(service, Actor("ann"))
+    work, _ = desk.open_session(desk.open_path(study_path.name).identifier)
+    before = len(told(service))
+    for page in ({"active": "lesion"}, {"chosen": ["a", 1]}, {"structures": {"lesion": "avoid"}}, {"draft": {}}):
+        desk.record(work, "page", page=page)
+    assert [one["event"] for one in told(service)[before:]] == ["decided", "changed", "changed"]
+    assert {one["actor"] for one in told(service)[before:]} == {"ann"}
+
+
 def test_two_programs_write_into_one_log(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

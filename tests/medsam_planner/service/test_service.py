@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,13 +12,20 @@ import pytest
 
 from medsam_planner import Session, load_volume
 from medsam_planner.errors import NotThereError, PromptError
+from medsam_planner.planning.clearance import clearance
+from medsam_planner.planning.request import StructureRequest
+from medsam_planner.planning.structure_evidence import StructureEvidence
+from medsam_planner.planning.tool import Tool
+from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
+from medsam_planner.workflow.plan_request import build_structure
 from prompts import Click, PromptFile, PromptLog
 from prompts.json_text import plain_json
 from prompts.schema import prompt_file_document
+from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.medsam_planner.service.rest import lesion_box
 
 
@@ -84,3 +92,24 @@ def test_what_only_a_page_knows_and_replaced_prompts_are_in_the_journal(service:
     assert again.log("lesion") == work.log("lesion") == log
     assert again.state.page == {"active": "vessel", "structures": {"lesion": "avoid"}}
     assert again.state.owner == "local"
+
+
+def test_clearance_is_that_of_the_same_structure_in_this_process_however_often_it_is_asked(
+    service: Service, work: Work, model: str, study_path: Path
+) -> None:
+    work.add("lesion", lesion_entry())
+    job = service.segment(work, "lesion", SegmentOptions(samples=2))
+    while not service.jobs.find(job).state.is_final:
+        time.sleep(0.05)
+    wanted = StructureRequest("lesion")
+    volume = load_volume(study_path)
+    local = Session(volume, model)
+    local.add(lesion_box())
+    result = local.segment(structure="structure", samples=2)
+    structure, _ = build_structure(wanted, StructureEvidence.of_result(result), volume)
+    entries = np.random.default_rng(0).uniform([-60, -80, -40], [60, 80, 40], (3, 20, 3))
+    for number in range(3):
+        lines = np.stack([entries[number], np.broadcast_to(LESION_LPS_MM, (20, 3))], axis=1)
+        for _ in range(2):
+            found = service.clearance(work, (wanted,), Tool(1.0), lines)
+            np.testing.assert_array_equal(found.certified_mm, clearance(lines, [structure], Tool(1.0)).certified_mm)

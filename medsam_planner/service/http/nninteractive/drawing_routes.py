@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from medsam_planner.errors import AtCapacityError, WorkerDiedError, code_of
 from medsam_planner.service.core.jobs import Job, JobState
 from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.http.nninteractive import interactions
@@ -22,7 +23,7 @@ from medsam_planner.service.http.nninteractive.drawing import Drawing
 from medsam_planner.service.http.nninteractive.seats import Seat
 from medsam_planner.service.http.nninteractive.shared import ActingSeat
 from medsam_planner.service.http.nninteractive.wire import array_of, json_of, mask_answer, meta_of, refuse
-from medsam_planner.service.http.problems import problem
+from medsam_planner.service.http.problems import kind_of, problem
 from medsam_planner.service.http.shared import TheService
 
 __all__ = ["router"]
@@ -151,15 +152,18 @@ async def _act(request: Request, service: OnBehalf, seat: Seat, change: Callable
     drawing = seat.require_drawing()
     if not await run_in_threadpool(change, drawing):
         return mask_answer(ran=False)
-    if drawing.is_due or drawing.job is None:
-        await run_in_threadpool(drawing.start)
-    ended = await _ended(request, service, drawing)
-    if ended is not None and ended.state is not JobState.DONE:
-        drawing.is_due = True
-        told = ended.problem or {"code": "cancelled", "detail": "The computation was stopped. Ask again."}
-        return problem(told["code"], told["detail"])
-    if ended is not None:
-        await run_in_threadpool(drawing.take)
+    try:
+        if drawing.is_due or drawing.job is None:
+            await run_in_threadpool(drawing.start)
+        ended = await _ended(request, service, drawing)
+        if ended is not None and ended.state is not JobState.DONE:
+            drawing.is_due = True
+            told = ended.problem or {"code": "cancelled", "detail": "The computation was stopped. Ask again."}
+            return _refused(told["code"], told["detail"])
+        if ended is not None:
+            await run_in_threadpool(drawing.take)
+    except (AtCapacityError, WorkerDiedError) as error:
+        return _refused(code_of(error), str(error))
     if drawing.job is not None:  # not ready yet
         return mask_answer(ran=True)
     changed = await run_in_threadpool(drawing.change)
@@ -168,6 +172,12 @@ async def _act(request: Request, service: OnBehalf, seat: Seat, change: Callable
     if not await request.is_disconnected():
         drawing.delivered()
     return answer
+
+
+def _refused(code: str, detail: str) -> Response:
+    """A computation that failed; the client takes 410 and 503 for its own lease, which is well."""
+    is_lease = kind_of(code).status in (410, 503)
+    return problem(code, detail, status=500 if is_lease else None)
 
 
 async def _ended(request: Request, service: OnBehalf, drawing: Drawing) -> Job | None:

@@ -7,9 +7,11 @@ are little-endian, the array is in C order.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import struct
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+
+from medsam_planner.service.uploads import PATIENCE_S
 
 __all__ = ["MOST_ARRAY_BYTES", "array_of", "json_of", "mask_answer", "meta_of", "pack", "refuse", "unpack"]
 
@@ -192,7 +196,8 @@ async def _body(request: Request, most_bytes: int) -> bytes:
         raise HTTPException(413, f"Expected a body of at most {most_bytes} bytes.")
     parts, received = [], 0
     try:
-        async for part in request.stream():
+        stream = request.stream()
+        while part := await _next(stream):
             received += len(part)
             if received > most_bytes:
                 raise HTTPException(413, f"Expected a body of at most {most_bytes} bytes.")
@@ -200,6 +205,18 @@ async def _body(request: Request, most_bytes: int) -> bytes:
     except ClientDisconnect:
         refuse("The body ended early.")
     return b"".join(parts)
+
+
+async def _next(stream: AsyncIterator[bytes]) -> bytes:
+    """The next part of a body, empty at its end. A client that stalls is not waited for: its lease holds meanwhile."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            async for part in stream:
+                if part:
+                    return part
+    except TimeoutError as error:
+        raise HTTPException(408, "The body stalled. Try again.") from error
+    return b""
 
 
 def _object(text: str | bytes, what: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from nnInteractive.inference.remote import ServerAtCapacityError, SessionExpired
 
 from medsam_planner.client import Client
 from medsam_planner.service.core.options import Limits
+from medsam_planner.service.http.nninteractive import wire
 from medsam_planner.service.settings import Settings
 from prompts import Click
 from tests.medsam_planner.service.nninteractive.programs import (
@@ -25,7 +27,7 @@ from tests.medsam_planner.service.nninteractive.programs import (
     image,
     lps,
 )
-from tests.medsam_planner.service.rest import TOKEN, Process, serving
+from tests.medsam_planner.service.rest import PASSWORDS, TOKEN, Process, logged_in, people_of, serving
 
 MOST = 3
 
@@ -117,6 +119,23 @@ def test_a_client_that_vanished_frees_its_place(model: str, tmp_path: Path) -> N
         assert beats == [410, 200]
 
 
+def test_a_client_that_vanished_in_the_middle_of_an_image_frees_its_place(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "PATIENCE_S", 0.3)
+    with serving(Settings(out=tmp_path, model=model), Limits(1, liveness_s=0.5)) as address:
+        lease = httpx.post(f"{address}/nninteractive/claim").json()["lease_token"]
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as gone:
+            head = f"POST /nninteractive/set_image HTTP/1.1\r\nHost: {host}\r\nX-Lease-Token: {lease}\r\n"
+            gone.sendall(f"{head}Content-Length: 5000\r\n\r\n".encode() + bytes(100))
+            assert b" 408 " in gone.recv(200)
+        until = time.monotonic() + 20
+        while httpx.post(f"{address}/nninteractive/claim").status_code == 503:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
 def test_beats_alone_do_not_keep_a_client_that_nobody_uses(model: str, tmp_path: Path) -> None:
     with serving(Settings(out=tmp_path, model=model), Limits(1, idle_s=1.0)) as address, connected(address) as client:
         until = time.monotonic() + 20
@@ -179,3 +198,20 @@ def test_the_orders_of_calls_of_the_programs_are_answered(address: str) -> None:
             slicer.add_initial_seg_interaction(ball(radius_mm).astype(np.uint8), run_prediction=False)
             slicer.add_point_interaction([12, 58, 50], True)
             assert buffer.sum() > ball(radius_mm).sum()
+
+
+def test_people_draw_under_their_own_name_and_no_token_of_another_s_lease_helps(model: str, tmp_path: Path) -> None:
+    settings = Settings(out=tmp_path / "data", model=model)
+    with serving(settings, token=TOKEN, people=people_of(settings.out)) as address:
+        keys = {name: logged_in(address, name)["Authorization"].removeprefix("Bearer ") for name in PASSWORDS}
+        with pytest.raises(httpx.HTTPStatusError, match="403"), connected(address, token=keys["vera"]):
+            pass
+        with drawing(address, token=keys["ann"]) as (client, _):
+            client.add_point_interaction(list(CENTRE), True, run_prediction=False)
+            lease = {"X-Lease-Token": client._lease_token}
+            for name, status in (("paul", 410), ("ann", 200)):
+                headers = {"Authorization": f"Bearer {keys[name]}", **lease}
+                assert httpx.post(f"{address}/nninteractive/heartbeat", headers=headers).status_code == status
+            with Client(address, token=keys["ann"]) as ann, Client(address, token=keys["paul"]) as paul:
+                assert [one["structures"] for one in ann.sessions()] == [["object"]]
+                assert paul.sessions() == []

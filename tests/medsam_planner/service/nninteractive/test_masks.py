@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from medsam_planner.client import Client
 from medsam_planner.service.http.nninteractive import drawing_routes
+from medsam_planner.service.http.nninteractive.wire import pack
 from medsam_planner.service.settings import Settings
 from prompts import Edit, InitialMask, Prompt, Scribble, VoxelMask
 from tests.medsam_planner.service.nninteractive.programs import (
@@ -216,3 +219,85 @@ def test_a_second_image_begins_a_session_of_its_own_in_the_same_place(address: s
         assert buffer.any()
         assert rest.sessions()[0]["id"] != first
         rest.continue_session(first).release()
+
+
+def test_an_answer_that_was_lost_comes_with_the_next_one(address: str, model: str) -> None:
+    local = local_session(model)
+    local.add(box((12, 18, 28), (12, 62, 72)))
+    local.add(click(15, 41, 52))
+    with drawing(address) as (client, buffer):
+        patient = client._http.timeout
+        client._http.timeout = httpx.Timeout(0.05)
+        with pytest.raises(httpx.ReadTimeout):
+            client.add_bbox_interaction(SLICE_BOX, True)
+        client._http.timeout = patient
+        assert not buffer.any()
+        client.add_point_interaction([15, 41, 52], True)
+        assert np.array_equal(buffer != 0, mask_of(local))
+
+
+@pytest.mark.parametrize(
+    ("values", "properties"),
+    [
+        (np.zeros((1, 8, 9, 10), np.float32), {}),
+        (np.full((1, 8, 9, 10), np.nan, np.float32), {}),
+        (np.zeros((2, 8, 9, 10), np.int16), {}),
+        (np.arange(720, dtype=np.int16).reshape(1, 8, 9, 10), {"spacing": [1.0, 0.0, 1.0]}),
+        (np.arange(720, dtype=np.int16).reshape(1, 8, 9, 10), {"spacing": [float("nan")] * 3}),
+        (np.arange(720, dtype=np.int16).reshape(1, 8, 9, 10), {"spacing": "wide"}),
+    ],
+)
+def test_an_image_that_is_none_is_refused_and_leaves_the_one_before(
+    address: str, values: np.ndarray, properties: dict[str, Any]
+) -> None:
+    with drawing(address) as (client, buffer), Client(address) as rest:
+        count = len(rest.studies())
+        with pytest.raises(httpx.HTTPStatusError, match=r"4(00|22)"):
+            client.set_image(values, properties)
+        client.add_point_interaction([12, 40, 50], True)
+        assert buffer.any()
+        assert len(rest.studies()) == count
+
+
+def test_calls_that_follow_no_reading_of_the_protocol_are_refused_and_change_nothing(address: str) -> None:
+    with drawing(address) as (client, _), Client(address) as rest:
+        before = rest.sessions()[0]["structures"]
+        send = client._http.post
+        for call, body in (
+            ("point", {"coordinates": [1, 2], "include_interaction": True}),
+            ("point", {"coordinates": [1, 2, None], "include_interaction": True}),
+            ("point", {"coordinates": [1, 2, 3], "include_interaction": "yes"}),
+            ("bbox", {"bbox_coords": [[1, 2], [3, 3], [4, 9]], "include_interaction": True}),
+            ("bbox", {"bbox_coords": [[1, 2], [9, 3], [4, 9]], "include_interaction": True}),
+            ("bbox", {"bbox_coords": 7, "include_interaction": True}),
+        ):
+            assert send(f"/add_{call}_interaction", json=body).status_code == 400
+        assert send("/add_point_interaction", content=b'{"coordinates": [1, 2, Infinity]}').status_code == 400
+        assert send("/add_point_interaction", content=b"[" * 50_000).status_code == 400
+        assert send("/add_scribble_interaction", content=b"NNIA").status_code == 400
+        assert send("/add_point_interaction", content=b"{" + b" " * (1 << 17) + b"}").status_code == 413
+        with pytest.raises(httpx.HTTPStatusError, match="400"):
+            client.add_lasso_interaction(
+                np.ones((2, 5, 5), np.uint8), True, interaction_bbox=[[23, 25], [0, 5], [0, 5]]
+            )
+        assert send("/add_initial_seg_interaction", content=pack(np.ones((2, 5, 5), np.uint8))).status_code == 400
+        assert rest.sessions()[0]["structures"] == before
+
+
+def test_two_clients_at_once_draw_each_on_their_own(address: str, model: str) -> None:
+    wanted = {}
+    for column in (50, 46):
+        local = local_session(model)
+        local.add(click(12, 40, column))
+        wanted[column] = mask_of(local)
+    with drawing(address) as one, drawing(address) as other, ThreadPoolExecutor(2) as threads:
+
+        def draw(client: Any, buffer: NDArray[np.uint8], column: int) -> None:
+            for _ in range(3):
+                client.add_point_interaction([12, 40, column], True)
+                assert np.array_equal(buffer != 0, wanted[column])
+                client.undo()
+                assert not buffer.any()
+
+        for done in [threads.submit(draw, *one, 50), threads.submit(draw, *other, 46)]:
+            done.result()

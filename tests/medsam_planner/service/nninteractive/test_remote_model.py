@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -17,19 +18,17 @@ from medsam_planner import Session, load_volume
 from medsam_planner.client import Client
 from medsam_planner.engine.registry import load_model, open_model, require_weights
 from medsam_planner.errors import (
-    AtCapacityError,
     ConfigError,
-    LeaseLostError,
+    ModelServerError,
     PromptError,
     SaliencyError,
-    ServiceError,
     StudyError,
     UncertaintyError,
     WeightsError,
 )
 from medsam_planner.service.core.options import Limits
 from medsam_planner.service.settings import Settings
-from prompts import InitialMask, PromptFile, PromptLog, Scribble, VoxelMask, write_prompt_file
+from prompts import Click, InitialMask, PromptFile, PromptLog, Scribble, VoxelMask, write_prompt_file
 from tests.medsam_planner.service.nninteractive.programs import (
     CENTRE,
     ball,
@@ -40,6 +39,7 @@ from tests.medsam_planner.service.nninteractive.programs import (
     lps,
     mask_of,
 )
+from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.medsam_planner.service.rest import TOKEN, lesion_box, serving
 
 MOST = 4
@@ -184,25 +184,25 @@ def test_a_lost_session_is_told_and_the_next_call_says_the_prompts_anew(
         rest.continue_session(rest.sessions()[0]["id"], take_over=True).release()
     for session in (local, remote):
         session.add(click(15, 41, 52))
-    with pytest.raises(LeaseLostError, match="Ask again"):
+    with pytest.raises(ModelServerError, match="Ask again"):
         remote.segment(samples=0)
     assert np.array_equal(mask_of(remote), mask_of(local))
 
 
 def test_a_server_that_is_away_full_or_something_else_is_told(model: str, tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="does not answer"):
+    with pytest.raises(ModelServerError, match="does not answer"):
         open_model("nninteractive:http://127.0.0.1:9")
     with serving(Settings(out=tmp_path, model=model), Limits(1), token=TOKEN) as address:
-        with pytest.raises(ServiceError, match="NN_INTERACTIVE_API_KEY"):
+        with pytest.raises(ModelServerError, match="NN_INTERACTIVE_API_KEY"):
             open_model(f"nninteractive:{address}/nninteractive")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("NN_INTERACTIVE_API_KEY", TOKEN)
             open_model(f"nninteractive:{address}/nninteractive")
-            with pytest.raises(ServiceError, match="404"):
+            with pytest.raises(ModelServerError, match="404"):
                 open_model(f"nninteractive:{address}/nowhere")
             with (
                 connected(f"{address}", token=TOKEN),
-                pytest.raises(AtCapacityError, match="no place left"),
+                pytest.raises(ModelServerError, match="no place left"),
             ):
                 open_model(f"nninteractive:{address}/nninteractive")
 
@@ -222,6 +222,27 @@ def test_a_client_of_rest_cannot_name_a_server(address: str) -> None:
         study = rest.open_study("abdomen.nii.gz")
         with pytest.raises(ConfigError, match="Expected one of the models"):
             rest.open_session(study, model=f"nninteractive:{address}/nninteractive")
+
+
+def test_a_service_may_use_another_server_as_its_model_and_tells_its_clients_when_that_is_away(
+    model: str, study_path: Path, tmp_path: Path
+) -> None:
+    local = Session(load_volume(study_path), model)
+    local.add(lesion_box())
+    expected = local.segment(samples=0).provenance.mask_sha256
+    with ExitStack() as far_away:
+        far = far_away.enter_context(serving(Settings(out=tmp_path / "far", model=model)))
+        near = Settings(out=tmp_path / "near", model=f"nninteractive:{far}/nninteractive", roots=(study_path.parent,))
+        with serving(near) as address, Client(address) as client:
+            session = client.open_session(client.open_study(study_path.name))
+            session.add("lesion", lesion_box())
+            session.segment("lesion", samples=0)
+            result = session.structures()["lesion"].result
+            assert result is not None and result["mask_sha256"] == expected
+            far_away.close()
+            session.add("lesion", Click(LESION_LPS_MM))
+            with pytest.raises(ModelServerError, match="does not answer"):
+                session.segment("lesion", samples=0)
 
 
 def test_the_command_line_segments_with_a_server(address: str, study_path: Path, model: str, tmp_path: Path) -> None:
