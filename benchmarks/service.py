@@ -141,9 +141,9 @@ class Annotator:
         assert last[-1]["state"] == "done", last[-1]
 
     def clearance(self, lines: int) -> None:
-        """Clearance of lines past the first structure."""
+        """Clearance of lines past the first structure, from entries a few mm apart: a needle that is moved."""
         target = np.array([200.0, 230.0, 0.0]) * PIXEL_MM + [0, 0, self._middle]
-        entries = target + self._random.normal(0, 60, (lines, 3))
+        entries = target + np.array([-90.0, -50.0, 0.0]) + self._random.uniform(-4, 4, (lines, 3))
         both = [[entry.tolist(), target.tolist()] for entry in entries]
         body = {"tool": TOOL, "structures": STRUCTURES, "lines_lps_mm": both}
         self._post(f"/sessions/{self.session}/clearance", body)
@@ -214,6 +214,7 @@ def measure(slices: int, repeats: Repeats, folder: Path) -> None:
             told(f"prompt → 3D, {samples} passes", many, median(bare))
         one.count = 0
         one.prompt_to_volume(0)
+        told("clearance of the first line", seconds(lambda: one.clearance(1), 1), median(bare))
         for lines in LINES:
             many = seconds(lambda lines=lines: one.clearance(lines), repeats.clearances)
             told(f"clearance of {lines:,} line{'s' * (lines > 1)}", many, median(bare))

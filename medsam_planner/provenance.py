@@ -70,8 +70,6 @@ class SegmentationProvenance:
     """Number of stochastic passes; 0 for none."""
     saliency: bool
     triplanar: bool
-    study: str | None
-    """Path of the study's files; None where the volume was not read from files."""
     modality: str | None
     modality_is_inferred: bool | None
     operations: Sequence[Mapping[str, Any]]

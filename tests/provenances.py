@@ -23,7 +23,6 @@ def provenance(**stated: Any) -> SegmentationProvenance:
         "samples": 16,
         "saliency": False,
         "triplanar": False,
-        "study": None,
         "modality": "CT",
         "modality_is_inferred": False,
         "operations": [],

@@ -19,6 +19,7 @@ from medsam_planner.cli import (
     demo,
     doctor,
     evaluate,
+    import_check,
     inspect,
     plan,
     replay,
@@ -99,6 +100,7 @@ app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
+app.command("import-check")(import_check.import_check)
 app.command()(deidentify.deidentify)
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)

@@ -19,10 +19,13 @@ __all__ = [
     "Model",
     "OidcFile",
     "Out",
+    "Paths",
     "ResampleTilt",
+    "RtStruct",
     "Saliency",
     "Samples",
     "Seed",
+    "SegEncoding",
     "Series",
     "TlsCertificate",
     "TlsKey",
@@ -87,3 +90,19 @@ KeepWorksDays = Annotated[
     float | None, typer.Option(help="Days to keep sessions without a change; by default for ever.", min=0)
 ]
 Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]
+SegEncoding = Annotated[
+    str,
+    typer.Option(
+        help="How seg.dcm stores segments: auto, labelmap or binary; auto is a label map unless structures overlap.",
+    ),
+]
+RtStruct = Annotated[
+    bool, typer.Option("--rtstruct", help="Write contours too, as an RT Structure Set (rtstruct.dcm).")
+]
+Paths = Annotated[
+    bool,
+    typer.Option(
+        "--paths/--no-paths",
+        help="Whether results may say where the inputs lie. A folder's name can be a patient's.",
+    ),
+]

@@ -14,10 +14,13 @@ from medsam_planner.cli.options import (
     Modality,
     Model,
     Out,
+    Paths,
     ResampleTilt,
+    RtStruct,
     Saliency,
     Samples,
     Seed,
+    SegEncoding,
     Series,
     Triplanar,
     Uncertainty,
@@ -49,6 +52,9 @@ def run_plan(
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,
     correct_bias_field: CorrectBiasField = False,
+    seg_encoding: SegEncoding = "auto",
+    rtstruct: RtStruct = False,
+    paths: Paths = False,
     begin_from: BeginFrom = None,
     why_here: Annotated[
         bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
@@ -56,7 +62,7 @@ def run_plan(
 ) -> None:
     """Segment the prompted structures, plan trajectories, and write plan.json and the report."""
     from medsam_planner.cli.console import tell_notes, tell_plan, tell_reading, watched
-    from medsam_planner.cli.segmentation_options import segmentation_job
+    from medsam_planner.cli.segmentation_options import output_options, segmentation_job
     from medsam_planner.errors import ConfigError, MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.mesh.open3d_mesh import require_open3d
@@ -65,9 +71,9 @@ def run_plan(
     from medsam_planner.workflow.plan_request import check_names, check_request
     from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
     from medsam_planner.workflow.segment import write_segmented_objects
-    from medsam_planner.workflow.written_plan import write_plan_from_segmentation
+    from medsam_planner.workflow.written_plan import write_plan_from_segmentation, write_plan_objects
 
-    job = segmentation_job(context.params)
+    job, options = segmentation_job(context.params), output_options(seg_encoding, rtstruct=rtstruct, paths=paths)
     require_open3d()
     tables = read_plan_file(plan_file)
     request = tables.request()
@@ -84,15 +90,23 @@ def run_plan(
         study_volume = job.read_study(progress)
         evidence = plan_file_evidence(tables, study_volume)
         checked = check_request(request, study_volume, evidence)
-        segmented = job.segment(study_volume, folder, progress)
+        segmented = job.segment(study_volume, folder, progress, options)
         try:
             written = write_plan_from_segmentation(
-                tables, segmented, evidence, folder, checked=checked, why_here=why_here, progress=progress
+                tables,
+                segmented,
+                evidence,
+                folder,
+                checked=checked,
+                why_here=why_here,
+                with_paths=paths,
+                progress=progress,
             )
         except MedsamPlannerError:  # the masks are there all the same
-            write_segmented_objects(folder, segmented)
+            write_segmented_objects(folder, segmented, options)
             raise
-        notes = write_segmented_objects(folder, segmented)
+        notes = write_segmented_objects(folder, segmented, options)
+        written = write_plan_objects(written, folder)
     tell_reading(segmented.study)
     tell_notes(notes)
     raise typer.Exit(tell_plan(written))

@@ -14,10 +14,13 @@ from medsam_planner.cli.options import (
     Modality,
     Model,
     Out,
+    Paths,
     ResampleTilt,
+    RtStruct,
     Saliency,
     Samples,
     Seed,
+    SegEncoding,
     Series,
     Triplanar,
     Uncertainty,
@@ -46,20 +49,23 @@ def segment(
     modality: Modality = None,
     clip_outliers: ClipOutliers = False,
     correct_bias_field: CorrectBiasField = False,
+    seg_encoding: SegEncoding = "auto",
+    rtstruct: RtStruct = False,
+    paths: Paths = False,
     begin_from: BeginFrom = None,
 ) -> None:
     """Segment the structures of a prompt file and write masks, maps, meshes and the prompt file."""
     from medsam_planner.cli.console import say, tell_notes, tell_reading, watched
-    from medsam_planner.cli.segmentation_options import segmentation_job
+    from medsam_planner.cli.segmentation_options import output_options, segmentation_job
     from medsam_planner.geometry import volume_ml
     from medsam_planner.io.output_folder import OutputFolder
     from medsam_planner.workflow.run_folder import segmentation_names
     from medsam_planner.workflow.segment import write_segmented_objects
 
-    job = segmentation_job(context.params)
+    job, options = segmentation_job(context.params), output_options(seg_encoding, rtstruct=rtstruct, paths=paths)
     with watched() as progress, OutputFolder(out, segmentation_names(job.structures), inputs=job.inputs) as folder:
-        segmented = job.segment(job.read_study(progress), folder, progress)
-        notes = write_segmented_objects(folder, segmented)
+        segmented = job.segment(job.read_study(progress), folder, progress, options)
+        notes = write_segmented_objects(folder, segmented, options)
     tell_reading(segmented.study)
     for structure, result in segmented.results.items():
         say(f"{structure}: {volume_ml(result.mask.array, result.mask.affine):.2f} ml")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medsam_planner.workflow.dicom_results import OutputOptions
     from medsam_planner.workflow.segmentation_job import SegmentationJob
 
-__all__ = ["segmentation_job"]
+__all__ = ["output_options", "segmentation_job"]
 
 
 def segmentation_job(parameters: Mapping[str, Any]) -> SegmentationJob:
@@ -41,3 +42,21 @@ def segmentation_job(parameters: Mapping[str, Any]) -> SegmentationJob:
         ReadingOptions(**given(ReadingOptions)),
         begin_from=[Path(text) for text in parameters["begin_from"] or ()],
     )
+
+
+def output_options(encoding: str, *, rtstruct: bool, paths: bool) -> OutputOptions:
+    """Choices about the files of a run.
+
+    Raises
+    ------
+    ConfigError
+        If the encoding is unknown.
+    """
+    from medsam_planner.errors import ConfigError
+    from medsam_planner.io.objects.segmentation import SegmentEncoding
+    from medsam_planner.workflow.dicom_results import OutputOptions
+
+    known = {"auto": None, **{one.value.lower(): one for one in SegmentEncoding}}
+    if encoding.lower() not in known:
+        raise ConfigError(f"Expected --seg-encoding {', '.join(known)}, got '{encoding}'.")
+    return OutputOptions(known[encoding.lower()], rtstruct, paths)

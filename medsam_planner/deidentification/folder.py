@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 from medsam_planner.deidentification.file_facts import FileFacts, read_facts
@@ -18,13 +15,12 @@ from medsam_planner.deidentification.report import Deidentified, begin_report, f
 from medsam_planner.errors import StudyError
 from medsam_planner.io.files import file_sha256
 from medsam_planner.io.output_folder import open_run_folder, require_apart
+from medsam_planner.io.parallel import parallel_map
 from medsam_planner.io.study_files import iterate_files
 from medsam_planner.progress import Progress, track
 from prompts.whole_file import is_partial
 
 __all__ = ["deidentify"]
-
-_CHUNK = 8
 
 
 def deidentify(
@@ -73,27 +69,24 @@ def deidentify(
     begin_report(open_run_folder(out), profile, pseudonyms)
     _sweep(out)
     files = [(place, place.name)] if place.is_file() else list(iterate_files(place))
-    with _mapped(workers) as mapped:
-        facts = list(track(mapped(_read, files), "Reading headers", progress, total=len(files)))
-        tasks, refused = _tasks(facts, out, profile, pseudonyms)
-        outcomes = list(track(mapped(deidentify_file, tasks), "De-identifying", progress, total=len(tasks)))
+    read = parallel_map(_read, files, workers=workers)
+    facts = list(track(read, "Reading headers", progress, total=len(files)))
+    tasks, refused = _tasks(facts, out, profile, pseudonyms)
+    cleaned = parallel_map(deidentify_file, tasks, workers=workers, lost=_lost)
+    outcomes = list(track(cleaned, "De-identifying", progress, total=len(tasks)))
     done = _summary(out, facts, outcomes, refused)
     finish_report(done, profile, pseudonyms, sum((one.counts for one in outcomes), Counter()))
     return done
 
 
+def _lost(task: Task) -> Outcome:
+    return Outcome(
+        task.facts.name, "refused", "the process that cleaned it ended (a decoder crashed, or memory ran out)"
+    )
+
+
 def _read(file: tuple[Path, str]) -> FileFacts:
     return read_facts(*file)
-
-
-@contextmanager
-def _mapped(workers: int):  # type: ignore[no-untyped-def]  # a map of any function
-    """Something like ``map``, in so many processes."""
-    if workers <= 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield lambda function, values: pool.map(function, values, chunksize=_CHUNK)
 
 
 def _tasks(

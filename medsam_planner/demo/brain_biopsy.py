@@ -31,7 +31,7 @@ from medsam_planner.provenance import PlanOrigin
 from medsam_planner.workflow.plan_request import resolve
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
-from medsam_planner.workflow.written_plan import WrittenPlan, write_plan
+from medsam_planner.workflow.written_plan import WrittenPlan, write_plan, write_plan_objects
 
 __all__ = ["run_brain_biopsy"]
 
@@ -84,9 +84,10 @@ def _run(
         origin=PlanOrigin(demo="brain-biopsy", study="MNI ICBM152 2009a T1, skull-stripped, from nilearn"),
     )
     say("4/4 Writing the report.")
-    written = write_plan(inputs, folder, progress=progress)
+    written = write_plan(inputs, folder, with_objects=False, progress=progress)
     for note in write_segmented_objects(folder, segmented):
         say(f"    Note: {note}")
+    written = write_plan_objects(written, folder)
     return written
 
 

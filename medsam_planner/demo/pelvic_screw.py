@@ -34,7 +34,7 @@ from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.plan_request import resolve
 from medsam_planner.workflow.run_folder import PLAN_NAMES, segmentation_names
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into, write_segmented_objects
-from medsam_planner.workflow.written_plan import WrittenPlan, write_plan
+from medsam_planner.workflow.written_plan import WrittenPlan, write_plan, write_plan_objects
 from prompts import Box, Click, PromptLog
 from prompts.annotator import padded_box
 
@@ -102,9 +102,10 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
     )
     say("5/5 Writing the report.")
     true_clearance_mm = partial(_true_clearance_mm, phantom)
-    written = write_plan(inputs, folder, true_clearance_mm=true_clearance_mm, progress=progress)
+    written = write_plan(inputs, folder, true_clearance_mm=true_clearance_mm, with_objects=False, progress=progress)
     for note in write_segmented_objects(folder, segmented):
         say(f"    Note: {note}")
+    written = write_plan_objects(written, folder)
     if written.plan.feasible:
         best = written.plan.alternatives[0]
         trajectory = np.array([best.entry_lps_mm, best.target_lps_mm])

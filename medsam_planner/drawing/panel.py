@@ -86,3 +86,8 @@ class Panel:
     """Picture pixels that one pixel of the page shows, so that letters look the same size in every picture."""
     depth_marks: tuple[DepthMark, ...] = ()
     is_highlighted: bool = False
+
+    @property
+    def caption(self) -> str:
+        """Title and note in one line."""
+        return " · ".join(text for text in (self.title, self.note) if text)

@@ -106,6 +106,7 @@ def ct_slice_datasets(volume_hu: highdicom.Volume, text: SeriesText, *, seed: in
         dataset.StudyInstanceUID = content_uid("study", *identity)
         dataset.SeriesInstanceUID = content_uid("series", *identity)
         dataset.FrameOfReferenceUID = frame
+        dataset.PatientPosition = "HFS"
         dataset.SeriesNumber = 1
         dataset.InstanceNumber = k + 1
         for keyword in _EMPTY_BUT_REQUIRED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import sys
 import tempfile
 import traceback
@@ -21,21 +22,23 @@ from medsam_planner.provenance import versions
 __all__ = ["attempted", "in_one_line", "log_fault"]
 
 T = TypeVar("T")
+_HIDDEN = "<path>"
 
 
 def log_fault(error: BaseException) -> Path | None:
     """Write the traceback with platform, command and versions; None where no folder is writable.
+
+    Paths that the command was given are left out, because a folder's name can be a patient's.
 
     Logs go to ``$MEDSAM_PLANNER_LOGS``, else to the user's folder for logs, else to the temporary folder.
     """
     moment = datetime.datetime.now()
     lines = (
         f"{moment.isoformat(timespec='seconds')} on {platform.platform()}, Python {platform.python_version()}",
-        f"Command: {' '.join(sys.argv)}",
-        f"Folder: {_working_folder()}",
+        f"Command: {' '.join(_HIDDEN if _names_file(one) else one for one in sys.argv)}",
         f"Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}",
         "",
-        "".join(traceback.format_exception(error)),
+        _without_arguments("".join(traceback.format_exception(error))),
     )
     name = f"{moment:%Y%m%d-%H%M%S}-{os.getpid()}-{os.urandom(2).hex()}.log"
     for folder in _log_folders():
@@ -67,11 +70,11 @@ def attempted(notes: list[str], what: str, make: Callable[[], T]) -> T | None:
     except (OutputError, OperationCancelledError):
         raise
     except MedsamPlannerError as error:
-        notes.append(f"{what} could not be made: {in_one_line(error).partition(': ')[2]}")
+        notes.append(f"{what} could not be made: {_without_arguments(in_one_line(error)).partition(': ')[2]}")
     except Exception as error:  # noqa: BLE001  (other people's writers raise what they like)
         log = log_fault(error)
         where = "" if log is None else f" (log: {log})"
-        notes.append(f"{what} could not be made: {in_one_line(error)}{where}")
+        notes.append(f"{what} could not be made: {_without_arguments(in_one_line(error))}{where}")
     return None
 
 
@@ -90,8 +93,18 @@ def _temporary() -> Path:
     return Path(tempfile.gettempdir()) / f"medsam-planner-logs-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return "removed"
+def _names_file(argument: str) -> bool:
+    value = argument.partition("=")[2] or argument
+    return "/" in value or "\\" in value or os.path.lexists(value)
+
+
+def _without_arguments(text: str) -> str:
+    """`text` without the places that the command's arguments name, and what follows them in a path."""
+    places: set[str] = set()
+    for argument in filter(_names_file, sys.argv[1:]):
+        value = argument.partition("=")[2] or argument
+        places |= {os.path.abspath(value), os.path.realpath(value)}
+        places |= {value} if "/" in value or "\\" in value else set()
+    for place in sorted(places, key=len, reverse=True):
+        text = re.sub(re.escape(place) + r"[^'\"\n:;,]*", _HIDDEN, text)
+    return text

@@ -21,7 +21,7 @@ from medsam_planner.io.stored_pixels import check_stored
 from medsam_planner.io.study_files import StudyFiles
 from medsam_planner.progress import Progress, track
 
-__all__ = ["SeriesSummary", "StudySummary", "inspect_study"]
+__all__ = ["SeriesSummary", "StudySummary", "inspect_files", "inspect_study"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,13 +113,15 @@ def inspect_study(path: str | Path, *, progress: Progress | None = None) -> Stud
     """
     place = Path(path)
     with opened_study(place, progress=progress) as study:
-        dicom = [_summarise(series, progress) for series in group_series(study.images)]
-        nifti = [_summarise_nifti(number, *file) for number, file in enumerate(study.niftis, start=len(dicom) + 1)]
-        return _summary(place, study, (*dicom, *nifti))
+        series = inspect_files(study, progress=progress)
+        return StudySummary(place, series, study.damaged, dict(study.ignored_count_by_kind))
 
 
-def _summary(place: Path, study: StudyFiles, series: tuple[SeriesSummary, ...]) -> StudySummary:
-    return StudySummary(place, series, study.damaged, dict(study.ignored_count_by_kind))
+def inspect_files(study: StudyFiles, *, progress: Progress | None = None) -> tuple[SeriesSummary, ...]:
+    """The series and NIfTI files among files whose headers were read."""
+    dicom = [_summarise(series, progress) for series in group_series(study.images)]
+    nifti = [_summarise_nifti(number, *file) for number, file in enumerate(study.niftis, start=len(dicom) + 1)]
+    return (*dicom, *nifti)
 
 
 def _summarise(series: DicomSeries, progress: Progress | None) -> SeriesSummary:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE, flat_rows, number, percent, place, plain
 from medsam_planner.drawing.pictures import colour_bar_uri
-from medsam_planner.geometry import axis_letters, spacing_mm
-from medsam_planner.io.fault_log import attempted
+from medsam_planner.geometry import axis_letters
 from medsam_planner.io.files import write_whole
+from medsam_planner.io.patient_identity import identity_rows
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.assessment import assess
 from medsam_planner.report.faithfulness import faithfulness_rows
 from medsam_planner.report.model import PlanReport
+from medsam_planner.report.parts import ReportParts, report_parts
 from medsam_planner.report.profile_charts import trace_chart
-from medsam_planner.report.sections import tool_sections
 from medsam_planner.report.table_rows import prompt_rows, stop_rows, trace_rows
 from medsam_planner.report.verdict import crossed
-from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
+from medsam_planner.report.views3d import risk_scale, spread_scale
 from medsam_planner.report.widened_surface import WIDENED_TRIANGLES
 
 __all__ = ["render_html", "write_report"]
 
 
-def write_report(report: PlanReport, path: FilePath | str, progress: Progress | None = None) -> FilePath:
+def write_report(
+    report: PlanReport, path: FilePath | str, progress: Progress | None = None, *, parts: ReportParts | None = None
+) -> FilePath:
     """Write the report of one plan.
 
     Parameters
@@ -38,16 +39,18 @@ def write_report(report: PlanReport, path: FilePath | str, progress: Progress | 
         written.
     progress : Progress, optional
         Told of each stage.
+    parts : ReportParts, optional
+        Pictures of this report that were drawn before.
 
     Returns
     -------
     Path
         The file written. The same report gives the same bytes.
     """
-    return write_whole(path, render_html(report, progress))
+    return write_whole(path, render_html(report, progress, parts=parts))
 
 
-def render_html(report: PlanReport, progress: Progress | None = None) -> str:
+def render_html(report: PlanReport, progress: Progress | None = None, *, parts: ReportParts | None = None) -> str:
     """The report as one HTML text."""
     import jinja2
 
@@ -64,17 +67,17 @@ def render_html(report: PlanReport, progress: Progress | None = None) -> str:
         crossed=crossed, number=number, percent=percent, place=place, plain=plain, colour_bar=colour_bar_uri
     )
     style = (FilePath(__file__).parents[1] / "drawing" / "page.css").read_text(encoding="utf-8")
-    return environment.get_template("plan.html").render(**_context(report, progress), style=style)
+    return environment.get_template("plan.html").render(
+        **_context(report, parts or report_parts(report, progress), progress), style=style
+    )
 
 
-def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
-    sections = tool_sections(report, progress)
+def _context(report: PlanReport, parts: ReportParts, progress: Progress | None) -> dict[str, Any]:
+    sections = parts.sections
     assessment = assess(report)
     scene = sections[0].scene
     affine = report.study.affine
     letters = axis_letters(affine)
-    missing: list[str] = []
-    views = attempted(missing, "The 3D views", partial(views_3d, report, scene, progress)) or ()
     traces = []
     for name, result in track(list(report.segmentations.items()), "propagation charts", progress):
         if result.trace.records:
@@ -88,8 +91,9 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
         "sections": sections,
         "is_several": len(sections) > 1,
         "scene": scene,
-        "views": views,
-        "missing_views": missing,
+        "views": parts.views,
+        "missing_views": parts.missing,
+        "identity": identity_rows(report.study) if report.shows_identity else [],
         "spread_scale": spread_scale(report),
         "risk_scale": risk_scale(report),
         "widened_triangles": f"{WIDENED_TRIANGLES:,}",
@@ -107,20 +111,5 @@ def _context(report: PlanReport, progress: Progress | None) -> dict[str, Any]:
             (name, flat_rows(result.provenance.as_json())) for name, result in report.segmentations.items()
         ],
         "has_corridor": StructureRole.INSIDE in report.roles.values(),
-        "study_rows": [
-            *_source_rows(report),
-            ("grid", " × ".join(str(count) for count in report.study.spatial_shape) + " voxels"),
-            ("voxel", " × ".join(f"{step:.2f}" for step in spacing_mm(affine)) + " mm"),
-            ("axes run", ", ".join(f"{low} → {high}" for low, high in letters)),
-        ],
+        "study_rows": parts.study_rows,
     }
-
-
-def _source_rows(report: PlanReport) -> list[tuple[str, str]]:
-    source = report.study.source
-    if source is None:
-        return []
-    facts = [("modality", source.modality + (" (inferred)" if source.modality_is_inferred else ""))]
-    if source.series_description:
-        facts.append(("series", source.series_description))
-    return facts

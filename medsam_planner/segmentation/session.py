@@ -487,7 +487,6 @@ class Session:
             uncertainty=uncertainty,
             saliency=saliency,
             triplanar=triplanar,
-            study=str(source.path) if source else None,
             modality=source.modality if source else None,
             modality_is_inferred=source.modality_is_inferred if source else None,
             operations=list(source.operations) if source else [],

@@ -83,7 +83,9 @@ def request_of(workbench: Workbench) -> PlanRequest:
             "entry (mm)” to the length of path that may lie outside, for example 8."
         )
     return PlanRequest(
-        title=f"Paths in {study.source.path.name}" if study is not None and study.source else "Paths",
+        title=f"Paths in {study.source.series_description or study.source.modality}"
+        if study is not None and study.source
+        else "Paths",
         tools=(
             ToolRequest(
                 Tool(draft.tool_radius_mm, draft.entry_error_mm, draft.target_error_mm),

@@ -12,24 +12,39 @@ from pathlib import Path
 
 from medsam_planner.drawing.palette import colour_of
 from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.objects.encapsulated import save_encapsulated_stl
 from medsam_planner.io.objects.parametric_map import MAP_QUANTITIES, save_parametric_map
 from medsam_planner.io.objects.segmentation import Algorithm, Segment, SegmentEncoding, fitting_encoding, save_segments
 from medsam_planner.io.objects.structure_codes import structure_codes
+from medsam_planner.io.objects.structure_set import save_structure_set
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["SEGMENTATION", "DicomOptions", "dicom_names", "map_name", "result_segments", "write_dicom_results"]
+__all__ = [
+    "SEGMENTATION",
+    "OutputOptions",
+    "dicom_names",
+    "map_name",
+    "mesh_name",
+    "result_segments",
+    "write_dicom_meshes",
+    "write_dicom_results",
+]
 
-SEGMENTATION = "seg.dcm"
+SEGMENTATION, CONTOURS = "seg.dcm", "rtstruct.dcm"
 
 
 @dataclass(frozen=True, slots=True)
-class DicomOptions:
-    """Choices about the DICOM objects of a run."""
+class OutputOptions:
+    """Choices about the files of a run."""
 
     encoding: SegmentEncoding | None = None
     """Of the Segmentation; None takes a label map unless structures overlap."""
+    has_contours: bool = False
+    """Whether to write an RT Structure Set too."""
+    with_paths: bool = False
+    """Whether ``prompts.json`` and ``plan.json`` may state where inputs lie; see :mod:`.recorded_paths`."""
 
 
 def map_name(quantity: str, structure: str) -> str:
@@ -37,9 +52,15 @@ def map_name(quantity: str, structure: str) -> str:
     return f"{quantity}_{structure}.dcm"
 
 
+def mesh_name(structure: str) -> str:
+    """File name of the surface of a structure."""
+    return f"mesh_{structure}.stl.dcm"
+
+
 def dicom_names(structures: Collection[str]) -> list[str]:
     """Every DICOM file that segmenting these structures may leave."""
-    return [SEGMENTATION, *(map_name(quantity, name) for name in structures for quantity in MAP_QUANTITIES)]
+    maps = [map_name(quantity, name) for name in structures for quantity in MAP_QUANTITIES]
+    return [SEGMENTATION, CONTOURS, *maps, *(mesh_name(name) for name in structures)]
 
 
 def result_segments(results: Mapping[str, SegmentationResult]) -> list[Segment]:
@@ -55,7 +76,7 @@ def write_dicom_results(
     folder: Path | OutputFolder,
     results: Mapping[str, SegmentationResult],
     study: StudyVolume,
-    options: DicomOptions | None = None,
+    options: OutputOptions | None = None,
 ) -> list[str]:
     """Write the objects of a study that was read from DICOM.
 
@@ -64,17 +85,40 @@ def write_dicom_results(
     list of str
         Why an object is missing, and what a reader should know of those that are there.
     """
-    chosen = options or DicomOptions()
+    chosen = options or OutputOptions()
     notes: list[str] = []
     segments = result_segments(results)
     if segments:
         notes += _segment_notes(segments, chosen)
         write = partial(save_segments, segments, folder / SEGMENTATION, study, encoding=_encoding(segments, chosen))
         attempted(notes, SEGMENTATION, write)
+        if chosen.has_contours:
+            attempted(notes, CONTOURS, partial(save_structure_set, segments, folder / CONTOURS, study))
     for number, (name, result) in enumerate(results.items()):
         for file_name, save in _maps(folder, number, name, result, study):
             attempted(notes, file_name, save)
     return notes
+
+
+def write_dicom_meshes(folder: Path | OutputFolder, structures: Sequence[str], study: StudyVolume) -> list[str]:
+    """Write the surfaces that lie in the folder as STL once more, inside DICOM.
+
+    Returns
+    -------
+    list of str
+        Why one is missing.
+    """
+    notes: list[str] = []
+    for number, name in enumerate(structures):
+        mesh = folder / f"meshes/{name}.stl"
+        if mesh.is_file():
+            path = folder / mesh_name(name)
+            attempted(notes, path.name, partial(_save_mesh, mesh, path, study, name, number))
+    return notes
+
+
+def _save_mesh(mesh: Path, path: Path, study: StudyVolume, structure: str, number: int) -> Path:
+    return save_encapsulated_stl(mesh.read_bytes(), path, study, structure=structure, number=number)
 
 
 def _maps(
@@ -104,12 +148,12 @@ def _algorithm(result: SegmentationResult) -> Algorithm:
     return Algorithm(f"MedSAM Planner {Path(made.model).name}", parameters)
 
 
-def _encoding(segments: Sequence[Segment], options: DicomOptions) -> SegmentEncoding:
+def _encoding(segments: Sequence[Segment], options: OutputOptions) -> SegmentEncoding:
     fitting = fitting_encoding(segments)
     return options.encoding if options.encoding is not None and fitting is SegmentEncoding.LABELMAP else fitting
 
 
-def _segment_notes(segments: Sequence[Segment], options: DicomOptions) -> list[str]:
+def _segment_notes(segments: Sequence[Segment], options: OutputOptions) -> list[str]:
     notes = []
     unknown = [f"'{one.label}'" for one in segments if not structure_codes(one.label).is_known]
     if unknown:

@@ -11,7 +11,7 @@ from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segm
 from medsam_planner.workflow.study_reading import read_study_again
 from prompts import PromptFile, read_prompt_file, validate_file
 
-__all__ = ["replay_log"]
+__all__ = ["recorded_study", "replay_log"]
 
 
 def replay_log(
@@ -24,7 +24,8 @@ def replay_log(
     log_path : Path
         A ``prompts.json`` that a run wrote.
     study_path : Path, optional
-        Path of the study now; by default the recorded one.
+        Path of the study now, or of a folder with several series, of which the recorded one is taken; by default the
+        recorded place, which counts from the folder of the prompt file.
 
     Returns
     -------
@@ -43,14 +44,16 @@ def replay_log(
     prompt_file = read_prompt_file(log_path)
     recorded = prompt_file.provenance
     expected = recorded.settings.get("mask_sha256")
-    place = study_path or (Path(str(recorded.settings["study"])) if recorded.settings.get("study") else None)
+    place = study_path or recorded_study(prompt_file, log_path)
     if not isinstance(expected, Mapping) or recorded.model is None:
         raise PromptError(
             f"Expected a prompt file written by a run (it records the model and the masks), got {log_path} without "
             "them. A prompt file written by hand is segmented with `medsam-planner segment`."
         )
     if place is None:
-        raise PromptError(f"{log_path} does not name its study. Name it with --study.")
+        raise PromptError(f"{log_path} does not say where its study lies. Name its place with --study.")
+    if not place.exists():
+        raise PromptError(f"The study of {log_path} is no longer at {place}. Name its place with --study.")
     study = read_study_again(place, recorded, progress)
     validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     options = SegmentationOptions(
@@ -77,3 +80,9 @@ def replay_log(
         for structure, result in session_results.results.items()
     }
     return prompt_file, session_results, same
+
+
+def recorded_study(prompt_file: PromptFile, log_path: Path) -> Path | None:
+    """Where a prompt file says that its study lies, counted from its own folder; None where it does not say."""
+    stated = None if prompt_file.provenance is None else prompt_file.provenance.settings.get("study")
+    return log_path.parent / str(stated) if stated else None

@@ -32,7 +32,9 @@ from medsam_planner.io.output_folder import OutputFolder, open_run_folder
 from medsam_planner.mesh import Surface, rgb_from_values, write_surface
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume, source_of
-from medsam_planner.workflow.dicom_results import DicomOptions, dicom_names, write_dicom_results
+from medsam_planner.workflow.dicom_results import OutputOptions, dicom_names, write_dicom_meshes, write_dicom_results
+from medsam_planner.workflow.plan_objects import PLAN_OBJECTS
+from medsam_planner.workflow.recorded_paths import place_of_study
 from prompts import PromptFile, PromptLog, write_prompt_file
 from prompts.record import Provenance
 
@@ -50,7 +52,7 @@ __all__ = [
 ]
 
 PROMPTS, RESULT = "prompts.json", "result.json"
-PLAN_NAMES = ("plan.json", "plan.dcm", "report.html")
+PLAN_NAMES = ("plan.json", "report.html", *PLAN_OBJECTS)
 
 _MAPS = ("probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
 _MESH_SUFFIXES = ("ply", "stl", "glb")
@@ -120,9 +122,12 @@ def write_records(
     *,
     study: highdicom.Volume,
     notes: Sequence[str] = (),
+    with_paths: bool = False,
 ) -> None:
     """Write ``prompts.json`` and ``result.json`` of the structures that are there so far."""
-    write_prompt_file(folder / PROMPTS, prompt_record(results, logs, study))
+    path = folder / PROMPTS
+    place = place_of_study(study, path.parent, with_paths=with_paths)
+    write_prompt_file(path, prompt_record(results, logs, study, place))
     document: dict[str, Any] = {"structures": {name: _summary(result) for name, result in results.items()}}
     write_json(folder / RESULT, {**document, "notes": list(notes)})
 
@@ -133,7 +138,7 @@ def write_objects(
     *,
     study: highdicom.Volume,
     surfaces: Mapping[str, Surface] | None = None,
-    dicom: DicomOptions | None = None,
+    options: OutputOptions | None = None,
 ) -> list[str]:
     """Write what other programs read beside the NIfTI files: DICOM objects, when the study was DICOM, and meshes.
 
@@ -144,24 +149,31 @@ def write_objects(
     """
     notes: list[str] = []
     source = source_of(study)
-    if isinstance(study, StudyVolume) and source is not None and source.is_referable:
-        notes += write_dicom_results(folder, results, study, dicom)
+    is_dicom = isinstance(study, StudyVolume) and source is not None and source.is_referable
+    if isinstance(study, StudyVolume) and is_dicom:
+        notes += write_dicom_results(folder, results, study, options)
     for structure, surface in (surfaces or {}).items():
         spread = surface.values.get("boundary_spread_mm")
         rgb = _PLAIN_RGB if spread is None else rgb_from_values(spread)
         for suffix in _MESH_SUFFIXES:
             path = folder / f"meshes/{structure}.{suffix}"
             attempted(notes, f"meshes/{path.name}", partial(write_surface, surface, path, rgb=rgb, name=structure))
+    if isinstance(study, StudyVolume) and is_dicom:
+        notes += write_dicom_meshes(folder, list(results), study)
     return notes
 
 
 def prompt_record(
-    results: Mapping[str, SegmentationResult], logs: Mapping[str, PromptLog], study: highdicom.Volume
+    results: Mapping[str, SegmentationResult],
+    logs: Mapping[str, PromptLog],
+    study: highdicom.Volume,
+    place: str | None = None,
 ) -> PromptFile:
-    """The logs of the segmented structures with everything a replay needs."""
+    """The logs of the segmented structures with everything a replay needs; `place` says where the study lies."""
     first = next(iter(results.values())).provenance
-    shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "study", "operations")
+    shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "operations")
     settings = {key: value for key, value in first.as_json().items() if key in shared}
+    settings["study"] = place
     settings["series"] = _series_uid(study)
     source = source_of(study)
     if source is not None and source.volume is not None:

@@ -19,7 +19,7 @@ from medsam_planner.segmentation.limits import check_samples, check_seed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.dicom_results import DicomOptions
+from medsam_planner.workflow.dicom_results import OutputOptions
 from medsam_planner.workflow.run_folder import write_objects, write_records, write_structure
 from prompts import PromptLog
 
@@ -92,22 +92,24 @@ def segment_into(
     options: SegmentationOptions,
     *,
     notes: Sequence[str] = (),
+    output: OutputOptions | None = None,
     progress: Progress | None = None,
 ) -> Segmented:
     """Segment some logs, and write each structure and the log as soon as it is finished."""
-    names = [log.structure for log in logs]
+    names, chosen = [log.structure for log in logs], output or OutputOptions()
     done: dict[str, SegmentationResult] = {}
 
     def keep(result: SegmentationResult) -> None:
         done[result.structure] = result
         write_structure(out, result, names)
-        write_records(out, done, {log.structure: log for log in logs}, study=study, notes=notes)
+        by_name = {log.structure: log for log in logs}
+        write_records(out, done, by_name, study=study, notes=notes, with_paths=chosen.with_paths)
 
     return segment_logs(study, logs, options, each=keep, notes=notes, progress=progress)
 
 
 def write_segmented_objects(
-    out: OutputFolder | Path, segmented: Segmented, dicom: DicomOptions | None = None
+    out: OutputFolder | Path, segmented: Segmented, output: OutputOptions | None = None
 ) -> tuple[str, ...]:
     """Write DICOM objects and meshes, and add to ``result.json`` why some are missing.
 
@@ -116,10 +118,10 @@ def write_segmented_objects(
     tuple of str
         All notes on the results.
     """
-    study, results = segmented.study, segmented.results
-    notes = (*segmented.notes, *write_objects(out, results, study=study, surfaces=segmented.surfaces, dicom=dicom))
+    study, results, chosen = segmented.study, segmented.results, output or OutputOptions()
+    notes = (*segmented.notes, *write_objects(out, results, study=study, surfaces=segmented.surfaces, options=chosen))
     if notes:
-        write_records(out, results, segmented.logs, study=study, notes=notes)
+        write_records(out, results, segmented.logs, study=study, notes=notes, with_paths=chosen.with_paths)
     return notes
 
 

@@ -13,6 +13,7 @@ from medsam_planner.io.segment_path import mask_file
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.dicom_results import OutputOptions
 from medsam_planner.workflow.initial_masks import begun_logs
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
@@ -106,7 +107,13 @@ class SegmentationJob:
         )
         return study
 
-    def segment(self, study: StudyVolume, out: OutputFolder, progress: Progress | None = None) -> Segmented:
+    def segment(
+        self,
+        study: StudyVolume,
+        out: OutputFolder,
+        progress: Progress | None = None,
+        output: OutputOptions | None = None,
+    ) -> Segmented:
         """Segment every structure and write its masks, maps and log.
 
         DICOM objects and meshes are left to :func:`medsam_planner.workflow.segment.write_segmented_objects`.
@@ -116,9 +123,8 @@ class SegmentationJob:
         StudyError, GeometryError, PromptError
             If a mask to begin from cannot be read, is not on the study's voxels, or belongs to no structure.
         """
-        return segment_into(
-            out, study, begun_logs(self.logs, self.begin_from, study), self.options, notes=self.notes, progress=progress
-        )
+        logs = begun_logs(self.logs, self.begin_from, study)
+        return segment_into(out, study, logs, self.options, notes=self.notes, output=output, progress=progress)
 
 
 def check_options(options: SegmentationOptions) -> None:

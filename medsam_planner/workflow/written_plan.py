@@ -1,4 +1,4 @@
-"""Plan, and write ``plan.json``, ``plan.dcm`` and ``report.html``."""
+"""Plan, and write ``plan.json``, ``report.html`` and the DICOM objects of the plan."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_json
-from medsam_planner.io.objects.plan_sr import save_plan_sr
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface
 from medsam_planner.mesh.open3d_mesh import require_open3d
@@ -32,10 +31,13 @@ from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.model import RISK_NAME
+from medsam_planner.report.parts import ReportParts, report_parts
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import drawn_surface, named_files, plan_file_evidence
 from medsam_planner.workflow.plan import Plan, TrueClearance, plan_inputs
+from medsam_planner.workflow.plan_objects import write_pictures_and_tool, write_structured_report
 from medsam_planner.workflow.plan_request import CheckedParts, PlanInputs, check_names, resolve
+from medsam_planner.workflow.recorded_paths import without_folders
 from medsam_planner.workflow.run_folder import PLAN_NAMES
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ __all__ = [
     "write_plan",
     "write_plan_from_file",
     "write_plan_from_segmentation",
+    "write_plan_objects",
 ]
 
 Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyHere]"
@@ -63,6 +66,8 @@ class WrittenPlan:
     report_path: Path
     notes: tuple[str, ...] = ()
     """What could not be produced beside the plan, and why."""
+    parts: ReportParts | None = None
+    """What the report shows, for its other forms."""
 
     @property
     def feasible(self) -> bool:
@@ -95,8 +100,12 @@ class WrittenPlan:
         return self.made.inputs.margin_statements
 
 
-def write_plan_from_file(path: Path, out: Path, *, progress: Progress | None = None) -> WrittenPlan:
+def write_plan_from_file(
+    path: Path, out: Path, *, with_paths: bool = False, progress: Progress | None = None
+) -> WrittenPlan:
     """Plan from a plan file whose structures are all given as masks, and write the results.
+
+    ``plan.json`` repeats the plan file, `with_paths` with the paths in it.
 
     Raises
     ------
@@ -120,7 +129,9 @@ def write_plan_from_file(path: Path, out: Path, *, progress: Progress | None = N
             modality=plan_file.study.modality,
             progress=progress,
         )
-        inputs = resolve(request, study, plan_file_evidence(plan_file, study), origin=_origin(plan_file))
+        inputs = resolve(
+            request, study, plan_file_evidence(plan_file, study), origin=_origin(plan_file, with_paths=with_paths)
+        )
         return write_plan(inputs, folder, progress=progress)
 
 
@@ -132,9 +143,10 @@ def write_plan_from_segmentation(
     *,
     checked: CheckedParts | None = None,
     why_here: bool = False,
+    with_paths: bool = False,
     progress: Progress | None = None,
 ) -> WrittenPlan:
-    """Plan from a plan file on structures that were just segmented, and write the results.
+    """Plan from a plan file on structures that were just segmented, and write the results but for DICOM objects.
 
     Parameters
     ----------
@@ -147,6 +159,8 @@ def write_plan_from_segmentation(
         From :func:`medsam_planner.workflow.plan_request.check_request` with the same evidence.
     why_here : bool
         Explain the surface at the tightest place too: some hundred forward passes for each tool.
+    with_paths : bool
+        Whether ``plan.json`` may state the paths of the plan file.
     progress : Progress, optional
 
     Raises
@@ -159,14 +173,16 @@ def write_plan_from_segmentation(
         segmented.study,
         {**segmented.evidence(), **evidence},
         surfaces=segmented.surfaces,
-        origin=_origin(plan_file),
+        origin=_origin(plan_file, with_paths=with_paths),
         checked=checked,
     )
-    return write_plan(inputs, out, explain=segmented.why_here if why_here else None, progress=progress)
+    explain = segmented.why_here if why_here else None
+    return write_plan(inputs, out, explain=explain, with_objects=False, progress=progress)
 
 
-def _origin(plan_file: PlanFile) -> PlanOrigin:
-    return PlanOrigin(plan_file=plan_file.model_dump(mode="json"))
+def _origin(plan_file: PlanFile, *, with_paths: bool) -> PlanOrigin:
+    entries = plan_file.model_dump(mode="json")
+    return PlanOrigin(plan_file=entries if with_paths else without_folders(entries))
 
 
 def write_plan(
@@ -175,33 +191,52 @@ def write_plan(
     *,
     explain: Explain | None = None,
     true_clearance_mm: TrueClearance | None = None,
+    with_objects: bool = True,
     progress: Progress | None = None,
 ) -> WrittenPlan:
-    """Search, then write ``plan.json``, ``report.html``, and ``plan.dcm`` where the study came from DICOM.
+    """Search, then write ``plan.json``, ``report.html``, and DICOM objects where the study came from DICOM.
 
-    Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
+    Without `with_objects` they are left to :func:`write_plan_objects`, which can then refer to those of the
+    segmentation. Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
     """
     made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
     report, notes = made.report, list(inputs.notes)
     plan_path = folder / "plan.json"
     write_json(plan_path, made.document(notes))  # before what may fail
-    sr_path = folder / "plan.dcm"
-    sr_path.unlink(missing_ok=True)  # the report of an earlier plan does not stay beside one that has none
     explained = attempted(notes, "The reasons of the surface", partial(_explained, report, explain, progress)) or {}
     surfaces = drawn_surfaces(inputs, notes, progress=progress)
     risk_surface = None
     if len(report.tools) == 1:
         risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, made.inputs, progress))
     report = replace(report, surfaces=surfaces, why_here=explained, risk_surface=risk_surface)
-    report_path = write_report(report, folder / "report.html", progress)
+    parts = report_parts(report, progress)
+    report_path = write_report(report, folder / "report.html", progress, parts=parts)
     made = replace(made, report=report)
+    write_json(plan_path, made.document(notes))
+    written = WrittenPlan(made, report_path.parent, report_path, tuple(notes), parts)
+    return write_plan_objects(written, folder) if with_objects else written
+
+
+def write_plan_objects(written: WrittenPlan, folder: OutputFolder | Path) -> WrittenPlan:
+    """Write the DICOM objects of a plan, where its study came from DICOM.
+
+    Returns
+    -------
+    WrittenPlan
+        With the reason of each object that is missing, which ``plan.json`` has too.
+    """
+    made, notes = written.made, list(written.notes)
+    parts = written.parts or report_parts(made.report)
+    write_pictures_and_tool(folder, made.document(notes), made.report, parts, notes)
+    # The structured report comes last, because it carries the SHA-256 of plan.json with all notes.
     document = made.document(notes)
-    write_json(plan_path, document)
-    written = len(notes)
-    attempted(notes, "plan.dcm", partial(_write_sr, document, sr_path, inputs.study, made.joint))
-    if len(notes) > written:
-        write_json(plan_path, made.document(notes))
-    return WrittenPlan(made, report_path.parent, report_path, tuple(notes))
+    if notes != list(written.notes):
+        write_json(folder / "plan.json", document)
+    before = len(notes)
+    write_structured_report(folder, document, made.inputs.study, notes)
+    if len(notes) > before:
+        write_json(folder / "plan.json", made.document(notes))
+    return replace(written, notes=tuple(notes))
 
 
 def drawn_surfaces(inputs: PlanInputs, notes: list[str], *, progress: Progress | None = None) -> dict[str, Surface]:
@@ -226,14 +261,6 @@ def _explained(report: PlanReport, explain: Explain | None, progress: Progress |
             place = np.array(best.limiting_point_lps_mm, dtype=np.float64)
             found[tool.name] = explain(best.limiting_structure, place, progress)
     return found
-
-
-def _write_sr(document: Mapping[str, Any], path: Path, study: StudyVolume, joint: JointPlan) -> None:
-    """Write the plan as a DICOM structured report, where the study came from DICOM."""
-    source = study.source
-    is_dicom = source is not None and source.format == "dicom" and source.is_referable
-    if is_dicom and study.frame_of_reference_uid and any(found.alternatives for found in joint.plans.values()):
-        save_plan_sr(document, path, study)
 
 
 def _risk_surface(inputs: PlanInputs, progress: Progress | None) -> Surface | None:

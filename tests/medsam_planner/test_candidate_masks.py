@@ -144,7 +144,7 @@ def test_a_prompt_file_keeps_the_choice(session, weights):
 
 def test_a_replay_rebuilds_a_chosen_mask_byte_for_byte(weights, tmp_path, monkeypatch):
     """With these weights in the place of the shipped ones."""
-    monkeypatch.setattr("medsam_planner.segmentation.session.load_model", lambda name: open_compact(weights))
+    monkeypatch.setattr("medsam_planner.segmentation.session.open_model", lambda name: open_compact(weights))
     save_nifti(study(), tmp_path / "study.nii.gz")
     read = read_study(tmp_path / "study.nii.gz", ReadingOptions(modality="MR"))
     masks = {}
@@ -155,7 +155,7 @@ def test_a_replay_rebuilds_a_chosen_mask_byte_for_byte(weights, tmp_path, monkey
             log.choose(answer)
         made = segment_into(tmp_path / name, read, [log], SegmentationOptions(samples=0))
         masks[name] = bytes_of(made.results["ball"].mask)
-        _, again, same = replay_log(tmp_path / name / "prompts.json")
+        _, again, same = replay_log(tmp_path / name / "prompts.json", study_path=tmp_path / "study.nii.gz")
         assert same == {"ball": True}
         assert bytes_of(again.results["ball"].mask) == masks[name]
     assert masks["best"] != masks["third"]

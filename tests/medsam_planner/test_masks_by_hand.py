@@ -175,7 +175,7 @@ def test_a_run_is_replayed_byte_for_byte(tmp_path):
     session.add(click_on(PROMPTED, (18, 18), positive=False), structure="ball")
     session.add(click_on(12), structure="ball")
     made = segment_into(tmp_path / "run", read, [session.log("ball")], SegmentationOptions(samples=0))
-    _, again, same = replay_log(tmp_path / "run" / "prompts.json")
+    _, again, same = replay_log(tmp_path / "run" / "prompts.json", study_path=tmp_path / "study.nii.gz")
     assert same == {"ball": True}
     assert bytes_of(again.results["ball"].mask) == bytes_of(made.results["ball"].mask)
 

@@ -22,6 +22,8 @@ PRIVATE: dict[str, str] = {
     "PlacementMargin": "Placement error allowed around a planned tool",
     "TrajectoryPlan": "Planned straight trajectory",
     "Path": "Planned straight path from entry to target",
+    "Entry": "Entry point",
+    "Target": "Target point",
     "LimitingPoint": "Place on the path with the least clearance",
     "LimitingStruct": "Structure with the least clearance",
     "Clearance": "Certified clearance beyond margins, tool radius and tool error",

@@ -182,10 +182,10 @@ def write_object(dataset: pydicom.Dataset, path: str | Path, *, transfer_syntax_
         Another one without encapsulated pixels, such as the deflated; by default the dataset's own.
     """
     # highdicom takes the wall clock and a random UID here; the content's own keep equal objects equal.
-    dataset.InstanceCreationDate = dataset.ContentDate
-    dataset.InstanceCreationTime = dataset.ContentTime
+    dataset.InstanceCreationDate = dataset.get("ContentDate") or dataset.StructureSetDate
+    dataset.InstanceCreationTime = dataset.get("ContentTime") or dataset.StructureSetTime
     for item in dataset.get("ContributingEquipmentSequence") or ():
-        item.ContributionDateTime = f"{dataset.ContentDate}{dataset.ContentTime}"
+        item.ContributionDateTime = f"{dataset.InstanceCreationDate}{dataset.InstanceCreationTime}"
     for item in (*dataset.get("DimensionOrganizationSequence", ()), *dataset.get("DimensionIndexSequence", ())):
         item.DimensionOrganizationUID = content_uid("dimensions", dataset.SOPInstanceUID)
     if transfer_syntax_uid is not None:

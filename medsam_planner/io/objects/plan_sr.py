@@ -1,8 +1,9 @@
 """A plan as a DICOM Comprehensive 3D SR with the values of ``plan.json``.
 
-The report follows TID 1500: one measurement group for each path, in the order of the JSON file, with its coordinates in
-the study's frame of reference. It is written from the JSON document itself, and carries the document's SHA-256, so that
-the two cannot tell different stories. What TID 1500 has no code for is coded under 99MEDSAMPLANNER.
+The report follows TID 1500. One measurement group for each path, in the order of the JSON file, holds its coordinates
+in the study's frame of reference. One group for each segment of the run (a structure, or the tool on its best path)
+refers to that segment. It is written from the JSON document itself, and carries the document's SHA-256, so that the
+two cannot tell different stories. What the standard has no code for is coded as :mod:`.concepts` lists.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,56 +20,63 @@ from typing import Any
 import numpy as np
 from highdicom import sr
 from highdicom.sr import CodedConcept
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io.blank_uids import content_uid
+from medsam_planner.io.objects.concepts import private
 from medsam_planner.io.objects.identity import (
     MANUFACTURER,
+    RESEARCH,
     SeriesNumber,
     instance_identity,
     made,
     source_headers,
     write_object,
 )
+from medsam_planner.io.objects.segment_references import segment_groups
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["document_sha256", "save_plan_sr"]
+__all__ = ["NUMBERS", "POINTS", "STATEMENTS", "TEXTS", "PlanNumber", "document_sha256", "save_plan_sr"]
 
-_SCHEME = "99MEDSAMPLANNER"
 _LONGEST_LABEL = 64
 
-_NUMBERS: dict[str, tuple[CodedConcept, CodedConcept]] = {
-    "length_mm": (CodedConcept("410668003", "SCT", "Length"), codes.UCUM.Millimeter),
-    "entry_angle_deg": (CodedConcept("EntryAngle", _SCHEME, "Angle to the surface normal at entry"), codes.UCUM.Degree),
-    "certified_clearance_mm": (
-        CodedConcept("Clearance", _SCHEME, "Certified clearance beyond margins, tool radius and tool error"),
-        codes.UCUM.Millimeter,
+
+@dataclass(frozen=True, slots=True)
+class PlanNumber:
+    """How a number of ``plan.json`` is coded: a quantity of the standard, and which one of its kind it is."""
+
+    name: CodedConcept
+    unit: CodedConcept
+    method: CodedConcept | None = None
+    derivation: CodedConcept | None = None
+
+
+NUMBERS: dict[str, PlanNumber] = {
+    "length_mm": PlanNumber(codes.SCT.Length, codes.UCUM.Millimeter),
+    "entry_angle_deg": PlanNumber(CodedConcept("1483009", "SCT", "Angle"), codes.UCUM.Degree),
+    "certified_clearance_mm": PlanNumber(codes.DCM.Distance, codes.UCUM.Millimeter, private("Clearance")),
+    "hit_probability": PlanNumber(codes.DCM.Probability, codes.UCUM.NoUnits, private("HitProbability")),
+    "bone_density_hu": PlanNumber(
+        codes.DCM.AttenuationCoefficient, codes.UCUM.HounsfieldUnit, private("AxisDensity"), codes.SCT.Mean
     ),
-    "hit_probability": (CodedConcept("HitProbability", _SCHEME, "Largest hit probability"), codes.UCUM.NoUnits),
-    "bone_density_hu": (
-        CodedConcept("AxisDensity", _SCHEME, "Mean CT value on the path"),
-        codes.UCUM.HounsfieldUnit,
+    "tool_density_hu": PlanNumber(
+        codes.DCM.AttenuationCoefficient, codes.UCUM.HounsfieldUnit, private("ToolDensity"), codes.SCT.Mean
     ),
-    "tool_density_hu": (CodedConcept("ToolDensity", _SCHEME, "Mean CT value in the tool"), codes.UCUM.HounsfieldUnit),
 }
-"""Key in the JSON file → concept and unit."""
-_POINTS = {
-    "entry_lps_mm": CodedConcept("Entry", _SCHEME, "Entry point"),
-    "target_lps_mm": CodedConcept("Target", _SCHEME, "Target point"),
-    "limiting_point_lps_mm": CodedConcept("LimitingPoint", _SCHEME, "Place on the path with the least clearance"),
+"""By key in the JSON file."""
+POINTS = {
+    "entry_lps_mm": private("Entry"),
+    "target_lps_mm": private("Target"),
+    "limiting_point_lps_mm": private("LimitingPoint"),
 }
-_PATH = CodedConcept("Path", _SCHEME, "Planned straight path from entry to target")
-_TEXTS = {
-    "limiting_structure": CodedConcept("LimitingStruct", _SCHEME, "Structure with the least clearance"),
-    "reason": CodedConcept("Reason", _SCHEME, "Why this path"),
+TEXTS = {"limiting_structure": private("LimitingStruct"), "reason": private("Reason")}
+STATEMENTS = {
+    "notice": private("Notice"),
+    "margins_statement": private("Margins"),
+    "plan_sha256": private("PlanSHA256"),
 }
-_STATEMENTS = {
-    "notice": CodedConcept("Notice", _SCHEME, "Notice"),
-    "margins_statement": CodedConcept("Margins", _SCHEME, "What the safety margins are and what holds"),
-    "plan_sha256": CodedConcept("PlanSHA256", _SCHEME, "SHA-256 of the JSON twin"),
-}
-_TITLE = CodedConcept("TrajectoryPlan", _SCHEME, "Planned trajectory")
 
 
 def document_sha256(document: Mapping[str, Any]) -> str:
@@ -81,6 +90,7 @@ def save_plan_sr(
     path: str | Path,
     study: StudyVolume,
     *,
+    segmentations: Sequence[Dataset] = (),
     created: datetime.datetime | None = None,
 ) -> Path:
     """Write a plan as a structured report of `study`.
@@ -93,6 +103,8 @@ def save_plan_sr(
     path : Path
     study : StudyVolume
         Read from DICOM.
+    segmentations
+        DICOM Segmentations of the same study that the report refers to, without their pixels or with them.
     created
         Content date and time; now by default. The same time gives the same bytes.
 
@@ -108,17 +120,18 @@ def save_plan_sr(
     if not frame:
         raise StudyError("Expected a study with a frame of reference to write a plan in, got none.")
     digest = document_sha256(document)
-    statements = {**{key: document.get(key) for key in _STATEMENTS}, "plan_sha256": digest}
+    statements = {**{key: document.get(key) for key in STATEMENTS}, "plan_sha256": digest}
     absent = [key for key, text in statements.items() if not text]
     if absent:
         raise PlanningError(f"Expected a plan with {' and '.join(absent)}; a plan is not passed on without them.")
-    groups = [
+    groups: list[Any] = [
         _group(line, name, number, frame, digest)
         for name, lines in _lines_by_tool(document)
         for number, line in enumerate(lines, start=1)
     ]
     if not groups:
         raise PlanningError("Expected a plan with at least one path to write as a structured report, got none.")
+    groups += segment_groups(segmentations, document)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_device_context=sr.ObserverContext(
@@ -130,18 +143,24 @@ def save_plan_sr(
                 ),
             )
         ),
-        procedure_reported=CodedConcept("Planning", _SCHEME, "Planning of a straight surgical trajectory"),
+        procedure_reported=codes.SCT.ImagingProcedure,  # CID 100
         imaging_measurements=groups,
     )
     for key, text in statements.items():
-        report[0].ContentSequence.append(_text(_STATEMENTS[key], str(text)))
+        report[0].ContentSequence.append(_text(STATEMENTS[key], str(text)))
     structured = made(
         sr.Comprehensive3DSR,
-        evidence=headers,
+        evidence=[*headers, *segmentations],
         content=report,
-        series_description="Trajectory plan (research use only)",
+        series_description=f"Trajectory plan {RESEARCH}",
         is_complete=True,
-        **instance_identity(study, "plan", digest, SeriesNumber.PLAN, created),
+        **instance_identity(
+            study,
+            "/".join(["plan", *(str(one.SOPInstanceUID) for one in segmentations)]),
+            digest,
+            SeriesNumber.PLAN,
+            created,
+        ),
     )
     return write_object(structured, path)
 
@@ -159,21 +178,27 @@ def _group(
     label = f"{tool}, path {number}"[:_LONGEST_LABEL]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=content_uid("path", digest, tool, str(number)), identifier=label),
-        finding_type=_TITLE,
+        finding_type=private("TrajectoryPlan"),
         algorithm_id=sr.AlgorithmIdentification(name=MANUFACTURER, version=version("medsam-planner")),
         measurements=[
-            sr.Measurement(name=name, value=float(line[key]), unit=unit)
-            for key, (name, unit) in _NUMBERS.items()
+            sr.Measurement(
+                name=what.name,
+                value=float(line[key]),
+                unit=what.unit,
+                method=what.method,
+                derivation=what.derivation,
+            )
+            for key, what in NUMBERS.items()
             if line.get(key) is not None
         ],
     )
     items = group[0].ContentSequence
     ends = np.array([line["entry_lps_mm"], line["target_lps_mm"]], dtype=np.float64)
-    items.append(_places(_PATH, "POLYLINE", ends, frame))
-    for key, name in _POINTS.items():
+    items.append(_places(private("Path"), "POLYLINE", ends, frame))
+    for key, name in POINTS.items():
         if key != "limiting_point_lps_mm" or line.get("limiting_structure"):
             items.append(_places(name, "POINT", np.array([line[key]], dtype=np.float64), frame))
-    for key, name in _TEXTS.items():
+    for key, name in TEXTS.items():
         if line.get(key):
             items.append(_text(name, str(line[key])))
     return group

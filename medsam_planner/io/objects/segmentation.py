@@ -44,6 +44,7 @@ from medsam_planner.io.objects.structure_codes import StructureCodes, structure_
 from medsam_planner.volumes import StudyVolume, array_sha256
 
 __all__ = [
+    "LABEL_MAP_STORAGE",
     "Algorithm",
     "Segment",
     "SegmentEncoding",
@@ -53,6 +54,8 @@ __all__ = [
     "tracking_uid",
 ]
 
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage, which pydicom has no name for yet."""
 _LONGEST_LABEL = 64
 """Characters in a DICOM long string (VR LO)."""
 

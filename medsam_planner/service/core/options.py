@@ -25,7 +25,7 @@ class Limits:
     often than every 5 s."""
     loaded_bytes: int = 8 << 30
     """Private memory of the server's results, and of each worker. Studies are mapped files and do not count."""
-    session_bytes: int = 4 << 30
+    session_bytes: int = 2 << 30
     """Private memory of one session in its worker; what was computed for one that takes more is forgotten."""
 
 

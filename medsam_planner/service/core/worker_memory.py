@@ -23,7 +23,8 @@ __all__ = ["SessionKey", "StudyKey", "WorkerMemory", "private_bytes"]
 _EMBEDDING_SHARE = 4
 """Embeddings may take a fourth of the memory: a fifth of a second brings one back."""
 _STUDIES_KEPT = 64
-_FIELDS_KEPT = 4
+_FIELD_SHARE = 8
+"""Distance fields may take an eighth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class WorkerMemory:
         self._sessions: OrderedDict[str, tuple[SessionKey, Session]] = OrderedDict()
         self._bytes_by_session: dict[str, int] = {}
         self._results: OrderedDict[Path, SegmentationResult] = OrderedDict()
-        self._fields: OrderedDict[Hashable, tuple[DistanceField, ...]] = OrderedDict()
+        self._fields: OrderedDict[Hashable, tuple[tuple[DistanceField, ...], int]] = OrderedDict()
+        """With their memory."""
         self._embeddings = EmbeddingCache(min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE)
         self._empty_bytes = private_bytes()
 
@@ -115,12 +117,15 @@ class WorkerMemory:
 
     def fields(self, key: Hashable, build: Callable[[], tuple[DistanceField, ...]]) -> tuple[DistanceField, ...]:
         """Distance fields of structures in a region, built where they are not kept."""
-        if key not in self._fields:
-            self._fields[key] = build()
-            if len(self._fields) > _FIELDS_KEPT:
-                self._fields.popitem(last=False)
-        self._fields.move_to_end(key)
-        return self._fields[key]
+        if key in self._fields:
+            self._fields.move_to_end(key)
+            return self._fields[key][0]
+        before_bytes = private_bytes()
+        fields = build()
+        self._fields[key] = fields, max(private_bytes() - before_bytes, 0)
+        while sum(taken for _, taken in self._fields.values()) > self.most_bytes // _FIELD_SHARE:
+            self._fields.popitem(last=False)
+        return fields
 
     def forget(self, session: str) -> None:
         """Free what was computed for a session."""

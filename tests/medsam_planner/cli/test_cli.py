@@ -85,8 +85,9 @@ def test_a_run_leaves_the_promised_files_on_the_source_grid(segmented, study):
     assert structure["provenance"]["mask_sha256"]
 
 
-def test_replay_rebuilds_the_mask_byte_for_byte(segmented, tmp_path, capsys):
-    assert run(["replay", str(segmented / "prompts.json"), "--out", str(tmp_path)]) == 0
+def test_replay_rebuilds_the_mask_byte_for_byte(segmented, study, tmp_path, capsys):
+    arguments = ["replay", str(segmented / "prompts.json"), "--study", str(study / "ct"), "--out", str(tmp_path)]
+    assert run(arguments) == 0
     assert "byte for byte" in capsys.readouterr().out
     assert (tmp_path / "mask.nii.gz").read_bytes() == (segmented / "mask.nii.gz").read_bytes()
 
@@ -213,7 +214,7 @@ def test_a_replay_finds_the_series_again_and_repeats_the_corrections(study, tmp_
     assert run([*arguments, "--no-saliency", "--series", uid, "--clip-outliers"]) == 0
     operations = json.loads((tmp_path / "run" / "prompts.json").read_text())["provenance"]["settings"]["operations"]
     assert operations[-1]["name"] == "clip_outliers"
-    assert run(["replay", str(tmp_path / "run" / "prompts.json")]) == 0
+    assert run(["replay", str(tmp_path / "run" / "prompts.json"), "--study", str(both)]) == 0
     assert "byte for byte" in capsys.readouterr().out
 
 

@@ -104,13 +104,16 @@ def test_what_is_optional_and_fails_is_a_note_and_costs_nothing_else(place, tmp_
     monkeypatch.setattr(dicom_results, "save_segments", fails)
     monkeypatch.setattr(dicom_results, "save_parametric_map", fails)
     monkeypatch.setattr(segmenting, "surface_from_probability", fails)
-    monkeypatch.setattr("medsam_planner.workflow.written_plan.save_plan_sr", fails)
+    monkeypatch.setattr("medsam_planner.workflow.plan_objects.save_plan_sr", fails)
     out = tmp_path / "out"
     arguments = [str(place / name) for name in ("ct", "one.json", "plan.toml")]
     assert run(["run", *arguments, "--out", str(out), "--samples", "0"]) == 0
     told = capsys.readouterr().out
     assert files(out) == sorted(
-        ["files.json", "mask.nii.gz", "plan.json", "probability.nii.gz", "prompts.json", "report.html", "result.json"]
+        [
+            *("files.json", "mask.nii.gz", "plan.json", "probability.nii.gz", "prompts.json", "report.html"),
+            *("result.json", "plan_seg.dcm", "key_image.dcm", "report.pdf.dcm"),
+        ]
     )
     notes = json.loads((out / "result.json").read_text())["notes"]
     assert any("seg.dcm could" in note for note in notes) and any("surface of 'ball'" in note for note in notes)
@@ -132,7 +135,7 @@ def test_a_structure_that_is_done_is_kept_when_the_next_one_fails(place, tmp_pat
     assert segment(place, "two.json", tmp_path / "out") == 130
     assert list(json.loads((tmp_path / "out" / "result.json").read_text())["structures"]) == ["ball"]
     monkeypatch.undo()
-    assert run(["replay", str(tmp_path / "out" / "prompts.json")]) == 0
+    assert run(["replay", str(tmp_path / "out" / "prompts.json"), "--study", str(place / "ct")]) == 0
     assert segment(place, "two.json", tmp_path / "out") == 0
     assert (tmp_path / "out" / "other" / "mask.nii.gz").is_file()
 

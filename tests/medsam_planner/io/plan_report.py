@@ -10,7 +10,8 @@ import pydicom
 from highdicom import sr
 from pydicom.uid import Comprehensive3DSRStorage
 
-from medsam_planner.io.objects.plan_sr import _NUMBERS, _POINTS, _SCHEME, _STATEMENTS, _TEXTS
+from medsam_planner.io.objects.concepts import SCHEME
+from medsam_planner.io.objects.plan_sr import NUMBERS, POINTS, STATEMENTS, TEXTS
 
 
 def read_plan_sr(path: str | Path) -> dict[str, Any]:
@@ -19,20 +20,23 @@ def read_plan_sr(path: str | Path) -> dict[str, Any]:
     dataset = pydicom.dcmread(path)
     assert dataset.SOPClassUID == Comprehensive3DSRStorage
     report: Any = sr.Comprehensive3DSR.from_dataset(dataset).content  # a MeasurementReport, by its template
-    found: dict[str, Any] = {key: _texts(report).get(code.value) for key, code in _STATEMENTS.items()}
+    found: dict[str, Any] = {key: _texts(report).get(code.value) for key, code in STATEMENTS.items()}
     found["paths"] = []
     for group in report.get_image_measurement_groups():
         items = group[0].ContentSequence
         points = {item.ConceptNameCodeSequence[0].CodeValue: item for item in items if item.ValueType == "SCOORD3D"}
         line: dict[str, Any] = {"tool": group.tracking_identifier}
-        for key, code in _POINTS.items():
+        for key, code in POINTS.items():
             if code.value in points:
                 line[key] = np.asarray(points[code.value].GraphicData, dtype=np.float64).tolist()
                 found["frame_of_reference_uid"] = str(points[code.value].ReferencedFrameOfReferenceUID)
         texts = _texts(items)
-        line.update({key: texts[code.value] for key, code in _TEXTS.items() if code.value in texts})
-        values = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
-        line.update({key: values[code.value] for key, (code, _) in _NUMBERS.items() if code.value in values})
+        line.update({key: texts[code.value] for key, code in TEXTS.items() if code.value in texts})
+        values = {(one.name.value, one.method and one.method.value): one.value for one in group.get_measurements()}
+        for key, what in NUMBERS.items():
+            named = (what.name.value, what.method and what.method.value)
+            if named in values:
+                line[key] = values[named]
         found["paths"].append(line)
     return found
 
@@ -42,5 +46,5 @@ def _texts(items: Any) -> dict[str, str]:
     return {
         item.ConceptNameCodeSequence[0].CodeValue: str(item.TextValue)
         for item in sequence
-        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodingSchemeDesignator == _SCHEME
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodingSchemeDesignator == SCHEME
     }

@@ -211,7 +211,7 @@ def test_a_view_that_cannot_be_drawn_costs_no_report(
         raise RuntimeError("no <GL>")
 
     monkeypatch.setenv("MEDSAM_PLANNER_LOGS", str(tmp_path))
-    monkeypatch.setattr("medsam_planner.report.html.views_3d", fails)
+    monkeypatch.setattr("medsam_planner.report.parts.views_3d", fails)
     told = render_html(make_report())
     assert "The 3D views could not be made: RuntimeError: no &lt;GL&gt;" in told and 'id="clearance"' in told
 
