@@ -38,7 +38,7 @@ CALLS = {
     "doctor": ("medsam_planner.cli.health.examine", ["doctor"]),
     "weights": ("medsam_planner.engine.registry.list_weights", ["weights", "list"]),
     "serve": ("medsam_planner.service.http.app.make_app", ["serve", "--data", "OUT", "--port", "0"]),
-    "ui": ("ui.app.build_app", ["ui", "--out", "OUT", "--port", "0"]),
+    "ui": ("ui.app.make_app", ["ui", "--out", "OUT", "--port", "0"]),
 }
 
 
