@@ -123,6 +123,6 @@ def resume(workbench: Workbench, path: Path) -> None:
     is_unused = len(now.structures) == 1 and not workbench.structure.steps.entries
     roles = {} if is_unused else {one.name: one.role.value for one in now.structures.values()}
     for log in stored.logs:
-        work.replace_steps(PromptSteps.of_log(log))
+        workbench.own.replace_steps(work, PromptSteps.of_log(log))
         roles.setdefault(log.structure, "ignore")
     workbench.record(structures=roles, active=stored.logs[0].structure)

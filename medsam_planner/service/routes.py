@@ -7,6 +7,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.requests import ClientDisconnect, Request
 
 from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.display import Plane
 from medsam_planner.service.headers import REPORT_POLICY
 from medsam_planner.service.held_session import ElsewhereError
@@ -30,34 +31,44 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
     pages : Pages
     """
 
-    def find(token: str) -> Workbench:
+    def find(token: str, request: Request) -> Workbench:
         try:
-            return pages.find(token)
+            workbench = pages.find(token)
         except MedsamPlannerError as error:
             raise _refusal(error, pages) from error
+        asking = actor_of(request.scope)
+        if asking.has_account and asking.name != workbench.own.actor.name:
+            raise HTTPException(404, "This page belongs to somebody else. Reload it.")
+        return workbench
 
     @app.get("/views/{token}", include_in_schema=False)
     def views(
-        token: str, plane: Plane, index: int, centre: float = 0.0, width: float = 1.0, overlay: Overlay = "outline"
+        token: str,
+        plane: Plane,
+        index: int,
+        request: Request,
+        centre: float = 0.0,
+        width: float = 1.0,
+        overlay: Overlay = "outline",
     ) -> JSONResponse:
         """One slice as a JSON document."""
-        workbench = find(token)
+        workbench = find(token, request)
         try:
-            request = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
-            return JSONResponse(slice_view(workbench, plane, request))
+            view = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
+            return JSONResponse(slice_view(workbench, plane, view))
         except MedsamPlannerError as error:
             raise _refusal(error, pages) from error
 
     @app.get("/alive/{token}", include_in_schema=False)
-    def alive(token: str) -> JSONResponse:
+    def alive(token: str, request: Request) -> JSONResponse:
         """Sign of life of a page, and the version of its session; the page asks every few seconds."""
-        workbench = find(token)
+        workbench = find(token, request)
         return JSONResponse({"version": workbench.version, "is_computing": workbench.is_computing})
 
     @app.get("/files/{token}/{name}", include_in_schema=False)
-    def files(token: str, name: str) -> FileResponse:
+    def files(token: str, name: str, request: Request) -> FileResponse:
         """The report or the archive; no other file of the disk can be named."""
-        workbench = find(token)
+        workbench = find(token, request)
         if name == "report.html" and workbench.snapshot.has_report:
             workbench.own.tell_exported(workbench.require_work(), f"plan {workbench.snapshot.plan_job}")
             headers = {"Content-Security-Policy": REPORT_POLICY}
@@ -73,7 +84,7 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         length = request.headers.get("content-length", "")
         declared = int(length) if length.isdecimal() else None
         try:
-            kept = await find(token).uploads.receive(kind, name, request.stream(), declared_bytes=declared)
+            kept = await find(token, request).uploads.receive(kind, name, request.stream(), declared_bytes=declared)
         except UploadRefusedError as error:
             return JSONResponse({"detail": str(error)}, status_code=error.status)
         except ClientDisconnect:
@@ -81,9 +92,9 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         return JSONResponse({"name": kept})
 
     @app.delete("/uploads/{token}/{kind}", include_in_schema=False)
-    def forget(token: str, kind: UploadKind) -> JSONResponse:
+    def forget(token: str, kind: UploadKind, request: Request) -> JSONResponse:
         """Delete the uploaded file of that kind."""
-        find(token).uploads.remove(kind)
+        find(token, request).uploads.remove(kind)
         return JSONResponse({})
 
 
