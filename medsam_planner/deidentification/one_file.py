@@ -76,6 +76,8 @@ def _deidentified(task: Task) -> Outcome:
     if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    if not header_text(dataset, "SOPClassUID"):
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
     if not header_text(dataset, "SOPInstanceUID"):
         dataset.SOPInstanceUID = pseudonyms.digest("file", str(task.facts.name)).hex()  # replaced like any other
     target = _target(task, dataset)
