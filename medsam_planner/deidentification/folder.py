@@ -15,7 +15,7 @@ from medsam_planner.deidentification.pseudonyms import Pseudonyms
 from medsam_planner.deidentification.report import Deidentified, begin_report, finish_report
 from medsam_planner.errors import StudyError
 from medsam_planner.io.files import file_sha256
-from medsam_planner.io.output_folder import open_run_folder, require_apart
+from medsam_planner.io.output_folder import alone_in, open_run_folder, require_apart
 from medsam_planner.io.parallel import parallel_map
 from medsam_planner.io.study_files import iterate_files
 from medsam_planner.progress import Progress, track
@@ -67,7 +67,14 @@ def deidentify(
     require_apart(out, [place])
     if out.is_dir():
         require_apart(place, [out])
-    begin_report(open_run_folder(out), profile, pseudonyms)
+    with alone_in(open_run_folder(out)):
+        return _deidentified(place, out, profile, pseudonyms, workers, progress)
+
+
+def _deidentified(
+    place: Path, out: Path, profile: Profile, pseudonyms: Pseudonyms, workers: int, progress: Progress | None
+) -> Deidentified:
+    begin_report(out, profile, pseudonyms)
     _sweep(out)
     files = [(place, place.name)] if place.is_file() else list(iterate_files(place))
     facts: list[FileFacts] = []

@@ -24,6 +24,7 @@ from medsam_planner.deidentification.code_streams import without_comments
 from medsam_planner.deidentification.identifiers import Identifiers, stated_identifiers
 from medsam_planner.deidentification.words import cleaned_text
 from medsam_planner.errors import ConfigError, OutputError, StudyError
+from medsam_planner.io.output_folder import alone_in
 from tests.medsam_planner.deidentification.planted import AFFINE, plant, save
 from tests.medsam_planner.io.dicom_series import blob_hu, ct_datasets, save_all
 
@@ -312,3 +313,11 @@ def test_a_patients_number_in_an_integer_and_a_name_of_no_encoding(tmp_path: Pat
     assert run(arguments) == 2
     [made] = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
     assert made.AcquisitionNumber is None and made.SeriesNumber == 12
+
+
+def test_two_runs_do_not_write_into_one_folder_at_the_same_time(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "in", slices(1))
+    (tmp_path / "out").mkdir()
+    with alone_in(tmp_path / "out"), pytest.raises(OutputError, match="Another run is writing"):
+        deidentify(place, tmp_path / "out", Profile(), KEYS)
+    assert deidentify(place, tmp_path / "out", Profile(), KEYS).counts["written"] == 1
