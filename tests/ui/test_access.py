@@ -93,7 +93,7 @@ def test_the_address_is_said_when_the_port_is_ours(
 ) -> None:
     bound: list[socket.socket] = []
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: bound.extend(sockets))
-    monkeypatch.setattr("ui.app.build_app", lambda settings, access: said_by.append((settings, access)))
+    monkeypatch.setattr("ui.app.make_app", lambda service, access: said_by.append((service.settings, access)))
     said_by: list[object] = []
     assert run(["ui", "--out", str(tmp_path / "runs"), "--port", "0"]) == 0
     said = capsys.readouterr().out

@@ -22,7 +22,7 @@ from medsam_planner.deidentification import Dates, Deidentified, Profile, Pseudo
 from medsam_planner.deidentification.code_streams import without_comments
 from medsam_planner.deidentification.identifiers import Identifiers, stated_identifiers
 from medsam_planner.deidentification.words import cleaned_text
-from medsam_planner.errors import ConfigError, OutputError
+from medsam_planner.errors import ConfigError, OutputError, StudyError
 from tests.medsam_planner.deidentification.planted import AFFINE, plant, save
 from tests.medsam_planner.io.dicom_series import blob_hu, ct_datasets, save_all
 
@@ -284,3 +284,19 @@ def test_a_deflated_file_is_searched_as_well(tmp_path: Path, monkeypatch: pytest
     one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     done = deidentify(folder_of(tmp_path / "in", [one]), tmp_path / "out", Profile(), KEYS)
     assert done.refused == (("0.dcm", "an identifier of the patient is left in it after all rules"),)
+
+
+def test_a_place_without_dicom_is_refused_with_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "old.zip").write_bytes(b"PK\x03\x04" + bytes(400))
+    with pytest.raises(StudyError, match=r"zip archive \(unpack it first\)"):
+        deidentify(tmp_path / "in", tmp_path / "out", Profile(), KEYS)
+
+
+def test_a_program_that_states_itself_as_creator_is_no_person() -> None:
+    dataset = Dataset()
+    dataset.Manufacturer = dataset.ContentCreatorName = "Some Planner"
+    dataset.ManufacturerModelName = dataset.StationName = "Scanner 5000"
+    assert stated_identifiers(dataset) == frozenset()
+    dataset.PatientName = "Scanner 5000"
+    assert "5000" in stated_identifiers(dataset)

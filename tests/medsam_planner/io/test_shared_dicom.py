@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.errors import AmbiguousSeriesError, GantryTiltError, StudyError
 from medsam_planner.io import inspect_study, load_volume, save_dicom_seg, save_nifti
 from medsam_planner.volumes import volume_like
 
@@ -32,7 +32,7 @@ _REFUSED: dict[str, tuple[type[StudyError], tuple[str, ...]]] = {
     "d2n_gantrytilt": (GantryTiltError, ("14.0°", "--resample-tilt")),
     "d2n_slicecount": (StudyError, ("2 slices", "at least 3")),
     "d2n_sliceincrement_1": (StudyError, ("1 slice is missing", "10.00 mm", "IM-0001-0009-0001.dcm")),
-    "ge_ct_variable_tilt_and_spacing": (StudyError, ("not equally spaced", "18.5°")),
+    "ge_ct_variable_tilt_and_spacing": (AmbiguousSeriesError, ("not equally spaced", "18.5°", "--volume NUMBER")),
     "rgb": (StudyError, ("colour", "RGB")),
     "rtutils_ct_rtstruct": (StudyError, ("2 slices", "3 RTSTRUCT")),
 }
@@ -96,8 +96,18 @@ def test_set_is_refused_clearly(name: str, shared_data: Path) -> None:
 
 
 def test_resampling_does_not_help_unequal_spacing(shared_data: Path) -> None:
-    with pytest.raises(StudyError, match=r"not equally spaced.*18\.5°.*equally spaced"):
+    with pytest.raises(StudyError, match=r"not equally spaced.*18\.5°"):
         load_volume(shared_data / "dicom" / "ge_ct_variable_tilt_and_spacing", resample_tilt=True)
+
+
+@pytest.mark.parametrize(("volume", "step_mm"), [(1, 7.0), (2, 4.0)])
+def test_the_two_parts_of_a_head_ct_are_read_one_by_one(shared_data: Path, volume: int, step_mm: float) -> None:
+    place = shared_data / "dicom" / "ge_ct_variable_tilt_and_spacing"
+    with pytest.raises(GantryTiltError, match=r"--resample-tilt"):
+        load_volume(place, volume=volume)
+    read = load_volume(place, volume=volume, resample_tilt=True)
+    assert read.array.shape[0] == 14
+    assert read.spacing[0] == pytest.approx(step_mm, abs=0.01)
 
 
 def test_tilted_set_is_straightened(shared_data: Path) -> None:
