@@ -79,9 +79,10 @@ def _dropped(header: pydicom.Dataset) -> str:
 
 
 def _refused(header: pydicom.Dataset) -> str:
-    if not header_text(header, "SOPClassUID"):
+    meta = getattr(header, "file_meta", pydicom.Dataset())
+    if not (header_text(header, "SOPClassUID") or header_text(meta, "MediaStorageSOPClassUID")):
         return "it does not say what kind of object it is (SOPClassUID)"
-    syntax = getattr(header, "file_meta", pydicom.Dataset()).get("TransferSyntaxUID")
+    syntax = meta.get("TransferSyntaxUID")
     if syntax is not None and str(syntax).startswith(_VIDEO):
         return "it is a video, whose stream may carry text"
     if syntax is not None and UID(syntax).is_private:

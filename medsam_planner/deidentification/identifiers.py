@@ -120,6 +120,10 @@ class Identifiers:
             return True
         return any(word in self._words for word in _WORD.findall(folded))
 
+    def is_one(self, text: str) -> bool:
+        """Whether `text` as a whole is one of five or more characters."""
+        return len(text.strip()) >= _LEAST_SUBSTRING and text.strip().casefold() in self._words
+
     def in_bytes(self, content: bytes) -> bool:
         """Whether written bytes hold one of five or more characters that is not a mere number."""
         folded = content.lower()

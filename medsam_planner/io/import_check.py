@@ -244,4 +244,4 @@ def _line(cells: Iterable[object]) -> bytes:
     line = _Line()
     safe = [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
     csv.writer(line, lineterminator="\n").writerow(safe)
-    return line.text.encode()
+    return line.text.encode("utf-8", "backslashreplace")  # names of files may hold bytes of no encoding

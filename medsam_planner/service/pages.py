@@ -69,13 +69,12 @@ class Pages:
             If as many sessions are held as the server allows.
         """
         with self._lock:
-            known = next((one for one in reversed(self._by_token.values()) if one.key == key), None)
-            if known is not None and known.work is None and known.own.actor != actor:
-                return None  # the page of another person in the same browser
-            if known is not None and known.work is None:
+            known = self._known(key, actor)
+            is_empty = known is not None and known.work is None
+            if known is not None and is_empty:
                 self._forget(known.token)
                 known.begin_again()
-        if known is not None and known.work is None:
+        if known is not None and is_empty:
             self._add(page, known)
             return known
         workbench = Workbench(self.service, actor)
@@ -164,6 +163,12 @@ class Pages:
         for workbench in workbenches:
             workbench.is_cancelled = True
             workbench.uploads.close()
+
+    def _known(self, key: str, actor: Actor) -> Workbench | None:
+        """A page with that key, the actor's own first; one without a session only to its own actor."""
+        found = [one for one in reversed(self._by_token.values()) if one.key == key]
+        own = [one for one in found if one.own.actor == actor]
+        return next((one for one in (*own, *found) if one.work is not None or one in own), None)
 
     def _add(self, page: str, workbench: Workbench) -> None:
         with self._lock:

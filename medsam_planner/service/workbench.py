@@ -79,8 +79,10 @@ class Workbench(HeldSession):
         self.token, self.steps = secrets.token_urlsafe(24), step_order.StepOrder()
 
     def share(self, other: Workbench) -> None:
-        """Begin with what another page of the same session has."""
-        self._snapshot, self.uploads, self.calibration = other.snapshot, other.uploads, other.calibration
+        """Begin with what another page of the same session shows, and, if it is the same person's, with its uploads."""
+        self._snapshot = other.snapshot
+        if other.own.actor == self.own.actor:
+            self.uploads, self.calibration = other.uploads, other.calibration
 
     @property
     def is_waiting(self) -> bool:

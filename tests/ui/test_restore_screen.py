@@ -249,6 +249,23 @@ def test_a_page_that_lost_its_connection_before_it_had_a_study_keeps_its_workben
     assert earlier_work.begin(pages, "reloaded", Remembered(here=workbench.key)) is workbench  # with its uploads
 
 
+def test_who_gets_an_address_gets_the_session_and_no_upload(service: Service, study_path: Path) -> None:
+    pages, one, other = Pages(service), Actor("browser:one"), Actor("browser:other")
+    page = pages.begin("page", one)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    asyncio.run(page.uploads.receive(UploadKind.PROMPTS, "p.json", pieces(), declared_bytes=2))
+    assert pages.take_up("their page", page.key, other) is None  # there is no session yet
+    study_handlers.open_study(page, str(study_path))
+    theirs = pages.take_up("their page", page.key, other)
+    assert theirs is not None and theirs.work is page.work
+    assert theirs.uploads.find(UploadKind.PROMPTS) is None
+    mine = pages.take_up("reloaded", page.key, one)
+    assert mine is not None and mine.uploads.find(UploadKind.PROMPTS) is not None
+
+
 def test_a_page_that_is_reloaded_while_its_study_is_opened_waits_for_it(service: Service, study_path: Path) -> None:
     pages = Pages(service)
     workbench = pages.begin("page")

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import io
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -300,3 +301,14 @@ def test_a_program_that_states_itself_as_creator_is_no_person() -> None:
     assert stated_identifiers(dataset) == frozenset()
     dataset.PatientName = "Scanner 5000"
     assert "5000" in stated_identifiers(dataset)
+
+
+def test_a_patients_number_in_an_integer_and_a_name_of_no_encoding(tmp_path: Path) -> None:
+    [one] = slices(1, AcquisitionNumber="884213", SeriesNumber="12")
+    place = folder_of(tmp_path / "in", [one])
+    (place / "0.dcm").rename(place / os.fsdecode(b"Tracerson\xff.dcm"))
+    (place / os.fsdecode(b"damaged\xff.dcm")).write_bytes(bytes(128) + b"DICM" + bytes(300))
+    arguments = ["deidentify", str(place), "--out", str(tmp_path / "out"), "--key-file", str(tmp_path / "key")]
+    assert run(arguments) == 2
+    [made] = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    assert made.AcquisitionNumber is None and made.SeriesNumber == 12

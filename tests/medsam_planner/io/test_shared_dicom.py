@@ -10,12 +10,15 @@ from typing import Any
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from medsam_planner.deidentification import Profile, Pseudonyms, deidentify
 from medsam_planner.errors import AmbiguousSeriesError, GantryTiltError, StudyError
 from medsam_planner.io import inspect_study, load_volume, save_dicom_seg, save_nifti
-from medsam_planner.volumes import volume_like
+from medsam_planner.io.mask_reading import load_mask, mask_labels
+from medsam_planner.volumes import StudySource, StudyVolume, volume_like
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -154,3 +157,34 @@ def test_modality_of_every_case_is_inferred_rightly(shared_data: Path) -> None:
         assert source.modality == folder.name[:2].upper(), folder.name
         checked += 1
     assert checked >= 30
+
+
+def test_real_contours_have_the_area_of_their_polygons(shared_data: Path) -> None:
+    place = shared_data / "dicom" / "rtutils_ct_rtstruct"
+    datasets = {path: pydicom.dcmread(path) for path in sorted(place.glob("*.dcm"))}
+    [structure_set] = [path for path in datasets if path.name == "invalid_reference_rt.dcm"]
+    slices = [one for one in datasets.values() if one.Modality == "CT"]
+    source = StudySource(path=place, format="dicom", modality="CT")
+    study = StudyVolume.from_volume(highdicom.get_volume_from_series(slices), source)  # two slices are no study
+    pixel_mm2 = float(slices[0].PixelSpacing[0]) * float(slices[0].PixelSpacing[1])
+    labels = mask_labels(structure_set)
+    for contours in datasets[structure_set].ROIContourSequence:
+        area_mm2 = 0.0
+        for contour in contours.ContourSequence:
+            x, y, _ = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3).T
+            area_mm2 += abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+        mask = load_mask(structure_set, study, number=int(contours.ReferencedROINumber))
+        assert mask.array.sum() * pixel_mm2 == pytest.approx(area_mm2, rel=0.001)
+    assert labels == {1: "ROI-1", 2: "ROI-2", 3: "ROI-3", 4: "ROI-4"}
+
+
+@pytest.mark.parametrize("name", _READ)
+def test_a_real_set_has_the_same_voxels_after_its_de_identification(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    place = shared_data / "dicom" / name
+    done = deidentify(place, tmp_path / "out", Profile(), Pseudonyms(b"a key of thirty-two bytes for us"))
+    assert done.counts["refused"] == 0
+    before, after = load_volume(place), load_volume(done.out)
+    np.testing.assert_array_equal(after.array, before.array)
+    np.testing.assert_allclose(after.affine, before.affine, atol=1e-9)
