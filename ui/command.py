@@ -49,7 +49,7 @@ def ui(
     from medsam_planner.cli.console import say
     from medsam_planner.cli.serve import run_server
     from medsam_planner.errors import StudyError
-    from medsam_planner.io.output_folder import open_run_folder, require_apart
+    from medsam_planner.io.output_folder import require_apart
     from medsam_planner.service.access import read_access
     from medsam_planner.service.core.options import Limits
     from medsam_planner.service.core.retention import Keep
@@ -77,7 +77,7 @@ def ui(
     bound = listen(host, port)
     try:
         settings = Settings(
-            out=open_run_folder(out).absolute(),
+            out=out.absolute(),
             model=model,
             study=study,
             roots=tuple(path.absolute() for path in allow or ()),
