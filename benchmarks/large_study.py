@@ -58,6 +58,9 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
     import medsam_planner as mp
     from medsam_planner.engine.registry import load_model
     from medsam_planner.service import prompting, slice_layers, studies, workbench
+    from medsam_planner.service.core import study_store
+    from medsam_planner.service.core.options import SegmentOptions
+    from medsam_planner.service.core.service import Service
     from medsam_planner.service.display import Plane
     from medsam_planner.service.settings import Settings
     from medsam_planner.service.slice_view import ViewRequest
@@ -66,16 +69,16 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
     study_mb = np.prod(SHAPE) * 4 / 2**20
     memory = PeakMemory()
     if order == "C":  # the same voxels, as a C-ordered array
-        read = studies.load_volume
+        read = study_store.load_volume
 
         def in_c_order(place: Path, **options: object) -> mp.StudyVolume:
             study = read(place, **options)
             study.array = np.ascontiguousarray(study.array)
             return study
 
-        studies.load_volume = in_c_order
-    bench = workbench.Workbench(Settings(out=out, roots=(path.parent,)))
-    measured = {"opened s": seconds(lambda: studies.open_study(bench, path))}
+        study_store.load_volume = in_c_order
+    bench = workbench.Workbench(Service(Settings(out=out, roots=(path.parent,))))
+    measured = {"opened s": seconds(lambda: studies.open_study(bench, str(path)))}
     measured["peak, opened"] = memory.more_mb() / study_mb
 
     def look(plane: Plane, index: int, overlay: str = "outline") -> None:
@@ -94,9 +97,7 @@ def measure(path: Path, out: Path, order: str) -> dict[str, float]:
 
     measured["box to outline s"] = seconds(box)
     measured["beyond study, box"] = memory.more_mb() / study_mb
-    measured["3D segmentation s"] = seconds(
-        lambda: bench.segment(samples=PASSES, uncertainty="dropout", saliency=False, triplanar=False)
-    )
+    measured["3D segmentation s"] = seconds(lambda: bench.segment(SegmentOptions(samples=PASSES)))
     measured["beyond study, 3D segm."] = memory.more_mb() / study_mb
     measured["peak, 3D segmentation"] = 1 + measured["beyond study, 3D segm."]
     for plane in Plane:

@@ -141,7 +141,7 @@ def test_a_plain_install_is_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        ("from ui.app import build_app; build_app(None)", "The page needs the extra 'ui'"),
+        ("from ui.app import make_app; make_app(None)", "The page needs the extra 'ui'"),
         (
             "from medsam_planner.engine.medsam import MedSam; MedSam.with_random_weights()",
             "MedSAM needs the extra 'medsam'",

@@ -1,38 +1,38 @@
-"""The web application: Gradio's page on the routes of the service."""
+"""The service with its page: Gradio's page beside the routes for programs, on one port and one data folder."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from medsam_planner.errors import require_extra
 from medsam_planner.service.access import Access
-from medsam_planner.service.sessions import Sessions
-from medsam_planner.service.settings import Settings
-from medsam_planner.service.uploads import expire_uploads
+from medsam_planner.service.pages import Pages
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import Lifespan
 
-__all__ = ["build_app"]
+    from medsam_planner.service.core.service import Service
+
+__all__ = ["make_app"]
 
 _MOST_WAITING = 200
 """Most events of all pages that may wait at once; further ones are refused."""
 _EXPIRY_CHECK_S = 600.0
 
 
-def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
-    """Build the application of one server; each page that opens it gets a workbench of its own.
+def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
+    """The application of :func:`medsam_planner.service.http.app.make_app`, with the page.
 
     Parameters
     ----------
-    settings : Settings
+    service : Service
     access : Access, optional
-        Where it listens and what it requires of clients; by default this machine only. Every request is checked by
-        :func:`medsam_planner.service.http.entrance.protect` first.
+        Where it listens and what it requires of clients; by default this machine only.
 
     Raises
     ------
@@ -40,26 +40,27 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
         If the extra ``ui`` is not installed.
     """
     require_extra("ui", "The page")
+    from medsam_planner.service.http import app
+
+    return app.make_app(service, access=access, page=_add_page)
+
+
+def _add_page(app: FastAPI) -> Mapping[int, int]:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
-    from fastapi import FastAPI
 
-    from medsam_planner.service.http.entrance import protect
     from medsam_planner.service.routes import add_routes
     from ui.layout import CSS
     from ui.wiring import build_page
 
-    sessions = Sessions(settings)
-    page = build_page(sessions).queue(default_concurrency_limit=2, max_size=_MOST_WAITING, api_open=False)
+    pages = app.state.pages = Pages(app.state.service)
+    page = build_page(pages).queue(default_concurrency_limit=2, max_size=_MOST_WAITING, api_open=False)
     page.has_launched = True  # otherwise Gradio serves any file of the disk
-    app = FastAPI(title="MedSAM Planner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_expiring)
-    counts = {number: len(event.inputs) for number, event in page.fns.items()}
-    protect(app, access or Access(), input_count_by_event=counts)
-    app.state.sessions = sessions
-    add_routes(app, sessions)
+    add_routes(app, pages)
+    app.router.lifespan_context = _expiring(pages, app.router.lifespan_context)
     system = ["system-ui", "-apple-system", "Segoe UI", "Helvetica", "Arial", "sans-serif"]
-    mounted: FastAPI = gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -81,22 +82,25 @@ def build_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
         css=CSS,
         js="() => document.body.classList.add('dark')",
     )
-    return mounted
+    return {number: len(event.inputs) for number, event in page.fns.items()}
 
 
-@contextlib.asynccontextmanager
-async def _expiring(app: FastAPI) -> AsyncIterator[None]:
-    """Delete expired uploads and saved work while the server runs."""
+def _expiring(pages: Pages, inner: Lifespan[Any]) -> Lifespan[Any]:
+    """Delete expired uploads, and forget pages that were closed, while the server runs."""
 
     async def watch() -> None:
         while True:
-            await asyncio.to_thread(expire_uploads)
-            await asyncio.to_thread(app.state.sessions.expire)
+            await asyncio.to_thread(pages.expire)
             await asyncio.sleep(_EXPIRY_CHECK_S)
 
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
-        app.state.sessions.close_all()
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        watching = asyncio.create_task(watch())
+        try:
+            async with inner(app) as state:
+                yield state
+        finally:
+            watching.cancel()
+            pages.close()
+
+    return lifespan

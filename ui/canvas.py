@@ -38,7 +38,8 @@ def scene(
         What a click does from now on.
     """
     now, number = workbench.snapshot, next(workbench.screen_numbers)
-    if now.study is None:
+    study = None if workbench.is_waiting else now.study
+    if study is None:
         return closed_scene(NO_STUDY) | {"number": number, "token": workbench.token, "work": workbench.key}
     return {
         "is_open": True,
@@ -46,12 +47,11 @@ def scene(
         "token": workbench.token,
         "version": now.version,
         "work": workbench.key,
-        "study": now.study_number,
         "views": f"views/{workbench.token}",
         "planes": {
             plane.value: {"count": display.slice_count, "axis": display.axis} for plane, display in now.displays.items()
         },
-        "first_plane": _first_plane(now, now.study).value,
+        "first_plane": _first_plane(now, study).value,
         "windows": now.windows,
         "overlays": _overlays(now.structure),
         "legend": [

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Seed
+from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
 from medsam_planner.service.access import LOOPBACK
 
 __all__ = ["ui"]
@@ -20,7 +20,10 @@ def ui(
     model: Annotated[
         str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
     ] = "compact",
-    out: Annotated[Path, typer.Option("--out", help="Folder for prompts, results and plans.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--data", "--out", help="Folder for studies, sessions and results.")] = Path(
+        "runs"
+    ),
+    max_sessions: Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)] = 16,
     allow: Annotated[
         list[Path] | None,
         typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it only STUDY may."),
@@ -32,21 +35,38 @@ def ui(
         list[str] | None, typer.Option(help="Further host name under which browsers reach this machine; repeatable.")
     ] = None,
     seed: Seed = 0,
+    oidc: OidcFile = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    trusted_proxy: TrustedProxy = None,
+    keep_days: KeepDays = 30.0,
+    keep_works_days: KeepWorksDays = None,
 ) -> None:
-    """Open the workbench: prompt a study, segment it in 3D, plan a path, read the report."""
-    import uvicorn
+    """Open the workbench: prompt a study, segment it in 3D, plan a path, read the report.
 
+    It also serves what ``medsam-planner serve`` serves, on the same port and data folder.
+    """
     from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import open_model
+    from medsam_planner.cli.serve import run_server
     from medsam_planner.errors import StudyError
     from medsam_planner.io.output_folder import require_apart
-    from medsam_planner.service.access import Access, is_loopback, read_token
+    from medsam_planner.service.access import read_access
+    from medsam_planner.service.core.options import Limits
+    from medsam_planner.service.core.retention import Keep
     from medsam_planner.service.listening import address_of, listen
     from medsam_planner.service.settings import Settings
-    from medsam_planner.workflow.run_folder import open_run_folder
-    from ui.app import build_app
+    from ui.app import make_app
 
-    access = Access(host, None if token_file is None else read_token(token_file), tuple(name or ()))
+    access = read_access(
+        host,
+        out.absolute(),
+        token_file=token_file,
+        names=name or (),
+        oidc=oidc,
+        trusted_proxy=trusted_proxy,
+        certificate=tls_cert,
+        private_key=tls_key,
+    )
     for path in (*((study,) if study else ()), *(allow or ())):
         if not path.exists():
             raise StudyError(f"{path} does not exist. Check the path.")
@@ -57,21 +77,15 @@ def ui(
     bound = listen(host, port)
     try:
         settings = Settings(
-            out=open_run_folder(out),
+            out=out.absolute(),
             model=model,
             study=study,
             roots=tuple(path.absolute() for path in allow or ()),
             seed=seed,
         )
         say("Starting the workbench ...")
-        open_model(model)  # report an unknown or damaged model now, not to the first person who opens a study
-        app = build_app(settings, access=access)
-        notes = "" if token_file is None else f" It asks for the token in {token_file}."
-        if not is_loopback(host):
-            notes += " The connection is not encrypted: put a proxy with TLS in front of the server."
-        notes += f" Results go to {out}. Ctrl-C ends it. Research use only."
-        say(f"Open {address_of(bound, host)} in a browser.{notes}")
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
-        uvicorn.Server(config).run(sockets=[bound])
+        address = address_of(bound, host, is_tls=tls_cert is not None)
+        ready = f"Open {address} in a browser. {access.told} Results go to {out}. Ctrl-C ends it. Research use only."
+        run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)
     finally:
         bound.close()

@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.held_session import ElsewhereError
+from medsam_planner.service.pages import Pages
 from ui import wording
 from ui.layout import Parts
 from ui.screen import Screen, discreet, screen
@@ -21,8 +22,8 @@ __all__ = ["LONG", "QUICK", "STEP", "connect", "on_step", "on_workbench"]
 
 _log = logging.getLogger(__name__)
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-LONG: dict[str, Any] = {"show_progress": "full", "api_visibility": "private", "concurrency_limit": 2}
-"""Two pages may compute at once; a third waits in the queue."""
+LONG: dict[str, Any] = {"show_progress": "full", "api_visibility": "private", "concurrency_limit": 8}
+"""So many pages may read a study, or wait for a job, at once; one more waits in the queue of the page."""
 STEP: dict[str, Any] = {
     **QUICK,
     "trigger_mode": "multiple",  # each press counts
@@ -66,32 +67,34 @@ def connect(
     return connected(on_event, parts.of(*inputs), parts.of(*outputs), **options)
 
 
-def on_workbench(sessions: Sessions, act: Callable[..., Screen]) -> Callable[..., Updates]:
+def on_workbench(pages: Pages, act: Callable[..., Screen]) -> Callable[..., Updates]:
     """Make an event function of `act`: it takes the token in place of the workbench and returns the screen's values."""
 
     def on_event(token: str, *values: Any) -> Updates:
         try:
-            workbench = sessions.find(token)
+            workbench = pages.find(token)
         except MedsamPlannerError as error:
             return no_workbench(error)
-        page = sessions.page_of(workbench)
+        page = pages.page_of(workbench)
         try:
             shown = act(workbench, *values)
+        except ElsewhereError as error:
+            return no_workbench(error)
         except Exception:  # noqa: BLE001 - logged in full, and shown by its number
             number = secrets.token_hex(3)
             _log.exception("Unexpected error %s on the page", number)
             shown = screen(workbench, wording.notice("error", wording.UNEXPECTED.format(number)))
-        if sessions.page_of(workbench) != page:  # meanwhile the page got other work, or another page got this work
+        if not pages.is_of(page, workbench):  # meanwhile the page got other work, or another page got this work
             return unchanged()
-        return updates(discreet(shown, sessions.settings))
+        return updates(discreet(shown, pages.service.settings))
 
     return on_event
 
 
-def on_step(sessions: Sessions, act: Callable[..., Screen]) -> Callable[..., Updates]:
+def on_step(pages: Pages, act: Callable[..., Screen]) -> Callable[..., Updates]:
     """As :func:`on_workbench`, for an action that is carried out in its order; its number comes before the token."""
 
     def on_event(step: float, token: str, *values: Any) -> Updates:
-        return on_workbench(sessions, partial(act, step=int(step)))(token, *values)
+        return on_workbench(pages, partial(act, step=int(step)))(token, *values)
 
     return on_event

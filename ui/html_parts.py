@@ -71,9 +71,9 @@ def structures_html(structures: Sequence[Structure], active: str) -> str:
 
 def result_html(structure: Structure | None) -> str:
     """Metrics of the 3D result, and where the propagation ended."""
-    if structure is None or structure.result is None:
+    result = None if structure is None else structure.result
+    if structure is None or result is None:
         return f"<p>{NO_RESULT}</p>"
-    result = structure.result
     rows = [("Volume", f"{structure.volume_ml:.2f} ml")]
     if not structure.volume_ml:
         return (

@@ -48,8 +48,9 @@ def find_paths(
     """
 
     def change() -> str:
-        draft = workbench.snapshot.draft.with_numbers(numbers)
-        workbench.publish(draft=replace(draft, avoid_bone=avoid_bone, calibration=calibration))
+        workbench.require_work()
+        draft = workbench.draft.with_numbers(numbers)
+        workbench.set_draft(replace(draft, avoid_bone=avoid_bone, calibration=calibration))
         results.find_paths(workbench, progress=progress)
         return wording.after_plan(workbench.snapshot.plan, workbench.snapshot.assessment)
 
@@ -76,7 +77,7 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
     """Write the results and pack them for download."""
 
     def change() -> str:
-        results.pack(workbench, progress=progress)
-        return f"The download is ready. The same files are in {results.results_folder(workbench)} on the server."
+        packed = results.pack(workbench, progress=progress)
+        return f"The download is ready. The same files are in {packed.with_name('run')} on the server."
 
     return attempt(workbench, change, notes=lambda: workbench.snapshot.notes, is_long=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.progress import Progress
-from medsam_planner.service import studies
 from medsam_planner.service.earlier_work import Remembered
+from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.screen import Screen, Tab, screen, study_notes
@@ -17,9 +17,9 @@ _NOTHING = Remembered()
 
 def welcome(workbench: Workbench, known: Remembered = _NOTHING) -> Screen:
     """The first screen of a page that was opened or returned."""
-    if workbench.waiting is not None:
+    if workbench.is_waiting:
         return screen(workbench, wording.notice("info", wording.RESTORING))
-    has_study = workbench.snapshot.study is not None
+    has_study = workbench.work is not None
     message = wording.RESTORED if has_study else wording.NO_STUDY
     if workbench.is_computing:
         message = wording.STILL_COMPUTING
@@ -29,14 +29,16 @@ def welcome(workbench: Workbench, known: Remembered = _NOTHING) -> Screen:
 
 def restore_work(workbench: Workbench, known: Remembered = _NOTHING, *, progress: Progress | None = None) -> Screen:
     """Read the saved work that the workbench has waiting on disk, and show it."""
-    if workbench.waiting is None:
+    if not workbench.is_waiting:
         return welcome(workbench, known)
     try:
         with workbench.changing(is_long=True):
-            lost = studies.restore_work(workbench, progress=progress)
+            workbench.refresh(progress=progress)
+    except ElsewhereError:
+        raise
     except MedsamPlannerError as error:
-        message = f"{wording.NOT_RESTORED} {error} {wording.OPEN_AGAIN}"
-        return screen(workbench, wording.notice("error", message))
+        return screen(workbench, wording.notice("error", f"{wording.NOT_RESTORED} {error}"))
+    lost = workbench.snapshot.lost
     notice = wording.notice("error" if lost else "done", wording.RESTORED, (*lost, *study_notes(workbench)))
     return screen(workbench, notice, tab=_tab(known))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from medsam_planner.errors import MedsamPlannerError, OperationCancelledError
+from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.screen import Screen, screen
@@ -57,6 +58,8 @@ def attempt(
         with workbench.changing(step=step, is_long=is_long):
             message = change() or message
             shown = screen(workbench, wording.notice(kind(), message, notes()), **scene_options)
+    except ElsewhereError:
+        raise
     except OperationCancelledError:
         return screen(workbench, wording.notice("info", wording.STOPPED))
     except MedsamPlannerError as error:

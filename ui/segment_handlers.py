@@ -9,6 +9,7 @@ from typing import Any
 from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
 from medsam_planner.service import prompting
+from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
 from ui import wording
@@ -103,7 +104,7 @@ def stop(workbench: Workbench) -> str:
     """Ask the running computation to stop; returns the notice."""
     if not workbench.is_computing:
         return wording.notice("info", wording.NOTHING_RUNS)
-    workbench.is_cancelled = True
+    workbench.stop()
     return wording.notice("info", wording.STOPPING)
 
 
@@ -123,13 +124,8 @@ def run_to_3d(
         uncertainty = "+".join(name for name in wording.SOURCE_LABELS if name in sources)
         if samples and not uncertainty:
             raise PromptError(wording.NO_SOURCE)
-        workbench.segment(
-            samples=samples,
-            uncertainty=uncertainty or "dropout",
-            saliency=saliency,
-            triplanar=triplanar,
-            progress=progress,
-        )
+        options = SegmentOptions(samples, uncertainty or "dropout", saliency, triplanar)
+        workbench.segment(options, progress=progress)
         structure = workbench.structure
         return f"‘{structure.name}’: {structure.volume_ml:.2f} ml. Scroll through the slices and check its uncertainty."
 

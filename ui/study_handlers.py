@@ -14,6 +14,7 @@ from medsam_planner.errors import (
 from medsam_planner.io import inspect_study
 from medsam_planner.progress import Progress
 from medsam_planner.service import prompting, studies
+from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
 from ui import wording
@@ -33,29 +34,33 @@ def open_study(
 ) -> Screen:
     """Open a study by path; if it holds several series, list them and open none."""
 
-    def change() -> tuple[str, list[str]]:
+    def change() -> str:
         is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
-        path = studies.place_of(workbench, f"{path_text.strip()}/{series}" if is_file else path_text)
-        waiting = workbench.key if workbench.waiting is not None else None
-        number = None if is_file else series
-        lost = studies.open_study(workbench, path, series=number, resample_tilt=resample_tilt, progress=progress)
-        if workbench.key == waiting:
-            return wording.RESTORED, lost
-        return f"Opened {path.name}. {wording.OPENED}", lost
+        studies.open_study(
+            workbench,
+            f"{path_text.strip()}/{series}" if is_file else path_text,
+            series=None if is_file else series,
+            resample_tilt=resample_tilt,
+            progress=progress,
+        )
+        return f"Opened {workbench.require_work().study.name}. {wording.OPENED}"
 
     try:
         with workbench.changing(is_long=True):
-            message, lost = change()
+            message = change()
     except AmbiguousSeriesError as error:
         return _offer_series(workbench, path_text, error, progress)
     except GantryTiltError as error:
         shown = screen(workbench, wording.notice("error", f"{error} {wording.TILTED}"))
         return replace(shown, offers_straightening=True)
+    except ElsewhereError:
+        raise
     except OperationCancelledError:
         return screen(workbench, wording.notice("info", wording.STOPPED))
     except MedsamPlannerError as error:
         return screen(workbench, wording.notice("error", str(error)))
-    return screen(workbench, wording.notice("done", message, (*lost, *study_notes(workbench))), tab="segment")
+    notes = (*workbench.snapshot.lost, *study_notes(workbench))
+    return screen(workbench, wording.notice("done", message, notes), tab="segment")
 
 
 def _offer_series(
@@ -87,7 +92,7 @@ def resume(workbench: Workbench, path: Path) -> Screen:
 
     def change() -> str:
         prompting.resume(workbench, path)
-        return f"Loaded the prompts of {len(workbench.structures)} structure(s) from {path.name}."
+        return f"Loaded the prompts of {len(workbench.snapshot.structures)} structure(s) from {path.name}."
 
     return attempt(workbench, change)
 

@@ -7,7 +7,8 @@ from typing import Any
 import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.sessions import ElsewhereError, EvictedError
+from medsam_planner.service.held_session import ElsewhereError
+from medsam_planner.service.pages import EvictedError
 from ui import wording
 from ui.canvas import closed_scene
 from ui.screen import Screen

@@ -9,7 +9,6 @@ const text = (name) => root.querySelector('[data-text="' + name + '"]');
 const CLICK_PX = 8;           // a shorter drag counts as a click (as Android's touch slop)
 const POLL_MS = 2500;         // interval at which the connection is checked
 const POLL_PATIENCE_MS = 4000;
-const WORKS_REMEMBERED = 8;
 const CACHED_VIEWS = 60;
 const GREY_TEXT = '#e8edf2';
 
@@ -20,7 +19,7 @@ let view = null;              // the slice on the screen, with decoded images
 let tool = 'prompt';
 let zoom = 1, shift = [0, 0]; // relative to the fit of the whole slice; shift in CSS pixels
 let drag = null;
-let study = null;             // number of the open study, to detect a new one
+let work = '';                // the session that is shown, to detect a new one
 let fetching = false, wanted = null;
 let steps = 0;                // number of actions so far, so that the server can keep their order
 let token = '';               // of the workbench for which the steps are counted
@@ -131,7 +130,6 @@ async function poll() {
     setLost(false);
     if (!answer.ok) { meet(answer.status); return; }
     const known = await answer.json();
-    if (known.is_evicted) return;  // restored at the next action
     const isBehind = scene && known.version > scene.version && !known.is_computing;
     if (wasLost || (isBehind && seenVersion === known.version)) comeBack();
     seenVersion = known.version;
@@ -143,14 +141,9 @@ async function poll() {
   poll().finally(() => setTimeout(pollAgain, isLost ? POLL_MS / 2 : POLL_MS));
 })();
 
-// Lets a reload, or another window of this browser, find the work. Whoever knows the key can take the work up.
-function remember(key, hasStudy) {
-  if (!key) return;
-  sessionStorage.setItem('medsam-planner-work', key);
-  const others = JSON.parse(localStorage.getItem('medsam-planner-works') || '[]');
-  if (!hasStudy || others[0] === key) return;
-  const kept = [key, ...others.filter((other) => other !== key)].slice(0, WORKS_REMEMBERED);
-  localStorage.setItem('medsam-planner-works', JSON.stringify(kept));
+// The address names the session, so that a reload or another browser can go on with it.
+function remember(key) {
+  if (key && location.hash !== '#' + key) history.replaceState(history.state, '', '#' + key);
 }
 
 window.medsamPlanner = { nextStep: () => ++steps, lastStep: () => steps, shows: () => Boolean(scene && scene.is_open) };
@@ -531,9 +524,9 @@ function accept() {
     cache.clear();
   }
   if (scene.is_evicted) { comeBack(); return; }
-  remember(scene.work, scene.is_open);
-  if (scene.is_open && study !== scene.study) {
-    study = scene.study;
+  remember(scene.work);
+  if (scene.is_open && work !== scene.work) {
+    work = scene.work;
     cache.clear();
     view = null;
     zoom = 1;

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.uploads import SHOWN_AS, UploadKind
 from medsam_planner.service.workbench import Workbench
 from ui import plan_handlers, segment_handlers, study_handlers, wording
@@ -27,35 +27,35 @@ _LAST_STEP = "(step, ...rest) => [window.medsamPlanner.lastStep(), ...rest]"
 """The first input becomes the number of the last step before this action."""
 
 
-def build_page(sessions: Sessions) -> gr.Blocks:
-    """Build the whole page on the workbenches of `sessions`."""
+def build_page(pages: Pages) -> gr.Blocks:
+    """Build the whole page on the workbenches of `pages`."""
     page = gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True)
     with page:
         parts = build_parts()
-        wire_entrance(page, sessions, parts)
-        _wire_study(sessions, parts)
-        _wire_segment(sessions, parts)
-        _wire_plan(sessions, parts)
+        wire_entrance(page, pages, parts)
+        _wire_study(pages, parts)
+        _wire_segment(pages, parts)
+        _wire_plan(pages, parts)
     return page
 
 
-def _wire_study(sessions: Sessions, parts: Parts) -> None:
+def _wire_study(pages: Pages, parts: Parts) -> None:
     def open_path(token: str, path: str, straighten: bool, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008 - Gradio's own way
-        return on_workbench(sessions, _opening(path, progress, resample_tilt=straighten))(token)
+        return on_workbench(pages, _opening(path, progress, resample_tilt=straighten))(token)
 
     def open_series(token: str, path: str, series: str, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
-        return on_workbench(sessions, _opening(path, progress, series=series))(token)
+        return on_workbench(pages, _opening(path, progress, series=series))(token)
 
     def open_upload(token: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
         path = f"{SHOWN_AS}{event_payload(event, 'name').get('name', '')}"
-        return {"path": path, **on_workbench(sessions, _opening(path, progress))(token)}
+        return {"path": path, **on_workbench(pages, _opening(path, progress))(token)}
 
     long: dict[str, Any] = {**LONG, "show_progress_on": parts["notice"]}
     opened = [parts["open"].click, parts["path"].submit]
     connect(parts, opened, open_path, ("token", "path", "straighten"), SHOWN, **long)
     connect(parts, parts["series"].input, open_series, ("token", "path", "series"), SHOWN, **long)
     connect(parts, parts["upload"].uploaded, open_upload, ("token",), ("path", *SHOWN), **long)
-    resume = on_workbench(sessions, study_handlers.resume_uploaded)
+    resume = on_workbench(pages, study_handlers.resume_uploaded)
     connect(parts, parts["resume"].uploaded, resume, ("token",), SHOWN, **long)
 
 
@@ -66,10 +66,10 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
     return act
 
 
-def _wire_segment(sessions: Sessions, parts: Parts) -> None:
+def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
         payload = event_payload(event, "kind", "plane", "index", "first", "last", "step")
-        return on_workbench(sessions, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
+        return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 
     connect(parts, parts["viewer"].viewer_action, on_viewer, ("token",), SHOWN, trigger_mode="multiple", **QUICK)
     for name, act in (
@@ -77,15 +77,15 @@ def _wire_segment(sessions: Sessions, parts: Parts) -> None:
         ("redo", segment_handlers.redo),
         ("clear", segment_handlers.clear),
     ):
-        connect(parts, parts[name].click, on_step(sessions, act), ("step", "token"), SHOWN, **STEP)
+        connect(parts, parts[name].click, on_step(pages, act), ("step", "token"), SHOWN, **STEP)
 
     def begin_structure(step: float, token: str, name: str) -> Updates:
-        return {"new_name": "", **on_step(sessions, segment_handlers.begin_structure)(step, token, name)}
+        return {"new_name": "", **on_step(pages, segment_handlers.begin_structure)(step, token, name)}
 
     named = ("step", "token", "new_name")
     connect(parts, parts["new_name"].submit, begin_structure, named, ("new_name", *SHOWN), **STEP)
     for name, choose in (("names", segment_handlers.choose_structure), ("role", segment_handlers.choose_role)):
-        connect(parts, parts[name].input, on_step(sessions, choose), ("step", "token", name), SHOWN, **STEP)
+        connect(parts, parts[name].input, on_step(pages, choose), ("step", "token", name), SHOWN, **STEP)
 
     def run(
         step: float,
@@ -107,7 +107,7 @@ def _wire_segment(sessions: Sessions, parts: Parts) -> None:
                 progress=PageProgress(workbench, progress),
             )
 
-        return on_workbench(sessions, act)(token)
+        return on_workbench(pages, act)(token)
 
     options = ("step", "token", "samples", "sources", "saliency", "triplanar")
     connect(parts, parts["run"].click, run, options, SHOWN, js=_LAST_STEP, show_progress_on=parts["result"], **LONG)
@@ -122,14 +122,14 @@ def _wire_segment(sessions: Sessions, parts: Parts) -> None:
 
     def stop(token: str) -> Updates:
         try:
-            return {"notice": segment_handlers.stop(sessions.find(token))}
+            return {"notice": segment_handlers.stop(pages.find(token))}
         except MedsamPlannerError as error:
             return {"notice": wording.notice("error", str(error))}
 
     connect(parts, [parts["stop"].click, parts["stop_plan"].click], stop, ("token",), ("notice",), **QUICK)
 
 
-def _wire_plan(sessions: Sessions, parts: Parts) -> None:
+def _wire_plan(pages: Pages, parts: Parts) -> None:
     def find(
         step: float,
         token: str,
@@ -148,16 +148,16 @@ def _wire_plan(sessions: Sessions, parts: Parts) -> None:
                 progress=PageProgress(workbench, progress),
             )
 
-        return on_workbench(sessions, act)(token)
+        return on_workbench(pages, act)(token)
 
     def pack(token: str, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
         def act(workbench: Workbench) -> Screen:
             return plan_handlers.pack(workbench, progress=PageProgress(workbench, progress))
 
-        return on_workbench(sessions, act)(token)
+        return on_workbench(pages, act)(token)
 
     long: dict[str, Any] = {**LONG, "show_progress_on": parts["notice"]}
     connect(parts, parts["find"].click, find, ("step", "token", *DRAFT_CONTROLS), SHOWN, js=_LAST_STEP, **long)
     connect(parts, parts["export"].click, pack, ("token",), SHOWN, **long)
-    choose = on_workbench(sessions, plan_handlers.choose_alternative)
+    choose = on_workbench(pages, plan_handlers.choose_alternative)
     connect(parts, parts["choice"].input, choose, ("token", "choice"), SHOWN, **QUICK)

@@ -9,9 +9,10 @@ import gradio as gr
 
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service import earlier_work
+from medsam_planner.service.core.actors import LOCAL, Actor, actor_of
 from medsam_planner.service.earlier_work import Remembered
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.plan_draft import PlanDraft
-from medsam_planner.service.sessions import Sessions
 from medsam_planner.service.uploads import SHOWN_AS, UploadKind
 from medsam_planner.service.workbench import Workbench
 from ui import restore_screen, study_handlers, wording
@@ -25,16 +26,15 @@ from ui.updates import SHOWN, Updates, no_workbench, unchanged, updates
 __all__ = ["wire_entrance"]
 
 _REMEMBERED = """() => [JSON.stringify({
-  here: sessionStorage.getItem('medsam-planner-work') || '',
-  others: JSON.parse(localStorage.getItem('medsam-planner-works') || '[]'),
+  here: location.hash.slice(1),
   shows: Boolean(window.medsamPlanner?.shows()),
 })]"""
-"""What the browser remembers, as :class:`Remembered` reads it; ``viewer.js`` writes it."""
+"""What the page knows, as :class:`Remembered` reads it; ``viewer.js`` writes the address."""
 
 
-def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
+def wire_entrance(page: gr.Blocks, pages: Pages, parts: Parts) -> None:
     """Connect the events by which the page gets a workbench, and the one by which it leaves."""
-    settings = sessions.settings
+    settings = pages.service.settings
     study = "" if settings.study is None else settings.study.name
 
     def entrance(workbench: Workbench, known: Remembered) -> Updates:
@@ -43,14 +43,17 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
         return {"token": workbench.token, **_entrance_controls(workbench), **shown}
 
     def begin(remembered: str, request: gr.Request) -> Updates:
-        known = Remembered.from_browser(remembered)
-        workbench = earlier_work.begin(sessions, str(request.session_hash), known)
+        known, actor = Remembered.from_browser(remembered), _actor_of(request)
+        try:
+            workbench = earlier_work.begin(pages, str(request.session_hash), known, actor)
+        except MedsamPlannerError as error:
+            return {"remembered": remembered, **no_workbench(error)}
         path = gr.update(interactive=True)
-        if workbench.snapshot.study is None and workbench.waiting is None:
+        if workbench.work is None:
             uploaded = workbench.uploads.find(UploadKind.STUDY)
             place = study if uploaded is None else f"{SHOWN_AS}{uploaded.name}"
             path = gr.update(interactive=True, value=place) if place else path
-        works = earlier_work.earlier_work(sessions, known, but=workbench.key)
+        works = earlier_work.earlier_work(pages, actor, but=workbench.key)
         offered = gr.update(choices=works, value=None, visible=bool(works))
         return {"remembered": remembered, "path": path, "earlier": offered, **entrance(workbench, known)}
 
@@ -58,25 +61,25 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
         def act(workbench: Workbench) -> Screen:
             watched = PageProgress(workbench, progress)
             known = Remembered.from_browser(remembered)
-            if workbench.waiting is not None:
+            if workbench.is_waiting:
                 return restore_screen.restore_work(workbench, known, progress=watched)
             shown = study_handlers.open_study(workbench, study, progress=watched)
-            has_earlier = bool(earlier_work.earlier_work(sessions, known, but=workbench.key))
+            has_earlier = bool(earlier_work.earlier_work(pages, workbench.own.actor, but=workbench.key))
             return replace(shown, tab=None) if has_earlier else shown  # stay where the earlier work is offered
 
         try:
-            workbench = sessions.find(token)
+            workbench = pages.find(token)
         except MedsamPlannerError as error:
             return no_workbench(error)
-        has_study = workbench.snapshot.study is not None or workbench.is_computing
-        if workbench.waiting is None and (not study or has_study):
+        has_study = workbench.work is not None or workbench.is_computing
+        if not workbench.is_waiting and (not study or has_study):
             return unchanged()
-        return on_workbench(sessions, act)(token)
+        return on_workbench(pages, act)(token)
 
     def show_draft(token: str) -> Updates:
         """Enter the plan draft of work that was restored, unless it is the default one."""
         try:
-            draft = sessions.find(token).snapshot.draft
+            draft = pages.find(token).snapshot.draft
         except MedsamPlannerError:  # the page has been told
             return {"avoid_bone": gr.skip()}
         entered = {name: getattr(draft, name) for name in DRAFT_CONTROLS}
@@ -84,13 +87,16 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
         return {"avoid_bone": gr.skip()} if entered == default else entered
 
     def take_earlier(token: str, key: str, request: gr.Request) -> Updates:
-        workbench = sessions.restore_work(str(request.session_hash), key)
+        try:
+            workbench = pages.take_up(str(request.session_hash), key, _actor_of(request))
+        except MedsamPlannerError as error:
+            return no_workbench(error)
         if workbench is None:
             return no_workbench(MedsamPlannerError(wording.NOT_RESTORED))
         return {"earlier": gr.update(visible=False), **entrance(workbench, Remembered())}
 
     def leave(request: gr.Request) -> None:
-        sessions.leave(str(request.session_hash))
+        pages.leave(str(request.session_hash))
 
     entered = ("token", *ENTRANCE_CONTROLS, *SHOWN)
     begun = ("remembered", "path", "earlier", *entered)
@@ -109,6 +115,10 @@ def wire_entrance(page: gr.Blocks, sessions: Sessions, parts: Parts) -> None:
     # A page that stayed open keeps what was entered in its plan tab.
     then_open(connect(parts, parts["viewer"].restore_work, begin, ("remembered",), begun, js=_REMEMBERED, **QUICK))
     page.unload(leave)
+
+
+def _actor_of(request: gr.Request) -> Actor:
+    return LOCAL if request.request is None else actor_of(request.request.scope)
 
 
 def _entrance_controls(workbench: Workbench) -> Updates:

@@ -65,7 +65,7 @@ def deidentify(
     with watched() as progress:
         done = deidentify_folder(place, out, asked, pseudonyms, workers=workers, progress=progress)
     for name, reason in done.refused[:_MOST_NAMED]:
-        say(f"Refused: {name}: {reason}.")
+        say(f"Refused: {name}: {reason}.".encode("utf-8", "backslashreplace").decode())
     if len(done.refused) > _MOST_NAMED:
         say(f"Refused: {len(done.refused) - _MOST_NAMED} more.")
     tell_notes(done.warnings)

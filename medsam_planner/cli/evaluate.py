@@ -24,7 +24,13 @@ class ProtocolName(StrEnum):
 
 
 def evaluate(
-    cases: Annotated[Path, typer.Argument(help="Folder of cases: image.nii.gz, labels.nii.gz and meta.json in each.")],
+    cases: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of cases: in each image.nii.gz (or a DICOM folder image), labels.nii.gz (or "
+            "labels.dcm) and meta.json."
+        ),
+    ],
     protocol: Annotated[ProtocolName, typer.Option(help="How each structure is prompted and corrected.")],
     out: Out,
     model: Model = "compact",

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
 
-__all__ = ["serve"]
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from medsam_planner.service.access import Access
+    from medsam_planner.service.core.options import Limits
+    from medsam_planner.service.core.retention import Keep
+    from medsam_planner.service.settings import Settings
+
+__all__ = ["run_server", "serve"]
 
 
 def serve(
@@ -39,15 +49,12 @@ def serve(
     keep_works_days: KeepWorksDays = None,
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
-    from medsam_planner.cli.console import say
-    from medsam_planner.engine.registry import require_weights
     from medsam_planner.errors import StudyError
     from medsam_planner.service.access import read_access
     from medsam_planner.service.core.options import Limits
-    from medsam_planner.service.core.retention import Keep, Retention
-    from medsam_planner.service.core.service import Service
+    from medsam_planner.service.core.retention import Keep
     from medsam_planner.service.http.app import PREFIX, make_app
-    from medsam_planner.service.listening import address_of, listen, serve_on
+    from medsam_planner.service.listening import address_of, listen
     from medsam_planner.service.settings import Settings
 
     access = read_access(
@@ -65,17 +72,37 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     bound = listen(host, port)
     try:
-        require_weights(model)  # report an unknown or damaged model now, not to the first client
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
-        service = Service(settings, Limits(max_sessions))
-        with closing(service), closing(Retention(service, Keep(keep_days, keep_works_days))):
-            app = make_app(service, access=access)
-            service.prepare()
-            for told in service.unreadable:
-                say(f"Left out: session {told}")
-            address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
-            say(f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only.".replace("  ", " "))
-            serve_on(bound, app, access)
+        address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
+        ready = f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only."
+        run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)
     finally:
         bound.close()
+
+
+def run_server(
+    bound: socket.socket,
+    settings: Settings,
+    access: Access,
+    limits: Limits,
+    keep: Keep,
+    make: Callable[..., FastAPI],
+    ready: str,
+) -> None:
+    """Serve one data folder until the process is told to end; `make` gives the application, `ready` is then said."""
+    from medsam_planner.cli.console import say
+    from medsam_planner.engine.registry import require_weights
+    from medsam_planner.service.core.retention import Retention
+    from medsam_planner.service.core.service import Service
+    from medsam_planner.service.listening import serve_on
+
+    require_weights(settings.model)  # report an unknown or damaged model now, not to the first client
+    service = Service(settings, limits)
+    with closing(service), closing(Retention(service, keep)):
+        app = make(service, access=access)
+        service.prepare()
+        for told in service.unreadable:
+            say(f"Left out: session {told}")
+        say(ready.replace("  ", " "))
+        serve_on(bound, app, access)

@@ -160,6 +160,8 @@ class Cleaner:
         if kind in ("DS", "IS"):
             for value in _values(element):
                 float(str(value))
+            if kind == "IS":  # an integer may be the patient's number
+                self._texts(element, lambda text: "" if self.identifiers.is_one(text) else text)
             return True
         if kind in ("PN", "AE", "UR"):
             element.value = ""

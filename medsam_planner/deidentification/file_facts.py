@@ -17,7 +17,8 @@ _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _RAW = "1.2.840.10008.5.1.4.1.1.66"
 _VIDEO = "1.2.840.10008.1.2.4.10"
-_WRITTEN_AGAIN = "DICOMDIR (an index; it would name patients)"
+_NOT_DICOM = {"zip": "zip archive (unpack it first)", "nifti": "NIfTI (its header may hold names)"}
+_DIRECTORY = "DICOMDIR (an index; it would name patients)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,9 @@ class FileFacts:
 def read_facts(path: Path, name: str) -> FileFacts:
     """Read the header of a file; never raises for what the file holds."""
     try:
-        if file_kind(path) != "dicom":
-            return FileFacts(path, name, dropped="not DICOM")
+        kind = file_kind(path)
+        if kind != "dicom":
+            return FileFacts(path, name, dropped=_NOT_DICOM.get(kind, "not DICOM"))
         with quiet_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             dropped, refused = _dropped(header), _refused(header)
@@ -62,7 +64,7 @@ def _dropped(header: pydicom.Dataset) -> str:
     meta = getattr(header, "file_meta", pydicom.Dataset())
     kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DICOMDIR or "DirectoryRecordSequence" in header:
-        return _WRITTEN_AGAIN
+        return _DIRECTORY
     if kind.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in header:
         mime = header_text(header, "MIMETypeOfEncapsulatedDocument") or "document"
         known = mime if mime in ("application/pdf", "model/stl", "model/obj", "text/XML") else "document"
@@ -77,9 +79,10 @@ def _dropped(header: pydicom.Dataset) -> str:
 
 
 def _refused(header: pydicom.Dataset) -> str:
-    if not header_text(header, "SOPClassUID"):
+    meta = getattr(header, "file_meta", pydicom.Dataset())
+    if not (header_text(header, "SOPClassUID") or header_text(meta, "MediaStorageSOPClassUID")):
         return "it does not say what kind of object it is (SOPClassUID)"
-    syntax = getattr(header, "file_meta", pydicom.Dataset()).get("TransferSyntaxUID")
+    syntax = meta.get("TransferSyntaxUID")
     if syntax is not None and str(syntax).startswith(_VIDEO):
         return "it is a video, whose stream may carry text"
     if syntax is not None and UID(syntax).is_private:

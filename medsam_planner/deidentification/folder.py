@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.deidentification.file_facts import FileFacts, read_facts
@@ -14,7 +15,7 @@ from medsam_planner.deidentification.pseudonyms import Pseudonyms
 from medsam_planner.deidentification.report import Deidentified, begin_report, finish_report
 from medsam_planner.errors import StudyError
 from medsam_planner.io.files import file_sha256
-from medsam_planner.io.output_folder import open_run_folder, require_apart
+from medsam_planner.io.output_folder import alone_in, open_run_folder, require_apart
 from medsam_planner.io.parallel import parallel_map
 from medsam_planner.io.study_files import iterate_files
 from medsam_planner.progress import Progress, track
@@ -55,7 +56,7 @@ def deidentify(
     Raises
     ------
     StudyError
-        If there is nothing at `place`.
+        If there is no DICOM file at `place` that can be cleaned.
     OutputError
         If `out` lies in `place` or the other way round, holds other files, or cannot be written.
     ConfigError
@@ -66,12 +67,25 @@ def deidentify(
     require_apart(out, [place])
     if out.is_dir():
         require_apart(place, [out])
-    begin_report(open_run_folder(out), profile, pseudonyms)
+    with alone_in(open_run_folder(out)):
+        return _deidentified(place, out, profile, pseudonyms, workers, progress)
+
+
+def _deidentified(
+    place: Path, out: Path, profile: Profile, pseudonyms: Pseudonyms, workers: int, progress: Progress | None
+) -> Deidentified:
+    begin_report(out, profile, pseudonyms)
     _sweep(out)
     files = [(place, place.name)] if place.is_file() else list(iterate_files(place))
-    read = parallel_map(_read, files, workers=workers)
-    facts = list(track(read, "Reading headers", progress, total=len(files)))
-    tasks, refused = _tasks(facts, out, profile, pseudonyms)
+    facts: list[FileFacts] = []
+    words: dict[tuple[str, str], set[str]] = {}
+    for one in track(parallel_map(_read, files, workers=workers), "Reading headers", progress, total=len(files)):
+        words.setdefault((one.patient_id, one.study_uid), set()).update(one.identifiers)
+        facts.append(replace(one, identifiers=frozenset()))  # an archive has more files than memory has room for words
+    if all(one.dropped for one in facts):
+        kinds = ", ".join(sorted({one.dropped for one in facts})) or "nothing"
+        raise StudyError(f"Expected DICOM files to de-identify in {place}, found only: {kinds}.")
+    tasks, refused = _tasks(facts, words, out, profile, pseudonyms)
     cleaned = parallel_map(deidentify_file, tasks, workers=workers, lost=_lost)
     outcomes = list(track(cleaned, "De-identifying", progress, total=len(tasks)))
     done = _summary(out, facts, outcomes, refused)
@@ -90,7 +104,11 @@ def _read(file: tuple[Path, str]) -> FileFacts:
 
 
 def _tasks(
-    facts: Sequence[FileFacts], out: Path, profile: Profile, pseudonyms: Pseudonyms
+    facts: Sequence[FileFacts],
+    words: Mapping[tuple[str, str], set[str]],
+    out: Path,
+    profile: Profile,
+    pseudonyms: Pseudonyms,
 ) -> tuple[list[Task], list[tuple[str, str]]]:
     """Tasks of the files that can be cleaned; the names and reasons of the others."""
     refused = [(one.name, one.refused) for one in facts if one.refused]
@@ -101,7 +119,7 @@ def _tasks(
     tasks: list[tuple[FileFacts, str]] = []
     for one in usable:
         patient = one.patient_id or patient_by_study.get(one.study_uid) or f"study {one.study_uid}"
-        identifiers.setdefault(patient, set()).update(one.identifiers)
+        identifiers.setdefault(patient, set()).update(words[one.patient_id, one.study_uid])
         twin = known.setdefault(one.instance_uid, one) if one.instance_uid else one
         if twin is one:
             tasks.append((one, patient))

@@ -39,7 +39,9 @@ _STATING = [
     "PatientBirthName",
     "CurrentPatientLocation",
 ]
+_PATIENT = "PatientName"
 _BIRTH = "PatientBirthDate"
+_DEVICES = ("Manufacturer", "ManufacturerModelName")
 _WORD = re.compile(r"[^\W_]+")
 _LEAST_NAME = 2
 _LEAST_NUMBER = 4
@@ -51,6 +53,7 @@ _LEAST_SUBSTRING = 5
 def stated_identifiers(dataset: pydicom.Dataset) -> frozenset[str]:
     """Words of names, numbers and addresses in a dataset and its sequences, and spellings of the birth date."""
     found: set[str] = set()
+    devices = {str(dataset.get(keyword) or "").strip().casefold() for keyword in _DEVICES}
     for element in _elements(dataset):
         is_date = element.keyword == _BIRTH
         if element.VR != "PN" and element.keyword not in _STATING and not is_date:
@@ -58,6 +61,8 @@ def stated_identifiers(dataset: pydicom.Dataset) -> frozenset[str]:
         values = element.value if isinstance(element.value, MultiValue) else [element.value]
         for value in values:
             text = str(value or "")
+            if element.keyword != _PATIENT and text.strip().casefold() in devices:
+                continue  # a program that states itself as the creator, a scanner as its station
             if is_date:
                 found.update(_spellings(text))
                 continue
@@ -114,6 +119,10 @@ class Identifiers:
         if self._inside is not None and self._inside.search(folded):
             return True
         return any(word in self._words for word in _WORD.findall(folded))
+
+    def is_one(self, text: str) -> bool:
+        """Whether `text` as a whole is one of five or more characters."""
+        return len(text.strip()) >= _LEAST_SUBSTRING and text.strip().casefold() in self._words
 
     def in_bytes(self, content: bytes) -> bool:
         """Whether written bytes hold one of five or more characters that is not a mere number."""

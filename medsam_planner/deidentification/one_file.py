@@ -17,7 +17,7 @@ from medsam_planner.deidentification.identifiers import Identifiers
 from medsam_planner.deidentification.pixels import clean_pixels, may_show_text, shows_head
 from medsam_planner.deidentification.profile import Profile
 from medsam_planner.deidentification.pseudonyms import Pseudonyms
-from medsam_planner.errors import StudyError
+from medsam_planner.errors import OutputError, StudyError
 from medsam_planner.io.study_files import READ_ERRORS, header_text, quiet_pydicom
 from prompts.whole_file import whole_file
 
@@ -65,9 +65,9 @@ def deidentify_file(task: Task) -> Outcome:
     except StudyError as error:
         return Outcome(task.facts.name, "refused", str(error))
     except READ_ERRORS as error:
-        if isinstance(error, OSError):
+        if isinstance(error, OutputError):
             raise
-        return Outcome(task.facts.name, "refused", "its content is damaged")
+        return Outcome(task.facts.name, "refused", "its content cannot be read")
 
 
 def _deidentified(task: Task) -> Outcome:
@@ -76,6 +76,8 @@ def _deidentified(task: Task) -> Outcome:
     if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    if not header_text(dataset, "SOPClassUID"):
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
     if not header_text(dataset, "SOPInstanceUID"):
         dataset.SOPInstanceUID = pseudonyms.digest("file", str(task.facts.name)).hex()  # replaced like any other
     target = _target(task, dataset)

@@ -100,6 +100,7 @@ def _request(segmented: Segmented, seed: int) -> PlanRequest:
                 _NEEDLE,
                 TargetRequest(TARGET_LPS_MM, TARGET_RADIUS_MM / 2, "lesion"),
                 EntryRequest(_SCALP, ENTRY_LPS_MM, ENTRY_RADIUS_MM),
+                name="needle",
             ),
         ),
         structures=(

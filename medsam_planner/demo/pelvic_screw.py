@@ -166,6 +166,7 @@ def _request(phantom: PelvisPhantom, segmented: Segmented, seed: int) -> PlanReq
                 _SCREW,
                 TargetRequest(corridor.target_lps_mm, corridor.target_radius_mm),
                 EntryRequest(_BONE, corridor.entry_lps_mm, corridor.entry_radius_mm),
+                name="screw",
             ),
         ),
         structures=(

@@ -25,7 +25,7 @@ from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import whole_file
 from medsam_planner.io.import_index import CheckedRow, ImportIndex, IndexedFile, Unit
 from medsam_planner.io.inspection import SeriesSummary, inspect_files, inspect_study
-from medsam_planner.io.output_folder import open_run_folder, require_apart
+from medsam_planner.io.output_folder import alone_in, open_run_folder, require_apart
 from medsam_planner.io.parallel import parallel_map
 from medsam_planner.io.study_files import (
     READ_ERRORS,
@@ -88,7 +88,7 @@ def check_archive(folder: Path, out: Path, *, workers: int = 1, progress: Progre
     if (out / TABLE).exists() and not (out / _INDEX).exists():
         raise OutputError(f"{out / TABLE} was not written by this command. Name another folder, or move it away.")
     checked = 0
-    with ImportIndex(out / _INDEX, version("medsam-planner")) as index:
+    with alone_in(out), ImportIndex(out / _INDEX, version("medsam-planner")) as index:
         _index_files(index, folder, workers, progress)
         results = parallel_map(partial(_check_unit, folder), index.open_units(), workers=workers, lost=_lost_unit)
         for unit, rows in track(results, "Checking series", progress, total=index.open_count()):
@@ -244,4 +244,4 @@ def _line(cells: Iterable[object]) -> bytes:
     line = _Line()
     safe = [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
     csv.writer(line, lineterminator="\n").writerow(safe)
-    return line.text.encode()
+    return line.text.encode("utf-8", "backslashreplace")  # names of files may hold bytes of no encoding

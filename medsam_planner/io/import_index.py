@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -17,7 +18,7 @@ __all__ = ["CheckedRow", "ImportIndex", "IndexedFile", "Unit"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
-    name TEXT PRIMARY KEY, size INTEGER, changed INTEGER, unit TEXT, walk INTEGER
+    name BLOB PRIMARY KEY, size INTEGER, changed INTEGER, unit TEXT, walk INTEGER
 );
 CREATE INDEX IF NOT EXISTS files_by_unit ON files (unit, name);
 CREATE TABLE IF NOT EXISTS units (unit TEXT PRIMARY KEY, digest TEXT, rows TEXT, walk INTEGER);
@@ -104,7 +105,7 @@ class ImportIndex:
             for file in files:
                 found = self._base.execute(
                     "UPDATE files SET walk = ? WHERE name = ? AND size = ? AND changed = ?",
-                    (self._walk, file.name, file.size, file.changed),
+                    (self._walk, os.fsencode(file.name), file.size, file.changed),
                 )
                 if not found.rowcount:
                     new.append(file)
@@ -115,7 +116,7 @@ class ImportIndex:
         with self._base:
             self._base.executemany(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-                ((file.name, file.size, file.changed, unit, self._walk) for file, unit in files),
+                ((os.fsencode(file.name), file.size, file.changed, _text(unit), self._walk) for file, unit in files),
             )
 
     def forget_absent(self) -> None:
@@ -139,7 +140,7 @@ class ImportIndex:
             digest = _digest(files)
             done = self._base.execute("SELECT digest FROM units WHERE unit = ?", (key,)).fetchone()
             if done is None or done[0] != digest:
-                yield Unit(key, tuple(name for name, _, _ in files), digest)
+                yield Unit(key, tuple(os.fsdecode(name) for name, _, _ in files), digest)
 
     def keep(self, unit: Unit, rows: Sequence[CheckedRow]) -> None:
         """Record the result of a unit."""
@@ -155,5 +156,10 @@ class ImportIndex:
             yield from (CheckedRow(**row) for row in json.loads(text))
 
 
-def _digest(files: Sequence[tuple[str, int, int]]) -> str:
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+def _digest(files: Sequence[tuple[bytes, int, int]]) -> str:
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+def _text(name: str) -> str:
+    """A name that may hold bytes of no encoding, as text that can be stored."""
+    return name.encode("utf-8", "backslashreplace").decode()

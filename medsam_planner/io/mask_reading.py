@@ -5,6 +5,8 @@ A segment or region is named after the file, ``seg.dcm:liver``: by its label or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import highdicom
@@ -63,9 +65,9 @@ def load_mask(
                 "neither. Name the file alone."
             )
         return load_map(place)
-    with quiet_pydicom():
+    with _intact(place):
         if kind == "RTSTRUCT":
-            dataset = pydicom.dcmread(place)
+            dataset = pydicom.dcmread(place, force=True)
             if number is None:
                 number = _chosen(region_names(dataset), segment, name, place, "region")
             return _on_study(region_masks(dataset, number, study, place), study)
@@ -86,8 +88,22 @@ def mask_labels(path: Path) -> dict[int, str]:
     kind = _object_kind(path)
     if kind is None:
         return {}
-    with quiet_pydicom():
-        return region_names(pydicom.dcmread(path)) if kind == "RTSTRUCT" else segment_names(open_segmentation(path))
+    with _intact(path):
+        if kind == "RTSTRUCT":
+            return region_names(pydicom.dcmread(path, force=True))
+        return segment_names(open_segmentation(path))
+
+
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Name the file where an element is missing or no number."""
+    try:
+        with quiet_pydicom():
+            yield
+    except StudyError:
+        raise
+    except READ_ERRORS as error:
+        raise StudyError(f"{path} is damaged: {error}. Export it again.") from error
 
 
 def _object_kind(path: Path) -> str | None:

@@ -19,7 +19,7 @@ from medsam_planner.io.files import write_json
 from prompts.names import name_key
 from prompts.whole_file import is_partial
 
-__all__ = ["RECORD", "OutputFolder", "open_run_folder", "require_apart"]
+__all__ = ["RECORD", "OutputFolder", "alone_in", "open_run_folder", "require_apart"]
 
 RECORD = "files.json"
 _KIND = "medsam-planner files"
@@ -176,6 +176,23 @@ class OutputFolder:
             with contextlib.suppress(OSError):  # in use by another process
                 for folder in self._made:
                     folder.rmdir()
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other commands from writing into a folder for as long as the context lasts.
+
+    Raises
+    ------
+    OutputError
+        If another one is writing into it.
+    """
+    handle = _locked(folder)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _absent_parents(folder: Path) -> list[Path]:

@@ -93,7 +93,7 @@ def _context(report: PlanReport, parts: ReportParts, progress: Progress | None) 
         "scene": scene,
         "views": parts.views,
         "missing_views": parts.missing,
-        "identity": identity_rows(report.study) if report.shows_identity else [],
+        "identity": identity_rows(report.study),
         "spread_scale": spread_scale(report),
         "risk_scale": risk_scale(report),
         "widened_triangles": f"{WIDENED_TRIANGLES:,}",

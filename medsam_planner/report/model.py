@@ -86,8 +86,6 @@ class PlanReport:
     """By structure."""
     flaws: Mapping[str, tuple[MaskFlaw, ...]] = field(default_factory=dict)
     """By structure: why its mask cannot bear a statement on how exact it is."""
-    shows_identity: bool = True
-    """Whether patient, accession and date stand in it; a study that says it was de-identified has none to show."""
     created: str | None = None
     """When the plan was made, as it shall be printed. Never read from the clock: same plan, same bytes."""
 

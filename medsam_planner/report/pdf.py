@@ -50,8 +50,7 @@ def render_pdf(report: PlanReport, parts: ReportParts) -> bytes:
     from reportlab.platypus import SimpleDocTemplate
 
     _register_fonts()
-    rows = identity_rows(report.study) if report.shows_identity else []
-    identity = "   ".join(f"{name}: {value}" for name, value in rows)
+    identity = "   ".join(f"{name}: {value}" for name, value in identity_rows(report.study))
     stream = io.BytesIO()
     document = SimpleDocTemplate(
         stream,

@@ -1,14 +1,16 @@
-"""Earlier work of a browser: the keys it remembers, and the workbench it gets back."""
+"""How a page finds sessions: the one in its address, and those that the person may continue."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
-from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service import saved_work
-from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.core.actors import LOCAL, Actor
+from medsam_planner.service.core.on_behalf import OnBehalf
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.workbench import Workbench
 
 __all__ = ["Remembered", "begin", "earlier_work"]
@@ -19,41 +21,43 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{24,64}")
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Keys of works that a browser remembers; whoever knows a key may take that work up."""
+    """What a page that was opened or returned knows."""
 
     here: str = ""
-    """Key of the work in this window."""
-    others: tuple[str, ...] = ()
-    """Keys of the works in all its windows, newest first."""
+    """:attr:`Workbench.key`, from its address."""
     shows_study: bool = False
     """Whether the page already shows a study, and so stays on its tab."""
 
     @classmethod
     def from_browser(cls, text: str) -> Remembered:
-        """Parse what the page sent; malformed text counts as no key."""
+        """Parse what the page sent; malformed text counts as nothing."""
         try:
             document = json.loads(text)
-            here, *others = (
-                str(key) if _KEY.fullmatch(str(key)) else "" for key in (document["here"], *document["others"])
-            )
-            return cls(here, tuple(others[:_MOST_OFFERED]), document.get("shows") is True)
+            here = str(document["here"])
+            return cls(here if _KEY.fullmatch(here) else "", document.get("shows") is True)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
 
-def begin(sessions: Sessions, page: str, remembered: Remembered) -> Workbench:
-    """The workbench for a page that was opened or reloaded: that of its earlier work, if there is any."""
-    return sessions.restore_work(page, remembered.here) or sessions.of_page(page) or sessions.begin(page)
+def begin(pages: Pages, page: str, remembered: Remembered, actor: Actor = LOCAL) -> Workbench:
+    """The workbench for a page that was opened or reloaded: with the session in its address, if there is one.
+
+    Raises
+    ------
+    AtCapacityError
+        If as many sessions are held as the server allows.
+    """
+    return pages.take_up(page, remembered.here, actor) or pages.of_page(page) or pages.begin(page, actor)
 
 
-def earlier_work(sessions: Sessions, remembered: Remembered, *, but: str) -> list[tuple[str, str]]:
-    """Label and key of each work that can be restored, except the one with key `but`."""
-    offered = []
-    for key in remembered.others:
-        folder = None if key == but else saved_work.find_work(sessions.settings.out, key)
-        if folder is not None:
-            try:
-                offered.append((saved_work.read_work(folder).label, key))
-            except MedsamPlannerError:
-                continue  # damaged: it cannot be restored
-    return offered
+def earlier_work(pages: Pages, actor: Actor, *, but: str) -> list[tuple[str, str]]:
+    """Label and identifier of the sessions that the person worked on last, except the one with identifier `but`."""
+    own = (work for work in OnBehalf(pages.service, actor).sessions() if work.state.n > 1 and work.identifier != but)
+    return [(_label(work), work.identifier) for work, _ in zip(own, range(_MOST_OFFERED), strict=False)]
+
+
+def _label(work: Work) -> str:
+    """Text by which a person can tell a session from others."""
+    names = ", ".join(work.state.steps) or "no prompts"
+    at = datetime.fromisoformat(work.state.at).astimezone()
+    return f"{work.study.name}: {names} ({at:%d %b %Y, %H:%M})"

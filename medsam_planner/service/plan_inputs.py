@@ -1,4 +1,4 @@
-"""Complete the plan draft of a workbench into a plan request, or say what is missing, and resolve it."""
+"""Complete the plan draft of a workbench into a plan request, or say what is missing."""
 
 from __future__ import annotations
 
@@ -15,18 +15,15 @@ from medsam_planner.planning.request import (
     TargetRequest,
     ToolRequest,
 )
-from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
-from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import PositionLpsMm
 
-__all__ = ["Ready", "inputs_of", "request_of", "require_ready"]
+__all__ = ["Ready", "request_of", "require_ready"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,17 +45,17 @@ def require_ready(workbench: Workbench) -> Ready:
         If the target or the entry is not set, or a structure in the plan has no 3D result of its current
         prompts.
     """
-    workbench.require_session()
+    workbench.require_work()
     draft = workbench.snapshot.draft
     if draft.target_lps_mm is None:
         raise PlanningError("The target is missing. Press “Set target” above the image, then click the target.")
     if draft.entry_lps_mm is None:
         raise PlanningError("The entry is missing. Press “Set entry” above the image, then click on the surface.")
-    taking_part = tuple(one for one in workbench.structures.values() if one.role is not Role.IGNORE)
+    taking_part = tuple(one for one in workbench.snapshot.structures.values() if one.role is not Role.IGNORE)
     if not taking_part:
         raise PlanningError("No structure is part of the plan. Set the role of one to “avoid” or “stay inside”.")
     for one in taking_part:
-        if one.result is None:
+        if one.stored is None:
             raise PlanningError(
                 f"‘{one.name}’ is part of the plan. Segment it in 3D first, or set its role to “ignore”."
             )
@@ -77,8 +74,7 @@ def request_of(workbench: Workbench) -> PlanRequest:
     PlanningError
         If something is missing, or the path must stay inside the structure it enters from its first point on.
     """
-    ready = require_ready(workbench)
-    draft = workbench.snapshot.draft
+    ready, draft = require_ready(workbench), workbench.draft
     study = workbench.snapshot.study
     corridor = next((one.name for one in ready.structures if one.role is Role.INSIDE), None)
     if corridor is not None and not draft.free_entry_mm:
@@ -100,27 +96,8 @@ def request_of(workbench: Workbench) -> PlanRequest:
         structures=tuple(_structure(one, draft) for one in ready.structures),
         limits=Limits(max_length_mm=draft.max_length_mm, max_entry_angle_deg=draft.max_angle_deg),
         bone_rule=BoneRule(avoid=None if draft.avoid_bone else False),
-        search=SearchSettings(seed=workbench.settings.seed),
+        search=SearchSettings(seed=workbench.require_work().state.seed),
     )
-
-
-def inputs_of(workbench: Workbench) -> PlanInputs:
-    """The plan request of the workbench with the masks, margins and calibrations it names.
-
-    Raises
-    ------
-    PlanningError, EmptyStructureError
-        If something is missing, or the entry region does not touch the surface that is entered.
-    """
-    request, session, study = request_of(workbench), workbench.require_session(), workbench.snapshot.study
-    if study is None:
-        raise PlanningError("Open a study first.")
-    evidence = {
-        one.name: StructureEvidence.of_result(one.result, session.log(one.name))
-        for one in workbench.structures.values()
-        if one.result is not None
-    }
-    return resolve(request, study, evidence, origin=PlanOrigin(page=True))
 
 
 def _structure(structure: Structure, draft: PlanDraft) -> StructureRequest:

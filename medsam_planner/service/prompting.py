@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from medsam_planner.errors import MedsamPlannerError, PromptError
-from medsam_planner.segmentation.session import Session
+from medsam_planner.errors import PromptError
+from medsam_planner.service.core.prompt_steps import PromptSteps, entry_of
 from medsam_planner.service.display import Plane
-from medsam_planner.service.restoring import previews_of
-from medsam_planner.service.structure import COLOURS, Structure
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PositionLpsMm, read_prompt_file, validate_file
 from prompts.names import require_free
@@ -42,7 +37,7 @@ def position(workbench: Workbench, plane: Plane, slice_index: int, column: float
     PromptError
         If the point lies outside the slice.
     """
-    workbench.require_session()
+    workbench.require_work()
     display = workbench.snapshot.displays[plane]
     columns, rows = display.size
     if not (-0.5 <= column < columns - 0.5 and -0.5 <= row < rows - 0.5 and 0 <= slice_index < display.slice_count):
@@ -54,7 +49,7 @@ def position(workbench: Workbench, plane: Plane, slice_index: int, column: float
 def click(workbench: Workbench, plane: Plane, slice_index: int, column: float, row: float, *, positive: bool) -> None:
     """Prompt the active structure with a point inside (positive) or outside it; the point as in :func:`position`."""
     point = Click(position(workbench, plane, slice_index, column, row), positive)
-    _change(workbench, lambda session: session.add(point, structure=workbench.active))
+    workbench.change_steps("prompt", entry_of(point))
 
 
 def draw_box(
@@ -75,29 +70,29 @@ def draw_box(
     PromptError
         If the box is less than two voxels wide or high.
     """
-    workbench.require_session()
+    workbench.require_work()
     display = workbench.snapshot.displays[plane]
     limits = np.array(display.size) - 1
     corners = np.clip(np.rint(np.array([first, last], dtype=np.float64)), 0, limits)
     if (corners[0] == corners[1]).any():
         raise PromptError("That box is less than two voxels wide. Draw it larger, or click a point instead.")
     box = Box(*(display.lps_at(slice_index, column, row) for column, row in corners.tolist()))
-    _change(workbench, lambda session: session.add(box, structure=workbench.active))
+    workbench.change_steps("prompt", entry_of(box))
 
 
 def undo(workbench: Workbench) -> None:
     """Undo the last step of the active structure."""
-    _change(workbench, lambda session: session.undo(structure=workbench.active))
+    workbench.change_steps("undo")
 
 
 def redo(workbench: Workbench) -> None:
     """Redo the last undone step of the active structure."""
-    _change(workbench, lambda session: session.redo(structure=workbench.active))
+    workbench.change_steps("redo")
 
 
 def clear(workbench: Workbench) -> None:
     """Remove all prompts of the active structure, as one step that can be undone."""
-    _change(workbench, lambda session: session.log(workbench.active).clear())
+    workbench.change_steps("prompt", {"kind": "clear"})
 
 
 def resume(workbench: Workbench, path: Path) -> None:
@@ -114,35 +109,20 @@ def resume(workbench: Workbench, path: Path) -> None:
     PromptError, GeometryError
         If the file cannot be read, its prompts do not belong to this study, or a name cannot be used.
     """
-    session = workbench.require_session()
-    study = session.volume
+    work, now = workbench.require_work(), workbench.snapshot
     stored = read_prompt_file(path)
     for log in stored.logs:
         require_free(log.structure)
-    validate_file(stored, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
-    is_unused = len(workbench.structures) == 1 and not workbench.log.history
-    structures = {} if is_unused else dict(workbench.structures)
+    study = now.study
+    validate_file(
+        stored,
+        work.study.affine,
+        work.study.shape,
+        frame_of_reference_uid=None if study is None else study.frame_of_reference_uid,
+    )
+    is_unused = len(now.structures) == 1 and not workbench.structure.steps.entries
+    roles = {} if is_unused else {one.name: one.role.value for one in now.structures.values()}
     for log in stored.logs:
-        session.restore(log)
-        colour = COLOURS[len(structures) % len(COLOURS)]
-        one = structures.get(log.structure) or Structure(log.structure, colour)
-        structures[log.structure] = replace(
-            one.with_log(log), previews=previews_of(session, log), is_stale=one.result is not None
-        )
-    workbench.publish(structures=structures, active=stored.logs[0].structure)
-
-
-def _change(workbench: Workbench, change: Callable[[Session], object]) -> None:
-    """Change the prompts and recompute the previews; if the model fails, the prompts are put back as they were."""
-    session, log = workbench.require_session(), workbench.log
-    before = log.copy()
-    change(session)
-    try:
-        workbench.save()  # before the previews are computed: the prompts are on disk at once
-        previews = previews_of(session, log)
-    except BaseException:
-        session.restore(before)
-        with suppress(MedsamPlannerError):
-            workbench.save()
-        raise
-    workbench.publish_active(lambda one: replace(one.with_log(log), previews=previews, is_stale=one.result is not None))
+        workbench.own.replace_steps(work, PromptSteps.of_log(log))
+        roles.setdefault(log.structure, "ignore")
+    workbench.record(structures=roles, active=stored.logs[0].structure)

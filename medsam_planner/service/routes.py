@@ -7,11 +7,13 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.requests import ClientDisconnect, Request
 
 from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.display import Plane
 from medsam_planner.service.headers import REPORT_POLICY
+from medsam_planner.service.held_session import ElsewhereError
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.results import archive_path, report_path
-from medsam_planner.service.sessions import ElsewhereError, Sessions
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import Overlay, ViewRequest
 from medsam_planner.service.uploads import UploadKind, UploadRefusedError
@@ -20,71 +22,82 @@ from medsam_planner.service.workbench import Workbench
 __all__ = ["add_routes"]
 
 
-def add_routes(app: FastAPI, sessions: Sessions) -> None:
+def add_routes(app: FastAPI, pages: Pages) -> None:
     """Add the routes of slices, files and uploads; a request names its workbench by its token.
 
     Parameters
     ----------
     app : FastAPI
-    sessions : Sessions
+    pages : Pages
     """
 
-    def find(token: str) -> Workbench:
+    def find(token: str, request: Request) -> Workbench:
         try:
-            return sessions.find(token)
+            workbench = pages.find(token)
         except MedsamPlannerError as error:
-            raise HTTPException(404, str(error)) from error
+            raise _refusal(error, pages) from error
+        asking = actor_of(request.scope)
+        if asking.has_account and asking.name != workbench.own.actor.name:
+            raise HTTPException(404, "This page belongs to somebody else. Reload it.")
+        return workbench
 
-    @app.get("/views/{token}")
+    @app.get("/views/{token}", include_in_schema=False)
     def views(
-        token: str, plane: Plane, index: int, centre: float = 0.0, width: float = 1.0, overlay: Overlay = "outline"
+        token: str,
+        plane: Plane,
+        index: int,
+        request: Request,
+        centre: float = 0.0,
+        width: float = 1.0,
+        overlay: Overlay = "outline",
     ) -> JSONResponse:
         """One slice as a JSON document."""
+        workbench = find(token, request)
         try:
-            request = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
-            return JSONResponse(slice_view(sessions.find(token), plane, request))
+            view = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
+            return JSONResponse(slice_view(workbench, plane, view))
         except MedsamPlannerError as error:
-            raise HTTPException(404, without_folders(str(error), sessions.settings)) from error
+            raise _refusal(error, pages) from error
 
-    @app.get("/alive/{token}")
-    def alive(token: str) -> JSONResponse:
-        """Whether the page's workbench is in memory, and its version; the page asks every few seconds."""
-        try:
-            workbench = sessions.peek(token)
-        except ElsewhereError as error:
-            raise HTTPException(409, str(error)) from error
-        except MedsamPlannerError as error:
-            raise HTTPException(404, str(error)) from error
-        if workbench is None:
-            return JSONResponse({"is_evicted": True})
-        return JSONResponse({"version": workbench.snapshot.version, "is_computing": workbench.is_computing})
+    @app.get("/alive/{token}", include_in_schema=False)
+    def alive(token: str, request: Request) -> JSONResponse:
+        """Sign of life of a page, and the version of its session; the page asks every few seconds."""
+        workbench = find(token, request)
+        return JSONResponse({"version": workbench.version, "is_computing": workbench.is_computing})
 
-    @app.get("/files/{token}/{name}")
-    def files(token: str, name: str) -> FileResponse:
+    @app.get("/files/{token}/{name}", include_in_schema=False)
+    def files(token: str, name: str, request: Request) -> FileResponse:
         """The report or the archive; no other file of the disk can be named."""
-        workbench = find(token)
+        workbench = find(token, request)
         if name == "report.html" and workbench.snapshot.has_report:
+            workbench.own.tell_exported(workbench.require_work(), f"plan {workbench.snapshot.plan_job}")
             headers = {"Content-Security-Policy": REPORT_POLICY}
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
         if name == "run.zip" and workbench.snapshot.has_archive:
+            workbench.own.tell_exported(workbench.require_work(), name)
             return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
         raise HTTPException(404, "That file has not been written yet.")
 
-    @app.post("/uploads/{token}/{kind}")
+    @app.post("/uploads/{token}/{kind}", include_in_schema=False)
     async def upload(token: str, kind: UploadKind, name: str, request: Request) -> JSONResponse:
         """Store an uploaded file; the body is the file."""
         length = request.headers.get("content-length", "")
         declared = int(length) if length.isdecimal() else None
         try:
-            kept = await find(token).uploads.receive(kind, name, request.stream(), declared_bytes=declared)
+            kept = await find(token, request).uploads.receive(kind, name, request.stream(), declared_bytes=declared)
         except UploadRefusedError as error:
             return JSONResponse({"detail": str(error)}, status_code=error.status)
         except ClientDisconnect:
             return JSONResponse({"detail": "The upload ended early. Try again."}, status_code=400)
         return JSONResponse({"name": kept})
 
-    @app.delete("/uploads/{token}/{kind}")
-    def forget(token: str, kind: UploadKind) -> JSONResponse:
+    @app.delete("/uploads/{token}/{kind}", include_in_schema=False)
+    def forget(token: str, kind: UploadKind, request: Request) -> JSONResponse:
         """Delete the uploaded file of that kind."""
-        find(token).uploads.remove(kind)
+        find(token, request).uploads.remove(kind)
         return JSONResponse({})
+
+
+def _refusal(error: MedsamPlannerError, pages: Pages) -> HTTPException:
+    status = 409 if isinstance(error, ElsewhereError) else 404
+    return HTTPException(status, without_folders(str(error), pages.service.settings))

@@ -18,7 +18,7 @@ class Settings:
     """Settings of the server."""
 
     out: Path
-    """Folder in which the folders of all works are created."""
+    """Data folder of the server: studies, sessions, results."""
     model: str = "compact"
     study: Path | None = None
     """Study opened in every new page."""

@@ -26,16 +26,18 @@ def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict
         If none is open.
     """
     now = workbench.snapshot
-    if now.study is None:
+    study = now.study
+    if study is None:
         raise StudyError("Open a study first.")
-    return view(now.study.array, now.displays[plane], request, layers(now))
+    return view(study.array, now.displays[plane], request, layers(now))
 
 
 def layers(now: Snapshot) -> Layers:
     """Overlays of every slice of a snapshot."""
     outlines = []
     for one in sorted(now.structures.values(), key=lambda entry: entry.name == now.active):
-        probability = one.result.probability.array if one.result is not None else None
+        result = one.result
+        probability = None if result is None else result.probability.array
         is_active = one.name == now.active
         outlines.append(Outline(one.name, one.colour, probability, one.previews, is_active, one.is_stale))
     active = now.structure
@@ -49,9 +51,9 @@ def layers(now: Snapshot) -> Layers:
 
 def maps(structure: Structure | None) -> tuple[OverlayMap, ...]:
     """Scalar maps of the structure's 3D result that can be laid over a slice; none before there is one."""
-    if structure is None or structure.result is None:
+    result = None if structure is None else structure.result
+    if structure is None or result is None:
         return ()
-    result = structure.result
     found = [OverlayMap("probability", "probability", "0–1", result.probability.array, 0.0, 1.0, "viridis")]
     if result.uncertainty is not None:
         found.append(OverlayMap("uncertainty", "uncertainty", "bit", result.uncertainty.array, 0.0, 1.0, "magma"))

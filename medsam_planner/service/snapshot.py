@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from medsam_planner.service.structure import Role, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm
 
-__all__ = ["WITHOUT_PLAN", "Snapshot"]
+__all__ = ["Snapshot"]
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
@@ -29,11 +29,13 @@ _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 class Snapshot:
     """A workbench at one moment; replaced as a whole, never edited."""
 
+    first_version: int = 0
     version: int = 0
-    """Higher with every change."""
-    study: StudyVolume | None = None
-    study_number: int = 0
-    """How many studies this workbench has opened."""
+    """Higher with every change: `first_version`, and the number of the session's last record."""
+    work: str = ""
+    """Identifier of the session."""
+    load_study: Callable[[], StudyVolume] | None = field(default=None, repr=False)
+    """Gives the open study, which is read again where it is no longer in memory."""
     structures: Mapping[str, Structure] = field(default_factory=lambda: _NOTHING)
     active: str = ""
     """Name of the structure being worked on; empty without a study."""
@@ -43,6 +45,8 @@ class Snapshot:
     draft: PlanDraft = field(default_factory=PlanDraft)
     plan: PlanResult | None = None
     """The last plan, as long as it holds."""
+    plan_job: str | None = None
+    """Which job made it."""
     chosen: int = 0
     """Number of the alternative that is shown."""
     margin_statements: tuple[MarginStatement, ...] = ()
@@ -51,8 +55,25 @@ class Snapshot:
     """Verdict and cautions of the plan."""
     notes: tuple[str, ...] = ()
     """What could not be written beside the plan or the download, and why."""
-    has_report: bool = False
     has_archive: bool = False
+    lost: tuple[str, ...] = ()
+    """What of the session could not be read, in words."""
+
+    @property
+    def study(self) -> StudyVolume | None:
+        """The open study.
+
+        Raises
+        ------
+        StudyError
+            If it cannot be read.
+        """
+        return None if self.load_study is None else self.load_study()
+
+    @property
+    def has_report(self) -> bool:
+        """Whether there is a report to open."""
+        return self.plan is not None
 
     @property
     def structure(self) -> Structure | None:
@@ -76,17 +97,3 @@ class Snapshot:
         """Index of the slice of `plane` that contains a position."""
         display = self.displays[plane]
         return int(np.rint(index_from_lps(display.affine, position_lps_mm)[display.axis]))
-
-
-WITHOUT_PLAN: Mapping[str, Any] = MappingProxyType(
-    {
-        "plan": None,
-        "chosen": 0,
-        "margin_statements": (),
-        "assessment": None,
-        "notes": (),
-        "has_report": False,
-        "has_archive": False,
-    }
-)
-"""Fields of a snapshot whose plan no longer holds."""

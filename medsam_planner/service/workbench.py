@@ -1,4 +1,4 @@
-"""One person's work on one study: what was opened, prompted, segmented and planned. Free of Gradio and of HTML.
+"""One page's view of a session: what is shown, and the changes a person makes. Free of Gradio and of HTML.
 
 Opening a study (:mod:`.studies`), prompting (:mod:`.prompting`) and planning (:mod:`.results`) are functions on a
 workbench.
@@ -9,85 +9,118 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
+from medsam_planner.errors import (
+    MedsamPlannerError,
+    PlanningError,
+    PromptError,
+)
 from medsam_planner.progress import Progress
-from medsam_planner.segmentation.session import Session
-from medsam_planner.service import saved_work, step_order
-from medsam_planner.service.autosave import Autosave
-from medsam_planner.service.restoring import Waiting
-from medsam_planner.service.settings import Settings
-from medsam_planner.service.snapshot import WITHOUT_PLAN, Snapshot
-from medsam_planner.service.structure import COLOURS, FIRST_STRUCTURE, Role, Structure
+from medsam_planner.service import step_order
+from medsam_planner.service.core.actors import LOCAL, Actor
+from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.prompt_steps import PromptSteps
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.held_session import HeldSession
+from medsam_planner.service.page_state import draft_entry
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.showing import shown
+from medsam_planner.service.snapshot import Snapshot
+from medsam_planner.service.structure import FIRST_STRUCTURE, Role, Structure
 from medsam_planner.service.uploads import PageUploads
+from medsam_planner.service.waiting import require_done, wait_for
 from prompts import PositionLpsMm, PromptLog
-from prompts.names import require_free
+from prompts.names import require_different, require_free, require_name
 
 __all__ = ["Workbench"]
 
 
-class Workbench:
-    """The work of one client on one study. It outlives the page that shows it, and every change is saved to disk.
+class Workbench(HeldSession):
+    """What one page has open. The session belongs to the service, and every change is in its journal first.
 
-    Every change is made inside :meth:`changing`, which admits one at a time, in the order in which the person made
-    them. A change publishes a new :class:`Snapshot` in one assignment, so reading needs no lock.
+    A change is made inside :meth:`changing`, which admits one at a time, in the order in which the person made them.
+    It publishes a new :class:`Snapshot` in one assignment, so reading needs no lock.
 
     Parameters
     ----------
-    settings : Settings
-    waiting : Waiting, optional
-        Saved work that has not been read from disk yet.
+    service : Service
+    actor : Actor
+        Whose page it is.
     """
 
-    def __init__(self, settings: Settings, *, waiting: Waiting | None = None) -> None:
-        self.settings = settings
+    def __init__(self, service: Service, actor: Actor = LOCAL) -> None:
+        super().__init__(service, actor)
         self.token = secrets.token_urlsafe(24)
-        """Of the client that took the work up last; whoever knows it may act on the workbench."""
+        """Whoever knows it may act on the workbench."""
         self.uploads = PageUploads()
-        self.snapshot = Snapshot()
-        self.session: Session | None = None
-        self.autosave: Autosave | None = None
-        """Of the work on the open study."""
-        self.waiting = waiting
+        self.calibration: Path | None = None
+        """Of the next plan."""
+        self._snapshot = Snapshot()
         self.steps = step_order.StepOrder()
         self.screen_numbers = itertools.count(1)
         """Numbers the screens that the page receives, so that it can ignore one that arrives late."""
         self.is_cancelled = False
-        self.is_computing = False
-        """Whether a computation runs that can be cancelled."""
-        self._first_key = saved_work.new_key()
+        self._is_long = False
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
 
     @property
     def key(self) -> str:
-        """Key of the work: whoever knows it can take the work up. Every opened study is work of its own."""
-        if self.autosave is not None:
-            return self.autosave.key
-        return self._first_key if self.waiting is None else self.waiting.key
+        """What the page's address remembers: the session, or the token where no study is open yet."""
+        return self.token if self.work is None else self.work.identifier
 
-    def key_of_next_study(self) -> str:
-        """Key for work on a study that is about to be opened."""
-        is_first = self.autosave is None and self.waiting is None
-        return self._first_key if is_first else saved_work.new_key()
+    def begin_again(self) -> None:
+        """Serve a page that was opened again; the one before no longer finds the workbench."""
+        self.token, self.steps = secrets.token_urlsafe(24), step_order.StepOrder()
 
-    @property
-    def structures(self) -> Mapping[str, Structure]:
-        """By name, in the order they were begun."""
-        return self.snapshot.structures
+    def share(self, other: Workbench) -> None:
+        """Begin with what another page of the same session shows, and, if it is the same person's, with its uploads."""
+        self._snapshot = other.snapshot
+        if other.own.actor == self.own.actor:
+            self.uploads, self.calibration = other.uploads, other.calibration
 
     @property
-    def active(self) -> str:
-        """Name of the structure being worked on."""
-        return self.snapshot.active
+    def is_waiting(self) -> bool:
+        """Whether the session is still to be read, see :meth:`refresh`."""
+        return self.work is not None and self._snapshot.work != self.work.identifier
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is shown; nothing while the session is still to be read."""
+        return Snapshot() if self.is_waiting else self._snapshot
+
+    @property
+    def version(self) -> int:
+        """Version of the session as it is now; that of the snapshot unless somebody else has changed it, or while the
+        page itself makes a change."""
+        if self.work is None or self.is_waiting:
+            return 0
+        if self._lock.locked():
+            return self._snapshot.version
+        return self._snapshot.first_version + self.work.state.n
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a computation runs that can be cancelled."""
+        if self._is_long or self.work is None:
+            return self._is_long
+        return any(not job.state.is_final for job in self.service.jobs.of_session(self.work.identifier))
+
+    def stop(self) -> None:
+        """Cancel what is computed."""
+        self.is_cancelled = True
+        if self.work is not None:
+            for job in self.service.jobs.of_session(self.work.identifier):
+                self.service.jobs.cancel(job.identifier)
 
     @contextmanager
     def changing(self, *, step: int | None = None, is_long: bool = False) -> Iterator[None]:
-        """Hold the workbench for one change, which is saved to disk when it ends.
+        """Hold the workbench for one change.
 
         Parameters
         ----------
@@ -99,108 +132,70 @@ class Workbench:
         Raises
         ------
         MedsamPlannerError
-            If a long computation holds the workbench, an earlier step was lost, or the change cannot be saved.
+            If a long computation holds the workbench, or an earlier step was lost.
         """
         with self.steps.turn(step):
             if not self._lock.acquire(timeout=step_order.PATIENCE_S):
                 raise MedsamPlannerError(step_order.BUSY)
             try:
-                self.is_cancelled, self.is_computing = False, is_long
-                try:
-                    yield
-                finally:  # also saves what was done before an error
-                    if self.autosave is not None:
-                        self.autosave.save(self.snapshot)
+                self.hold()
+                self.is_cancelled, self._is_long = False, is_long
+                yield
             finally:
-                self.is_computing = False
+                self._is_long = False
                 self._lock.release()
 
-    def publish(self, **changes: Any) -> None:
-        """Replace the snapshot by one with these fields changed.
-
-        Parameters
-        ----------
-        **changes
-            Fields of :class:`Snapshot`.
-        """
-        self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, **changes)
-
-    def publish_active(self, change: Callable[[Structure], Structure], **changes: Any) -> None:
-        """Publish a changed active structure, with further fields of the snapshot."""
-        changed = change(self.structure)
-        self.publish(structures={**self.structures, changed.name: changed}, **changes)
-
-    @property
-    def structure(self) -> Structure:
-        """The structure being worked on."""
-        self.require_session()
-        return self.structures[self.active]
-
-    @property
-    def log(self) -> PromptLog:
-        """Prompts of the structure being worked on."""
-        return self.require_session().log(self.active)
-
-    def require_session(self) -> Session:
-        """The session on the open study.
-
-        Raises
-        ------
-        StudyError
-            If no study is open.
-        """
-        if self.session is None:
-            raise StudyError("Open a study first.")
-        return self.session
-
-    def require_autosave(self) -> Autosave:
-        """What saves the work on the open study.
-
-        Raises
-        ------
-        StudyError
-            If no study is open.
-        """
-        if self.autosave is None:
-            raise StudyError("Open a study first.")
-        return self.autosave
-
-    def run_folder(self) -> Path:
-        """The folder of this work, created when it is first needed."""
-        return self.require_autosave().folder()
-
-    def save(self) -> Path:
-        """Write every structure's prompts, with their undone steps, to the folder of this work.
+    def refresh(self, *, progress: Progress | None = None) -> None:
+        """Show the session as it is now, whoever changed it.
 
         Raises
         ------
         MedsamPlannerError
-            If they cannot be written.
+            If its study or a preview cannot be had. What was shown before stays.
         """
-        return self.require_autosave().save_prompts(tuple(self.structures))
+        with self._refreshing:
+            self._snapshot = shown(self.service, self.require_work(), self._snapshot, progress=progress)
+
+    def record(self, *, ends_plan: bool = False, **page: Any) -> None:
+        """Change what only the page has, see :class:`~medsam_planner.service.page_state.PageState`."""
+        self.own.record(self.require_work(), "page", page=page, ends_plan=ends_plan)
+        self.refresh()
+
+    # ---- structures and prompts -------------------------------------------------------------------------------------
+    @property
+    def structure(self) -> Structure:
+        """The structure being worked on."""
+        self.require_work()
+        return self.snapshot.structures[self.snapshot.active]
+
+    @property
+    def log(self) -> PromptLog:
+        """A copy of the prompts of the structure being worked on."""
+        structure = self.structure
+        return structure.steps.log() if structure.steps.entries else PromptLog(structure.name)
+
+    @property
+    def draft(self) -> PlanDraft:
+        """The plan draft, with its calibration."""
+        return replace(self.snapshot.draft, calibration=self.calibration)
 
     def begin(self, name: str) -> None:
         """Begin a structure and make it the active one.
-
-        Parameters
-        ----------
-        name : str
 
         Raises
         ------
         PromptError
             If there is a structure of that name, or the name cannot be used.
         """
-        session = self.require_session()
-        name = require_free(name.strip())
-        if name in self.structures:
+        self.require_work()
+        name = require_free(require_name(name.strip()))
+        roles = {one.name: one.role.value for one in self.snapshot.structures.values()}
+        if name in roles:
             raise PromptError(f"There is already a structure named '{name}'. Choose it in the list.")
-        session.log(name)
-        structures = dict(self.structures)
-        if self.active == FIRST_STRUCTURE and not self.log.history:
-            del structures[FIRST_STRUCTURE]  # it was never prompted: the first named structure replaces it
-        structures[name] = Structure(name, COLOURS[len(structures) % len(COLOURS)])
-        self.publish(structures=structures, active=name)
+        require_different([*roles, name])
+        if self.snapshot.active == FIRST_STRUCTURE and not self.structure.steps.entries:
+            del roles[FIRST_STRUCTURE]  # it was never prompted: the first named structure replaces it
+        self.record(structures={**roles, name: Role.IGNORE.value}, active=name)
 
     def choose(self, name: str) -> None:
         """Make another structure the active one.
@@ -210,47 +205,81 @@ class Workbench:
         PromptError
             If there is no structure of that name.
         """
-        if name not in self.structures:
-            raise PromptError(f"Expected one of the structures {', '.join(self.structures)}, got '{name}'.")
-        self.publish(active=name)
+        if name not in self.snapshot.structures:
+            raise PromptError(f"Expected one of the structures {', '.join(self.snapshot.structures)}, got '{name}'.")
+        self.record(active=name)
 
     def set_role(self, role: Role) -> None:
         """Set the role of the active structure in the plan; a plan made before no longer holds."""
-        self.publish_active(lambda one: replace(one, role=role), **WITHOUT_PLAN)
+        roles = {one.name: one.role.value for one in self.snapshot.structures.values()}
+        self.record(structures={**roles, self.structure.name: role.value}, ends_plan=True)
 
-    def segment(
-        self, *, samples: int, uncertainty: str, saliency: bool, triplanar: bool, progress: Progress | None = None
-    ) -> None:
+    def change_steps(self, kind: str, entry: Mapping[str, Any] | None = None) -> None:
+        """Change the prompts of the active structure; if the model fails on them, they are put back as they were.
+
+        Parameters
+        ----------
+        kind : {"prompt", "undo", "redo"}
+        entry : mapping, optional
+            Of the prompt, as in a prompt file.
+
+        Raises
+        ------
+        PromptError
+            If the prompt does not lie in the study, or there is nothing to undo or redo.
+        """
+        work, name, before = self.require_work(), self.structure.name, self.structure.steps
+        if entry is not None:
+            self.own.add(work, name, entry)
+        else:
+            self.own.record(work, kind, structure=name)
+        try:
+            self.refresh()
+        except BaseException:
+            with suppress(MedsamPlannerError):
+                self.own.replace_steps(work, PromptSteps(name, before.entries, before.applied))
+                self.refresh()
+            raise
+
+    # ---- computations and plans -------------------------------------------------------------------------------------
+    def segment(self, options: SegmentOptions, *, progress: Progress | None = None) -> None:
         """Segment the active structure in 3D; a plan made before no longer holds.
 
         Parameters
         ----------
-        samples : int
-            Number of stochastic passes; 0 for none.
-        uncertainty : str
-            Sources of uncertainty, joined by ``+``.
-        saliency : bool
-            Whether to compute the saliency map.
-        triplanar : bool
-            Whether to propagate along all three planes.
+        options : SegmentOptions
         progress : Progress, optional
+
+        Raises
+        ------
+        PromptError, OperationCancelledError
         """
-        result = self.require_session().segment(
-            structure=self.active,
-            samples=samples,
-            uncertainty=uncertainty,
-            saliency=saliency,
-            triplanar=triplanar,
-            progress=progress,
-        )
-        self.require_autosave().forget_result(self.active)
-        self.publish_active(lambda one: one.with_result(result), **WITHOUT_PLAN)
+        self.wait(self.own.segment(self.require_work(), self.structure.name, options), progress=progress)
+
+    def wait(self, job: str, *, progress: Progress | None = None) -> None:
+        """Wait for a computation, and show what has come of it.
+
+        Raises
+        ------
+        OperationCancelledError
+            If it was stopped.
+        MedsamPlannerError
+            If it failed.
+        """
+        ended = wait_for(self.service.jobs, job, progress)
+        self.refresh()
+        require_done(ended)
 
     def set_end(self, *, target: PositionLpsMm | None = None, entry: PositionLpsMm | None = None) -> None:
         """Set the target, the centre of the entry region, or both; LPS mm. A plan made before no longer holds."""
         draft = self.snapshot.draft
         changed = replace(draft, target_lps_mm=target or draft.target_lps_mm, entry_lps_mm=entry or draft.entry_lps_mm)
-        self.publish(draft=changed, **WITHOUT_PLAN)
+        self.record(draft=draft_entry(changed), ends_plan=True)
+
+    def set_draft(self, draft: PlanDraft) -> None:
+        """Replace the plan draft; its calibration is kept by the page only."""
+        self.calibration = draft.calibration
+        self.record(draft=draft_entry(draft))
 
     def choose_alternative(self, number: int) -> None:
         """Choose which alternative of the plan is shown.
@@ -268,4 +297,4 @@ class Workbench:
         plan = self.snapshot.plan
         if plan is None or not 0 <= number < len(plan.alternatives):
             raise PlanningError(f"There is no alternative {number + 1}. Find paths first.")
-        self.publish(chosen=number)
+        self.record(chosen=[self.require_work().state.plan, number])

@@ -54,7 +54,7 @@ def write_pictures_and_tool(
         return
     attempted(notes, TOOL, partial(_save_tool, folder / TOOL, document, study))
     attempted(notes, KEY_IMAGE, lambda: save_key_image(key_picture(report, parts), folder / KEY_IMAGE, study))
-    names_patient = report.shows_identity and bool(identity_rows(study))
+    names_patient = bool(identity_rows(study))
     attempted(
         notes,
         PDF,

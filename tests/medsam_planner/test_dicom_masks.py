@@ -130,6 +130,7 @@ def test_a_structure_begins_from_a_dicom_mask_and_replays_without_it(folder: Pat
     )
     kept = [3, 4, 6, 7]  # the box predicts slice 5 anew
     np.testing.assert_array_equal(np.asarray(made.array)[kept] > 0, vessel()[kept])
+    np.testing.assert_array_equal(load_mask(out / "seg.dcm", study, name="vessel").array, np.asarray(made.array) > 0)
     assert run(["replay", str(out / "prompts.json")]) == 0
 
 

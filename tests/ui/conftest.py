@@ -1,5 +1,5 @@
 """The study and the workbench of the service's tests."""
 
-from tests.medsam_planner.service.conftest import make_workbench, model, settings, study_path
+from tests.medsam_planner.service.conftest import make_workbench, model, running_service, service, settings, study_path
 
-__all__ = ["make_workbench", "model", "settings", "study_path"]
+__all__ = ["make_workbench", "model", "running_service", "service", "settings", "study_path"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
+from medsam_planner.service.access import Access
+from medsam_planner.service.core.options import Limits
+from medsam_planner.service.core.service import Service
 from medsam_planner.service.listening import listen
+from medsam_planner.service.settings import Settings
 
 
 @contextmanager
@@ -29,3 +33,12 @@ def served(app: Any) -> Iterator[str]:
         server.should_exit = server.force_exit = True
         thread.join(10)
         bound.close()
+
+
+@contextmanager
+def page_app(settings: Settings, limits: Limits | None = None, *, access: Access | None = None) -> Iterator[Any]:
+    """The application with the page, on a service of its own."""
+    from ui.app import make_app
+
+    with closing(Service(settings, limits)) as service:
+        yield make_app(service, access=access)

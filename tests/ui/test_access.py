@@ -77,7 +77,7 @@ def test_wrong_folders_models_and_hosts_are_refused_before_the_start(refused: Re
     assert "does not exist" in refused("--allow", tmp_path / "absent")
     assert "Expected a folder for --allow" in refused("--allow", tmp_path / "file")
     assert "Expected one of the weights" in refused("--model", "nonsense")
-    assert "Results cannot be written to" in refused("--out", tmp_path / "file")
+    assert "data folder" in refused("--out", tmp_path / "file")
     token = tmp_path / "token"
     token.write_text(TOKEN, encoding="utf-8")
     assert "not an address of this machine" in refused("--host", "192.0.2.7", "--token-file", token)
@@ -93,7 +93,7 @@ def test_the_address_is_said_when_the_port_is_ours(
 ) -> None:
     bound: list[socket.socket] = []
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: bound.extend(sockets))
-    monkeypatch.setattr("ui.app.build_app", lambda settings, access: said_by.append((settings, access)))
+    monkeypatch.setattr("ui.app.make_app", lambda service, access: said_by.append((service.settings, access)))
     said_by: list[object] = []
     assert run(["ui", "--out", str(tmp_path / "runs"), "--port", "0"]) == 0
     said = capsys.readouterr().out
@@ -102,3 +102,4 @@ def test_the_address_is_said_when_the_port_is_ours(
     ((settings, access),) = said_by
     assert settings.roots == ()  # neither the working directory nor the home folder
     assert access == Access("127.0.0.1")
+    assert (tmp_path / "runs").stat().st_mode & 0o777 == 0o700  # closed to other users of the machine

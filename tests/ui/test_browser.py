@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.core.actors import Actor
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from prompts import Click
@@ -53,7 +55,7 @@ class Server:
     """Where the workbench listens, and the workbenches of its pages."""
 
     address: str
-    sessions: Sessions
+    pages: Pages
     stop: Callable[[], None]
     again: Callable[[], Server]
     """Start another one at the same address, on the same folder of results."""
@@ -64,9 +66,9 @@ def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory
     """Start the workbench on a free port."""
     import uvicorn
 
-    from ui.app import build_app
+    from ui.app import make_app
 
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    running: list[Callable[[], None]] = []
 
     def start(port: int = 0, **changes: Any) -> Server:
         with socket.socket() as probe:
@@ -76,28 +78,30 @@ def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory
         settings = Settings(
             **{"out": tmp_path_factory.mktemp("runs"), "model": model, "roots": (study_path.parent,), **changes}
         )
-        app = build_app(settings)
+        service = Service(settings)
+        app = make_app(service)
         server = uvicorn.Server(
             uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        running.append((server, thread))
         until = time.monotonic() + PATIENCE_MS / 1000
         while not server.started and time.monotonic() < until:
             time.sleep(0.05)
 
         def stop() -> None:
-            server.should_exit = True
-            thread.join(10)
+            if not server.should_exit:
+                server.should_exit = True
+                thread.join(10)
+                service.close()
 
+        running.append(stop)
         again = partial(start, port, **{**changes, "out": settings.out})
-        return Server(f"http://127.0.0.1:{port}/", app.state.sessions, stop, again)
+        return Server(f"http://127.0.0.1:{port}/", app.state.pages, stop, again)
 
     yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(10)
+    for stop in running:
+        stop()
 
 
 @dataclass
@@ -130,7 +134,7 @@ class Bench:
     @property
     def workbench(self) -> Workbench:
         """This page's, on the server; a study must be open."""
-        return self.server.sessions.find(self._token)
+        return self.server.pages.find(self._token)
 
     @property
     def path(self) -> Any:
@@ -336,13 +340,13 @@ def test_what_is_typed_and_pressed_before_the_page_is_ready_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     may_begin = threading.Event()
-    begin = Sessions.begin
+    begin = Pages.begin
 
-    def begin_when_allowed(sessions: Sessions, page: str) -> Workbench:
+    def begin_when_allowed(pages: Pages, page: str, actor: Actor) -> Workbench:
         may_begin.wait(PATIENCE_MS / 1000)
-        return begin(sessions, page)
+        return begin(pages, page, actor)
 
-    monkeypatch.setattr(Sessions, "begin", begin_when_allowed)
+    monkeypatch.setattr(Pages, "begin", begin_when_allowed)
     bench = open_bench(serve())
     page = bench.page
     # The doors are shut and look it: whoever types or presses now, sees that nothing is taken.
@@ -412,9 +416,8 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     bench.has_prompts(12)
     bench.settled()
 
-    bench.server.sessions._evict(bench.workbench.token)
-    page.mouse.click(x, y + 40, button="right")
-    bench.has_prompts(12)
+    bench.server.pages._forget(bench.workbench.token)
+    bench.has_prompts(12)  # the page comes back by itself
     bench.settled()
     page.mouse.click(x, y + 40, button="right")
     bench.has_prompts(13)

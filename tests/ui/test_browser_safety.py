@@ -12,8 +12,7 @@ import pytest
 from medsam_planner.service.access import Access
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.uploads import UploadKind
-from tests.ui.serving import served
-from ui.app import build_app
+from tests.ui.serving import page_app, served
 
 pytestmark = pytest.mark.browser
 TOKEN = "correct-horse-battery-staple"
@@ -39,9 +38,9 @@ def page() -> Iterator[Any]:
 def test_a_person_logs_in_uploads_a_study_and_no_foreign_script_runs(
     page: Any, model: str, study_path: Path, tmp_path: Path
 ) -> None:
-    app = build_app(Settings(out=tmp_path / "runs", model=model), access=Access(token=TOKEN))
+    settings = Settings(out=tmp_path / "runs", model=model)
     complaints: list[str] = []
-    with served(app) as address:
+    with page_app(settings, access=Access(token=TOKEN)) as app, served(app) as address:
         page.goto(address)
         page.locator("#token").fill("a wrong one")
         page.keyboard.press("Enter")
@@ -59,5 +58,5 @@ def test_a_person_logs_in_uploads_a_study_and_no_foreign_script_runs(
         page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.foreign = 1\">')")
         page.wait_for_timeout(300)
         assert page.evaluate("window.foreign") is None
-        (workbench,) = app.state.sessions._by_token.values()
+        (workbench,) = app.state.pages._by_token.values()
         assert workbench.uploads.find(UploadKind.STUDY) is not None

@@ -13,9 +13,8 @@ import pytest
 from medsam_planner.calibration import Calibration, write_calibration
 from medsam_planner.calibration.policy import POLICY
 from medsam_planner.calibration.record import CalibrationPatient, CalibrationStructure, ScaleEntry
-from medsam_planner.service.plan_inputs import inputs_of
 from medsam_planner.service.workbench import Workbench
-from tests.ui.test_planning import NUMBERS, aimed, with_vessel
+from tests.ui.test_planning import NUMBERS, aimed, inputs_of, with_vessel
 from ui import html_parts, plan_handlers
 
 Make = Callable[[], Workbench]
@@ -56,8 +55,8 @@ def calibration_file(
 
 def test_the_margin_is_the_calibrated_one_and_its_reasons_are_told(make_workbench: Make, tmp_path: Path) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    workbench.publish(draft=replace(workbench.snapshot.draft, calibration=calibration_file(tmp_path), alpha=0.2))
-    inputs = inputs_of(workbench)
+    workbench.set_draft(replace(workbench.draft, calibration=calibration_file(tmp_path), alpha=0.2))
+    inputs = inputs_of(workbench, mask_sha256="of another mask")
     margin = inputs.problem.structures[0].margin_mm
     assert isinstance(margin, highdicom.Volume)
     assert np.unique(margin.array) == pytest.approx([9.0])

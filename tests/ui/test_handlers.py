@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import shutil
 import threading
+import time
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,17 @@ import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
 from medsam_planner.propagation.sources import SOURCES
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.work import Work
 from medsam_planner.service.display import Plane
-from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
 from medsam_planner.service.structure import Role
+from medsam_planner.service.uploads import EXPIRY_S
 from medsam_planner.service.workbench import Workbench
-from prompts import Box, Click, PromptFile, PromptLog, read_prompt_file, write_prompt_file
+from prompts import Box, Click, PromptFile, PromptLog, write_prompt_file
 from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM
@@ -59,8 +64,8 @@ def test_a_wrong_path_is_said_in_words_and_keeps_what_is_open(make_workbench: Ma
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", "  "])
-def test_paths_outside_the_allowed_folders_are_refused(settings: Settings, path: str) -> None:
-    shown = study_handlers.open_study(Workbench(settings), path)
+def test_paths_outside_the_allowed_folders_are_refused(service: Service, path: str) -> None:
+    shown = study_handlers.open_study(Workbench(service), path)
     assert "mv-error" in shown.notice
     assert not shown.scene["is_open"]
 
@@ -75,7 +80,7 @@ def test_a_link_does_not_lead_out_of_the_allowed_folders(settings: Settings, tmp
 
 @pytest.mark.parametrize("way", ["nifti", "series", "deep", "by name", "img"])
 def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
-    settings: Settings, study_path: Path, tmp_path: Path, way: str
+    service: Service, study_path: Path, tmp_path: Path, way: str
 ) -> None:
     root = tmp_path / "root"
     folder = root / "P1"
@@ -95,7 +100,8 @@ def test_a_link_inside_a_study_does_not_lead_out_of_the_allowed_folders(
     else:
         (folder / ("a/x.nii.gz" if way == "deep" else "x.nii.gz")).symlink_to(study_path)
         typed = "P1/x.nii.gz" if way == "by name" else typed
-    shown = study_handlers.open_study(Workbench(replace(settings, roots=(root,))), typed)
+    service.settings = replace(service.settings, roots=(root,))
+    shown = study_handlers.open_study(Workbench(service), typed)
     assert "mv-error" in shown.notice and not shown.scene["is_open"]
     assert {"by name": "is outside", "img": "x.hdr contains links"}.get(way, "P1 contains links") in shown.notice
     assert str(tmp_path) not in shown.notice
@@ -120,10 +126,11 @@ def test_a_study_that_holds_the_folder_of_the_results_is_not_opened(
     folder.mkdir(parents=True)
     shutil.copy(study_path, folder / "x.nii.gz")
     inside = replace(settings, roots=(tmp_path / "root",), out=tmp_path / "root" / out)
-    shown = study_handlers.open_study(Workbench(inside), "P1")
-    assert "P1 contains the folder for results" in shown.notice and not shown.scene["is_open"]
-    assert str(tmp_path) not in shown.notice
-    assert study_handlers.open_study(Workbench(inside), "P1/x.nii.gz").scene["is_open"]
+    with closing(Service(inside)) as service:
+        shown = study_handlers.open_study(Workbench(service), "P1")
+        assert "data folder" in shown.notice and not shown.scene["is_open"]
+        assert str(tmp_path) not in shown.notice
+        assert study_handlers.open_study(Workbench(service), "P1/x.nii.gz").scene["is_open"]
 
 
 @pytest.mark.parametrize("name", [UNSEGMENTED_BONE, SKIN, "Skin "])
@@ -136,17 +143,18 @@ def test_no_structure_takes_the_name_of_what_a_plan_finds_by_itself(
     log.add(Click((0.0, 0.0, 0.0), True))
     write_prompt_file(tmp_path / "p.json", PromptFile((log,)))
     assert "finds in the image" in study_handlers.resume(workbench, tmp_path / "p.json").notice
-    assert list(workbench.structures) == ["structure 1"]
+    assert list(workbench.snapshot.structures) == ["structure 1"]
 
 
 def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
-    settings: Settings, study_path: Path, tmp_path: Path
+    service: Service, study_path: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "two"
     folder.mkdir()
     for name in ("first.nii.gz", "second.nii.gz"):
         (folder / name).write_bytes(study_path.read_bytes())
-    workbench = Workbench(replace(settings, roots=(tmp_path,)))
+    service.settings = replace(service.settings, roots=(tmp_path,))
+    workbench = Workbench(service)
     asked = study_handlers.open_study(workbench, str(folder))
     assert asked.series is not None
     assert [label.split(", ")[-1] for label, _ in asked.series] == ["first.nii.gz", "second.nii.gz"]
@@ -160,7 +168,7 @@ def test_two_volumes_in_a_zip_are_named_and_none_is_offered(
     make_workbench: Make, tmp_path: Path, study_path: Path
 ) -> None:
     workbench = make_workbench()
-    workbench.settings = replace(workbench.settings, roots=(tmp_path,))
+    workbench.service.settings = replace(workbench.service.settings, roots=(tmp_path,))
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         for name in ("before.nii.gz", "after.nii.gz"):
             archive.write(study_path, name)
@@ -170,10 +178,8 @@ def test_two_volumes_in_a_zip_are_named_and_none_is_offered(
     assert shown.names  # what was open stays open
 
 
-def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(
-    settings: Settings, study_path: Path
-) -> None:
-    workbench = Workbench(settings)
+def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(service: Service, study_path: Path) -> None:
+    workbench = Workbench(service)
     shown = study_handlers.open_study(workbench, str(study_path))
     assert "Opened abdomen.nii.gz" in shown.notice
     assert workbench.snapshot.study is not None and workbench.snapshot.study.source is not None
@@ -335,14 +341,14 @@ def test_planes_are_a_source_only_where_there_are_several(make_workbench: Make) 
 
 
 def test_a_tilted_study_is_offered_to_be_straightened_in_the_words_of_the_page(
-    settings: Settings, study_path: Path
+    service: Service, study_path: Path
 ) -> None:
     image = nibabel.load(study_path)
     tilted = study_path.with_name("tilted.nii.gz")
     shear = np.eye(4)
     shear[1, 2] = 0.2
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), shear @ image.affine), tilted)
-    workbench = Workbench(settings)
+    workbench = Workbench(service)
     shown = study_handlers.open_study(workbench, str(tilted))
     assert shown.offers_straightening
     assert "Straighten the gantry tilt" in shown.notice
@@ -365,14 +371,14 @@ def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> 
     assert len(workbench.log.prompts) == 1
 
 
-def test_prompts_are_saved_as_they_come_and_taken_over_by_another_page(make_workbench: Make) -> None:
+def test_prompts_of_a_file_are_taken_over_with_what_was_undone(make_workbench: Make, tmp_path: Path) -> None:
     first = make_workbench()
     segment_handlers.begin_structure(first, "lesion")
     segment_handlers.on_viewer(first, lesion_box(first))
     segment_handlers.on_viewer(first, {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
     segment_handlers.undo(first)
-    saved = first.run_folder() / "prompts.json"
-    assert read_prompt_file(saved).log("lesion") == first.log
+    saved = tmp_path / "prompts.json"
+    write_prompt_file(saved, PromptFile((first.log,)))
     second = make_workbench()
     shown = study_handlers.resume(second, saved)
     assert shown.names == ("lesion",)
@@ -382,17 +388,30 @@ def test_prompts_are_saved_as_they_come_and_taken_over_by_another_page(make_work
     assert "mv-error" in study_handlers.resume(second, saved.with_name("absent.json")).notice
 
 
-def test_two_pages_share_nothing(settings: Settings, study_path: Path) -> None:
-    sessions = Sessions(replace(settings, study=study_path))
-    one, other = sessions.begin("page 1"), sessions.begin("page 2")
+def test_every_prompt_is_on_the_disk_when_it_is_shown(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    for kind in ("positive", "negative"):
+        segment_handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
+        work = workbench.require_work()
+        again = Work(work.folder, work.identifier, work.study, workbench.service.audit)
+        assert again.log("structure 1") == workbench.log
+
+
+def test_two_pages_share_nothing(service: Service, study_path: Path) -> None:
+    pages = Pages(service)
+    one, other = pages.begin("page 1"), pages.begin("page 2")
     study_handlers.open_study(one, str(study_path))
     assert one.token != other.token
     assert other.snapshot.study is None
-    sessions.close("page 1")
-    assert sessions.find(other.token) is other
+    study_handlers.open_study(other, str(study_path))
+    segment_handlers.on_viewer(one, lesion_box(one))
+    other.refresh()
+    assert (len(one.structure.prompts), len(other.structure.prompts)) == (1, 0)
+    pages.leave("page 1")
+    pages.expire(now=time.time() + EXPIRY_S + 60)
+    assert pages.find(other.token) is other
     with pytest.raises(MedsamPlannerError, match="Reload"):
-        sessions.find(one.token)
-    assert one.is_cancelled
+        pages.find(one.token)
 
 
 def test_a_second_change_waits_its_turn_and_says_so(make_workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:

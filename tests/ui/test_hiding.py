@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from medsam_planner.service import studies
-from medsam_planner.service.sessions import Sessions
-from medsam_planner.service.settings import Settings
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
@@ -21,8 +21,8 @@ from ui import plan_handlers, study_handlers
 from ui.events import on_workbench
 
 
-def notice_of(sessions: Sessions, act: Any) -> str:
-    return on_workbench(sessions, act)(sessions.begin("page").token)["notice"]
+def notice_of(pages: Pages, act: Any) -> str:
+    return on_workbench(pages, act)(pages.begin("page").token)["notice"]
 
 
 UNREADABLE = [
@@ -49,38 +49,38 @@ def upload(workbench: Workbench, kind: UploadKind, content: bytes) -> Path:
 
 @pytest.mark.parametrize("kind", [UploadKind.PROMPTS, UploadKind.CALIBRATION])
 def test_an_upload_that_cannot_be_read_does_not_tell_where_it_lies(
-    settings: Settings, study_path: Path, kind: UploadKind
+    service: Service, study_path: Path, kind: UploadKind
 ) -> None:
-    sessions = Sessions(settings)
-    workbench = sessions.begin("page")
-    studies.open_study(workbench, study_path)
+    pages = Pages(service)
+    workbench = pages.begin("page")
+    studies.open_study(workbench, str(study_path))
     aimed(with_vessel(workbench))
     for content in UNREADABLE:
         path = upload(workbench, kind, content)
         if kind is UploadKind.PROMPTS:
-            shown = on_workbench(sessions, study_handlers.resume_uploaded)(workbench.token)
+            shown = on_workbench(pages, study_handlers.resume_uploaded)(workbench.token)
         else:
             find = partial(plan_handlers.find_paths, numbers=NUMBERS, calibration=path)
-            shown = on_workbench(sessions, find)(workbench.token)
+            shown = on_workbench(pages, find)(workbench.token)
         assert "mv-error" in shown["notice"] and "p.json" in shown["notice"], content
         assert path.parts[1] not in str(shown) and path.parts[-2] not in str(shown), content
 
 
-def test_a_refused_path_does_not_tell_where_the_named_folders_lie(settings: Settings, study_path: Path) -> None:
-    told = notice_of(Sessions(settings), lambda bench: study_handlers.open_study(bench, "/etc/passwd"))
+def test_a_refused_path_does_not_tell_where_the_named_folders_lie(service: Service, study_path: Path) -> None:
+    told = notice_of(Pages(service), lambda bench: study_handlers.open_study(bench, "/etc/passwd"))
     assert "is outside" in told
     assert study_path.parent.name in told
     assert str(study_path.parent.parent) not in told
 
 
 def test_an_unexpected_error_is_said_with_a_number_and_logged_whole(
-    settings: Settings, caplog: pytest.LogCaptureFixture
+    service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     def act(workbench: Workbench) -> Any:
         raise ValueError("/srv/secret is broken")
 
     with caplog.at_level(logging.ERROR):
-        told = notice_of(Sessions(settings), act)
+        told = notice_of(Pages(service), act)
     assert "mv-error" in told and "secret" not in told and "broken" not in told
     number = told.split("Unexpected error ")[1].split(".")[0]
     assert number in caplog.text and "/srv/secret is broken" in caplog.text

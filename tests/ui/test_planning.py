@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,16 +16,20 @@ import pytest
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.geometry import lps_from_index
+from medsam_planner.geometry import lps_from_index, volume_ml
 from medsam_planner.io.body import body_mask
-from medsam_planner.provenance import PropagationTrace
+from medsam_planner.planning.structure_evidence import StructureEvidence
+from medsam_planner.provenance import PlanOrigin, PropagationTrace
 from medsam_planner.segmentation.result import SegmentationResult
-from medsam_planner.service.plan_inputs import inputs_of
-from medsam_planner.service.results import results_folder
+from medsam_planner.service.core.loaded import result_path
+from medsam_planner.service.core.prompt_steps import entry_of
+from medsam_planner.service.plan_inputs import request_of
+from medsam_planner.service.results import archive_path, report_path
+from medsam_planner.service.saved_result import write_result
 from medsam_planner.service.slice_layers import layers
-from medsam_planner.service.structure import Structure
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.volumes import volume_like
+from medsam_planner.volumes import array_sha256, volume_like
+from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import Click
 from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.provenances import provenance
@@ -41,20 +46,48 @@ def places(volume: highdicom.Volume) -> NDArray[np.float64]:
     return lps_from_index(volume.affine, index)
 
 
-def put(workbench: Workbench, change: Callable[[Structure], Structure]) -> None:
-    """Change the active structure as no button does."""
-    changed = change(workbench.structure)
-    workbench.publish(structures={**workbench.structures, changed.name: changed})
+def put(workbench: Workbench, result: SegmentationResult) -> None:
+    """Give the active structure a result as if a job had made it."""
+    work, structure, job = workbench.require_work(), workbench.structure, secrets.token_hex(16)
+    made = replace(result.provenance, mask_sha256=array_sha256(result.mask.array))
+    write_result(result_path(work, job), replace(result, provenance=made))
+    work.record("job", job=job, task="segment", structure=structure.name, digest=structure.steps.digest, options={})
+    summary = {"mask_sha256": "", "volume_ml": volume_ml(result.mask.array, result.mask.affine)}
+    work.record("job-ended", job=job, state="done", result=summary)
+    workbench.refresh()
+
+
+def make_stale(workbench: Workbench) -> None:
+    """Add a click that changes nothing but the prompts."""
+    workbench.change_steps("prompt", entry_of(Click((0.0, 0.0, 0.0), False)))
+
+
+def inputs_of(workbench: Workbench, **stated: str) -> PlanInputs:
+    """What the plan is made from; entries of the results' provenance can be replaced."""
+    evidence = {
+        one.name: StructureEvidence.of_result(
+            replace(result, provenance=replace(result.provenance, **stated)), one.steps.log()
+        )
+        for one in workbench.snapshot.structures.values()
+        if (result := one.result) is not None
+    }
+    study = workbench.snapshot.study
+    assert study is not None
+    return resolve(request_of(workbench), study, evidence, origin=PlanOrigin(page=True))
+
+
+def plan_folder(workbench: Workbench) -> Path:
+    return report_path(workbench).parent
 
 
 def with_vessel(workbench: Workbench) -> Workbench:
     """The phantom's vessel as if it had been segmented in 3D, to be avoided; the true cylinder of radius 5 mm."""
     segment_handlers.begin_structure(workbench, "vessel")
-    study = workbench.require_session().volume
+    study = workbench.snapshot.study
+    assert study is not None
     x, y, z = np.moveaxis(places(study), -1, 0)
     distance = np.hypot(x + 62, y + 24 - 0.15 * z)
-    session = workbench.require_session()
-    session.log("vessel").add(Click((-62.0, -24.0, 0.0)))
+    workbench.change_steps("prompt", entry_of(Click((-62.0, -24.0, 0.0))))
     result = SegmentationResult(
         structure="vessel",
         mask=volume_like(study, distance < 5),
@@ -63,7 +96,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
         boundary_spread_mm=volume_like(study, np.full(distance.shape, 0.5, dtype=np.float32)),
         provenance=provenance(),
     )
-    put(workbench, lambda one: one.with_result(result))
+    put(workbench, result)
     segment_handlers.choose_role(workbench, "avoid")
     return workbench
 
@@ -87,7 +120,7 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
 
 def test_a_mask_whose_prompts_changed_is_not_planned_on(make_workbench: Make) -> None:
     workbench = aimed(with_vessel(make_workbench()))
-    put(workbench, lambda one: replace(one, is_stale=True))
+    make_stale(workbench)
     assert "changed since it was segmented" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
@@ -109,8 +142,8 @@ def test_the_margin_follows_the_spread_and_is_capped(make_workbench: Make) -> No
     workbench = aimed(with_vessel(make_workbench()))
 
     def margin(result: SegmentationResult, **numbers: float) -> highdicom.Volume | float:
-        workbench.publish(draft=replace(workbench.snapshot.draft, base_margin_mm=2.0, margin_factor=2.0, **numbers))
-        put(workbench, lambda one: one.with_result(result))
+        workbench.set_draft(replace(workbench.draft, base_margin_mm=2.0, margin_factor=2.0, **numbers))
+        put(workbench, result)
         return inputs_of(workbench).problem.structures[0].margin_mm
 
     result = workbench.structure.result
@@ -136,7 +169,7 @@ def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> 
     segment_handlers.choose_role(workbench, "inside")
     workbench.set_end(target=(-62.0, -24.0, 0.0), entry=(-62.0, -19.0, 0.0))
     assert "“outside after entry (mm)”" in plan_handlers.find_paths(workbench, NUMBERS).notice
-    workbench.publish(draft=workbench.snapshot.draft.with_numbers({"free_entry_mm": 3.0}))
+    workbench.set_draft(workbench.draft.with_numbers({"free_entry_mm": 3.0}))
     inputs = inputs_of(workbench)
     assert [one.free_entry_mm for one in inputs.request.structures] == [3.0]
     distance = np.hypot(
@@ -158,7 +191,7 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     assert "report.html" in shown.links
     assert len(shown.alternatives) == len(workbench.snapshot.plan.alternatives)
     best = workbench.snapshot.plan.alternatives[0]
-    written = json.loads((results_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
+    written = json.loads((plan_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
     assert written["alternatives"][0]["certified_clearance_mm"] == pytest.approx(best.certified_clearance_mm)
     line = np.array([best.entry_lps_mm, best.target_lps_mm])
     np.testing.assert_array_equal(workbench.snapshot.chosen_trajectory_lps_mm, line)
@@ -171,15 +204,16 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
 
     packed = plan_handlers.pack(workbench)
     assert "run.zip" in packed.links
-    with zipfile.ZipFile(results_folder(workbench).with_suffix(".zip")) as archive:
+    with zipfile.ZipFile(archive_path(workbench)) as archive:
         assert {"plan.json", "report.html", "prompts.json", "mask.nii.gz"} <= set(archive.namelist())
     if len(shown.alternatives) > 1:
         assert plan_handlers.choose_alternative(workbench, 1).chosen == 1
     assert "mv-error" in plan_handlers.choose_alternative(workbench, 99).notice
 
-    put(workbench, lambda one: replace(one, is_stale=True))
+    make_stale(workbench)
     assert "Prompts changed since this plan" in screen(workbench).plan_summary
-    put(workbench, lambda one: replace(one, is_stale=False))
+    segment_handlers.undo(workbench)
+    assert "Prompts changed since this plan" not in screen(workbench).plan_summary
     after = segment_handlers.choose_role(workbench, "ignore")
     assert workbench.snapshot.plan is None
     assert after.alternatives == ()
@@ -212,9 +246,10 @@ def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
     monkeypatch.setattr("medsam_planner.workflow.run_folder.write_surface", fail)
     workbench = aimed(with_vessel(make_workbench()))
     told = "vessel.stl could not be made: the surface is &lt;open&gt;"
-    for shown in (plan_handlers.find_paths(workbench, NUMBERS), plan_handlers.pack(workbench)):
-        assert told in shown.notice
-        assert told in shown.plan_summary
+    plan_handlers.find_paths(workbench, NUMBERS)
+    shown = plan_handlers.pack(workbench)
+    assert told in shown.notice
+    assert told in shown.plan_summary
     segment_handlers.choose_role(workbench, "ignore")
     assert told in plan_handlers.pack(workbench).notice
 
@@ -231,4 +266,4 @@ def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
     assert "No path satisfies all limits" in shown.plan_summary
     assert "Raise the maximum length by" in shown.plan_summary
     assert shown.alternatives == ()
-    assert Path(results_folder(workbench) / "report.html").is_file()
+    assert report_path(workbench).is_file()

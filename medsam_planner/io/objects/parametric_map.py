@@ -170,8 +170,9 @@ def save_parametric_map(
 def _order_along_the_normal(dataset: Dataset) -> None:
     """Put the frames in the order of the normal, row × column direction.
 
-    highdicom sorts them against it, and dcmqi stacks frames along it, whatever positions they state: Slicer would show
-    the map upside down.
+    highdicom sorts them against it. dcmqi stacks frames along it, whatever positions they state, and Cornerstone's
+    adapters (5.6.8) give them out in the order of the file for a volume that is sorted along it: Slicer and OHIF would
+    show the map upside down.
     """
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
     across = np.array(

@@ -29,6 +29,7 @@ CODES_VARIABLE = "MEDSAM_PLANNER_CODES"
 _TABLE = Path(__file__).with_name("structure_codes.toml")
 _SIDES = {"left": "L", "l": "L", "right": "R", "r": "R"}
 _OF = ("of", "in", "at")
+_ANATOMY = "91723000"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +71,16 @@ def structure_codes(name: str) -> StructureCodes:
     tokens = _tokens(name)
     head, rest = _head_and_rest(tokens)
     found = _found(head, table)
+    if found is None and head and head[-1].isdigit():  # the second of several, where a rib's number is its name
+        found = _found(head[:-1], table)
     if found is None:
         tissue = CodedConcept.from_code(codes.SCT.Tissue)
         return StructureCodes(tissue, tissue, is_known=False)
     entry, used = found
     sides = {_SIDES[token] for token in tokens if token in _SIDES and token not in used}
     place = _found([*rest, *(token for token in head if token not in used)], table)
-    region = entry.region if place is None else place[0].type
+    is_place = place is not None and place[0].category.value == _ANATOMY
+    region = place[0].type if place is not None and is_place else entry.region
     return StructureCodes(entry.category, entry.type, region, sides.pop() if len(sides) == 1 else None)
 
 

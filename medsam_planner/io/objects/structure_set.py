@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
-from skimage.measure import find_contours
 
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io.objects.encapsulated import derived_object
@@ -151,6 +150,8 @@ def _contours(number: int, segment: Segment, places: dict[int, Dataset]) -> Data
 
 def _outlines(mask: highdicom.Volume) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Closed outlines by slice index along array axis 0, (N, 3) in LPS mm, without repeating the first point."""
+    from skimage.measure import find_contours
+
     for index in np.flatnonzero(mask.array.any(axis=(1, 2))):
         framed = np.pad(mask.array[index].astype(np.float32), 1)
         for outline in find_contours(framed, 0.5):

@@ -101,8 +101,8 @@ class DataFolder:
             If it may not be read, or not as one volume.
         """
         path = self.settings.allowed(text)
-        data = self.data.resolve()
-        if data == path.resolve() or data in path.resolve().parents:
+        own = {self.data.resolve() / name for name in ("studies", "sessions")}
+        if own & {path.resolve(), *path.resolve().parents}:
             raise StudyError("The server's own data folder cannot be opened as a study. Upload the study.")
         try:
             require_apart(self.data, [path])
@@ -182,7 +182,8 @@ class DataFolder:
         try:
             folder = self.data / "sessions" / identifier
             try:
-                (folder / "results").mkdir(parents=True, mode=0o700)
+                for made in (folder.parent, folder, folder / "results"):  # `parents` ignores the mode
+                    made.mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"The session cannot be begun: {error.strerror or error}.") from error
             work = Work(folder, identifier, stored, self.audit, on_prompts=self._on_prompts)

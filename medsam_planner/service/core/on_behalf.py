@@ -12,11 +12,13 @@ from typing import Any
 
 from medsam_planner.errors import NotThereError
 from medsam_planner.planning.request import PlanRequest
+from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.actors import Actor, Right
 from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.jobs import Job
 from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.retention import delete_session, delete_study
 from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.service import Service
@@ -48,21 +50,38 @@ class OnBehalf:
         self.actor = actor
 
     # ---- studies ----------------------------------------------------------------------------------------------------
-    def open_path(self, text: str, *, series: str | None = None, resample_tilt: bool = False) -> StoredStudy:
+    def open_path(
+        self,
+        text: str,
+        *,
+        series: str | None = None,
+        resample_tilt: bool = False,
+        progress: Progress | None = None,
+    ) -> StoredStudy:
         """As :meth:`Service.open_path`; the actor owns the study."""
         self.require_annotator()
-        return self.service.open_path(text, actor=self.actor, series=series, resample_tilt=resample_tilt)
+        return self.service.open_path(
+            text, actor=self.actor, series=series, resample_tilt=resample_tilt, progress=progress
+        )
 
     def require_annotator(self) -> None:
         """Refuse an actor who may open no study, before anything is uploaded."""
         Rights.require_any(self.actor, Right.ANNOTATE)
 
     def open_upload(
-        self, identifier: str, path: Path, *, series: str | None = None, resample_tilt: bool = False
+        self,
+        identifier: str,
+        path: Path,
+        *,
+        series: str | None = None,
+        resample_tilt: bool = False,
+        progress: Progress | None = None,
     ) -> StoredStudy:
         """As :meth:`Service.open_upload`; the actor owns the study."""
         self.require_annotator()
-        return self.service.open_upload(identifier, path, actor=self.actor, series=series, resample_tilt=resample_tilt)
+        return self.service.open_upload(
+            identifier, path, actor=self.actor, series=series, resample_tilt=resample_tilt, progress=progress
+        )
 
     def studies(self) -> tuple[StoredStudy, ...]:
         """The studies of the actor's list, the oldest first."""
@@ -151,6 +170,10 @@ class OnBehalf:
         """As :meth:`Work.record`."""
         return work.record(kind, actor=self.actor.name, event=event, **entries)
 
+    def replace_steps(self, work: Work, steps: PromptSteps) -> int:
+        """As :meth:`Work.replace_steps`."""
+        return work.replace_steps(steps, actor=self.actor.name)
+
     def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
         """As :meth:`Service.segment`."""
         return self.service.segment(work, structure, options, actor=self.actor.name, event=event)
@@ -175,14 +198,20 @@ class OnBehalf:
     ) -> tuple[Path, StoredResult]:
         """As :meth:`Service.result_file`."""
         found = self.service.result_file(work, structure, kind, allow_stale=allow_stale)
-        self._tell_exported(work, f"{kind.value} of job {found[1].job}")
+        self.tell_exported(work, f"{kind.value} of job {found[1].job}")
         return found
 
     def plan_folder(self, work: Work, plan: str) -> Path:
         """As :meth:`Service.plan_folder`."""
         folder = self.service.plan_folder(work, plan)
-        self._tell_exported(work, f"plan {plan}")
+        self.tell_exported(work, f"plan {plan}")
         return folder
+
+    def tell_exported(self, work: Work, what: str) -> None:
+        """Tell the audit log that something of a session is given out."""
+        self.service.audit.tell(
+            "exported", self.actor.name, study=work.study.identifier, session=work.identifier, what=what
+        )
 
     # ---- inside -----------------------------------------------------------------------------------------------------
     def _require(self, study: StoredStudy, needed: Right, missing: str) -> None:
@@ -208,8 +237,3 @@ class OnBehalf:
 
     def _tell_opened(self, study: StoredStudy, session: str | None = None) -> None:
         self.service.audit.tell_once_a_day("opened", self.actor.name, study=study.identifier, session=session)
-
-    def _tell_exported(self, work: Work, what: str) -> None:
-        self.service.audit.tell(
-            "exported", self.actor.name, study=work.study.identifier, session=work.identifier, what=what
-        )

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class StudyStore:
         resample_tilt: bool,
         progress: Progress | None = None,
     ) -> StoredStudy:
-        """Read a study once and keep a copy of it.
+        """Read a study and keep a copy of it; the one that is kept where its owner has opened the very same before.
 
         Parameters
         ----------
@@ -129,6 +129,9 @@ class StudyStore:
             shape=(k, j, i),
             owner=owner,
         )
+        for known in self.all():
+            if replace(known, identifier=identifier) == study:
+                return known
         folder = self.folder_of(identifier)
         try:
             write_copy(folder, volume)

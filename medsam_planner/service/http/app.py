@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from typing import TypeAlias
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -28,13 +30,14 @@ from medsam_planner.service.redaction import without_folders
 __all__ = ["PREFIX", "make_app"]
 
 PREFIX = "/api/v1"
+AddPage: TypeAlias = "Callable[[FastAPI], Mapping[int, int]]"
 _REFUSALS = {
     "4XX": {"description": "Refused; `code` says why and `do` what to do.", "content": {MEDIA_TYPE: {}}},
     "5XX": {"description": "The server cannot do it now.", "content": {MEDIA_TYPE: {}}},
 }
 
 
-def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
+def make_app(service: Service, *, access: Access | None = None, page: AddPage | None = None) -> FastAPI:
     """The application over one data folder.
 
     Parameters
@@ -42,8 +45,9 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
     service : Service
     access : Access, optional
         Where it listens and what it requires of clients; by default this machine only.
+    page : callable, optional
+        Adds the page to the application, and gives the number of inputs of every event of it.
     """
-
     app = FastAPI(
         title="MedSAM Planner",
         version=version("medsam-planner"),
@@ -85,7 +89,7 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_shape)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _report_fault)
-    protect(app, access or Access())
+    protect(app, access or Access(), input_count_by_event=None if page is None else page(app))
     return app
 
 

@@ -23,6 +23,12 @@ CALLS = {
     "plan": ("medsam_planner.workflow.written_plan.write_plan_from_file", ["plan", "plan.toml", "--out", "OUT"]),
     "replay": ("prompts.read_prompt_file", ["replay", "prompts.json"]),
     "calibrate": ("medsam_planner.lab.calibration.calibrate", ["calibrate", "cases", "--out", "OUT/file.json"]),
+    "import-check": ("medsam_planner.io.import_check.check_archive", ["import-check", "archive", "--out", "OUT"]),
+    "deidentify": (
+        "medsam_planner.errors.require_extra",
+        ["deidentify", "ct", "--out", "OUT", "--key-file", "key"],
+    ),
+    "users": ("medsam_planner.service.core.accounts.Accounts", ["users", "list", "--data", "OUT"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
     "train": ("medsam_planner.lab.model_card.train_and_describe", ["train", "train.toml"]),
     "evaluate": (
@@ -32,7 +38,7 @@ CALLS = {
     "doctor": ("medsam_planner.cli.health.examine", ["doctor"]),
     "weights": ("medsam_planner.engine.registry.list_weights", ["weights", "list"]),
     "serve": ("medsam_planner.service.http.app.make_app", ["serve", "--data", "OUT", "--port", "0"]),
-    "ui": ("ui.app.build_app", ["ui", "--out", "OUT", "--port", "0"]),
+    "ui": ("ui.app.make_app", ["ui", "--out", "OUT", "--port", "0"]),
 }
 
 

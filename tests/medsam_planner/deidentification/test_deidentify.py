@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import io
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from medsam_planner.deidentification import Dates, Deidentified, Profile, Pseudo
 from medsam_planner.deidentification.code_streams import without_comments
 from medsam_planner.deidentification.identifiers import Identifiers, stated_identifiers
 from medsam_planner.deidentification.words import cleaned_text
-from medsam_planner.errors import ConfigError, OutputError
+from medsam_planner.errors import ConfigError, OutputError, StudyError
+from medsam_planner.io.output_folder import alone_in
 from tests.medsam_planner.deidentification.planted import AFFINE, plant, save
 from tests.medsam_planner.io.dicom_series import blob_hu, ct_datasets, save_all
 
@@ -284,3 +286,38 @@ def test_a_deflated_file_is_searched_as_well(tmp_path: Path, monkeypatch: pytest
     one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     done = deidentify(folder_of(tmp_path / "in", [one]), tmp_path / "out", Profile(), KEYS)
     assert done.refused == (("0.dcm", "an identifier of the patient is left in it after all rules"),)
+
+
+def test_a_place_without_dicom_is_refused_with_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "old.zip").write_bytes(b"PK\x03\x04" + bytes(400))
+    with pytest.raises(StudyError, match=r"zip archive \(unpack it first\)"):
+        deidentify(tmp_path / "in", tmp_path / "out", Profile(), KEYS)
+
+
+def test_a_program_that_states_itself_as_creator_is_no_person() -> None:
+    dataset = Dataset()
+    dataset.Manufacturer = dataset.ContentCreatorName = "Some Planner"
+    dataset.ManufacturerModelName = dataset.StationName = "Scanner 5000"
+    assert stated_identifiers(dataset) == frozenset()
+    dataset.PatientName = "Scanner 5000"
+    assert "5000" in stated_identifiers(dataset)
+
+
+def test_a_patients_number_in_an_integer_and_a_name_of_no_encoding(tmp_path: Path) -> None:
+    [one] = slices(1, AcquisitionNumber="884213", SeriesNumber="12")
+    place = folder_of(tmp_path / "in", [one])
+    (place / "0.dcm").rename(place / os.fsdecode(b"Tracerson\xff.dcm"))
+    (place / os.fsdecode(b"damaged\xff.dcm")).write_bytes(bytes(128) + b"DICM" + bytes(300))
+    arguments = ["deidentify", str(place), "--out", str(tmp_path / "out"), "--key-file", str(tmp_path / "key")]
+    assert run(arguments) == 2
+    [made] = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    assert made.AcquisitionNumber is None and made.SeriesNumber == 12
+
+
+def test_two_runs_do_not_write_into_one_folder_at_the_same_time(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "in", slices(1))
+    (tmp_path / "out").mkdir()
+    with alone_in(tmp_path / "out"), pytest.raises(OutputError, match="Another run is writing"):
+        deidentify(place, tmp_path / "out", Profile(), KEYS)
+    assert deidentify(place, tmp_path / "out", Profile(), KEYS).counts["written"] == 1

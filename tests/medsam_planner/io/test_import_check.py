@@ -167,3 +167,13 @@ def test_what_the_command_did_not_write_is_not_replaced(archive: Path, tmp_path:
     (out / "import-check.sqlite").write_text("not a database, and longer than a header of one would be" * 4)
     with pytest.raises(OutputError, match="no index of this program"):
         check_archive(archive, out)
+
+
+def test_names_of_no_encoding_are_checked_like_others(tmp_path: Path) -> None:
+    place = tmp_path / "archive"
+    for path in write_ct_series(place, blob_hu(), AFFINE):
+        path.rename(path.with_name(path.name + os.fsdecode(b"\xff")))
+    (place / os.fsdecode(b"\xfe.txt")).write_text("text")
+    assert check_archive(place, tmp_path / "out").count_by_status == {"readable": 1, "no image": 1}
+    assert check_archive(place, tmp_path / "out").newly_checked == 0
+    assert {row["files"] for row in table(tmp_path / "out")} == {"7", "1"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
@@ -167,3 +169,41 @@ def test_masks_of_another_frame_of_reference_are_refused(tmp_path: Path, study: 
         load_mask(path, study)
     with pytest.raises(StudyError, match="is neither"):
         load_mask(Path(f"{tmp_path / 'ct' / 'slice_000'}:liver"), study)
+
+
+def _without_number(dataset: pydicom.Dataset) -> None:
+    del dataset.StructureSetROISequence[0].ROINumber
+
+
+def _without_regions(dataset: pydicom.Dataset) -> None:
+    del dataset.StructureSetROISequence
+
+
+def _with_half_a_point(dataset: pydicom.Dataset) -> None:
+    dataset.ROIContourSequence[0].ContourSequence[0].ContourData = ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_without_number, "is damaged"),
+        (_without_regions, "the 0 regions of .* There are: none"),
+        (_with_half_a_point, "has a damaged contour"),
+    ],
+)
+def test_a_damaged_structure_set_is_refused_by_name(tmp_path: Path, study: StudyVolume, damage: Any, said: str) -> None:
+    path = write_structure_set(tmp_path / "rs.dcm", study, {"mass": [(2, square(1, 6))]})
+    dataset = pydicom.dcmread(path)
+    damage(dataset)
+    dataset.save_as(path)
+    with pytest.raises(StudyError, match=said):
+        load_mask(path, study)
+
+
+def test_a_segmentation_that_was_cut_off_is_refused_by_name(tmp_path: Path, study: StudyVolume) -> None:
+    path = write_segmentation(tmp_path / "seg.dcm", study, "LABELMAP", {"liver": LIVER})
+    content = path.read_bytes()
+    for length in (len(content) - 300, len(content) // 2, 700):
+        path.write_bytes(content[:length])
+        with pytest.raises(StudyError, match=r"seg\.dcm"):
+            load_mask(path, study)

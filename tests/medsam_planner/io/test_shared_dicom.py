@@ -10,12 +10,15 @@ from typing import Any
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from medsam_planner.errors import GantryTiltError, StudyError
+from medsam_planner.deidentification import Profile, Pseudonyms, deidentify
+from medsam_planner.errors import AmbiguousSeriesError, GantryTiltError, StudyError
 from medsam_planner.io import inspect_study, load_volume, save_dicom_seg, save_nifti
-from medsam_planner.volumes import volume_like
+from medsam_planner.io.mask_reading import load_mask, mask_labels
+from medsam_planner.volumes import StudySource, StudyVolume, volume_like
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -32,7 +35,7 @@ _REFUSED: dict[str, tuple[type[StudyError], tuple[str, ...]]] = {
     "d2n_gantrytilt": (GantryTiltError, ("14.0°", "--resample-tilt")),
     "d2n_slicecount": (StudyError, ("2 slices", "at least 3")),
     "d2n_sliceincrement_1": (StudyError, ("1 slice is missing", "10.00 mm", "IM-0001-0009-0001.dcm")),
-    "ge_ct_variable_tilt_and_spacing": (StudyError, ("not equally spaced", "18.5°")),
+    "ge_ct_variable_tilt_and_spacing": (AmbiguousSeriesError, ("not equally spaced", "18.5°", "--volume NUMBER")),
     "rgb": (StudyError, ("colour", "RGB")),
     "rtutils_ct_rtstruct": (StudyError, ("2 slices", "3 RTSTRUCT")),
 }
@@ -96,8 +99,18 @@ def test_set_is_refused_clearly(name: str, shared_data: Path) -> None:
 
 
 def test_resampling_does_not_help_unequal_spacing(shared_data: Path) -> None:
-    with pytest.raises(StudyError, match=r"not equally spaced.*18\.5°.*equally spaced"):
+    with pytest.raises(StudyError, match=r"not equally spaced.*18\.5°"):
         load_volume(shared_data / "dicom" / "ge_ct_variable_tilt_and_spacing", resample_tilt=True)
+
+
+@pytest.mark.parametrize(("volume", "step_mm"), [(1, 7.0), (2, 4.0)])
+def test_the_two_parts_of_a_head_ct_are_read_one_by_one(shared_data: Path, volume: int, step_mm: float) -> None:
+    place = shared_data / "dicom" / "ge_ct_variable_tilt_and_spacing"
+    with pytest.raises(GantryTiltError, match=r"--resample-tilt"):
+        load_volume(place, volume=volume)
+    read = load_volume(place, volume=volume, resample_tilt=True)
+    assert read.array.shape[0] == 14
+    assert read.spacing[0] == pytest.approx(step_mm, abs=0.01)
 
 
 def test_tilted_set_is_straightened(shared_data: Path) -> None:
@@ -144,3 +157,34 @@ def test_modality_of_every_case_is_inferred_rightly(shared_data: Path) -> None:
         assert source.modality == folder.name[:2].upper(), folder.name
         checked += 1
     assert checked >= 30
+
+
+def test_real_contours_have_the_area_of_their_polygons(shared_data: Path) -> None:
+    place = shared_data / "dicom" / "rtutils_ct_rtstruct"
+    datasets = {path: pydicom.dcmread(path) for path in sorted(place.glob("*.dcm"))}
+    [structure_set] = [path for path in datasets if path.name == "invalid_reference_rt.dcm"]
+    slices = [one for one in datasets.values() if one.Modality == "CT"]
+    source = StudySource(path=place, format="dicom", modality="CT")
+    study = StudyVolume.from_volume(highdicom.get_volume_from_series(slices), source)  # two slices are no study
+    pixel_mm2 = float(slices[0].PixelSpacing[0]) * float(slices[0].PixelSpacing[1])
+    labels = mask_labels(structure_set)
+    for contours in datasets[structure_set].ROIContourSequence:
+        area_mm2 = 0.0
+        for contour in contours.ContourSequence:
+            x, y, _ = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3).T
+            area_mm2 += abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+        mask = load_mask(structure_set, study, number=int(contours.ReferencedROINumber))
+        assert mask.array.sum() * pixel_mm2 == pytest.approx(area_mm2, rel=0.001)
+    assert labels == {1: "ROI-1", 2: "ROI-2", 3: "ROI-3", 4: "ROI-4"}
+
+
+@pytest.mark.parametrize("name", _READ)
+def test_a_real_set_has_the_same_voxels_after_its_de_identification(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    place = shared_data / "dicom" / name
+    done = deidentify(place, tmp_path / "out", Profile(), Pseudonyms(b"a key of thirty-two bytes for us"))
+    assert done.counts["refused"] == 0
+    before, after = load_volume(place), load_volume(done.out)
+    np.testing.assert_array_equal(after.array, before.array)
+    np.testing.assert_allclose(after.affine, before.affine, atol=1e-9)

@@ -17,7 +17,8 @@ import pytest
 
 from medsam_planner.errors import StudyError
 from medsam_planner.service import uploads
-from medsam_planner.service.sessions import Sessions
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.pages import Pages
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.uploads import PageUploads, UploadKind, UploadRefusedError, expire_uploads, safe_name
 
@@ -117,13 +118,18 @@ def test_a_stalled_upload_is_given_up_and_a_second_one_does_not_run_beside_it(mo
     send(page, b"again")
 
 
-def test_uploads_go_with_their_page(settings: Settings) -> None:
-    sessions = Sessions(settings)
-    closed, let_go = sessions.begin("first").uploads, PageUploads()
+def test_uploads_go_with_their_page(service: Service) -> None:
+    pages = Pages(service)
+    closed, let_go = pages.begin("first").uploads, PageUploads()
     for page in (closed, let_go):
         send(page, b"abc")
     path = kept(closed)
-    sessions.close("first")
+    pages.leave("first")
+    pages.expire()
+    assert path.exists()
+    pages.expire(now=time.time() + uploads.EXPIRY_S - 60)
+    assert path.exists()  # it may come back
+    pages.close()
     assert not path.parents[1].exists()
     with pytest.raises(UploadRefusedError, match="Reload the page"):
         send(closed, b"abc")
@@ -133,13 +139,13 @@ def test_uploads_go_with_their_page(settings: Settings) -> None:
     assert not path.parents[1].exists()
 
 
-def test_the_page_that_gives_way_takes_its_uploads_along(settings: Settings) -> None:
-    sessions = Sessions(settings)
-    page = sessions.begin("first").uploads
+def test_the_page_that_gives_way_takes_its_uploads_along(service: Service) -> None:
+    pages = Pages(service)
+    page = pages.begin("first").uploads
     send(page, b"abc")
     path = kept(page)
-    for number in range(16):
-        sessions.begin(f"page {number}")
+    for number in range(256):
+        pages.begin(f"page {number}")
     assert not path.exists()
 
 

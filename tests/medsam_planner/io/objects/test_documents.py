@@ -1,4 +1,4 @@
-"""Documents, pictures and contours inside DICOM come out as they went in, and validate."""
+"""Documents, pictures, contours and masks inside DICOM come out as they went in, and validate."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from skimage.draw import polygon2mask
 from medsam_planner.errors import GeometryError, StudyError
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
+from medsam_planner.io.mask_reading import load_mask
 from medsam_planner.io.objects.encapsulated import save_encapsulated_pdf, save_encapsulated_stl
 from medsam_planner.io.objects.key_image import save_key_image
-from medsam_planner.io.objects.segmentation import Segment
+from medsam_planner.io.objects.segmentation import Segment, SegmentEncoding, save_segments
 from medsam_planner.io.objects.structure_set import save_structure_set
 from medsam_planner.volumes import StudyVolume, volume_like
 from tests.medsam_planner.io.dicom_series import blob_hu, write_ct_series
@@ -107,6 +108,21 @@ def test_a_structure_set_names_its_study_frame_and_codes(tmp_path: Path, study: 
     liver, unknown = dataset.RTROIObservationsSequence
     assert liver.RTROIIdentificationCodeSequence[0].CodeMeaning == "Liver"
     assert unknown.RTROIInterpretedType == ""
+
+
+@pytest.mark.parametrize("kind", ["contours", "label map", "bit-packed"])
+def test_this_program_reads_its_own_masks_back_to_the_voxel(kind: str, tmp_path: Path, study: StudyVolume) -> None:
+    ring = _ring(study)
+    other = volume_like(study, ~ring.array & (study.array > study.array.min() + 600))
+    segments = [Segment("liver", ring), Segment("Left kidney", other)]
+    if kind == "contours":
+        path = save_structure_set(segments, tmp_path / "m.dcm", study)
+    else:
+        encoding = SegmentEncoding.LABELMAP if kind == "label map" else SegmentEncoding.BINARY
+        path = save_segments(segments, tmp_path / "m.dcm", study, encoding=encoding)
+    for segment in segments:
+        read = load_mask(Path(f"{path}:{segment.label}"), study)
+        np.testing.assert_array_equal(read.match_geometry(study).array, segment.mask.array)
 
 
 @NEEDS_DCIODVFY

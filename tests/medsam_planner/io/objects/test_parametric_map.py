@@ -43,6 +43,11 @@ def test_every_map_lies_on_the_source_voxels_to_the_last_bit(
     dataset = pydicom.dcmread(path)
     # OHIF takes a map only with the rows, columns and slices of its images.
     assert (dataset.Rows, dataset.Columns, dataset.NumberOfFrames) == (12, 10, 7)
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    across = np.array(dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient)
+    places = np.array([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames], dtype=float)
+    # Slicer and OHIF stack frames along the normal, in the order of the file.
+    assert (np.diff(places @ np.cross(across[:3].astype(float), across[3:].astype(float))) > 0).all()
 
 
 def test_a_map_says_its_structure_its_quantity_its_unit_and_its_modality(

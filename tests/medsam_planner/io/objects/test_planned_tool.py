@@ -82,7 +82,9 @@ def test_several_tools_and_margins_are_one_label_map(tmp_path: Path, study: Stud
     ]
     assert fitting_encoding(segments) is SegmentEncoding.LABELMAP
     back = highdicom.seg.segread(save_segments(segments, tmp_path / "tool.dcm", study))
-    assert back.get_segment_description(1).segmented_property_category.meaning == "Physical object"
+    device = back.get_segment_description(1)
+    assert device.segmented_property_category.meaning == "Physical object"
+    assert device.segmented_property_type.meaning == "Needle"
     assert back.get_segment_description(3).segmented_property_category.meaning == "Spatial and Relational Concept"
 
 

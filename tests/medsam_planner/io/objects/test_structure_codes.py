@@ -30,6 +30,7 @@ STANDARD = {code for by_code in concepts["SCT"].values() for code in by_code}
         ("left_lateral_ventricle", "Lateral Ventricle", "Head", "L"),
         ("lung_middle_lobe_right", "Middle lobe of right lung", "Chest", None),
         ("rib_left_3", "Third rib", "Chest", "L"),
+        ("lesion 2", "Lesion", None, None),
         ("vertebrae_L1", "L1 vertebra", "Spine", None),
     ],
 )

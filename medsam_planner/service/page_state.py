@@ -1,0 +1,57 @@
+"""What only the page has of a session: the order and roles of its structures, the plan draft, what is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from medsam_planner.service.core.work_state import WorkState
+from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.structure import FIRST_STRUCTURE, Role
+
+__all__ = ["PageState", "draft_entry"]
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """The entries of the journal's ``page`` records."""
+
+    roles: Mapping[str, Role]
+    """By structure, in the order in which they are shown; at least one."""
+    active: str
+    draft: PlanDraft
+    """Without its calibration, which is an upload."""
+    chosen: int
+    """Number of the alternative of the plan that is shown."""
+    download: Mapping[str, Any]
+    """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
+
+    @classmethod
+    def of(cls, state: WorkState) -> PageState:
+        """Of a session. Structures that other clients began follow those that the page began."""
+        listed = {name: Role(role) for name, role in state.page.get("structures", {}).items()}
+        roles = listed | {name: Role.IGNORE for name in state.steps if name not in listed}
+        roles = roles or {FIRST_STRUCTURE: Role.IGNORE}
+        active = state.page.get("active", "")
+        of_plan, number = state.page.get("chosen", (None, 0))
+        return cls(
+            roles,
+            active if active in roles else next(iter(roles)),
+            _draft(state.page.get("draft", {})),
+            number if of_plan == state.plan else 0,
+            state.page.get("download", {}),
+        )
+
+
+def draft_entry(draft: PlanDraft) -> dict[str, Any]:
+    """A plan draft as plain JSON values."""
+    return asdict(replace(draft, calibration=None))
+
+
+def _draft(entry: Mapping[str, Any]) -> PlanDraft:
+    known = {field.name for field in fields(PlanDraft)}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name in known
+    }
+    return PlanDraft(**values)

@@ -1,0 +1,128 @@
+"""What a page shows of a session: a function of its journal, in which what did not change is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from typing import Any
+
+from medsam_planner.errors import MedsamPlannerError, PlanningError
+from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for
+from medsam_planner.progress import Progress
+from medsam_planner.service.core.prompt_steps import PromptSteps
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.core.work_state import WorkState
+from medsam_planner.service.display import Plane, display_for, display_windows
+from medsam_planner.service.page_state import PageState
+from medsam_planner.service.read_plan import read_plan
+from medsam_planner.service.snapshot import Snapshot
+from medsam_planner.service.structure import COLOURS, Role, Structure
+
+__all__ = ["results_digest", "shown"]
+
+
+def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress | None = None) -> Snapshot:
+    """The session as it is now.
+
+    Parameters
+    ----------
+    service : Service
+    work : Work
+    known : Snapshot
+        What was shown before, of this session or of another one.
+    progress : Progress, optional
+        May cancel.
+
+    Raises
+    ------
+    StudyError
+        If the server's copy of the study is gone.
+    MedsamPlannerError
+        If the model fails on the prompts.
+    """
+    state, is_other = work.state, known.work != work.identifier
+    page = PageState.of(state)
+    volume = service.loaded.volume(work.study)
+    displays, windows = known.displays, known.windows
+    if is_other:
+        displays = {plane: display_for(volume, plane) for plane in Plane}
+        windows = display_windows(volume, normalisation_for(volume, None, next(iter(CT_WINDOWS))))
+    structures, lost = {}, []
+    for number, (name, role) in enumerate(page.roles.items()):
+        before = None if is_other else known.structures.get(name)
+        one = _structure(service, work, state, name, before, (COLOURS[number % len(COLOURS)], role), progress)
+        structures[name], error = one
+        lost += error
+    first_version = known.version + 1 if is_other else known.first_version
+    has_archive = page.download.get("of") == results_digest(state)
+    return Snapshot(
+        first_version=first_version,
+        version=first_version + state.n,
+        work=work.identifier,
+        load_study=partial(service.loaded.volume, work.study),
+        structures=structures,
+        active=page.active,
+        displays=displays,
+        windows=windows,
+        draft=page.draft,
+        has_archive=has_archive,
+        lost=tuple(lost),
+        **_plan(service, work, state, page, known, page.download["notes"] if has_archive else ()),
+    )
+
+
+def results_digest(state: WorkState) -> str:
+    """SHA-256 of which results and which plan a session has."""
+    jobs = {name: stored.job for name, stored in state.results.items()}
+    return hashlib.sha256(json.dumps([jobs, state.plan], sort_keys=True).encode()).hexdigest()
+
+
+def _structure(
+    service: Service,
+    work: Work,
+    state: WorkState,
+    name: str,
+    before: Structure | None,
+    looks: tuple[str, Role],
+    progress: Progress | None,
+) -> tuple[Structure, list[str]]:
+    colour, role = looks
+    steps, stored = state.steps.get(name, PromptSteps(name)), state.results.get(name)
+    if before is None or before.steps is not steps:
+        has_same_prompts = before is not None and before.steps.digest == steps.digest
+        previews = before.previews if before is not None and has_same_prompts else {}
+        if steps.applied and not has_same_prompts:
+            previews = service.preview(work, name, progress=progress)
+        one = (before or Structure(name, colour)).with_steps(steps, previews)
+    else:
+        one = before
+    lost = []
+    if stored is not None and stored is not one.stored:
+        try:
+            one = one.with_result(stored, partial(service.loaded.result, work, name, stored))
+        except MedsamPlannerError as error:
+            lost.append(f"{error} Run ‘{name}’ to 3D again.")
+    return one.seen_as(colour, role, is_stale=one.stored is not None and state.is_stale(name)), lost
+
+
+def _plan(
+    service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot, notes: Any
+) -> dict[str, Any]:
+    if state.plan is None:
+        return {"notes": tuple(notes)}
+    same = ("plan", "margin_statements", "assessment", "notes")
+    if known.plan_job == state.plan:
+        found = {name: getattr(known, name) for name in same}
+    else:
+        try:
+            written = read_plan(service.plan_folder(work, state.plan) / "plan.json")
+        except PlanningError as error:
+            return {"notes": (str(error), *notes)}
+        found = {name: getattr(written, name) for name in same}
+    return found | {
+        "notes": tuple(dict.fromkeys((*found["notes"], *notes))),
+        "plan_job": state.plan,
+        "chosen": page.chosen,
+    }
