@@ -137,7 +137,7 @@ def push(
 
 
 def _connected(pacs: Path, name: str) -> Node:
-    from medsam_planner.network.node import connect
+    from medsam_planner.network.connecting import connect
     from medsam_planner.network.pacs_file import read_pacs_file
 
     return connect(read_pacs_file(pacs), name)

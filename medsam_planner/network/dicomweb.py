@@ -156,7 +156,7 @@ class Dicomweb:
 
 
 class _Session(requests.Session):
-    """Leaves ``*`` in queries as it is, which RFC 3986 allows: Orthanc's DICOMweb 1.7 searches for ``%2A`` literally."""
+    """Leaves ``*`` in queries as it is, as RFC 3986 allows: Orthanc's DICOMweb 1.7 takes ``%2A`` literally."""
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As the base class, but for the ``*``."""

@@ -11,11 +11,9 @@ from typing import Protocol
 
 import pydicom
 
-from medsam_planner.errors import PeerError, require_extra
-from medsam_planner.network.pacs_file import PacsFile
-from medsam_planner.network.settings import DicomwebNode
+from medsam_planner.errors import PeerError
 
-__all__ = ["FIELDS", "Instance", "Keep", "Level", "Node", "connect", "instances_of", "is_uid"]
+__all__ = ["FIELDS", "Instance", "Keep", "Level", "Node", "instances_of", "is_uid"]
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
@@ -74,27 +72,6 @@ class Node(Protocol):
 
     def send(self, files: Sequence[Path]) -> Iterator[Path]:
         """Send DICOM files; each is yielded once the PACS has confirmed it."""
-
-
-def connect(pacs: PacsFile, name: str) -> Node:
-    """The node of a name; nothing is sent yet.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such node.
-    MissingDependencyError
-        If the extra ``pacs`` is not installed.
-    """
-    require_extra("pacs", "The exchange with a PACS")
-    node = pacs.node(name)
-    if isinstance(node, DicomwebNode):
-        from medsam_planner.network.dicomweb import Dicomweb
-
-        return Dicomweb(name, node)
-    from medsam_planner.network.dimse import Dimse
-
-    return Dimse(name, node, pacs.local)
 
 
 def instances_of(node: Node, study_uid: str, series_uid: str) -> list[Instance]:

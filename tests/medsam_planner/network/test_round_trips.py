@@ -11,7 +11,8 @@ import pytest
 from medsam_planner.cli.app import run
 from medsam_planner.errors import PeerError
 from medsam_planner.io import load_volume
-from medsam_planner.network.node import Instance, Level, connect
+from medsam_planner.network.connecting import connect
+from medsam_planner.network.node import Instance, Level
 from medsam_planner.network.pull import MANIFEST, pull
 from medsam_planner.network.push import outgoing, push
 from tests.medsam_planner.network.conftest import Orthanc
