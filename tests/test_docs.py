@@ -134,7 +134,8 @@ def test_every_example_file_of_the_pages_is_read_by_a_test() -> None:
 def test_the_pacs_file_of_the_page_is_read(tmp_path: Path) -> None:
     path = tmp_path / "pacs.toml"
     path.write_text("\n".join(blocks("use/hospital.md", "toml")), encoding="utf-8")
-    assert list(read_pacs_file(path).nodes) == ["archive", "scanner"]
+    pacs = read_pacs_file(path)
+    assert (list(pacs.nodes), [rule.name for rule in pacs.rules]) == (["archive", "scanner"], ["pelvis"])
 
 
 def test_the_training_file_of_the_page_is_read(tmp_path: Path) -> None:

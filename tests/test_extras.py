@@ -49,7 +49,7 @@ WEB = {
 }
 """Modules of the extras 'serve' and 'ui': a server or a connected client imports them, and nothing else does."""
 
-PACS = {f"medsam_planner.network.{name}" for name in ("dicomweb", "dimse", "dimse_words")}
+PACS = {f"medsam_planner.network.{name}" for name in ("dicomweb", "dimse", "dimse_words", "receiver")}
 """Modules of the extra 'pacs', which `connect` imports when it is there."""
 
 COMMANDS = {
@@ -60,6 +60,7 @@ COMMANDS = {
     "convert": ("medsam", ["weights", "convert", "medsam.pth", "converted"]),
     "deidentify": ("deid", ["deidentify", "ct", "--out", "out", "--key-file", "key"]),
     "pacs": ("pacs", ["pacs", "echo", "archive"]),
+    "listen": ("pacs", ["listen", "--data", "received"]),
     "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
 }
 

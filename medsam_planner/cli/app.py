@@ -21,6 +21,7 @@ from medsam_planner.cli import (
     evaluate,
     import_check,
     inspect,
+    listen,
     pacs,
     plan,
     replay,
@@ -103,6 +104,7 @@ app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command("import-check")(import_check.import_check)
 app.command()(deidentify.deidentify)
+app.command()(listen.listen)
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)

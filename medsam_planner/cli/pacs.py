@@ -10,17 +10,17 @@ import typer
 if TYPE_CHECKING:
     from medsam_planner.network.node import Node
 
-__all__ = ["PacsFileOption", "app"]
+__all__ = ["PACS_FILE", "PacsFileOption", "app"]
 
 app = typer.Typer(help="Ask, fetch from and send to the PACS nodes of pacs.toml.", no_args_is_help=True)
 
 PacsFileOption = Annotated[Path, typer.Option("--pacs", help="File with the nodes (TOML).")]
 NodeName = Annotated[str, typer.Argument(help="Name of the node in the pacs file.")]
-_PACS = Path("pacs.toml")
+PACS_FILE = Path("pacs.toml")
 
 
 @app.command("list")
-def list_nodes(pacs: PacsFileOption = _PACS) -> None:
+def list_nodes(pacs: PacsFileOption = PACS_FILE) -> None:
     """List the nodes; no secret is read or shown."""
     from medsam_planner.cli.console import say
     from medsam_planner.network.pacs_file import read_pacs_file
@@ -37,7 +37,7 @@ def list_nodes(pacs: PacsFileOption = _PACS) -> None:
 
 
 @app.command()
-def echo(node: NodeName, pacs: PacsFileOption = _PACS) -> None:
+def echo(node: NodeName, pacs: PacsFileOption = PACS_FILE) -> None:
     """Ask whether a node is there and lets this program in."""
     from medsam_planner.cli.console import say
 
@@ -53,7 +53,7 @@ def query(
     date: Annotated[str | None, typer.Option(help="Study date, or a range: 20260101-20260131.")] = None,
     modality: Annotated[str | None, typer.Option(help="Modality of a series: CT, MR.")] = None,
     study: Annotated[str | None, typer.Option(help="UID of a study: its series are listed.")] = None,
-    pacs: PacsFileOption = _PACS,
+    pacs: PacsFileOption = PACS_FILE,
 ) -> None:
     """List studies, or the series of one study. The answer has names of patients."""
     from medsam_planner.cli.console import say
@@ -88,7 +88,7 @@ def pull(
     study: Annotated[str | None, typer.Option(help="UID of the study.")] = None,
     series: Annotated[list[str] | None, typer.Option(help="UID of a series; may be repeated; all by default.")] = None,
     accession: Annotated[str | None, typer.Option(help="Accession number, instead of the UID of the study.")] = None,
-    pacs: PacsFileOption = _PACS,
+    pacs: PacsFileOption = PACS_FILE,
 ) -> None:
     """Fetch a study, or series of it, into a folder that `inspect` and `segment` read."""
     from medsam_planner.cli.console import say, watched
@@ -120,7 +120,7 @@ def push(
     read_back: Annotated[
         bool, typer.Option("--read-back/--no-read-back", help="Fetch each instance again and compare.")
     ] = True,
-    pacs: PacsFileOption = _PACS,
+    pacs: PacsFileOption = PACS_FILE,
 ) -> None:
     """Send DICOM files; what the node has already is not sent again. Exit code 2 if one is refused or altered."""
     from medsam_planner.cli.console import say, tell_notes, watched

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.toml_tables import read_tables
+from medsam_planner.network.listen_settings import Listen, Rule
 from medsam_planner.network.settings import DicomwebNode, DimseNode, Local, NodeTable, Table
 
 __all__ = ["PacsFile", "read_pacs_file"]
@@ -21,6 +22,17 @@ class PacsFile(Table):
 
     local: Local = Local()
     nodes: dict[str, NodeTable] = Field(default_factory=dict)
+    listen: Listen | None = None
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _checked(self) -> PacsFile:
+        for rule in self.rules:
+            if rule.send_to not in self.nodes:
+                raise ValueError(f"rules: expected send_to of '{rule.name}' to be a node, got '{rule.send_to}'")
+        if len({rule.name for rule in self.rules}) < len(self.rules):
+            raise ValueError("rules: expected different names")
+        return self
 
     def node(self, name: str) -> DicomwebNode | DimseNode:
         """The node of a name.
