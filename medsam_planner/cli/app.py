@@ -21,6 +21,7 @@ from medsam_planner.cli import (
     evaluate,
     import_check,
     inspect,
+    pacs,
     plan,
     replay,
     run_plan,
@@ -106,6 +107,7 @@ app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
+app.add_typer(pacs.app, name="pacs")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 
