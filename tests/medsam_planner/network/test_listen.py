@@ -328,8 +328,10 @@ def test_with_tls_both_sides_show_certificates(ct: Path, tmp_path: Path) -> None
     port = free_port()
     for name in ("us", "ct1"):
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-            + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{name}.key", "-out", f"{name}.pem"],
+            (
+                f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} "
+                f"-addext subjectAltName=IP:127.0.0.1 -keyout {name}.key -out {name}.pem"
+            ).split(),
             cwd=tmp_path,
             check=True,
             capture_output=True,
