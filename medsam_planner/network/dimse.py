@@ -24,7 +24,7 @@ from medsam_planner.network.dimse_words import no_association, refused, refused_
 from medsam_planner.network.node import FIELDS, Instance, Keep, Level
 from medsam_planner.network.settings import DimseNode, Local
 from medsam_planner.network.tls import client_context
-from medsam_planner.network.transfer_syntaxes import COMPRESSED, UNCOMPRESSED
+from medsam_planner.network.transfer_syntaxes import FETCHED, UNCOMPRESSED
 
 __all__ = ["Dimse"]
 
@@ -141,7 +141,7 @@ class Dimse:
         model = StudyRootQueryRetrieveInformationModelGet
         classes = sop_classes or _USUAL_CLASSES
         storage = [build_context(one, list(UNCOMPRESSED)) for one in classes]
-        storage += [build_context(one, syntax) for syntax in COMPRESSED for one in classes]
+        storage += [build_context(one, syntax) for syntax in FETCHED for one in classes]
         contexts = [build_context(model), *storage[: _MOST_CONTEXTS - 1]]
         handlers = [(evt.EVT_C_STORE, arrivals.on_store)]
         roles = [build_role(one, scp_role=True) for one in classes]
@@ -157,7 +157,7 @@ class Dimse:
         receiver.require_called_aet = True
         receiver.require_calling_aet = [self._node.ae_title]
         receiver.supported_contexts = [
-            build_context(one, [*UNCOMPRESSED, *COMPRESSED]) for one in _classes_of(arrivals.instances)
+            build_context(one, [*UNCOMPRESSED, *FETCHED]) for one in _classes_of(arrivals.instances)
         ]
         try:
             server = receiver.start_server(

@@ -20,11 +20,11 @@ _MEANINGS = {
     0x0124: "not authorised",
     0xA700: "out of resources",
     0xA701: "out of resources",
-    0xA702: "out of resources: sub-operations cannot be done",
+    0xA702: "sub-operations cannot be done: it may not know the SOP class as one that it can send by C-GET",
     0xA801: "move destination unknown",
     0xA900: "dataset does not match SOP class",
 }
-_BUSY = frozenset({0xA700, 0xA701, 0xA702})
+_BUSY = frozenset({0xA700, 0xA701})
 
 
 def no_association(name: str, node: DimseNode, association: Association) -> PeerError:
@@ -47,6 +47,8 @@ def refused(name: str, service: str, status: pydicom.Dataset) -> PeerError:
     if "Status" not in status:
         return PeerAwayError(f"{name} ended the association during {service}, or did not answer in time.")
     told = f"{name} answered {service} with {_in_words(status)}"
+    if service == "C-GET":
+        told += ". With retrieve = 'move' in pacs.toml it may send it"
     return PeerAwayError(f"{told}.") if status.Status in _BUSY else PeerError(f"{told}.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydicom.uid import (
     JPEG2000,
     UID,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
@@ -18,10 +19,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-__all__ = ["COMPRESSED", "UNCOMPRESSED"]
+__all__ = ["COMPRESSED", "FETCHED", "UNCOMPRESSED"]
 
 UNCOMPRESSED: tuple[UID, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-"""Not the deflated one, whose few bytes can inflate to any amount of memory."""
+"""Not the deflated one: whatever is accepted unasked is read at once, and a few of its bytes inflate to any size."""
 COMPRESSED: tuple[UID, ...] = (
     JPEGLosslessSV1,
     JPEGLossless,
@@ -34,3 +35,5 @@ COMPRESSED: tuple[UID, ...] = (
     JPEGLSNearLossless,
     HTJ2KLossless,
 )
+FETCHED: tuple[UID, ...] = (DeflatedExplicitVRLittleEndian, *COMPRESSED)
+"""What a PACS may send when it is asked, beside the uncompressed ones; our maps are deflated."""

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-import highdicom
-import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -26,11 +24,10 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from medsam_planner.cli.app import run
-from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.network.inbox import Inbox
 from medsam_planner.network.job import JobState, send
 from medsam_planner.network.pacs_file import read_pacs_file
-from prompts import Box, PromptFile, PromptLog, write_prompt_file
+from tests.medsam_planner.network.balls import write_ball
 from tests.medsam_planner.network.conftest import PACS_TOML, Orthanc
 
 RULE = """
@@ -251,20 +248,10 @@ def test_a_series_without_a_rule_and_one_that_comes_late_become_dead_letters(ct:
     assert len(kept(data)) == 2
 
 
-AFFINE = np.array([[0, 0, 1.5, -23], [0, 1.5, 0, -23], [2.0, 0, 0, 40], [0, 0, 0, 1]])
-
-
 @pytest.fixture
 def ball(tmp_path: Path) -> Path:
-    """A CT of a ball, and a prompt file beside it."""
-    index = np.moveaxis(np.indices((8, 32, 32)), 0, -1)
-    inside = (((index - (4, 16, 16)) / (3, 5, 5)) ** 2).sum(-1) < 1
-    volume = highdicom.Volume(np.where(inside, 150.0, 20.0), AFFINE, "PATIENT")
-    write_ct_series(volume, tmp_path / "ball")
-    log = PromptLog("ball")
-    log.add(Box(tuple(AFFINE[:3] @ (4, 10, 10, 1)), tuple(AFFINE[:3] @ (4, 21, 21, 1))))
-    write_prompt_file(tmp_path / "ball.json", PromptFile((log,)))
-    return tmp_path / "ball"
+    """A CT of a ball; ball.json with its prompts lies beside it."""
+    return write_ball(tmp_path)[0]
 
 
 def test_a_series_is_segmented_by_rule_and_its_results_reach_the_pacs_once(
