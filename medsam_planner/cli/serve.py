@@ -99,7 +99,7 @@ def run_server(
 
     require_weights(settings.model)  # report an unknown or damaged model now, not to the first client
     service = Service(settings, limits)
-    with closing(service), closing(Retention(service, keep)):
+    with closing(service), closing(Retention(service, keep).start()):
         app = make(service, access=access)
         service.prepare()
         for told in service.unreadable:

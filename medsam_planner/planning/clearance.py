@@ -15,6 +15,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.field_construction import build_distance_field
 from medsam_planner.planning.interval_search import ClearanceMinimum, ClearanceSearch
+from medsam_planner.planning.lengths import FARTHEST_MM
 from medsam_planner.planning.structures import Structure
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress, track
@@ -206,14 +207,19 @@ def trajectory_array(trajectories_lps_mm: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     PlanningError
-        If the shape is another one, or a number is not finite.
+        If the shape is another one, or a number is not finite or beyond
+        :data:`~medsam_planner.planning.lengths.FARTHEST_MM`.
     """
     trajectories = np.asarray(trajectories_lps_mm, dtype=np.float64)
     if trajectories.ndim != 3 or trajectories.shape[1:] != (2, 3):
         raise PlanningError(
             f"Expected trajectories of shape (N, 2, 3), entry then target in LPS mm, got {trajectories.shape}."
         )
-    if not np.isfinite(trajectories).all():
-        bad = int(np.flatnonzero(~np.isfinite(trajectories).all(axis=(1, 2)))[0])
-        raise PlanningError(f"Expected finite positions, trajectory {bad} is {trajectories[bad].tolist()}.")
+    is_near = (np.abs(trajectories) <= FARTHEST_MM).all(axis=(1, 2))
+    if not is_near.all():
+        bad = int(np.flatnonzero(~is_near)[0])
+        raise PlanningError(
+            f"Expected finite positions within {FARTHEST_MM:g} mm of the origin, trajectory {bad} is "
+            f"{trajectories[bad].tolist()}. Check its unit."
+        )
     return trajectories

@@ -6,6 +6,7 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.planning.ball_distance import Lattice, Margins, bounds_mm, lower_bounds_mm
 from medsam_planner.planning.distance import distance_transform_mm
@@ -34,6 +35,11 @@ def build_distance_field(structure: Structure, region_lps_mm: NDArray[np.float64
         What the tool must avoid, or must not leave.
     region_lps_mm : (P, 3) float
         Corners of the region: the field may be read within their bounding box on the structure's grid.
+
+    Raises
+    ------
+    PlanningError
+        If a distance overflows.
     """
     mask = bool_array(structure.mask, structure.name)
     is_corridor = isinstance(structure, StayInside)
@@ -59,7 +65,7 @@ def build_distance_field(structure: Structure, region_lps_mm: NDArray[np.float64
     shifted[:3, 3] = lps_from_index(affine, domain.low)
     return DistanceField(
         name=structure.name,
-        layers=_layers(margins, depth[domain.slices_in(box)], domain, box, spacing, farthest, middle),
+        layers=_layers(structure.name, margins, depth[domain.slices_in(box)], domain, box, spacing, farthest, middle),
         affine=shifted,
         spacing_mm=spacing,
         smallest_margin_mm=margins.smallest_mm,
@@ -77,6 +83,7 @@ def _strides(spacing: NDArray[np.float64]) -> tuple[NDArray[np.int64], ...]:
 
 
 def _layers(
+    name: str,
     margins: Margins,
     depth: NDArray[np.float32],
     domain: IndexBox,
@@ -106,6 +113,11 @@ def _layers(
         values = lower_bounds_mm(margins, lattice, spacing, bounds, ceiling_mm=ceiling)
         if not layers:
             values -= depth
+        if not np.isfinite(values).all():
+            raise PlanningError(
+                f"Expected finite distances from '{name}', got some that are not: its margin is out of range. Nothing "
+                "is certified; check its unit."
+            )
         layers.append(Layer(values, first - domain.low, stride, ceiling))
         if is_last:
             break

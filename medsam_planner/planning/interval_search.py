@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.errors import PlanningError
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.tool import Tool
 
@@ -82,11 +83,22 @@ class ClearanceSearch:
             larger result is then only a lower bound.
         floor_mm : float
             A trajectory with a sampled value at or below this is not examined further.
+
+        Raises
+        ------
+        PlanningError
+            If a clearance is not finite: what overflows is never taken for a tool without a structure near it.
         """
         ceiling = np.full(len(self.length), np.inf) if ceiling_mm is None else ceiling_mm
         while self._halve(ceiling, floor_mm):
             pass
-        return ClearanceMinimum(np.minimum(self.certified, self.best), self.sampled, self.fraction)
+        certified = np.minimum(self.certified, self.best)
+        if not (np.isfinite(certified).all() and np.isfinite(self.sampled).all()):
+            raise PlanningError(
+                f"Expected a finite clearance from '{self.field.name}', got one that is not: its margin, the positions "
+                "or the tool are out of range. Nothing is certified; check their units."
+            )
+        return ClearanceMinimum(certified, self.sampled, self.fraction)
 
     def _start(self) -> None:
         """Sample each trajectory at about equal steps."""

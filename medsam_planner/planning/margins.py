@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError
+from medsam_planner.planning.lengths import LARGEST_MM
 from medsam_planner.volumes import volume_like
 
 __all__ = [
@@ -93,12 +94,12 @@ def margin_from_spread(
     Raises
     ------
     PlanningError
-        If a parameter is negative, the cap is below the base, or the spread is negative or not finite.
+        If a parameter is negative or above 1000, the cap is below the base, or the spread is negative or not finite.
     """
-    if base_mm < 0 or factor < 0 or cap_mm < base_mm:
+    if not (0 <= base_mm <= cap_mm <= LARGEST_MM and 0 <= factor <= LARGEST_MM):
         raise PlanningError(
-            f"Expected 0 <= base_mm <= cap_mm and factor >= 0, got base_mm={base_mm!r}, factor={factor!r}, "
-            f"cap_mm={cap_mm!r}."
+            f"Expected 0 <= base_mm <= cap_mm and factor >= 0, none above {LARGEST_MM:g}, got base_mm={base_mm!r}, "
+            f"factor={factor!r}, cap_mm={cap_mm!r}. Check their units."
         )
     if boundary_spread_mm is None:
         return base_mm

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from medsam_planner.planning.lengths import FARTHEST_MM, LARGEST_MM
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     ALPHA,
@@ -44,9 +45,9 @@ __all__ = [
     "WeightsTable",
 ]
 
-Millimetres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Millimetres = Annotated[float, Field(ge=0, le=LARGEST_MM, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Position = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+Position = Annotated[list[Annotated[float, Field(ge=-FARTHEST_MM, le=FARTHEST_MM)]], Field(min_length=3, max_length=3)]
 
 
 _MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), SearchSettings(), BoneRule()
@@ -104,7 +105,7 @@ class EntryTable(_Table):
     mask: Path | None = None
     structure: str | None = None
     centre_lps_mm: Position | None = None
-    radius_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    radius_mm: Annotated[float, Field(gt=0, le=LARGEST_MM)] | None = None
 
     def request(self, mask_name: str) -> EntryRequest:
         """The same for a plan request; `mask_name` names its own mask, if it has one."""
@@ -185,10 +186,10 @@ class StructureTable(_Table):
 class LimitsTable(_Table):
     """Hard limits; see :class:`medsam_planner.planning.problem.Limits`."""
 
-    max_length_mm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _LIMITS.max_length_mm
+    max_length_mm: Annotated[float, Field(gt=0, le=LARGEST_MM)] = _LIMITS.max_length_mm
     min_length_mm: Millimetres = _LIMITS.min_length_mm
     max_entry_angle_deg: Annotated[float, Field(gt=0, le=180)] = _LIMITS.max_entry_angle_deg
-    min_clearance_mm: Annotated[float, Field(allow_inf_nan=False)] = _LIMITS.min_clearance_mm
+    min_clearance_mm: Annotated[float, Field(ge=-LARGEST_MM, le=LARGEST_MM)] = _LIMITS.min_clearance_mm
 
 
 class BoneTable(_Table):

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import lps_from_index, spacing_mm
+from medsam_planner.planning.lengths import require_mm
 from medsam_planner.planning.structures import Structure, bool_array
 from medsam_planner.planning.surroundings import Surroundings
 from medsam_planner.planning.tool import Tool
@@ -66,7 +67,8 @@ class Limits:
     Raises
     ------
     PlanningError
-        If a limit is not a number, or the shortest length exceeds the longest.
+        If a limit is not a number, the shortest length exceeds the longest, or it or the clearance is larger than
+        :data:`~medsam_planner.planning.lengths.LARGEST_MM`. The longest length may be infinite: no limit.
     """
 
     max_length_mm: float = 200.0
@@ -80,6 +82,8 @@ class Limits:
         values = (self.max_length_mm, self.min_length_mm, self.max_entry_angle_deg, self.min_clearance_mm)
         if any(math.isnan(value) for value in values) or not 0 <= self.min_length_mm <= self.max_length_mm:
             raise PlanningError(f"Expected 0 <= min_length_mm <= max_length_mm, all numbers, got {self}.")
+        require_mm(abs(self.min_clearance_mm), "min_clearance_mm, or minus it,")
+        require_mm(self.min_length_mm, "min_length_mm")
         if not 0 < self.max_entry_angle_deg <= 180:
             raise PlanningError(f"Expected max_entry_angle_deg in (0, 180], got {self.max_entry_angle_deg}.")
 
@@ -120,8 +124,7 @@ class SearchSettings:
             raise PlanningError(f"Expected candidates, alternatives and hit_draws of at least 1, got {self}.")
         if not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise PlanningError(f"Expected a seed of at least 0, got {self.seed!r}.")
-        if not (math.isfinite(self.min_separation_mm) and self.min_separation_mm >= 0):
-            raise PlanningError(f"Expected min_separation_mm of at least 0, got {self.min_separation_mm!r}.")
+        require_mm(self.min_separation_mm, "min_separation_mm of the search")
         for name in ("candidates", "alternatives", "hit_draws", "seed"):
             object.__setattr__(self, name, int(getattr(self, name)))
 

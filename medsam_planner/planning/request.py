@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from medsam_planner.errors import PlanningError
+from medsam_planner.planning.lengths import FARTHEST_MM, require_mm
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
@@ -56,7 +57,8 @@ class SpreadRule:
     Raises
     ------
     PlanningError
-        If a number is negative or not finite, or the cap lies below the base.
+        If a number is negative or above :data:`~medsam_planner.planning.lengths.LARGEST_MM`, or the cap lies below the
+        base.
     """
 
     base_mm: float = 2.0
@@ -66,11 +68,11 @@ class SpreadRule:
     cap_mm: float = 10.0
 
     def __post_init__(self) -> None:
-        values = (self.base_mm, self.factor, self.cap_mm)
-        if not all(math.isfinite(value) and value >= 0 for value in values) or self.cap_mm < self.base_mm:
+        for name, of_what in (("base_mm", "margin"), ("cap_mm", "margin"), ("factor", "margin per mm of spread")):
+            require_mm(getattr(self, name), f"{name} of a {of_what}")
+        if self.cap_mm < self.base_mm:
             raise PlanningError(
-                "Expected a base margin of at least 0 and at most the largest margin, and a factor of at least 0, got "
-                f"base {self.base_mm:g} mm, factor {self.factor:g}, largest {self.cap_mm:g} mm."
+                f"Expected a base margin of at most the largest margin, got {self.base_mm:g} and {self.cap_mm:g} mm."
             )
 
 
@@ -125,7 +127,7 @@ class StructureRequest:
             raise PlanningError(
                 f"Expected the margin of '{self.name}' as a SpreadRule or a CalibratedRule, got {self.margin!r}."
             )
-        _require_mm(self.free_entry_mm, f"free_entry_mm of '{self.name}'")
+        require_mm(self.free_entry_mm, f"free_entry_mm of '{self.name}'")
         if self.free_entry_mm and self.role is not StructureRole.INSIDE:
             raise PlanningError(f"Expected a free entry of a structure to stay inside, got one of '{self.name}'.")
 
@@ -150,7 +152,7 @@ class TargetRequest:
             raise PlanningError("Expected a target: a point, or the name of a structure.")
         if self.point_lps_mm is not None:
             object.__setattr__(self, "point_lps_mm", _position(self.point_lps_mm, "point_lps_mm of a target"))
-        _require_mm(self.radius_mm, "radius_mm of a target", most=_LARGEST_RADIUS_MM)
+        require_mm(self.radius_mm, "radius_mm of a target", most=_LARGEST_RADIUS_MM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class EntryRequest:
             raise PlanningError("Expected centre_lps_mm and radius_mm of an entry together, or neither.")
         if self.centre_lps_mm is not None:
             object.__setattr__(self, "centre_lps_mm", _position(self.centre_lps_mm, "centre_lps_mm of an entry"))
-            _require_mm(self.radius_mm, "radius_mm of an entry")
+            require_mm(self.radius_mm, "radius_mm of an entry")
 
     @property
     def surface(self) -> str:
@@ -242,7 +244,7 @@ class PlanRequest:
             object.__setattr__(self, name, tuple(given))
         if not self.tools:
             raise PlanningError("Expected at least one tool to plan, got none.")
-        _require_mm(self.min_tool_gap_mm, "min_tool_gap_mm")
+        require_mm(self.min_tool_gap_mm, "min_tool_gap_mm")
         for what, count, (least, most) in (
             ("candidates", self.search.candidates, CANDIDATES),
             ("alternatives", self.search.alternatives, (1, MOST_ALTERNATIVES)),
@@ -274,20 +276,13 @@ _PARTS: dict[str, type] = {
 }
 
 
-def _require_mm(value: object, what: str, *, most: float = math.inf) -> None:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(float(value)) or not 0 <= float(value) <= most:  # type: ignore[arg-type]
-        upper = "" if math.isinf(most) else f" and at most {most:g}"
-        raise PlanningError(f"Expected {what} as a number of mm, at least 0{upper}, got {value!r}.")
-
-
 def _position(value: object, what: str) -> tuple[float, float, float]:
     try:
         x, y, z = (float(number) for number in np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise PlanningError(f"Expected {what} as three numbers, LPS mm, got {value!r}.") from error
-    if not all(map(math.isfinite, (x, y, z))):
-        raise PlanningError(f"Expected {what} as three finite numbers, LPS mm, got {value!r}.")
+    if not all(abs(number) <= FARTHEST_MM for number in (x, y, z)):
+        raise PlanningError(f"Expected {what} as three numbers, LPS mm, none beyond {FARTHEST_MM:g} mm, got {value!r}.")
     return x, y, z
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import EmptyStructureError, GeometryError, PlanningError
+from medsam_planner.planning.lengths import require_mm
 
 __all__ = [
     "Avoid",
@@ -60,7 +60,7 @@ class Avoid:
     mask : highdicom.Volume
         bool, 3D, not empty. The voxels whose centre lies in the structure.
     margin_mm : float or highdicom.Volume
-        Safety margin in mm, >= 0; a volume on the grid of `mask` is read at the structure's surface.
+        Safety margin in mm, >= 0 and at most 1000; a volume on the grid of `mask` is read at the structure's surface.
     mask_samples : sequence of highdicom.Volume, or SampledMasks, optional
         Masks of stochastic passes on the same grid, for the hit probability.
 
@@ -71,7 +71,8 @@ class Avoid:
     GeometryError
         If a volume is not 3D, its axes are not perpendicular, or the margin lies on another grid.
     PlanningError
-        If the mask is not bool, or a margin is negative or not finite.
+        If the mask is not bool, or a margin is negative, NaN or above
+        :data:`~medsam_planner.planning.lengths.LARGEST_MM`.
     """
 
     name: str
@@ -106,8 +107,7 @@ class StayInside:
 
     def __post_init__(self) -> None:
         _check(self.name, self.mask, self.margin_mm)
-        if not (math.isfinite(self.free_entry_mm) and self.free_entry_mm >= 0):
-            raise PlanningError(f"Expected free_entry_mm of '{self.name}' to be >= 0, got {self.free_entry_mm!r}.")
+        require_mm(self.free_entry_mm, f"free_entry_mm of '{self.name}'")
 
 
 Structure: TypeAlias = Avoid | StayInside
@@ -170,9 +170,7 @@ def _check(name: str, mask: highdicom.Volume, margin_mm: float | highdicom.Volum
                 f"Expected the margin of '{name}' on the grid of its mask {inside.shape}, got shape "
                 f"{margin_mm.array.shape} or another affine; resample it first."
             )
-        if not np.isfinite(margin_mm.array).all() or margin_mm.array.min() < 0:
-            raise PlanningError(f"Expected margins of '{name}' to be finite and >= 0 mm in every voxel.")
-    elif isinstance(margin_mm, bool) or not isinstance(margin_mm, int | float | np.number):
-        raise PlanningError(f"Expected margin_mm of '{name}' as a number of mm or a volume, got {margin_mm!r}.")
-    elif not (math.isfinite(margin_mm) and margin_mm >= 0):
-        raise PlanningError(f"Expected margin_mm of '{name}' to be a number of mm >= 0, got {margin_mm!r}.")
+        for end in (margin_mm.array.min(), margin_mm.array.max()):  # NaN where any is NaN
+            require_mm(float(end), f"the margin of '{name}' in every voxel")
+    else:
+        require_mm(margin_mm, f"margin_mm of '{name}'")

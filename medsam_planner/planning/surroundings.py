@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from medsam_planner.errors import PlanningError
 from medsam_planner.geometry import index_from_lps, spacing_mm
+from medsam_planner.planning.lengths import require_mm
 from medsam_planner.planning.region import IndexBox
 from medsam_planner.planning.structures import Avoid, bool_array
 from medsam_planner.volumes import volume_like
@@ -47,7 +48,7 @@ class BoneRule:
     Raises
     ------
     PlanningError
-        If the threshold is no density of bone, or the margin is negative or not finite.
+        If the threshold is no density of bone, or the margin is no such length.
     """
 
     avoid: bool | None = None
@@ -57,8 +58,9 @@ class BoneRule:
 
     def __post_init__(self) -> None:
         low, high = BONE_BOUNDS_HU
-        if not low <= self.above_hu <= high or not np.isfinite(self.margin_mm) or self.margin_mm < 0:
-            raise PlanningError(f"Expected above_hu from {low:g} to {high:g} HU and margin_mm >= 0, got {self}.")
+        if not low <= self.above_hu <= high:
+            raise PlanningError(f"Expected above_hu from {low:g} to {high:g} HU, got {self}.")
+        require_mm(self.margin_mm, "margin_mm of unsegmented bone")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.errors import PlanningError
+from medsam_planner.planning.lengths import require_mm
 
 __all__ = ["ENTRY_ERROR_MM", "TARGET_ERROR_MM", "Tool"]
 
@@ -33,7 +32,7 @@ class Tool:
     Raises
     ------
     PlanningError
-        If a value is negative or not finite.
+        If a value is negative, or larger than :data:`~medsam_planner.planning.lengths.LARGEST_MM`.
     """
 
     radius_mm: float
@@ -42,15 +41,7 @@ class Tool:
 
     def __post_init__(self) -> None:
         for name in ("radius_mm", "entry_error_mm", "target_error_mm"):
-            value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float | np.number)
-                or not math.isfinite(value)
-                or value < 0
-            ):
-                raise PlanningError(f"Expected {name} of the tool to be a number of mm >= 0, got {value!r}.")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, require_mm(getattr(self, name), f"{name} of the tool"))
 
     def error_mm(self, fraction: ArrayLike) -> NDArray[np.float64]:
         """Error at `fraction` of the path, 0 at the entry and 1 at the target."""

@@ -2,8 +2,9 @@
 
 ``audit.jsonl`` holds one JSON line an event: the time, who, the event, identifiers, and what. It names no patient:
 studies and sessions are told by identifier alone, structures and titles not at all. A line is flushed to the disk
-before what it tells is done, and what cannot be told is not done. So the log may hold an action that failed
-afterwards, never the reverse. Each line opens the file anew: it can be moved away while the server runs.
+before what it tells is done, and what cannot be told is not done. So the log may hold an action that failed afterwards,
+never the reverse, except where the retention frees a full disk (see ``retention.py``). Each line opens the file anew:
+it can be moved away while the server runs.
 """
 
 from __future__ import annotations

@@ -366,7 +366,7 @@ def test_wrong_input_is_refused_with_what_was_expected(plain_affine):
         Avoid("b", ball, -1.0)
     with pytest.raises(GeometryError, match="grid of its mask"):
         Avoid("b", ball, volume(np.ones((5, 5, 5), dtype=np.float32), plain_affine))
-    with pytest.raises(PlanningError, match="finite"):
+    with pytest.raises(PlanningError, match="at most 1000, got nan"):
         Avoid("b", ball, volume(np.full((20, 20, 20), np.nan, dtype=np.float32), plain_affine))
     with pytest.raises(PlanningError, match="radius_mm"):
         Tool(radius_mm=-0.1)
@@ -379,3 +379,73 @@ def test_a_sheared_grid_is_refused():
     sheared[0, 2] = 0.3
     with pytest.raises(ValueError):
         Avoid("b", volume(np.ones((5, 5, 5), dtype=bool), sheared), 1.0)
+
+
+HUGE = (1000.5, 1e19, 1e20, 1e39, 1e300, np.inf, np.nan)
+
+
+@pytest.mark.parametrize("structure", [Avoid, StayInside])
+@pytest.mark.parametrize("margin", [1.0, 30.0, 200.0, 1000.0])
+def test_a_margin_is_subtracted_from_the_clearance_however_wide_it_is(any_affine, structure, margin):
+    (far, near), line, _ = two_balls(any_affine)
+    through = np.concatenate([line, line + 12.0, line * 3.0])
+    both = volume(far.array | near.array, any_affine)
+    without = clearance(through, [structure("balls", both)], POINT_TOOL).certified_mm
+    uniform = volume(np.full(both.array.shape, margin, dtype=np.float32), any_affine)
+    for given in (margin, uniform):
+        found = clearance(through, [structure("balls", both, given)], POINT_TOOL).certified_mm
+        np.testing.assert_allclose(found, without - margin, atol=0.03 + 0.1 * voxel_diagonal_mm(any_affine))
+        assert (found <= without - margin + 0.02).all()
+
+
+@pytest.mark.parametrize("huge", HUGE)
+@pytest.mark.parametrize("structure", [Avoid, StayInside])
+def test_a_margin_that_no_number_of_the_field_can_hold_is_refused(structure, huge):
+    mask = capsule((20, 20, 20), np.eye(4), [10.0] * 3, [10.0] * 3, 4.0)
+    with pytest.raises(PlanningError, match="at most 1000"):
+        structure("ball", mask, huge)
+    field = np.full(mask.array.shape, 1.0)
+    field[3, 3, 3] = huge
+    with pytest.raises(PlanningError, match="at most 1000"):
+        structure("ball", mask, volume(field, np.eye(4)))
+
+
+@pytest.mark.parametrize("huge", HUGE)
+def test_a_tool_or_a_free_entry_beyond_every_patient_is_refused(huge):
+    for values in ((huge, 0.0, 0.0), (1.0, huge, 0.0), (1.0, 0.0, huge)):
+        with pytest.raises(PlanningError, match="at most 1000"):
+            Tool(*values)
+    mask = capsule((20, 20, 20), np.eye(4), [10.0] * 3, [10.0] * 3, 4.0)
+    with pytest.raises(PlanningError, match="free_entry_mm"):
+        StayInside("ball", mask, free_entry_mm=huge)
+
+
+@pytest.mark.parametrize("overflowing", [1e20, 1e39, np.inf, np.nan])
+@pytest.mark.parametrize("structure", [Avoid, StayInside])
+def test_a_margin_that_overflows_is_an_error_and_never_a_clearance_without_limit(structure, overflowing):
+    mask = capsule((20, 20, 20), np.eye(4), [10.0] * 3, [10.0] * 3, 4.0)
+    past_the_check = structure("ball", mask, 1.0)
+    object.__setattr__(past_the_check, "margin_mm", overflowing)
+    try:
+        with np.errstate(all="ignore"):
+            found = clearance([[[0.0, 0.0, 0.0], [10.0, 10.0, 10.0]]], [past_the_check], POINT_TOOL)
+    except PlanningError as refused:
+        assert "finite" in str(refused)
+    else:
+        assert found.certified_mm[0] < -1e19
+
+
+@pytest.mark.parametrize("overflowing", [np.inf, np.nan])
+def test_a_tool_that_overflows_is_an_error_too(overflowing):
+    mask = capsule((20, 20, 20), np.eye(4), [10.0] * 3, [10.0] * 3, 4.0)
+    tool = Tool(1.0, 0.0, 0.0)
+    object.__setattr__(tool, "entry_error_mm", overflowing)
+    with pytest.raises(PlanningError, match="finite"), np.errstate(all="ignore"):
+        clearance([[[0.0, 0.0, 0.0], [10.0, 10.0, 10.0]]], [Avoid("ball", mask)], tool)
+
+
+@pytest.mark.parametrize("far", [1e11, 1e30, 1e300])
+def test_a_line_beyond_what_an_index_can_hold_is_refused_in_words(far):
+    mask = capsule((20, 20, 20), np.eye(4), [10.0] * 3, [10.0] * 3, 4.0)
+    with pytest.raises(PlanningError, match="within 1e"):
+        clearance([[[-far, 10.0, 10.0], [far, 10.0, 10.0]]], [Avoid("ball", mask)], POINT_TOOL)

@@ -12,6 +12,7 @@ import pytest
 import medsam_planner as mp
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.planning import (
+    BoneRule,
     EntryRequest,
     Limits,
     PlanRequest,
@@ -49,6 +50,19 @@ BAD = [
     lambda: TargetRequest((1.0, 2.0, 3.0), math.inf),
     lambda: TargetRequest((1.0, 2.0, 3.0), -100.0),
     lambda: TargetRequest((1.0, 2.0, 3.0), 1e6),
+    lambda: TargetRequest((1.0, 2.0, 1e300)),
+    lambda: EntryRequest(centre_lps_mm=(0.0, 0.0, 0.0), radius_mm=1e20),
+    lambda: StructureRequest("bone", StructureRole.INSIDE, free_entry_mm=1e20),
+    lambda: SpreadRule(base_mm=1e20, cap_mm=1e20),
+    lambda: SpreadRule(cap_mm=1e39),
+    lambda: SpreadRule(factor=1e39),
+    lambda: SpreadRule(base_mm=math.nan),
+    lambda: BoneRule(margin_mm=1e20),
+    lambda: BoneRule(margin_mm=math.nan),
+    lambda: Limits(min_clearance_mm=-1e20),
+    lambda: Limits(min_length_mm=1e20, max_length_mm=1e30),
+    lambda: SearchSettings(min_separation_mm=1e20),
+    lambda: PlanRequest((NEEDLE,), min_tool_gap_mm=1e20),
     lambda: EntryRequest(centre_lps_mm=(0.0, 0.0, 0.0)),
     lambda: EntryRequest(centre_lps_mm=(0.0, 0.0, 0.0), radius_mm=math.nan),
     lambda: StructureRequest("vessel", "avoid"),

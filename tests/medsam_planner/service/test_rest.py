@@ -259,6 +259,34 @@ def test_a_plan_keeps_clear_of_what_was_segmented_and_its_report_can_be_read(
     assert found["limiting_structure"] == ["lesion", "lesion"]
 
 
+@pytest.mark.parametrize("huge", [1e20, 1e39])
+def test_a_length_beyond_every_patient_is_refused_and_never_a_clearance_without_limit(
+    session: RemoteSession, huge: float
+) -> None:
+    session.add("lesion", lesion_box())
+    session.segment("lesion", samples=0)
+    through = [[[-30.0, -84.0, 0.0], LESION_LPS_MM.tolist()]]
+    avoid, inside = {"name": "lesion", "role": "avoid"}, {"name": "lesion", "role": "inside"}
+    wide = {"base_margin_mm": huge, "max_margin_mm": huge}
+    for tool, structure in (
+        ({}, avoid | wide),
+        ({}, inside | wide),
+        ({}, avoid | {"spread_factor": huge}),
+        ({}, inside | {"free_entry_mm": huge}),
+        ({"entry_error_mm": huge}, avoid),
+        ({"target_error_mm": huge}, avoid),
+    ):
+        with pytest.raises((MedsamPlannerError, ValueError), match="1000"):
+            session.clearance({"tool": {"radius_mm": 1.0} | tool, "structures": [structure]}, through)
+    widest = avoid | {"base_margin_mm": 1000.0, "max_margin_mm": 1000.0}
+    none = avoid | {"base_margin_mm": 0.0}
+    found = [
+        session.clearance({"tool": {"radius_mm": 1.0}, "structures": [one]}, through)["certified_mm"][0]
+        for one in (none, widest)
+    ]
+    assert found[1] == pytest.approx(found[0] - 1000.0, abs=0.1)
+
+
 def test_a_plan_of_prompts_that_changed_is_refused(session: RemoteSession) -> None:
     session.add("lesion", lesion_box())
     request = {"tool": {"radius_mm": 1.0}, "structures": [{"name": "lesion", "role": "avoid"}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from medsam_planner.service.core.audit import Audit
 from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.options import SegmentOptions
-from medsam_planner.service.core.retention import Keep, Retention, expire
+from medsam_planner.service.core.retention import Keep, Retention
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import Work
@@ -34,6 +35,11 @@ DAY_S = 86400.0
 def service(settings: Settings) -> Iterator[Service]:
     with closing(Service(settings)) as service:
         yield service
+
+
+def expire(service: Service, keep: Keep, *, now: float) -> None:
+    """The first look of a server that begins at that time."""
+    Retention(service, keep, now=now).round()
 
 
 def uploaded(service: Service, study_path: Path) -> StoredStudy:
@@ -144,11 +150,138 @@ def test_links_are_removed_and_not_followed(service: Service, study_path: Path, 
 
 def test_it_begins_with_the_server(service: Service, study_path: Path) -> None:
     study = uploaded(service, study_path)
-    with closing(Retention(service, Keep(days=0))):
+    with closing(Retention(service, Keep(days=0)).start()):
         until = time.monotonic() + 30
         while service.studies.all() and time.monotonic() < until:
             time.sleep(0.05)
     assert not service.studies.folder_of(study.identifier).exists()
+
+
+class Running:
+    """A server whose time is set by hand; the times of its files are what a wall clock said, right or wrong."""
+
+    def __init__(self, service: Service, keep: Keep) -> None:
+        self.passed_s = 0.0
+        self.retention = Retention(service, keep, clock=lambda: 1e5 + self.passed_s)
+        self.retention.round()
+
+    def look_after(self, days: float) -> None:
+        self.passed_s += days * DAY_S
+        self.retention.round()
+
+
+def written_at(off_days: float, *paths: Path) -> None:
+    for path in paths:
+        os.utime(path, (time.time() + off_days * DAY_S,) * 2)
+
+
+@pytest.mark.parametrize("jump_days", [-10_000, -40, 40, 10_000])
+def test_no_jump_of_the_clock_deletes_what_was_used_while_the_server_runs(
+    service: Service, study_path: Path, jump_days: float
+) -> None:
+    old, used = uploaded(service, study_path), begun(service, uploaded(service, study_path))
+    running = Running(service, Keep(days=30, works_days=30))
+    running.look_after(29)
+    new, work = uploaded(service, study_path), begun(service, uploaded(service, study_path))
+    work.add("lesion", lesion_entry())
+    used.add("lesion", lesion_entry())
+    written_at(jump_days, *(one.folder / "journal.jsonl" for one in (work, used)))
+    written_at(jump_days, *(service.studies.folder_of(one.identifier) / "study.json" for one in (new, work.study)))
+    running.look_after(0.5)
+    assert {one.identifier for one in service.sessions()} == {work.identifier, used.identifier}
+    assert old in service.studies.all()
+    running.look_after(2)
+    assert old not in service.studies.all() and new in service.studies.all()  # 31.5 and 2 days after they were opened
+    running.look_after(27)
+    assert {one.identifier for one in service.sessions()} == {work.identifier, used.identifier}
+    running.look_after(2)
+    assert service.sessions() == ()
+    assert new not in service.studies.all()
+
+
+def test_no_jump_of_the_clock_deletes_a_new_result_and_an_old_one_goes_with_its_files(
+    service: Service, study_path: Path
+) -> None:
+    work = begun(service, service.open_path(study_path.name))
+    work.add("lesion", lesion_entry())
+    first = work.folder / "results" / segmented(service, work)
+    path, _ = service.result_file(work, "lesion", ResultFile.MASK)
+    running = Running(service, Keep(days=30))
+    running.look_after(20)
+    last = work.folder / "results" / segmented(service, work)
+    made, _ = service.result_file(work, "lesion", ResultFile.MASK)
+    written_at(-40, last, *last.iterdir())
+    running.look_after(9)
+    assert path.exists() and made.exists()
+    running.look_after(2)
+    assert not first.exists() and made.exists()
+    running.look_after(29)
+    assert last.exists() and not made.exists() and (last / "result.npz").exists()
+
+
+class FullDisk:
+    """No line can be written while a path is there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, full_while: Path) -> None:
+        self._write, self._path = os.write, full_while
+        monkeypatch.setattr(audit_module.os, "write", self.write)
+
+    def write(self, handle: int, line: bytes) -> int:
+        return self._write(handle, line[:7] if self._path.exists() else line)
+
+
+def test_a_full_disk_keeps_the_sessions_and_takes_no_place_from_the_clients(
+    service: Service, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = begun(service, service.open_path(study_path.name))
+    FullDisk(monkeypatch, tmp_path)
+    expire(service, Keep(works_days=1), now=time.time() + 9 * DAY_S)
+    assert service.sessions() == (work,) and service.leases.held_count == 0
+    monkeypatch.undo()
+    service.leases.claim(work.identifier)
+
+
+def test_on_a_full_disk_what_is_no_work_is_deleted_and_told_once_there_is_room(
+    service: Service, study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = uploaded(service, study_path), uploaded(service, study_path)
+    others = tmp_path / "files-of-others"
+    others.touch()
+    FullDisk(monkeypatch, others)
+    retention = Retention(service, Keep(days=1), now=time.time() + 9 * DAY_S)
+    before = len(told(service))
+    retention.round()
+    assert service.studies.all() == () and len(told(service)) == before
+    for study in (first, second):
+        assert not service.studies.folder_of(study.identifier).exists()
+    others.unlink()
+    for _ in range(2):
+        retention.round()
+        deleted = [(one["event"], one["actor"], one["study"]) for one in told(service)[before:]]
+        assert deleted == [("deleted", "retention", one.identifier) for one in (first, second)]
+
+
+def test_a_deletion_that_makes_room_is_told_in_that_room(
+    service: Service, study_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = uploaded(service, study_path)
+    FullDisk(monkeypatch, service.studies.folder_of(study.identifier))
+    expire(service, Keep(days=1), now=time.time() + 9 * DAY_S)
+    assert service.studies.all() == ()
+    assert (told(service)[-1]["event"], told(service)[-1]["study"]) == ("deleted", study.identifier)
+
+
+def test_nothing_is_deleted_untold_where_the_log_fails_for_another_reason(
+    service: Service, study_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = uploaded(service, study_path)
+
+    def broken(handle: int, line: bytes) -> int:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(audit_module.os, "write", broken)
+    expire(service, Keep(days=1), now=time.time() + 9 * DAY_S)
+    assert service.studies.all() == (study,)
 
 
 # ---- the audit log --------------------------------------------------------------------------------------------------
