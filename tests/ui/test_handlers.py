@@ -211,7 +211,7 @@ def test_a_box_gives_a_preview_on_its_slice(make_workbench: Make) -> None:
     axis = workbench.snapshot.displays[Plane.AXIAL].axis
     assert list(workbench.structure.previews) == [axis]
     assert list(workbench.structure.previews[axis]) == [message["index"]]
-    document = slice_view(workbench, Plane.AXIAL, ViewRequest(message["index"], -160, 240))
+    document = slice_view(workbench, Plane.AXIAL, ViewRequest(message["index"]))
     assert [drawn["kind"] for drawn in document["prompts"]] == ["box"]
 
 
@@ -301,7 +301,7 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
     keys = [key for key, _ in shown.scene["overlays"]]
     assert keys == ["outline", "fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"]
     for key in keys[2:]:
-        document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, -160, 240, key))
+        document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, key))
         assert document["bar"]["unit"]
     undone = segment_handlers.undo(workbench)
     assert "prompts changed since" in undone.structures
