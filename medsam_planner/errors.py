@@ -20,6 +20,8 @@
     ├── MissingDependencyError (ImportError)
     │                                    an absent optional package or system library; says how to install it
     ├── OperationCancelledError (RuntimeError)
+    ├── PeerError (RuntimeError)         a PACS refuses, or answers what it should not
+    │   └── PeerAwayError                it does not answer, or is too busy: the same may succeed later
     └── ServiceError (RuntimeError)      a request that the service cannot carry out as things stand
         ├── NotThereError
         ├── ForbiddenError               the role of whoever asks does not allow it
@@ -58,6 +60,8 @@ __all__ = [
     "NotThereError",
     "OperationCancelledError",
     "OutputError",
+    "PeerAwayError",
+    "PeerError",
     "PlanningError",
     "PromptError",
     "ReadOnlyError",
@@ -81,6 +85,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "remote": ("nnInteractive",),
     "medsam": ("huggingface_hub", "transformers"),
     "deid": ("dicomanonymizer",),
+    "pacs": ("dicomweb_client", "pynetdicom"),
 }
 """Modules that each extra of the distribution installs in addition."""
 
@@ -115,6 +120,14 @@ class MissingDependencyError(MedsamPlannerError, ImportError):
 
 class OperationCancelledError(MedsamPlannerError, RuntimeError):
     """The user cancelled the work."""
+
+
+class PeerError(MedsamPlannerError, RuntimeError):
+    """A PACS refuses what was asked, or answers what it should not; the message has its own words."""
+
+
+class PeerAwayError(PeerError):
+    """A PACS does not answer, or is too busy: the same may succeed later."""
 
 
 class ServiceError(MedsamPlannerError, RuntimeError):

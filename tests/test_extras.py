@@ -19,12 +19,14 @@ HIDDEN = (
     "authlib",
     "blosc2",
     "dicomanonymizer",
+    "dicomweb_client",
     "fastapi",
     "gradio",
     "httpx",
     "nnInteractive",
     "huggingface_hub",
     "joserfc",
+    "pynetdicom",
     "python_multipart",
     "starlette",
     "tensorboard",
@@ -47,6 +49,9 @@ WEB = {
 }
 """Modules of the extras 'serve' and 'ui': a server or a connected client imports them, and nothing else does."""
 
+PACS = {f"medsam_planner.network.{name}" for name in ("dicomweb", "dimse", "dimse_words", "receiver")}
+"""Modules of the extra 'pacs', which `connect` imports when it is there."""
+
 COMMANDS = {
     "ui": ("ui", ["ui", "--port", "0", "--out", "runs"]),
     "serve": ("serve", ["serve", "--port", "0", "--data", "data"]),
@@ -54,10 +59,13 @@ COMMANDS = {
     "fetch": ("medsam", ["weights", "fetch", "medsam-vit-b"]),
     "convert": ("medsam", ["weights", "convert", "medsam.pth", "converted"]),
     "deidentify": ("deid", ["deidentify", "ct", "--out", "out", "--key-file", "key"]),
+    "pacs": ("pacs", ["pacs", "echo", "archive"]),
+    "listen": ("pacs", ["listen", "--data", "received"]),
     "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
 }
 
 TRAINING = 'out = "weights"\nsteps = 1\n'
+PACS_FILE = '[nodes.archive]\nkind = "dicomweb"\nurl = "http://127.0.0.1:9/"\n'
 
 
 MODULES = {
@@ -119,7 +127,7 @@ def test_every_module_below_the_page_imports_without_the_extras(tmp_path: Path) 
         for file in (ROOT / package).rglob("*.py")
         if file.stem != "__main__"
     }
-    plain = sorted({*modules, "ui.command"} - WEB)
+    plain = sorted({*modules, "ui.command"} - WEB - PACS)
     done = run_plain(f"import importlib\nfor name in {plain!r}:\n    importlib.import_module(name)", tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -149,6 +157,7 @@ def test_a_function_without_its_extra_names_it(call: str, said: str, tmp_path: P
 def test_a_command_without_its_extra_ends_with_2_and_one_line_that_names_it(command: str, tmp_path: Path) -> None:
     extra, arguments = COMMANDS[command]
     (tmp_path / "train.toml").write_text(TRAINING, encoding="utf-8")
+    (tmp_path / "pacs.toml").write_text(PACS_FILE, encoding="utf-8")
     (tmp_path / "ct").mkdir()
     (tmp_path / "medsam.pth").write_bytes(b"")
     before = sorted(path.name for path in tmp_path.iterdir())

@@ -190,6 +190,7 @@ WITHOUT_NAMES = [
     "medsam_planner.segmentation",
     "medsam_planner.drawing",
     "medsam_planner.workflow",
+    "medsam_planner.network",
     "medsam_planner.io.objects",
     "medsam_planner.lab",
     "medsam_planner.lab.evaluation",

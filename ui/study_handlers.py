@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from medsam_planner.service import prompting, studies
 from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
+from medsam_planner.workflow.study_reading import ReadingOptions
 from ui import wording
 from ui.run_change import attempt
 from ui.screen import Screen, screen, study_notes
 
 __all__ = ["open_study", "resume", "resume_uploaded"]
+
+_NUMBERED = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+"""A series by its number, and perhaps a volume in it."""
 
 
 def open_study(
@@ -35,12 +40,13 @@ def open_study(
     """Open a study by path; if it holds several series, list them and open none."""
 
     def change() -> str:
-        is_file = series is not None and not series.isdecimal()  # one of several NIfTI files, not a series number
+        choice = None if series is None else _NUMBERED.fullmatch(series)
+        is_file = series is not None and choice is None  # one of several NIfTI files, not a series number
+        number, volume = (None, None) if choice is None else choice.groups()
         studies.open_study(
             workbench,
             f"{path_text.strip()}/{series}" if is_file else path_text,
-            series=None if is_file else series,
-            resample_tilt=resample_tilt,
+            reading=ReadingOptions(number, None if volume is None else int(volume), resample_tilt),
             progress=progress,
         )
         return f"Opened {workbench.require_work().study.name}. {wording.OPENED}"
@@ -72,7 +78,15 @@ def _offer_series(
     except MedsamPlannerError as other:
         return screen(workbench, wording.notice("error", str(other)))
     choices = []
-    for one in found.readable:
+    for one in found.series:
+        if one.volumes:
+            choices += [
+                (f"{one.number}, volume {volume}: {one.modality}, {label}, {one.description}", f"{one.number}.{volume}")
+                for volume, label in enumerate(one.volumes, start=1)
+            ]
+            continue
+        if one.problems:
+            continue
         is_file = one.encoding == "NIfTI"
         if is_file and not path.is_dir():  # a file in a zip has no path of its own
             continue
@@ -81,9 +95,9 @@ def _offer_series(
         choices.append((f"{one.number}: {one.modality}, {size}, {one.description}", value))
     if not choices:
         return screen(workbench, wording.notice("error", str(error)))
-    unreadable = len(found.series) - len(found.readable)
+    unreadable = sum(bool(one.problems) and not one.volumes for one in found.series)
     rest = f" ({unreadable} more cannot be read as a volume.)" if unreadable else ""
-    message = f"This study holds {len(choices)} series. Choose one below.{rest}"
+    message = f"This study holds {len(choices)} volumes. Choose one below.{rest}"
     return replace(screen(workbench, wording.notice("info", message)), series=tuple(choices))
 
 

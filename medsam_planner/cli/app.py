@@ -21,6 +21,8 @@ from medsam_planner.cli import (
     evaluate,
     import_check,
     inspect,
+    listen,
+    pacs,
     plan,
     replay,
     run_plan,
@@ -102,10 +104,12 @@ app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command("import-check")(import_check.import_check)
 app.command()(deidentify.deidentify)
+app.command()(listen.listen)
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
+app.add_typer(pacs.app, name="pacs")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 

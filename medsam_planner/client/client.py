@@ -92,7 +92,9 @@ class Client:
         answer: Mapping[str, Any] = self._transport.ask("GET", "/info")
         return answer
 
-    def open_study(self, path: str, *, series: str | None = None, resample_tilt: bool = False) -> StudyValue:
+    def open_study(
+        self, path: str, *, series: str | None = None, volume: int | None = None, resample_tilt: bool = False
+    ) -> StudyValue:
         """Open a study that lies on the server.
 
         Parameters
@@ -101,6 +103,8 @@ class Client:
             On the server, within the folders that it may read.
         series : str, optional
             Which of several.
+        volume : int, optional
+            Which of several in the series, from 1.
         resample_tilt : bool
             Whether a gantry tilt is resampled away.
 
@@ -109,10 +113,12 @@ class Client:
         StudyError
             If it may not be read, or not as one volume.
         """
-        body = {"path": path, "series": series, "resample_tilt": resample_tilt}
+        body = {"path": path, "series": series, "volume": volume, "resample_tilt": resample_tilt}
         return StudyValue.from_json(self._transport.ask("POST", "/studies", body=body))
 
-    def upload_study(self, file: Path, *, series: str | None = None, resample_tilt: bool = False) -> StudyValue:
+    def upload_study(
+        self, file: Path, *, series: str | None = None, volume: int | None = None, resample_tilt: bool = False
+    ) -> StudyValue:
         """Send a study as one file: NIfTI, a zip of DICOM files, or one DICOM file.
 
         Parameters
@@ -120,6 +126,8 @@ class Client:
         file : Path
         series : str, optional
             Which of several.
+        volume : int, optional
+            Which of several in the series, from 1.
         resample_tilt : bool
             Whether a gantry tilt is resampled away.
 
@@ -128,9 +136,8 @@ class Client:
         StudyError
             If it is not one volume.
         """
-        fields = {"resample_tilt": "true" if resample_tilt else "false"} | (
-            {} if series is None else {"series": series}
-        )
+        stated = {"series": series, "volume": volume, "resample_tilt": "true" if resample_tilt else "false"}
+        fields = {name: str(value) for name, value in stated.items() if value is not None}
         return StudyValue.from_json(self._transport.ask("POST", "/studies", file=file, fields=fields))
 
     def studies(self) -> list[StudyValue]:

@@ -53,16 +53,13 @@ Reading a plan file opens no image. It checks every entry, and that the files na
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.segment_path import mask_file
+from medsam_planner.io.toml_tables import read_tables
 from medsam_planner.planning.plan_file_tables import EntryTable, PlanFile, TargetTable
-from prompts.text_file import read_text_file
 
 __all__ = ["read_plan_file"]
 
@@ -77,28 +74,8 @@ def read_plan_file(path: Path) -> PlanFile:
     ConfigError
         If it cannot be read, or an entry is missing, unknown or wrong; the message names every one.
     """
-    try:
-        document = tomllib.loads(read_text_file(path, "a plan file", ConfigError))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"Expected TOML in {path}: {error}.") from error
-    try:
-        plan_file = PlanFile.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_description(mistake) for mistake in error.errors())) from error
+    plan_file = read_tables(path, PlanFile, "plan file")
     return _with_places(plan_file, path)
-
-
-def _description(mistake: object) -> str:
-    """One mistake: the place in the file, what is wrong, what came."""
-    if not isinstance(mistake, dict):
-        return str(mistake)
-    place = ".".join(str(part) for part in mistake["loc"]) or "plan file"
-    message = str(mistake["msg"]).removeprefix("Value error, ")
-    if mistake["type"] in ("missing", "extra_forbidden"):
-        return f"{place}: {'is missing' if mistake['type'] == 'missing' else 'is no entry of a plan file'}"
-    came = mistake.get("input")
-    got = f", got {came!r}" if not isinstance(came, dict | list) or len(str(came)) < 60 else ""
-    return f"{place}: {message[:1].lower()}{message[1:]}{got}"
 
 
 def _with_places(plan_file: PlanFile, path: Path) -> PlanFile:

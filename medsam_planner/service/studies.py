@@ -10,6 +10,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.uploads import require_free
 from medsam_planner.service.workbench import Workbench
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = ["open_study", "place_of"]
 
@@ -29,8 +30,7 @@ def open_study(
     workbench: Workbench,
     text: str,
     *,
-    series: str | None = None,
-    resample_tilt: bool = False,
+    reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
     progress: Progress | None = None,
 ) -> None:
     """Read a study and begin a session on it; the one before stays on the server.
@@ -40,10 +40,8 @@ def open_study(
     workbench : Workbench
     text : str
         A path within the allowed folders, or the displayed name of an upload.
-    series : str, optional
-        Number of the series, where the study holds several.
-    resample_tilt : bool
-        Whether a gantry tilt is resampled away.
+    reading : ReadingOptions, optional
+        Which of several series and volumes, and how it is corrected.
     progress : Progress, optional
 
     Raises
@@ -56,14 +54,12 @@ def open_study(
     service, uploaded = workbench.service, workbench.uploads.study(text.strip())
     study: StoredStudy
     if uploaded is None:
-        study = workbench.own.open_path(text, series=series, resample_tilt=resample_tilt, progress=progress)
+        study = workbench.own.open_path(text, reading=reading, progress=progress)
     else:
         require_free(service.data, uploaded.stat().st_size)
         identifier, folder = service.upload_folder()
         place = _linked(uploaded, folder)
-        study = workbench.own.open_upload(
-            identifier, place, series=series, resample_tilt=resample_tilt, progress=progress
-        )
+        study = workbench.own.open_upload(identifier, place, reading=reading, progress=progress)
     workbench.give_back()  # first, so that a server with room for one more has it
     workbench.take(*workbench.own.open_session(study.identifier))
     workbench.refresh(progress=progress)

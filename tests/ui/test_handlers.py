@@ -15,6 +15,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from medsam_planner.errors import MedsamPlannerError, StudyError
@@ -32,6 +33,7 @@ from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, write_prompt_file
 from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
+from tests.medsam_planner.io.test_series_volumes import several
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM
 from ui import segment_handlers, study_handlers
 from ui.layout import source_choices
@@ -162,6 +164,21 @@ def test_two_volumes_in_a_folder_are_listed_and_the_chosen_one_is_opened(
     opened = study_handlers.open_study(workbench, str(folder), series=asked.series[1][1])
     assert opened.scene["is_open"]
     assert opened.series is None
+
+
+def test_volumes_of_one_series_are_listed_and_the_chosen_one_is_opened(service: Service, tmp_path: Path) -> None:
+    def after(number: int, k: int, one: pydicom.Dataset) -> None:
+        one.DiffusionBValue = (0.0, 500.0)[number]
+
+    second = several(tmp_path / "diffusion", 2, after)[1]
+    service.settings = replace(service.settings, roots=(tmp_path,))
+    workbench = Workbench(service)
+    asked = study_handlers.open_study(workbench, str(tmp_path / "diffusion"))
+    assert asked.series is not None
+    assert ["b 0 s/mm²" in asked.series[0][0], "b 500 s/mm²" in asked.series[1][0]] == [True, True]
+    study_handlers.open_study(workbench, str(tmp_path / "diffusion"), series=asked.series[1][1])
+    assert workbench.snapshot.study is not None
+    np.testing.assert_array_equal(workbench.snapshot.study.array, second)
 
 
 def test_two_volumes_in_a_zip_are_named_and_none_is_offered(

@@ -23,6 +23,7 @@ from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.study_store import StoredStudy, StudyStore, delete_folder, new_identifier
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = ["DataFolder"]
 
@@ -77,8 +78,7 @@ class DataFolder:
         text: str,
         *,
         actor: Actor = LOCAL,
-        series: str | None = None,
-        resample_tilt: bool = False,
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study at a path on the server.
@@ -89,10 +89,8 @@ class DataFolder:
             Within the allowed folders.
         actor : Actor
             Who opens it, and owns it.
-        series : str, optional
-            Which of several.
-        resample_tilt : bool
-            Whether a gantry tilt is resampled away.
+        reading : ReadingOptions, optional
+            Which of several series and volumes, and how it is corrected.
         progress : Progress, optional
 
         Raises
@@ -110,7 +108,7 @@ class DataFolder:
             raise StudyError(
                 f"{path.name} contains the server's data folder. Name the folder of the series."
             ) from error
-        return self._open(path, new_identifier(), actor, series, resample_tilt, progress)
+        return self._open(path, new_identifier(), actor, reading, progress)
 
     def open_upload(
         self,
@@ -118,13 +116,12 @@ class DataFolder:
         path: Path,
         *,
         actor: Actor = LOCAL,
-        series: str | None = None,
-        resample_tilt: bool = False,
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
         try:
-            return self._open(path, identifier, actor, series, resample_tilt, progress)
+            return self._open(path, identifier, actor, reading, progress)
         except BaseException:
             shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
             raise
@@ -141,14 +138,11 @@ class DataFolder:
         path: Path,
         identifier: str,
         actor: Actor,
-        series: str | None,
-        resample_tilt: bool,
+        reading: ReadingOptions,
         progress: Progress | None,
     ) -> StoredStudy:
         self.audit.tell("opened", actor.name, study=identifier, what="a new study")
-        return self.studies.add(
-            path, identifier, owner=actor.name, series=series, resample_tilt=resample_tilt, progress=progress
-        )
+        return self.studies.add(path, identifier, owner=actor.name, reading=reading, progress=progress)
 
     def open_session(
         self, study: str, model: str | None = None, *, actor: Actor = LOCAL, held: tuple[str, str] | None = None

@@ -25,6 +25,7 @@ from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = ["OnBehalf"]
 
@@ -54,15 +55,12 @@ class OnBehalf:
         self,
         text: str,
         *,
-        series: str | None = None,
-        resample_tilt: bool = False,
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
         progress: Progress | None = None,
     ) -> StoredStudy:
         """As :meth:`Service.open_path`; the actor owns the study."""
         self.require_annotator()
-        return self.service.open_path(
-            text, actor=self.actor, series=series, resample_tilt=resample_tilt, progress=progress
-        )
+        return self.service.open_path(text, actor=self.actor, reading=reading, progress=progress)
 
     def require_annotator(self) -> None:
         """Refuse an actor who may open no study, before anything is uploaded."""
@@ -73,15 +71,12 @@ class OnBehalf:
         identifier: str,
         path: Path,
         *,
-        series: str | None = None,
-        resample_tilt: bool = False,
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
         progress: Progress | None = None,
     ) -> StoredStudy:
         """As :meth:`Service.open_upload`; the actor owns the study."""
         self.require_annotator()
-        return self.service.open_upload(
-            identifier, path, actor=self.actor, series=series, resample_tilt=resample_tilt, progress=progress
-        )
+        return self.service.open_upload(identifier, path, actor=self.actor, reading=reading, progress=progress)
 
     def studies(self) -> tuple[StoredStudy, ...]:
         """The studies of the actor's list, the oldest first."""

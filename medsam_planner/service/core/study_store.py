@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError, NotThereError, OutputError
-from medsam_planner.io import load_volume
 from medsam_planner.io.files import write_json
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.mapped_study import FILES, read_copy, write_copy
 from medsam_planner.volumes import StudyVolume, volume_sha256
+from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 
 __all__ = ["StoredStudy", "StudyStore", "delete_folder", "new_identifier"]
 
@@ -41,8 +41,7 @@ class StoredStudy:
     """Of its file or folder."""
     place: str
     """Absolute path on the server."""
-    series: str | None
-    resample_tilt: bool
+    reading: ReadingOptions
     modality: str | None
     sha256: str
     """Of voxels and affine."""
@@ -89,8 +88,7 @@ class StudyStore:
         identifier: str,
         *,
         owner: str,
-        series: str | None,
-        resample_tilt: bool,
+        reading: ReadingOptions,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Read a study and keep a copy of it; the one that is kept where its owner has opened the very same before.
@@ -102,10 +100,8 @@ class StudyStore:
             From :func:`new_identifier`.
         owner : str
             Name of the actor who opens it.
-        series : str or None
-            Which of several.
-        resample_tilt : bool
-            Whether a gantry tilt is resampled away.
+        reading : ReadingOptions
+            Which of several series and volumes, and how it is corrected.
         progress : Progress, optional
 
         Raises
@@ -115,14 +111,13 @@ class StudyStore:
         OutputError
             If it cannot be kept.
         """
-        volume = load_volume(path, series=series, resample_tilt=resample_tilt, progress=progress)
+        volume = read_study(path, reading, progress=progress)
         k, j, i = (int(size) for size in volume.spatial_shape)
         study = StoredStudy(
             identifier=identifier,
             name=path.name,
             place=str(path.absolute()),
-            series=series,
-            resample_tilt=resample_tilt,
+            reading=reading,
             modality=volume.source.modality if volume.source is not None else None,
             sha256=volume_sha256(volume),
             grid=tuple(tuple(float(value) for value in row) for row in volume.affine),  # type: ignore[misc]
@@ -210,6 +205,7 @@ def _read(path: Path) -> StoredStudy | None:
     try:
         stored: Mapping[str, Any] = json.loads(path.read_bytes())
         grid, shape = tuple(map(tuple, stored["grid"])), tuple(stored["shape"])
-        return StoredStudy(**{**stored, "grid": grid, "shape": shape})
+        reading = ReadingOptions(**stored["reading"])
+        return StoredStudy(**{**stored, "grid": grid, "shape": shape, "reading": reading})
     except (OSError, ValueError, KeyError, TypeError, MedsamPlannerError):
         return None

@@ -60,6 +60,8 @@ class PathRequest(_Request):
 
     path: str
     series: str | None = None
+    volume: Annotated[int, Field(ge=1)] | None = None
+    """Of several in the series."""
     resample_tilt: bool = False
 
 

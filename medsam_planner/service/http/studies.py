@@ -16,6 +16,7 @@ from medsam_planner.service.http.answers import study_answer
 from medsam_planner.service.http.models import PathRequest, RightsAnswer, RightsRequest, StudyAnswer
 from medsam_planner.service.http.shared import TheService
 from medsam_planner.service.http.uploading import uploaded_study
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = ["router"]
 
@@ -33,6 +34,7 @@ _BODY: dict[str, Any] = {
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "series": {"type": "string"},
+                        "volume": {"type": "integer", "minimum": 1},
                         "resample_tilt": {"type": "string", "enum": ["true", "false"]},
                     },
                 }
@@ -54,7 +56,7 @@ async def open_study(request: Request, response: Response, service: TheService) 
         except ValidationError as error:
             raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
         study = await run_in_threadpool(
-            service.open_path, asked.path, series=asked.series, resample_tilt=asked.resample_tilt
+            service.open_path, asked.path, reading=ReadingOptions(asked.series, asked.volume, asked.resample_tilt)
         )
     response.headers["Location"] = f"{request.url.path}/{study.identifier}"
     return study_answer(study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from medsam_planner.service.uploads import (
     require_free,
     safe_name,
 )
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["uploaded_study"]
 
+_TRUTH = {"true": True, "false": False}
 _FORM_BYTES = 1 << 20
 """What a form may hold beside its file."""
 
@@ -37,8 +40,7 @@ _FORM_BYTES = 1 << 20
 @dataclass(frozen=True, slots=True)
 class _Fields:
     file: UploadFile
-    series: str | None
-    resample_tilt: bool
+    reading: ReadingOptions
 
 
 async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
@@ -47,7 +49,7 @@ async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
     Parameters
     ----------
     request : Request
-        A form with ``file``, and perhaps ``series`` and ``resample_tilt``.
+        A form with ``file``, and perhaps ``series``, ``volume`` and ``resample_tilt``.
     service : OnBehalf
 
     Raises
@@ -61,7 +63,7 @@ async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
     length = checked_length(UploadKind.STUDY, int(declared) if declared.isdecimal() else None, form_bytes=_FORM_BYTES)
     require_free(service.service.data, 2 * length)  # once as it comes, once as it is kept
     try:
-        async with _patient(request).form(max_files=1, max_fields=2) as form:
+        async with _patient(request).form(max_files=1, max_fields=3) as form:
             return await run_in_threadpool(_open, service, _fields(form))
     except ClientDisconnect as error:
         raise UploadRefusedError(400, "The upload ended early. Try again.") from error
@@ -76,16 +78,20 @@ def _open(service: OnBehalf, fields: _Fields) -> StoredStudy:
     except BaseException:
         shutil.rmtree(folder.parent, ignore_errors=True)
         raise
-    return service.open_upload(identifier, Path(path), series=fields.series, resample_tilt=fields.resample_tilt)
+    return service.open_upload(identifier, Path(path), reading=fields.reading)
 
 
 def _fields(form: FormData) -> _Fields:
     file, series, tilt = form.get("file"), form.get("series"), form.get("resample_tilt", "false")
-    if not isinstance(file, UploadFile) or isinstance(series, UploadFile) or tilt not in ("true", "false"):
+    volume = form.get("volume", "")
+    is_number = isinstance(volume, str) and (not volume or re.fullmatch("[1-9][0-9]{0,5}", volume) is not None)
+    if not (isinstance(file, UploadFile) and not isinstance(series, UploadFile) and is_number and tilt in _TRUTH):
         raise UploadRefusedError(
-            422, "Expected a form with a 'file', and perhaps 'series' and 'resample_tilt' (true or false)."
+            422,
+            "Expected a form with a 'file', and perhaps 'series', 'volume' (a number from 1) and 'resample_tilt' (true "
+            "or false).",
         )
-    return _Fields(file, series, tilt == "true")
+    return _Fields(file, ReadingOptions(series, int(str(volume)) if volume else None, _TRUTH[str(tilt)]))
 
 
 def _patient(request: Request) -> Request:

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -24,6 +26,7 @@ from medsam_planner.errors import (
     AtCapacityError,
     LeaseHeldError,
     LeaseLostError,
+    MedsamPlannerError,
     NotThereError,
     OperationCancelledError,
     PlanningError,
@@ -35,7 +38,9 @@ from medsam_planner.errors import (
 from medsam_planner.service.core.options import Limits
 from medsam_planner.service.display import Plane, display_for
 from medsam_planner.service.settings import Settings
+from medsam_planner.volumes import volume_sha256
 from prompts import Click
+from tests.medsam_planner.io.test_series_volumes import several
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, SHAPE
 from tests.medsam_planner.service.rest import lesion_box, serving
 
@@ -480,3 +485,20 @@ def test_the_files_of_a_session_are_reached_by_no_other_path(address: str, sessi
         answer = httpx.Client().send(httpx.Request("GET", base + path))
         assert answer.status_code in (404, 422), path
         assert "opened" not in answer.text
+
+
+def test_one_of_several_volumes_of_a_series_is_opened_by_its_number(client: Client, tmp_path: Path) -> None:
+    def after(number: int, k: int, one: pydicom.Dataset) -> None:
+        one.DiffusionBValue = (0.0, 500.0)[number]
+
+    several(tmp_path / "diffusion", 2, after)
+    archive = Path(shutil.make_archive(str(tmp_path / "diffusion"), "zip", tmp_path / "diffusion"))
+    with pytest.raises(StudyError, match="It holds 2 volumes"):
+        client.upload_study(archive)
+    for number in (1, 2):
+        study = client.upload_study(archive, volume=number)
+        assert study.sha256 == volume_sha256(load_volume(tmp_path / "diffusion", volume=number))
+    with pytest.raises(StudyError, match="Expected a volume from 1 to 2"):
+        client.upload_study(archive, volume=3)
+    with pytest.raises(MedsamPlannerError, match="volume"):
+        client.upload_study(archive, volume=0)

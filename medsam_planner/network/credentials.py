@@ -1,0 +1,137 @@
+"""Tokens and passwords of DICOMweb nodes: read when they are needed, renewed when they end, never printed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medsam_planner.errors import ConfigError, PeerAwayError, PeerError
+from medsam_planner.network.settings import BasicAuth, BearerAuth, CommandAuth, OAuth2
+
+__all__ = ["Credentials", "credentials_of"]
+
+_COMMAND_S = 60.0
+_ENDS_EARLIER_S = 60.0
+"""A token is renewed so long before it ends: a request under way must not outlive it."""
+
+
+class Credentials:
+    """The ``Authorization`` header of requests; as ``auth`` of a requests session.
+
+    Parameters
+    ----------
+    make : callable
+        Gives the header and the seconds for which it holds, or None where nobody knows.
+    """
+
+    def __init__(self, make: Callable[[], tuple[str, float | None]]) -> None:
+        self._make = make
+        self._header: str | None = None
+        self._ends_s: float | None = None
+
+    def __call__(self, request: Any) -> Any:
+        """Sign a request (:class:`requests.PreparedRequest`)."""
+        if self._header is None or (self._ends_s is not None and time.monotonic() > self._ends_s):
+            self._header, holds_s = self._make()
+            self._ends_s = None if holds_s is None else time.monotonic() + max(0.0, holds_s - _ENDS_EARLIER_S)
+        request.headers["Authorization"] = self._header
+        return request
+
+    def forget(self) -> None:
+        """Make the header anew for the next request: the node refused it."""
+        self._header = None
+
+    def hidden_in(self, text: str) -> str:
+        """The text without the secret, should a node repeat it in its answer."""
+        secret = (self._header or "").partition(" ")[2]
+        return text.replace(secret, "…") if secret else text
+
+
+def credentials_of(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -> Credentials | None:
+    """The credentials that a node's ``auth`` describes; no secret is read yet."""
+    if auth is None:
+        return None
+    if isinstance(auth, BearerAuth):
+        return Credentials(lambda: (f"Bearer {_secret(auth.token_env, auth.token_file)}", None))
+    if isinstance(auth, BasicAuth):
+        return Credentials(lambda: (_basic(auth.user, _secret(auth.password_env, auth.password_file)), None))
+    if isinstance(auth, OAuth2):
+        return Credentials(lambda: _fetched(auth))
+    return Credentials(lambda: (f"Bearer {_printed(auth.command)}", None))
+
+
+def _secret(env: str | None, file: Path | None) -> str:
+    """The secret of a place that pacs.toml names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if env is not None:
+        secret, where = os.environ.get(env, ""), f"the environment variable {env}"
+    else:
+        where = f"the file {file}"
+        try:
+            secret = Path(str(file)).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"Expected a secret in {where}, which pacs.toml names: {error}.") from error
+    secret = secret.strip()
+    if not secret or not secret.isprintable():
+        raise ConfigError(f"Expected a secret of one line in {where}, which pacs.toml names, got none. Set it.")
+    return secret
+
+
+def _basic(user: str, password: str) -> str:
+    from base64 import b64encode
+
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _printed(command: list[str]) -> str:
+    """The token that a program prints."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"Expected a token from the command {command[0]!r} of pacs.toml: {error}.") from error
+    token = done.stdout.strip()
+    if done.returncode or not token or len(token.split()) != 1:
+        last = (done.stderr.strip().splitlines() or ["it printed no single word"])[-1]
+        raise ConfigError(
+            f"Expected a token from the command {command[0]!r} of pacs.toml, got exit code {done.returncode}: {last}"
+        )
+    return token
+
+
+def _fetched(auth: OAuth2) -> tuple[str, float | None]:
+    """A token from the token endpoint, and for how many seconds it holds."""
+    import requests
+
+    data = {"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}
+    secret = _secret(auth.client_secret_env, auth.client_secret_file)
+    try:
+        answer = requests.post(
+            auth.token_url, data=data, auth=(auth.client_id, secret), timeout=_COMMAND_S, allow_redirects=False
+        )
+    except requests.RequestException as error:
+        raise PeerAwayError(f"The token endpoint {auth.token_url} does not answer: {error}.") from error
+    if answer.status_code in (429, 500, 502, 503, 504):
+        raise PeerAwayError(f"The token endpoint {auth.token_url} is busy: {answer.status_code} {answer.reason}.")
+    try:
+        document = answer.json()
+    except ValueError:
+        document = {}
+    document = document if isinstance(document, dict) else {}
+    token = document.get("access_token")
+    if answer.status_code != 200 or not isinstance(token, str) or not token:
+        why = document.get("error_description") or document.get("error") or answer.reason
+        raise PeerError(
+            f"The token endpoint {auth.token_url} gave no token: {answer.status_code} {str(why).replace(secret, '…')}. "
+            "Check client_id, the secret and scope in pacs.toml."
+        )
+    holds_s = document.get("expires_in")
+    return f"Bearer {token}", float(holds_s) if isinstance(holds_s, int | float) else None

@@ -1,0 +1,149 @@
+"""A C-STORE SCP: only known titles from known addresses, only images, and nothing is acknowledged before it is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pydicom
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.network.inbox import Inbox, RefusedInstanceError
+from medsam_planner.network.listen_settings import Listen, Peer
+from medsam_planner.network.settings import Local
+from medsam_planner.network.tls import server_context
+from medsam_planner.network.transfer_syntaxes import COMPRESSED, UNCOMPRESSED
+
+__all__ = ["SOP_CLASSES", "Receiver"]
+
+SOP_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image Storage",
+}
+"""What is accepted: images that can be read as a volume."""
+
+_MOST_ASSOCIATIONS = 16
+_PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN = 1, 1, 3
+
+
+class Receiver:
+    """The listening side, in threads of its own.
+
+    Parameters
+    ----------
+    local : Local
+        Title and address of this program.
+    settings : Listen
+    inbox : Inbox
+    tell : callable
+        Is told in words what was refused.
+
+    Raises
+    ------
+    ConfigError
+        If the port cannot be opened.
+    """
+
+    def __init__(self, local: Local, settings: Listen, inbox: Inbox, tell: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._inbox = inbox
+        self._tell = tell
+        self._received: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
+        entity = AE(local.ae_title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = [one.ae_title for one in settings.peers]
+        entity.maximum_associations = _MOST_ASSOCIATIONS
+        entity.add_supported_context(Verification)
+        for sop_class in SOP_CLASSES:
+            entity.add_supported_context(sop_class, [*UNCOMPRESSED, *COMPRESSED])
+        try:
+            self._server = entity.make_server(
+                (local.host, local.port),
+                ae_title=local.ae_title,
+                ssl_context=None if settings.tls is None else server_context(settings.tls),
+                evt_handlers=[
+                    (evt.EVT_REQUESTED, self._on_requested),
+                    (evt.EVT_DATA_RECV, self._on_data),
+                    (evt.EVT_C_STORE, self._on_store),
+                ],
+                server_class=_server_for(settings.peers, tell),
+            )
+        except OSError as error:
+            reason = "it is in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+            raise ConfigError(
+                f"Port {local.port} of {local.host} cannot be opened: {reason}. Change [local] in pacs.toml."
+            ) from error
+        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
+
+    def close(self) -> None:
+        """Accept nothing more, and end what is under way; nothing of it is lost that was acknowledged."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Refuse a known title from another address: pynetdicom checks titles alone."""
+        peer = event.assoc.requestor
+        request = peer.primitive
+        title = str(getattr(request, "calling_ae_title", "")).strip()
+        address = str(peer.address)
+        if any(one.ae_title == title and one.is_at(address) for one in self._settings.peers):
+            return
+        self._tell(f"Refused: {title!r} at {address} is no peer of pacs.toml.")
+        event.assoc.acse.send_reject(_PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN)
+        event.assoc.kill()  # waits until it is sent
+
+    def _on_data(self, event: evt.Event) -> None:
+        """End an association whose dataset grows beyond any image, before it fills the memory."""
+        association = event.assoc
+        count = self._received.get(association, 0) + len(event.data)
+        self._received[association] = count
+        if count > self._settings.largest_instance_mb * 1e6:
+            self._tell(f"Refused: an instance of more than {self._settings.largest_instance_mb:g} MB.")
+            sock = association.dul.socket
+            if sock is not None:
+                sock.close()  # abort() would wait for this very thread
+
+    def _on_store(self, event: evt.Event) -> int | pydicom.Dataset:
+        """Keep an instance; success means that it is on the disk."""
+        self._received[event.assoc] = 0
+        request: Any = event.request
+        uid = str(request.AffectedSOPInstanceUID)
+        try:
+            self._inbox.keep(str(request.AffectedSOPClassUID), uid, event.encoded_dataset())
+        except RefusedInstanceError as error:
+            self._tell(f"Refused: {uid[:64]!r}: {error} ({error.status:#06x}).")
+            answer = pydicom.Dataset()
+            answer.Status = error.status
+            answer.ErrorComment = str(error)[:64]
+            return answer
+        return 0
+
+
+def _server_for(peers: Sequence[Peer], tell: Callable[[str], None]) -> type[ThreadedAssociationServer]:
+    """A server that closes a connection from an unknown address before it reads a byte."""
+
+    class Server(ThreadedAssociationServer):
+        """One for these peers."""
+
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            address = str(client_address[0])
+            known = False
+            with contextlib.suppress(ValueError):
+                known = any(one.is_at(address) for one in peers)
+            if not known:
+                tell(f"Refused: a connection from {address}, which is the address of no peer of pacs.toml.")
+            return known
+
+    return Server
