@@ -285,12 +285,7 @@ class Workbench(HeldSession):
         self.record(draft=draft_entry(draft))
 
     def choose_alternative(self, number: int) -> None:
-        """Choose which alternative of the plan is shown.
-
-        Parameters
-        ----------
-        number : int
-            Counted from 0.
+        """Choose which alternative of the plan is shown; `number` is counted from 0.
 
         Raises
         ------
