@@ -18,21 +18,11 @@ from pynetdicom.transport import ThreadedAssociationServer
 from medsam_planner.errors import ConfigError
 from medsam_planner.network.inbox import Inbox, RefusedInstanceError
 from medsam_planner.network.listen_settings import Listen, Peer
+from medsam_planner.network.negotiated import COMPRESSED, RECEIVED_CLASSES, UNCOMPRESSED
 from medsam_planner.network.settings import Local
 from medsam_planner.network.tls import server_context
-from medsam_planner.network.transfer_syntaxes import COMPRESSED, UNCOMPRESSED
 
-__all__ = ["SOP_CLASSES", "Receiver"]
-
-SOP_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4": "MR Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image Storage",
-}
-"""What is accepted: images that can be read as a volume."""
+__all__ = ["Receiver"]
 
 _MOST_ASSOCIATIONS = 16
 _PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN = 1, 1, 3
@@ -66,7 +56,7 @@ class Receiver:
         entity.require_calling_aet = [one.ae_title for one in settings.peers]
         entity.maximum_associations = _MOST_ASSOCIATIONS
         entity.add_supported_context(Verification)
-        for sop_class in SOP_CLASSES:
+        for sop_class in RECEIVED_CLASSES:
             entity.add_supported_context(sop_class, [*UNCOMPRESSED, *COMPRESSED])
         try:
             self._server = entity.make_server(
