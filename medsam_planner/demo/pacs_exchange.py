@@ -136,7 +136,7 @@ def _write_inputs(out: Path) -> None:
 
 
 def _plan(phantom: PelvisPhantom, bone: str, vessels: list[str]) -> str:
-    """The plan file of the pelvic screw, for structures that are segmented."""
+    """The plan file of a 4 mm screw: on this coarser scan the corridor holds no certified path for 6.5 mm."""
     corridor = phantom.corridor
     avoided = "".join(
         f'[[structures]]\nname = "{name}"\nrole = "avoid"\nbase_margin_mm = 2.0\nspread_factor = 2.0\n\n'
@@ -145,7 +145,9 @@ def _plan(phantom: PelvisPhantom, bone: str, vessels: list[str]) -> str:
     return f"""title = "Pelvic screw by rule (demonstration on a phantom)"
 
 [tool]
-radius_mm = 3.25
+radius_mm = 2.0
+entry_error_mm = 0.5
+target_error_mm = 0.8
 
 [target]
 point_lps_mm = {list(corridor.target_lps_mm)}

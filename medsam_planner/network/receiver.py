@@ -6,6 +6,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable, Sequence
+from socketserver import BaseServer
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -51,7 +52,7 @@ class Receiver:
         self._inbox = inbox
         self._tell = tell
         self._received: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
-        entity = AE(local.ae_title)
+        self._entity = entity = AE(local.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [one.ae_title for one in settings.peers]
         entity.maximum_associations = _MOST_ASSOCIATIONS
@@ -80,7 +81,8 @@ class Receiver:
     def close(self) -> None:
         """Accept nothing more, and end what is under way; nothing of it is lost that was acknowledged."""
         self._server.shutdown()
-        self._server.server_close()
+        for association in self._entity.active_associations:
+            association.abort()
 
     def _on_requested(self, event: evt.Event) -> None:
         """Refuse a known title from another address: pynetdicom checks titles alone."""
@@ -126,6 +128,11 @@ def _server_for(peers: Sequence[Peer], tell: Callable[[str], None]) -> type[Thre
 
     class Server(ThreadedAssociationServer):
         """One for these peers."""
+
+        def shutdown(self) -> None:
+            """End; pynetdicom's own looks for the server in a list that `make_server` does not add it to."""
+            BaseServer.shutdown(self)
+            self.server_close()
 
         def verify_request(self, request: Any, client_address: Any) -> bool:
             address = str(client_address[0])
