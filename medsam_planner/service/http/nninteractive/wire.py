@@ -38,6 +38,11 @@ _CHUNK_CODECS = frozenset({1, 5})
 """LZ4 and Zstandard in byte 22 of a chunk's header; other numbers may load code."""
 _CHUNK_FILTERS = frozenset({0, 1})
 """None and shuffle in bytes 16 to 21."""
+_CHUNK_FLAGS = frozenset({0x00, 0x10})
+"""Data that follows, and a run of zeros, in byte 31; others stand for memory that is never written (bits 4 to 6), for
+data elsewhere, dictionaries and instruments."""
+_EXTENDED_HEADER = 0x05
+"""Bits in byte 2 without which bytes 16 to 31 mean something else."""
 
 
 def refuse(detail: str) -> NoReturn:
@@ -131,7 +136,7 @@ def unpack(body: bytes, *, most_bytes: int) -> NDArray[Any]:
     if total > most_bytes:
         raise HTTPException(413, f"Expected an array of at most {most_bytes} bytes, got one of {total}.")
     chunks = _chunks(memoryview(body), at, count, total)
-    flat = np.empty(math.prod(shape), dtype=dtype)
+    flat = np.zeros(math.prod(shape), dtype=dtype)  # what decompression leaves out must not be memory of the server
     begin = 0
     for plain, chunk in chunks:
         end = begin + plain // dtype.itemsize
@@ -179,6 +184,8 @@ def _chunks(view: memoryview, at: int, count: int, total: int) -> list[tuple[int
         if plain != expected or not _CHUNK_HEADER <= packed <= len(view) - at:
             refuse("The lengths of a chunk do not fit the array.")
         chunk = view[at : at + packed]
+        if chunk[2] & _EXTENDED_HEADER != _EXTENDED_HEADER or chunk[31] not in _CHUNK_FLAGS:
+            refuse("A chunk is of a kind that the protocol does not have.")
         if not set(chunk[16:22]) <= _CHUNK_FILTERS or chunk[22] not in _CHUNK_CODECS:
             refuse("A chunk uses a codec or a filter that the protocol does not have.")
         if struct.unpack_from("<i", chunk, 4)[0] != plain or struct.unpack_from("<i", chunk, 12)[0] != packed:

@@ -26,7 +26,8 @@ def test_arrays_come_through_in_both_directions(dtype: str) -> None:
         assert np.array_equal(read, array)
 
 
-BODY = bytearray(pack_array(np.zeros((4, 5, 6), np.int16)))
+BODY_SHAPE = (4, 5, 6)
+BODY = bytearray(pack_array(np.zeros(BODY_SHAPE, np.int16)))
 SHAPE_AT = 8 + len("int16")
 CHUNK_AT = SHAPE_AT + 3 * 8 + 4 + 16
 
@@ -51,6 +52,14 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "more chunks than bytes": lambda: changed(SHAPE_AT + 24, 255, 255),
     "a filter that loads code": lambda: changed(CHUNK_AT + 16, 40),
     "a codec that loads code": lambda: changed(CHUNK_AT + 22, 200),
+    "values that were never written": lambda: changed(CHUNK_AT + 31, 0x40),
+    "a run of NaN": lambda: changed(CHUNK_AT + 31, 0x20),
+    "a run of one value": lambda: changed(CHUNK_AT + 31, 0x30),
+    "a reserved special value": lambda: changed(CHUNK_AT + 31, 0x50),
+    "a chunk that says its data is elsewhere": lambda: changed(CHUNK_AT + 31, 0x18),
+    "a dictionary": lambda: changed(CHUNK_AT + 31, 0x11),
+    "an instrumented codec": lambda: changed(CHUNK_AT + 31, 0x90),
+    "a header of the first Blosc": lambda: changed(CHUNK_AT + 2, BODY[CHUNK_AT + 2] & ~0x05),
     "a chunk longer than it says": lambda: changed(CHUNK_AT + 4, *struct.pack("<i", 1 << 28)),
     "a chunk cut short": lambda: bytes(BODY[:-3]),
     "bytes at the end": lambda: bytes(BODY) + b"x",
@@ -62,6 +71,13 @@ def test_a_body_that_is_no_such_array_is_refused(what: str) -> None:
     with pytest.raises(HTTPException) as refused:
         unpack(HOSTILE[what](), most_bytes=1 << 20)
     assert refused.value.status_code == 400
+
+
+def test_what_a_chunk_leaves_unwritten_is_zero_and_never_memory_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blosc2.decompress2", lambda chunk, dst: None)
+    for _ in range(8):
+        np.full(BODY_SHAPE, 0x4141, np.int16)  # freed at once, so that an array of this size would be given this memory
+        assert not unpack(bytes(BODY), most_bytes=1 << 20).any()
 
 
 def test_nothing_is_allocated_for_an_array_that_is_too_large() -> None:
