@@ -16,7 +16,7 @@ from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.field_construction import build_distance_field
 from medsam_planner.planning.interval_search import ClearanceMinimum, ClearanceSearch
 from medsam_planner.planning.structures import Structure
-from medsam_planner.planning.tool import Tool
+from medsam_planner.planning.tool import FARTHEST_MM, Tool
 from medsam_planner.progress import Progress, track
 
 __all__ = ["TOLERANCE_MM", "Clearance", "build_distance_fields", "clearance", "clearance_in", "trajectory_array"]
@@ -82,7 +82,8 @@ def clearance(
     Raises
     ------
     PlanningError
-        If the trajectories are not (N, 2, 3) finite numbers, or two structures share a name.
+        If the trajectories are not (N, 2, 3) finite numbers within ±:data:`FARTHEST_MM`, or two structures share a
+        name.
     GeometryError, EmptyStructureError
         See :class:`Avoid`.
     """
@@ -206,7 +207,7 @@ def trajectory_array(trajectories_lps_mm: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     PlanningError
-        If the shape is another one, or a number is not finite.
+        If the shape is another one, or a number is not finite or beyond :data:`FARTHEST_MM`.
     """
     trajectories = np.asarray(trajectories_lps_mm, dtype=np.float64)
     if trajectories.ndim != 3 or trajectories.shape[1:] != (2, 3):
@@ -216,4 +217,6 @@ def trajectory_array(trajectories_lps_mm: ArrayLike) -> NDArray[np.float64]:
     if not np.isfinite(trajectories).all():
         bad = int(np.flatnonzero(~np.isfinite(trajectories).all(axis=(1, 2)))[0])
         raise PlanningError(f"Expected finite positions, trajectory {bad} is {trajectories[bad].tolist()}.")
+    if trajectories.size and np.abs(trajectories).max() > FARTHEST_MM:
+        raise PlanningError(f"Expected positions within ±{FARTHEST_MM:g} mm, got {np.abs(trajectories).max():g} mm.")
     return trajectories

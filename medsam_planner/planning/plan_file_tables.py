@@ -26,7 +26,7 @@ from medsam_planner.planning.request import (
 )
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BONE_BOUNDS_HU, BoneRule
-from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM, Tool
+from medsam_planner.planning.tool import ENTRY_ERROR_MM, FARTHEST_MM, TARGET_ERROR_MM, Tool
 from prompts.names import SKIN
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "NamedToolTable",
     "PlanFile",
     "PlanFileTool",
+    "Position",
     "SearchTable",
     "StructureTable",
     "StudyTable",
@@ -46,7 +47,8 @@ __all__ = [
 
 Millimetres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Position = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+Coordinate = Annotated[float, Field(ge=-FARTHEST_MM, le=FARTHEST_MM, allow_inf_nan=False)]
+Position = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]
 
 
 _MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), SearchSettings(), BoneRule()

@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.errors import PlanningError
 
-__all__ = ["ENTRY_ERROR_MM", "TARGET_ERROR_MM", "Tool"]
+__all__ = ["ENTRY_ERROR_MM", "FARTHEST_MM", "TARGET_ERROR_MM", "Tool"]
 
 ENTRY_ERROR_MM = 1.5
 TARGET_ERROR_MM = 2.9
 """Median displacement at entry and at target of 902 SEEG electrodes (PMC5557874)."""
+FARTHEST_MM = 1e10
+"""Largest coordinate of a position: beyond it numbers of voxels overflow."""
 
 
 @dataclass(frozen=True, slots=True)

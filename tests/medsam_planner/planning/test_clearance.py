@@ -270,6 +270,12 @@ def test_the_limiting_point_is_the_place_on_the_line_nearest_the_ball(any_affine
     assert abs(point[1] - centre[1]) < 2 * voxel_diagonal_mm(any_affine)
 
 
+@pytest.mark.parametrize("far", [1e300, -1.1e10])
+def test_a_line_beyond_the_largest_coordinate_is_refused(far):
+    with pytest.raises(PlanningError, match=r"within ±1e\+10 mm"):
+        clearance([[[0.0, 0.0, 0.0], [0.0, far, 0.0]]], [], Tool(1.0))
+
+
 def test_without_structures_the_clearance_is_infinite():
     result = clearance(np.zeros((3, 2, 3)), [], POINT_TOOL)
     assert np.isposinf(result.certified_mm).all() and not result.limiting_structure.any()
