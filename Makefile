@@ -1,4 +1,5 @@
 # make demo    set up, then run both demonstrations and print where the reports are
+# make pacs-demo   the demo study through a PACS (Orthanc) and back, segmented and planned by rule
 # make test    set up, then run the tests with line coverage and its floor
 # make check   lint, formatting, types, import contracts, Dockerfile
 # make docs    build the documentation into site/, without a network
@@ -15,7 +16,7 @@ OUT ?= out
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow guarantees check docs bench bench-service setup
+.PHONY: help demo pacs-demo test test-slow guarantees check docs bench bench-service setup
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,6 +34,10 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 demo: $(READY)
 	$(BIN)/medsam-planner demo pelvic-screw --out $(OUT)/pelvic-screw
 	$(BIN)/medsam-planner demo brain-biopsy --out $(OUT)/brain-biopsy
+
+pacs-demo: $(READY)
+	rm -rf $(OUT)/pacs-demo
+	$(BIN)/python -m medsam_planner.demo.pacs_exchange $(OUT)/pacs-demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -m "not slow and not guarantee" --cov --cov-report=term

@@ -1,4 +1,4 @@
-"""State of the canvas between two actions, as ``viewer.js`` reads it."""
+"""State of the canvas between two actions, as ``viewer/main.js`` reads it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from medsam_planner.geometry import acquisition_axis
+from medsam_planner.io.intensity import volume_modality
+from medsam_planner.io.patient_identity import identity_rows
 from medsam_planner.service.display import Plane
 from medsam_planner.service.slice_layers import maps
 from medsam_planner.service.snapshot import Snapshot
@@ -18,7 +20,7 @@ from ui.wording import NO_STUDY
 __all__ = ["closed_scene", "scene"]
 
 
-Tool = Literal["prompt", "target", "entry"]
+Tool = Literal["box", "target", "entry"]
 """What a click on the canvas does."""
 
 
@@ -34,7 +36,7 @@ def scene(
         Go to the slices through the target of the trajectory that is shown, if there is one.
     shows_structure : bool
         In the planes it was not prompted on, go to the slices through the middle of the active structure.
-    tool : {"prompt", "target", "entry"}, optional
+    tool : {"box", "target", "entry"}, optional
         What a click does from now on.
     """
     now, number = workbench.snapshot, next(workbench.screen_numbers)
@@ -48,9 +50,13 @@ def scene(
         "version": now.version,
         "work": workbench.key,
         "views": f"views/{workbench.token}",
-        "planes": {
-            plane.value: {"count": display.slice_count, "axis": display.axis} for plane, display in now.displays.items()
-        },
+        "slices": f"slices/{workbench.token}",
+        "shape": list(study.spatial_shape),
+        "affine": np.asarray(study.affine, dtype=np.float64)[:3].tolist(),
+        "planes": {plane.value: display.document for plane, display in now.displays.items()},
+        "body": now.body,
+        "unit": "HU" if volume_modality(study) == "CT" else "",
+        "banner": _banner(study),
         "first_plane": _first_plane(now, study).value,
         "windows": now.windows,
         "overlays": _overlays(now.structure),
@@ -72,6 +78,16 @@ def closed_scene(message: str) -> dict[str, Any]:
 def _overlays(active: Structure | None) -> list[list[str]]:
     choices = [["outline", "mask outline"], ["fill", "mask filled"]]
     return choices + [[one.key, one.label] for one in maps(active)]
+
+
+def _banner(study: StudyVolume) -> list[tuple[str, str]]:
+    """Whom and what the study is of, as its DICOM files say it; nothing for other files."""
+    source = study.source
+    if source is None or not source.datasets:
+        return []
+    wanted = [row for row in identity_rows(study) if row[0] in ("patient", "patient ID", "study date")]
+    description = source.series_description.strip()
+    return wanted + ([("series", description)] if description else [])
 
 
 def _first_plane(now: Snapshot, study: StudyVolume) -> Plane:

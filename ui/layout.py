@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import gradio as gr
@@ -15,11 +12,9 @@ from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
 from ui.plan_tab import add_plan_tab
 from ui.upload_button import upload_button
+from ui.viewer_files import boot_script, viewer_html
 
-__all__ = ["CSS", "ENTRANCE_CONTROLS", "Parts", "build_parts", "source_choices"]
-
-_HERE = Path(__file__).parent
-CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
+__all__ = ["ENTRANCE_CONTROLS", "Parts", "build_parts", "source_choices"]
 
 
 class Parts(dict[str, Any]):
@@ -53,8 +48,8 @@ def build_parts() -> Parts:
         with gr.Column(scale=7, min_width=560):
             parts["viewer"] = gr.HTML(
                 value=None,
-                html_template=_viewer_html(),
-                js_on_load=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+                html_template=viewer_html(),
+                js_on_load=boot_script(),
                 apply_default_css=False,
                 elem_id="viewer",
             )
@@ -67,13 +62,6 @@ def build_parts() -> Parts:
             with gr.Tab("Plan", id="plan"):
                 add_plan_tab(parts)
     return parts
-
-
-def _viewer_html() -> str:
-    words = ("LOST_TITLE", "LOST_TEXT", "ELSEWHERE_TITLE", "ELSEWHERE_TEXT", "TAKE_BACK")
-    return Template((_HERE / "viewer.html").read_text(encoding="utf-8")).substitute(
-        {name: html.escape(getattr(wording, name)) for name in words}
-    )
 
 
 def _add_study_tab(parts: Parts) -> None:

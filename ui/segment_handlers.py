@@ -45,6 +45,9 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             case ActionKind.POSITIVE | ActionKind.NEGATIVE:
                 is_positive = action.kind is ActionKind.POSITIVE
                 prompting.click(workbench, *where, *action.first, positive=is_positive)
+            case ActionKind.SCRIBBLE | ActionKind.SCRIBBLE_OUT:
+                is_positive = action.kind is ActionKind.SCRIBBLE
+                prompting.scribble(workbench, *where, action.points, positive=is_positive)
             case ActionKind.UNDO:
                 prompting.undo(workbench)
             case ActionKind.REDO:

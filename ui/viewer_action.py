@@ -19,6 +19,8 @@ class ActionKind(Enum):
     BOX = "box"
     POSITIVE = "positive"
     NEGATIVE = "negative"
+    SCRIBBLE = "scribble"
+    SCRIBBLE_OUT = "scribble_out"
     UNDO = "undo"
     REDO = "redo"
     TARGET = "target"
@@ -34,6 +36,8 @@ class ViewerAction:
     slice_index: int
     first: tuple[float, float] = (0.0, 0.0)
     last: tuple[float, float] = (0.0, 0.0)
+    points: tuple[tuple[float, float], ...] = ()
+    """Of a scribble."""
     step: int | None = None
     """Number of the action among the steps of the page."""
 
@@ -44,7 +48,7 @@ class ViewerAction:
         Parameters
         ----------
         payload : mapping
-            As ``viewer.js`` sends it.
+            As ``viewer/main.js`` sends it.
 
         Raises
         ------
@@ -59,6 +63,7 @@ class ViewerAction:
                 slice_index=int(payload["index"]),
                 first=_pair(payload.get("first", (0.0, 0.0))),
                 last=_pair(payload.get("last", (0.0, 0.0))),
+                points=tuple(_pair(one) for one in payload.get("points", ())),
                 step=None if step is None else int(step),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:

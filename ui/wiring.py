@@ -68,7 +68,7 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
 
 def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
-        payload = event_payload(event, "kind", "plane", "index", "first", "last", "step")
+        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "step")
         return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 
     connect(parts, parts["viewer"].viewer_action, on_viewer, ("token",), SHOWN, trigger_mode="multiple", **QUICK)

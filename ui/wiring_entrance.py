@@ -29,7 +29,7 @@ _REMEMBERED = """() => [JSON.stringify({
   here: location.hash.slice(1),
   shows: Boolean(window.medsamPlanner?.shows()),
 })]"""
-"""What the page knows, as :class:`Remembered` reads it; ``viewer.js`` writes the address."""
+"""What the page knows, as :class:`Remembered` reads it; ``viewer/main.js`` writes the address."""
 
 
 def wire_entrance(page: gr.Blocks, pages: Pages, parts: Parts) -> None:

@@ -30,8 +30,8 @@ NO_STUDY = "No study is open. Type the path of a study, or upload one."
 NO_STRUCTURE = "Open a study to begin."
 NO_RESULT = "Not segmented in 3D yet. Draw a box around the structure on one slice, then press “Segment in 3D”."
 HINT = (
-    "Drag: box · click: point inside · right-click or Shift-click: point outside · wheel or arrow keys: slice · "
-    "Ctrl + wheel: zoom · middle-button drag: pan"
+    "Drag: box · click: point inside · right-click or Alt + click: point outside · wheel or arrow keys: slice · "
+    "right drag: window · middle drag: pan · Ctrl + wheel: zoom · Shift + move: crosshair · ?: all keys"
 )
 OPENED = "Draw a box around a structure on one slice."
 TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Open” again."

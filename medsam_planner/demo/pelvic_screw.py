@@ -38,7 +38,7 @@ from medsam_planner.workflow.written_plan import WrittenPlan, write_plan, write_
 from prompts import Box, Click, PromptLog
 from prompts.annotator import padded_box
 
-__all__ = ["run_pelvic_screw"]
+__all__ = ["PELVIC_WINDOW", "pelvic_logs", "run_pelvic_screw"]
 
 _BONE = "supra_acetabular_bone"
 _VESSELS = {"external_iliac_artery": "iliac_artery", "external_iliac_vein": "iliac_vein"}
@@ -52,7 +52,7 @@ _VESSEL_RANGE_LPS_MM = (86.0, -4.0)
 """Above and below these heights the annotator marks slices as empty: the plan does not need the vessels there."""
 _SCREW = Tool(radius_mm=3.25, entry_error_mm=0.5, target_error_mm=0.8)
 """A 6.5 mm cannulated screw; errors as assumed for placement with navigation."""
-_WINDOW = "100, 300"
+PELVIC_WINDOW = "100, 300"
 """Low and narrow: marrow saturates, so bone and its cortex look alike, and vessels with contrast medium stand out."""
 _SCAN_SHAPE, _SCAN_SPACING_MM = (154, 302, 302), (1.4, 1.1, 1.1)
 _BONE_MARGIN = SpreadRule(base_mm=0.0, factor=1.0, cap_mm=2.0)
@@ -87,8 +87,9 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
     say("2/5 Reading the series back.")
     study = load_volume(folder / "study", progress=progress)
     say("3/5 Segmenting bone and vessels from boxes, with 16 stochastic passes.")
-    logs = (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
-    segmented = segment_into(folder, study, logs, SegmentationOptions(seed=seed, window=_WINDOW), progress=progress)
+    segmented = segment_into(
+        folder, study, pelvic_logs(phantom), SegmentationOptions(seed=seed, window=PELVIC_WINDOW), progress=progress
+    )
     for name, result in segmented.results.items():
         share = _share_inside(result.mask.array, _reference(phantom, name, study).array)
         say(f"    {name}: {share:.0%} of the mask lies in the true structure")
@@ -113,6 +114,11 @@ def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: 
             planned = best.clearance_mm_by_structure[name]
             say(f"    {name}: certified {planned:.1f} mm beyond margin and tool error, true clearance {true_mm:.1f} mm")
     return written
+
+
+def pelvic_logs(phantom: PelvisPhantom) -> tuple[PromptLog, ...]:
+    """Simulated prompts for the bone and both vessels."""
+    return (_bone_log(phantom), *(_vessel_log(phantom, name) for name in _VESSELS))
 
 
 def _bone_log(phantom: PelvisPhantom) -> PromptLog:

@@ -21,10 +21,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from medsam_planner.errors import ConfigError, MedsamPlannerError, PeerError
 from medsam_planner.io.study_files import quiet_pydicom
 from medsam_planner.network.dimse_words import no_association, refused, refused_store
+from medsam_planner.network.negotiated import FETCHED, UNCOMPRESSED
 from medsam_planner.network.node import FIELDS, Instance, Keep, Level
 from medsam_planner.network.settings import DimseNode, Local
 from medsam_planner.network.tls import client_context
-from medsam_planner.network.transfer_syntaxes import FETCHED, UNCOMPRESSED
 
 __all__ = ["Dimse"]
 

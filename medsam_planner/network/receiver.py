@@ -6,6 +6,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable, Sequence
+from socketserver import BaseServer
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,21 +19,11 @@ from pynetdicom.transport import ThreadedAssociationServer
 from medsam_planner.errors import ConfigError
 from medsam_planner.network.inbox import Inbox, RefusedInstanceError
 from medsam_planner.network.listen_settings import Listen, Peer
+from medsam_planner.network.negotiated import COMPRESSED, RECEIVED_CLASSES, UNCOMPRESSED
 from medsam_planner.network.settings import Local
 from medsam_planner.network.tls import server_context
-from medsam_planner.network.transfer_syntaxes import COMPRESSED, UNCOMPRESSED
 
-__all__ = ["SOP_CLASSES", "Receiver"]
-
-SOP_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4": "MR Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
-    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image Storage",
-}
-"""What is accepted: images that can be read as a volume."""
+__all__ = ["Receiver"]
 
 _MOST_ASSOCIATIONS = 16
 _PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN = 1, 1, 3
@@ -61,12 +52,12 @@ class Receiver:
         self._inbox = inbox
         self._tell = tell
         self._received: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
-        entity = AE(local.ae_title)
+        self._entity = entity = AE(local.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [one.ae_title for one in settings.peers]
         entity.maximum_associations = _MOST_ASSOCIATIONS
         entity.add_supported_context(Verification)
-        for sop_class in SOP_CLASSES:
+        for sop_class in RECEIVED_CLASSES:
             entity.add_supported_context(sop_class, [*UNCOMPRESSED, *COMPRESSED])
         try:
             self._server = entity.make_server(
@@ -90,7 +81,8 @@ class Receiver:
     def close(self) -> None:
         """Accept nothing more, and end what is under way; nothing of it is lost that was acknowledged."""
         self._server.shutdown()
-        self._server.server_close()
+        for association in self._entity.active_associations:
+            association.abort()
 
     def _on_requested(self, event: evt.Event) -> None:
         """Refuse a known title from another address: pynetdicom checks titles alone."""
@@ -136,6 +128,11 @@ def _server_for(peers: Sequence[Peer], tell: Callable[[str], None]) -> type[Thre
 
     class Server(ThreadedAssociationServer):
         """One for these peers."""
+
+        def shutdown(self) -> None:
+            """End; pynetdicom's own looks for the server in a list that `make_server` does not add it to."""
+            BaseServer.shutdown(self)
+            self.server_close()
 
         def verify_request(self, request: Any, client_address: Any) -> bool:
             address = str(client_address[0])

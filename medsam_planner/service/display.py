@@ -17,10 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
-from medsam_planner.io.intensity import CT_WINDOWS, Normalisation, volume_modality
+from medsam_planner.io.intensity import CT_WINDOWS, Normalisation, Window, volume_modality
 
 __all__ = ["Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
 
+_DISPLAY_WINDOWS = {name: CT_WINDOWS[name] for name in ("soft-tissue", "lung")} | {
+    "liver": Window(90.0, 150.0),
+    **{name: CT_WINDOWS[name] for name in ("bone", "brain", "full")},
+}
+"""In HU; the first five in the order in which OHIF has them on the keys 1 to 5."""
 _VISIBLE_SHARE = 0.3
 """Direction cosine from which a side letter is shown, 17° from the perpendicular; a smaller tilt is not visible."""
 
@@ -98,6 +103,26 @@ class SliceDisplay:
         right = self.affine[:3, self.across] * (-1 if self.flip_across else 1)
         down = self.affine[:3, self.down] * (-1 if self.flip_down else 1)
         return right, down
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The plane as plain JSON values, from which a client converts between voxels and the screen."""
+        return {
+            "count": self.slice_count,
+            "axis": self.axis,
+            "across": self.across,
+            "down": self.down,
+            "flip_across": self.flip_across,
+            "flip_down": self.flip_down,
+            "size": list(self.size),
+            "pixel_mm": list(self.pixel_mm),
+            "letters": self.letters,
+            "normal": _NORMAL[self.plane],
+        }
+
+    def within(self, slice_index: int) -> int:
+        """The nearest slice that there is."""
+        return min(max(slice_index, 0), self.slice_count - 1)
 
     def index_at(self, slice_index: int, column: float, row: float) -> NDArray[np.float64]:
         """Fractional voxel index (3,) at a screen position."""
@@ -188,7 +213,7 @@ def display_windows(study: highdicom.Volume, normalisation: Normalisation) -> di
         Range of values that the model uses.
     """
     if volume_modality(study) == "CT":
-        return {name: {"centre": window.centre, "width": window.width} for name, window in CT_WINDOWS.items()}
+        return {name: {"centre": window.centre, "width": window.width} for name, window in _DISPLAY_WINDOWS.items()}
     low, high = float(study.array.min()), float(study.array.max())
     return {
         "image": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from medsam_planner.errors import PromptError
 from medsam_planner.service.core.prompt_steps import PromptSteps, entry_of
 from medsam_planner.service.display import Plane
 from medsam_planner.service.workbench import Workbench
-from prompts import Box, Click, PositionLpsMm, read_prompt_file, validate_file
+from prompts import Box, Click, PositionLpsMm, Scribble, read_prompt_file, validate_file
 from prompts.names import require_free
 
-__all__ = ["clear", "click", "draw_box", "position", "redo", "resume", "undo"]
+__all__ = ["clear", "click", "draw_box", "position", "redo", "resume", "scribble", "undo"]
 
 
 def position(workbench: Workbench, plane: Plane, slice_index: int, column: float, row: float) -> PositionLpsMm:
@@ -50,6 +51,19 @@ def click(workbench: Workbench, plane: Plane, slice_index: int, column: float, r
     """Prompt the active structure with a point inside (positive) or outside it; the point as in :func:`position`."""
     point = Click(position(workbench, plane, slice_index, column, row), positive)
     workbench.change_steps("prompt", entry_of(point))
+
+
+def scribble(
+    workbench: Workbench,
+    plane: Plane,
+    slice_index: int,
+    points: Sequence[tuple[float, float]],
+    *,
+    positive: bool,
+) -> None:
+    """Prompt the active structure with a line inside (positive) or outside it; its points as in :func:`position`."""
+    line = Scribble([position(workbench, plane, slice_index, *point) for point in points], positive)
+    workbench.change_steps("prompt", entry_of(line))
 
 
 def draw_box(

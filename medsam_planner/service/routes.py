@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect, Request
 
 from medsam_planner.errors import MedsamPlannerError
@@ -14,7 +14,7 @@ from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.pages import Pages
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.results import archive_path, report_path
-from medsam_planner.service.slice_layers import slice_view
+from medsam_planner.service.slice_layers import slice_values, slice_view
 from medsam_planner.service.slice_view import Overlay, ViewRequest
 from medsam_planner.service.uploads import UploadKind, UploadRefusedError
 from medsam_planner.service.workbench import Workbench
@@ -47,17 +47,25 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         plane: Plane,
         index: int,
         request: Request,
-        centre: float = 0.0,
-        width: float = 1.0,
         overlay: Overlay = "outline",
     ) -> JSONResponse:
-        """One slice as a JSON document."""
+        """What is drawn over one slice, as a JSON document."""
         workbench = find(token, request)
         try:
-            view = ViewRequest(index, centre - width / 2, centre + width / 2, overlay)
-            return JSONResponse(slice_view(workbench, plane, view))
+            return JSONResponse(slice_view(workbench, plane, ViewRequest(index, overlay)))
         except MedsamPlannerError as error:
             raise _refusal(error, pages) from error
+
+    @app.get("/slices/{token}", include_in_schema=False)
+    def slices(token: str, plane: Plane, index: int, request: Request) -> Response:
+        """Stored values of one slice, row by row; the browser applies the window."""
+        workbench = find(token, request)
+        try:
+            values = slice_values(workbench, plane, index)
+        except MedsamPlannerError as error:
+            raise _refusal(error, pages) from error
+        headers = {"X-Value-Type": values.dtype.name}
+        return Response(values.tobytes(), media_type="application/octet-stream", headers=headers)
 
     @app.get("/alive/{token}", include_in_schema=False)
     def alive(token: str, request: Request) -> JSONResponse:

@@ -10,6 +10,7 @@ from typing import Any
 from medsam_planner.errors import MedsamPlannerError, PlanningError
 from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for
 from medsam_planner.progress import Progress
+from medsam_planner.service.body_box import body_box
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
@@ -45,10 +46,11 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
     state, is_other = work.state, known.work != work.identifier
     page = PageState.of(state)
     volume = service.loaded.volume(work.study)
-    displays, windows = known.displays, known.windows
+    displays, windows, body = known.displays, known.windows, known.body
     if is_other:
         displays = {plane: display_for(volume, plane) for plane in Plane}
         windows = display_windows(volume, normalisation_for(volume, None, next(iter(CT_WINDOWS))))
+        body = body_box(volume)
     structures, lost = {}, []
     for number, (name, role) in enumerate(page.roles.items()):
         before = None if is_other else known.structures.get(name)
@@ -66,6 +68,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         active=page.active,
         displays=displays,
         windows=windows,
+        body=body,
         draft=page.draft,
         has_archive=has_archive,
         lost=tuple(lost),

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
 from medsam_planner.report.faithfulness import saliency_warning
 from medsam_planner.service.display import Plane
-from medsam_planner.service.slice_view import Layers, Mark, Outline, OverlayMap, ViewRequest, view
+from medsam_planner.service.slice_view import Layers, Mark, Outline, OverlayMap, ViewRequest, exact_values, view
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Structure
 from medsam_planner.service.workbench import Workbench
 
-__all__ = ["layers", "maps", "slice_view"]
+__all__ = ["layers", "maps", "slice_values", "slice_view"]
 
 
 def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict[str, Any]:
-    """One slice of the open study as a JSON document; see :func:`medsam_planner.service.slice_view.view`.
+    """What is drawn over one slice of the open study; see :func:`medsam_planner.service.slice_view.view`.
 
     Raises
     ------
@@ -29,7 +30,23 @@ def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict
     study = now.study
     if study is None:
         raise StudyError("Open a study first.")
-    return view(study.array, now.displays[plane], request, layers(now))
+    return view(now.displays[plane], request, layers(now))
+
+
+def slice_values(workbench: Workbench, plane: Plane, index: int) -> NDArray[Any]:
+    """(rows, columns) stored values of one slice of the open study, as it is shown; int16 where that is exact.
+
+    Raises
+    ------
+    StudyError
+        If none is open.
+    """
+    now = workbench.snapshot
+    study = now.study
+    if study is None:
+        raise StudyError("Open a study first.")
+    display = now.displays[plane]
+    return exact_values(display.picture(study.array, display.within(index)))
 
 
 def layers(now: Snapshot) -> Layers:

@@ -1,6 +1,6 @@
-"""One slice as a JSON document for display: grey PNG, outlines in pixels of the slice, overlays, prompts, marks.
+"""One slice for display: its stored values, and a JSON document of outlines, overlays, prompts and marks over it.
 
-The client only scales and draws.
+The client applies the window, scales and draws.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "Overlay",
     "OverlayMap",
     "ViewRequest",
+    "exact_values",
     "grey_png",
     "outlines",
     "overlay_png",
@@ -46,10 +47,6 @@ class ViewRequest:
     """Which slice to show, and how."""
 
     slice_index: int
-    low: float
-    """Value shown as black."""
-    high: float
-    """Value shown as white."""
     overlay: Overlay = "outline"
 
 
@@ -107,13 +104,11 @@ class Layers:
     marks: tuple[Mark, ...] = field(default=())
 
 
-def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layers: Layers) -> dict[str, Any]:
+def view(display: SliceDisplay, request: ViewRequest, layers: Layers) -> dict[str, Any]:
     """The JSON document of one view.
 
     Parameters
     ----------
-    array : (K, J, I)
-        Stored values of the study.
     display : SliceDisplay
         The plane to show.
     request : ViewRequest
@@ -121,20 +116,12 @@ def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layer
     layers : Layers
         What is drawn over the slice.
     """
-    index = int(np.clip(request.slice_index, 0, display.slice_count - 1))
-    right, down = display.lps_steps
+    index = display.within(request.slice_index)
     chosen = next((entry for entry in layers.maps if entry.key == request.overlay), None)
     document: dict[str, Any] = {
         "plane": display.plane.value,
         "index": index,
         "count": display.slice_count,
-        "size": list(display.size),
-        "pixel_mm": list(display.pixel_mm),
-        "letters": display.letters,
-        "origin_lps_mm": display.lps_at(index, 0, 0).tolist(),
-        "right_lps_mm": right.tolist(),
-        "down_lps_mm": down.tolist(),
-        "image": _uri(grey_png(display.picture(array, index), request.low, request.high)),
         "outlines": [drawn for outline in layers.outlines for drawn in _drawn_outline(outline, display, index)],
         "prompts": [drawn for prompt in layers.prompts for drawn in _drawn_prompt(prompt, display, index)],
         "marks": [_drawn_mark(mark, display, index) for mark in layers.marks],
@@ -154,6 +141,12 @@ def view(array: NDArray[Any], display: SliceDisplay, request: ViewRequest, layer
     elif request.overlay == "fill":
         document["overlay"] = _fill_uri(layers.outlines, display, index)
     return document
+
+
+def exact_values(picture: NDArray[Any]) -> NDArray[Any]:
+    """A (rows, columns) slice as little-endian int16 if that holds its values exactly, else as float32."""
+    whole = np.clip(picture, -(2**15), 2**15 - 1).astype("<i2")
+    return np.ascontiguousarray(whole if np.array_equal(whole, picture) else picture.astype("<f4"))
 
 
 def grey_png(picture: NDArray[Any], low: float, high: float) -> bytes:

@@ -14,6 +14,7 @@ from medsam_planner.geometry import index_from_lps
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.service.body_box import BodyBox
 from medsam_planner.service.display import Plane, SliceDisplay
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.structure import Role, Structure
@@ -42,6 +43,8 @@ class Snapshot:
     displays: Mapping[Plane, SliceDisplay] = field(default_factory=lambda: _NOTHING)
     windows: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: _NOTHING)
     """Presets of the display window, each with its ``centre`` and ``width``."""
+    body: BodyBox | None = None
+    """Box around the body, which a view is zoomed to at first; None where body and air cannot be told apart."""
     draft: PlanDraft = field(default_factory=PlanDraft)
     plan: PlanResult | None = None
     """The last plan, as long as it holds."""

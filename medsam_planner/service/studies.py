@@ -61,8 +61,7 @@ def open_study(
         place = _linked(uploaded, folder)
         study = workbench.own.open_upload(identifier, place, reading=reading, progress=progress)
     workbench.give_back()  # first, so that a server with room for one more has it
-    workbench.take(*workbench.own.open_session(study.identifier))
-    workbench.refresh(progress=progress)
+    workbench.refresh(workbench.own.open_session(study.identifier), progress=progress)
 
 
 def _linked(file: Path, folder: Path) -> Path:

@@ -15,17 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.errors import (
-    MedsamPlannerError,
-    PlanningError,
-    PromptError,
-)
+from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError
 from medsam_planner.progress import Progress
 from medsam_planner.service import step_order
 from medsam_planner.service.core.actors import LOCAL, Actor
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.work import Work
 from medsam_planner.service.held_session import HeldSession
 from medsam_planner.service.page_state import draft_entry
 from medsam_planner.service.plan_draft import PlanDraft
@@ -145,8 +142,8 @@ class Workbench(HeldSession):
                 self._is_long = False
                 self._lock.release()
 
-    def refresh(self, *, progress: Progress | None = None) -> None:
-        """Show the session as it is now, whoever changed it.
+    def refresh(self, new: tuple[Work, str] | None = None, *, progress: Progress | None = None) -> None:
+        """Show the session as it is now, or take a new one with its lease; until then the one before is shown.
 
         Raises
         ------
@@ -154,7 +151,13 @@ class Workbench(HeldSession):
             If its study or a preview cannot be had. What was shown before stays.
         """
         with self._refreshing:
-            self._snapshot = shown(self.service, self.require_work(), self._snapshot, progress=progress)
+            work = self.require_work() if new is None else new[0]
+            try:
+                now = shown(self.service, work, self._snapshot, progress=progress)
+            finally:
+                if new is not None:
+                    self.take(*new)
+            self._snapshot = now
 
     def record(self, *, ends_plan: bool = False, **page: Any) -> None:
         """Change what only the page has, see :class:`~medsam_planner.service.page_state.PageState`."""
@@ -282,12 +285,7 @@ class Workbench(HeldSession):
         self.record(draft=draft_entry(draft))
 
     def choose_alternative(self, number: int) -> None:
-        """Choose which alternative of the plan is shown.
-
-        Parameters
-        ----------
-        number : int
-            Counted from 0.
+        """Choose which alternative of the plan is shown; `number` is counted from 0.
 
         Raises
         ------

@@ -1,5 +1,16 @@
-"""The study and the workbench of the service's tests."""
+"""The study and the workbench of the service's tests, and pages in a browser."""
 
 from tests.medsam_planner.service.conftest import make_workbench, model, running_service, service, settings, study_path
+from tests.ui.browser import chromium, open_bench, serve
 
-__all__ = ["make_workbench", "model", "running_service", "service", "settings", "study_path"]
+__all__ = [
+    "chromium",
+    "make_workbench",
+    "model",
+    "open_bench",
+    "running_service",
+    "serve",
+    "service",
+    "settings",
+    "study_path",
+]

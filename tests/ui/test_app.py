@@ -15,7 +15,7 @@ from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from tests.ui.serving import page_app
 from tests.ui.test_handlers import lesion_box
-from ui import segment_handlers, study_handlers
+from ui import canvas, segment_handlers, study_handlers
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,17 @@ def workbench(client: TestClient, study_path: Path) -> Workbench:
 
 
 def test_a_view_is_answered_to_whoever_holds_the_token(client: TestClient, workbench: Workbench) -> None:
-    query = {"plane": "axial", "index": 20, "centre": 40, "width": 400}
+    query = {"plane": "axial", "index": 20}
     answer = client.get(f"/views/{workbench.token}", params=query)
     assert answer.status_code == 200
-    assert answer.json()["letters"] == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
+    assert answer.json()["index"] == 20
+    values = client.get(f"/slices/{workbench.token}", params=query)
+    assert values.headers["x-value-type"] == "float32"  # the phantom's noise is no whole HU
+    stored = workbench.require_work().study
+    assert len(values.content) == 4 * stored.shape[1] * stored.shape[2]
+    planes = canvas.scene(workbench)["planes"]
+    assert planes["axial"]["letters"] == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
+    assert client.get("/slices/guessed", params=query).status_code == 404
     assert client.get("/views/guessed", params=query).status_code == 404
     assert client.get(f"/views/{workbench.token}", params={**query, "plane": "oblique"}).status_code == 422
 

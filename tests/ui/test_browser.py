@@ -2,222 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.core.actors import Actor
-from medsam_planner.service.core.service import Service
 from medsam_planner.service.pages import Pages
-from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from prompts import Click
-from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM, SHAPE
+from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM
+from tests.ui.browser import PATIENCE_MS, Bench, Server
 from tests.ui.test_calibrated_margins import calibration_file
 
 pytestmark = pytest.mark.browser
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE_MS = 300_000
-"""Nothing waits longer than it must; a busy machine may take minutes over what takes seconds."""
-ACROSS_MM, DOWN_MM = SHAPE[2] * 1.5, SHAPE[1] * 1.5
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """Debian's Chromium, or Chrome."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        found = shutil.which(name)
-        if found:
-            return found
-    pytest.skip("needs Chromium (apt install chromium)")
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where the workbench listens, and the workbenches of its pages."""
-
-    address: str
-    pages: Pages
-    stop: Callable[[], None]
-    again: Callable[[], Server]
-    """Start another one at the same address, on the same folder of results."""
-
-
-@pytest.fixture(scope="module")
-def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start the workbench on a free port."""
-    import uvicorn
-
-    from ui.app import make_app
-
-    running: list[Callable[[], None]] = []
-
-    def start(port: int = 0, **changes: Any) -> Server:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            port = probe.getsockname()[1]
-        settings = Settings(
-            **{"out": tmp_path_factory.mktemp("runs"), "model": model, "roots": (study_path.parent,), **changes}
-        )
-        service = Service(settings)
-        app = make_app(service)
-        server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
-        )
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        until = time.monotonic() + PATIENCE_MS / 1000
-        while not server.started and time.monotonic() < until:
-            time.sleep(0.05)
-
-        def stop() -> None:
-            if not server.should_exit:
-                server.should_exit = True
-                thread.join(10)
-                service.close()
-
-        running.append(stop)
-        again = partial(start, port, **{**changes, "out": settings.out})
-        return Server(f"http://127.0.0.1:{port}/", app.state.pages, stop, again)
-
-    yield start
-    for stop in running:
-        stop()
-
-
-@dataclass
-class Bench:
-    """The open page, and what it asked for and complained of."""
-
-    page: Any
-    server: Server
-    foreign: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    _token: str = ""
-
-    def watch(self) -> None:
-        self.page.on("request", lambda request: self._note(request.url))
-        self.page.on("pageerror", self._note_error)
-        self.page.on("console", lambda message: self._note_error(message.text) if message.type == "error" else None)
-
-    def _note_error(self, error: Any) -> None:
-        """Keep an error; a request of Gradio's that leaving the page aborts is none."""
-        text = str(error)
-        if "AbortError" not in text and "errored out" not in text:
-            self.complaints.append(text)
-
-    def _note(self, url: str) -> None:
-        if not url.startswith((self.server.address, "data:", "blob:")):
-            self.foreign.append(url)
-        if "/views/" in url:
-            self._token = url.split("/views/")[1].split("?")[0]
-
-    @property
-    def workbench(self) -> Workbench:
-        """This page's, on the server; a study must be open."""
-        return self.server.pages.find(self._token)
-
-    @property
-    def path(self) -> Any:
-        """Where the path of a study is typed."""
-        return self.page.locator("#path textarea, #path input").first
-
-    def on_canvas(self, right_mm: float, down_mm: float) -> tuple[float, float]:
-        """Browser position of a place on the axial slice, in mm from its middle."""
-        bounds = self.page.locator("#viewer canvas").bounding_box()
-        scale = min((bounds["width"] - 56) / ACROSS_MM, (bounds["height"] - 40) / DOWN_MM)
-        return (
-            bounds["x"] + bounds["width"] / 2 + right_mm * scale,
-            bounds["y"] + bounds["height"] / 2 + down_mm * scale,
-        )
-
-    def drag(self, first_mm: tuple[float, float], last_mm: tuple[float, float]) -> None:
-        self.page.mouse.move(*self.on_canvas(*first_mm))
-        self.page.mouse.down()
-        self.page.mouse.move(*self.on_canvas(*last_mm), steps=6)
-        self.page.mouse.up()
-
-    def says(self, words: str) -> None:
-        self.page.wait_for_function(
-            "words => document.querySelector('#notice')?.textContent.includes(words)", arg=words
-        )
-
-    def is_open(self) -> None:
-        self.page.wait_for_function("document.querySelector('[data-text=slice]')?.textContent.includes(' of ')")
-
-    def has_prompts(self, count: int) -> None:
-        """Wait until so many prompts hold."""
-        found, until = -1, time.monotonic() + 60
-        while found != count and time.monotonic() < until:
-            self.page.wait_for_timeout(50)  # not time.sleep: what the page asks for is noted only meanwhile
-            with suppress(MedsamPlannerError):  # the page has not come back yet
-                found = len(self.workbench.structure.prompts)
-        assert found == count
-
-    def settled(self) -> None:
-        """The last answer of the server is on the screen, and no picture is on its way."""
-        self.page.wait_for_function(
-            """version => {
-              const shown = document.querySelector('[data-state]')?.dataset;
-              return document.querySelector('.mv-busy').hidden && shown?.state === 'ready' && shown.version === version;
-            }""",
-            arg=str(self.workbench.snapshot.version),
-        )
-
-    def count(self, colour: tuple[int, int, int], reach: int = 40) -> int:
-        """Pixels of the canvas near a colour."""
-        return self.page.evaluate(
-            """([r, g, b, reach]) => {
-              const canvas = document.querySelector('#viewer canvas');
-              const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-              let count = 0;
-              for (let n = 0; n < data.length; n += 4)
-                if (Math.abs(data[n] - r) + Math.abs(data[n + 1] - g) + Math.abs(data[n + 2] - b) < reach) count++;
-              return count;
-            }""",
-            [*colour, reach],
-        )
-
-
-@pytest.fixture
-def open_bench(chromium: str) -> Iterator[Callable[[Server], Bench]]:
-    """Open pages in browsers of their own; closed afterwards."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-
-        def start(server: Server) -> Bench:
-            page = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True).new_page()
-            page.set_default_timeout(PATIENCE_MS)
-            bench = Bench(page, server)
-            bench.watch()
-            page.goto(server.address)
-            page.wait_for_selector("#viewer canvas")
-            return bench
-
-        yield start
-        browser.close()
-
 
 CONTRAST = """button => {
   const light = (text) => {
@@ -277,10 +77,10 @@ def test_a_person_segments_corrects_and_reads_the_maps(
     assert "stopped at slice" in page.locator("#result").inner_text()
     bench.settled()
     for overlay in ("fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"):
-        picture = page.locator("#viewer canvas").screenshot()
+        picture = bench.canvas().screenshot()
         page.locator("[data-control=overlay]").select_option(overlay)
         bench.settled()
-        assert page.locator("#viewer canvas").screenshot() != picture, overlay
+        assert bench.canvas().screenshot() != picture, overlay
     for plane in ("coronal", "sagittal", "axial"):
         page.locator(f"[data-plane={plane}]").click()
         bench.settled()
@@ -289,7 +89,7 @@ def test_a_person_segments_corrects_and_reads_the_maps(
             .inner_text()
             .endswith({"axial": "40"}.get(plane, "8" if plane == "coronal" else "0"))
         )
-    page.locator("#viewer canvas").focus()
+    bench.canvas().focus()
     shown = page.locator("[data-text=slice]").inner_text()
     page.keyboard.press("ArrowDown")
     page.wait_for_function("shown => document.querySelector('[data-text=slice]').textContent !== shown", arg=shown)

@@ -81,7 +81,7 @@ def work_on_page(race: Race, seed: int) -> Made:
                 act(kind="positive" if wish[1] else "negative", index=place[0], first=place[1:])
             else:
                 step -= 1
-            query = {"plane": "axial", "index": 20, "centre": 40, "width": 400}
+            query = {"plane": "axial", "index": 20}
             assert browser.get(f"/views/{workbench.token}", params=query).status_code == 200
     shown = segment_handlers.run_to_3d(workbench, 0, saliency=False, triplanar=False, after=step)
     assert "mv-done" in shown.notice, shown.notice

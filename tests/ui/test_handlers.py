@@ -30,7 +30,7 @@ from medsam_planner.service.slice_view import ViewRequest
 from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import EXPIRY_S
 from medsam_planner.service.workbench import Workbench
-from prompts import Box, Click, PromptFile, PromptLog, write_prompt_file
+from prompts import Box, Click, PromptFile, PromptLog, Scribble, write_prompt_file
 from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.medsam_planner.io.test_series_volumes import several
@@ -228,8 +228,23 @@ def test_a_box_gives_a_preview_on_its_slice(make_workbench: Make) -> None:
     axis = workbench.snapshot.displays[Plane.AXIAL].axis
     assert list(workbench.structure.previews) == [axis]
     assert list(workbench.structure.previews[axis]) == [message["index"]]
-    document = slice_view(workbench, Plane.AXIAL, ViewRequest(message["index"], -160, 240))
+    document = slice_view(workbench, Plane.AXIAL, ViewRequest(message["index"]))
     assert [drawn["kind"] for drawn in document["prompts"]] == ["box"]
+
+
+def test_a_scribble_lies_where_it_was_drawn_and_an_empty_one_is_refused(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    drawn = {"kind": "scribble_out", "plane": "axial", "index": 20, "points": [[50, 40], [60, 40]]}
+    segment_handlers.on_viewer(workbench, drawn)
+    (line,) = workbench.log.prompts
+    assert isinstance(line, Scribble) and not line.positive
+    display = workbench.snapshot.displays[Plane.AXIAL]
+    expected = [display.lps_at(20, column, 40) for column in (50, 60)]
+    np.testing.assert_allclose(line.positions_lps_mm, expected)
+    for points in ([], [[500, 40]], [["a", 1]], 3):
+        shown = segment_handlers.on_viewer(workbench, {**drawn, "points": points})
+        assert "mv-error" in shown.notice
+    assert len(workbench.log.prompts) == 1
 
 
 def test_undo_and_redo_go_back_and_forth_over_several_steps(make_workbench: Make) -> None:
@@ -318,7 +333,7 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
     keys = [key for key, _ in shown.scene["overlays"]]
     assert keys == ["outline", "fill", "probability", "uncertainty", "boundary_spread_mm", "saliency"]
     for key in keys[2:]:
-        document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, -160, 240, key))
+        document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, key))
         assert document["bar"]["unit"]
     undone = segment_handlers.undo(workbench)
     assert "prompts changed since" in undone.structures

@@ -294,7 +294,7 @@ def test_results_that_were_evicted_from_memory_are_read_again_for_their_page(
     service.loaded.forget(workbench.key)
     service.loaded.forget_volume(workbench.require_work().study.identifier)
     assert service.loaded.held_bytes < held
-    document = slice_view(workbench, Plane.AXIAL, ViewRequest(20, -160, 240))
+    document = slice_view(workbench, Plane.AXIAL, ViewRequest(20))
     assert document["outlines"]
     assert "mv-error" not in segment_handlers.choose_structure(workbench, "lesion").notice
 
@@ -308,7 +308,7 @@ def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, stu
         assert browser.get("/alive/guessed").status_code == 404
         pages.take_up("another window", workbench.key)
         assert browser.get(f"/alive/{token}").status_code == 409
-        query = {"plane": "axial", "index": 20, "centre": 40, "width": 400}
+        query = {"plane": "axial", "index": 20}
         assert browser.get(f"/views/{token}", params=query).status_code == 409
         assert browser.get("/gradio_api/app_id").json().keys() == {"app_id"}  # what Gradio's page waits for
 
@@ -395,7 +395,7 @@ def test_a_view_never_sees_half_of_a_change(make_workbench: Make, study_path: Pa
     thread = threading.Thread(target=reopen)
     thread.start()
     while not done.is_set():
-        slice_view(workbench, Plane.AXIAL, ViewRequest(20, -160, 240))
+        slice_view(workbench, Plane.AXIAL, ViewRequest(20))
         screen(workbench)
     thread.join()
 

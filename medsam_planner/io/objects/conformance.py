@@ -1,15 +1,13 @@
-"""The DICOM conformance statement, generated from what the writers use.
+"""The objects of the DICOM conformance statement, generated from what the writers use.
 
-``python -m medsam_planner.io.objects.conformance docs/conformance.md`` writes it; a test compares it with the objects
-that the writers make, both ways.
+``python -m medsam_planner.network.conformance docs/conformance.md`` writes the page; a test compares it with the
+objects that the writers make, both ways.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
@@ -129,7 +127,7 @@ def _lines() -> Iterator[str]:
     yield "# DICOM conformance"
     yield ""
     yield (
-        "Research use only. This page is generated: `python -m medsam_planner.io.objects.conformance "
+        "Research use only. This page is generated: `python -m medsam_planner.network.conformance "
         "docs/conformance.md`. A test writes every object and compares."
     )
     yield ""
@@ -225,7 +223,3 @@ def _is_decoded(uid: UID) -> bool:
         return bool(get_decoder(uid).is_available)
     except NotImplementedError:
         return False
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(conformance_statement(), encoding="utf-8")

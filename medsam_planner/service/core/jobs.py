@@ -221,11 +221,10 @@ class Jobs:
             identifier, task = entry
             with self._lock:
                 running = self._running.get(identifier)
-                job = self._jobs[identifier]
-                if running is not None and not running.is_cancelled:
-                    self._jobs[identifier] = replace(job, state=JobState.RUNNING)
-            if running is None:  # cancelled while it waited
-                continue
+                if running is None:  # cancelled while it waited, and perhaps forgotten since
+                    continue
+                if not running.is_cancelled:
+                    self._jobs[identifier] = replace(self._jobs[identifier], state=JobState.RUNNING)
             self._tell(identifier)
             self._run(identifier, running, task)
 

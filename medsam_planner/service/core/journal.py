@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.errors import OutputError, ReadOnlyError
+from medsam_planner.errors import NotThereError, OutputError, ReadOnlyError
 from prompts.whole_file import NO_ROOM
 
 __all__ = ["Journal", "Record"]
@@ -71,6 +71,8 @@ class Journal:
 
         Raises
         ------
+        NotThereError
+            If the file was deleted.
         OutputError
             If there is no room. Nothing of the record is left, and it may be tried again.
         ReadOnlyError
@@ -83,6 +85,8 @@ class Journal:
         line = _line({**record, "crc": _checksum(record)})
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        except FileNotFoundError:
+            raise NotThereError("The session has been deleted.") from None
         except OSError as error:
             raise _not_written(error) from error
         try:

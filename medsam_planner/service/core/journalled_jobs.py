@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from medsam_planner.errors import ConfigError, MedsamPlannerError
+from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.core.jobs import Job, Jobs, JobState, Task
 from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.core.work import Work
@@ -68,12 +68,9 @@ class JournalledJobs(Jobs):
         ------
         AtCapacityError, OutputError, ConfigError
         """
-        if event is not None and event in work.state.n_by_event:
-            n = work.state.n_by_event[event]
-            for identifier, begun in work.state.jobs.items():
-                if begun["n"] == n:
-                    return identifier
-            raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of an earlier change.")
+        asked = {name: value for name, value in entries.items() if name != "digest"}  # prompts may have changed since
+        if (known := work.state.repeated(event, "job", task=task, **asked)) is not None:
+            return str(known["job"])
         self.require_room(work.identifier)
         identifier = new_identifier()
         work.record("job", actor=actor, event=event, job=identifier, task=task, **entries)

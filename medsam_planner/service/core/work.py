@@ -105,8 +105,8 @@ class Work:
             If the journal cannot be written.
         """
         with self.changing():
-            if event is not None and event in self.state.n_by_event:
-                return self.state.n_by_event[event]
+            if (known := self.state.repeated(event, kind, **entries)) is not None:
+                return int(known["n"])
             told = {key: value for key, value in (("actor", actor), ("event", event)) if value is not None} | entries
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
             did = _did(kind, entries.get("page", {}))
@@ -147,8 +147,8 @@ class Work:
         if "undone" in entry:
             raise PromptError("Expected a prompt that holds, got one with 'undone'. Add it, then undo it.")
         with self.changing():
-            if event is not None and event in self.state.n_by_event:
-                return self.state.n_by_event[event]
+            if (known := self.state.repeated(event, "prompt", structure=structure, entry=entry)) is not None:
+                return int(known["n"])
             require_different([*self.state.steps, require_free(structure)])
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
@@ -178,12 +178,12 @@ class Work:
             If that change was no prompt that holds.
         """
         with self.changing():
-            if event is not None and event in self.state.n_by_event:
-                return self.state.n_by_event[event]
+            if (known := self.state.repeated(event, "prompt", removes=n)) is not None:
+                return int(known["n"])
             for steps in self.state.steps.values():
                 if n > 0 and n in steps.numbers:
-                    entry = dict(steps.without(n))
-                    return self.record("prompt", actor=actor, event=event, structure=steps.structure, entry=entry)
+                    told: Record = {"structure": steps.structure, "entry": dict(steps.without(n)), "removes": n}
+                    return self.record("prompt", actor=actor, event=event, **told)
             raise NotThereError(f"Change {n} is no prompt of this session that holds. The session lists its prompts.")
 
     def replace_steps(self, steps: PromptSteps, *, actor: str | None = None) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from medsam_planner.errors import NotThereError, StaleError
+from medsam_planner.errors import ConfigError, NotThereError, StaleError
 from medsam_planner.service.core.journal import Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
 
@@ -48,8 +48,8 @@ class WorkState:
     """By identifier: how each began."""
     ends: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
     """By identifier: how each ended."""
-    n_by_event: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
-    """Numbers of changes by the identifiers that clients gave them."""
+    record_by_event: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
+    """Changes by the identifiers that clients gave them."""
     plan: str | None = None
     """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
     page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
@@ -65,7 +65,7 @@ class WorkState:
         """
         state = replace(self, n=record["n"], at=record["at"])
         if record.get("event") is not None:
-            state = replace(state, n_by_event={**state.n_by_event, record["event"]: record["n"]})
+            state = replace(state, record_by_event={**state.record_by_event, record["event"]: record})
         match record["kind"]:
             case "opened":
                 return replace(state, owner=record.get("actor", ""), model=record["model"], seed=record["seed"])
@@ -85,6 +85,27 @@ class WorkState:
             case "job-ended":
                 return state._with_end(record)
         return state
+
+    def repeated(self, event: str | None, kind: str, **entries: Any) -> Record | None:
+        """The change that a client made under this identifier before; None if it has not.
+
+        Parameters
+        ----------
+        event : str or None
+            The client's identifier of the change.
+        kind : str
+        **entries
+            What the client asks for.
+
+        Raises
+        ------
+        ConfigError
+            If what it did under the identifier was something else.
+        """
+        known = None if event is None else self.record_by_event.get(event)
+        if known is not None and any(known.get(name) != value for name, value in {"kind": kind, **entries}.items()):
+            raise ConfigError(f"Expected an event_id of its own for each request, got {event!r} of another change.")
+        return known
 
     def is_stale(self, structure: str) -> bool:
         """Whether the prompts of a structure have changed since its 3D result."""

@@ -141,6 +141,15 @@ def test_an_acknowledged_instance_survives_kill_9(ct: Path, tmp_path: Path) -> N
         assert pydicom.dcmread(path) == sent
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_listener_ends_with_0_when_it_is_told_to(number: int, ct: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with listening(pacs_toml(tmp_path, port), tmp_path / "data") as process, associated(port) as association:
+        assert association.send_c_store(min(ct.iterdir())).Status == 0
+        process.send_signal(number)
+        assert process.wait(30) == 0
+
+
 def test_only_a_known_title_from_a_known_address_to_our_title_is_let_in(ct: Path, tmp_path: Path) -> None:
     port = free_port()
     two = PEER.replace("}]", '}, { ae_title = "CT2", address = "127.0.0.2" }]')

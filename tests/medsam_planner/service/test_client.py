@@ -19,6 +19,7 @@ from medsam_planner.errors import ERROR_BY_CODE, MedsamPlannerError, ServiceErro
 from medsam_planner.service.core.options import Limits
 from medsam_planner.service.http.problems import kind_of
 from medsam_planner.service.settings import Settings
+from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.medsam_planner.service.rest import lesion_box, serving
 
 
@@ -106,8 +107,16 @@ def test_one_event_identifier_stands_for_one_request(settings: Settings, study_p
         session.add("lesion", lesion_box(), event_id="one")
         base, headers = f"{address}/api/v1/sessions/{session.identifier}", {"Lease": session._lease}
         body = {"structure": "lesion", "samples": 0, "event_id": "one"}
-        answer = httpx.post(f"{base}/segment", json=body, headers=headers)
-        assert (answer.status_code, answer.json()["code"]) == (422, "config")
+        prompt = {"kind": "click", "position_lps_mm": list(LESION_LPS_MM), "positive": True}
+        other = {"structure": "other", "prompt": prompt, "event_id": "one"}
+        for path, asked in (
+            ("segment", body),
+            ("prompts", other),
+            ("undo", {"structure": "lesion", "event_id": "one"}),
+        ):
+            answer = httpx.post(f"{base}/{path}", json=asked, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (422, "config")
+        assert session.add("lesion", lesion_box(), event_id="one") == 2
         first, second = (
             httpx.post(f"{base}/segment", json={**body, "event_id": "two"}, headers=headers).json() for _ in range(2)
         )

@@ -104,6 +104,18 @@ def test_a_result_that_cannot_be_recorded_is_no_result(jobs: Jobs, ends: Ends) -
     assert (job.state, job.result, job.problem) == (JobState.FAILED, None, {"code": "output", "detail": "no room"})
 
 
+def test_the_queue_goes_on_after_a_session_with_a_waiting_job_was_deleted(jobs: Jobs) -> None:
+    go_on = threading.Event()
+    jobs.submit(Job("1", "a", "segment"), lambda _: {"waited": go_on.wait(20)})
+    jobs.submit(Job("2", "b", "segment"), steps)
+    jobs.end_all_of("b")
+    jobs.submit(Job("3", "c", "segment"), lambda _: {"volume_ml": 3.0})
+    go_on.set()
+    assert settled(jobs, "3").state is JobState.DONE
+    with pytest.raises(NotThereError):
+        jobs.find("2")
+
+
 def test_one_session_cannot_fill_the_queue(jobs: Jobs) -> None:
     held = threading.Event()
     jobs.submit(Job("0", "a", "segment"), lambda _: {"waited": held.wait(20)})

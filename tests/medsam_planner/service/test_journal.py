@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medsam_planner.errors import OutputError, ReadOnlyError
+from medsam_planner.errors import NotThereError, OutputError, ReadOnlyError
 from medsam_planner.service.core.journal import Journal
 
 
@@ -110,6 +110,14 @@ def test_a_really_full_device_is_told_as_one(tmp_path: Path) -> None:
     journal.path = Path("/dev/full")
     with pytest.raises(OutputError, match=os.strerror(errno.ENOSPC)):
         journal.append("prompt")
+
+
+def test_a_deleted_session_is_not_there_and_is_no_matter_of_space(path: Path) -> None:
+    journal = Journal(path)
+    path.unlink()
+    with pytest.raises(NotThereError, match="has been deleted"):
+        journal.append("opened")
+    assert not path.exists()
 
 
 def test_a_disk_that_fails_to_flush_ends_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

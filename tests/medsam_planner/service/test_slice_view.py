@@ -19,6 +19,7 @@ from medsam_planner.service.slice_view import (
     Outline,
     OverlayMap,
     ViewRequest,
+    exact_values,
     grey_png,
     outlines,
     overlay_png,
@@ -37,6 +38,15 @@ def test_grey_values_are_the_window_without_loss() -> None:
     """Centre 40, width 400: −160 is black, 240 white, 40 the middle."""
     picture = np.array([[-1000, -160, 40, 240, 3000]], dtype=np.float32)
     np.testing.assert_array_equal(pixels(grey_png(picture, -160, 240)), [[0, 0, 128, 255, 255]])
+
+
+def test_whole_values_travel_as_16_bits_and_all_others_as_they_are() -> None:
+    whole = np.array([[-1024, 0, 3071]], dtype=np.float32)
+    assert exact_values(whole).dtype == np.int16
+    np.testing.assert_array_equal(exact_values(whole), whole)
+    for other in (whole + 0.5, whole * 100):
+        assert exact_values(other).dtype == np.float32
+        np.testing.assert_array_equal(exact_values(other), other.astype(np.float32))
 
 
 def test_an_outline_runs_where_the_probability_crosses_one_half() -> None:
@@ -81,7 +91,7 @@ def study(
 def shown(
     study: highdicom.Volume, plane: Plane, index: int, layers: Layers, overlay: str = "outline"
 ) -> dict[str, Any]:
-    return view(study.array, display_for(study, plane), ViewRequest(index, -200, 200, overlay), layers)
+    return view(display_for(study, plane), ViewRequest(index, overlay), layers)
 
 
 @pytest.mark.parametrize("plane", Plane)

@@ -1,4 +1,4 @@
-"""Transfer syntaxes that this program negotiates; it can read all of them."""
+"""SOP classes and transfer syntaxes that this program negotiates; it can read all of these syntaxes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-__all__ = ["COMPRESSED", "FETCHED", "UNCOMPRESSED"]
+__all__ = ["COMPRESSED", "FETCHED", "RECEIVED_CLASSES", "UNCOMPRESSED"]
 
 UNCOMPRESSED: tuple[UID, ...] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 """Not the deflated one: whatever is accepted unasked is read at once, and a few of its bytes inflate to any size."""
@@ -37,3 +37,13 @@ COMPRESSED: tuple[UID, ...] = (
 )
 FETCHED: tuple[UID, ...] = (DeflatedExplicitVRLittleEndian, *COMPRESSED)
 """What a PACS may send when it is asked, beside the uncompressed ones; our maps are deflated."""
+
+RECEIVED_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image Storage",
+}
+"""What the listener accepts: images that can be read as a volume."""

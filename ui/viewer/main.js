@@ -1,0 +1,209 @@
+// The viewer: Python sends the scene as props.value; what the person does goes back as the event 'viewer_action'.
+import { Banner } from './banner.js';
+import { Connection } from './connection.js';
+import { Controls } from './controls.js';
+import { Hand } from './hand.js';
+import { commandOf } from './keys.js';
+import { Pane } from './pane.js';
+import { Newest, SliceStore } from './slices.js';
+import * as moves from './state.js';
+
+async function decoded(uri) {
+  const image = new Image();
+  image.src = uri;
+  await image.decode();
+  return image;
+}
+
+class Viewer {
+  constructor({ root, props, send, watch, bridge }) {
+    Object.assign(this, { root, props, send, bridge, token: '', work: '' });
+    this.state = moves.newState();
+    this.state.opacity = 0.6;
+    this.connection = new Connection({
+      root, send, token: () => this.token, scene: () => this.state.scene, lost: () => this.cancel(),
+    });
+    this.store = new SliceStore((address) => this.connection.fetch(address), decoded);
+    this.panes = moves.PLANES.map((name) => new Pane(root.querySelector('[data-pane="' + name + '"]'), name, this.state));
+    this.loaders = new Map(this.panes.map((pane) => [pane, this.loader(pane)]));
+    this.hands = this.panes.map((pane) => new Hand(pane, this));
+    this.controls = new Controls(root, this);
+    this.banner = new Banner(root);
+    document.addEventListener('keydown', (event) => this.onKey(event));
+    const resized = new ResizeObserver(() => this.draw());
+    this.panes.forEach((pane) => resized.observe(pane.canvas));
+    watch('value', () => this.accept());
+    this.arrange();
+    this.accept();
+    this.connection.begin();
+  }
+
+  get text() { return (name) => this.root.querySelector('[data-text="' + name + '"]'); }
+
+  get isOpen() { return moves.isOpen(this.state); }
+
+  get activePane() { return this.panes.find((pane) => pane.name === this.state.active); }
+
+  // ---- slices ---------------------------------------------------------------------------------------------------
+  loader(pane) {
+    const load = ({ scene, index, overlay }) => this.store.slice(scene, pane.name, index, overlay);
+    const show = (view, request, isLast) => {
+      const before = pane.view;
+      if (!this.isOpen) return;
+      pane.show(view);  // slice number and image change together
+      this.controls.showSlice();
+      if (before && before.index !== view.index && isLast) this.fetchAhead(pane, before.index, request);
+    };
+    const fail = (problem) => {
+      if (!this.connection.isLost) this.text('cursor').textContent = 'The slice could not be loaded (' + problem.message + ').';
+    };
+    return new Newest(load, show, fail);
+  }
+
+  fetchAhead(pane, before, request) {
+    const ahead = pane.view.index + Math.sign(pane.view.index - before);
+    if (ahead < 0 || ahead >= pane.view.count) return;
+    this.store.slice(request.scene, pane.name, ahead, request.overlay).catch(() => {});
+  }
+
+  refresh() {
+    this.controls.showSlice();
+    if (!this.isOpen) { this.panes.forEach((pane) => pane.clear()); return; }
+    this.draw();
+    const { scene } = this.state, shown = moves.shownPlanes(this.state);
+    this.root.dataset.state = 'loading';
+    const asked = this.panes.filter((pane) => shown.includes(pane.name)).map((pane) => {
+      const request = { scene, study: this.work, index: moves.sliceOf(this.state, pane.name), overlay: this.controls.overlay };
+      return this.loaders.get(pane).want(request);
+    });
+    Promise.all(asked).then(() => {
+      if ([...this.loaders.values()].every((one) => !one.isBusy)) this.root.dataset.state = 'ready';
+    });
+  }
+
+  draw() { this.panes.forEach((pane) => pane.draw()); }
+
+  paint() { this.panes.forEach((pane) => { pane.paint(); pane.draw(); }); }
+
+  // Which planes are shown, and where.
+  arrange() {
+    const { main, active, layout } = this.state, shown = moves.shownPlanes(this.state);
+    this.root.querySelector('.mv-panes').dataset.layout = layout;
+    this.panes.forEach((pane) => {
+      pane.section.hidden = !shown.includes(pane.name);
+      pane.section.classList.toggle('mv-main', pane.name === main);
+      pane.section.classList.toggle('mv-active-pane', pane.name === active);
+    });
+    this.controls.press('layout', layout);
+    this.controls.press('plane', active);
+  }
+
+  // ---- what the person does ---------------------------------------------------------------------------------------
+  act(payload, on = this.activePane.view) {
+    if (!on || this.connection.isBlocked) return;
+    this.root.querySelector('.mv-busy').hidden = false;
+    this.send.action({ ...payload, plane: on.plane, index: on.index, step: this.bridge.nextStep() });
+  }
+
+  activate(name) {
+    if (this.state.active === name) return;
+    this.state.active = name;
+    this.arrange();
+    this.controls.showSlice();
+  }
+
+  choosePlane(name) { moves.choosePlane(this.state, name); this.rearrange(); }
+
+  chooseLayout(layout) {
+    this.state.layout = layout;
+    this.state.main = this.state.active;
+    this.rearrange();
+  }
+
+  maximise(name) { moves.toggleMaximised(this.state, name); this.rearrange(); }
+
+  rearrange() { this.arrange(); this.refresh(); }
+
+  chooseTool(tool) {
+    this.state.tool = tool;
+    this.state.measures = this.state.measures.filter((one) => one.isDone);
+    this.controls.press('tool', tool);
+    this.draw();
+  }
+
+  cancel() { this.hands.forEach((one) => one.gestures.cancel()); }
+
+  setWindow(window, name = 'own') {
+    this.state.window = window;
+    this.controls.showWindow(name);
+    this.paint();
+  }
+
+  step(by, name = this.state.active) {
+    if (!this.isOpen) return;
+    moves.step(this.state, name, by);
+    this.refresh();
+  }
+
+  onKey(event) {
+    const command = commandOf(event);
+    if (!command || this.connection.isBlocked || (event.target.closest && event.target.closest('dialog'))) return;
+    const [name, argument] = command;
+    if (name !== 'help' && !this.isOpen) return;
+    const { state } = this;
+    const doing = {
+      help: () => this.controls.help(),
+      act: () => this.act({ kind: argument }),
+      place: () => this.hands.find((one) => one.pane === this.activePane).placeAtCross(argument),
+      nudge: () => { moves.nudgeCross(state, state.active, argument); this.refresh(); },
+      step: () => this.step(argument),
+      end: () => this.step(argument ? Infinity : -Infinity),
+      escape: () => this.cancel(),
+      unmeasure: () => { state.measures.pop(); this.draw(); },
+      tool: () => this.chooseTool(argument),
+      preset: () => this.controls.choosePreset(argument),
+    };
+    doing[name]();
+    event.preventDefault();
+  }
+
+  // ---- scenes from Python -----------------------------------------------------------------------------------------
+  accept() {
+    const news = this.props.value, { state } = this;
+    // Responses may arrive out of order; an older state is not shown over a newer one.
+    if (state.scene && news && news.token && news.token === this.token && news.version < state.scene.version) return;
+    state.scene = news;
+    this.connection.isComingBack = false;
+    this.root.querySelector('.mv-busy').hidden = true;
+    this.connection.setElsewhere(Boolean(news && news.is_elsewhere));
+    this.bridge.isShowing = this.isOpen;
+    if (!news) return;
+    if (news.token && news.token !== this.token) {
+      this.token = news.token;
+      this.bridge.steps = 0;
+      this.store.clear();
+    }
+    if (news.is_evicted) { this.connection.comeBack(); return; }
+    // The address names the session, so that a reload or another browser can go on with it.
+    if (news.work && location.hash !== '#' + news.work) history.replaceState(history.state, '', '#' + news.work);
+    if (this.isOpen && this.work !== news.work) this.beginWork();
+    if (this.isOpen) this.controls.fillOverlays();
+    this.banner.show(news.banner || []);
+    Object.entries(news.go_to || {}).forEach(([name, slice]) => moves.goTo(state, name, slice));
+    if (news.tool) this.chooseTool(news.tool);
+    this.refresh();
+    this.root.dataset.version = news.version;  // version of the state that is shown
+  }
+
+  beginWork() {
+    this.loaders.forEach((one) => one.drop(this.work));
+    this.work = this.state.scene.work;
+    this.store.clear();
+    moves.beginStudy(this.state);
+    this.panes.forEach((pane) => { pane.view = null; });
+    this.controls.fillWindows();
+    this.arrange();
+  }
+}
+
+export const start = (page) => new Viewer(page);
