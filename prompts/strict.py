@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections.abc import Callable, Set
 from typing import Any, NoReturn, TypeVar
 
@@ -90,11 +91,7 @@ class Node:
 
     def numbers(self, count: int) -> tuple[float, ...]:
         """A list of `count` numbers."""
-        if (
-            not isinstance(self.value, list)
-            or len(self.value) != count
-            or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.value)
-        ):
+        if not isinstance(self.value, list) or len(self.value) != count or not all(map(_is_number, self.value)):
             self.refuse(f"a list of {count} numbers")
         return tuple(float(value) for value in self.value)
 
@@ -103,6 +100,7 @@ class Node:
         if (
             not isinstance(self.value, int)
             or isinstance(self.value, bool)
+            or not -(2**63) <= self.value < 2**63
             or (at_least is not None and self.value < at_least)
         ):
             self.refuse("a whole number" if at_least is None else f"a whole number of at least {at_least}")
@@ -122,3 +120,9 @@ class Node:
 
     def _where(self) -> str:
         return f"{self.source}: {self.path}" if self.path else self.source
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is finite as a float, too: JSON knows whole numbers of any size."""
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest

@@ -11,12 +11,11 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from medsam_planner.errors import StudyError
-from medsam_planner.io.unpacking import MAX_UNPACKED_BYTES, most_unpacked_bytes, refuse_bomb
+from medsam_planner.io.unpacking import MAX_MEMBERS, MAX_UNPACKED_BYTES, most_unpacked_bytes, refuse_bomb
 from medsam_planner.progress import Progress, track
 
 __all__ = ["unpack_archive"]
 
-_MAX_MEMBERS = 100_000
 _CHUNK_BYTES = 1 << 20
 
 
@@ -33,14 +32,17 @@ def unpack_archive(
     Raises
     ------
     StudyError
-        If the archive is damaged, encrypted, larger than `max_bytes` unpacked, or far larger than packed
-        (:mod:`medsam_planner.io.unpacking`), or names files outside itself.
+        If the archive is damaged, encrypted, larger than `max_bytes` unpacked, of more than ``MAX_MEMBERS`` files, far
+        larger than packed (:mod:`medsam_planner.io.unpacking`), or names files outside itself.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) > _MAX_MEMBERS:
-                raise StudyError(f"Expected one study in {path.name}, found {len(members)} files.")
+            if len(members) > MAX_MEMBERS:
+                raise StudyError(
+                    f"Expected one study of at most {MAX_MEMBERS} files in {path.name}, found {len(members)}. Pack the "
+                    "folder of one series."
+                )
             _refuse_unsafe(members, path)
             stated, packed = sum(member.file_size for member in members), path.stat().st_size
             refuse_bomb(path.name, packed_bytes=packed, unpacked_bytes=stated, at_most=max_bytes)

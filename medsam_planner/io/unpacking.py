@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from medsam_planner.errors import StudyError
 
-__all__ = ["MAX_UNPACKED_BYTES", "most_unpacked_bytes", "refuse_bomb"]
+__all__ = ["MAX_MEMBERS", "MAX_UNPACKED_BYTES", "most_unpacked_bytes", "refuse_bomb"]
 
 MAX_UNPACKED_BYTES = 8 * 1024**3
 """More than any one CT or MR study unpacks to."""
+MAX_MEMBERS = 20_000
+"""Files of one archive: more than any one series has, and some seconds of work."""
 _MOST_RATIO = 200
 """Scans shrink by 2 to 10; deflate reaches 1032 where there is nothing but zeros."""
 _FREE_BYTES = 512 * 1024**2

@@ -83,7 +83,8 @@ def clearance(
     Raises
     ------
     PlanningError
-        If the trajectories are not (N, 2, 3) finite numbers, or two structures share a name.
+        If the trajectories are not (N, 2, 3) finite numbers within ±:data:`FARTHEST_MM`, or two structures share a
+        name.
     GeometryError, EmptyStructureError
         See :class:`Avoid`.
     """
@@ -219,7 +220,7 @@ def trajectory_array(trajectories_lps_mm: ArrayLike) -> NDArray[np.float64]:
     if not is_near.all():
         bad = int(np.flatnonzero(~is_near)[0])
         raise PlanningError(
-            f"Expected finite positions within {FARTHEST_MM:g} mm of the origin, trajectory {bad} is "
+            f"Expected finite positions within ±{FARTHEST_MM:g} mm, trajectory {bad} is "
             f"{trajectories[bad].tolist()}. Check its unit."
         )
     return trajectories

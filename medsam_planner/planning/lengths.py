@@ -14,7 +14,7 @@ LARGEST_MM = 1000.0
 """Largest margin, error, radius, length or distance: no length in a patient that matters to a tool is larger. Far
 below the values at which squares overflow in float32."""
 FARTHEST_MM = 1e10
-"""Largest coordinate of a position, LPS mm: an unset one is refused or far away, and none overflows an index."""
+"""Largest coordinate of a position, LPS mm: beyond it numbers of voxels overflow."""
 
 
 def require_mm(value: object, what: str, *, most: float = LARGEST_MM) -> float:

@@ -37,6 +37,7 @@ __all__ = [
     "NamedToolTable",
     "PlanFile",
     "PlanFileTool",
+    "Position",
     "SearchTable",
     "StructureTable",
     "StudyTable",
@@ -47,7 +48,8 @@ __all__ = [
 
 Millimetres = Annotated[float, Field(ge=0, le=LARGEST_MM, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Position = Annotated[list[Annotated[float, Field(ge=-FARTHEST_MM, le=FARTHEST_MM)]], Field(min_length=3, max_length=3)]
+Coordinate = Annotated[float, Field(ge=-FARTHEST_MM, le=FARTHEST_MM, allow_inf_nan=False)]
+Position = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]
 
 
 _MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), SearchSettings(), BoneRule()

@@ -11,7 +11,10 @@ from medsam_planner.service.uploads import FOLDER_PREFIX
 
 __all__ = ["without_folders"]
 
-_UPLOADS = re.compile(rf"""[^\s'"<>]*[/\\]{FOLDER_PREFIX}[^\s'"<>/\\]*[/\\](?:[^\s'"<>/\\]+[/\\])*""")
+_UPLOADS = re.compile(
+    rf"""[^\s'"<>]*[/\\](?:{FOLDER_PREFIX}[^\s'"<>/\\]*|studies[/\\][0-9a-f]{{32}}[/\\]source)"""
+    r"""[/\\](?:[^\s'"<>/\\]+[/\\])*"""
+)
 """Folders of an uploaded file; they are removed whatever precedes them."""
 _STAYS = r"</[A-Za-z][A-Za-z0-9-]*\s*>|\bhttps?://[^\s'\"<>]+"
 """Text with slashes that is not a path: a closing HTML tag, a web address."""
@@ -36,11 +39,10 @@ def without_folders(text: str, settings: Settings) -> str:
     -------
     str
     """
-    text = _UPLOADS.sub("", text)
     for parent in _parents(settings):
         prefix = re.escape(parent.rstrip("/\\"))
         text = re.sub(rf"(?<![\w/\\.-]){prefix}[/\\]", "", text)
-    return _FOUND.sub(_cut, text)
+    return _FOUND.sub(_cut, _UPLOADS.sub("", text))
 
 
 def _cut(found: re.Match[str]) -> str:

@@ -131,7 +131,7 @@ def test_a_structure_begins_from_a_dicom_mask_and_replays_without_it(folder: Pat
     kept = [3, 4, 6, 7]  # the box predicts slice 5 anew
     np.testing.assert_array_equal(np.asarray(made.array)[kept] > 0, vessel()[kept])
     np.testing.assert_array_equal(load_mask(out / "seg.dcm", study, name="vessel").array, np.asarray(made.array) > 0)
-    assert run(["replay", str(out / "prompts.json")]) == 0
+    assert run(["replay", str(out / "prompts.json"), "--study", str(folder / "ct")]) == 0
 
 
 def test_each_of_several_structures_begins_from_the_segment_of_its_name(folder: Path, study: StudyVolume) -> None:
@@ -190,4 +190,4 @@ def test_a_run_on_one_of_several_volumes_replays(
     assert "--volume NUMBER" in capsys.readouterr().err
     assert run([*arguments, "--volume", "2"]) == 0
     assert "Volume 2 of the 2 of its series: acquisition 2" in capsys.readouterr().out
-    assert run(["replay", str(out / "prompts.json")]) == 0
+    assert run(["replay", str(out / "prompts.json"), "--study", str(tmp_path / "ct")]) == 0

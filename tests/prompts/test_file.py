@@ -250,6 +250,7 @@ WRONG_FILES = {
         with_entry(kind="click", position_lps_mm=["1", "2", "3"]),
         'expected a list of 3 numbers, got ["1", "2", "3"]',
     ),
+    "an answer of 64 bits": (with_entry(kind="choice", answer=2**63), "expected a whole number"),
     "truth values as numbers": (with_entry(kind="click", position_lps_mm=[1, 2, True]), "expected a list of 3 numbers"),
     "a position a kilometre away": (
         with_entry(kind="click", position_lps_mm=[1, 2, 1e6]),

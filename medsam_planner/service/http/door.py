@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["HEALTH", "LOGIN", "OPEN", "STUDIES", "VOXELS", "Door", "bearer_of"]
 
-MOST_BODY_BYTES = 8 << 20
-"""A scribble of 100,000 positions has 6 MB; uploads of studies have limits of their own."""
+_MOST_PROMPT_BYTES = 8 << 20
+"""A scribble of 100,000 positions has 6 MB."""
+_MOST_BODY_BYTES = 256 << 10
+"""Of other JSON, which is read while all others wait; uploads of studies have limits of their own."""
+_MOST_LOGIN_BYTES = 16 << 10
+"""Anybody may send one."""
 HEALTH = "/healthz"
 """Tells nothing but that the server answers."""
 LOGIN = "/api/v1/login"
@@ -83,14 +87,15 @@ def _bounded(request: Request) -> Receive:
     is_upload = path == STUDIES and request.headers.get("content-type", "").startswith("multipart/")
     if is_upload or path.startswith(VOXELS):
         return receive
+    most = _MOST_LOGIN_BYTES if path == LOGIN else _MOST_PROMPT_BYTES if path.endswith("/prompts") else _MOST_BODY_BYTES
     received = 0
 
     async def bounded() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MOST_BODY_BYTES:
-            raise HTTPException(413, f"Expected a body of at most {MOST_BODY_BYTES >> 20} MiB.")
+        if received > most:
+            raise HTTPException(413, f"Expected a body of at most {most >> 10} KiB.")
         return message
 
     return bounded

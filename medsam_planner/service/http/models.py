@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from medsam_planner.planning.plan_file_tables import StructureTable, ToolTable
+from medsam_planner.planning.plan_file_tables import Position, StructureTable, ToolTable
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
 
@@ -42,8 +42,6 @@ EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """Chosen by the client: the same one again changes nothing and gives the first answer."""
 UserName = Annotated[str, Field(pattern=USER_NAME)]
 GrantedRole = Literal["viewer", "annotator", "planner"]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Position = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Line = Annotated[list[Position], Field(min_length=2, max_length=2)]
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,13 +32,22 @@ from medsam_planner.service.http.models import (
     SessionSummary,
     UndoRequest,
 )
-from medsam_planner.service.http.shared import LeaseHeader, TheService
+from medsam_planner.service.http.shared import LeaseHeader, TheService, model_of
 from medsam_planner.workflow.mask_files import named_files
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 _JOBS = "/api/v1/jobs"
+_MOST_LISTS = 100_100
+"""In a prompt: those of a scribble of 100,000 positions."""
+_MOST_COLONS = 10_000
+_PROMPT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": PromptRequest.model_json_schema()}},
+    }
+}
 
 
 @router.post("", status_code=201)
@@ -83,8 +95,19 @@ def release(session: str, service: TheService, lease: LeaseHeader = None) -> Non
     service.release(session, lease)
 
 
-@router.post("/{session}/prompts", status_code=201)
-def add_prompt(session: str, asked: PromptRequest, service: TheService, lease: LeaseHeader = None) -> Numbered:
+async def _sent_prompt(request: Request) -> PromptRequest:
+    """The prompt in a body, which may be long: it is read beside the others, unless it cannot be one."""
+    body = await request.body()
+    if body.count(b"[") > _MOST_LISTS or body.count(b":") > _MOST_COLONS:
+        raise HTTPException(413, "Expected one prompt, of at most 100,000 positions.")
+    return await run_in_threadpool(model_of, PromptRequest, body)
+
+
+SentPrompt = Annotated[PromptRequest, Depends(_sent_prompt)]
+
+
+@router.post("/{session}/prompts", status_code=201, openapi_extra=_PROMPT)
+def add_prompt(session: str, asked: SentPrompt, service: TheService, lease: LeaseHeader = None) -> Numbered:
     """Append a prompt, as in a prompt file, to a structure; a new name begins one."""
     work = service.acting(session, lease)
     return Numbered(n=service.add(work, asked.structure, asked.prompt, event=asked.event_id))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.core.on_behalf import OnBehalf
 
-__all__ = ["LeaseHeader", "TheService"]
+__all__ = ["LeaseHeader", "TheService", "model_of"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _service(request: Request) -> OnBehalf:
@@ -20,3 +24,17 @@ def _service(request: Request) -> OnBehalf:
 TheService = Annotated[OnBehalf, Depends(_service)]
 """The service as whoever asks may use it."""
 LeaseHeader = Annotated[str | None, Header(alias="Lease", description="Of the client that acts on the session")]
+
+
+def model_of(kind: type[_Model], body: bytes) -> _Model:
+    """A JSON body that the framework does not read itself.
+
+    Raises
+    ------
+    RequestValidationError
+        If it does not follow the schema.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error

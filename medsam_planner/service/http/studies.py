@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +12,7 @@ from starlette.responses import Response
 from medsam_planner.service.core.actors import Right
 from medsam_planner.service.http.answers import study_answer
 from medsam_planner.service.http.models import PathRequest, RightsAnswer, RightsRequest, StudyAnswer
-from medsam_planner.service.http.shared import TheService
+from medsam_planner.service.http.shared import TheService, model_of
 from medsam_planner.service.http.uploading import uploaded_study
 from medsam_planner.workflow.study_reading import ReadingOptions
 
@@ -51,10 +49,7 @@ async def open_study(request: Request, response: Response, service: TheService) 
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         study = await uploaded_study(request, service)
     else:
-        try:
-            asked = PathRequest.model_validate_json(await request.body())
-        except ValidationError as error:
-            raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+        asked = model_of(PathRequest, await request.body())
         study = await run_in_threadpool(
             service.open_path, asked.path, reading=ReadingOptions(asked.series, asked.volume, asked.resample_tilt)
         )

@@ -28,6 +28,8 @@ CALLS = {
         "medsam_planner.errors.require_extra",
         ["deidentify", "ct", "--out", "OUT", "--key-file", "key"],
     ),
+    "listen": ("medsam_planner.network.pacs_file.read_pacs_file", ["listen", "--data", "OUT"]),
+    "pacs": ("medsam_planner.network.pacs_file.read_pacs_file", ["pacs", "list"]),
     "users": ("medsam_planner.service.core.accounts.Accounts", ["users", "list", "--data", "OUT"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
     "train": ("medsam_planner.lab.model_card.train_and_describe", ["train", "train.toml"]),

@@ -26,6 +26,15 @@ def test_what_a_file_may_grow_to_follows_its_size(packed_bytes: int, most: int) 
     assert most_unpacked_bytes(packed_bytes) == max(most, GIB // 2)
 
 
+def test_a_zip_of_more_files_than_a_series_has_is_refused_and_the_limit_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "study.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(unpacking.MAX_MEMBERS + 1):
+            archive.writestr(f"{number}.dcm", b"")
+    with pytest.raises(StudyError, match="at most 20000 files"):
+        load_volume(path)
+
+
 def test_a_zip_that_grows_a_thousandfold_is_refused_before_a_byte_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,10 @@ SETTINGS = Settings(out=Path("/srv/work/runs"), study=Path("/archive/ward 3/P1.z
         ('<a href="files/abc/report.html" rel="noopener">Open</a>', None),
         ("Cannot read it./opt/secret/p.json", "Cannot read it.p.json"),
         ("got/tmp/medsam-planner-uploads-a1/b2/c3/p.json: bad", "p.json: bad"),
+        (
+            "/srv/work/runs/studies/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a/source/link.zip is no series",
+            "link.zip is no series",
+        ),
         (">/tmp/medsam-planner-uploads-a1/b2/c3/my p.json: bad", ">my p.json: bad"),
     ],
 )

@@ -415,7 +415,8 @@ def test_a_name_that_could_not_name_a_file_is_refused(address: str, session: Rem
         content=body,
         headers={"Lease": session._lease, "Content-Type": "application/json"},
     )
-    assert (answer.status_code, answer.json()["code"]) == (422, "prompt")
+    code = "request" if name == "\ud800" else "prompt"  # half a surrogate pair is no JSON text
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
 
 
 def test_a_plan_cannot_name_files_of_the_server(session: RemoteSession, study_path: Path) -> None:

@@ -6,6 +6,7 @@ import datetime
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -176,6 +177,60 @@ def test_no_odd_json_is_an_error_of_the_server(target: Target, body: bytes) -> N
     for path in ("/login", "/sessions", "/studies", f"/sessions/{target.session}/prompts"):
         answer = target.ask("POST", path, content=body, headers={"Content-Type": "application/json", "Lease": "x"})
         assert 400 <= answer.status_code < 500, (path, answer.text)
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        f'{{"kind": "click", "positive": true, "position_lps_mm": [{HUGE}, 1, 1]}}',
+        f'{{"kind": "box", "corner_lps_mm": [1, 1, 1], "opposite_lps_mm": [2, 2, -{HUGE}]}}',
+        f'{{"kind": "scribble", "positive": true, "positions_lps_mm": [[1, 1, 1], [1, {HUGE}, 1]]}}',
+        f'{{"kind": "choice", "answer": {HUGE}}}',
+        '{"kind": "click", "positive": true, "position_lps_mm": [NaN, 1, 1]}',
+        '{"kind": "click", "positive": true, "position_lps_mm": [1e999, 1, 1]}',
+    ],
+    ids=lambda text: text[:24],
+)
+def test_a_number_that_is_no_position_is_a_prompt_that_cannot_be_used(target: Target, prompt: str) -> None:
+    lease = target.ask("POST", f"/sessions/{target.session}/lease", json={"take_over": True}).json()["lease"]
+    headers = {"Lease": lease, "Content-Type": "application/json"}
+    body = f'{{"structure": "vessel", "prompt": {prompt}}}'
+    answer = target.ask("POST", f"/sessions/{target.session}/prompts", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "prompt"), answer.text
+
+
+@pytest.mark.parametrize("far", ["1e300", "-1.1e10", HUGE])
+def test_a_line_beyond_every_patient_is_refused(target: Target, far: str) -> None:
+    lines = f"[[[{far}, 0, 0], [1, 1, 1]]]"
+    structures = '[{"name": "lesion", "role": "avoid"}]'
+    body = f'{{"tool": {{"radius_mm": 1}}, "structures": {structures}, "lines_lps_mm": {lines}}}'
+    answer = target.ask(
+        "POST",
+        f"/sessions/{target.session}/clearance",
+        content=body,
+        headers={"Content-Type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "request"), answer.text
+
+
+NESTED = b'{"structure": "x", "prompt": {"a": [' + b"[]," * 2_500_000 + b"1]}}"
+KEYS = b'{"structure": "x", "prompt": {' + b",".join(b'"%d": 1' % n for n in range(500_000)) + b"}}"
+
+
+@pytest.mark.parametrize("body", [NESTED, KEYS], ids=["lists", "keys"])
+@pytest.mark.parametrize("path", ["/login", "/sessions", "/sessions/{session}/prompts", "/sessions/{session}/plans"])
+def test_no_long_body_keeps_the_others_waiting(target: Target, path: str, body: bytes) -> None:
+    headers = {"Lease": "x", "Content-Type": "application/json"}
+    began = time.process_time()
+    with httpx.Client(timeout=60) as client:  # a stranger, where that is possible
+        known = {} if path == "/login" else target.paul
+        url = f"{target.address}/api/v1{path.format(session=target.session)}"
+        answer = client.post(url, content=body, headers={**headers, **known})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert time.process_time() - began < 0.5  # of the client, too; read as JSON they take 1 s and more
 
 
 # ---- TLS ------------------------------------------------------------------------------------------------------------

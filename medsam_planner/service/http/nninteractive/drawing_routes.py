@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,6 +72,9 @@ async def add_bbox(request: Request, service: TheService, seat: ActingSeat) -> R
 
     def change(drawing: Drawing) -> bool:
         box = interactions.sides(low_high, drawing.shape)
+        if box is None:
+            drawing.add([])
+            return run
         region = np.ones([end - first for first, end in box], dtype=bool)
         drawing.add(interactions.box_prompts(box, drawing.affine) if include else _cleared(drawing, region, box))
         return run
@@ -216,4 +218,4 @@ def _voxels(value: Any, name: str, count: int) -> list[list[float]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e9
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9

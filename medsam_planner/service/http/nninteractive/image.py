@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,8 @@ from medsam_planner.service.http.nninteractive.wire import refuse
 
 __all__ = ["keep_image", "spacing_of"]
 
+_SPACING_MM = 1e-6, 1e4
+
 
 def spacing_of(properties: Any) -> tuple[float, float, float]:
     """Spacing in mm for each array axis, from the properties that a client sends; 1 mm where it states none.
@@ -27,17 +28,19 @@ def spacing_of(properties: Any) -> tuple[float, float, float]:
     Raises
     ------
     HTTPException
-        If it is not three positive lengths.
+        If it is not three lengths that voxels can have.
     """
     stated = properties.get("spacing") if isinstance(properties, Mapping) else None
     if stated is None:
         return 1.0, 1.0, 1.0
     try:
         a, b, c = (float(value) for value in stated)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         refuse(f"Expected the spacing as three lengths in mm, got {stated!r:.200}.")
-    if not all(math.isfinite(value) and 0 < value < 1e4 for value in (a, b, c)):
-        refuse(f"Expected the spacing as three lengths in mm, got {stated!r:.200}.")
+    if not all(_SPACING_MM[0] <= value <= _SPACING_MM[1] for value in (a, b, c)):
+        refuse(
+            f"Expected the spacing as three lengths of {_SPACING_MM[0]} to {_SPACING_MM[1]} mm, got {stated!r:.200}."
+        )
     return a, b, c
 
 

@@ -51,8 +51,10 @@ def place(values: Sequence[float]) -> tuple[int, ...]:
     return tuple(round(float(value)) for value in values)
 
 
-def sides(low_high: Sequence[Sequence[float]], shape: Sequence[int]) -> Sides:
-    """A half-open box within the grid, of at least one voxel along each axis."""
+def sides(low_high: Sequence[Sequence[float]], shape: Sequence[int]) -> Sides | None:
+    """A half-open box within the grid, of at least one voxel along each axis; None for one outside it."""
+    if any(high <= 0 or low >= size for (low, high), size in zip(low_high, shape, strict=True)):
+        return None
     cut = []
     for (low, high), size in zip(low_high, shape, strict=True):
         first = min(max(round(float(low)), 0), size - 1)

@@ -29,6 +29,7 @@ from tests.medsam_planner.service.nninteractive.programs import (
 )
 from tests.medsam_planner.service.rest import serving
 
+OUTSIDE = [[[100, 200], [100, 200], [100, 200]], [[-5, -3], [0, 80], [0, 96]], [[24, 30], [0, 80], [0, 96]]]
 SLICE_BOX = [[12, 13], [18, 63], [28, 73]]
 
 
@@ -301,3 +302,34 @@ def test_two_clients_at_once_draw_each_on_their_own(address: str, model: str) ->
 
         for done in [threads.submit(draw, *one, 50), threads.submit(draw, *other, 46)]:
             done.result()
+
+
+@pytest.mark.parametrize("outside", OUTSIDE, ids=str)
+@pytest.mark.parametrize("include", [True, False])
+def test_a_box_outside_the_image_is_ignored_as_a_point_there_is(
+    address: str, outside: list[list[int]], include: bool
+) -> None:
+    with drawing(address) as (client, buffer):
+        client.add_bbox_interaction(SLICE_BOX, True)
+        before = buffer.copy()
+        client.add_bbox_interaction(outside, include)
+        assert before.any() and np.array_equal(buffer, before)
+        client.undo()
+        assert not buffer.any()
+
+
+@pytest.mark.parametrize("spacing", [f"[{'9' * 400}, 1, 1]", "[1e-300, 1, 1]", "[0, 1, 1]", "[NaN, 1, 1]"])
+def test_a_spacing_that_no_image_has_is_refused(address: str, spacing: str) -> None:
+    lease = httpx.post(f"{address}/nninteractive/claim").json()["lease_token"]
+    headers = {"X-Lease-Token": lease, "X-Meta": f'{{"image_properties": {{"spacing": {spacing}}}}}'}
+    answer = httpx.post(f"{address}/nninteractive/set_image", content=pack(image()), headers=headers)
+    assert (answer.status_code, "spacing" in answer.text) == (400, True)
+    httpx.post(f"{address}/nninteractive/release", headers=headers)
+
+
+def test_a_voxel_of_hundreds_of_digits_is_refused(address: str) -> None:
+    with drawing(address) as (client, _):
+        headers = {"X-Lease-Token": client._lease_token}
+        body = {"coordinates": [10**400, 1, 1], "include_interaction": True}
+        answer = httpx.post(f"{address}/nninteractive/add_point_interaction", json=body, headers=headers)
+        assert answer.status_code == 400
