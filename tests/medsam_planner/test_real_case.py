@@ -97,10 +97,11 @@ def test_one_box_finds_the_structure_in_three_dimensions(out, reference, structu
 
 def test_masks_as_dicom_seg_and_as_nifti_are_the_same_voxels(out, reference):
     segmentation = highdicom.seg.segread(out / "seg.dcm")
+    [number] = segmentation.get_segment_numbers(segment_label="liver")
     from_dicom = segmentation.get_volume(combine_segments=True)
     from_nifti = nibabel.load(out / "liver" / "mask.nii.gz")
     nifti_volume = highdicom.Volume.from_nibabel(from_nifti)
-    assert np.array_equal(from_dicom.match_geometry(nifti_volume).array > 0, nifti_volume.array > 0)
+    assert np.array_equal(from_dicom.match_geometry(nifti_volume).array == number, nifti_volume.array > 0)
     assert np.allclose(nifti_volume.affine, reference["liver"].affine, atol=1e-3)
 
 
