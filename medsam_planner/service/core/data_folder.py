@@ -25,7 +25,10 @@ from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
 from medsam_planner.workflow.study_reading import ReadingOptions
 
-__all__ = ["DataFolder"]
+__all__ = ["NO_SESSION", "DataFolder"]
+
+NO_SESSION = "There is no such session. List the sessions, or open one on a study."
+"""Said alike of what is not there and of what an actor must not know of."""
 
 
 class DataFolder:
@@ -209,7 +212,7 @@ class DataFolder:
         try:
             return self._works[identifier]
         except KeyError:
-            raise NotThereError("There is no such session. List the sessions, or open one on a study.") from None
+            raise NotThereError(NO_SESSION) from None
 
     def acting(self, identifier: str, lease: str | None) -> Work:
         """One session, for a client that holds it.

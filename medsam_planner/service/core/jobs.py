@@ -22,8 +22,10 @@ from medsam_planner.errors import (
 )
 from medsam_planner.progress import Progress
 
-__all__ = ["Job", "JobState", "Jobs", "Task"]
+__all__ = ["NO_JOB", "Job", "JobState", "Jobs", "Task"]
 
+NO_JOB = "There is no such job. The session lists its jobs."
+"""Said alike of what is not there and of what an actor must not know of."""
 _MOST_WAITING = 16
 """Most jobs of one session that may wait; one more is refused."""
 _PATIENCE_S = 20.0
@@ -163,7 +165,7 @@ class Jobs:
         """
         job = self._jobs.get(identifier)  # one lookup needs no lock, so an event loop may ask
         if job is None:
-            raise NotThereError("There is no such job. The session lists its jobs.")
+            raise NotThereError(NO_JOB)
         return job
 
     def of_session(self, session: str) -> tuple[Job, ...]:
@@ -236,10 +238,8 @@ class Jobs:
             result = task(running)
         except OperationCancelledError:
             self._end(identifier, state=JobState.CANCELLED)
-        except MedsamPlannerError as error:
-            self._end(identifier, state=JobState.FAILED, problem={"code": code_of(error), "detail": str(error)})
         except Exception as error:  # noqa: BLE001  (the queue outlives any one job)
-            self._end(identifier, state=JobState.FAILED, problem=_fault(self._on_fault(error)))
+            self._end(identifier, state=JobState.FAILED, problem=self._problem(error))
         else:
             self._end(identifier, state=JobState.DONE, result=result)
 
@@ -257,19 +257,17 @@ class Jobs:
         try:
             if not (self._is_closing and ended.state is JobState.CANCELLED):
                 self._on_end(ended)
-        except MedsamPlannerError as error:
-            ended = replace(
-                ended,
-                state=JobState.FAILED,
-                result=None,
-                problem={"code": code_of(error), "detail": str(error)},
-            )
         except Exception as error:  # noqa: BLE001  (the queue outlives any one job)
-            ended = replace(ended, state=JobState.FAILED, result=None, problem=_fault(self._on_fault(error)))
+            ended = replace(ended, state=JobState.FAILED, result=None, problem=self._problem(error))
         with self._lock:
             self._jobs[identifier] = ended
         self._on_progress(ended.session)
         self._tell(identifier)
+
+    def _problem(self, error: Exception) -> dict[str, Any]:
+        if isinstance(error, MedsamPlannerError):
+            return {"code": code_of(error), "detail": str(error)}
+        return {"code": "fault", "detail": self._on_fault(error)}
 
     def _tell(self, identifier: str) -> None:
         for on_move in self._watching.get(identifier, ()):
@@ -281,7 +279,3 @@ class Jobs:
             old = next((name for name, one in self._jobs.items() if one.state.is_final), None)
             if old is not None:
                 del self._jobs[old]
-
-
-def _fault(said: str) -> dict[str, Any]:
-    return {"code": "fault", "detail": said}

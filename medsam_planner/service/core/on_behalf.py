@@ -15,23 +15,20 @@ from medsam_planner.planning.request import PlanRequest
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.actors import Actor, Right
+from medsam_planner.service.core.data_folder import NO_SESSION
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import Job
+from medsam_planner.service.core.jobs import NO_JOB, Job
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.retention import delete_session, delete_study
 from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.core.study_store import StoredStudy
+from medsam_planner.service.core.study_store import NO_STUDY, StoredStudy
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = ["OnBehalf"]
-
-NO_STUDY = "There is no such study. List the studies, or open one."
-NO_SESSION = "There is no such session. List the sessions, or open one on a study."
-NO_JOB = "There is no such job. The session lists its jobs."
 
 
 class OnBehalf:

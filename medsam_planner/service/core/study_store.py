@@ -22,8 +22,10 @@ from medsam_planner.service.core.mapped_study import FILES, read_copy, write_cop
 from medsam_planner.volumes import StudyVolume, volume_sha256
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 
-__all__ = ["StoredStudy", "StudyStore", "delete_folder", "new_identifier"]
+__all__ = ["NO_STUDY", "StoredStudy", "StudyStore", "delete_folder", "new_identifier"]
 
+NO_STUDY = "There is no such study. List the studies, or open one."
+"""Said alike of what is not there and of what an actor must not know of."""
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
 
@@ -155,7 +157,7 @@ class StudyStore:
         try:
             return self._by_identifier[identifier]
         except KeyError:
-            raise NotThereError("There is no such study. List the studies, or open one.") from None
+            raise NotThereError(NO_STUDY) from None
 
     def load(self, study: StoredStudy) -> StudyVolume:
         """Map the voxels of a study into memory.
