@@ -57,9 +57,9 @@ def open_study(
         study = workbench.own.open_path(text, reading=reading, progress=progress)
     else:
         require_free(service.data, uploaded.stat().st_size)
-        identifier, folder = service.upload_folder()
-        place = _linked(uploaded, folder)
-        study = workbench.own.open_upload(identifier, place, reading=reading, progress=progress)
+        with service.upload_folder() as (identifier, folder):
+            place = _linked(uploaded, folder)
+            study = workbench.own.open_upload(identifier, place, reading=reading, progress=progress)
     workbench.give_back()  # first, so that a server with room for one more has it
     workbench.refresh(workbench.own.open_session(study.identifier), progress=progress)
 

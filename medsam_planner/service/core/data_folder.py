@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from medsam_planner.engine.registry import WeightsState, list_weights, require_weights
@@ -122,19 +123,20 @@ class DataFolder:
         reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
         progress: Progress | None = None,
     ) -> StoredStudy:
-        """Open a study whose file was uploaded to the folder of :meth:`upload_folder`; one that fails is deleted."""
-        try:
-            return self._open(path, identifier, actor, reading, progress)
-        except BaseException:
-            shutil.rmtree(self.studies.folder_of(identifier), ignore_errors=True)
-            raise
+        """Open a study whose file was uploaded to the folder of :meth:`upload_folder`, within its block."""
+        return self._open(path, identifier, actor, reading, progress)
 
-    def upload_folder(self) -> tuple[str, Path]:
-        """Identifier and a new folder for an uploaded study."""
+    @contextmanager
+    def upload_folder(self) -> Iterator[tuple[str, Path]]:
+        """A block with an identifier and a new folder for an uploaded study, which is deleted where the block fails."""
         identifier = new_identifier()
         folder = self.studies.folder_of(identifier) / "source"
         folder.mkdir(parents=True, mode=0o700)
-        return identifier, folder
+        try:
+            yield identifier, folder
+        except BaseException:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+            raise
 
     def _open(
         self,
@@ -175,9 +177,9 @@ class DataFolder:
         stored = self.studies.find(study)
         name = self._model(model)
         identifier = new_identifier()
+        folder = self.data / "sessions" / identifier
         lease = self.leases.claim(identifier) if held is None else held[1]
         try:
-            folder = self.data / "sessions" / identifier
             try:
                 for made in (folder.parent, folder, folder / "results"):  # `parents` ignores the mode
                     made.mkdir(mode=0o700, exist_ok=True)
@@ -194,7 +196,7 @@ class DataFolder:
         except BaseException:
             if held is None:
                 self.leases.release(identifier, lease)
-            shutil.rmtree(self.data / "sessions" / identifier, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         return work, lease
 

@@ -6,7 +6,6 @@ import asyncio
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -70,15 +69,11 @@ async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
 
 
 def _open(service: OnBehalf, fields: _Fields) -> StoredStudy:
-    identifier, folder = service.service.upload_folder()
-    path = folder / safe_name(fields.file.filename or "study")
-    try:
+    with service.service.upload_folder() as (identifier, folder):
+        path = folder / safe_name(fields.file.filename or "study")
         with whole_file(path) as out:
             shutil.copyfileobj(fields.file.file, out, 1 << 20)
-    except BaseException:
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        raise
-    return service.open_upload(identifier, Path(path), reading=fields.reading)
+        return service.open_upload(identifier, path, reading=fields.reading)
 
 
 def _fields(form: FormData) -> _Fields:

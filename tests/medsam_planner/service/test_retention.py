@@ -43,9 +43,9 @@ def expire(service: Service, keep: Keep, *, now: float) -> None:
 
 
 def uploaded(service: Service, study_path: Path) -> StoredStudy:
-    identifier, folder = service.upload_folder()
-    (folder / study_path.name).write_bytes(study_path.read_bytes())
-    return service.open_upload(identifier, folder / study_path.name)
+    with service.upload_folder() as (identifier, folder):
+        (folder / study_path.name).write_bytes(study_path.read_bytes())
+        return service.open_upload(identifier, folder / study_path.name)
 
 
 def begun(service: Service, study: StoredStudy) -> Work:

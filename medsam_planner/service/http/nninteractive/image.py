@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,13 +67,10 @@ def keep_image(service: OnBehalf, image: NDArray[Any], spacing_mm: tuple[float, 
         refuse(f"Expected an image of one channel as (1, x, y, z), got one of shape {list(image.shape)}.")
     voxels = np.ascontiguousarray(image[0], dtype=np.float32)
     volume = highdicom.Volume(array=voxels, affine=grid_affine(spacing_mm), coordinate_system="PATIENT")
-    identifier, folder = service.service.upload_folder()
-    path = folder / "image.nii"
-    try:
-        save_nifti(volume, path)
-    except BaseException as error:
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        if isinstance(error, OSError):
+    with service.service.upload_folder() as (identifier, folder):
+        path = folder / "image.nii"
+        try:
+            save_nifti(volume, path)
+        except OSError as error:
             raise OutputError(f"The image cannot be kept: {error.strerror or error}.") from error
-        raise
-    return service.open_upload(identifier, path)
+        return service.open_upload(identifier, path)
