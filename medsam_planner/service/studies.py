@@ -10,7 +10,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.uploads import require_free
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.workflow.study_reading import ReadingOptions
+from medsam_planner.workflow.study_reading import PLAIN_READING, ReadingOptions
 
 __all__ = ["open_study", "place_of"]
 
@@ -30,7 +30,7 @@ def open_study(
     workbench: Workbench,
     text: str,
     *,
-    reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
+    reading: ReadingOptions = PLAIN_READING,
     progress: Progress | None = None,
 ) -> None:
     """Read a study and begin a session on it; the one before stays on the server.

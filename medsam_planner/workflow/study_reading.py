@@ -17,7 +17,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
 from prompts import Provenance
 
-__all__ = ["ReadingOptions", "read_study", "read_study_again"]
+__all__ = ["PLAIN_READING", "ReadingOptions", "read_study", "read_study_again"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,10 @@ class ReadingOptions:
     """Clip metal, padding and spikes to the range of tissue."""
     correct_bias_field: bool = False
     """N4, for MR; after the clipping."""
+
+
+PLAIN_READING = ReadingOptions()
+"""The one volume of the one series, as it is."""
 
 
 def read_study(path: Path, reading: ReadingOptions, *, progress: Progress | None = None) -> StudyVolume:

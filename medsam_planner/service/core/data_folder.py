@@ -24,7 +24,7 @@ from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.study_store import StoredStudy, StudyStore, delete_folder, new_identifier
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.settings import Settings
-from medsam_planner.workflow.study_reading import ReadingOptions
+from medsam_planner.workflow.study_reading import PLAIN_READING, ReadingOptions
 
 __all__ = ["NO_SESSION", "DataFolder"]
 
@@ -82,7 +82,7 @@ class DataFolder:
         text: str,
         *,
         actor: Actor = LOCAL,
-        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
+        reading: ReadingOptions = PLAIN_READING,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study at a path on the server.
@@ -120,7 +120,7 @@ class DataFolder:
         path: Path,
         *,
         actor: Actor = LOCAL,
-        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
+        reading: ReadingOptions = PLAIN_READING,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """Open a study whose file was uploaded to the folder of :meth:`upload_folder`, within its block."""

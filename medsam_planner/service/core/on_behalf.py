@@ -26,7 +26,7 @@ from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import NO_STUDY, StoredStudy
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
-from medsam_planner.workflow.study_reading import ReadingOptions
+from medsam_planner.workflow.study_reading import PLAIN_READING, ReadingOptions
 
 __all__ = ["OnBehalf"]
 
@@ -52,7 +52,7 @@ class OnBehalf:
         self,
         text: str,
         *,
-        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
+        reading: ReadingOptions = PLAIN_READING,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """As :meth:`Service.open_path`; the actor owns the study."""
@@ -68,7 +68,7 @@ class OnBehalf:
         identifier: str,
         path: Path,
         *,
-        reading: ReadingOptions = ReadingOptions(),  # noqa: B008  (frozen)
+        reading: ReadingOptions = PLAIN_READING,
         progress: Progress | None = None,
     ) -> StoredStudy:
         """As :meth:`Service.open_upload`; the actor owns the study."""
