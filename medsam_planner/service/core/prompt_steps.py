@@ -90,6 +90,14 @@ class PromptSteps:
             raise PromptError(f"Nothing to redo for {self.structure!r}: no step was undone since the last prompt.")
         return replace(self, applied=self.applied + 1)
 
+    @property
+    def stated(self) -> list[dict[str, Any]]:
+        """The entries as a prompt file states them: those that are undone say so."""
+        return [
+            {**entry, "undone": True} if number >= self.applied else dict(entry)
+            for number, entry in enumerate(self.entries)
+        ]
+
     def log(self) -> PromptLog:
         """A log of its own for each caller.
 
@@ -98,15 +106,11 @@ class PromptSteps:
         PromptError
             If the entries do not follow the schema of prompt files.
         """
-        entries = [
-            {**entry, "undone": True} if number >= self.applied else dict(entry)
-            for number, entry in enumerate(self.entries)
-        ]
         document = {
             "schema_version": SCHEMA_VERSION,
             "frame": "LPS",
             "unit": "mm",
-            "structures": {self.structure: entries},
+            "structures": {self.structure: self.stated},
         }
         return prompt_file_from_node(Node(document, "prompts")).logs[0]
 

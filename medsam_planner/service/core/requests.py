@@ -27,6 +27,7 @@ from medsam_planner.volumes import BoxedArray
 from medsam_planner.workflow.plan_request import build_structure, resolve
 from medsam_planner.workflow.written_plan import write_plan
 from prompts import PromptLog
+from prompts.masks import mask_box
 
 __all__ = ["Export", "Forget", "Known", "Measure", "Plan", "Prepare", "Preview", "Request", "Segment"]
 
@@ -234,8 +235,4 @@ def _region(lines: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cut(probability: NDArray[np.float32]) -> BoxedArray:
-    rows, columns = (np.flatnonzero(probability.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return BoxedArray.cut(probability, (slice(0, 0), slice(0, 0)))
-    first, last = (int(rows[0]), int(columns[0])), (int(rows[-1]) + 1, int(columns[-1]) + 1)
-    return BoxedArray.cut(probability, (slice(first[0], last[0]), slice(first[1], last[1])))
+    return BoxedArray.cut(probability, mask_box(probability != 0))

@@ -106,10 +106,7 @@ def _structure(state: WorkState, name: str) -> StructureAnswer:
     return StructureAnswer(
         name=name,
         state=condition,
-        prompts=[
-            {**entry, "undone": True} if number >= steps.applied else dict(entry)
-            for number, entry in enumerate(steps.entries)
-        ],
+        prompts=steps.stated,
         numbers=list(steps.numbers),
         can_undo=steps.applied > 0,
         can_redo=steps.applied < len(steps.entries),

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.work import Work
 from medsam_planner.volumes import BoxedArray
-from prompts import Clear, Edit, InitialMask, Prompt, PromptFile, PromptLog, VoxelMask
-from prompts.json_text import plain_json
+from prompts import Clear, Edit, InitialMask, Prompt, PromptLog, VoxelMask
 from prompts.masks import mask_box
-from prompts.schema import prompt_file_document
 from prompts.shapes import locates
 
 __all__ = ["Drawing"]
@@ -45,7 +44,7 @@ class Drawing:
         """Whether a prompt has no prediction yet."""
         self.buffer_type: np.dtype[Any] | None = None
         """Of the client's buffer; None until it has one."""
-        self._in_buffer = self._mask = self._boxed(np.zeros(self.shape, dtype=bool))
+        self._empty = self._in_buffer = self._mask = self._boxed(np.zeros(self.shape, dtype=bool))
         self._job: str | None = None
         self._counts: list[int] = []
         """Entries of the log for each interaction, so that undo takes back an interaction as a whole."""
@@ -54,7 +53,7 @@ class Drawing:
     def set_buffer(self, dtype: np.dtype[Any]) -> None:
         """The client has a new buffer, of zeros."""
         self.buffer_type = dtype
-        self._in_buffer = self._boxed(np.zeros(self.shape, dtype=bool))
+        self._in_buffer = self._empty
 
     def add(self, prompts: Sequence[Prompt | Clear]) -> None:
         """One interaction: all of its prompts, or none of them.
@@ -68,7 +67,7 @@ class Drawing:
             return
         added = 0
         try:
-            for entry in _entries(prompts):
+            for entry in PromptSteps.of_log(PromptLog.from_history("object", prompts)).entries:
                 self._service.add(self.work, self.structure, entry)
                 added += 1
         except MedsamPlannerError:
@@ -122,7 +121,7 @@ class Drawing:
         self.stop()
         self._counts = []
         self.is_due = False
-        self._mask = self._in_buffer = self._boxed(np.zeros(self.shape, dtype=bool))
+        self._mask = self._in_buffer = self._empty
         self.structure = self._next_structure()
 
     def start(self) -> str | None:
@@ -135,7 +134,7 @@ class Drawing:
         self.stop()
         self.is_due = False
         if not any(locates(prompt) for prompt in self._log().prompts):
-            self._mask = self._boxed(np.zeros(self.shape, dtype=bool))
+            self._mask = self._empty
             return None
         self._job = self._service.segment(self.work, self.structure, SegmentOptions(samples=0))
         return self._job
@@ -195,11 +194,3 @@ class Drawing:
     def _boxed(inside: NDArray[np.bool_]) -> BoxedArray:
         box = mask_box(inside)
         return BoxedArray(tuple(side.start for side in box), inside[box].copy(), inside.shape)
-
-
-def _entries(prompts: Sequence[Prompt | Clear]) -> list[Any]:
-    """Entries as in a prompt file."""
-    log = PromptLog.from_history("object", prompts)
-    document = plain_json(prompt_file_document(PromptFile((log,))), "prompt")
-    entries: list[Any] = document["structures"]["object"]
-    return entries

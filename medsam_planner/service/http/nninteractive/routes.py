@@ -19,7 +19,7 @@ from medsam_planner.service.http.nninteractive.drawing import Drawing
 from medsam_planner.service.http.nninteractive.image import keep_image, spacing_of
 from medsam_planner.service.http.nninteractive.seats import Seat
 from medsam_planner.service.http.nninteractive.shared import ActingSeat, TheSeats
-from medsam_planner.service.http.nninteractive.wire import array_of, json_of, meta_of, refuse
+from medsam_planner.service.http.nninteractive.wire import WHOLE_TYPES, array_of, json_of, meta_of, refuse
 from medsam_planner.service.http.shared import TheService
 
 __all__ = ["PREFIX", "router"]
@@ -117,7 +117,7 @@ async def set_target_buffer(request: Request, seat: ActingSeat) -> dict[str, Any
     shape, name = body.get("shape"), body.get("dtype")
     if shape != list(drawing.shape):
         refuse(f"Expected a buffer of the image's shape {list(drawing.shape)}, got {shape!r:.200}.")
-    if name not in ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))):
+    if not isinstance(name, str) or name not in WHOLE_TYPES:
         refuse(f"Expected a buffer of whole numbers or truth values, got {name!r:.200}.")
     drawing.set_buffer(np.dtype(name))
     return {}

@@ -23,15 +23,25 @@ from starlette.responses import Response
 
 from medsam_planner.service.uploads import PATIENCE_S
 
-__all__ = ["MOST_ARRAY_BYTES", "array_of", "json_of", "mask_answer", "meta_of", "pack", "refuse", "unpack"]
+__all__ = [
+    "MOST_ARRAY_BYTES",
+    "WHOLE_TYPES",
+    "array_of",
+    "json_of",
+    "mask_answer",
+    "meta_of",
+    "pack",
+    "refuse",
+    "unpack",
+]
 
 MOST_ARRAY_BYTES = 1 << 30
 """Of one array: a scan of 1,000 slices of 512 × 512 pixels as float32."""
 _MOST_JSON_BYTES = 1 << 16
 _MAGIC, _VERSION = b"NNIA", 1
 _CODECS = (1, 2)  # Zstandard, LZ4
-_TYPES = frozenset({"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
-_TYPES |= {"float16", "float32", "float64"}
+WHOLE_TYPES = frozenset({"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
+_TYPES = WHOLE_TYPES | {"float16", "float32", "float64"}
 _CHUNK_BYTES = 1 << 30
 _CHUNK_HEADER = 32
 _CHUNK_CODECS = frozenset({1, 5})
