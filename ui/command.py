@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
+from medsam_planner.cli.options import (
+    Host,
+    KeepDays,
+    KeepWorksDays,
+    MaxSessions,
+    Model,
+    OidcFile,
+    Port,
+    Seed,
+    TlsCertificate,
+    TlsKey,
+    TrustedProxy,
+)
 from medsam_planner.service.access import LOOPBACK
 
 __all__ = ["ui"]
@@ -15,15 +27,13 @@ __all__ = ["ui"]
 
 def ui(
     study: Annotated[Path | None, typer.Argument(help="DICOM folder, zip or file, or NIfTI, opened at once.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = LOOPBACK,
-    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7860,
-    model: Annotated[
-        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
-    ] = "compact",
+    host: Host = LOOPBACK,
+    port: Port = 7860,
+    model: Model = "compact",
     out: Annotated[Path, typer.Option("--data", "--out", help="Folder for studies, sessions and results.")] = Path(
         "runs"
     ),
-    max_sessions: Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)] = 16,
+    max_sessions: MaxSessions = 16,
     allow: Annotated[
         list[Path] | None,
         typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it only STUDY may."),
@@ -74,8 +84,7 @@ def ui(
         if not folder.is_dir():
             raise StudyError(f"Expected a folder for --allow, got the file {folder}.")
     require_apart(out, [study] if study else [])
-    bound = listen(host, port)
-    try:
+    with listen(host, port) as bound:
         settings = Settings(
             out=out.absolute(),
             model=model,
@@ -87,5 +96,3 @@ def ui(
         address = address_of(bound, host, is_tls=tls_cert is not None)
         ready = f"Open {address} in a browser. {access.told} Results go to {out}. Ctrl-C ends it. Research use only."
         run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)
-    finally:
-        bound.close()

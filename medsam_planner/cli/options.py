@@ -13,13 +13,16 @@ __all__ = [
     "BeginFrom",
     "ClipOutliers",
     "CorrectBiasField",
+    "Host",
     "KeepDays",
     "KeepWorksDays",
+    "MaxSessions",
     "Modality",
     "Model",
     "OidcFile",
     "Out",
     "Paths",
+    "Port",
     "ResampleTilt",
     "RtStruct",
     "Saliency",
@@ -27,6 +30,7 @@ __all__ = [
     "Seed",
     "SegEncoding",
     "Series",
+    "ServerData",
     "TlsCertificate",
     "TlsKey",
     "Triplanar",
@@ -46,6 +50,10 @@ BeginFrom = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; created when absent.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")]
+Port = Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)]
+MaxSessions = Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)]
+ServerData = Annotated[Path, typer.Option("--data", help="Folder for studies, sessions and results.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")]
 Samples = Annotated[
     int, typer.Option(help="Number of stochastic passes for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
+from medsam_planner.cli.options import (
+    Host,
+    KeepDays,
+    KeepWorksDays,
+    MaxSessions,
+    Model,
+    OidcFile,
+    Port,
+    Seed,
+    ServerData,
+    TlsCertificate,
+    TlsKey,
+    TrustedProxy,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -24,19 +37,17 @@ __all__ = ["run_server", "serve"]
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7861,
-    data: Annotated[Path, typer.Option(help="Folder for studies, sessions and results.")] = Path("service"),
+    host: Host = "127.0.0.1",
+    port: Port = 7861,
+    data: ServerData = Path("service"),
     token_file: Annotated[
         Path | None, typer.Option(help="File with the secret that clients send; required beyond this machine.")
     ] = None,
-    max_sessions: Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)] = 16,
+    max_sessions: MaxSessions = 16,
     allow: Annotated[
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
-    ] = "compact",
+    model: Model = "compact",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
@@ -70,15 +81,12 @@ def serve(
     for folder in allow or ():
         if not folder.is_dir():
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
-    bound = listen(host, port)
-    try:
+    with listen(host, port) as bound:
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
         address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
         ready = f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only."
         run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)
-    finally:
-        bound.close()
 
 
 def run_server(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medsam_planner.cli.options import ServerData
+
 if TYPE_CHECKING:
     from medsam_planner.service.core.accounts import Accounts
     from medsam_planner.service.core.audit import Audit
@@ -18,7 +20,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Add, list and remove the users of the service.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Option(help="Folder for studies, sessions and results.")]
 Name = Annotated[str, typer.Argument(help="Name of the user.")]
 
 
@@ -35,7 +36,7 @@ class Role(Enum):
 def add(
     name: Name,
     role: Annotated[Role, typer.Option(help="The most that the user may do.")] = Role.PLANNER,
-    data: Data = Path("service"),
+    data: ServerData = Path("service"),
 ) -> None:
     """Add a user. The password is asked for, or read from standard input."""
     from medsam_planner.cli.console import say
@@ -51,7 +52,7 @@ def add(
 
 
 @app.command("list")
-def list_users(data: Data = Path("service")) -> None:
+def list_users(data: ServerData = Path("service")) -> None:
     """List the users and their roles."""
     from medsam_planner.cli.console import say
 
@@ -60,7 +61,7 @@ def list_users(data: Data = Path("service")) -> None:
 
 
 @app.command()
-def remove(name: Name, data: Data = Path("service")) -> None:
+def remove(name: Name, data: ServerData = Path("service")) -> None:
     """Remove a user, who is logged out at once; the user's studies stay, for administrators."""
     from medsam_planner.cli.console import say
 
@@ -71,7 +72,7 @@ def remove(name: Name, data: Data = Path("service")) -> None:
 
 
 @app.command()
-def password(name: Name, data: Data = Path("service")) -> None:
+def password(name: Name, data: ServerData = Path("service")) -> None:
     """Change a password; the user is logged out everywhere."""
     from medsam_planner.cli.console import say
 
