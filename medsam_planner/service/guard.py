@@ -23,6 +23,7 @@ from medsam_planner.service import headers
 from medsam_planner.service.cookies import cookie_name, set_cookie
 from medsam_planner.service.core.actors import with_actor
 from medsam_planner.service.login import PageLogin
+from medsam_planner.service.short_body import short_body
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -86,7 +87,7 @@ class Guard:
         receive = request.receive
         session = _session_in_address(request)
         if request.scope["path"] == _JOIN:
-            body = await _short_body(request)
+            body = await short_body(request, MOST_BODY_BYTES)
             event = _event_of(body)
             if event is None or not self._is_of_page(event):
                 refused = _refusal(400, "Expected an event of the page: short JSON without files.")
@@ -196,16 +197,6 @@ class _WithHeaders:
 
 def _refusal(status: int, message: str) -> Response:
     return PlainTextResponse(message, status_code=status)
-
-
-async def _short_body(request: Request) -> bytes | None:
-    """The whole body, or None if it is longer than an event may be."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            return None
-    return body
 
 
 def _event_of(body: bytes | None) -> dict[str, Any] | None:

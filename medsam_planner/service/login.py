@@ -25,6 +25,7 @@ from medsam_planner.service.core.actors import Actor
 from medsam_planner.service.core.logins import LoginKind
 from medsam_planner.service.oidc import OidcRefusedError
 from medsam_planner.service.people import LoginRefusedError, People
+from medsam_planner.service.short_body import short_body
 
 __all__ = ["PATH", "TITLE", "PageLogin"]
 
@@ -106,7 +107,7 @@ class PageLogin:
         return _page(Template(_INSIDE).substitute(name=actor.name), 200) if path == PATH else None
 
     async def _log_in(self, request: Request) -> Response:
-        form = parse_qs((await _short_body(request)).decode("latin-1"))
+        form = parse_qs((await short_body(request, _MOST_FORM_BYTES) or b"").decode("latin-1"))
         token, name, password = (form.get(key, [""])[0] for key in ("token", "name", "password"))
         access = self._access
         if token and access.is_token(token.strip()):
@@ -174,13 +175,3 @@ def _way_back(request: Request) -> str:
 def _digest(browser: str) -> str:
     """Stands for a browser in journals: its cookie is a secret."""
     return hashlib.sha256(browser.encode()).hexdigest()[:32]
-
-
-async def _short_body(request: Request) -> bytes:
-    """The body, or nothing if it is longer than the form is."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_FORM_BYTES:
-            return b""
-    return body
