@@ -24,7 +24,7 @@ from medsam_planner.service.core.actors import USER_NAME, Actor, Right
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-__all__ = ["Account", "Accounts", "write_private"]
+__all__ = ["LONGEST_PASSWORD", "Account", "Accounts", "write_private"]
 
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 1000

@@ -9,7 +9,6 @@ it can be moved away while the server runs.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import threading
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 from medsam_planner.errors import OutputError
+from medsam_planner.service.core.journal import write_flushed
 
 __all__ = ["AUDIT_FILE", "Audit"]
 
@@ -96,9 +96,7 @@ class Audit:
             if size and os.pread(handle, 1, size - 1) != b"\n":  # a line that a sudden end has torn
                 line = b"\n" + line
             try:
-                if os.write(handle, line) < len(line):
-                    raise OSError(errno.ENOSPC, "no space is left on the disk")
-                os.fdatasync(handle)
+                write_flushed(handle, line)
             except OSError:
                 os.ftruncate(handle, size)
                 raise

@@ -20,7 +20,7 @@ from typing import Any
 from medsam_planner.errors import NotThereError, OutputError, ReadOnlyError
 from prompts.whole_file import NO_ROOM
 
-__all__ = ["Journal", "Record"]
+__all__ = ["Journal", "Record", "write_flushed"]
 
 Record = dict[str, Any]
 """``n``, ``at``, ``kind`` and the entries of that kind; ``crc`` is only in the file."""
@@ -90,7 +90,7 @@ class Journal:
         except OSError as error:
             raise _not_written(error) from error
         try:
-            self._write(file, line)
+            write_flushed(file, line)
         except OSError as error:
             self._cut_back(file, error)
             raise _not_written(error) from error
@@ -99,11 +99,6 @@ class Journal:
         self._size += len(line)
         self._count += 1
         return record
-
-    def _write(self, file: int, line: bytes) -> None:
-        if os.write(file, line) < len(line):
-            raise OSError(errno.ENOSPC, "no space is left on the disk")
-        os.fdatasync(file)
 
     def _cut_back(self, file: int, error: OSError) -> None:
         """Remove what a failed write has left; where that fails, or the disk is at fault, nothing may follow it."""
@@ -134,6 +129,19 @@ class Journal:
             finally:
                 os.close(file)
         return tuple(found)
+
+
+def write_flushed(file: int, line: bytes) -> None:
+    """Write a line by one ``write`` and flush it to the disk.
+
+    Raises
+    ------
+    OSError
+        Also if there was room for a part of it only, which is then in the file.
+    """
+    if os.write(file, line) < len(line):
+        raise OSError(errno.ENOSPC, "no space is left on the disk")
+    os.fdatasync(file)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ import highdicom
 
 from medsam_planner.io.intensity import Window, normalisation_for
 from medsam_planner.segmentation.result import SegmentationResult
+from medsam_planner.service.core.mapped_study import STUDIES_KEPT
 from medsam_planner.service.core.study_store import StoredStudy, StudyStore
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
@@ -22,9 +23,6 @@ from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume
 
 __all__ = ["LoadedWorks", "result_bytes", "result_path"]
-
-_STUDIES_KEPT = 64
-"""Mapped studies: they cost addresses, and memory only as long as nothing else needs it."""
 
 
 class LoadedWorks:
@@ -67,7 +65,7 @@ class LoadedWorks:
                 found = self._studies.load(study)
                 with self._lock:
                     self._volumes[study.identifier] = found
-                    if len(self._volumes) > _STUDIES_KEPT:
+                    if len(self._volumes) > STUDIES_KEPT:
                         self._volumes.popitem(last=False)
         return found
 

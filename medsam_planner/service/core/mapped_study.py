@@ -15,12 +15,14 @@ from medsam_planner.errors import OutputError, StudyError
 from medsam_planner.io.files import whole_file
 from medsam_planner.volumes import StudySource, StudyVolume, volume_sha256
 
-__all__ = ["FILES", "read_copy", "write_copy"]
+__all__ = ["FILES", "STUDIES_KEPT", "read_copy", "write_copy"]
 
 _VOXELS = "voxels.npy"
 _SOURCE = "source.pickle"
 """Headers with all their private elements. Only the server's user can write into the folder."""
 FILES = frozenset({_VOXELS, _SOURCE})
+STUDIES_KEPT = 64
+"""Mapped studies of one process: they cost addresses, and memory only as long as nothing else needs it."""
 
 
 def write_copy(folder: Path, volume: StudyVolume) -> None:

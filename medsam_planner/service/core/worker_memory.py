@@ -14,7 +14,7 @@ from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.service.core.loaded import result_bytes
-from medsam_planner.service.core.mapped_study import read_copy
+from medsam_planner.service.core.mapped_study import STUDIES_KEPT, read_copy
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume
 
@@ -22,7 +22,6 @@ __all__ = ["SessionKey", "StudyKey", "WorkerMemory", "private_bytes"]
 
 _EMBEDDING_SHARE = 4
 """Embeddings may take a fourth of the memory: a fifth of a second brings one back."""
-_STUDIES_KEPT = 64
 _FIELD_SHARE = 8
 """Distance fields may take an eighth."""
 
@@ -81,7 +80,7 @@ class WorkerMemory:
         """
         if key not in self._volumes:
             self._volumes[key] = read_copy(key.folder, key.sha256)
-            if len(self._volumes) > _STUDIES_KEPT:
+            if len(self._volumes) > STUDIES_KEPT:
                 self._volumes.popitem(last=False)
         self._volumes.move_to_end(key)
         return self._volumes[key]

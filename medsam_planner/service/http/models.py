@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from medsam_planner.planning.plan_file_tables import Position, StructureTable, ToolTable
+from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
 
@@ -67,7 +68,7 @@ class LoginRequest(_Request):
     """A user of this server."""
 
     name: Annotated[str, Field(max_length=200)]
-    password: Annotated[str, Field(max_length=1000)]
+    password: Annotated[str, Field(max_length=LONGEST_PASSWORD)]
 
 
 class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
