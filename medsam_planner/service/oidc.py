@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from medsam_planner.errors import ConfigError, MedsamPlannerError, MissingDependencyError
+from medsam_planner.errors import ConfigError, MedsamPlannerError
 from medsam_planner.service.core.actors import USER_NAME, Actor, Right
 
 __all__ = ["Oidc", "OidcRefusedError", "OidcSettings", "read_oidc"]
@@ -255,10 +255,8 @@ class Oidc:
         return document
 
     def _client(self, redirect: str) -> Any:
-        try:
-            from authlib.integrations.httpx_client import AsyncOAuth2Client
-        except ImportError as error:
-            raise MissingDependencyError("Login by a provider needs the extra 'serve': authlib is missing.") from error
+        from authlib.integrations.httpx_client import AsyncOAuth2Client
+
         return AsyncOAuth2Client(
             self.settings.client_id,
             self.settings.client_secret,
