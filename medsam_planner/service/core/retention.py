@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from medsam_planner.errors import MedsamPlannerError, OutputError
@@ -125,7 +126,7 @@ class Retention:
             with suppress(OSError, MedsamPlannerError):
                 age_s = self._age_s(service.studies.folder_of(study.identifier) / "study.json")
                 if age_s > self._keep.days * _DAY_S and not service.sessions_on(study.identifier):
-                    self._delete("a study without a session", study, lambda: service.forget_study(study))  # noqa: B023
+                    self._delete("a study without a session", study, partial(service.forget_study, study))
         self._before = self._seen
 
     def _run(self) -> None:
@@ -171,12 +172,12 @@ class Retention:
                 continue
             if folder.name not in latest:
                 told = f"replaced result {folder.name}"
-                self._delete(told, work.study, lambda: delete_folder(folder), work)  # noqa: B023
+                self._delete(told, work.study, partial(delete_folder, folder), work)
                 continue
             made = [one for one, age_s in files[folder] if one.name != "result.npz" and age_s > keep_s]
             if made:
                 told = f"files of result {folder.name}"
-                self._delete(told, work.study, lambda: _delete_all(made), work)  # noqa: B023
+                self._delete(told, work.study, partial(_delete_all, made), work)
 
     def _delete(self, what: str, study: StoredStudy, delete: Callable[[], None], work: Work | None = None) -> None:
         """Tell a deletion and do it; the reverse where there is no room to tell it."""
