@@ -31,7 +31,7 @@ from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role, Structure
 from medsam_planner.service.uploads import PageUploads
 from medsam_planner.service.waiting import require_done, wait_for
-from prompts import PositionLpsMm, PromptLog
+from prompts import PositionLpsMm
 from prompts.names import require_different, require_free, require_name
 
 __all__ = ["Workbench"]
@@ -170,12 +170,6 @@ class Workbench(HeldSession):
         """The structure being worked on."""
         self.require_work()
         return self.snapshot.structures[self.snapshot.active]
-
-    @property
-    def log(self) -> PromptLog:
-        """A copy of the prompts of the structure being worked on."""
-        structure = self.structure
-        return structure.steps.log() if structure.steps.entries else PromptLog(structure.name)
 
     @property
     def draft(self) -> PlanDraft:

@@ -416,4 +416,4 @@ def test_a_prompt_that_the_model_fails_on_is_taken_back(make_workbench: Make, mo
 
     monkeypatch.setattr(workbench.service, "preview", fail)
     assert "no answer" in segment_handlers.on_viewer(workbench, lesion_box(workbench)).notice
-    assert workbench.log.history == ()
+    assert workbench.structure.steps.entries == ()
