@@ -26,8 +26,8 @@ from medsam_planner.service.core.prompt_steps import entry_of
 from medsam_planner.service.plan_inputs import request_of
 from medsam_planner.service.results import archive_path, report_path
 from medsam_planner.service.saved_result import write_result
-from medsam_planner.service.slice_layers import layers
 from medsam_planner.service.showing import results_digest
+from medsam_planner.service.slice_layers import layers
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import array_sha256, volume_like
 from medsam_planner.workflow.plan_request import PlanInputs, resolve
