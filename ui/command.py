@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
+from medsam_planner.cli.options import (
+    KeepDays,
+    KeepWorksDays,
+    MaxSessions,
+    Model,
+    OidcFile,
+    Seed,
+    TlsCertificate,
+    TlsKey,
+    TrustedProxy,
+)
 from medsam_planner.service.access import LOOPBACK
 
 __all__ = ["ui"]
@@ -17,13 +27,11 @@ def ui(
     study: Annotated[Path | None, typer.Argument(help="DICOM folder, zip or file, or NIfTI, opened at once.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; by default for this machine only.")] = LOOPBACK,
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 7860,
-    model: Annotated[
-        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
-    ] = "compact",
+    model: Model = "compact",
     out: Annotated[Path, typer.Option("--data", "--out", help="Folder for studies, sessions and results.")] = Path(
         "runs"
     ),
-    max_sessions: Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)] = 16,
+    max_sessions: MaxSessions = 16,
     allow: Annotated[
         list[Path] | None,
         typer.Option(help="Folder whose studies may be opened by path; repeatable. Without it only STUDY may."),

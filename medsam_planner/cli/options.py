@@ -15,6 +15,7 @@ __all__ = [
     "CorrectBiasField",
     "KeepDays",
     "KeepWorksDays",
+    "MaxSessions",
     "Modality",
     "Model",
     "OidcFile",
@@ -89,6 +90,7 @@ KeepDays = Annotated[
 KeepWorksDays = Annotated[
     float | None, typer.Option(help="Days to keep sessions without a change; by default for ever.", min=0)
 ]
+MaxSessions = Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)]
 Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]
 SegEncoding = Annotated[
     str,

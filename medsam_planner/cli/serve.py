@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medsam_planner.cli.options import KeepDays, KeepWorksDays, OidcFile, Seed, TlsCertificate, TlsKey, TrustedProxy
+from medsam_planner.cli.options import (
+    KeepDays,
+    KeepWorksDays,
+    MaxSessions,
+    Model,
+    OidcFile,
+    Seed,
+    TlsCertificate,
+    TlsKey,
+    TrustedProxy,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,13 +40,11 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the secret that clients send; required beyond this machine.")
     ] = None,
-    max_sessions: Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)] = 16,
+    max_sessions: MaxSessions = 16,
     allow: Annotated[
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")
-    ] = "compact",
+    model: Model = "compact",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
