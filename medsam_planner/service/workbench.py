@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError
+from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
 from medsam_planner.progress import Progress
 from medsam_planner.service import step_order
 from medsam_planner.service.core.actors import LOCAL, Actor
@@ -91,6 +91,19 @@ class Workbench(HeldSession):
         """What is shown; nothing while the session is still to be read."""
         return Snapshot() if self.is_waiting else self._snapshot
 
+    def require_work(self) -> Work:
+        """The session on the open study, once it is shown: a change before would be made on nothing.
+
+        Raises
+        ------
+        StudyError
+            If no study is open, or the session is still to be read.
+        """
+        work = super().require_work()
+        if self.is_waiting:
+            raise StudyError("The work is still to be read. Try again when it is shown, or reload the page.")
+        return work
+
     @property
     def version(self) -> int:
         """Version of the session as it is now; that of the snapshot unless somebody else has changed it, or while the
@@ -151,7 +164,7 @@ class Workbench(HeldSession):
             If its study or a preview cannot be had. What was shown before stays.
         """
         with self._refreshing:
-            work = self.require_work() if new is None else new[0]
+            work = super().require_work() if new is None else new[0]
             try:
                 now = shown(self.service, work, self._snapshot, progress=progress)
             finally:
