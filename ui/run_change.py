@@ -25,7 +25,8 @@ def attempt(
     step: int | None = None,
     after: int = 0,
     is_long: bool = False,
-    **scene_options: Any,
+    raises: tuple[type[MedsamPlannerError], ...] = (),
+    **screen_options: Any,
 ) -> Screen:
     """Make one change and show the page. An error of this software is shown in words, and nothing is lost.
 
@@ -46,8 +47,10 @@ def attempt(
         Last step that must come before a change without a number of its own.
     is_long : bool
         Whether Stop can cancel it.
-    **scene_options
-        Options of :func:`ui.canvas.scene`.
+    raises : tuple of type
+        Errors that the caller shows.
+    **screen_options
+        Options of :func:`ui.screen.screen`.
 
     Returns
     -------
@@ -57,11 +60,11 @@ def attempt(
         workbench.steps.wait_after(after)
         with workbench.changing(step=step, is_long=is_long):
             message = change() or message
-            shown = screen(workbench, wording.notice(kind(), message, notes()), **scene_options)
-    except ElsewhereError:
-        raise
+            shown = screen(workbench, wording.notice(kind(), message, notes()), **screen_options)
     except OperationCancelledError:
         return screen(workbench, wording.notice("info", wording.STOPPED))
     except MedsamPlannerError as error:
+        if isinstance(error, (ElsewhereError, *raises)):
+            raise
         return screen(workbench, wording.notice("error", str(error)))
     return shown

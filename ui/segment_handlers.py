@@ -58,7 +58,7 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             case ActionKind.ENTRY:
                 workbench.set_end(entry=prompting.position(workbench, *where, *action.first))
                 return wording.ENTRY_SET
-        return wording.after_prompt(workbench.structure, workbench.log)
+        return wording.after_prompt(workbench.structure)
 
     needs_entry = action.kind is ActionKind.TARGET and workbench.snapshot.draft.entry_lps_mm is None
     return attempt(workbench, change, step=action.step, tool="entry" if needs_entry else None)

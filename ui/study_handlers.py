@@ -6,16 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from medsam_planner.errors import (
-    AmbiguousSeriesError,
-    GantryTiltError,
-    MedsamPlannerError,
-    OperationCancelledError,
-)
+from medsam_planner.errors import AmbiguousSeriesError, GantryTiltError, MedsamPlannerError
 from medsam_planner.io import inspect_study
 from medsam_planner.progress import Progress
 from medsam_planner.service import prompting, studies
-from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.uploads import UploadKind
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.workflow.study_reading import ReadingOptions
@@ -51,22 +45,17 @@ def open_study(
         )
         return f"Opened {workbench.require_work().study.name}. {wording.OPENED}"
 
+    def notes() -> tuple[str, ...]:
+        return (*workbench.snapshot.lost, *study_notes(workbench))
+
+    shown_here = (AmbiguousSeriesError, GantryTiltError)
     try:
-        with workbench.changing(is_long=True):
-            message = change()
+        return attempt(workbench, change, notes=notes, is_long=True, raises=shown_here, tab="segment")
     except AmbiguousSeriesError as error:
         return _offer_series(workbench, path_text, error, progress)
     except GantryTiltError as error:
         shown = screen(workbench, wording.notice("error", f"{error} {wording.TILTED}"))
         return replace(shown, offers_straightening=True)
-    except ElsewhereError:
-        raise
-    except OperationCancelledError:
-        return screen(workbench, wording.notice("info", wording.STOPPED))
-    except MedsamPlannerError as error:
-        return screen(workbench, wording.notice("error", str(error)))
-    notes = (*workbench.snapshot.lost, *study_notes(workbench))
-    return screen(workbench, wording.notice("done", message, notes), tab="segment")
 
 
 def _offer_series(
@@ -79,23 +68,18 @@ def _offer_series(
         return screen(workbench, wording.notice("error", str(other)))
     choices = []
     for one in found.series:
-        if one.volumes:
-            choices += [
-                (f"{one.number}, volume {volume}: {one.modality}, {label}, {one.description}", f"{one.number}.{volume}")
-                for volume, label in enumerate(one.volumes, start=1)
-            ]
-            continue
-        if one.problems:
-            continue
         is_file = one.encoding == "NIfTI"
         if is_file and not path.is_dir():  # a file in a zip has no path of its own
             continue
-        size = " × ".join(str(count) for count in one.shape)
-        value = one.description if is_file else str(one.number)
-        choices.append((f"{one.number}: {one.modality}, {size}, {one.description}", value))
+        for volume, label in one.choices:
+            name = f"{one.number}" if volume is None else f"{one.number}, volume {volume}"
+            value = f"{one.number}" if volume is None else f"{one.number}.{volume}"
+            choices.append(
+                (f"{name}: {one.modality}, {label}, {one.description}", one.description if is_file else value)
+            )
     if not choices:
         return screen(workbench, wording.notice("error", str(error)))
-    unreadable = sum(bool(one.problems) and not one.volumes for one in found.series)
+    unreadable = sum(not one.choices for one in found.series)
     rest = f" ({unreadable} more cannot be read as a volume.)" if unreadable else ""
     message = f"This study holds {len(choices)} volumes. Choose one below.{rest}"
     return replace(screen(workbench, wording.notice("info", message)), series=tuple(choices))

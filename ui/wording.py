@@ -10,7 +10,6 @@ from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.service.login import TITLE
 from medsam_planner.service.structure import Role, Structure
-from prompts import PromptLog
 
 __all__ = [
     "TITLE",
@@ -143,9 +142,9 @@ def side_name(letter: str) -> str:
     return _SIDE_NAMES[letter]
 
 
-def after_prompt(structure: Structure, log: PromptLog) -> str:
+def after_prompt(structure: Structure) -> str:
     """Message after a change of the prompts."""
-    if not log.prompts:
+    if not structure.prompts:
         return "No prompts are left. Draw a box around the structure."
     if not structure.previews:
         return "This point says where the structure is not. Now draw a box around it, or click inside it."

@@ -47,12 +47,23 @@ class SeriesSummary:
     volumes: tuple[str, ...] = ()
     """What tells the volumes apart where the series holds several, in the order of their numbers."""
 
+    @property
+    def choices(self) -> tuple[tuple[int | None, str], ...]:
+        """Number and label of each volume that can be read of it; None for the number where it is one volume."""
+        if self.volumes:
+            return tuple(enumerate(self.volumes, start=1))
+        return () if self.problems else ((None, self._size),)
+
+    @property
+    def _size(self) -> str:
+        return " × ".join(str(count) for count in self.shape)
+
     def as_text(self) -> str:
         """A few lines of text."""
         guess = " (inferred from the values)" if self.modality_is_inferred else ""
         lines = [
             f"{self.number}: {self.modality or 'no modality'}{guess}, {self.file_count} file(s), "
-            f"{' × '.join(str(n) for n in self.shape)}, '{self.description}'",
+            f"{self._size}, '{self.description}'",
             f"   UID {self.series_instance_uid or '(blank)'}, {self.encoding}",
         ]
         if self.affine is not None:
@@ -64,7 +75,7 @@ class SeriesSummary:
         lines += [f"   PROBLEM: {problem}" for problem in self.problems]
         if self.volumes:
             lines.append(f"   It holds {len(self.volumes)} volumes; name one with --volume NUMBER:")
-            lines += [f"     {number}: {volume}" for number, volume in enumerate(self.volumes, start=1)]
+            lines += [f"     {number}: {volume}" for number, volume in self.choices]
         return "\n".join(lines)
 
 
@@ -81,7 +92,7 @@ class StudySummary:
     @property
     def can_be_read(self) -> bool:
         """Whether there is a volume, be it one of several in a series."""
-        return any(not series.problems or series.volumes for series in self.series)
+        return any(series.choices for series in self.series)
 
     @property
     def readable(self) -> tuple[SeriesSummary, ...]:

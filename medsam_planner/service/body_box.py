@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import highdicom
-import numpy as np
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.body import body_mask
 from medsam_planner.volumes import StudyVolume, source_of
+from prompts.masks import mask_box
 
 __all__ = ["BodyBox", "body_box"]
 
@@ -25,12 +25,11 @@ def body_box(volume: highdicom.Volume) -> BodyBox | None:
     gaps = tuple(slice(None, None, stride) for stride in strides)
     coarse = volume[gaps]  # type: ignore[index]  # highdicom's annotation knows one axis only
     try:
-        inside = body_mask(StudyVolume.from_volume(coarse, source_of(volume))).array.astype(bool)
+        inside = body_mask(StudyVolume.from_volume(coarse, source_of(volume))).array
     except StudyError:
         return None
     low, high = [], []
-    for axis, stride in enumerate(strides):
-        found = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        low.append(max(int(found[0] - 1) * stride + 1, 0))
-        high.append(min(int(found[-1] + 1) * stride - 1, int(volume.spatial_shape[axis]) - 1))
+    for part, stride, count in zip(mask_box(inside), strides, volume.spatial_shape, strict=True):
+        low.append(max((part.start - 1) * stride + 1, 0))
+        high.append(min(part.stop * stride, int(count)) - 1)
     return (low[0], low[1], low[2]), (high[0], high[1], high[2])

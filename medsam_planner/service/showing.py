@@ -8,14 +8,13 @@ from functools import partial
 from typing import Any
 
 from medsam_planner.errors import MedsamPlannerError, PlanningError
-from medsam_planner.io.intensity import CT_WINDOWS, normalisation_for
 from medsam_planner.progress import Progress
 from medsam_planner.service.body_box import body_box
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import WorkState
-from medsam_planner.service.display import Plane, display_for, display_windows
+from medsam_planner.service.display import Plane, display_for
 from medsam_planner.service.page_state import PageState
 from medsam_planner.service.read_plan import read_plan
 from medsam_planner.service.snapshot import Snapshot
@@ -49,7 +48,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
     displays, windows, body = known.displays, known.windows, known.body
     if is_other:
         displays = {plane: display_for(volume, plane) for plane in Plane}
-        windows = display_windows(volume, normalisation_for(volume, None, next(iter(CT_WINDOWS))))
+        windows = service.loaded.windows(work.study)
         body = body_box(volume)
     structures, lost = {}, []
     for number, (name, role) in enumerate(page.roles.items()):
@@ -115,17 +114,15 @@ def _plan(
 ) -> dict[str, Any]:
     if state.plan is None:
         return {"notes": tuple(notes)}
-    same = ("plan", "margin_statements", "assessment", "notes")
-    if known.plan_job == state.plan:
-        found = {name: getattr(known, name) for name in same}
-    else:
+    read = known.read if known.plan_job == state.plan else None
+    if read is None:
         try:
-            written = read_plan(service.plan_folder(work, state.plan) / "plan.json")
+            read = read_plan(service.plan_folder(work, state.plan) / "plan.json")
         except PlanningError as error:
             return {"notes": (str(error), *notes)}
-        found = {name: getattr(written, name) for name in same}
-    return found | {
-        "notes": tuple(dict.fromkeys((*found["notes"], *notes))),
+    return {
+        "read": read,
+        "notes": tuple(dict.fromkeys((*read.notes, *notes))),
         "plan_job": state.plan,
         "chosen": page.chosen,
     }

@@ -14,6 +14,7 @@ from medsam_planner.service.slice_view import Layers, Mark, Outline, OverlayMap,
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Structure
 from medsam_planner.service.workbench import Workbench
+from medsam_planner.volumes import StudyVolume
 
 __all__ = ["layers", "maps", "slice_values", "slice_view"]
 
@@ -26,10 +27,7 @@ def slice_view(workbench: Workbench, plane: Plane, request: ViewRequest) -> dict
     StudyError
         If none is open.
     """
-    now = workbench.snapshot
-    study = now.study
-    if study is None:
-        raise StudyError("Open a study first.")
+    now, _ = _opened(workbench)
     return view(now.displays[plane], request, layers(now))
 
 
@@ -41,12 +39,17 @@ def slice_values(workbench: Workbench, plane: Plane, index: int) -> NDArray[Any]
     StudyError
         If none is open.
     """
+    now, study = _opened(workbench)
+    display = now.displays[plane]
+    return exact_values(display.picture(study.array, display.within(index)))
+
+
+def _opened(workbench: Workbench) -> tuple[Snapshot, StudyVolume]:
     now = workbench.snapshot
     study = now.study
     if study is None:
         raise StudyError("Open a study first.")
-    display = now.displays[plane]
-    return exact_values(display.picture(study.array, display.within(index)))
+    return now, study
 
 
 def layers(now: Snapshot) -> Layers:

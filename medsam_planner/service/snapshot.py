@@ -17,6 +17,7 @@ from medsam_planner.report.assessment import Assessment
 from medsam_planner.service.body_box import BodyBox
 from medsam_planner.service.display import Plane, SliceDisplay
 from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.read_plan import ReadPlan
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm
@@ -46,16 +47,12 @@ class Snapshot:
     body: BodyBox | None = None
     """Box around the body, which a view is zoomed to at first; None where body and air cannot be told apart."""
     draft: PlanDraft = field(default_factory=PlanDraft)
-    plan: PlanResult | None = None
+    read: ReadPlan | None = None
     """The last plan, as long as it holds."""
     plan_job: str | None = None
     """Which job made it."""
     chosen: int = 0
     """Number of the alternative that is shown."""
-    margin_statements: tuple[MarginStatement, ...] = ()
-    """Why each margin of the plan is as wide as it is."""
-    assessment: Assessment | None = None
-    """Verdict and cautions of the plan."""
     notes: tuple[str, ...] = ()
     """What could not be written beside the plan or the download, and why."""
     has_archive: bool = False
@@ -72,6 +69,21 @@ class Snapshot:
             If it cannot be read.
         """
         return None if self.load_study is None else self.load_study()
+
+    @property
+    def plan(self) -> PlanResult | None:
+        """The last plan, as long as it holds."""
+        return None if self.read is None else self.read.plan
+
+    @property
+    def margin_statements(self) -> tuple[MarginStatement, ...]:
+        """Why each margin of the plan is as wide as it is."""
+        return () if self.read is None else self.read.margin_statements
+
+    @property
+    def assessment(self) -> Assessment | None:
+        """Verdict and cautions of the plan."""
+        return None if self.read is None else self.read.assessment
 
     @property
     def has_report(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError
+from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
 from medsam_planner.progress import Progress
 from medsam_planner.service import step_order
 from medsam_planner.service.core.actors import LOCAL, Actor
@@ -31,7 +31,7 @@ from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role, Structure
 from medsam_planner.service.uploads import PageUploads
 from medsam_planner.service.waiting import require_done, wait_for
-from prompts import PositionLpsMm, PromptLog
+from prompts import PositionLpsMm
 from prompts.names import require_different, require_free, require_name
 
 __all__ = ["Workbench"]
@@ -90,6 +90,19 @@ class Workbench(HeldSession):
     def snapshot(self) -> Snapshot:
         """What is shown; nothing while the session is still to be read."""
         return Snapshot() if self.is_waiting else self._snapshot
+
+    def require_work(self) -> Work:
+        """The session on the open study, once it is shown: a change before would be made on nothing.
+
+        Raises
+        ------
+        StudyError
+            If no study is open, or the session is still to be read.
+        """
+        work = super().require_work()
+        if self.is_waiting:
+            raise StudyError("The work is still to be read. Try again when it is shown, or reload the page.")
+        return work
 
     @property
     def version(self) -> int:
@@ -151,7 +164,7 @@ class Workbench(HeldSession):
             If its study or a preview cannot be had. What was shown before stays.
         """
         with self._refreshing:
-            work = self.require_work() if new is None else new[0]
+            work = super().require_work() if new is None else new[0]
             try:
                 now = shown(self.service, work, self._snapshot, progress=progress)
             finally:
@@ -170,12 +183,6 @@ class Workbench(HeldSession):
         """The structure being worked on."""
         self.require_work()
         return self.snapshot.structures[self.snapshot.active]
-
-    @property
-    def log(self) -> PromptLog:
-        """A copy of the prompts of the structure being worked on."""
-        structure = self.structure
-        return structure.steps.log() if structure.steps.entries else PromptLog(structure.name)
 
     @property
     def draft(self) -> PlanDraft:

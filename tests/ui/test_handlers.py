@@ -210,7 +210,7 @@ def test_a_dragged_box_lands_on_the_voxels_under_it(make_workbench: Make) -> Non
     workbench = make_workbench()
     message = {"kind": "box", "plane": "axial", "index": 20, "first": [90.4, 49.6], "last": [60.2, 80.1]}
     segment_handlers.on_viewer(workbench, message)
-    (box,) = workbench.log.prompts
+    (box,) = workbench.structure.prompts
     assert isinstance(box, Box)
     display = workbench.snapshot.displays[Plane.AXIAL]
     np.testing.assert_allclose(
@@ -236,7 +236,7 @@ def test_a_scribble_lies_where_it_was_drawn_and_an_empty_one_is_refused(make_wor
     workbench = make_workbench()
     drawn = {"kind": "scribble_out", "plane": "axial", "index": 20, "points": [[50, 40], [60, 40]]}
     segment_handlers.on_viewer(workbench, drawn)
-    (line,) = workbench.log.prompts
+    (line,) = workbench.structure.prompts
     assert isinstance(line, Scribble) and not line.positive
     display = workbench.snapshot.displays[Plane.AXIAL]
     expected = [display.lps_at(20, column, 40) for column in (50, 60)]
@@ -244,7 +244,7 @@ def test_a_scribble_lies_where_it_was_drawn_and_an_empty_one_is_refused(make_wor
     for points in ([], [[500, 40]], [["a", 1]], 3):
         shown = segment_handlers.on_viewer(workbench, {**drawn, "points": points})
         assert "mv-error" in shown.notice
-    assert len(workbench.log.prompts) == 1
+    assert len(workbench.structure.prompts) == 1
 
 
 def test_undo_and_redo_go_back_and_forth_over_several_steps(make_workbench: Make) -> None:
@@ -252,19 +252,19 @@ def test_undo_and_redo_go_back_and_forth_over_several_steps(make_workbench: Make
     segment_handlers.on_viewer(workbench, lesion_box(workbench))
     for kind in ("negative", "positive"):
         segment_handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
-    assert [type(prompt) for prompt in workbench.log.prompts] == [Box, Click, Click]
+    assert [type(prompt) for prompt in workbench.structure.prompts] == [Box, Click, Click]
     segment_handlers.undo(workbench)
     shown = segment_handlers.undo(workbench)
-    assert len(workbench.log.prompts) == 1
+    assert len(workbench.structure.prompts) == 1
     assert shown.can_redo
     shown = segment_handlers.redo(workbench)
-    (_, click) = workbench.log.prompts
+    (_, click) = workbench.structure.prompts
     assert isinstance(click, Click)
     assert not click.positive
     assert not segment_handlers.clear(workbench).can_run
-    assert len(workbench.log.prompts) == 0
+    assert len(workbench.structure.prompts) == 0
     segment_handlers.on_viewer(workbench, {"kind": "undo", "plane": "axial", "index": 0})
-    assert len(workbench.log.prompts) == 2
+    assert len(workbench.structure.prompts) == 2
 
 
 def test_undo_without_a_step_says_so(make_workbench: Make) -> None:
@@ -287,7 +287,7 @@ def test_undo_without_a_step_says_so(make_workbench: Make) -> None:
 def test_a_message_that_makes_no_sense_changes_nothing(make_workbench: Make, message: dict[str, Any]) -> None:
     workbench = make_workbench()
     assert "mv-error" in segment_handlers.on_viewer(workbench, message).notice
-    assert workbench.log.history == ()
+    assert workbench.structure.steps.entries == ()
 
 
 def test_only_negative_clicks_ask_for_more_and_are_no_error(make_workbench: Make) -> None:
@@ -400,7 +400,7 @@ def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> 
     shown = segment_handlers.run_to_3d(workbench, 0, saliency=False, triplanar=False, progress=Stop())
     assert "Stopped" in shown.notice
     assert workbench.structure.result is None
-    assert len(workbench.log.prompts) == 1
+    assert len(workbench.structure.prompts) == 1
 
 
 def test_prompts_of_a_file_are_taken_over_with_what_was_undone(make_workbench: Make, tmp_path: Path) -> None:
@@ -410,11 +410,11 @@ def test_prompts_of_a_file_are_taken_over_with_what_was_undone(make_workbench: M
     segment_handlers.on_viewer(first, {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
     segment_handlers.undo(first)
     saved = tmp_path / "prompts.json"
-    write_prompt_file(saved, PromptFile((first.log,)))
+    write_prompt_file(saved, PromptFile((first.structure.steps.log(),)))
     second = make_workbench()
     shown = study_handlers.resume(second, saved)
     assert shown.names == ("lesion",)
-    assert second.log == first.log
+    assert second.structure.steps.log() == first.structure.steps.log()
     assert shown.can_redo
     assert second.structure.previews
     assert "mv-error" in study_handlers.resume(second, saved.with_name("absent.json")).notice
@@ -426,7 +426,7 @@ def test_every_prompt_is_on_the_disk_when_it_is_shown(make_workbench: Make) -> N
         segment_handlers.on_viewer(workbench, {"kind": kind, "plane": "axial", "index": 20, "first": [50, 40]})
         work = workbench.require_work()
         again = Work(work.folder, work.identifier, work.study, workbench.service.audit)
-        assert again.log("structure 1") == workbench.log
+        assert again.log("structure 1") == workbench.structure.steps.log()
 
 
 def test_two_pages_share_nothing(service: Service, study_path: Path) -> None:

@@ -26,6 +26,7 @@ from medsam_planner.service.core.prompt_steps import entry_of
 from medsam_planner.service.plan_inputs import request_of
 from medsam_planner.service.results import archive_path, report_path
 from medsam_planner.service.saved_result import write_result
+from medsam_planner.service.showing import results_digest
 from medsam_planner.service.slice_layers import layers
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import array_sha256, volume_like
@@ -202,7 +203,11 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     now = workbench.snapshot
     assert shown.scene["go_to"]["axial"] == now.slice_of(next(iter(now.displays)), best.target_lps_mm)
 
+    digest = results_digest(workbench.require_work().state)
+    workbench.record(download={"of": digest, "notes": ["a mesh was missing"]})
+    assert "a mesh was missing" in screen(workbench).plan_summary
     packed = plan_handlers.pack(workbench)
+    assert "a mesh was missing" not in packed.plan_summary
     assert "run.zip" in packed.links
     with zipfile.ZipFile(archive_path(workbench)) as archive:
         assert {"plan.json", "report.html", "prompts.json", "mask.nii.gz"} <= set(archive.namelist())

@@ -73,6 +73,8 @@ def test_all_that_was_known_is_there_after_a_restart(service: Service, study_pat
     pages = again(service)
     after = earlier_work.begin(pages, "page", Remembered(here=before.key))
     assert "Restoring your earlier work" in restore_screen.welcome(after).notice
+    early = [segment_handlers.begin_structure(after, "early"), plan_handlers.find_paths(after, NUMBERS)]
+    assert all("still to be read" in shown.notice for shown in early)
     shown = restore_screen.restore_work(after)
     assert "was restored" in shown.notice
     assert shown.names == ("lesion", "other")
@@ -416,4 +418,4 @@ def test_a_prompt_that_the_model_fails_on_is_taken_back(make_workbench: Make, mo
 
     monkeypatch.setattr(workbench.service, "preview", fail)
     assert "no answer" in segment_handlers.on_viewer(workbench, lesion_box(workbench)).notice
-    assert workbench.log.history == ()
+    assert workbench.structure.steps.entries == ()

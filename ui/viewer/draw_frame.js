@@ -95,10 +95,3 @@ export function drawBand(pen, drag) {
   pen.strokeRect(drag.x, drag.y, drag.nowX - drag.x, drag.nowY - drag.y);
   pen.setLineDash([]);
 }
-
-export function drawTrail(pen, drag) {
-  pen.strokeStyle = drag.isNegative ? '#ff5252' : '#3ddc84';
-  pen.lineWidth = 3;
-  tracePath(pen, drag.trail);
-  pen.stroke();
-}

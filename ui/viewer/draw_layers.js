@@ -1,5 +1,5 @@
 // What lies over a slice: map, outlines, prompts, and the marks of the plan.
-import { stroke, tracePath, write } from './pen.js';
+import { addPath, stroke, strokeScribble, write } from './pen.js';
 import { toScreen } from './transform.js';
 
 const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
@@ -13,15 +13,9 @@ export function drawPicture(pen, at, picture, size, { isSmooth }) {
 }
 
 export function drawOutline(pen, at, outline) {
-  const trace = () => {
-    pen.beginPath();
-    outline.lines.forEach((line) => line.forEach(([column, row], n) => {
-      const [x, y] = toScreen(at, column, row);
-      if (n) pen.lineTo(x, y); else pen.moveTo(x, y);
-    }));
-  };
   pen.setLineDash(outline.preview ? [6, 3] : []);
-  trace();
+  pen.beginPath();
+  outline.lines.forEach((line) => addPath(pen, line.map(([column, row]) => toScreen(at, column, row))));
   pen.strokeStyle = 'rgba(0,0,0,0.6)';
   pen.lineWidth = outline.active ? 4 : 3;
   pen.stroke();
@@ -44,10 +38,7 @@ export function drawPrompt(pen, at, prompt) {
     pen.strokeRect(x, y, x2 - x, y2 - y);
     pen.setLineDash([]);
   } else if (prompt.kind === 'scribble') {
-    pen.strokeStyle = prompt.positive ? '#3ddc84' : '#ff5252';
-    pen.lineWidth = 3;
-    tracePath(pen, prompt.points.map(([column, row]) => toScreen(at, column, row)));
-    pen.stroke();
+    strokeScribble(pen, prompt.points.map(([column, row]) => toScreen(at, column, row)), prompt.positive);
   } else drawDisc(pen, ...toScreen(at, ...prompt.points[0]), prompt.positive);
   pen.globalAlpha = 1;
 }

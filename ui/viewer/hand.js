@@ -2,7 +2,7 @@
 import { actionOf, listen } from './gestures.js';
 import { indexAt, isInside, lpsOf, placeOf, side } from './grid.js';
 import { dragged, valueAt, written } from './pixels.js';
-import { moveCross, planeOf } from './state.js';
+import { moveCross } from './state.js';
 import { panned, toSlice, zoomed } from './transform.js';
 
 export class Hand {
@@ -84,7 +84,7 @@ export class Hand {
   placeAtCross(isPositive) {
     const { pane, viewer } = this, tool = this.tool();
     if (!pane.view) return;
-    const first = placeOf(planeOf(this.state, pane.name), this.state.cross).slice(0, 2);
+    const first = placeOf(pane.plane, this.state.cross).slice(0, 2);
     if (tool === 'target' || tool === 'entry') viewer.act({ kind: tool, first });
     else viewer.act({ kind: isPositive ? 'positive' : 'negative', first });
   }

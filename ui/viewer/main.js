@@ -19,7 +19,6 @@ class Viewer {
   constructor({ root, props, send, watch, bridge }) {
     Object.assign(this, { root, props, send, bridge, token: '', work: '' });
     this.state = moves.newState();
-    this.state.opacity = 0.6;
     this.connection = new Connection({
       root, send, token: () => this.token, scene: () => this.state.scene, lost: () => this.cancel(),
     });

@@ -3,7 +3,7 @@ import * as frame from './draw_frame.js';
 import { drawMark, drawOutline, drawPicture, drawPrompt } from './draw_layers.js';
 import { placeOf, slicePosition } from './grid.js';
 import { told } from './measures.js';
-import { write } from './pen.js';
+import { strokeScribble, write } from './pen.js';
 import { fillGrey } from './pixels.js';
 import { isOpen, planeOf } from './state.js';
 import { placed } from './transform.js';
@@ -71,7 +71,7 @@ export class Pane {
     view.marks.forEach((mark) => drawMark(pen, at, mark));
     this.drawMeasures(at);
     if (this.drag && this.drag.kind === 'box' && this.drag.wasFar) frame.drawBand(pen, this.drag);
-    if (this.drag && this.drag.kind === 'scribble') frame.drawTrail(pen, this.drag);
+    if (this.drag && this.drag.kind === 'scribble') strokeScribble(pen, this.drag.trail, !this.drag.isNegative);
     frame.drawLetters(pen, at, this.plane.letters);
     frame.drawScale(pen, at);
     if (view.bar && view.bar.warning) frame.drawWarning(pen, at, view.bar.warning);

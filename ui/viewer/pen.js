@@ -23,5 +23,16 @@ export function stroke(pen, x1, y1, x2, y2) {
 
 export function tracePath(pen, places) {
   pen.beginPath();
+  addPath(pen, places);
+}
+
+export function addPath(pen, places) {
   places.forEach(([x, y], n) => { if (n) pen.lineTo(x, y); else pen.moveTo(x, y); });
+}
+
+export function strokeScribble(pen, places, isPositive) {
+  pen.strokeStyle = isPositive ? '#3ddc84' : '#ff5252';
+  pen.lineWidth = 3;
+  tracePath(pen, places);
+  pen.stroke();
 }

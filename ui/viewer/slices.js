@@ -4,9 +4,22 @@ import { valuesOf } from './pixels.js';
 const MOST_VALUE_BYTES = 192 * 2 ** 20, MOST_LAYERS = 120;
 
 class Kept {
-  constructor(most, sizeOf) { Object.assign(this, { most, sizeOf, held: 0, byAddress: new Map() }); }
+  constructor(most, sizeOf) { Object.assign(this, { most, sizeOf, held: 0, byAddress: new Map(), coming: new Map() }); }
 
-  get(address) { return this.byAddress.get(address); }
+  // What is there or on its way; else what is loaded now.
+  async find(address, load) {
+    if (this.byAddress.has(address)) return this.byAddress.get(address);
+    if (!this.coming.has(address)) this.coming.set(address, this.loaded(address, load));
+    return this.coming.get(address);
+  }
+
+  async loaded(address, load) {
+    try {
+      const one = await load(address);
+      this.add(address, one);
+      return one;
+    } finally { this.coming.delete(address); }
+  }
 
   add(address, one) {
     this.byAddress.set(address, one);
@@ -17,46 +30,39 @@ class Kept {
       this.held -= this.sizeOf(old);
     }
   }
-
-  clear() { this.byAddress.clear(); this.held = 0; }
 }
 
 export class SliceStore {
   // fetch: as the browser's; decode: of a data URI, to something that a canvas draws.
   constructor(fetch, decode) {
     Object.assign(this, { fetch, decode });
+    this.clear();
+  }
+
+  // What is still on its way is of the study before, and is not kept.
+  clear() {
     this.values = new Kept(MOST_VALUE_BYTES, (one) => one.byteLength);
     this.layers = new Kept(MOST_LAYERS, () => 1);
   }
-
-  clear() { this.values.clear(); this.layers.clear(); }
 
   async slice(scene, plane, index, overlay) {
     const slice = new URLSearchParams({ plane, index });
     const layers = new URLSearchParams({ plane, index, overlay, version: scene.version });
     const [values, view] = await Promise.all([
-      this.valuesAt(scene.slices + '?' + slice), this.layersAt(scene.views + '?' + layers),
+      this.values.find(scene.slices + '?' + slice, (address) => this.loadValues(address)),
+      this.layers.find(scene.views + '?' + layers, (address) => this.loadLayers(address)),
     ]);
     return { ...view, values };
   }
 
-  async valuesAt(address) {
-    const known = this.values.get(address);
-    if (known) return known;
+  async loadValues(address) {
     const answer = await this.answered(address);
-    const found = valuesOf(await answer.arrayBuffer(), answer.headers.get('X-Value-Type'));
-    this.values.add(address, found);
-    return found;
+    return valuesOf(await answer.arrayBuffer(), answer.headers.get('X-Value-Type'));
   }
 
-  async layersAt(address) {
-    const known = this.layers.get(address);
-    if (known) return known;
-    const found = await (await this.answered(address)).json();
-    found.layer = found.overlay ? await this.decode(found.overlay) : null;
-    delete found.overlay;
-    this.layers.add(address, found);
-    return found;
+  async loadLayers(address) {
+    const { overlay, ...found } = await (await this.answered(address)).json();
+    return { ...found, layer: overlay ? await this.decode(overlay) : null };
   }
 
   async answered(address) {

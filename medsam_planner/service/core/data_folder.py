@@ -202,7 +202,8 @@ class DataFolder:
 
     def sessions(self) -> tuple[Work, ...]:
         """Every session, the one changed last first."""
-        return tuple(sorted(self._works.values(), key=lambda work: work.state.at, reverse=True))
+        newest_opened_first = reversed(self._works.values())
+        return tuple(sorted(newest_opened_first, key=lambda work: work.state.at, reverse=True))
 
     def session(self, identifier: str) -> Work:
         """One session.

@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 import zlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Journal:
         """
         if self.damage is not None:
             raise ReadOnlyError(f"{self.damage} The session can be read; begin a new one on the study to go on.")
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         record: Record = {"n": self._count + 1, "at": at, "kind": kind, **entries}
         line = _line({**record, "crc": _checksum(record)})
         try:

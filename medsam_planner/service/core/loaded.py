@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
 import highdicom
 
-from medsam_planner.io.intensity import Window, normalisation_for
+from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.mapped_study import STUDIES_KEPT
 from medsam_planner.service.core.study_store import StoredStudy, StudyStore
@@ -40,8 +41,8 @@ class LoadedWorks:
         self._studies = studies
         self._volumes: OrderedDict[str, StudyVolume] = OrderedDict()
         """By study."""
-        self._windows: dict[str, Window] = {}
-        """First display windows by study."""
+        self._windows: dict[str, Mapping[str, Mapping[str, float]]] = {}
+        """Display windows by study."""
         self._results: OrderedDict[tuple[str, str], SegmentationResult] = OrderedDict()
         """By session and job."""
         self._lock = threading.Lock()
@@ -69,8 +70,8 @@ class LoadedWorks:
                         self._volumes.popitem(last=False)
         return found
 
-    def window(self, study: StoredStudy) -> Window:
-        """The display window that a study is first shown with.
+    def windows(self, study: StoredStudy) -> Mapping[str, Mapping[str, float]]:
+        """The display windows of a study by name, the one that it is first shown with first.
 
         Raises
         ------
@@ -79,8 +80,7 @@ class LoadedWorks:
         """
         if study.identifier not in self._windows:  # of MR it is a percentile of all voxels
             volume = self.volume(study)
-            first = next(iter(display_windows(volume, normalisation_for(volume, None, "full")).values()))
-            self._windows[study.identifier] = Window(**first)
+            self._windows[study.identifier] = display_windows(volume, normalisation_for(volume, None, "full"))
         return self._windows[study.identifier]
 
     def result(self, work: Work, structure: str, stored: StoredResult) -> SegmentationResult:

@@ -226,8 +226,8 @@ class Service(DataFolder):
             If there is no such slice.
         """
         volume = self.loaded.volume(work.study)
-        preset = self.loaded.window(work.study)
-        shown = Window(preset.centre if centre is None else centre, preset.width if width is None else width)
+        preset = next(iter(self.loaded.windows(work.study).values()))
+        shown = Window(preset["centre"] if centre is None else centre, preset["width"] if width is None else width)
         return slice_picture(volume, plane, index, shown)
 
     def preview_png(self, work: Work, structure: str, plane: Plane, index: int) -> bytes:

@@ -66,15 +66,31 @@ test('while a slice is on its way only the newest one wanted is asked for', asyn
   assert.deepEqual([asked, shown], [[1, 4], ['one', 'four']]);
 });
 
+const answerOf = (value) => ({
+  ok: true,
+  headers: { get: () => 'int16' },
+  arrayBuffer: async () => new Int16Array(4).fill(value).buffer,
+  json: async () => ({ overlay: null }),
+});
+
 test('the values of a slice are fetched once, its layers once per version', async () => {
   const asked = [];
-  const fetch = async (address) => {
-    asked.push(address.split('?')[0]);
-    return {
-      ok: true, headers: { get: () => 'int16' }, arrayBuffer: async () => new Int16Array(4).buffer, json: async () => ({ overlay: null }),
-    };
-  };
+  const fetch = async (address) => { asked.push(address.split('?')[0]); return answerOf(0); };
   const store = new SliceStore(fetch, async () => null);
   for (const version of [1, 1, 2]) await store.slice({ views: 'views', slices: 'slices', version }, 'axial', 3, 'outline');
   assert.deepEqual(asked.sort(), ['slices', 'views', 'views']);
+});
+
+test('a slice that is on its way is not fetched again, and is not kept for the next study', async () => {
+  const waiting = [];
+  const store = new SliceStore(() => new Promise((done) => { waiting.push(done); }), async () => null);
+  const slice = () => store.slice({ views: 'views', slices: 'slices', version: 1 }, 'axial', 3, 'outline');
+  const ahead = slice(), again = slice();
+  assert.equal(waiting.length, 2);  // its values and its layers
+  store.clear();
+  waiting.forEach((done) => done(answerOf(1)));
+  assert.deepEqual([(await ahead).values[0], (await again).values[0]], [1, 1]);
+  const next = slice();
+  waiting.slice(2).forEach((done) => done(answerOf(2)));
+  assert.equal((await next).values[0], 2);
 });
