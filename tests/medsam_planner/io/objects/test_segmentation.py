@@ -231,6 +231,16 @@ def test_a_segment_says_what_it_is_where_it_lies_and_what_made_it(
     np.testing.assert_allclose((red, green, blue), (0xF0, 0xE4, 0x42), atol=2)
 
 
+def test_the_notice_of_research_use_stands_behind_the_longest_label(
+    tmp_path: Path, plain_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", plain_affine)
+    path = save_dicom_seg(_mask(study), tmp_path / "seg.dcm", study, label="x" * 64)
+    (segment,) = (one for one in pydicom.dcmread(path).SegmentSequence if one.SegmentNumber)
+    assert segment.SegmentLabel == "x" * 64
+    assert segment.SegmentDescription == "x" * 44 + " (research use only)"
+
+
 def test_a_structure_is_tracked_over_revisions_of_its_mask(tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
     study = _study(tmp_path / "ct", plain_affine)
     first, second = _parts(study, "liver", "spleen")
