@@ -20,6 +20,7 @@ from tests.medsam_planner.io.dicom_series import (
     blob_hu,
     ct_datasets,
     enhanced_ct,
+    geometry_by_frame,
     same_voxels,
     save_all,
     sheared,
@@ -84,13 +85,7 @@ def test_mask_on_reversed_and_turned_axes_lies_on_the_same_voxels(
 @pytest.mark.parametrize("layout", ["shared groups", "groups per frame"])
 def test_multi_frame_sources_take_masks(layout: str, tmp_path: Path, grid_affine: NDArray[np.float64]) -> None:
     dataset = enhanced_ct(ct_datasets(blob_hu(), grid_affine))
-    if layout == "groups per frame":
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
-            for frame in dataset.PerFrameFunctionalGroupsSequence:
-                setattr(frame, keyword, shared[keyword].value)
-            delattr(shared, keyword)
-    save_all(tmp_path / "ct", [dataset])
+    save_all(tmp_path / "ct", [geometry_by_frame(dataset) if layout == "groups per frame" else dataset])
     study = load_volume(tmp_path / "ct")
     mask = _mask(study)
     back = _seg_volume(save_dicom_seg(mask, tmp_path / "mask.dcm", study, label="liver"))
