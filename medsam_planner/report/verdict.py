@@ -76,7 +76,7 @@ def verdict(report: PlanReport, cautions: Sequence[Caution] = ()) -> Verdict:
             headline = (
                 f"A path satisfies every constraint, but part of what lies along it was not checked{_against(checked)}"
             )
-            return Verdict("unchecked", headline + _against(checked), about, checked)
+            return Verdict("unchecked", headline, about, checked)
         return Verdict("feasible", f"Feasible: a path satisfies every constraint{_against(checked)}", about, checked)
     sentences = [*plan.reasons, looked] if plan.candidate_count else [*plan.reasons]
     if plan.nearest_miss is not None:

@@ -114,6 +114,7 @@ def test_an_open_question_on_the_way_turns_the_verdict_amber(make_report: Callab
     said = verdict(make_report(), [Caution(CautionKind.CROSSING, "", is_unchecked=True)])
     assert said.kind == "unchecked"
     assert "Feasible" not in said.headline
+    assert said.headline.count("(checked against iliac vessel)") == 1
     assert verdict(make_report(), [Caution(CautionKind.MASK, "")]).kind == "feasible"
 
 
