@@ -28,6 +28,7 @@ from medsam_planner.deidentification.profile import (
 from medsam_planner.deidentification.pseudonyms import Pseudonyms
 from medsam_planner.deidentification.safe_private import is_safe_private
 from medsam_planner.deidentification.words import cleaned_text, is_technical
+from medsam_planner.io.objects.concepts import SCHEME
 from medsam_planner.io.study_files import READ_ERRORS, STANDARD_ROOT
 
 __all__ = ["Cleaner", "mark"]
@@ -41,7 +42,6 @@ _TEMPORAL = {
 _CHECKED = {"CS": re.compile(r"[A-Za-z0-9_ ]{0,16}"), "AS": re.compile(r"\d{3}[DWMY]")}
 _NUMBERS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT"})
 _BYTES = frozenset({"OB", "OW", "OF", "OD", "OL", "OV"})
-_OWN_SCHEME = "99MEDSAMPLANNER"
 _NEVER_DATED = frozenset({0x0010, 0x0012, 0x0400})
 """Groups whose dates no option keeps: the patient's birth, clinical trials, digital signatures."""
 _CLEANED_ITEMS = frozenset({"ContentSequence", "GraphicAnnotationSequence"})
@@ -170,7 +170,7 @@ class Cleaner:
         return set(kind.split(" or ")) <= _NUMBERS or element.keyword in BINARY
 
     def _rule(self, element: pydicom.DataElement, dataset: pydicom.Dataset) -> Callable[[str], str]:
-        is_own = element.keyword == "CodeMeaning" and str(dataset.get("CodingSchemeDesignator")) == _OWN_SCHEME
+        is_own = element.keyword == "CodeMeaning" and str(dataset.get("CodingSchemeDesignator")) == SCHEME
         if element.keyword in TECHNICAL or is_own:
             return lambda text: text if is_technical(text, self.identifiers) else ""
         return self._words

@@ -9,12 +9,20 @@ import pydicom
 from pydicom.uid import UID
 
 from medsam_planner.deidentification.identifiers import stated_identifiers
-from medsam_planner.io.study_files import READ_ERRORS, STANDARD_ROOT, file_kind, header_text, quiet_pydicom
+from medsam_planner.io.study_files import (
+    READ_ERRORS,
+    STANDARD_ROOT,
+    file_kind,
+    file_meta,
+    header_text,
+    is_dicomdir,
+    quiet_pydicom,
+    stated_class,
+)
 
 __all__ = ["FileFacts", "read_facts"]
 
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
-_DICOMDIR = "1.2.840.10008.1.3.10"
 _RAW = "1.2.840.10008.5.1.4.1.1.66"
 _VIDEO = "1.2.840.10008.1.2.4.10"
 _NOT_DICOM = {"zip": "zip archive (unpack it first)", "nifti": "NIfTI (its header may hold names)"}
@@ -61,9 +69,8 @@ def read_facts(path: Path, name: str) -> FileFacts:
 
 
 def _dropped(header: pydicom.Dataset) -> str:
-    meta = getattr(header, "file_meta", pydicom.Dataset())
-    kind = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
-    if kind == _DICOMDIR or "DirectoryRecordSequence" in header:
+    kind = stated_class(header)
+    if is_dicomdir(header):
         return _DIRECTORY
     if kind.startswith(_ENCAPSULATED) or "EncapsulatedDocument" in header:
         mime = header_text(header, "MIMETypeOfEncapsulatedDocument") or "document"
@@ -79,7 +86,7 @@ def _dropped(header: pydicom.Dataset) -> str:
 
 
 def _refused(header: pydicom.Dataset) -> str:
-    meta = getattr(header, "file_meta", pydicom.Dataset())
+    meta = file_meta(header)
     if not (header_text(header, "SOPClassUID") or header_text(meta, "MediaStorageSOPClassUID")):
         return "it does not say what kind of object it is (SOPClassUID)"
     syntax = meta.get("TransferSyntaxUID")

@@ -1,10 +1,11 @@
-"""Write JSON files: strict JSON, and atomically."""
+"""Write JSON files: strict JSON, and atomically; hash files, and make names survive a power failure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 from prompts.json_text import key_path
 from prompts.whole_file import whole_file, write_whole
 
-__all__ = ["NotFiniteError", "file_sha256", "json_text", "whole_file", "write_json", "write_whole"]
+__all__ = [
+    "NotFiniteError",
+    "file_sha256",
+    "json_text",
+    "sync_folder",
+    "whole_file",
+    "write_json",
+    "write_whole",
+]
 
 
 class NotFiniteError(ValueError):
@@ -62,3 +71,12 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

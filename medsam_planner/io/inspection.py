@@ -18,7 +18,7 @@ from medsam_planner.io.nifti import read_nifti
 from medsam_planner.io.series_volumes import volumes_in
 from medsam_planner.io.slice_stack import TILT_ADVICE, ProblemKind, stack_affine
 from medsam_planner.io.stored_pixels import check_stored
-from medsam_planner.io.study_files import StudyFiles
+from medsam_planner.io.study_files import StudyFiles, file_meta
 from medsam_planner.progress import Progress, track
 
 __all__ = ["SeriesSummary", "StudySummary", "inspect_files", "inspect_study"]
@@ -140,7 +140,7 @@ def _summarise(series: DicomSeries, progress: Progress | None) -> SeriesSummary:
     if [problem.kind for problem in series.problems] == [ProblemKind.TILT]:
         problems[0] += f" {TILT_ADVICE}"
     problems += value_problems(series, None)
-    syntax = getattr(series.files[0].header, "file_meta", pydicom.Dataset()).get("TransferSyntaxUID")
+    syntax = file_meta(series.files[0].header).get("TransferSyntaxUID")
     if syntax is not None and syntax.is_compressed and not _can_decode(syntax):
         problems.append(f"no installed decoder reads its encoding ({syntax.name}).")
     problems += _stored_problems(series, progress)

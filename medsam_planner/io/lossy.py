@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pydicom
 
-from medsam_planner.io.study_files import DicomFile, header_text, name_files
+from medsam_planner.io.study_files import DicomFile, file_meta, header_text, name_files
 
 __all__ = ["lossy_notes"]
 
@@ -39,4 +39,4 @@ def _is_lossy(header: pydicom.Dataset) -> bool:
 
 
 def _syntax(header: pydicom.Dataset) -> str:
-    return str(getattr(header, "file_meta", pydicom.Dataset()).get("TransferSyntaxUID") or "")
+    return str(file_meta(header).get("TransferSyntaxUID") or "")

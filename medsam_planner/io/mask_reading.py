@@ -17,6 +17,7 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from medsam_planner.errors import StudyError
 from medsam_planner.io.contour_masks import region_masks, region_names
 from medsam_planner.io.loading import load_map
+from medsam_planner.io.objects.segmentation import LABEL_MAP_STORAGE
 from medsam_planner.io.segment_masks import open_segmentation, segment_mask, segment_names
 from medsam_planner.io.segment_path import parted
 from medsam_planner.io.study_files import READ_ERRORS, file_kind, quiet_pydicom
@@ -25,7 +26,7 @@ from prompts import GeometryError, PromptError, VoxelMask
 
 __all__ = ["load_mask", "mask_labels"]
 
-_SEGMENTATIONS = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")  # the second: label map, unknown to pydicom 3.0
+_SEGMENTATIONS = (SegmentationStorage, LABEL_MAP_STORAGE)
 
 
 def load_mask(

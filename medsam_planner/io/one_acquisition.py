@@ -13,7 +13,15 @@ import pydicom
 from medsam_planner.io.slice_stack import Problem, ProblemKind
 from medsam_planner.io.study_files import READ_ERRORS, DicomFile, header_text, name_files
 
-__all__ = ["SAME_NUMBER", "acquisition_notes", "acquisition_problems", "identity_problems", "stated_by_frame"]
+__all__ = [
+    "ACQUISITION",
+    "MEASURED",
+    "SAME_NUMBER",
+    "acquisition_notes",
+    "acquisition_problems",
+    "identity_problems",
+    "stated_by_frame",
+]
 
 _IDENTITY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "Modality")
 """What all files of one volume have in common."""
@@ -25,11 +33,12 @@ is only noted."""
 _NOTED_NUMBERS = ("AcquisitionNumber", "RescaleIntercept")
 """Numbers with the same meaning. Scanners may count the slices in them: one value per file is not noted."""
 
-_ACQUISITION = ("ImageType", "ComplexImageComponent", "EchoTime", "KVP", "ConvolutionKernel", "PatientPosition")
+ACQUISITION = ("ImageType", "ComplexImageComponent", "EchoTime", "KVP", "ConvolutionKernel", "PatientPosition")
 """What decides the values or places of slices, and is the same for all slices of one volume."""
 
 _MR_ONLY = ("EchoTime",)
-_NUMBERS = ("EchoTime", "KVP")
+MEASURED = ("EchoTime", "KVP")
+"""Those of them that are numbers, equal within :data:`SAME_NUMBER`."""
 SAME_NUMBER = 0.02
 """Relative difference up to which two numbers are one setting: scanners write what they reached, not what was set."""
 
@@ -77,11 +86,11 @@ def acquisition_problems(files: Sequence[DicomFile]) -> tuple[Problem, ...]:
         return (Problem(ProblemKind.SCREENSHOT, text),)
     is_mr = header_text(files[0].header, "Modality") == "MR"
     problems = []
-    for keyword in _ACQUISITION:
+    for keyword in ACQUISITION:
         if keyword in _MR_ONLY and not is_mr:
             continue
         stated = [pair for file in files for pair in _stated(file, keyword) if pair[0]]
-        names_by_value = _merged(_by_value(stated)) if keyword in _NUMBERS else _by_value(stated)
+        names_by_value = _merged(_by_value(stated)) if keyword in MEASURED else _by_value(stated)
         if len(names_by_value) > 1:
             text = f"its slices have {_listed(names_by_value, keyword, 'is of one acquisition')}"
             problems.append(Problem(ProblemKind.MIXED, text))

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from medsam_planner.errors import OutputError
+from medsam_planner.io.file_lock import NotLockedError, locked
 from medsam_planner.io.files import write_json
 from prompts.names import name_key
 from prompts.whole_file import is_partial
@@ -273,21 +274,13 @@ def _sweep(folder: Path, top: Path) -> None:
 def _locked(folder: Path) -> int | None:
     """Lock the folder until this process ends; None where the system has no locks."""
     try:
-        import fcntl
-    except ImportError:
+        return locked(folder)
+    except NotLockedError as error:
+        if error.is_held:
+            raise OutputError(
+                f"Another run is writing into {folder}. Wait until it has ended, or name another folder."
+            ) from error
         return None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise OutputError(
-            f"Another run is writing into {folder}. Wait until it has ended, or name another folder."
-        ) from error
-    except OSError:  # some network shares have no locks
-        os.close(handle)
-        return None
-    return handle
 
 
 def _sha256(path: Path) -> str:

@@ -17,14 +17,12 @@ import numpy as np
 from medsam_planner.errors import AmbiguousSeriesError, StudyError
 from medsam_planner.io.dicom_series import DicomSeries, describe_files
 from medsam_planner.io.frame_planes import frame_count, frame_planes
-from medsam_planner.io.one_acquisition import SAME_NUMBER, identity_problems, stated_by_frame
+from medsam_planner.io.one_acquisition import ACQUISITION, MEASURED, SAME_NUMBER, identity_problems, stated_by_frame
 from medsam_planner.io.slice_stack import MIN_SLICES, Problem, ProblemKind, SlicePlane, Stack, stack_problems
 from medsam_planner.io.study_files import DicomFile
 
 __all__ = ["choose_volume", "volumes_in"]
 
-_ACQUISITION = ("ImageType", "ComplexImageComponent", "EchoTime", "KVP", "ConvolutionKernel", "PatientPosition")
-"""What one volume has in common in any case."""
 _REPEATED = (
     "DiffusionBValue",
     "DiffusionGradientOrientation",
@@ -37,7 +35,6 @@ _REPEATED = (
 )
 """What tells repetitions of a volume apart, in the order in which it is tried."""
 _TIMES = ("AcquisitionTime", "ContentTime")
-_ROUNDED = ("EchoTime", "KVP")
 _WORDING: Mapping[str, str] = {
     "ImageType": "image type {}",
     "ComplexImageComponent": "{}",
@@ -125,7 +122,7 @@ def volumes_in(series: DicomSeries) -> tuple[DicomSeries, ...]:
 def _slices(series: DicomSeries) -> list[_Slice]:
     slices: list[_Slice] = []
     for file in series.files:
-        stated = {name: list(stated_by_frame(file, name)) for name in (*_ACQUISITION, *_REPEATED, *_TIMES)}
+        stated = {name: list(stated_by_frame(file, name)) for name in (*ACQUISITION, *_REPEATED, *_TIMES)}
         for frame, plane in enumerate(frame_planes(file)):
             values = {name: texts[frame] for name, texts in stated.items()}
             if not values["DiffusionBValue"] and frame_count(file.header) == 1:
@@ -147,9 +144,9 @@ def _private_b_value(file: DicomFile) -> str:
 def _groupings(slices: Sequence[_Slice]) -> Iterator[tuple[tuple[str, ...], list[list[_Slice]]]]:
     """Ways to split, the simplest first: what was used, and the groups in order."""
     most = len(slices) // MIN_SLICES
-    canonical = {name: _canonical(slices, name) for name in (*_ACQUISITION, *_REPEATED)}
+    canonical = {name: _canonical(slices, name) for name in (*ACQUISITION, *_REPEATED)}
     varying = {name for name, keys in canonical.items() if 1 < len(set(keys.values())) <= most}
-    always = tuple(name for name in _ACQUISITION if len(set(canonical[name].values())) > 1)
+    always = tuple(name for name in ACQUISITION if len(set(canonical[name].values())) > 1)
     extras = [name for name in _REPEATED if name in varying]
 
     def grouped(names: tuple[str, ...]) -> list[list[_Slice]]:
@@ -184,7 +181,7 @@ def _canonical(slices: Sequence[_Slice], name: str) -> dict[int, _Key]:
         except ValueError:
             keys[one.number] = (math.inf, text)
             continue
-        if name in _ROUNDED:
+        if name in MEASURED:
             number = next((other for other in known if math.isclose(other, number, rel_tol=SAME_NUMBER)), number)
             known.append(number)
         keys[one.number] = (number, "")

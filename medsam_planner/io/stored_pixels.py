@@ -12,7 +12,7 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medsam_planner.errors import StudyError
-from medsam_planner.io.study_files import PIXEL_DATA, READ_ERRORS, DicomFile, quiet_pydicom
+from medsam_planner.io.study_files import PIXEL_DATA, READ_ERRORS, DicomFile, file_meta, quiet_pydicom
 
 __all__ = ["check_stored", "read_decoded"]
 
@@ -44,8 +44,8 @@ def check_stored(file: DicomFile) -> None:
         If pixels are absent, or not as many as the header announces.
     """
     with _named(file):
-        meta = getattr(file.header, "file_meta", pydicom.Dataset())
-        is_deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian  # nothing to go back to there
+        syntax = file_meta(file.header).get("TransferSyntaxUID")
+        is_deflated = syntax == DeflatedExplicitVRLittleEndian  # nothing to go back to there
         dataset = pydicom.dcmread(file.path, force=True, defer_size=None if is_deflated else _DEFER_BYTES)
         _refuse_incomplete(dataset)
         if _is_beyond_end(_stored(dataset), file):

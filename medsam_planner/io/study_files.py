@@ -23,12 +23,15 @@ __all__ = [
     "DicomFile",
     "StudyFiles",
     "file_kind",
+    "file_meta",
     "header_text",
+    "is_dicomdir",
     "iterate_files",
     "name_files",
     "plain_copy",
     "quiet_pydicom",
     "scan_files",
+    "stated_class",
     "walk_files",
 ]
 
@@ -113,6 +116,22 @@ def header_text(header: pydicom.Dataset, keyword: str, *, join: str | None = Non
     if join is not None and isinstance(value, MultiValue):
         return join.join(str(one).strip() for one in value)
     return "" if value is None else str(value).strip()
+
+
+def file_meta(header: pydicom.Dataset) -> pydicom.Dataset:
+    """The file meta information; empty where the file has none."""
+    meta: pydicom.Dataset = getattr(header, "file_meta", pydicom.Dataset())
+    return meta
+
+
+def stated_class(header: pydicom.Dataset) -> str:
+    """UID of the SOP class that the dataset, or else the file meta information, states; empty if neither does."""
+    return str(header.get("SOPClassUID") or file_meta(header).get("MediaStorageSOPClassUID") or "")
+
+
+def is_dicomdir(header: pydicom.Dataset) -> bool:
+    """Whether a file is the index of a medium."""
+    return stated_class(header) == _DICOMDIR_UID or "DirectoryRecordSequence" in header
 
 
 @contextmanager
@@ -231,9 +250,8 @@ def _is_named_dicom(name: str) -> bool:
 
 def _non_image_kind(header: pydicom.Dataset) -> str | None:
     """Name of the kind of object when it is not an acquired image, else None."""
-    meta = getattr(header, "file_meta", pydicom.Dataset())
-    sop_class = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
-    if sop_class == _DICOMDIR_UID or "DirectoryRecordSequence" in header:
+    sop_class = stated_class(header)
+    if is_dicomdir(header):
         return "DICOMDIR"
     if sop_class in _DERIVED_SOP_CLASSES:
         return _DERIVED_SOP_CLASSES[sop_class]

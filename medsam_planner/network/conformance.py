@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
-from medsam_planner.io.objects.conformance import conformance_statement
+from medsam_planner.io.objects.conformance import conformance_statement, markdown_table
 from medsam_planner.network.negotiated import COMPRESSED, FETCHED, RECEIVED_CLASSES, UNCOMPRESSED
 
 __all__ = ["conformance_page"]
@@ -40,27 +40,24 @@ def _services() -> Iterator[str]:
         "worklists and MPPS are not implemented."
     )
     yield ""
-    yield "| command | DIMSE service | role | DICOMweb |"
-    yield "|---|---|---|---|"
-    for row in _SERVICES:
-        yield f"| {' | '.join(row)} |"
+    yield from markdown_table(("command", "DIMSE service", "role", "DICOMweb"), _SERVICES)
     yield ""
     yield "Transfer syntaxes, by their UIDs:"
     yield ""
-    yield "| | proposed or accepted |"
-    yield "|---|---|"
-    yield f"| `listen` | {_uids((*UNCOMPRESSED, *COMPRESSED))} |"
-    yield f"| `pacs pull` by C-GET or C-MOVE | {_uids((*UNCOMPRESSED, *FETCHED))} |"
     also = f"for one that is not compressed by frames also {_uids(UNCOMPRESSED)}"
-    yield f"| `pacs push` by C-STORE | that of the file; {also} |"
-    yield "| DICOMweb | that in which the node stores, and that of the file |"
+    yield from markdown_table(
+        ("", "proposed or accepted"),
+        [
+            ("`listen`", _uids((*UNCOMPRESSED, *COMPRESSED))),
+            ("`pacs pull` by C-GET or C-MOVE", _uids((*UNCOMPRESSED, *FETCHED))),
+            ("`pacs push` by C-STORE", f"that of the file; {also}"),
+            ("DICOMweb", "that in which the node stores, and that of the file"),
+        ],
+    )
     yield ""
     yield "`listen` accepts these SOP classes:"
     yield ""
-    yield "| SOP class | UID |"
-    yield "|---|---|"
-    for uid, name in RECEIVED_CLASSES.items():
-        yield f"| {name} | {uid} |"
+    yield from markdown_table(("SOP class", "UID"), [(name, uid) for uid, name in RECEIVED_CLASSES.items()])
 
 
 def _uids(uids: tuple[UID, ...]) -> str:

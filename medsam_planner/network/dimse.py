@@ -134,12 +134,12 @@ class Dimse:
         if self._node.retrieve == "move":
             self._move(query, arrivals)
         else:
-            self._get(query, arrivals, sorted({one.sop_class_uid for one in instances if one.sop_class_uid}))
+            self._get(query, arrivals)
         arrivals.require_all(self._name)
 
-    def _get(self, query: pydicom.Dataset, arrivals: _Arrivals, sop_classes: Sequence[str]) -> None:
+    def _get(self, query: pydicom.Dataset, arrivals: _Arrivals) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
-        classes = sop_classes or _USUAL_CLASSES
+        classes = _classes_of(arrivals.instances)
         storage = [build_context(one, list(UNCOMPRESSED)) for one in classes]
         storage += [build_context(one, syntax) for syntax in FETCHED for one in classes]
         contexts = [build_context(model), *storage[: _MOST_CONTEXTS - 1]]

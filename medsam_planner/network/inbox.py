@@ -24,13 +24,14 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 
 from medsam_planner.errors import OutputError
-from medsam_planner.io.files import write_whole
+from medsam_planner.io.file_lock import NotLockedError, locked
+from medsam_planner.io.files import sync_folder, write_whole
 from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.io.study_files import READ_ERRORS, quiet_pydicom
 from medsam_planner.network.node import is_uid
 from prompts.whole_file import is_partial
 
-__all__ = ["Inbox", "RefusedInstanceError", "sync_folder"]
+__all__ = ["Inbox", "RefusedInstanceError"]
 
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
@@ -185,15 +186,6 @@ class Inbox:
                     job.rmdir()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _checked(sop_class_uid: str, uid: str, content: bytes) -> str:
     """The UID of the series, if the dataset is whole and the instance that was announced."""
     try:
@@ -230,13 +222,6 @@ def _dataset_bytes(content: bytes) -> bytes:
 
 def _locked(folder: Path) -> int | None:
     try:
-        import fcntl
-    except ImportError:
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
+        return locked(folder)
+    except NotLockedError as error:
         raise OutputError(f"Another listener uses {folder}. End it, or name another folder with --data.") from error
-    return handle

@@ -15,10 +15,9 @@ from typing import Any
 import pydicom
 
 from medsam_planner.errors import ConfigError, PeerError, StudyError
-from medsam_planner.io.files import file_sha256, write_json
+from medsam_planner.io.files import file_sha256, sync_folder, write_json
 from medsam_planner.io.study_files import READ_ERRORS, header_text, quiet_pydicom
 from medsam_planner.network.connecting import connect
-from medsam_planner.network.inbox import sync_folder
 from medsam_planner.network.listen_settings import FIELDS_OF_A_PATH, Rule
 from medsam_planner.network.pacs_file import PacsFile
 from medsam_planner.network.push import Outgoing, outgoing, send_missing

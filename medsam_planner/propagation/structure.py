@@ -21,7 +21,7 @@ from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble
 from prompts.geometry import box_extent
 from prompts.shapes import locates
 
-__all__ = ["CandidateMasks", "PropagatedStructure", "StructureTracker", "require_located"]
+__all__ = ["CandidateMasks", "PropagatedStructure", "StructureTracker", "prompted_axes", "require_located"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,13 +147,11 @@ class StructureTracker:
         """
         require_located(prompts)
         affine, shape = self.segmenter.volume.affine, self.segmenter.volume.spatial_shape
-        box_axes = [box_extent(prompt, affine, shape).axis for prompt in prompts if isinstance(prompt, Box)]
-        planes = list(dict.fromkeys(axis for axis in box_axes if axis is not None))
-        main = planes[0] if planes else acquisition_axis(affine)
+        main, *others = prompted_axes(prompts, affine, shape)
         by_axis = {main: slice_events(prompts, affine, shape, main)}
-        for axis in planes[1:]:
-            boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
-            in_plane = [box for box, box_axis in zip(boxes, box_axes, strict=True) if box_axis == axis]
+        boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
+        for axis in others:
+            in_plane = [box for box in boxes if box_extent(box, affine, shape).axis == axis]
             by_axis[axis] = slice_events(in_plane, affine, shape, axis)
         return by_axis
 
@@ -161,6 +159,12 @@ class StructureTracker:
         if axis not in self._propagators:
             self._propagators[axis] = Propagator(self.segmenter, axis, self.rules)
         return self._propagators[axis]
+
+
+def prompted_axes(prompts: Sequence[Prompt], affine: NDArray[np.float64], shape: Sequence[int]) -> list[int]:
+    """Axes across which 2D boxes lie, in the order of the first on each; the acquisition axis where there is none."""
+    axes = [box_extent(prompt, affine, shape).axis for prompt in prompts if isinstance(prompt, Box)]
+    return list(dict.fromkeys(axis for axis in axes if axis is not None)) or [acquisition_axis(affine)]
 
 
 def require_located(prompts: Sequence[Prompt]) -> None:

@@ -14,17 +14,16 @@ from medsam_planner.engine.prediction import SlicePrediction
 from medsam_planner.engine.protocol import SlicePrompt, VolumeSegmenter
 from medsam_planner.engine.stochastic_passes import Jitter
 from medsam_planner.errors import PromptError, UncertaintyError
-from medsam_planner.geometry import acquisition_axis, index_from_lps, lps_from_index, slice_across, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
 from medsam_planner.progress import Progress, track
-from medsam_planner.propagation.anchors import slice_events
+from medsam_planner.propagation.anchors import SliceEvent, slice_events
 from medsam_planner.propagation.front import Anchor
 from medsam_planner.propagation.sampling import SampledPasses, SurfaceBand, sample_box
 from medsam_planner.propagation.sources import PromptJitter, UncertaintySource
-from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, require_located
+from medsam_planner.propagation.structure import CandidateMasks, PropagatedStructure, prompted_axes, require_located
 from medsam_planner.propagation.volume import PropagatedVolume
 from medsam_planner.provenance import PropagationTrace, SliceRecord, SliceRole
 from prompts import Box, Click, Prompt, Scribble
-from prompts.geometry import box_extent
 from prompts.masks import mask_box
 
 __all__ = ["VolumeTracker"]
@@ -159,15 +158,13 @@ class VolumeTracker:
 
     def _axis(self, prompts: Sequence[Prompt]) -> int:
         """That of the first 2D box, else the acquisition axis."""
-        affine, shape = self.volume.affine, self.volume.spatial_shape
-        boxes = (box_extent(one, affine, shape).axis for one in prompts if isinstance(one, Box))
-        return next((axis for axis in boxes if axis is not None), acquisition_axis(affine))
+        return prompted_axes(prompts, self.volume.affine, self.volume.spatial_shape)[0]
 
     def _prompted(self, prompts: Sequence[Prompt], axis: int) -> list[int]:
         """Slices with a prompt, ascending."""
         found: set[int] = set()
         for event in slice_events(prompts, self.volume.affine, self.volume.spatial_shape, axis):
-            found |= {event.index} if hasattr(event, "index") else set(event.sections)
+            found |= {event.index} if isinstance(event, SliceEvent) else set(event.sections)
         return sorted(found)
 
 

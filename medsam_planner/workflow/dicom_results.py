@@ -89,8 +89,9 @@ def write_dicom_results(
     notes: list[str] = []
     segments = result_segments(results)
     if segments:
-        notes += _segment_notes(segments, chosen)
-        write = partial(save_segments, segments, folder / SEGMENTATION, study, encoding=_encoding(segments, chosen))
+        encoding = _encoding(segments, chosen)
+        notes += _segment_notes(segments, encoding, chosen)
+        write = partial(save_segments, segments, folder / SEGMENTATION, study, encoding=encoding)
         attempted(notes, SEGMENTATION, write)
         if chosen.has_contours:
             attempted(notes, CONTOURS, partial(save_structure_set, segments, folder / CONTOURS, study))
@@ -153,7 +154,7 @@ def _encoding(segments: Sequence[Segment], options: OutputOptions) -> SegmentEnc
     return options.encoding if options.encoding is not None and fitting is SegmentEncoding.LABELMAP else fitting
 
 
-def _segment_notes(segments: Sequence[Segment], options: OutputOptions) -> list[str]:
+def _segment_notes(segments: Sequence[Segment], encoding: SegmentEncoding, options: OutputOptions) -> list[str]:
     notes = []
     unknown = [f"'{one.label}'" for one in segments if not structure_codes(one.label).is_known]
     if unknown:
@@ -161,7 +162,7 @@ def _segment_notes(segments: Sequence[Segment], options: OutputOptions) -> list[
             f"{SEGMENTATION}: {', '.join(unknown)} is coded as 'Tissue', because the table of codes does not have the "
             "name. $MEDSAM_PLANNER_CODES can name a table that has it."
         )
-    if options.encoding is not SegmentEncoding.BINARY and fitting_encoding(segments) is SegmentEncoding.BINARY:
+    if encoding is SegmentEncoding.BINARY and options.encoding is not SegmentEncoding.BINARY:
         notes.append(
             f"{SEGMENTATION} is written bit-packed (BINARY), because structures overlap, which a label map cannot "
             "hold; some viewers refuse it."

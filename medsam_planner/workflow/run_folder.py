@@ -33,7 +33,7 @@ from medsam_planner.mesh import Surface, rgb_from_values, write_surface
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume, source_of
 from medsam_planner.workflow.dicom_results import OutputOptions, dicom_names, write_dicom_meshes, write_dicom_results
-from medsam_planner.workflow.plan_objects import PLAN_OBJECTS
+from medsam_planner.workflow.plan_objects import PLAN_OBJECTS, is_referable
 from medsam_planner.workflow.recorded_paths import place_of_study
 from prompts import PromptFile, PromptLog, write_prompt_file
 from prompts.record import Provenance
@@ -148,18 +148,17 @@ def write_objects(
         Why each that is missing could not be made, and what must be known of the others.
     """
     notes: list[str] = []
-    source = source_of(study)
-    is_dicom = isinstance(study, StudyVolume) and source is not None and source.is_referable
-    if isinstance(study, StudyVolume) and is_dicom:
-        notes += write_dicom_results(folder, results, study, options)
+    referable = study if isinstance(study, StudyVolume) and is_referable(study) else None
+    if referable is not None:
+        notes += write_dicom_results(folder, results, referable, options)
     for structure, surface in (surfaces or {}).items():
         spread = surface.values.get("boundary_spread_mm")
         rgb = _PLAIN_RGB if spread is None else rgb_from_values(spread)
         for suffix in _MESH_SUFFIXES:
             path = folder / f"meshes/{structure}.{suffix}"
             attempted(notes, f"meshes/{path.name}", partial(write_surface, surface, path, rgb=rgb, name=structure))
-    if isinstance(study, StudyVolume) and is_dicom:
-        notes += write_dicom_meshes(folder, list(results), study)
+    if referable is not None:
+        notes += write_dicom_meshes(folder, list(results), referable)
     return notes
 
 

@@ -6,7 +6,7 @@ objects that the writers make, both ways.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.pixels import get_decoder
@@ -32,7 +32,7 @@ from medsam_planner.io.objects.parametric_map import MAP_QUANTITIES
 from medsam_planner.io.objects.segmentation import LABEL_MAP_STORAGE, SegmentEncoding
 from medsam_planner.io.objects.structure_codes import CODES_VARIABLE
 
-__all__ = ["WRITTEN", "WrittenObject", "conformance_statement"]
+__all__ = ["WRITTEN", "WrittenObject", "conformance_statement", "markdown_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "## Objects written"
     yield ""
-    yield from _table(
+    yield from markdown_table(
         ("file", "object", "SOP class", "transfer syntax", "modality", "series number"),
         [
             (
@@ -167,11 +167,11 @@ def _lines() -> Iterator[str]:
         "name. Transfer syntaxes:"
     )
     yield ""
-    yield from _table(("transfer syntax", "UID"), [(UID(uid).name, str(uid)) for uid in _readable()])
+    yield from markdown_table(("transfer syntax", "UID"), [(UID(uid).name, str(uid)) for uid in _readable()])
     yield ""
     yield "## Quantities of maps"
     yield ""
-    yield from _table(
+    yield from markdown_table(
         ("map", "quantity", "code", "unit"),
         [
             (
@@ -192,7 +192,7 @@ def _lines() -> Iterator[str]:
         f"scheme {SCHEME}:"
     )
     yield ""
-    yield from _table(("code value", "meaning"), sorted(PRIVATE.items()))
+    yield from markdown_table(("code value", "meaning"), sorted(PRIVATE.items()))
     yield ""
     yield "## De-identification"
     yield ""
@@ -203,7 +203,8 @@ def _lines() -> Iterator[str]:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table in Markdown."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:

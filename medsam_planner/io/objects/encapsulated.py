@@ -16,19 +16,19 @@ from pydicom.uid import UID, EncapsulatedPDFStorage, EncapsulatedSTLStorage, Exp
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.objects.identity import (
+    LONGEST_TEXT,
     MANUFACTURER,
-    RESEARCH,
     SeriesNumber,
     instance_identity,
     made,
+    reference,
     source_headers,
+    with_notice,
     write_object,
 )
 from medsam_planner.volumes import StudyVolume
 
 __all__ = ["derived_object", "save_encapsulated_pdf", "save_encapsulated_stl"]
-
-_LONGEST_TITLE = 64
 
 
 def save_encapsulated_pdf(
@@ -158,7 +158,7 @@ def derived_object(
         study_date=first.StudyDate or None,
         study_time=first.StudyTime or None,
         referring_physician_name=str(first.ReferringPhysicianName) or None,
-        series_description=f"{series_description[: _LONGEST_TITLE - len(RESEARCH) - 1]} {RESEARCH}",
+        series_description=with_notice(series_description),
         **given,
     )
     made(dataset.copy_patient_and_study_information, dataset=first)
@@ -194,21 +194,14 @@ def _encapsulated(
     )
     dataset.AcquisitionDateTime = ""
     dataset.BurnedInAnnotation = "NO"
-    dataset.DocumentTitle = title[:_LONGEST_TITLE]
+    dataset.DocumentTitle = title[:LONGEST_TEXT]
     dataset.MIMETypeOfEncapsulatedDocument = media_type
     dataset.EncapsulatedDocumentLength = len(content)
     dataset.EncapsulatedDocument = content + b"\0" * (len(content) % 2)
-    dataset.SourceInstanceSequence = [_reference(header) for header in headers]
+    dataset.SourceInstanceSequence = [reference(header) for header in headers]
     series = Dataset()
     series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-    series.ReferencedInstanceSequence = [_reference(header) for header in headers]
+    series.ReferencedInstanceSequence = [reference(header) for header in headers]
     dataset.ReferencedSeriesSequence = [series]
     dataset.ManufacturerModelName = MANUFACTURER
     return dataset
-
-
-def _reference(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return item

@@ -27,6 +27,7 @@ from medsam_planner.volumes import StudyVolume
 
 __all__ = [
     "CREATOR",
+    "LONGEST_TEXT",
     "MANUFACTURER",
     "RESEARCH",
     "SeriesNumber",
@@ -34,8 +35,10 @@ __all__ = [
     "instance_identity",
     "made",
     "plain_volume",
+    "reference",
     "require_same_frame",
     "source_headers",
+    "with_notice",
     "write_object",
 ]
 
@@ -44,6 +47,8 @@ CREATOR = "Planner^MedSAM"
 """The same as a person's name, which content has as its creator."""
 RESEARCH = "(research use only)"
 """What every series description ends with."""
+LONGEST_TEXT = 64
+"""Characters in a DICOM long string (VR LO), such as a label or a description."""
 
 
 class SeriesNumber(IntEnum):
@@ -88,6 +93,19 @@ def source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
         _complete_geometry(header, study)
         headers.append(header)
     return headers
+
+
+def with_notice(text: str) -> str:
+    """`text` as a long string that ends with the notice of research use, for which it is shortened."""
+    return f"{text[: LONGEST_TEXT - len(RESEARCH) - 1]} {RESEARCH}"
+
+
+def reference(header: pydicom.Dataset) -> pydicom.Dataset:
+    """An item that names an instance by its class and UID."""
+    item = pydicom.Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return item
 
 
 def image_sources(headers: list[pydicom.Dataset]) -> dict[str, list[pydicom.Dataset]]:

@@ -12,11 +12,11 @@ from pydicom.uid import RLELossless
 
 from medsam_planner.errors import GeometryError
 from medsam_planner.io.objects.identity import (
-    RESEARCH,
     SeriesNumber,
     instance_identity,
     made,
     source_headers,
+    with_notice,
     write_object,
 )
 from medsam_planner.volumes import StudyVolume, array_sha256
@@ -64,7 +64,7 @@ def save_key_image(
         coordinate_system="PATIENT",
         patient_orientation=("L", "P"),  # asked for, and taken away below: a sheet of pictures has none
         transfer_syntax_uid=RLELossless,
-        series_description=f"Trajectory plan, key picture {RESEARCH}",
+        series_description=with_notice("Trajectory plan, key picture"),
         **identity,
     )
     capture.ContentDate, capture.ContentTime = (

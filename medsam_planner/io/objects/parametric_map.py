@@ -23,7 +23,7 @@ from medsam_planner.errors import StudyError
 from medsam_planner.io.objects.concepts import private
 from medsam_planner.io.objects.identity import (
     CREATOR,
-    RESEARCH,
+    LONGEST_TEXT,
     SeriesNumber,
     image_sources,
     instance_identity,
@@ -31,6 +31,7 @@ from medsam_planner.io.objects.identity import (
     plain_volume,
     require_same_frame,
     source_headers,
+    with_notice,
     write_object,
 )
 from medsam_planner.io.objects.structure_codes import StructureCodes, structure_codes
@@ -39,7 +40,6 @@ from medsam_planner.volumes import StudyVolume, volume_sha256
 __all__ = ["MAP_QUANTITIES", "MapQuantity", "save_parametric_map"]
 
 _LONGEST_CODE_STRING = 16
-_LONGEST_LABEL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,9 @@ def save_parametric_map(
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[window],
         content_label=_content_label(what.label, structure),
-        content_description=title[:_LONGEST_LABEL],
+        content_description=title[:LONGEST_TEXT],
         content_creator_name=CREATOR,
-        series_description=f"{title[: _LONGEST_LABEL - len(RESEARCH) - 1]} {RESEARCH}",
+        series_description=with_notice(title),
         **instance_identity(
             study,
             f"map/{structure}/{quantity}",

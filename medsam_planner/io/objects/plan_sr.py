@@ -27,20 +27,19 @@ from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io.blank_uids import content_uid
 from medsam_planner.io.objects.concepts import private
 from medsam_planner.io.objects.identity import (
+    LONGEST_TEXT,
     MANUFACTURER,
-    RESEARCH,
     SeriesNumber,
     instance_identity,
     made,
     source_headers,
+    with_notice,
     write_object,
 )
 from medsam_planner.io.objects.segment_references import segment_groups
 from medsam_planner.volumes import StudyVolume
 
 __all__ = ["NUMBERS", "POINTS", "STATEMENTS", "TEXTS", "PlanNumber", "document_sha256", "save_plan_sr"]
-
-_LONGEST_LABEL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def save_plan_sr(
         sr.Comprehensive3DSR,
         evidence=[*headers, *segmentations],
         content=report,
-        series_description=f"Trajectory plan {RESEARCH}",
+        series_description=with_notice("Trajectory plan"),
         is_complete=True,
         **instance_identity(
             study,
@@ -175,7 +174,7 @@ def _group(
     line: Mapping[str, Any], tool: str, number: int, frame: str, digest: str
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """One path: its measurements, and its coordinates beside them."""
-    label = f"{tool}, path {number}"[:_LONGEST_LABEL]
+    label = f"{tool}, path {number}"[:LONGEST_TEXT]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=content_uid("path", digest, tool, str(number)), identifier=label),
         finding_type=private("TrajectoryPlan"),

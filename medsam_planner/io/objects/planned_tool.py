@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.io.objects.concepts import private
+from medsam_planner.io.objects.identity import LONGEST_TEXT
 from medsam_planner.io.objects.segmentation import Algorithm, Segment
 from medsam_planner.io.objects.structure_codes import StructureCodes, structure_codes
 from medsam_planner.volumes import StudyVolume, volume_like
@@ -33,12 +34,12 @@ _SEARCH = Algorithm("MedSAM Planner trajectory search")
 
 def tool_label(name: str) -> str:
     """Label of a tool's segment."""
-    return f"{name}: planned tool"[-64:]
+    return f"{name}: planned tool"[-LONGEST_TEXT:]
 
 
 def margin_label(name: str) -> str:
     """Label of the segment of a tool's placement error."""
-    return f"{name}: placement error"[-64:]
+    return f"{name}: placement error"[-LONGEST_TEXT:]
 
 
 def planned_segments(document: Mapping[str, Any], study: StudyVolume) -> list[Segment]:

@@ -29,8 +29,8 @@ from medsam_planner.errors import EmptyStructureError, GeometryError, StudyError
 from medsam_planner.io.blank_uids import content_uid
 from medsam_planner.io.objects.identity import (
     CREATOR,
+    LONGEST_TEXT,
     MANUFACTURER,
-    RESEARCH,
     SeriesNumber,
     image_sources,
     instance_identity,
@@ -38,6 +38,7 @@ from medsam_planner.io.objects.identity import (
     plain_volume,
     require_same_frame,
     source_headers,
+    with_notice,
     write_object,
 )
 from medsam_planner.io.objects.structure_codes import StructureCodes, structure_codes
@@ -56,8 +57,6 @@ __all__ = [
 
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 """Label Map Segmentation Storage, which pydicom has no name for yet."""
-_LONGEST_LABEL = 64
-"""Characters in a DICOM long string (VR LO)."""
 
 
 class SegmentEncoding(StrEnum):
@@ -83,7 +82,7 @@ class Algorithm:
     def item(self) -> highdicom.AlgorithmIdentificationSequence:
         """As a sequence of one item, with this package's version."""
         return highdicom.AlgorithmIdentificationSequence(
-            name=self.name[:_LONGEST_LABEL],
+            name=self.name[:LONGEST_TEXT],
             version=version("medsam-planner"),
             family=codes.DCM.ArtificialIntelligence,
             source=MANUFACTURER,
@@ -187,9 +186,9 @@ def save_segments(
         omit_empty_frames=False,
         transfer_syntax_uid=chosen.transfer_syntax_uid,
         content_label="SEGMENTATION",
-        content_description=f"{', '.join(labels)}"[:_LONGEST_LABEL],
+        content_description=", ".join(labels)[:LONGEST_TEXT],
         content_creator_name=CREATOR,
-        series_description=f"{title} {RESEARCH}"[:_LONGEST_LABEL],
+        series_description=with_notice(title),
         **instance_identity(study, f"seg/{chosen}/{identity}", content, series_number, created),
     )
     return write_object(segmentation, path)
@@ -219,8 +218,8 @@ def _check(segment: Segment, first: highdicom.Volume, study: StudyVolume) -> Non
         raise GeometryError(f"Expected all segments on one grid, got '{label}' on another; resample it first.")
     if not mask.array.any():
         raise EmptyStructureError(f"The mask of '{label}' has no voxel; a segmentation needs one.")
-    if not 0 < len(label) <= _LONGEST_LABEL or "\\" in label:
-        raise StudyError(f"Expected a label of 1 to {_LONGEST_LABEL} characters without a backslash, got '{label}'.")
+    if not 0 < len(label) <= LONGEST_TEXT or "\\" in label:
+        raise StudyError(f"Expected a label of 1 to {LONGEST_TEXT} characters without a backslash, got '{label}'.")
 
 
 def _pixels(segments: Sequence[Segment], encoding: SegmentEncoding) -> highdicom.Volume:
@@ -254,7 +253,7 @@ def _description(number: int, segment: Segment, header: Dataset) -> highdicom.se
         anatomic_regions=None if found.region is None else [found.region],
         display_color=CIELabColor.from_rgb(*ImageColor.getrgb(segment.colour)[:3]),
     )
-    description.SegmentDescription = f"{segment.label} {RESEARCH}"[:_LONGEST_LABEL]
+    description.SegmentDescription = with_notice(segment.label)
     if found.modifier is not None:
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [found.modifier]
     return description

@@ -21,8 +21,10 @@ from pydicom.uid import RTStructureSetStorage
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io.objects.encapsulated import derived_object
 from medsam_planner.io.objects.identity import (
+    LONGEST_TEXT,
     SeriesNumber,
     instance_identity,
+    reference,
     require_same_frame,
     source_headers,
     write_object,
@@ -101,7 +103,7 @@ def save_structure_set(
 def _frame(headers: Sequence[Dataset], study: StudyVolume) -> Dataset:
     series, of_study, frame = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-    series.ContourImageSequence = [_reference(header) for header in headers]
+    series.ContourImageSequence = [reference(header) for header in headers]
     of_study.ReferencedSOPClassUID = _STUDY_CLASS
     of_study.ReferencedSOPInstanceUID = headers[0].StudyInstanceUID
     of_study.RTReferencedSeriesSequence = [series]
@@ -116,7 +118,7 @@ def _region(number: int, segment: Segment, study: StudyVolume) -> Dataset:
     item.ReferencedFrameOfReferenceUID = study.frame_of_reference_uid
     item.ROIName = segment.label
     item.ROIGenerationAlgorithm = segment.algorithm_type
-    item.ROIGenerationDescription = segment.algorithm.name[:64]
+    item.ROIGenerationDescription = segment.algorithm.name[:LONGEST_TEXT]
     return item
 
 
@@ -168,12 +170,5 @@ def _image_places(headers: Sequence[Dataset], study: StudyVolume) -> dict[int, D
             return {}
         index = index_from_lps(study.affine, [float(value) for value in header.ImagePositionPatient])
         if np.abs(index - np.rint(index)).max() < _ON_SLICE:
-            places[int(np.rint(index[0]))] = _reference(header)
+            places[int(np.rint(index[0]))] = reference(header)
     return places
-
-
-def _reference(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return item

@@ -33,7 +33,7 @@ def label_values(case: Case, most: int | None = None) -> list[int]:
     ConfigError
         If they are not whole numbers.
     """
-    return (sorted(case.label_names) if case.has_drawn_labels else _values(case, _labels(case).array))[:most]
+    return _values(case, _labels(case))[:most]
 
 
 def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None) -> dict[str, tuple[int, ...]]:
@@ -99,9 +99,9 @@ def read_structures(
     ConfigError
         If they lie on different grids, or the labels are not whole numbers.
     """
-    image = case.read_image()
-    wanted = [value for value in label_values(case, most) if labels is None or value in labels]
-    for value, whole in _masks(case, image, wanted):
+    image, labelled = case.read_image(), _labels(case)
+    wanted = [value for value in _values(case, labelled)[:most] if labels is None or value in labels]
+    for value, whole in _masks(case, labelled, image, wanted):
         reference = largest_component(whole) if largest_part else whole
         yield Structure(case, value, _name(case, value), reference, image)
 
@@ -116,19 +116,16 @@ def reference_volumes_ml(case: Case) -> Iterator[tuple[str, float]]:
     ConfigError
         If they are not whole numbers.
     """
-    if not case.has_drawn_labels:
-        labels = _labels(case)
-        for value in _values(case, labels.array):
-            yield _name(case, value), volume_ml(largest_component(labels.array == value), labels.affine)
-        return
-    image = case.read_image()
-    for value, whole in _masks(case, image, label_values(case)):
-        yield _name(case, value), volume_ml(largest_component(whole), image.affine)
+    labelled = _labels(case)
+    grid = case.read_image() if labelled is None else labelled
+    for value, whole in _masks(case, labelled, grid, _values(case, labelled)):
+        yield _name(case, value), volume_ml(largest_component(whole), grid.affine)
 
 
-def _masks(case: Case, image: StudyVolume, values: Sequence[int]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+def _masks(
+    case: Case, labelled: StudyVolume | None, image: StudyVolume, values: Sequence[int]
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
     """Masks on the grid of the image."""
-    labelled = None if case.has_drawn_labels else _labels(case)
     for value in values:
         of = load_mask(case.labels_path, image, number=value) if labelled is None else labelled
         if not is_on_grid(of, image):
@@ -143,14 +140,19 @@ def _name(case: Case, label: int) -> str:
     return case.label_names.get(label, str(label))
 
 
-def _labels(case: Case) -> StudyVolume:
+def _labels(case: Case) -> StudyVolume | None:
+    """The volume of all labels; None where each is drawn for itself."""
     from medsam_planner.io import load_volume
 
+    if case.has_drawn_labels:
+        return None
     return load_volume(case.folder / "labels.nii.gz", modality=case.modality)
 
 
-def _values(case: Case, labels: NDArray[np.float32]) -> list[int]:
-    values = np.unique(labels)
+def _values(case: Case, labelled: StudyVolume | None) -> list[int]:
+    if labelled is None:
+        return sorted(case.label_names)
+    values = np.unique(labelled.array)
     if not np.array_equal(values, np.rint(values)):
         raise ConfigError(f"{case.folder}: expected whole numbers in labels.nii.gz, got {values[:5].tolist()} ….")
     return [int(value) for value in values if value > 0]

@@ -75,7 +75,8 @@ class DataFolder:
 
     def close(self) -> None:
         """Let go of the data folder."""
-        os.close(self._lock_file)
+        if self._lock_file is not None:
+            os.close(self._lock_file)
 
     def open_path(
         self,

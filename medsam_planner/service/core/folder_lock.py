@@ -6,28 +6,22 @@ import os
 from pathlib import Path
 
 from medsam_planner.errors import OutputError
+from medsam_planner.io import file_lock
 
 __all__ = ["locked"]
 
 
-def locked(path: Path) -> int:
-    """Lock a data folder for the life of the process; gives the open file, which holds the lock.
+def locked(path: Path) -> int | None:
+    """Lock a data folder by a file in it for the life of the process; gives what :func:`file_lock.locked` gives.
 
     Raises
     ------
     OutputError
         If another server holds it.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
+        return file_lock.locked(path, os.O_RDWR | os.O_CREAT)
+    except file_lock.NotLockedError as error:
         raise OutputError(
             f"Another server uses the data folder {path.parent}. Stop it, or name another folder with --data."
         ) from error
-    return handle

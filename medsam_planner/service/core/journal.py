@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import NotThereError, OutputError, ReadOnlyError
+from medsam_planner.io.files import sync_folder
 from prompts.whole_file import NO_ROOM
 
 __all__ = ["Journal", "Record", "write_flushed"]
@@ -147,11 +148,7 @@ def write_flushed(file: int, line: bytes) -> None:
 def _flush_folder(folder: Path) -> None:
     """Flush the names in a folder, and its own, to the disk."""
     for one in (folder, folder.parent):
-        handle = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(one)
 
 
 def _not_written(error: OSError) -> OutputError:

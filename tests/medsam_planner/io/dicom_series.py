@@ -29,7 +29,16 @@ from pydicom.uid import (
 
 from medsam_planner.io.dicom_writer import SeriesText, ct_slice_datasets
 
-__all__ = ["blob_hu", "ct_datasets", "enhanced_ct", "same_voxels", "save_all", "sheared", "write_ct_series"]
+__all__ = [
+    "blob_hu",
+    "ct_datasets",
+    "enhanced_ct",
+    "geometry_by_frame",
+    "same_voxels",
+    "save_all",
+    "sheared",
+    "write_ct_series",
+]
 
 _PER_SLICE_GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 _TEXT = SeriesText("Test^Phantom", "Study of a test", "Series of a test")
@@ -160,6 +169,16 @@ def enhanced_ct(datasets: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
         frames.append(frame)
     result.PerFrameFunctionalGroupsSequence = DicomSequence(frames)
     return result
+
+
+def geometry_by_frame(enhanced: pydicom.Dataset) -> pydicom.Dataset:
+    """Spacing and orientation moved in place from the shared groups of a file into those of each frame."""
+    shared = enhanced.SharedFunctionalGroupsSequence[0]
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        for frame in enhanced.PerFrameFunctionalGroupsSequence:
+            setattr(frame, keyword, shared[keyword].value)
+        delattr(shared, keyword)
+    return enhanced
 
 
 def _item(**values: Any) -> DicomSequence:

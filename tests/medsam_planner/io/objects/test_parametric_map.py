@@ -15,7 +15,14 @@ from medsam_planner.errors import StudyError
 from medsam_planner.io import load_volume, save_nifti, save_parametric_map
 from medsam_planner.io.objects.parametric_map import MAP_QUANTITIES
 from medsam_planner.volumes import StudyVolume, volume_like
-from tests.medsam_planner.io.dicom_series import blob_hu, ct_datasets, enhanced_ct, save_all, write_ct_series
+from tests.medsam_planner.io.dicom_series import (
+    blob_hu,
+    ct_datasets,
+    enhanced_ct,
+    geometry_by_frame,
+    save_all,
+    write_ct_series,
+)
 from tests.medsam_planner.io.objects.validators import NEEDS_DCIODVFY, NEEDS_DCMQI, dciodvfy_errors, dcmqi
 
 _NOON = datetime.datetime(2024, 2, 29, 12, 0, 0)
@@ -104,13 +111,7 @@ def test_a_map_that_is_mostly_nothing_is_small_without_loss(tmp_path: Path, plai
 @pytest.mark.parametrize("layout", ["shared groups", "groups per frame"])
 def test_multi_frame_sources_take_maps(layout: str, tmp_path: Path, grid_affine: NDArray[np.float64]) -> None:
     dataset = enhanced_ct(ct_datasets(blob_hu(), grid_affine))
-    if layout == "groups per frame":
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
-            for frame in dataset.PerFrameFunctionalGroupsSequence:
-                setattr(frame, keyword, shared[keyword].value)
-            delattr(shared, keyword)
-    save_all(tmp_path / "ct", [dataset])
+    save_all(tmp_path / "ct", [geometry_by_frame(dataset) if layout == "groups per frame" else dataset])
     study = load_volume(tmp_path / "ct")
     values = _values(study)
     path = save_parametric_map(values, tmp_path / "m.dcm", study, quantity="boundary_spread_mm", structure="liver")

@@ -20,6 +20,7 @@ from tests.medsam_planner.io.dicom_series import (
     blob_hu,
     ct_datasets,
     enhanced_ct,
+    geometry_by_frame,
     same_voxels,
     save_all,
     sheared,
@@ -84,13 +85,7 @@ def test_mask_on_reversed_and_turned_axes_lies_on_the_same_voxels(
 @pytest.mark.parametrize("layout", ["shared groups", "groups per frame"])
 def test_multi_frame_sources_take_masks(layout: str, tmp_path: Path, grid_affine: NDArray[np.float64]) -> None:
     dataset = enhanced_ct(ct_datasets(blob_hu(), grid_affine))
-    if layout == "groups per frame":
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
-            for frame in dataset.PerFrameFunctionalGroupsSequence:
-                setattr(frame, keyword, shared[keyword].value)
-            delattr(shared, keyword)
-    save_all(tmp_path / "ct", [dataset])
+    save_all(tmp_path / "ct", [geometry_by_frame(dataset) if layout == "groups per frame" else dataset])
     study = load_volume(tmp_path / "ct")
     mask = _mask(study)
     back = _seg_volume(save_dicom_seg(mask, tmp_path / "mask.dcm", study, label="liver"))
@@ -229,6 +224,16 @@ def test_a_segment_says_what_it_is_where_it_lies_and_what_made_it(
     assert "research" in back.SeriesDescription and "research" in liver.SegmentDescription
     red, green, blue = highdicom.color.CIELabColor.from_dicom_value(liver.RecommendedDisplayCIELabValue).to_rgb()
     np.testing.assert_allclose((red, green, blue), (0xF0, 0xE4, 0x42), atol=2)
+
+
+def test_the_notice_of_research_use_stands_behind_the_longest_label(
+    tmp_path: Path, plain_affine: NDArray[np.float64]
+) -> None:
+    study = _study(tmp_path / "ct", plain_affine)
+    path = save_dicom_seg(_mask(study), tmp_path / "seg.dcm", study, label="x" * 64)
+    (segment,) = (one for one in pydicom.dcmread(path).SegmentSequence if one.SegmentNumber)
+    assert segment.SegmentLabel == "x" * 64
+    assert segment.SegmentDescription == "x" * 44 + " (research use only)"
 
 
 def test_a_structure_is_tracked_over_revisions_of_its_mask(tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:
