@@ -203,7 +203,7 @@ class DataFolder:
 
     def sessions(self) -> tuple[Work, ...]:
         """Every session, the one changed last first."""
-        newest_opened_first = reversed(self._works.values())
+        newest_opened_first = reversed(tuple(self._works.values()))
         return tuple(sorted(newest_opened_first, key=lambda work: work.state.at, reverse=True))
 
     def session(self, identifier: str) -> Work:

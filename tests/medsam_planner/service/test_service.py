@@ -74,6 +74,18 @@ def test_a_preview_of_prompts_that_only_say_where_the_structure_is_not_is_empty(
         service.preview(work, "vessel")
 
 
+def test_the_session_changed_last_is_listed_first_also_among_those_changed_within_a_second(
+    service: Service, study_path: Path
+) -> None:
+    study = service.open_path(study_path.name).identifier
+    works = [service.open_session(study) for _ in range(3)]
+    assert [one.identifier for one in service.sessions()[:3]] == [one.identifier for one, _ in reversed(works)]
+    works[0][0].add("lesion", lesion_entry())
+    assert service.sessions()[0] is works[0][0]
+    for one, lease in works:
+        service.leases.release(one.identifier, lease)
+
+
 def test_what_only_a_page_knows_and_replaced_prompts_are_in_the_journal(service: Service, work: Work) -> None:
     work.add("lesion", lesion_entry())
     log = PromptLog("lesion")
