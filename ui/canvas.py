@@ -13,6 +13,7 @@ from medsam_planner.service.display import Plane
 from medsam_planner.service.slice_layers import maps
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Structure
+from medsam_planner.service.view3d import scene_3d
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import StudyVolume
 from ui.wording import NO_STUDY
@@ -65,6 +66,7 @@ def scene(
             for one in now.structures.values()
         ],
         "go_to": _target_slices(now) if shows_path else _middle_slices(now) if shows_structure else None,
+        "space": scene_3d(workbench),
         "tool": tool,
         "empty_text": "",
     }

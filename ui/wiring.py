@@ -18,6 +18,7 @@ from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
+from ui.view3d_wiring import wire_view3d
 from ui.viewer_action import event_payload
 from ui.wiring_entrance import wire_entrance
 
@@ -36,6 +37,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
         _wire_plan(pages, parts)
+        wire_view3d(pages, parts)
     return page
 
 

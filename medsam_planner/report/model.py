@@ -65,6 +65,8 @@ class PlanReport:
     margins_mm: Mapping[str, highdicom.Volume | float] = field(default_factory=dict)
     """By structure: safety margin belonging to each voxel of the structure, or one for all."""
     surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    widened_surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    """By structure to avoid: where its margin ends."""
     risk_surface: Surface | None = None
     """Where the tool may enter, with the best clearance from each vertex as the values :data:`RISK_NAME`."""
     prompts: Mapping[str, PromptLog] = field(default_factory=dict)

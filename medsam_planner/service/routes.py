@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +21,7 @@ from medsam_planner.service.slice_view import Overlay, ViewRequest
 from medsam_planner.service.uploads import UploadKind, UploadRefusedError
 from medsam_planner.service.workbench import Workbench
 
-__all__ = ["add_routes"]
+__all__ = ["add_routes", "refusal", "workbench_of"]
 
 
 def add_routes(app: FastAPI, pages: Pages) -> None:
@@ -31,15 +33,7 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
     pages : Pages
     """
 
-    def find(token: str, request: Request) -> Workbench:
-        try:
-            workbench = pages.find(token)
-        except MedsamPlannerError as error:
-            raise _refusal(error, pages) from error
-        asking = actor_of(request.scope)
-        if asking.has_account and asking.name != workbench.own.actor.name:
-            raise HTTPException(404, "This page belongs to somebody else. Reload it.")
-        return workbench
+    find = partial(workbench_of, pages)
 
     @app.get("/views/{token}", include_in_schema=False)
     def views(
@@ -54,7 +48,7 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         try:
             return JSONResponse(slice_view(workbench, plane, ViewRequest(index, overlay)))
         except MedsamPlannerError as error:
-            raise _refusal(error, pages) from error
+            raise refusal(error, pages) from error
 
     @app.get("/slices/{token}", include_in_schema=False)
     def slices(token: str, plane: Plane, index: int, request: Request) -> Response:
@@ -63,7 +57,7 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         try:
             values = slice_values(workbench, plane, index)
         except MedsamPlannerError as error:
-            raise _refusal(error, pages) from error
+            raise refusal(error, pages) from error
         headers = {"X-Value-Type": values.dtype.name}
         return Response(values.tobytes(), media_type="application/octet-stream", headers=headers)
 
@@ -106,6 +100,25 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
         return JSONResponse({})
 
 
-def _refusal(error: MedsamPlannerError, pages: Pages) -> HTTPException:
+def workbench_of(pages: Pages, token: str, request: Request) -> Workbench:
+    """The workbench that a request names by its token, if it is its sender's.
+
+    Raises
+    ------
+    HTTPException
+        404 where there is none or it is somebody else's, 409 where another client holds its session.
+    """
+    try:
+        workbench = pages.find(token)
+    except MedsamPlannerError as error:
+        raise refusal(error, pages) from error
+    asking = actor_of(request.scope)
+    if asking.has_account and asking.name != workbench.own.actor.name:
+        raise HTTPException(404, "This page belongs to somebody else. Reload it.")
+    return workbench
+
+
+def refusal(error: MedsamPlannerError, pages: Pages) -> HTTPException:
+    """The answer to a request of the page that failed."""
     status = 409 if isinstance(error, ElsewhereError) else 404
     return HTTPException(status, without_folders(str(error), pages.service.settings))

@@ -10,6 +10,7 @@ const bridge = window.medsamPlanner = {
 const send = {
   action: (values) => trigger('viewer_action', values),
   restore: () => trigger('restore_work', {}),
+  choose: (values) => trigger('choose_trajectory', values),
 };
 import(new URL('$ADDRESS', document.baseURI).href)
   .then((viewer) => viewer.start({ root: element, props, send, watch, bridge }))

@@ -5,6 +5,7 @@ import { Controls } from './controls.js';
 import { Hand } from './hand.js';
 import { commandOf } from './keys.js';
 import { Pane } from './pane.js';
+import { Pane3D } from './pane3d.js';
 import { Newest, SliceStore } from './slices.js';
 import * as moves from './state.js';
 
@@ -25,6 +26,7 @@ class Viewer {
     this.store = new SliceStore((address) => this.connection.fetch(address), decoded);
     this.panes = moves.PLANES.map((name) => new Pane(root.querySelector('[data-pane="' + name + '"]'), name, this.state));
     this.loaders = new Map(this.panes.map((pane) => [pane, this.loader(pane)]));
+    this.space = new Pane3D(root.querySelector('[data-pane="3d"]'), this);
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
@@ -50,6 +52,7 @@ class Viewer {
       const before = pane.view;
       if (!this.isOpen) return;
       pane.show(view);  // slice number and image change together
+      this.space.draw();
       this.controls.showSlice();
       if (before && before.index !== view.index && isLast) this.fetchAhead(pane, before.index, request);
     };
@@ -67,6 +70,7 @@ class Viewer {
 
   refresh() {
     this.controls.showSlice();
+    this.space.refresh();
     if (!this.isOpen) { this.panes.forEach((pane) => pane.clear()); return; }
     this.draw();
     const { scene } = this.state, shown = moves.shownPlanes(this.state);
@@ -86,15 +90,15 @@ class Viewer {
 
   // Which planes are shown, and where.
   arrange() {
-    const { main, active, layout } = this.state, shown = moves.shownPlanes(this.state);
+    const { main, active, layout } = this.state, shown = moves.shownPanes(this.state);
     this.root.querySelector('.mv-panes').dataset.layout = layout;
-    this.panes.forEach((pane) => {
+    [...this.panes, this.space].forEach((pane) => {
       pane.section.hidden = !shown.includes(pane.name);
       pane.section.classList.toggle('mv-main', pane.name === main);
       pane.section.classList.toggle('mv-active-pane', pane.name === active);
     });
     this.controls.press('layout', layout);
-    this.controls.press('plane', active);
+    this.controls.press('plane', main === '3d' ? main : active);
   }
 
   // ---- what the person does ---------------------------------------------------------------------------------------
@@ -111,13 +115,9 @@ class Viewer {
     this.controls.showSlice();
   }
 
-  choosePlane(name) { moves.choosePlane(this.state, name); this.rearrange(); }
+  choosePane(name) { moves.choosePane(this.state, name); this.rearrange(); }
 
-  chooseLayout(layout) {
-    this.state.layout = layout;
-    this.state.main = this.state.active;
-    this.rearrange();
-  }
+  chooseLayout(layout) { moves.chooseLayout(this.state, layout); this.rearrange(); }
 
   maximise(name) { moves.toggleMaximised(this.state, name); this.rearrange(); }
 
@@ -199,6 +199,7 @@ class Viewer {
     this.work = this.state.scene.work;
     this.store.clear();
     moves.beginStudy(this.state);
+    this.space.beginWork();
     this.panes.forEach((pane) => { pane.view = null; });
     this.controls.fillWindows();
     this.arrange();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
 from medsam_planner.service.core.study_store import StudyStore
+from medsam_planner.service.core.view_requests import DRAWN_NAME, DrawPicture, DrawSurface
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import Workers
@@ -87,6 +89,18 @@ class Computations:
         """Write a file of a 3D result beside it."""
         path = result_path(work, stored.job)
         self.workers.worker(Workers.PLANNING).ask(Export(work.identifier, self._study(work), path, file))
+
+    def draw_surface(self, work: Work, job: str) -> Path:
+        """PLY file, LPS mm, of the surface of the 3D result that a job made; it is drawn where it is not there."""
+        path = result_path(work, job)
+        drawn = path.with_name(DRAWN_NAME)
+        if not drawn.exists():
+            self.workers.worker(Workers.PLANNING).ask(DrawSurface(work.identifier, self._study(work), path))
+        return drawn
+
+    def draw(self, picture: DrawPicture) -> None:
+        """Take a picture of surfaces, or write them as one file."""
+        self.workers.worker(Workers.PLANNING).ask(picture)
 
     def _task(self, worker: str, request: Request) -> Task:
         return lambda progress: self.workers.worker(worker).ask(request, progress)

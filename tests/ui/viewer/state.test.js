@@ -43,7 +43,7 @@ test('a plane is enlarged and made small again', () => {
   moves.toggleMaximised(state, 'sagittal');
   assert.deepEqual(moves.shownPlanes(state), ['sagittal']);
   moves.toggleMaximised(state, 'sagittal');
-  assert.deepEqual(moves.shownPlanes(state), moves.PLANES);
+  assert.deepEqual(moves.shownPanes(state), moves.PANES);
 });
 
 test('lengths are in mm of the patient where pixels are not square, and angles true', () => {
