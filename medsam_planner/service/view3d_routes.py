@@ -12,8 +12,8 @@ from starlette.requests import Request
 from medsam_planner.drawing.camera import View
 from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service import view3d
+from medsam_planner.service.page_requests import find_workbench, refusal
 from medsam_planner.service.pages import Pages
-from medsam_planner.service.routes import refusal, workbench_of
 
 __all__ = ["add_view3d_routes"]
 
@@ -51,7 +51,7 @@ def add_view3d_routes(app: FastAPI, pages: Pages) -> None:
     @app.get("/surfaces/{token}/results/{job}", include_in_schema=False)
     def result_surface(token: str, job: str, request: Request) -> FileResponse:
         """Surface of a 3D result that the page shows, PLY in LPS mm."""
-        workbench = workbench_of(pages, token, request)
+        workbench = find_workbench(pages, token, request)
         try:
             return _ply(view3d.structure_surface_path(workbench, job))
         except MedsamPlannerError as error:
@@ -60,7 +60,7 @@ def add_view3d_routes(app: FastAPI, pages: Pages) -> None:
     @app.get("/surfaces/{token}/plans/{job}/{number}", include_in_schema=False)
     def plan_surface(token: str, job: str, number: int, request: Request) -> FileResponse:
         """Surface of the plan that the page shows, PLY in LPS mm."""
-        workbench = workbench_of(pages, token, request)
+        workbench = find_workbench(pages, token, request)
         try:
             path = view3d.plan_surface_path(workbench, job, number)
         except MedsamPlannerError as error:
@@ -72,7 +72,7 @@ def add_view3d_routes(app: FastAPI, pages: Pages) -> None:
     @app.get("/surfaces/{token}/from/{side}.png", include_in_schema=False)
     def picture(token: str, side: _From, request: Request) -> Response:
         """The scene from one side, for a browser without WebGL 2."""
-        workbench = workbench_of(pages, token, request)
+        workbench = find_workbench(pages, token, request)
         try:
             return Response(view3d.scene_file(workbench, _VIEW[side]), media_type="image/png")
         except MedsamPlannerError as error:
@@ -81,7 +81,7 @@ def add_view3d_routes(app: FastAPI, pages: Pages) -> None:
     @app.get("/surfaces/{token}/scene.glb", include_in_schema=False)
     def glb(token: str, request: Request) -> Response:
         """All surfaces in one file."""
-        workbench = workbench_of(pages, token, request)
+        workbench = find_workbench(pages, token, request)
         try:
             content = view3d.scene_file(workbench, None)
             workbench.own.tell_exported(workbench.require_work(), "scene.glb")

@@ -17,6 +17,7 @@ export function newState() {
     before: '3+1',          // the layout that an enlarged pane goes back to,
     mainBefore: 'axial',    // and its large pane
     tool: 'box',
+    brushMm: 5,             // radius of brush and eraser
     opacity: 0.6,           // of what lies over the slice
     window: { centre: 0, width: 1 },
     measures: [],
