@@ -190,7 +190,7 @@ export class Pane3D {
   }
 
   drawNow() {
-    const { renderer, camera, size, state, canvas, pen } = this;
+    const { renderer, camera, size, canvas, pen } = this;
     if (!this.isShown || !camera || !this.space) return;
     const [width, height] = size, ratio = Math.min(window.devicePixelRatio || 1, 2);
     renderer.setCut(this.cutNow());
@@ -207,9 +207,9 @@ export class Pane3D {
     frame.drawScale(pen, at);
     if (this.space.scale && width > 320) frame.drawBar(pen, at, this.space.scale);
     this.drawNumber();
-    canvas.dataset.camera = JSON.stringify({ ...camera, size });
+    canvas.dataset.letters = Object.values(letters(camera)).join(' ');
     canvas.dataset.surfaces = renderer.surfaces.size;
-    canvas.dataset.cross = JSON.stringify(lpsOf(state.scene.affine, state.cross));
+    canvas.dataset.lines = JSON.stringify(this.space.trajectories.map((one) => [one.entry, one.target].map((end) => projected(camera, size, end))));
   }
 
   // Of the trajectory under the mouse, or of the chosen one.

@@ -46,6 +46,18 @@ test('a plane is enlarged and made small again', () => {
   assert.deepEqual(moves.shownPanes(state), moves.PANES);
 });
 
+test('an enlarged pane goes back to the layout and the large pane there were; 3D leaves the active plane', () => {
+  const state = open();
+  moves.chooseLayout(state, '4');
+  moves.toggleMaximised(state, '3d');
+  assert.deepEqual([moves.shownPanes(state), moves.shownPlanes(state), state.active], [['3d'], [], 'axial']);
+  moves.toggleMaximised(state, '3d');
+  assert.deepEqual([state.layout, state.main, moves.shownPanes(state)], ['4', 'axial', moves.PANES]);
+  moves.choosePane(state, 'coronal');
+  moves.chooseLayout(state, '1');
+  assert.deepEqual(moves.shownPanes(state), ['coronal']);
+});
+
 test('lengths are in mm of the patient where pixels are not square, and angles true', () => {
   const ruler = { index: 3, points: [[0, 0], [0, 10]] };
   assert.equal(lengthMm(SCENE.affine, SCENE.planes.coronal, ruler), 25);
