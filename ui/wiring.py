@@ -17,6 +17,7 @@ from ui.layout import Parts, build_parts, source_choices
 from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
 from ui.screen import Screen
+from ui.structure_list import wire_structure_list
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
 from ui.wiring_entrance import wire_entrance
@@ -35,6 +36,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_entrance(page, pages, parts)
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
+        wire_structure_list(pages, parts)
         _wire_plan(pages, parts)
     return page
 
@@ -78,14 +80,6 @@ def _wire_segment(pages: Pages, parts: Parts) -> None:
         ("clear", segment_handlers.clear),
     ):
         connect(parts, parts[name].click, on_step(pages, act), ("step", "token"), SHOWN, **STEP)
-
-    def begin_structure(step: float, token: str, name: str) -> Updates:
-        return {"new_name": "", **on_step(pages, segment_handlers.begin_structure)(step, token, name)}
-
-    named = ("step", "token", "new_name")
-    connect(parts, parts["new_name"].submit, begin_structure, named, ("new_name", *SHOWN), **STEP)
-    for name, choose in (("names", segment_handlers.choose_structure), ("role", segment_handlers.choose_role)):
-        connect(parts, parts[name].input, on_step(pages, choose), ("step", "token", name), SHOWN, **STEP)
 
     def run(
         step: float,

@@ -28,6 +28,7 @@ class Viewer {
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
+    bridge.goTo = (index) => this.goTo(index);
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => resized.observe(pane.canvas));
@@ -141,6 +142,13 @@ class Viewer {
   step(by, name = this.state.active) {
     if (!this.isOpen) return;
     moves.step(this.state, name, by);
+    this.refresh();
+  }
+
+  // To a voxel, in all planes.
+  goTo(index) {
+    if (!this.isOpen) return;
+    this.state.cross = moves.withinVolume(this.state, index);
     this.refresh();
   }
 

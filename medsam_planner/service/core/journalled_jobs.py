@@ -80,7 +80,8 @@ class JournalledJobs(Jobs):
     def stop_outdated(self, work: Work, structure: str) -> None:
         """Stop the segmentation of prompts that have just changed: its result would be stale when it comes."""
         for job in self.of_session(work.identifier):
-            if (job.task, job.structure) == ("segment", structure) and not job.state.is_final:
+            is_of_it = work.state.jobs[job.identifier].get("structure") == structure  # it may have been renamed since
+            if job.task == "segment" and is_of_it and not job.state.is_final:
                 self.cancel(job.identifier)
 
     def recall_of(self, work: Work) -> None:

@@ -11,11 +11,14 @@ from medsam_planner.planning.plan_file_tables import Position, StructureTable, T
 from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
+from medsam_planner.service.core.work_state import Condition
 
 __all__ = [
+    "AnatomyAnswer",
     "ClaimRequest",
     "ClearanceAnswer",
     "ClearanceRequest",
+    "DeletedAnswer",
     "EventId",
     "HeldAnswer",
     "InfoAnswer",
@@ -33,6 +36,7 @@ __all__ = [
     "SessionAnswer",
     "SessionRequest",
     "SessionSummary",
+    "StrictRequest",
     "StructureAnswer",
     "StudyAnswer",
     "UndoRequest",
@@ -50,11 +54,13 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Request(_Model):
+class StrictRequest(_Model):
+    """What a client sends: unknown entries and other types are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class PathRequest(_Request):
+class PathRequest(StrictRequest):
     """A study within the folders that the server may read."""
 
     path: str
@@ -64,7 +70,7 @@ class PathRequest(_Request):
     resample_tilt: bool = False
 
 
-class LoginRequest(_Request):
+class LoginRequest(StrictRequest):
     """A user of this server."""
 
     name: Annotated[str, Field(max_length=200)]
@@ -77,20 +83,20 @@ class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class SessionRequest(_Request):
+class SessionRequest(StrictRequest):
     """A session to begin."""
 
     study: str
     model: str | None = None
 
 
-class ClaimRequest(_Request):
+class ClaimRequest(StrictRequest):
     """A session to hold."""
 
     take_over: bool = False
 
 
-class PromptRequest(_Request):
+class PromptRequest(StrictRequest):
     """A prompt as in a prompt file."""
 
     structure: str
@@ -98,14 +104,14 @@ class PromptRequest(_Request):
     event_id: EventId | None = None
 
 
-class UndoRequest(_Request):
+class UndoRequest(StrictRequest):
     """The last step of a structure."""
 
     structure: str
     event_id: EventId | None = None
 
 
-class SegmentRequest(_Request):
+class SegmentRequest(StrictRequest):
     """A structure to segment in 3D from its present prompts."""
 
     structure: str
@@ -181,7 +187,12 @@ class StructureAnswer(_Model):
     """A structure."""
 
     name: str
-    state: Literal["prompted", "segmented", "stale"]
+    state: Condition
+    role: str
+    colour: str
+    hidden: bool
+    anatomy: str | None
+    """What it is coded as, as a name of ``GET anatomy``; null goes by its name."""
     prompts: list[dict[str, Any]]
     numbers: list[int]
     """By prompt: number of the change that it was."""
@@ -222,6 +233,21 @@ class SessionSummary(_Model):
     structures: list[str]
 
 
+class AnatomyAnswer(_Model):
+    """A name by which a structure can be coded, in SNOMED CT unless the table says otherwise."""
+
+    name: str
+    code: str
+    meaning: str
+
+
+class DeletedAnswer(_Model):
+    """A structure that can be restored, by the number of the change that deleted it."""
+
+    n: int
+    name: str
+
+
 class SessionAnswer(_Model):
     """A session."""
 
@@ -234,6 +260,7 @@ class SessionAnswer(_Model):
     is_held: bool
     read_only_because: str | None
     structures: list[StructureAnswer]
+    deleted: list[DeletedAnswer]
     jobs: list[JobAnswer]
 
 
