@@ -13,6 +13,7 @@ from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.structure_list import Listed, Role, StoredResult
 from medsam_planner.service.core.work_state import Condition
 from medsam_planner.service.extent import extent_mm
+from medsam_planner.service.hand_mask import HandMask
 from prompts import Prompt
 
 __all__ = ["FIRST_STRUCTURE", "Role", "Structure"]
@@ -34,6 +35,8 @@ class Structure:
     """Place of each prompt among the entries of `steps`, counted from 0."""
     previews: Mapping[int, Mapping[int, NDArray[np.float32]]] = field(default_factory=dict)
     """Predicted probability on the prompted slices, by array axis and slice index."""
+    hand: HandMask | None = None
+    """The mask with the last edits by hand; None where the last prompt is none."""
     stored: StoredResult | None = None
     """The 3D result on the disk."""
     load: Callable[[], SegmentationResult] | None = field(default=None, repr=False)
@@ -87,9 +90,9 @@ class Structure:
         log = steps.log()
         return replace(self, steps=steps, prompts=log.prompts, places=log.places, previews=previews)
 
-    def seen_as(self, name: str, listed: Listed, condition: Condition) -> Structure:
-        """Copy of that name that looks so."""
-        return replace(self, name=name, listed=listed, condition=condition)
+    def seen_as(self, listed: Listed, condition: Condition) -> Structure:
+        """Copy that looks so."""
+        return replace(self, listed=listed, condition=condition)
 
     def with_result(self, stored: StoredResult, load: Callable[[], SegmentationResult]) -> Structure:
         """Copy with a 3D result; the metrics that need the whole volume are computed once, here."""

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 SEGMENTATION, CONTOURS = "seg.dcm", "rtstruct.dcm"
+_BY_HAND = "Edited by hand: not covered by a margin's guarantee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,14 @@ def result_segments(results: Mapping[str, SegmentationResult], options: OutputOp
     """Segments of the structures that have a voxel, coloured and coded as on the page."""
     chosen = options or OutputOptions()
     return [
-        Segment(name, result.mask, chosen.colour(name, number), _algorithm(result), chosen.codes(name))
+        Segment(
+            name,
+            result.mask,
+            chosen.colour(name, number),
+            _algorithm(result),
+            chosen.codes(name),
+            remark=_BY_HAND if result.by_hand else "",
+        )
         for number, (name, result) in enumerate(results.items())
         if result.mask.array.any()
     ]

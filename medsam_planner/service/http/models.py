@@ -12,6 +12,7 @@ from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
 from medsam_planner.service.core.work_state import Condition
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = [
     "AnatomyAnswer",
@@ -30,6 +31,7 @@ __all__ = [
     "PathRequest",
     "ProgressAnswer",
     "PromptRequest",
+    "ReadingRequest",
     "RightsAnswer",
     "RightsRequest",
     "SegmentRequest",
@@ -60,14 +62,26 @@ class StrictRequest(_Model):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class PathRequest(StrictRequest):
-    """A study within the folders that the server may read."""
+class ReadingRequest(StrictRequest):
+    """How a study is read; also the fields of a form, beside its file."""
 
-    path: str
     series: str | None = None
     volume: Annotated[int, Field(ge=1)] | None = None
     """Of several in the series."""
     resample_tilt: bool = False
+    modality: Literal["CT", "MR"] | None = None
+    """Where the files do not say."""
+
+    @property
+    def reading(self) -> ReadingOptions:
+        """It, as the service takes it."""
+        return ReadingOptions(self.series, self.volume, self.resample_tilt, self.modality)
+
+
+class PathRequest(ReadingRequest):
+    """A study within the folders that the server may read."""
+
+    path: str
 
 
 class LoginRequest(StrictRequest):
