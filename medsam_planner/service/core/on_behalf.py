@@ -18,7 +18,7 @@ from medsam_planner.service.core import structure_changes
 from medsam_planner.service.core.actors import Actor, Right
 from medsam_planner.service.core.data_folder import NO_SESSION
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import NO_JOB, Job
+from medsam_planner.service.core.job import NO_JOB, Job, Urgency
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.retention import delete_session, delete_study
@@ -177,7 +177,9 @@ class OnBehalf:
 
     def rename(self, work: Work, structure: str, name: str, *, event: str | None = None) -> int:
         """As :func:`.structure_changes.rename`."""
-        return structure_changes.rename(work, structure, name, actor=self.actor.name, event=event)
+        n = structure_changes.rename(work, structure, name, actor=self.actor.name, event=event)
+        self.service.jobs.rename(work.identifier, structure, name)
+        return n
 
     def delete(self, work: Work, structure: str, *, event: str | None = None) -> int:
         """As :func:`.structure_changes.delete`."""
@@ -191,9 +193,17 @@ class OnBehalf:
         """As :func:`.structure_changes.order`."""
         return structure_changes.order(work, structures, actor=self.actor.name, event=event)
 
-    def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
+    def segment(
+        self,
+        work: Work,
+        structure: str,
+        options: SegmentOptions,
+        *,
+        event: str | None = None,
+        urgency: Urgency = Urgency.ASKED,
+    ) -> str:
         """As :meth:`Service.segment`."""
-        return self.service.segment(work, structure, options, actor=self.actor.name, event=event)
+        return self.service.segment(work, structure, options, actor=self.actor.name, event=event, urgency=urgency)
 
     def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
         """As :meth:`Service.plan`; for planners."""
