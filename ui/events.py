@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -14,11 +14,9 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.pages import Pages
 from ui import wording
+from ui.layout import Parts
 from ui.screen import Screen, discreet, screen
 from ui.updates import Updates, no_workbench, unchanged, updates
-
-if TYPE_CHECKING:
-    from ui.layout import Parts
 
 __all__ = ["LONG", "QUICK", "STEP", "connect", "on_step", "on_workbench"]
 

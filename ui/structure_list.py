@@ -6,22 +6,15 @@ import html
 from collections.abc import MutableMapping
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from medsam_planner.io.objects.structure_codes import known_terms
-from medsam_planner.service.pages import Pages
-from ui import structure_handlers, wording
-from ui.events import QUICK, connect, on_workbench
-from ui.updates import SHOWN, Updates
-from ui.viewer_action import event_payload
+from ui import wording
 from ui.viewer_files import boot_script
 
-if TYPE_CHECKING:
-    from ui.layout import Parts
-
-__all__ = ["add_structure_list", "wire_structure_list"]
+__all__ = ["add_structure_list"]
 
 _TEMPLATE = Path(__file__).with_name("structure_list.html")
 
@@ -40,14 +33,3 @@ def add_structure_list(parts: MutableMapping[str, Any]) -> None:
         apply_default_css=False,
         elem_id="structures",
     )
-
-
-def wire_structure_list(pages: Pages, parts: Parts) -> None:
-    """Connect what a person does in the list."""
-
-    def on_list(token: str, event: gr.EventData) -> Updates:
-        payload = event_payload(event, "kind", "structure", "value", "step")
-        return on_workbench(pages, lambda workbench: structure_handlers.on_list(workbench, payload))(token)
-
-    acted = parts["structures"].structure_action
-    connect(parts, acted, on_list, ("token",), SHOWN, trigger_mode="multiple", **QUICK)

@@ -17,11 +17,11 @@ from ui.layout import Parts, build_parts, source_choices
 from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
 from ui.screen import Screen
-from ui.structure_list import wire_structure_list
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
+from ui.wiring_structures import wire_structure_list
 
 __all__ = ["build_page"]
 
