@@ -119,7 +119,7 @@ def scene_file(workbench: Workbench, view: View | None) -> bytes:
     ----------
     workbench : Workbench
     view : View or None
-        None for a GLB file.
+        None for a GLB file, which has the hidden structures, too.
 
     Raises
     ------
@@ -128,12 +128,14 @@ def scene_file(workbench: Workbench, view: View | None) -> bytes:
     """
     now = workbench.snapshot
     parts = []
+    hidden = {one.name for one in now.structures.values() if one.listed.is_hidden and view is not None}
     for one in now.structures.values():
-        if one.stored is not None:
+        if one.stored is not None and one.name not in hidden:
             path = structure_surface_path(workbench, one.stored.job)
             parts.append(Part(path, one.name, one.colour, _opacity(one)))
     for number, entry in enumerate(_plan_entries(workbench, _drawn_of_plan(workbench))):
-        parts.append(Part(_folder(workbench) / f"{number}.ply", entry["name"], entry["colour"], entry["opacity"]))
+        if entry["name"] not in hidden:
+            parts.append(Part(_folder(workbench) / f"{number}.ply", entry["name"], entry["colour"], entry["opacity"]))
     if not parts:
         raise StudyError("There is no surface yet. Segment a structure in 3D first.")
     plan, chosen = now.plan, now.chosen_trajectory_lps_mm

@@ -14,14 +14,13 @@ from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.provenances import provenance
 from tests.ui.test_planning import put
-from ui import segment_handlers
 
 __all__ = ["give_ball"]
 
 
 def give_ball(workbench: Workbench, name: str, centre_lps_mm: tuple[float, float, float], radius_mm: float) -> None:
     """Begin a structure that is a ball."""
-    segment_handlers.begin_structure(workbench, name)
+    workbench.begin(name)
     study = workbench.snapshot.study
     assert study is not None
     index = np.stack(np.meshgrid(*map(np.arange, study.spatial_shape), indexing="ij"), axis=-1)

@@ -64,16 +64,13 @@ export class Pane3D {
     this.part('glb').hidden = !this.space.surfaces.length;
     this.part('glb').href = this.space.address + '/scene.glb';
     if (!this.isBegun) { this.begin(); return; }
-    if (!this.renderer) { this.pictures.show(this.space); return; }
+    if (!this.renderer) { this.pictures.show(this.space, this.hidden); return; }
     this.load();
     this.build();
     this.draw();
   }
 
-  get hidden() {
-    const { scene } = this.state;
-    return [...(scene.hidden || []), ...scene.legend.filter((one) => one.hidden).map((one) => one.name)];
-  }
+  get hidden() { return this.state.scene.hidden || []; }
 
   // One at a time, so that slices never wait for surfaces.
   async load() {

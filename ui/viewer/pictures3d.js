@@ -6,7 +6,7 @@ export class Pictures {
     this.place = section.querySelector('[data-part="picture"]');
     section.querySelectorAll('[data-view]').forEach((one) => one.addEventListener('click', () => {
       this.side = one.dataset.view;
-      if (this.isOn) this.show(this.space);
+      if (this.isOn) this.show(this.space, this.hidden);
     }));
   }
 
@@ -18,15 +18,15 @@ export class Pictures {
     this.section.querySelectorAll('[data-needs="webgl"]').forEach((one) => { one.hidden = true; });
   }
 
-  async show(space) {
-    this.space = space;
+  async show(space, hidden) {
+    Object.assign(this, { space, hidden });
     const image = this.place.querySelector('img'), told = this.place.querySelector('[data-text="told"]');
     if (!space || !space.surfaces.length) {
       image.hidden = true;
       told.textContent = 'No surface yet: segment a structure in 3D.';
       return;
     }
-    const wanted = JSON.stringify([space.surfaces.map((one) => one.address), space.chosen, this.side]);
+    const wanted = JSON.stringify([space.surfaces.map((one) => one.address), space.chosen, hidden, this.side]);
     if (wanted === this.shown || this.isBusy) return;
     this.isBusy = true;
     told.textContent = 'Drawing …';
@@ -41,6 +41,6 @@ export class Pictures {
     } catch (problem) { told.textContent = 'The picture could not be taken: ' + problem.message; }
     this.shown = wanted;
     this.isBusy = false;
-    if (this.space) this.show(this.space);
+    if (this.space) this.show(this.space, this.hidden);
   }
 }
