@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.memory_model import is_ambiguous
-from medsam_planner.engine.protocol import Crop, SlicePrompt
+from medsam_planner.engine.protocol import Crop, SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
 from medsam_planner.engine.slice_memory import PredictedSlice
 from medsam_planner.errors import PromptError
@@ -31,7 +31,7 @@ from medsam_planner.propagation.motion_compensated import propagated_prompt
 
 __all__ = ["MEMORY_PROPAGATION_VERSION", "PROMPTED_REMEMBERED", "PROPAGATED_REMEMBERED", "MemoryPropagation"]
 
-MEMORY_PROPAGATION_VERSION = 4
+MEMORY_PROPAGATION_VERSION = 5
 """See :func:`~medsam_planner.propagation.methods.propagation_version`."""
 PROMPTED_REMEMBERED = 6
 """Number of the nearest prompted slices in the memory; stacks in training hold up to three."""
@@ -157,9 +157,9 @@ class MemoryPropagation:
         if event.box is not None:
             return _PromptWithMemory(prompt, prompted)
         if known is not None and known.mask().any():
-            prompt = replace(
-                prompt, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
-            )
+            # A mask by hand has no prompt of its own; the box around it keeps a correction from changing the rest.
+            box = box_around(known.mask()) if known.is_given else known.prompt.box
+            prompt = replace(prompt, box=box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice)
             return _PromptWithMemory(prompt, (*prompted, *_propagated_to(known.memory)), known)
         if prompt.box is None and (prompt.labels is None or not prompt.labels.any()):
             return None
