@@ -12,7 +12,7 @@ from medsam_planner.service import prompting
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
-from ui import wording
+from ui import edit_handlers, wording
 from ui.run_change import attempt
 from ui.screen import Screen, screen
 from ui.viewer_action import ActionKind, ViewerAction
@@ -58,6 +58,8 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             case ActionKind.ENTRY:
                 workbench.set_end(entry=prompting.position(workbench, *where, *action.first))
                 return wording.ENTRY_SET
+            case ActionKind.BRUSH | ActionKind.ERASE | ActionKind.ISLAND:
+                return edit_handlers.carry_out(workbench, action)
         return wording.after_prompt(workbench.structure)
 
     needs_entry = action.kind is ActionKind.TARGET and workbench.snapshot.draft.entry_lps_mm is None

@@ -19,6 +19,7 @@ from ui.progress_bar import PageProgress
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
+from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
 
 __all__ = ["build_page"]
@@ -35,26 +36,44 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_entrance(page, pages, parts)
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
+        wire_edits(pages, parts)
         _wire_plan(pages, parts)
     return page
 
 
 def _wire_study(pages: Pages, parts: Parts) -> None:
-    def open_path(token: str, path: str, straighten: bool, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008 - Gradio's own way
-        return on_workbench(pages, _opening(path, progress, resample_tilt=straighten))(token)
+    def open_path(
+        token: str,
+        path: str,
+        modality: str,
+        straighten: bool,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's own way
+    ) -> Updates:
+        return on_workbench(pages, _opening(path, progress, modality=modality, resample_tilt=straighten))(token)
 
-    def open_series(token: str, path: str, series: str, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
-        return on_workbench(pages, _opening(path, progress, series=series))(token)
+    def open_series(
+        token: str,
+        path: str,
+        modality: str,
+        series: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Updates:
+        return on_workbench(pages, _opening(path, progress, modality=modality, series=series))(token)
 
-    def open_upload(token: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
+    def open_upload(
+        token: str,
+        modality: str,
+        event: gr.EventData,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Updates:
         path = f"{SHOWN_AS}{event_payload(event, 'name').get('name', '')}"
-        return {"path": path, **on_workbench(pages, _opening(path, progress))(token)}
+        return {"path": path, **on_workbench(pages, _opening(path, progress, modality=modality))(token)}
 
     long: dict[str, Any] = {**LONG, "show_progress_on": parts["notice"]}
     opened = [parts["open"].click, parts["path"].submit]
-    connect(parts, opened, open_path, ("token", "path", "straighten"), SHOWN, **long)
-    connect(parts, parts["series"].input, open_series, ("token", "path", "series"), SHOWN, **long)
-    connect(parts, parts["upload"].uploaded, open_upload, ("token",), ("path", *SHOWN), **long)
+    connect(parts, opened, open_path, ("token", "path", "modality", "straighten"), SHOWN, **long)
+    connect(parts, parts["series"].input, open_series, ("token", "path", "modality", "series"), SHOWN, **long)
+    connect(parts, parts["upload"].uploaded, open_upload, ("token", "modality"), ("path", *SHOWN), **long)
     resume = on_workbench(pages, study_handlers.resume_uploaded)
     connect(parts, parts["resume"].uploaded, resume, ("token",), SHOWN, **long)
 
@@ -68,7 +87,7 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
 
 def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
-        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "step")
+        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "brush", "step")
         return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 
     connect(parts, parts["viewer"].viewer_action, on_viewer, ("token",), SHOWN, trigger_mode="multiple", **QUICK)

@@ -37,6 +37,18 @@ TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Op
 CLEARED = "All prompts of this structure were removed. Undo restores them."
 TARGET_SET = "Target set. Now set the entry."
 ENTRY_SET = "Entry set. Choose the structures to avoid, then press “Find paths”."
+BY_HAND = "Edited by hand: a margin’s guarantee does not cover it."
+EDITED = f"Only what you painted changed. {BY_HAND}"
+EDITED_BEFORE_3D = f"The edit is a step like a click: slices that are propagated follow from it. {BY_HAND}"
+EDITED_VOXELS = f"{{}} voxels changed. {BY_HAND}"
+NOTHING_CHANGED = "The mask is so already; nothing changed."
+EDIT_TITLE = "Edit the mask by hand"
+EDIT_HINT = (
+    "Brush (D), eraser (X) and, with them, “Keep island” are above the image. An edit counts as drawn by you: it shows "
+    "no uncertainty, and a margin’s guarantee does not cover it. Undo takes back one step."
+)
+OPERATION = "On the whole mask"
+AMOUNT = "how much"
 UNEXPECTED = "Unexpected error {}. Your prompts are saved; the server’s log has the details."
 STOPPED = "Stopped. Nothing was changed."
 STOPPING = "Stopping …"
