@@ -19,8 +19,10 @@ from ui.progress_bar import PageProgress
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
+from ui.wiring_begin_from import wire_begin_from
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
+from ui.wiring_structures import wire_structure_list
 
 __all__ = ["build_page"]
 
@@ -36,6 +38,8 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_entrance(page, pages, parts)
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
+        wire_structure_list(pages, parts)
+        wire_begin_from(pages, parts)
         wire_edits(pages, parts)
         _wire_plan(pages, parts)
     return page
@@ -87,7 +91,9 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
 
 def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
-        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "brush", "step")
+        payload = event_payload(
+            event, "kind", "plane", "index", "first", "last", "points", "low", "high", "brush", "step"
+        )
         return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 
     connect(parts, parts["viewer"].viewer_action, on_viewer, ("token",), SHOWN, trigger_mode="multiple", **QUICK)
@@ -97,14 +103,6 @@ def _wire_segment(pages: Pages, parts: Parts) -> None:
         ("clear", segment_handlers.clear),
     ):
         connect(parts, parts[name].click, on_step(pages, act), ("step", "token"), SHOWN, **STEP)
-
-    def begin_structure(step: float, token: str, name: str) -> Updates:
-        return {"new_name": "", **on_step(pages, segment_handlers.begin_structure)(step, token, name)}
-
-    named = ("step", "token", "new_name")
-    connect(parts, parts["new_name"].submit, begin_structure, named, ("new_name", *SHOWN), **STEP)
-    for name, choose in (("names", segment_handlers.choose_structure), ("role", segment_handlers.choose_role)):
-        connect(parts, parts[name].input, on_step(pages, choose), ("step", "token", name), SHOWN, **STEP)
 
     def run(
         step: float,
