@@ -20,6 +20,7 @@ from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
 from ui.wiring_entrance import wire_entrance
+from ui.wiring_pacs import wire_pacs
 
 __all__ = ["build_page"]
 
@@ -36,6 +37,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
         _wire_plan(pages, parts)
+        wire_pacs(pages, parts)
     return page
 
 
