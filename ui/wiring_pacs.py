@@ -204,7 +204,7 @@ def _day(text: str) -> str:
 def _consignment_html(ready: pacs.Consignment) -> str:
     rows = [("To", ready.node), *((label, _day(value)) for label, value in ready.patient if value)]
     rows += [(one.path.name, text) for one, text in zip(ready.files, ready.descriptions, strict=True)]
-    head = f"<p><b>To be sent, {ready.size_bytes / 1e6:.1f} MB. Check patient and archive.</b></p>"
+    head = f"<p><b>To be sent, {ready.size_bytes / 1e3:,.0f} kB. Check patient and archive.</b></p>"
     return head + _table(rows)
 
 

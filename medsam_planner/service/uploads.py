@@ -105,8 +105,7 @@ class PageUploads:
 
     @contextlib.contextmanager
     def placing(self, kind: UploadKind, name: str, size_bytes: int) -> Iterator[Path]:
-        """A block that writes the file or folder of that kind; nothing is kept where it fails. Of `name`, as the client
-        states it, only the last part counts."""
+        """A block that writes the file or folder of that kind; nothing is kept where it fails. `name` is made safe."""
         with self._alone(kind):
             folder = self._own_folder()
             require_free(folder, size_bytes)
