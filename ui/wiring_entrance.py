@@ -127,7 +127,9 @@ def _entrance_controls(workbench: Workbench) -> Updates:
     calibration = workbench.uploads.find(UploadKind.CALIBRATION)
     return {
         "open": gr.update(interactive=True),
+        "pacs_search": gr.update(interactive=True),
         "upload": {"address": address, "kept": ""},
         "resume": {"address": address, "kept": ""},
+        "mask_upload": {"address": address, "kept": ""},
         "calibration": {"address": address, "kept": "" if calibration is None else calibration.name},
     }

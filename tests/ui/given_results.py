@@ -14,13 +14,14 @@ from medsam_planner.volumes import volume_like
 from prompts import Click
 from tests.provenances import provenance
 from tests.ui.test_planning import put
+from ui import structure_handlers
 
 __all__ = ["give_ball"]
 
 
 def give_ball(workbench: Workbench, name: str, centre_lps_mm: tuple[float, float, float], radius_mm: float) -> None:
     """Begin a structure that is a ball."""
-    workbench.begin(name)
+    structure_handlers.begin(workbench, name)
     study = workbench.snapshot.study
     assert study is not None
     index = np.stack(np.meshgrid(*map(np.arange, study.spatial_shape), indexing="ij"), axis=-1)
