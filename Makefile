@@ -6,6 +6,7 @@
 # make guarantees   measure the statistical and geometric guarantees
 # make bench   print the benchmark tables
 # make bench-service   seconds and memory of the service over HTTP
+# make bench-ui   seconds from the hand to the screen, in a real browser
 # make test-slow   statistical, training and whole-demo checks
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ OUT ?= out
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pacs-demo test test-slow guarantees check docs bench bench-service setup
+.PHONY: help demo pacs-demo test test-slow guarantees check docs bench bench-service bench-ui setup
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -64,3 +65,6 @@ bench: $(READY)
 
 bench-service: $(READY)
 	$(BIN)/python -m benchmarks.service
+
+bench-ui: $(READY)
+	$(BIN)/python -m benchmarks.ui

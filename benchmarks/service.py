@@ -13,13 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +27,7 @@ import httpx
 import numpy as np
 
 from benchmarks.large_study import PIXEL_MM, write_study
+from benchmarks.server import Server, running, seconds, told
 
 ANNOTATORS = 8
 THINKING_S = 2.0
@@ -52,49 +50,6 @@ class Repeats:
 
 
 QUICK = Repeats(round_trips=100, prompts=8, volumes=2, clearances=5, resumes=1, by_annotator=4)
-
-
-class Server:
-    """``medsam-planner serve`` in a process of its own."""
-
-    def __init__(self, data: Path, studies: Path) -> None:
-        command = ["serve", "--port", "0", "--data", str(data), "--allow", str(studies), "--max-sessions", "64"]
-        self._log = data.with_suffix(".log")
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from medsam_planner.cli import main; main({command!r})"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "COLUMNS": "400"},
-            )
-        self.address = self._address()
-
-    def _address(self) -> str:
-        while self._process.poll() is None:
-            found = re.search(r"http://127\.0\.0\.1:\d+", self._log.read_text(encoding="utf-8"))
-            if found:
-                return found[0]
-            time.sleep(0.02)
-        raise RuntimeError(self._log.read_text(encoding="utf-8"))
-
-    def private_mb(self) -> float:
-        """Memory of the server and its workers, without mapped files; NaN where the system does not tell."""
-        total, waiting = 0.0, [self._process.pid]
-        try:
-            while waiting:
-                one = Path(f"/proc/{waiting.pop()}")
-                _, resident, shared, *_ = (one / "statm").read_text().split()
-                total += (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") / 2**20
-                for task in (one / "task").iterdir():
-                    waiting += [int(child) for child in (task / "children").read_text().split()]
-        except OSError:
-            return float("nan")
-        return total
-
-    def end(self) -> None:
-        """Stop it."""
-        self._process.terminate()
-        self._process.wait(30)
 
 
 class Annotator:
@@ -158,20 +113,9 @@ class Annotator:
         return answer.json()
 
 
-def seconds(work: Callable[[], object], repeats: int) -> list[float]:
-    """Wall times of calls."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return times
-
-
-def told(name: str, times: list[float], bare_s: float) -> None:
-    """Print one row."""
-    middle, high = median(times), float(np.percentile(times, 95))
-    print(f"{name:46}{len(times):6}{middle:11.4f}{high:11.4f}{middle - bare_s:13.4f}", flush=True)
+def serve_command(studies: Path) -> list[str]:
+    """The command line that serves the studies of a folder."""
+    return ["serve", "--allow", str(studies), "--max-sessions", "64"]
 
 
 def open_study(address: str, name: str) -> str:
@@ -181,16 +125,6 @@ def open_study(address: str, name: str) -> str:
     return str(answer.json()["id"])
 
 
-@contextmanager
-def running(data: Path, studies: Path) -> Iterator[Server]:
-    """A server for a block."""
-    server = Server(data, studies)
-    try:
-        yield server
-    finally:
-        server.end()
-
-
 def measure(slices: int, repeats: Repeats, folder: Path) -> None:
     """Print the table of a study of so many slices."""
     studies, data, name = folder / "studies", folder / f"data-{slices}", f"ct-{slices}.nii"
@@ -198,7 +132,7 @@ def measure(slices: int, repeats: Repeats, folder: Path) -> None:
     write_study(studies / name, slices=slices)
     print(f"\n512 × 512 × {slices} voxels, {512 * 512 * slices * 4 / 2**20:.0f} MiB as float32")
     print(f"{'':46}{'n':>6}{'median s':>11}{'p95 s':>11}{'beyond bare':>13}")
-    with running(data, studies) as server:
+    with running(serve_command(studies), data) as server:
         opened: list[str] = []
         open_s = seconds(lambda: opened.append(open_study(server.address, name)), 1)
         (study,) = opened
@@ -223,7 +157,7 @@ def measure(slices: int, repeats: Repeats, folder: Path) -> None:
     resumed = []
     for _ in range(repeats.resumes):
         start = time.perf_counter()
-        with running(data, studies) as server:
+        with running(serve_command(studies), data) as server:
             again = Annotator(server.address, study, slices // 2, session=session, seed=1)
             again.count = count
             again.prompt_to_slice()
