@@ -24,6 +24,8 @@ class PageState:
     """Without its calibration, which is an upload."""
     chosen: int
     """Number of the alternative of the plan that is shown."""
+    tool: str
+    """Which tool of the plan is shown; empty for the first."""
     download: Mapping[str, Any]
     """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
 
@@ -34,12 +36,13 @@ class PageState:
         roles = listed | {name: Role.IGNORE for name in state.steps if name not in listed}
         roles = roles or {FIRST_STRUCTURE: Role.IGNORE}
         active = state.page.get("active", "")
-        of_plan, number = state.page.get("chosen", (None, 0))
+        of_plan, number, *tool = state.page.get("chosen", (None, 0))
         return cls(
             roles,
             active if active in roles else next(iter(roles)),
             _draft(state.page.get("draft", {})),
             number if of_plan == state.plan else 0,
+            str(tool[0]) if tool and of_plan == state.plan else "",
             state.page.get("download", {}),
         )
 

@@ -113,14 +113,19 @@ def _plan(
     service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot, notes: Any
 ) -> dict[str, Any]:
     if state.plan is None:
-        return {"notes": tuple(notes)}
+        return {"notes": tuple(notes), "lost_decision": state.lost_decision}
     read = known.read if known.plan_job == state.plan else None
     if read is None:
         try:
             read = read_plan(service.plan_folder(work, state.plan) / "plan.json")
         except PlanningError as error:
             return {"notes": (str(error), *notes)}
+    names = list(read.tools)
     return {
+        "tool": page.tool if page.tool in names else names[0],
+        "review": state.review,
+        "lost_decision": state.lost_decision,
+        "has_report": (work.folder / "plans" / state.plan / "report.html").exists(),
         "read": read,
         "notes": tuple(dict.fromkeys((*read.notes, *notes))),
         "plan_job": state.plan,
