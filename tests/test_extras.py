@@ -21,6 +21,7 @@ HIDDEN = (
     "dicomanonymizer",
     "dicomweb_client",
     "fastapi",
+    "fhir",
     "gradio",
     "httpx",
     "nnInteractive",
@@ -40,7 +41,9 @@ WEB = {
     "medsam_planner.service.cookies",
     "medsam_planner.service.guard",
     "medsam_planner.service.login",
+    "medsam_planner.service.page_requests",
     "medsam_planner.service.routes",
+    "medsam_planner.service.short_body",
     *(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (ROOT / "medsam_planner/service/http").rglob("*.py")
@@ -61,6 +64,7 @@ COMMANDS = {
     "deidentify": ("deid", ["deidentify", "ct", "--out", "out", "--key-file", "key"]),
     "pacs": ("pacs", ["pacs", "echo", "archive"]),
     "listen": ("pacs", ["listen", "--data", "received"]),
+    "fhir": ("fhir", ["fhir", "run", "--out", "bundle.json"]),
     "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
 }
 
@@ -71,6 +75,7 @@ PACS_FILE = '[nodes.archive]\nkind = "dicomweb"\nurl = "http://127.0.0.1:9/"\n'
 MODULES = {
     "argon2_cffi": "argon2",
     "dicom_anonymizer": "dicomanonymizer",
+    "fhir.resources": "fhir",
     "nninteractive_client": "nnInteractive",
 }
 """Where a distribution's module has another name."""

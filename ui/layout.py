@@ -76,6 +76,13 @@ def _add_study_tab(parts: Parts) -> None:
         elem_id="path",
     )
     with gr.Row():
+        parts["modality"] = gr.Dropdown(
+            label="Modality",
+            choices=[("as the files say", ""), "CT", "MR"],
+            value="",
+            min_width=140,
+            elem_id="modality",
+        )
         parts["open"] = gr.Button("Open", variant="primary", interactive=False, elem_id="open")
         parts["upload"] = upload_button(
             UploadKind.STUDY, "Upload zip or NIfTI", accept=".zip,.nii,.gz,.dcm", elem_id="upload"

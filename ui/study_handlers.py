@@ -29,6 +29,7 @@ def open_study(
     *,
     series: str | None = None,
     resample_tilt: bool = False,
+    modality: str | None = None,
     progress: Progress | None = None,
 ) -> Screen:
     """Open a study by path; if it holds several series, list them and open none."""
@@ -40,7 +41,7 @@ def open_study(
         studies.open_study(
             workbench,
             f"{path_text.strip()}/{series}" if is_file else path_text,
-            reading=ReadingOptions(number, None if volume is None else int(volume), resample_tilt),
+            reading=ReadingOptions(number, None if volume is None else int(volume), resample_tilt, modality or None),
             progress=progress,
         )
         return f"Opened {workbench.require_work().study.name}. {wording.OPENED}"

@@ -40,21 +40,38 @@ def build_page(pages: Pages) -> gr.Blocks:
 
 
 def _wire_study(pages: Pages, parts: Parts) -> None:
-    def open_path(token: str, path: str, straighten: bool, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008 - Gradio's own way
-        return on_workbench(pages, _opening(path, progress, resample_tilt=straighten))(token)
+    def open_path(
+        token: str,
+        path: str,
+        modality: str,
+        straighten: bool,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's own way
+    ) -> Updates:
+        return on_workbench(pages, _opening(path, progress, modality=modality, resample_tilt=straighten))(token)
 
-    def open_series(token: str, path: str, series: str, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
-        return on_workbench(pages, _opening(path, progress, series=series))(token)
+    def open_series(
+        token: str,
+        path: str,
+        modality: str,
+        series: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Updates:
+        return on_workbench(pages, _opening(path, progress, modality=modality, series=series))(token)
 
-    def open_upload(token: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
+    def open_upload(
+        token: str,
+        modality: str,
+        event: gr.EventData,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Updates:
         path = f"{SHOWN_AS}{event_payload(event, 'name').get('name', '')}"
-        return {"path": path, **on_workbench(pages, _opening(path, progress))(token)}
+        return {"path": path, **on_workbench(pages, _opening(path, progress, modality=modality))(token)}
 
     long: dict[str, Any] = {**LONG, "show_progress_on": parts["notice"]}
     opened = [parts["open"].click, parts["path"].submit]
-    connect(parts, opened, open_path, ("token", "path", "straighten"), SHOWN, **long)
-    connect(parts, parts["series"].input, open_series, ("token", "path", "series"), SHOWN, **long)
-    connect(parts, parts["upload"].uploaded, open_upload, ("token",), ("path", *SHOWN), **long)
+    connect(parts, opened, open_path, ("token", "path", "modality", "straighten"), SHOWN, **long)
+    connect(parts, parts["series"].input, open_series, ("token", "path", "modality", "series"), SHOWN, **long)
+    connect(parts, parts["upload"].uploaded, open_upload, ("token", "modality"), ("path", *SHOWN), **long)
     resume = on_workbench(pages, study_handlers.resume_uploaded)
     connect(parts, parts["resume"].uploaded, resume, ("token",), SHOWN, **long)
 

@@ -19,6 +19,7 @@ from medsam_planner.cli import (
     demo,
     doctor,
     evaluate,
+    fhir,
     import_check,
     inspect,
     listen,
@@ -105,6 +106,7 @@ app.command()(inspect.inspect)
 app.command("import-check")(import_check.import_check)
 app.command()(deidentify.deidentify)
 app.command()(listen.listen)
+app.command()(_with_its_extra("fhir", fhir.fhir))
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(evaluate.evaluate)

@@ -93,7 +93,13 @@ class Client:
         return answer
 
     def open_study(
-        self, path: str, *, series: str | None = None, volume: int | None = None, resample_tilt: bool = False
+        self,
+        path: str,
+        *,
+        series: str | None = None,
+        volume: int | None = None,
+        resample_tilt: bool = False,
+        modality: str | None = None,
     ) -> StudyValue:
         """Open a study that lies on the server.
 
@@ -107,17 +113,31 @@ class Client:
             Which of several in the series, from 1.
         resample_tilt : bool
             Whether a gantry tilt is resampled away.
+        modality : {"CT", "MR"}, optional
+            Where the files do not say.
 
         Raises
         ------
         StudyError
             If it may not be read, or not as one volume.
         """
-        body = {"path": path, "series": series, "volume": volume, "resample_tilt": resample_tilt}
+        body = {
+            "path": path,
+            "series": series,
+            "volume": volume,
+            "resample_tilt": resample_tilt,
+            "modality": modality,
+        }
         return StudyValue.from_json(self._transport.ask("POST", "/studies", body=body))
 
     def upload_study(
-        self, file: Path, *, series: str | None = None, volume: int | None = None, resample_tilt: bool = False
+        self,
+        file: Path,
+        *,
+        series: str | None = None,
+        volume: int | None = None,
+        resample_tilt: bool = False,
+        modality: str | None = None,
     ) -> StudyValue:
         """Send a study as one file: NIfTI, a zip of DICOM files, or one DICOM file.
 
@@ -130,13 +150,16 @@ class Client:
             Which of several in the series, from 1.
         resample_tilt : bool
             Whether a gantry tilt is resampled away.
+        modality : {"CT", "MR"}, optional
+            Where the files do not say.
 
         Raises
         ------
         StudyError
             If it is not one volume.
         """
-        stated = {"series": series, "volume": volume, "resample_tilt": "true" if resample_tilt else "false"}
+        tilt = "true" if resample_tilt else "false"
+        stated = {"series": series, "volume": volume, "resample_tilt": tilt, "modality": modality}
         fields = {name: str(value) for name, value in stated.items() if value is not None}
         return StudyValue.from_json(self._transport.ask("POST", "/studies", file=file, fields=fields))
 

@@ -106,8 +106,8 @@ def _modality_note(array: NDArray[np.float32]) -> str:
     )
     other = "MR" if found == "CT" else "CT"
     return (
-        f"Taken for {found}, as NIfTI does not say: {reason}. If it is {other}, say so with --modality {other} "
-        "(in a plan file: modality under [study])."
+        f"Taken for {found}, as NIfTI does not say: {reason}. If it is {other}, read it again as {other}: "
+        f"--modality {other}, modality under [study] in a plan file, or 'Modality' beside 'Open' on the page."
     )
 
 

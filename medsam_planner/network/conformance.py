@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from medsam_planner.io.objects.conformance import conformance_statement, markdown_table
+from medsam_planner.network.fhir.codings import DICOM_UID, PRIVATE_SYSTEM
 from medsam_planner.network.negotiated import COMPRESSED, FETCHED, RECEIVED_CLASSES, UNCOMPRESSED
 
 __all__ = ["conformance_page"]
@@ -58,6 +59,14 @@ def _services() -> Iterator[str]:
     yield "`listen` accepts these SOP classes:"
     yield ""
     yield from markdown_table(("SOP class", "UID"), [(name, uid) for uid, name in RECEIVED_CLASSES.items()])
+    yield ""
+    yield "## FHIR"
+    yield ""
+    yield (
+        "`medsam-planner fhir` is a client of FHIR R4: a search for Patient by identifier, and one transaction of "
+        "Patient, ImagingStudy, Observation and DiagnosticReport with conditional creates; in R5 ImagingSelection too. "
+        f"Private codes have the system `{PRIVATE_SYSTEM}`; identifiers that are UIDs have `{DICOM_UID}`."
+    )
 
 
 def _uids(uids: tuple[UID, ...]) -> str:

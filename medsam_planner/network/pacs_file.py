@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.toml_tables import read_tables
 from medsam_planner.network.listen_settings import Listen, Rule
-from medsam_planner.network.settings import DicomwebNode, DimseNode, Local, NodeTable, Table
+from medsam_planner.network.settings import DicomwebNode, DimseNode, HttpServer, Local, NodeTable, Table
 
 __all__ = ["PacsFile", "read_pacs_file"]
 
@@ -22,6 +22,7 @@ class PacsFile(Table):
 
     local: Local = Local()
     nodes: dict[str, NodeTable] = Field(default_factory=dict)
+    fhir: dict[str, HttpServer] = Field(default_factory=dict)
     listen: Listen | None = None
     rules: tuple[Rule, ...] = ()
 

@@ -21,6 +21,10 @@
     retrieve = "get"                   # or "move": it then sends to local.host and local.port, and must know them
     tls = { ca_file = "hospital-ca.pem", cert_file = "own.pem", key_file = "own.key" }
 
+    [fhir.records]                     # where `fhir` sends to; no PACS
+    url = "https://ehr.example.org/fhir"
+    auth = { kind = "bearer", token_env = "FHIR_TOKEN" }
+
 Further kinds of ``auth``: ``{ kind = "basic", user = "u", password_env = "P" }``, ``{ kind = "oauth2", token_url = "…",
 client_id = "…", client_secret_env = "S", scope = "…" }`` (client credentials), and ``{ kind = "command", command =
 ["gcloud", "auth", "print-access-token"] }``. Secrets stand in environment variables or files, never here, and are never
@@ -31,7 +35,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -44,6 +48,7 @@ __all__ = [
     "CommandAuth",
     "DicomwebNode",
     "DimseNode",
+    "HttpServer",
     "Local",
     "NodeTable",
     "OAuth2",
@@ -138,17 +143,16 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-class DicomwebNode(Table):
-    """A node that speaks QIDO-RS, WADO-RS and STOW-RS."""
+class HttpServer(Table):
+    """A server that is asked over HTTP."""
 
-    kind: Literal["dicomweb"]
     url: str
     auth: Auth | None = None
     ca_file: Path | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
 
     @model_validator(mode="after")
-    def _checked(self) -> DicomwebNode:
+    def _checked(self) -> Self:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("expected url as https://HOST/PATH")
@@ -157,6 +161,12 @@ class DicomwebNode(Table):
         if self.auth is not None:
             require_protected(self.url, "url")
         return self
+
+
+class DicomwebNode(HttpServer):
+    """A node that speaks QIDO-RS, WADO-RS and STOW-RS."""
+
+    kind: Literal["dicomweb"]
 
 
 class Tls(Table):

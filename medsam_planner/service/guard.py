@@ -41,8 +41,8 @@ _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "
 _RECONNECT = "/gradio_api/app_id"
 """After a lost connection Gradio's page requests this until it is answered, then reloads."""
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
-_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/files/", _HEARTBEAT)
-_UPLOADS = "/uploads/"
+_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/review/", "/files/", _HEARTBEAT)
+_UPLOADS, _REVIEW = "/uploads/", "/review/"
 _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""
 
@@ -108,7 +108,8 @@ class Guard:
         if method in _READ:
             is_open = path in _PAGES or path.startswith(_FOLDERS)
         else:
-            is_open = (method == "POST" and path == _JOIN) or (method in ("POST", "DELETE") and is_upload)
+            is_event = path == _JOIN or path.startswith(_REVIEW)
+            is_open = (method == "POST" and is_event) or (method in ("POST", "DELETE") and is_upload)
         if not is_open or ".." in path or "\\" in path or "\0" in path:
             return _refusal(404, "There is nothing here.")
         if self._is_foreign(request):

@@ -131,7 +131,7 @@ def place(workbench: Workbench, asked: LineAsked) -> None:
             "Expected an entry on the surface that is entered, because what lies before it is not checked. "
             f"{' '.join(found['not_certified'])} Tick “entry on the surface”, or move it."
         )
-    line = {**found["line"], "tool": found["tool"]}
+    line = {**found["line"], "tool": found["tool"], "replaces": _moved(now, found["tool"])}
     workbench.own.review(workbench.require_work(), "line", line=line)
     workbench.refresh()
     last = len(workbench.snapshot.plans[found["tool"]].alternatives) - 1
@@ -265,6 +265,16 @@ def _require_acceptable(workbench: Workbench, line: Alternative, comment: str) -
     broken = broken_limits(line, request.limits)
     if broken and not comment:
         raise PlanningError(f"Say in the comment why the path is accepted nevertheless. {' '.join(broken)}")
+
+
+def _moved(now: Snapshot, tool: str) -> int | None:
+    """Number of the placed line that is shown, and is now moved again; None where one that was found is."""
+    plan = now.plan
+    if tool != now.tool or plan is None or not plan.alternatives:
+        return None
+    placed = [number for number, one in now.review.lines.items() if one["tool"] == tool]
+    behind = now.chosen - (len(plan.alternatives) - len(placed))
+    return placed[behind] if 0 <= behind < len(placed) else None
 
 
 def _step(workbench: Workbench, kind: str) -> None:

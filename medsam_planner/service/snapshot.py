@@ -92,7 +92,7 @@ class Snapshot:
         if self.read is None:
             return {}
         placed: dict[str, list[Alternative]] = {name: [] for name in self.read.tools}
-        for entry in self.review.lines:
+        for entry in self.review.lines.values():
             if entry["tool"] in placed:
                 placed[entry["tool"]].append(read_alternative(entry))
         return {

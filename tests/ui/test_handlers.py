@@ -206,6 +206,13 @@ def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(servi
     assert html.escape(note) in shown.study  # and stays there
 
 
+def test_a_study_is_read_as_the_modality_that_a_person_says(service: Service, study_path: Path) -> None:
+    workbench = Workbench(service)
+    shown = study_handlers.open_study(workbench, str(study_path), modality="MR")
+    assert "Opened abdomen.nii.gz" in shown.notice and "Taken for" not in shown.notice
+    assert workbench.require_work().study.modality == "MR"
+
+
 def test_a_dragged_box_lands_on_the_voxels_under_it(make_workbench: Make) -> None:
     workbench = make_workbench()
     message = {"kind": "box", "plane": "axial", "index": 20, "first": [90.4, 49.6], "last": [60.2, 80.1]}

@@ -22,6 +22,7 @@ from highdicom import sr
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import UID
 
 from medsam_planner.errors import PlanningError, StudyError
 from medsam_planner.io.blank_uids import content_uid
@@ -39,7 +40,17 @@ from medsam_planner.io.objects.identity import (
 from medsam_planner.io.objects.segment_references import segment_groups
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["NOT_DECIDED", "NUMBERS", "POINTS", "STATEMENTS", "TEXTS", "PlanNumber", "document_sha256", "save_plan_sr"]
+__all__ = [
+    "NOT_DECIDED",
+    "NUMBERS",
+    "POINTS",
+    "STATEMENTS",
+    "TEXTS",
+    "PlanNumber",
+    "document_sha256",
+    "path_uid",
+    "save_plan_sr",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,11 @@ def save_plan_sr(
     return write_object(structured, path)
 
 
+def path_uid(digest: str, tool: str, number: int) -> UID:
+    """Tracking UID of a path, counted from 1, of the plan with that SHA-256."""
+    return content_uid("path", digest, tool, str(number))
+
+
 def _lines_by_tool(document: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
     if "tools" in document:
         return [(tool["name"], tool["alternatives"]) for tool in document["tools"]]
@@ -179,7 +195,7 @@ def _group(
     """One path: its measurements, and its coordinates beside them."""
     label = f"{tool}, path {number}"[:LONGEST_TEXT]
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=content_uid("path", digest, tool, str(number)), identifier=label),
+        tracking_identifier=sr.TrackingIdentifier(uid=path_uid(digest, tool, number), identifier=label),
         finding_type=private("TrajectoryPlan"),
         algorithm_id=sr.AlgorithmIdentification(name=MANUFACTURER, version=version("medsam-planner")),
         measurements=[

@@ -25,11 +25,15 @@ class PlanReview:
     applied: int = 0
     """How many of them hold."""
     decision: Decision | None = None
+    is_written: bool = True
+    """Whether the report, if there is one, tells the plan as it stands."""
 
     @property
-    def lines(self) -> tuple[Mapping[str, Any], ...]:
-        """The placed lines that hold."""
-        return self.placed[: self.applied]
+    def lines(self) -> Mapping[int, Mapping[str, Any]]:
+        """The placed lines that hold, by their number in `placed`; one that was moved again has replaced another."""
+        holding = self.placed[: self.applied]
+        replaced = {one.get("replaces") for one in holding}
+        return {number: one for number, one in enumerate(holding) if number not in replaced}
 
     @property
     def can_undo(self) -> bool:
@@ -52,7 +56,7 @@ class PlanReview:
         match record["kind"]:
             case "decision":
                 entry = {"ended": "", "by": record.get("actor", ""), "at": record["at"], **record["decision"]}
-                return replace(self, decision=Decision.from_entry(entry))
+                return replace(self, decision=Decision.from_entry(entry), is_written=False)
             case "line":
                 placed = (*self.placed[: self.applied], record["line"])
                 changed = replace(self, placed=placed, applied=len(placed))
@@ -65,10 +69,10 @@ class PlanReview:
 
     def ended(self, record: Record, why: str) -> PlanReview:
         """The review after a change of the plan: an acceptance no longer holds."""
-        decision = self.decision
+        changed, decision = replace(self, is_written=False), self.decision
         if decision is None or decision.kind is not DecisionKind.ACCEPTED:
-            return self
+            return changed
         who = f" by {record['actor']}" if record.get("actor") else ""
         when = record["at"][:16].replace("T", " ")
         ended = f"{why}{who} on {when} UTC." if when else f"{why}{who}."
-        return replace(self, decision=replace(decision, kind=DecisionKind.WITHDRAWN, ended=ended))
+        return replace(changed, decision=replace(decision, kind=DecisionKind.WITHDRAWN, ended=ended))

@@ -171,7 +171,7 @@ class Service(DataFolder):
             return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, event, title=request.title)
 
     def plan_at_once(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, actor: str = LOCAL.name) -> str:
-        """Begin to plan in fields that are kept, and write ``plan.json`` alone; parameters and errors as :meth:`plan`."""
+        """Begin to plan in fields that are kept, and write ``plan.json`` alone; parameters as :meth:`plan`."""
         with work.changing():
             plan = self.computations.reviewed(work, request, origin)
             run = self.computations.planning_at_once(work, plan)

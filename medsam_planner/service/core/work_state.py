@@ -184,8 +184,9 @@ class WorkState:
         elif any(self.is_stale(name) and not before.is_stale(name) for name in before.results):
             why = "Prompts of a structure were changed"
         review = self.reviews.get(plan)
-        ended = None if review is None or not why else review.ended(record, why)
-        return self if ended is None or ended is review else replace(self, reviews={**self.reviews, plan: ended})
+        if review is None or review.decision is None or not why:
+            return self
+        return replace(self, reviews={**self.reviews, plan: review.ended(record, why)})
 
     def _with_end(self, record: Record) -> WorkState:
         state = replace(self, ends={**self.ends, record["job"]: record})
@@ -195,4 +196,7 @@ class WorkState:
             state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
         elif record["state"] == "done" and begun.get("task") == "plan":
             state = replace(state, plan=record["job"])
+        elif record["state"] == "done" and begun.get("task") == "document":
+            review = self.reviews.get(begun["plan"], PlanReview())
+            state = replace(state, reviews={**self.reviews, begun["plan"]: replace(review, is_written=True)})
         return state

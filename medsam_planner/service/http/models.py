@@ -11,6 +11,7 @@ from medsam_planner.planning.plan_file_tables import Position, StructureTable, T
 from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
+from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = [
     "ClaimRequest",
@@ -27,6 +28,7 @@ __all__ = [
     "PathRequest",
     "ProgressAnswer",
     "PromptRequest",
+    "ReadingRequest",
     "RightsAnswer",
     "RightsRequest",
     "SegmentRequest",
@@ -54,14 +56,26 @@ class _Request(_Model):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class PathRequest(_Request):
-    """A study within the folders that the server may read."""
+class ReadingRequest(_Request):
+    """How a study is read; also the fields of a form, beside its file."""
 
-    path: str
     series: str | None = None
     volume: Annotated[int, Field(ge=1)] | None = None
     """Of several in the series."""
     resample_tilt: bool = False
+    modality: Literal["CT", "MR"] | None = None
+    """Where the files do not say."""
+
+    @property
+    def reading(self) -> ReadingOptions:
+        """It, as the service takes it."""
+        return ReadingOptions(self.series, self.volume, self.resample_tilt, self.modality)
+
+
+class PathRequest(ReadingRequest):
+    """A study within the folders that the server may read."""
+
+    path: str
 
 
 class LoginRequest(_Request):

@@ -14,7 +14,6 @@ from medsam_planner.service.http.answers import study_answer
 from medsam_planner.service.http.models import PathRequest, RightsAnswer, RightsRequest, StudyAnswer
 from medsam_planner.service.http.shared import TheService, model_of
 from medsam_planner.service.http.uploading import uploaded_study
-from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = ["router"]
 
@@ -34,6 +33,7 @@ _BODY: dict[str, Any] = {
                         "series": {"type": "string"},
                         "volume": {"type": "integer", "minimum": 1},
                         "resample_tilt": {"type": "string", "enum": ["true", "false"]},
+                        "modality": {"type": "string", "enum": ["CT", "MR"]},
                     },
                 }
             },
@@ -50,9 +50,7 @@ async def open_study(request: Request, response: Response, service: TheService) 
         study = await uploaded_study(request, service)
     else:
         asked = model_of(PathRequest, await request.body())
-        study = await run_in_threadpool(
-            service.open_path, asked.path, reading=ReadingOptions(asked.series, asked.volume, asked.resample_tilt)
-        )
+        study = await run_in_threadpool(service.open_path, asked.path, reading=asked.reading)
     response.headers["Location"] = f"{request.url.path}/{study.identifier}"
     return study_answer(study)
 

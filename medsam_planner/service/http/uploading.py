@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from medsam_planner.io.files import whole_file
+from medsam_planner.service.http.models import ReadingRequest
 from medsam_planner.service.uploads import (
     PATIENCE_S,
     UploadKind,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["uploaded_study"]
 
-_TRUTH = {"true": True, "false": False}
 _FORM_BYTES = 1 << 20
 """What a form may hold beside its file."""
 
@@ -48,7 +48,7 @@ async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
     Parameters
     ----------
     request : Request
-        A form with ``file``, and perhaps ``series``, ``volume`` and ``resample_tilt``.
+        A form with ``file``, and perhaps ``series``, ``volume``, ``resample_tilt`` and ``modality``.
     service : OnBehalf
 
     Raises
@@ -62,7 +62,7 @@ async def uploaded_study(request: Request, service: OnBehalf) -> StoredStudy:
     length = checked_length(UploadKind.STUDY, int(declared) if declared.isdecimal() else None, form_bytes=_FORM_BYTES)
     require_free(service.service.data, 2 * length)  # once as it comes, once as it is kept
     try:
-        async with _patient(request).form(max_files=1, max_fields=3) as form:
+        async with _patient(request).form(max_files=1, max_fields=4) as form:
             return await run_in_threadpool(_open, service, _fields(form))
     except ClientDisconnect as error:
         raise UploadRefusedError(400, "The upload ended early. Try again.") from error
@@ -77,16 +77,19 @@ def _open(service: OnBehalf, fields: _Fields) -> StoredStudy:
 
 
 def _fields(form: FormData) -> _Fields:
-    file, series, tilt = form.get("file"), form.get("series"), form.get("resample_tilt", "false")
-    volume = form.get("volume", "")
-    is_number = isinstance(volume, str) and (not volume or re.fullmatch("[1-9][0-9]{0,5}", volume) is not None)
-    if not (isinstance(file, UploadFile) and not isinstance(series, UploadFile) and is_number and tilt in _TRUTH):
+    file = form.get("file")
+    stated = {name: value for name, value in form.items() if name != "file"}
+    try:
+        reading = ReadingRequest.model_validate_strings(stated).reading
+    except ValidationError:
+        reading = None
+    if reading is None or not isinstance(file, UploadFile):
         raise UploadRefusedError(
             422,
-            "Expected a form with a 'file', and perhaps 'series', 'volume' (a number from 1) and 'resample_tilt' (true "
-            "or false).",
+            "Expected a form with a 'file', and perhaps 'series', 'volume' (a number from 1), 'resample_tilt' (true or "
+            "false) and 'modality' (CT or MR).",
         )
-    return _Fields(file, ReadingOptions(series, int(str(volume)) if volume else None, _TRUTH[str(tilt)]))
+    return _Fields(file, reading)
 
 
 def _patient(request: Request) -> Request:

@@ -93,6 +93,14 @@ def test_the_mask_of_the_server_equals_that_of_a_local_session_bit_for_bit(
     assert voxels.shape == SHAPE
 
 
+def test_a_modality_that_the_files_do_not_say_is_the_one_that_is_said(client: Client, study_path: Path) -> None:
+    assert client.upload_study(study_path, modality="MR").modality == "MR"
+    assert client.open_study(study_path.name, modality="MR").modality == "MR"
+    assert client.open_study(study_path.name).modality == "CT"
+    with pytest.raises(ServiceError, match="modality"):
+        client.upload_study(study_path, modality="PT")
+
+
 def test_an_upload_is_the_same_study_as_the_file_itself(client: Client, study_path: Path) -> None:
     here = client.upload_study(study_path)
     there = client.open_study(str(study_path))

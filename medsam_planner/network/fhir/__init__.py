@@ -1,0 +1,1 @@
+"""Results of a run as FHIR resources, from its DICOM objects and ``plan.json``."""
