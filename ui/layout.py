@@ -11,6 +11,7 @@ from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
 from ui.plan_tab import add_plan_tab
+from ui.review_tab import add_review
 from ui.upload_button import upload_button
 from ui.viewer_files import boot_script, viewer_html
 
@@ -61,6 +62,8 @@ def build_parts() -> Parts:
                 _add_segment_tab(parts)
             with gr.Tab("Plan", id="plan"):
                 add_plan_tab(parts)
+            with gr.Tab("Review", id="review"):
+                add_review(parts)
     return parts
 
 

@@ -16,6 +16,7 @@ from ui.events import LONG, QUICK, STEP, connect, on_step, on_workbench
 from ui.layout import Parts, build_parts, source_choices
 from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
+from ui.review_tab import wire_review
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
@@ -36,6 +37,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
         _wire_plan(pages, parts)
+        wire_review(pages, parts)
     return page
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from medsam_planner.service.core.work_state import WorkState
-from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.plan_draft import PlanDraft, ToolEnds
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role
 
 __all__ = ["PageState", "draft_entry"]
@@ -57,4 +57,8 @@ def _draft(entry: Mapping[str, Any]) -> PlanDraft:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name in known
     }
+    values["other_tools"] = tuple(
+        ToolEnds(one["name"], tuple(one["target_lps_mm"]), tuple(one["entry_lps_mm"]))
+        for one in values.get("other_tools", ())
+    )
     return PlanDraft(**values)

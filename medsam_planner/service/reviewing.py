@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,24 @@ from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report.decision import LONGEST_COMMENT, DecisionKind
 from medsam_planner.service.core.review_requests import Document, ReadLine
+from medsam_planner.service.page_state import draft_entry
+from medsam_planner.service.plan_draft import MOST_TOOLS, PlanDraft, ToolEnds, next_tool_name
 from medsam_planner.service.plan_inputs import request_of
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.workbench import Workbench
 
-__all__ = ["LineAsked", "decide", "place", "plan_at_once", "read", "redo_line", "undo_line", "write_document"]
+__all__ = [
+    "LineAsked",
+    "decide",
+    "place",
+    "plan_at_once",
+    "put_tool_aside",
+    "read",
+    "redo_line",
+    "remove_tool",
+    "undo_line",
+    "write_document",
+]
 
 _PAGE = PlanOrigin(page=True)
 
@@ -190,6 +203,46 @@ def plan_at_once(workbench: Workbench, numbers: Mapping[str, Any], *, progress: 
     if ended.get("built"):
         told += f" The distance fields of {', '.join(ended['built'])} were computed anew."
     return told
+
+
+def put_tool_aside(workbench: Workbench) -> None:
+    """Keep target and entry as those of one of several tools, so that the next tool's can be set.
+
+    Raises
+    ------
+    PlanningError
+        If target or entry is not set, or there are many tools already.
+    """
+    draft = workbench.snapshot.draft
+    workbench.own.require_planner(workbench.require_work())
+    if draft.target_lps_mm is None or draft.entry_lps_mm is None:
+        raise PlanningError("Set the target and the entry of this tool first.")
+    if len(draft.other_tools) >= MOST_TOOLS - 1:
+        raise PlanningError(f"Expected at most {MOST_TOOLS} tools in one plan.")
+    ends = ToolEnds(next_tool_name(draft.other_tools), draft.target_lps_mm, draft.entry_lps_mm)
+    _change_tools(
+        workbench, replace(draft, other_tools=(*draft.other_tools, ends), target_lps_mm=None, entry_lps_mm=None)
+    )
+
+
+def remove_tool(workbench: Workbench, name: object) -> None:
+    """Take one of several tools out of the plan.
+
+    Raises
+    ------
+    PlanningError
+        If there is none of that name.
+    """
+    draft = workbench.snapshot.draft
+    workbench.own.require_planner(workbench.require_work())
+    left = tuple(one for one in draft.other_tools if one.name != name)
+    if len(left) == len(draft.other_tools):
+        raise PlanningError(f"There is no tool named {name!r}.")
+    _change_tools(workbench, replace(draft, other_tools=left))
+
+
+def _change_tools(workbench: Workbench, draft: PlanDraft) -> None:
+    workbench.record(draft=draft_entry(draft), ends_plan=True)
 
 
 def decide(workbench: Workbench, kind: DecisionKind, comment: str) -> None:

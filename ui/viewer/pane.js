@@ -9,8 +9,9 @@ import { isOpen, planeOf } from './state.js';
 import { placed } from './transform.js';
 
 export class Pane {
-  constructor(section, name, state) {
-    Object.assign(this, { section, name, state, view: null, drag: null });
+  // drawOver: draws what lies over all else.
+  constructor(section, name, state, drawOver = () => {}) {
+    Object.assign(this, { section, name, state, drawOver, view: null, drag: null });
     this.canvas = section.querySelector('canvas');
     this.title = section.querySelector('[data-part="title"]');
     this.pen = this.canvas.getContext('2d');
@@ -72,6 +73,7 @@ export class Pane {
     this.drawMeasures(at);
     if (this.drag && this.drag.kind === 'box' && this.drag.wasFar) frame.drawBand(pen, this.drag);
     if (this.drag && this.drag.kind === 'scribble') strokeScribble(pen, this.drag.trail, !this.drag.isNegative);
+    this.drawOver(this, at);
     frame.drawLetters(pen, at, this.plane.letters);
     frame.drawScale(pen, at);
     if (view.bar && view.bar.warning) frame.drawWarning(pen, at, view.bar.warning);
