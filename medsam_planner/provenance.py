@@ -9,6 +9,9 @@ from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
+from prompts import PromptLog
+from prompts.by_hand import by_hand
+
 __all__ = [
     "PlanOrigin",
     "PlanProvenance",
@@ -17,6 +20,7 @@ __all__ = [
     "SliceRecord",
     "SliceRole",
     "StopReason",
+    "made_by_hand",
     "versions",
 ]
 
@@ -191,6 +195,22 @@ class SliceRecord:
     entropy_bits: float
     """Mean predictive entropy over the mask."""
     stop: StopReason | None = None
+
+
+def made_by_hand(log: PromptLog | None, trace: PropagationTrace | None) -> str:
+    """Half a sentence that follows “the mask was”, of what a person drew of it; empty where a model predicted all.
+
+    Parameters
+    ----------
+    log : PromptLog or None
+        Its prompts; None where they are not known.
+    trace : PropagationTrace or None
+        How it was propagated, from which the slices by hand are known.
+    """
+    if log is not None:
+        return by_hand(log)
+    given = 0 if trace is None else sum(record.role is SliceRole.GIVEN for record in trace.records)
+    return f"given or edited by hand on {given} {'slice' if given == 1 else 'slices'}" if given else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from prompts.log import Choice, Clear, Entry, PromptLog, Removal
@@ -224,11 +225,18 @@ def _mask(node: Node) -> VoxelMask:
     first = _vector(node["first_voxel_lps_mm"])
     k_step, j_step, i_step = (_vector(step) for step in node["voxel_steps_lps_mm"].elements(3))
     k, j, i = (count.integer(at_least=1) for count in node["size"].elements(3))
-    runs = node["runs"].text()
-    if not _RUNS.fullmatch(runs) or any(len(run) > _LONGEST_RUN_DIGITS for run in runs.split()):
+    counts = _counts(node["runs"].text())
+    if counts is None:
         node["runs"].refuse("numbers of voxels with one space between them", 'For example "0 12 28 12".')
-    counts = tuple(int(run) for run in runs.split())
     return node.attempt(lambda: VoxelMask(first, (k_step, j_step, i_step), (k, j, i), counts))
+
+
+@lru_cache(maxsize=8)
+def _counts(runs: str) -> tuple[int, ...] | None:
+    """The numbers in a text; None where it is malformed. Kept, because the same log is read again for each prompt."""
+    if not _RUNS.fullmatch(runs) or any(len(run) > _LONGEST_RUN_DIGITS for run in runs.split()):
+        return None
+    return tuple(int(run) for run in runs.split())
 
 
 def _vector(node: Node) -> PositionLpsMm:

@@ -12,7 +12,7 @@ from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.mask_flaws import find_flaws
 from medsam_planner.planning.search import PlanResult
-from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason
+from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason, made_by_hand
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
@@ -81,6 +81,8 @@ def result_html(structure: Structure | None) -> str:
             "Draw a box on its middle slice.</p>"
         )
     rows.extend(_spread_rows(result))
+    if by_hand := made_by_hand(structure.steps.log(), result.trace):
+        rows.append(("By hand", f"The mask was {by_hand}. A margin’s guarantee does not cover it."))
     if result.faithfulness.get("overlap"):
         overlap = result.faithfulness["overlap"]
         rows.append(

@@ -10,6 +10,7 @@ from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
 from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
+from ui.edit_panel import add_edits
 from ui.plan_tab import add_plan_tab
 from ui.review_tab import add_review
 from ui.upload_button import upload_button
@@ -117,6 +118,7 @@ def _add_segment_tab(parts: Parts) -> None:
     with gr.Row():
         parts["run"] = gr.Button("Segment in 3D", variant="primary", interactive=False, scale=3, elem_id="run")
         parts["stop"] = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
+    add_edits(parts)
     parts["result"] = gr.HTML(html_parts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
     parts["role"] = gr.Radio(
         label="Role of this structure in the plan",

@@ -85,7 +85,7 @@ def _place(workbench: Workbench, payload: Mapping[str, Any]) -> str:
 
 def _decide(workbench: Workbench, payload: Mapping[str, Any]) -> str:
     try:
-        kind = DecisionKind(payload.get("verdict"))
+        kind = DecisionKind(str(payload.get("verdict")))
     except ValueError as error:
         raise PlanningError("Expected 'accepted' or 'rejected'.") from error
     comment = payload.get("comment", "")

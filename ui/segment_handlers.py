@@ -8,11 +8,11 @@ from typing import Any
 
 from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
-from medsam_planner.service import prompting
+from medsam_planner.service import live, prompting
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
-from ui import wording
+from ui import edit_handlers, wording
 from ui.run_change import attempt
 from ui.screen import Screen, screen
 from ui.viewer_action import ActionKind, ViewerAction
@@ -58,6 +58,8 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
             case ActionKind.ENTRY:
                 workbench.set_end(entry=prompting.position(workbench, *where, *action.first))
                 return wording.ENTRY_SET
+            case ActionKind.BRUSH | ActionKind.ERASE | ActionKind.ISLAND:
+                return edit_handlers.carry_out(workbench, action)
         return wording.after_prompt(workbench.structure)
 
     needs_entry = action.kind is ActionKind.TARGET and workbench.snapshot.draft.entry_lps_mm is None
@@ -107,6 +109,8 @@ def stop(workbench: Workbench) -> str:
     """Ask the running computation to stop; returns the notice."""
     if not workbench.is_computing:
         return wording.notice("info", wording.NOTHING_RUNS)
+    if workbench.work is not None:
+        live.stop(workbench)
     workbench.stop()
     return wording.notice("info", wording.STOPPING)
 

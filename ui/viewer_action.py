@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from medsam_planner.errors import PromptError
+from medsam_planner.segmentation.brush import Brush
 from medsam_planner.service.display import Plane
 
 __all__ = ["ActionKind", "ViewerAction", "event_payload"]
@@ -25,6 +27,9 @@ class ActionKind(Enum):
     REDO = "redo"
     TARGET = "target"
     ENTRY = "entry"
+    BRUSH = "brush"
+    ERASE = "erase"
+    ISLAND = "island"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,11 @@ class ViewerAction:
     first: tuple[float, float] = (0.0, 0.0)
     last: tuple[float, float] = (0.0, 0.0)
     points: tuple[tuple[float, float], ...] = ()
-    """Of a scribble."""
+    """Of a scribble, or of a stroke with the brush."""
+    brush: Brush | None = None
+    """Of a stroke."""
+    is_last_word: bool = True
+    """Whether a stroke changes only what it paints."""
     step: int | None = None
     """Number of the action among the steps of the page."""
 
@@ -56,23 +65,38 @@ class ViewerAction:
             If it is malformed.
         """
         try:
-            step = payload.get("step")
+            step, kind = payload.get("step"), ActionKind(payload["kind"])
+            brush = dict(payload["brush"]) if kind in (ActionKind.BRUSH, ActionKind.ERASE) else {}
             return cls(
-                kind=ActionKind(payload["kind"]),
+                kind=kind,
                 plane=Plane(payload["plane"]),
                 slice_index=int(payload["index"]),
                 first=_pair(payload.get("first", (0.0, 0.0))),
                 last=_pair(payload.get("last", (0.0, 0.0))),
                 points=tuple(_pair(one) for one in payload.get("points", ())),
+                brush=_brush(brush) if brush else None,
+                is_last_word=bool(brush.get("is_last_word", True)),
                 step=None if step is None else int(step),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except PromptError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PromptError(f"The page sent an action that is not understood: {error}. Reload the page.") from error
 
 
 def _pair(value: Any) -> tuple[float, float]:
     column, row = value
     return float(column), float(row)
+
+
+def _brush(values: Mapping[str, Any]) -> Brush:
+    low, high = values.get("low"), values.get("high")
+    return Brush(
+        float(values["radius_mm"]),
+        bool(values.get("is_ball", False)),
+        -math.inf if low is None else float(low),
+        math.inf if high is None else float(high),
+    )
 
 
 def event_payload(event: Any, *names: str) -> dict[str, Any]:

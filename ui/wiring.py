@@ -20,6 +20,7 @@ from ui.review_tab import wire_review
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
+from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
 
 __all__ = ["build_page"]
@@ -36,6 +37,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_entrance(page, pages, parts)
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
+        wire_edits(pages, parts)
         _wire_plan(pages, parts)
         wire_review(pages, parts)
     return page
@@ -87,7 +89,7 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
 
 def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
-        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "step")
+        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "brush", "step")
         return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 
     connect(parts, parts["viewer"].viewer_action, on_viewer, ("token",), SHOWN, trigger_mode="multiple", **QUICK)

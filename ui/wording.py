@@ -8,6 +8,7 @@ from typing import Literal
 
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.service.display import SIDE_NAMES
 from medsam_planner.service.login import TITLE
 from medsam_planner.service.structure import Role, Structure
 
@@ -37,6 +38,18 @@ TILTED = "Tick “Straighten the gantry tilt” below the path, then press “Op
 CLEARED = "All prompts of this structure were removed. Undo restores them."
 TARGET_SET = "Target set. Now set the entry."
 ENTRY_SET = "Entry set. Choose the structures to avoid, then press “Find paths”."
+BY_HAND = "Edited by hand: a margin’s guarantee does not cover it."
+EDITED = f"Only what you painted changed. {BY_HAND}"
+EDITED_BEFORE_3D = f"The edit is a step like a click: slices that are propagated follow from it. {BY_HAND}"
+EDITED_VOXELS = f"{{}} voxels changed. {BY_HAND}"
+NOTHING_CHANGED = "The mask is so already; nothing changed."
+EDIT_TITLE = "Edit the mask by hand"
+EDIT_HINT = (
+    "Brush (D), eraser (X) and, with them, “Keep island” are above the image. An edit counts as drawn by you: it shows "
+    "no uncertainty, and a margin’s guarantee does not cover it. Undo takes back one step."
+)
+OPERATION = "On the whole mask"
+AMOUNT = "how much"
 UNEXPECTED = "Unexpected error {}. Your prompts are saved; the server’s log has the details."
 STOPPED = "Stopped. Nothing was changed."
 STOPPING = "Stopping …"
@@ -63,7 +76,7 @@ CLEARANCE_IS = (
     "error, and the structures with their margins. "
     "Hit probability: highest probability of hitting any single structure, with its 95 % interval."
 )
-OUTDATED = "Prompts changed since this plan was made. Segment the structure in 3D and find paths again."
+OUTDATED = "Prompts changed since this plan was made, or a 3D mask is newer than it. Find paths again."
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
     "1. Under “Segment”, segment the structures in 3D and set their roles. 2. Click the target and the entry on the "
@@ -99,14 +112,6 @@ SOURCE_LABELS = {
 }
 NO_SOURCE = "Tick at least one source of uncertainty, or set the stochastic passes to 0."
 ROLE_LABELS = {Role.IGNORE: "ignore", Role.AVOID: "avoid", Role.INSIDE: "stay inside"}
-_SIDE_NAMES = {
-    "L": "left",
-    "R": "right",
-    "P": "back",
-    "A": "front",
-    "S": "head",
-    "I": "feet",
-}
 
 
 def notice(kind: NoticeKind, text: str, notes: Iterable[str] = ()) -> str:
@@ -139,7 +144,7 @@ def sources(name: str) -> str:
 
 def side_name(letter: str) -> str:
     """``"S"`` → ``"head"``."""
-    return _SIDE_NAMES[letter]
+    return SIDE_NAMES[letter]
 
 
 def after_prompt(structure: Structure) -> str:

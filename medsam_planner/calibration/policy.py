@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import acquisition_axis
-from prompts import Box, Edit, InitialMask, PromptLog, box_extent
+from prompts import Box, PromptLog, box_extent
 from prompts.annotator import first_box
+from prompts.by_hand import by_hand
 
 __all__ = ["POLICY", "POLICY_IN_WORDS", "departures", "policy_box"]
 
@@ -51,13 +52,8 @@ def departures(log: PromptLog | None, affine: NDArray[np.float64], shape: tuple[
     expected = f"the calibration patients were prompted with {POLICY_IN_WORDS}"
     if log is None:
         return [f"it is not known how the structure was prompted, while {expected}"]
-    by_hand = []
-    if any(isinstance(prompt, InitialMask) for prompt in log.prompts):
-        by_hand.append(f"it began from a given mask, while {expected}")
-    if edits := sum(isinstance(prompt, Edit) for prompt in log.prompts):
-        by_hand.append(f"its mask was edited by hand ({edits} {'edit' if edits == 1 else 'edits'}), while {expected}")
-    if by_hand:
-        return by_hand
+    if told := by_hand(log):
+        return [f"its mask was {told}, while {expected}"]
     boxes = [prompt for prompt in log.prompts if isinstance(prompt, Box)]
     if len(log.prompts) != 1 or len(boxes) != 1:
         others = len(log.prompts) - len(boxes)

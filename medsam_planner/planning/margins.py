@@ -57,6 +57,23 @@ class MarginStatement:
             values={**self.values, "mask_flaws": list(reasons)},
         )
 
+    def with_hand_edits(self, by_hand: str) -> MarginStatement:
+        """The same statement of a mask of which a person drew a part.
+
+        Parameters
+        ----------
+        by_hand : str
+            Half a sentence that follows “the mask was”; empty for none.
+        """
+        if not by_hand:
+            return self
+        return replace(
+            self,
+            explanation=f"{self.explanation} The mask was {by_hand}: the margin's guarantee does not cover it.",
+            is_guaranteed=False,
+            values={**self.values, "by_hand": by_hand},
+        )
+
     def as_entry(self) -> dict[str, Any]:
         """For plan.json."""
         return {

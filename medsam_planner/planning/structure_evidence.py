@@ -10,6 +10,7 @@ import highdicom
 
 from medsam_planner.planning.mask_coverage import KnownPart
 from medsam_planner.planning.structures import SampledMasks
+from medsam_planner.provenance import made_by_hand
 
 if TYPE_CHECKING:
     from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
@@ -58,6 +59,11 @@ class StructureEvidence:
             trace=result.trace,
             result=result,
         )
+
+    @property
+    def by_hand(self) -> str:
+        """See :func:`~medsam_planner.provenance.made_by_hand`."""
+        return made_by_hand(self.log, self.trace)
 
     @property
     def is_empty(self) -> bool:

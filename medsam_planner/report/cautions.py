@@ -52,6 +52,7 @@ class CautionKind(StrEnum):
     UNKNOWN_PART = "mask of part of the study"
     EARLY_STOP = "segmentation stopped early"
     MASK = "mask"
+    BY_HAND = "edited by hand"
     CONFIDENCE = "confidence"
 
 
@@ -88,6 +89,7 @@ def find_cautions(report: PlanReport) -> list[Caution]:
         *_unknown_parts(report, trajectory),
         *_early_stops(report, trajectory),
         *_flaws(report),
+        *_by_hand(report),
         *_confidence(report),
     ]
     return found
@@ -277,6 +279,17 @@ def _flaws(report: PlanReport) -> Iterator[Caution]:
                 "margin and clearance are stated as if the mask were correct.",
                 name,
                 is_unchecked=is_grave and report.roles.get(name) is StructureRole.AVOID,
+            )
+
+
+def _by_hand(report: PlanReport) -> Iterator[Caution]:
+    for name, evidence in report.evidence.items():
+        if name in report.roles and evidence.by_hand:
+            yield Caution(
+                CautionKind.BY_HAND,
+                f"The mask of {name} was {evidence.by_hand}: the margin's guarantee does not cover it, and what was "
+                "drawn has no spread, so its margin is not widened there.",
+                name,
             )
 
 

@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
+from medsam_planner.provenance import PropagationTrace, SegmentationProvenance, made_by_hand
 from medsam_planner.volumes import BoxedArray, volume_like
 from prompts import PromptLog
 
@@ -62,3 +62,8 @@ class SegmentationResult:
     """Prompts the mask was predicted from; None where they are kept elsewhere."""
     faithfulness: dict[str, Any] = field(default_factory=dict)
     """Infidelity, weight-randomisation check and overlap of the saliency, with chance levels."""
+
+    @property
+    def by_hand(self) -> str:
+        """See :func:`~medsam_planner.provenance.made_by_hand`."""
+        return made_by_hand(self.log, self.trace)

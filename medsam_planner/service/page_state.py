@@ -7,7 +7,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from medsam_planner.service.core.work_state import WorkState
+<<<<<<< HEAD
 from medsam_planner.service.plan_draft import PlanDraft, ToolEnds
+=======
+from medsam_planner.service.live_settings import LiveSettings
+from medsam_planner.service.plan_draft import PlanDraft
+>>>>>>> main
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role
 
 __all__ = ["PageState", "draft_entry"]
@@ -28,6 +33,7 @@ class PageState:
     """Which tool of the plan is shown; empty for the first."""
     download: Mapping[str, Any]
     """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
+    live: LiveSettings
 
     @classmethod
     def of(cls, state: WorkState) -> PageState:
@@ -44,6 +50,7 @@ class PageState:
             number if of_plan == state.plan else 0,
             str(tool[0]) if tool and of_plan == state.plan else "",
             state.page.get("download", {}),
+            LiveSettings.of_entry(state.page.get("live", {})),
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +15,9 @@ from medsam_planner.service.body_box import body_box
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.work import Work
-from medsam_planner.service.core.work_state import WorkState
+from medsam_planner.service.core.work_state import StoredResult, WorkState
 from medsam_planner.service.display import Plane, display_for
+from medsam_planner.service.hand_mask import hand_mask
 from medsam_planner.service.page_state import PageState
 from medsam_planner.service.read_plan import read_plan
 from medsam_planner.service.snapshot import Snapshot
@@ -70,6 +73,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         body=body,
         draft=page.draft,
         has_archive=has_archive,
+        newer=frozenset(filter(state.is_newer_than_plan, structures)),
         lost=tuple(lost),
         **_plan(service, work, state, page, known, page.download["notes"] if has_archive else ()),
     )
@@ -93,11 +97,7 @@ def _structure(
     colour, role = looks
     steps, stored = state.steps.get(name, PromptSteps(name)), state.results.get(name)
     if before is None or before.steps is not steps:
-        has_same_prompts = before is not None and before.steps.digest == steps.digest
-        previews = before.previews if before is not None and has_same_prompts else {}
-        if steps.applied and not has_same_prompts:
-            previews = service.preview(work, name, progress=progress)
-        one = (before or Structure(name, colour)).with_steps(steps, previews)
+        one = _with_steps(service, work, before or Structure(name, colour), steps, stored, progress)
     else:
         one = before
     lost = []
@@ -107,6 +107,29 @@ def _structure(
         except MedsamPlannerError as error:
             lost.append(f"{error} Run ‘{name}’ to 3D again.")
     return one.seen_as(colour, role, is_stale=one.stored is not None and state.is_stale(name)), lost
+
+
+def _with_steps(
+    service: Service,
+    work: Work,
+    before: Structure,
+    steps: PromptSteps,
+    stored: StoredResult | None,
+    progress: Progress | None,
+) -> Structure:
+    """With other steps: what they predict on their slices, and what was edited by hand."""
+    if before.steps.digest == steps.digest:
+        return before.with_steps(steps, before.previews)
+    one = before.with_steps(steps, {})
+
+    def below() -> Any:
+        with suppress(MedsamPlannerError):
+            return None if stored is None else service.loaded.result(work, one.name, stored).mask.array
+
+    hand = hand_mask(one.prompts, work.study.affine, work.study.shape, below)
+    needs_model = steps.applied and not (hand is not None and hand.is_exact)
+    previews = service.preview(work, one.name, progress=progress) if needs_model else {}
+    return replace(one, previews=previews, hand=hand)
 
 
 def _plan(

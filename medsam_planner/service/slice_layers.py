@@ -59,7 +59,7 @@ def layers(now: Snapshot) -> Layers:
         result = one.result
         probability = None if result is None else result.probability.array
         is_active = one.name == now.active
-        outlines.append(Outline(one.name, one.colour, probability, one.previews, is_active, one.is_stale))
+        outlines.append(Outline(one.name, one.colour, probability, one.previews, is_active, one.is_stale, one.hand))
     active = now.structure
     return Layers(
         outlines=tuple(outlines),

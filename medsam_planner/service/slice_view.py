@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.service.display import SliceDisplay
+from medsam_planner.service.hand_mask import HandMask
 from prompts import Box, Click, Edit, InitialMask, Prompt, Scribble, box_extent
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Overlay",
     "OverlayMap",
     "ViewRequest",
+    "colour_stops",
     "exact_values",
     "grey_png",
     "outlines",
@@ -79,6 +81,21 @@ class Outline:
     is_active: bool
     is_stale: bool = False
     """Whether prompts changed since the 3D result."""
+    hand: HandMask | None = None
+    """The mask with the last edits by hand, in place of a 3D result that does not have them yet."""
+
+    def picture(self, display: SliceDisplay, index: int) -> NDArray[Any] | None:
+        """(rows, columns) as it is shown, inside above one half; None where there is neither mask nor result."""
+        if self.hand is not None and (self.probability is None or self.is_stale):
+            return display.upright(self.hand.section(display.axis, index))
+        return None if self.probability is None else display.picture(self.probability, index)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is the mask of the present prompts."""
+        if self.hand is not None and self.hand.is_exact:
+            return True
+        return self.probability is not None and not self.is_stale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +152,7 @@ def view(display: SliceDisplay, request: ViewRequest, layers: Layers) -> dict[st
             "unit": chosen.unit,
             "low": chosen.low,
             "high": chosen.high,
-            "stops": _stops(chosen.colormap),
+            "stops": colour_stops(chosen.colormap),
             "warning": chosen.warning,
         }
     elif request.overlay == "fill":
@@ -182,14 +199,15 @@ def outlines(picture: NDArray[Any]) -> list[list[list[float]]]:
 def _drawn_outline(outline: Outline, display: SliceDisplay, index: int) -> Iterable[dict[str, Any]]:
     common = {"name": outline.name, "colour": outline.colour, "active": outline.is_active}
     preview = outline.previews.get(display.axis, {}).get(index)
-    if outline.probability is not None:
-        lines = outlines(display.picture(outline.probability, index))
-        if lines and not (preview is not None and outline.is_stale):
-            yield {**common, "lines": lines, "preview": False, "stale": outline.is_stale}
-    if preview is not None and (outline.probability is None or outline.is_stale):
+    if preview is not None and not outline.is_known:
         lines = outlines(display.upright(preview))
         if lines:
             yield {**common, "lines": lines, "preview": True, "stale": False}
+        return
+    picture = outline.picture(display, index)
+    lines = [] if picture is None else outlines(picture)
+    if lines:
+        yield {**common, "lines": lines, "preview": False, "stale": not outline.is_known}
 
 
 def _drawn_prompt(prompt: Prompt, display: SliceDisplay, index: int) -> Iterable[dict[str, Any]]:
@@ -253,12 +271,13 @@ def _fill_uri(shown: Iterable[Outline], display: SliceDisplay, index: int) -> st
     pixels = np.zeros((rows, columns, 4), dtype=np.uint8)
     for outline in shown:
         preview = outline.previews.get(display.axis, {}).get(index)
-        if preview is not None and (outline.probability is None or outline.is_stale):
-            inside = display.upright(preview) > 0.5
-        elif outline.probability is not None:
-            inside = display.picture(outline.probability, index) > 0.5
+        if preview is not None and not outline.is_known:
+            picture: NDArray[Any] | None = display.upright(preview)
         else:
+            picture = outline.picture(display, index)
+        if picture is None:
             continue
+        inside = picture > 0.5
         pixels[inside, :3] = ImageColor.getrgb(outline.colour)[:3]
         pixels[inside, 3] = round(255 * _MASK_FILL_ALPHA)
     return _uri(_png(pixels)) if pixels[..., 3].any() else None
@@ -271,7 +290,8 @@ def _colours(colormap: str) -> NDArray[np.uint8]:
     return np.asarray(matplotlib.colormaps[colormap](np.arange(256), bytes=True), dtype=np.uint8)
 
 
-def _stops(colormap: str) -> list[str]:
+def colour_stops(colormap: str) -> list[str]:
+    """Colours of a map from its lowest to its highest value, as CSS."""
     return ["#{:02x}{:02x}{:02x}".format(*colour[:3]) for colour in _colours(colormap)[::17].tolist()]
 
 

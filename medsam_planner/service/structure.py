@@ -13,6 +13,7 @@ from medsam_planner.drawing.palette import COLOURS
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.work_state import StoredResult
+from medsam_planner.service.hand_mask import HandMask
 from prompts import Prompt
 
 __all__ = ["COLOURS", "FIRST_STRUCTURE", "Role", "Structure"]
@@ -41,6 +42,8 @@ class Structure:
     prompts: tuple[Prompt, ...] = ()
     previews: Mapping[int, Mapping[int, NDArray[np.float32]]] = field(default_factory=dict)
     """Predicted probability on the prompted slices, by array axis and slice index."""
+    hand: HandMask | None = None
+    """The mask with the last edits by hand; None where the last prompt is none."""
     stored: StoredResult | None = None
     """The 3D result on the disk."""
     load: Callable[[], SegmentationResult] | None = field(default=None, repr=False)

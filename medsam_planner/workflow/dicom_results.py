@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 SEGMENTATION, CONTOURS = "seg.dcm", "rtstruct.dcm"
+_BY_HAND = "Edited by hand: not covered by a margin's guarantee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def dicom_names(structures: Collection[str]) -> list[str]:
 def result_segments(results: Mapping[str, SegmentationResult]) -> list[Segment]:
     """Segments of the structures that have a voxel, coloured as on the page."""
     return [
-        Segment(name, result.mask, colour_of(number), _algorithm(result))
+        Segment(name, result.mask, colour_of(number), _algorithm(result), remark=_BY_HAND if result.by_hand else "")
         for number, (name, result) in enumerate(results.items())
         if result.mask.array.any()
     ]

@@ -229,7 +229,8 @@ def margins_statement(structures: tuple[Structure, ...], statements: tuple[Margi
         else:
             widths.append(f"{structure.name} {float(margin):.1f} mm")
     guaranteed = [statement for statement in statements if statement.is_guaranteed]
-    rule = " ".join(statement.explanation for statement in statements if statement.is_guaranteed or statement.voids)
+    told = (one for one in statements if one.is_guaranteed or one.voids or "by_hand" in one.values)
+    rule = " ".join(statement.explanation for statement in told)
     if len(guaranteed) < sum(structure.name != UNSEGMENTED_BONE for structure in structures):
         others = " of the other structures" if guaranteed else ""
         rule += (

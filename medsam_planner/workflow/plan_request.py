@@ -312,6 +312,7 @@ def build_structure(
         numbers = {"base_mm": rule.base_mm, "factor": rule.factor, "cap_mm": rule.cap_mm}
         margin = margin_from_spread(known.boundary_spread_mm, **numbers)
         statement = spread_statement(wanted.name, **numbers, varies=known.boundary_spread_mm is not None)
+    statement = statement.with_hand_edits(known.by_hand)
     if inner:
         return StayInside(wanted.name, mask, margin, known.mask_samples, wanted.free_entry_mm), statement
     return Avoid(wanted.name, mask, margin, known.mask_samples), statement

@@ -11,13 +11,20 @@ from medsam_planner.engine.cache import EmbeddingCache
 from medsam_planner.errors import GeometryError, OperationCancelledError, PromptError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io.nifti import save_nifti
+from medsam_planner.planning.request import SpreadRule, StructureRequest
+from medsam_planner.planning.structure_evidence import StructureEvidence
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.propagation.front import StopRules
-from medsam_planner.provenance import SliceRole
+from medsam_planner.provenance import SliceRole, made_by_hand
 from medsam_planner.report.table_rows import prompt_rows, stop_rows
+from medsam_planner.workflow.dicom_results import result_segments
+from medsam_planner.workflow.plan import margins_statement
+from medsam_planner.workflow.plan_request import build_structure
 from medsam_planner.workflow.replay import replay_log
 from medsam_planner.workflow.segment import SegmentationOptions, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 from prompts import Box, Click, PromptFile, parse_prompt_file, render_prompt_file
+from prompts.by_hand import by_hand
 
 from .memory_studies import AFFINE, OTHER, PROMPTED, SHAPE, box_on, bytes_of, click_on, study, write_memory_weights
 
@@ -251,6 +258,43 @@ def test_a_preview_that_needs_the_propagation_is_reported_and_can_be_stopped(ses
     with pytest.raises(OperationCancelledError):
         session.candidate_masks(progress=progress)
     assert sorted(session.preview()[0]) == [PROMPTED, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("begins", "edits", "told"),
+    [
+        (False, 0, ""),
+        (True, 0, "begun from a given mask"),
+        (True, 1, "begun from a given mask and edited by hand (1 edit)"),
+        (False, 2, "edited by hand (2 edits)"),
+    ],
+)
+def test_a_result_and_its_margin_say_what_of_the_mask_was_made_by_hand(session, begins, edits, told):
+    if begins:
+        session.begin_from(on_study(GIVEN))
+    else:
+        session.add(box_on(PROMPTED))
+    for _ in range(edits):
+        session.edit(BRUSH)
+    result = session.segment(samples=4)
+    assert result.by_hand == told
+    by_trace = made_by_hand(None, result.trace)
+    assert bool(by_trace) == bool(told)
+    rule = StructureRequest("structure", StructureRole.AVOID, SpreadRule(base_mm=1.0, factor=2.0, cap_mm=5.0))
+    _, statement = build_structure(rule, StructureEvidence.of_result(result), session.volume)
+    assert ("the margin's guarantee does not cover it" in statement.explanation) == bool(told)
+    assert statement.as_entry().get("by_hand", "") == told
+    assert (told in margins_statement((), (statement,))) or not told
+    (segment,) = result_segments({"structure": result})
+    assert segment.remark == ("Edited by hand: not covered by a margin's guarantee" if told else "")
+
+
+def test_a_whole_mask_that_takes_the_place_of_prompts_is_an_edit(session):
+    session.add(box_on(PROMPTED))
+    session.begin_from(on_study(GIVEN))
+    assert by_hand(session.log()) == "edited by hand (1 edit)"
+    session.undo()
+    assert by_hand(session.log()) == ""
 
 
 def test_tables_and_the_page_say_what_was_done_by_hand(session):

@@ -10,7 +10,7 @@ export function kindOf({ button, shiftKey, altKey }, tool) {
   if (button === 2) return 'window';
   if (button !== 0) return null;
   if (tool === 'navigate' || shiftKey) return 'cross';
-  if (altKey && tool !== 'scribble') return 'negative';
+  if (altKey && !['scribble', 'brush', 'erase'].includes(tool)) return 'negative';
   return tool;
 }
 
@@ -22,9 +22,10 @@ export function actionOf(drag, tool) {
   const far = isFar(drag);
   if (drag.kind === 'box') return far ? 'box' : drag.wasFar ? null : 'positive';
   if (drag.kind === 'scribble') return drag.wasFar ? 'scribble' : drag.isNegative ? 'negative' : 'positive';
+  if (drag.kind === 'brush' || drag.kind === 'erase') return (drag.kind === 'erase') !== drag.isNegative ? 'erase' : 'brush';
   if (drag.wasFar) return null;
   if (drag.kind === 'point') return 'positive';
-  if (drag.kind === 'target' || drag.kind === 'entry') return drag.kind;
+  if (['target', 'entry', 'island'].includes(drag.kind)) return drag.kind;
   return (drag.kind === 'negative' || drag.kind === 'window') && isPrompt ? 'negative' : null;
 }
 

@@ -1,4 +1,5 @@
 // What a gesture on a pane does.
+import { erases, isStroke } from './brush.js';
 import { actionOf, listen } from './gestures.js';
 import { indexAt, isInside, lpsOf, placeOf, side } from './grid.js';
 import { dragged, valueAt, written } from './pixels.js';
@@ -26,6 +27,7 @@ export class Hand {
     pane.drag = drag;
     if (!['pan', 'window'].includes(drag.kind) && viewer.review.grabs(pane, drag)) drag.kind = 'line';
     if (drag.kind === 'cross') this.cross(drag.x, drag.y, drag.view.index);
+    if (isStroke(drag.kind)) { drag.stroke = this.strokeOf(drag); pane.draw(); }
     if (drag.kind === 'ruler') this.measure([this.place(drag), this.place(drag)], { isDone: false });
     if (drag.kind === 'angle') this.beginAngle(drag);
     return true;
@@ -40,6 +42,7 @@ export class Hand {
     else if (drag.kind === 'cross') { this.cross(drag.nowX, drag.nowY, drag.view.index); return; }
     else if (drag.kind === 'line') { if (drag.wasFar) viewer.review.drags(pane, this.place(drag)); return; }
     else if (drag.kind === 'ruler' || drag.kind === 'angle') this.moveMeasure(drag);
+    else if (drag.stroke) drag.stroke.points = this.strokeOf(drag).points;
     pane.draw();
   }
 
@@ -54,8 +57,27 @@ export class Hand {
     else if (kind === 'scribble') {
       const points = drag.trail.map(([x, y]) => toSlice(drag.at, x, y)).filter((place) => isInside(pane.plane, place));
       viewer.act({ kind: drag.isNegative ? 'scribble_out' : 'scribble', points }, drag.view);
-    } else if (kind) viewer.act({ kind, first }, drag.view);
+    } else if (kind && drag.stroke) this.endStroke(drag, kind);
+    else if (kind) viewer.act({ kind, first }, drag.view);
     pane.draw();
+  }
+
+  // ---- brush and eraser -------------------------------------------------------------------------------------------
+  strokeOf(drag) {
+    const { legend } = this.state.scene, active = legend.find((one) => one.active);
+    const points = drag.trail.map(([x, y]) => toSlice(drag.at, x, y));
+    const inside = points.filter((place) => isInside(this.pane.plane, place));
+    return {
+      points: inside, index: drag.view.index, radiusMm: this.state.brushMm, isErasing: erases(drag),
+      colour: active ? active.colour : '#ffffff',
+    };
+  }
+
+  // The stroke stays on the screen until the server has drawn it.
+  endStroke(drag, kind) {
+    const { points } = drag.stroke, { pane, state, viewer } = this;
+    if (!points.length || !viewer.act({ kind, points, brush: viewer.brush.options }, drag.view)) return;
+    pane.strokes.push({ ...drag.stroke, number: state.scene.number });
   }
 
   cancel() {
@@ -75,6 +97,8 @@ export class Hand {
   hover(x, y, event) {
     const { pane, viewer } = this, { at } = pane;
     if (!at) return;
+    pane.pointer = [x, y];
+    if (isStroke(this.tool()) && !pane.drag) pane.draw();
     if (event.shiftKey && event.buttons === 0) this.cross(x, y, pane.view.index);
     const place = toSlice(at, x, y);
     const mm = lpsOf(this.state.scene.affine, indexAt(pane.plane, [...place, pane.view.index]));
@@ -83,14 +107,22 @@ export class Hand {
     viewer.text('cursor').textContent = value === null ? words : words + ' · ' + written(value, this.state.scene.unit);
   }
 
-  leave() { this.viewer.text('cursor').textContent = ''; }
+  leave() {
+    this.viewer.text('cursor').textContent = '';
+    this.pane.pointer = null;
+    if (isStroke(this.tool())) this.pane.draw();
+  }
 
   // A prompt by the keyboard alone, where the crosshair is.
   placeAtCross(isPositive) {
     const { pane, viewer } = this, tool = this.tool();
     if (!pane.view) return;
     const first = placeOf(pane.plane, this.state.cross).slice(0, 2);
-    if (tool === 'target' || tool === 'entry') viewer.act({ kind: tool, first });
+    if (['target', 'entry', 'island'].includes(tool)) viewer.act({ kind: tool, first });
+    else if (isStroke(tool)) {
+      const kind = (tool === 'erase') === isPositive ? 'erase' : 'brush';
+      viewer.act({ kind, points: [first], brush: viewer.brush.options });
+    }
     else viewer.act({ kind: isPositive ? 'positive' : 'negative', first });
   }
 

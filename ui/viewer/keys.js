@@ -1,7 +1,7 @@
 // Which key does what. A command is [name, argument]; null where the key means nothing here.
 
 const TOOL_OF_KEY = {
-  p: 'point', b: 'box', s: 'scribble', t: 'target', e: 'entry', v: 'navigate', r: 'ruler', a: 'angle',
+  p: 'point', b: 'box', s: 'scribble', t: 'target', e: 'entry', v: 'navigate', r: 'ruler', a: 'angle', d: 'brush', x: 'erase',
 };
 const STRIDE = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
 const NUDGE = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
@@ -38,6 +38,7 @@ export function commandOf(event) {
   }
   if (event.altKey) return null;
   if (key === '?') return ['help'];
+  if (key === '[' || key === ']') return ['brush', key === ']' ? 1 : -1];
   if (key === 'Escape') return ['escape'];
   if (key === 'Delete' || key === 'Backspace') return ['unmeasure'];
   if (letter in TOOL_OF_KEY && letter) return ['tool', TOOL_OF_KEY[letter]];

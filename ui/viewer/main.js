@@ -1,5 +1,6 @@
 // The viewer: Python sends the scene as props.value; what the person does goes back as the event 'viewer_action'.
 import { Banner } from './banner.js';
+import { Brush } from './brush.js';
 import { Connection } from './connection.js';
 import { Controls } from './controls.js';
 import { Hand } from './hand.js';
@@ -30,7 +31,11 @@ class Viewer {
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
+<<<<<<< HEAD
     this.review = new Review(this);
+=======
+    this.brush = new Brush(root, this.state, () => this.draw());
+>>>>>>> main
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => resized.observe(pane.canvas));
@@ -52,7 +57,7 @@ class Viewer {
     const show = (view, request, isLast) => {
       const before = pane.view;
       if (!this.isOpen) return;
-      pane.show(view);  // slice number and image change together
+      pane.show(view, request.scene.number);  // slice number and image change together
       this.controls.showSlice();
       if (before && before.index !== view.index && isLast) this.fetchAhead(pane, before.index, request);
     };
@@ -105,9 +110,10 @@ class Viewer {
 
   // ---- what the person does ---------------------------------------------------------------------------------------
   act(payload, on = this.activePane.view) {
-    if (!on || this.connection.isBlocked) return;
+    if (!on || this.connection.isBlocked) return false;
     this.root.querySelector('.mv-busy').hidden = false;
     this.send.action({ ...payload, plane: on.plane, index: on.index, step: this.bridge.nextStep() });
+    return true;
   }
 
   activate(name) {
@@ -133,6 +139,7 @@ class Viewer {
     this.state.tool = tool;
     this.state.measures = this.state.measures.filter((one) => one.isDone);
     this.controls.press('tool', tool);
+    this.brush.show(tool);
     this.draw();
   }
 
@@ -167,6 +174,7 @@ class Viewer {
       escape: () => this.cancel(),
       unmeasure: () => { state.measures.pop(); this.draw(); },
       tool: () => this.chooseTool(argument),
+      brush: () => this.brush.step(argument),
       preset: () => this.controls.choosePreset(argument),
     };
     doing[name]();

@@ -1,4 +1,5 @@
 // One plane on the screen: its canvas, the slice that is shown on it, and how it is drawn.
+import { drawCursor, drawStroke, isStroke } from './brush.js';
 import * as frame from './draw_frame.js';
 import { drawMark, drawOutline, drawPicture, drawPrompt } from './draw_layers.js';
 import { placeOf, slicePosition } from './grid.js';
@@ -11,7 +12,7 @@ import { placed } from './transform.js';
 export class Pane {
   // drawOver: draws what lies over all else.
   constructor(section, name, state, drawOver = () => {}) {
-    Object.assign(this, { section, name, state, drawOver, view: null, drag: null });
+    Object.assign(this, { section, name, state, drawOver, view: null, drag: null, pointer: null, strokes: [] });
     this.canvas = section.querySelector('canvas');
     this.title = section.querySelector('[data-part="title"]');
     this.pen = this.canvas.getContext('2d');
@@ -27,14 +28,16 @@ export class Pane {
       ? placed(this.state.frames[this.name], [clientWidth, clientHeight], this.plane) : null;
   }
 
-  show(view) {
+  // number: of the scene that the view belongs to; what was painted before it is drawn in it.
+  show(view, number = Infinity) {
+    this.strokes = this.strokes.filter((one) => one.number >= number);
     const isNew = !this.view || this.view.values !== view.values;
     this.view = view;
     if (isNew) this.paint();
     this.draw();
   }
 
-  clear() { this.view = null; this.draw(); }
+  clear() { this.view = null; this.strokes = []; this.draw(); }
 
   // Turn the values into greys; needed for another slice or another window.
   paint() {
@@ -70,6 +73,7 @@ export class Pane {
     view.outlines.forEach((outline) => drawOutline(pen, at, outline));
     view.prompts.forEach((prompt) => drawPrompt(pen, at, prompt));
     view.marks.forEach((mark) => drawMark(pen, at, mark));
+    this.drawStrokes(at);
     this.drawMeasures(at);
     if (this.drag && this.drag.kind === 'box' && this.drag.wasFar) frame.drawBand(pen, this.drag);
     if (this.drag && this.drag.kind === 'scribble') strokeScribble(pen, this.drag.trail, !this.drag.isNegative);
@@ -94,6 +98,14 @@ export class Pane {
     this.title.textContent = name;
     if (!state.scene || isOpen(state) || name !== state.main) return;
     write(pen, state.scene.empty_text, canvas.clientWidth / 2, canvas.clientHeight / 2, { align: 'center', size: 16 });
+  }
+
+  // Strokes that the server has not drawn yet, and the circle of the brush.
+  drawStrokes(at) {
+    const { drag, pen, pointer, state, view } = this, drawn = drag && drag.stroke ? [drag.stroke] : [];
+    [...this.strokes, ...drawn].filter((one) => one.index === view.index && one.points.length)
+      .forEach((one) => drawStroke(pen, at, one));
+    if (pointer && isStroke(state.tool)) drawCursor(pen, at, pointer, state.brushMm);
   }
 
   drawMeasures(at) {

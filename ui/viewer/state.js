@@ -14,6 +14,7 @@ export function newState() {
     active: 'axial',        // the plane that keys and the slider act on
     layout: '3',
     tool: 'box',
+    brushMm: 5,             // radius of brush and eraser
     opacity: 0.6,           // of what lies over the slice
     window: { centre: 0, width: 1 },
     measures: [],

@@ -103,6 +103,8 @@ class Segment:
     codes: StructureCodes | None = None
     """None takes those of the label."""
     algorithm_type: str = "SEMIAUTOMATIC"
+    remark: str = ""
+    """What a reader must know of it, for its description."""
 
 
 def save_dicom_seg(
@@ -253,7 +255,7 @@ def _description(number: int, segment: Segment, header: Dataset) -> highdicom.se
         anatomic_regions=None if found.region is None else [found.region],
         display_color=CIELabColor.from_rgb(*ImageColor.getrgb(segment.colour)[:3]),
     )
-    description.SegmentDescription = with_notice(segment.label)
+    description.SegmentDescription = ". ".join(filter(None, (with_notice(segment.label), segment.remark)))
     if found.modifier is not None:
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [found.modifier]
     return description

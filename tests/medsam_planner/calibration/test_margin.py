@@ -191,8 +191,8 @@ def test_a_mask_by_hand_leaves_the_policy_and_the_margin_says_how(known, segment
     for begun, edits, reasons in (
         (False, 1, ["its mask was edited by hand (1 edit), while the calibration patients"]),
         (False, 2, ["its mask was edited by hand (2 edits)"]),
-        (True, 0, ["it began from a given mask, while the calibration patients"]),
-        (True, 1, ["it began from a given mask", "its mask was edited by hand (1 edit)"]),
+        (True, 0, ["its mask was edited by hand (1 edit), while the calibration patients"]),
+        (True, 1, ["its mask was edited by hand (2 edits)"]),
     ):
         other = mp.Session(session.volume)
         other.add(session.log("vessel").prompts[0], structure="vessel")
