@@ -16,7 +16,7 @@ from ui.events import LONG, QUICK, STEP, connect, on_step, on_workbench
 from ui.layout import Parts, build_parts, source_choices
 from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
-from ui.review_tab import wire_review
+from ui.review_wiring import wire_review
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload

@@ -41,14 +41,20 @@ _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "
 _RECONNECT = "/gradio_api/app_id"
 """After a lost connection Gradio's page requests this until it is answered, then reloads."""
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
-<<<<<<< HEAD
-_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/review/", "/files/", _HEARTBEAT)
-_UPLOADS, _REVIEW = "/uploads/", "/review/"
-=======
-_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/files/", "/live/", _HEARTBEAT)
-_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE")}
+_FOLDERS = (
+    "/assets/",
+    "/static/",
+    "/viewer/",
+    "/alive/",
+    "/views/",
+    "/slices/",
+    "/files/",
+    "/live/",
+    "/review/",
+    _HEARTBEAT,
+)
+_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE"), "/review/": ("POST",)}
 """Methods other than reading by folder."""
->>>>>>> main
 _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""
 
@@ -113,13 +119,8 @@ class Guard:
         if method in _READ:
             is_open = path in _PAGES or path.startswith(_FOLDERS)
         else:
-<<<<<<< HEAD
-            is_event = path == _JOIN or path.startswith(_REVIEW)
-            is_open = (method == "POST" and is_event) or (method in ("POST", "DELETE") and is_upload)
-=======
             by_folder = any(path.startswith(folder) and method in may for folder, may in _CHANGED_BY.items())
             is_open = by_folder or (method == "POST" and path == _JOIN)
->>>>>>> main
         if not is_open or ".." in path or "\\" in path or "\0" in path:
             return _refusal(404, "There is nothing here.")
         if self._is_foreign(request):

@@ -7,12 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from medsam_planner.service.core.work_state import WorkState
-<<<<<<< HEAD
-from medsam_planner.service.plan_draft import PlanDraft, ToolEnds
-=======
 from medsam_planner.service.live_settings import LiveSettings
-from medsam_planner.service.plan_draft import PlanDraft
->>>>>>> main
+from medsam_planner.service.plan_draft import PlanDraft, ToolEnds
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role
 
 __all__ = ["PageState", "draft_entry"]

@@ -31,11 +31,8 @@ class Viewer {
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
-<<<<<<< HEAD
-    this.review = new Review(this);
-=======
     this.brush = new Brush(root, this.state, () => this.draw());
->>>>>>> main
+    this.review = new Review(this);
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => resized.observe(pane.canvas));

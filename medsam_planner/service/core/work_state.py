@@ -53,14 +53,10 @@ class WorkState:
     record_by_event: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
     """Changes by the identifiers that clients gave them."""
     plan: str | None = None
-<<<<<<< HEAD
-    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
-    reviews: Mapping[str, PlanReview] = field(default_factory=lambda: _NOTHING)
-    """By plan: what persons have done to it since."""
-=======
     """Identifier of the last plan, until a client asks for a structure to be segmented again or says that it no longer
     holds."""
->>>>>>> main
+    reviews: Mapping[str, PlanReview] = field(default_factory=lambda: _NOTHING)
+    """By plan: what persons have done to it since."""
     page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
@@ -192,6 +188,8 @@ class WorkState:
             why = "The plan was given up" if record["kind"] == "page" else "A structure was segmented again"
         elif self.plan != plan:
             why = "Paths were found again"
+        elif any(self.results.get(name) is not one for name, one in before.results.items()):
+            why = "A structure was segmented again, or deleted"
         elif any(self.is_stale(name) and not before.is_stale(name) for name in before.results):
             why = "Prompts of a structure were changed"
         review = self.reviews.get(plan)
