@@ -22,7 +22,7 @@ from ui.viewer_action import event_payload
 
 __all__ = ["wire_review"]
 
-_LINE = ("entry", "target", "tool", "plan", "on_surface")
+_LINE = ("entry_lps_mm", "target_lps_mm", "tool", "plan", "on_surface")
 _NAMES = ("kind", "step", "number", "verdict", "comment", "name", "numbers", *_LINE)
 
 

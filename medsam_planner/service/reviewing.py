@@ -67,7 +67,7 @@ class LineAsked:
             If it is malformed, or a number is not finite or beyond ±:data:`FARTHEST_MM`.
         """
         try:
-            line = np.array([payload["entry"], payload["target"]], dtype=np.float64)
+            line = np.array([payload["entry_lps_mm"], payload["target_lps_mm"]], dtype=np.float64)
             tool, plan = payload.get("tool", ""), payload.get("plan")
             is_text = isinstance(tool, str) and (plan is None or isinstance(plan, str))
             if line.shape != (2, 3) or not is_text or not (np.abs(line) <= FARTHEST_MM).all():

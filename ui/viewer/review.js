@@ -12,26 +12,40 @@ const AGAIN_MS = 1200;    // until what is being computed is asked for again
 
 export class Review {
   constructor(viewer) {
-    Object.assign(this, { viewer, scene: null, line: null, shown: null, answer: null, depthMm: 0, grip: null });
-    const root = document.querySelector('[data-part="review"]');
-    this.panel = new Panel(root);
+    Object.assign(this, { viewer, panel: null, scene: null, line: null, shown: null, answer: null, depthMm: 0, grip: null });
     this.reader = new LineReader((body) => this.post(body), (answer, line) => this.accepted(answer, line));
+    const find = () => {
+      const root = document.querySelector('[data-part="review"]');
+      if (root) this.attach(root);
+      return Boolean(root);
+    };
+    if (find()) return;
+    new MutationObserver((_, observer) => { if (find()) observer.disconnect(); })   // Gradio lays a tab out when it is opened
+      .observe(document.body, { childList: true, subtree: true });
+  }
+
+  attach(root) {
+    const { viewer } = this;
+    this.panel = new Panel(root);
     this.along = new Reslice(this.panel.part('along'), 'along', viewer);
     this.across = new Reslice(this.panel.part('across'), 'across', viewer);
     this.sliders = new Sliders(this.panel, (numbers) => this.send('replan', { numbers }));
     this.listen();
     const resized = new ResizeObserver(() => this.draw());
     ['profile', 'along', 'across'].forEach((name) => resized.observe(this.panel.part(name)));
+    this.accept(this.scene);
   }
 
-  get isVisible() { return this.panel.root.offsetParent !== null; }
+  get isVisible() { return this.panel !== null && this.panel.root.offsetParent !== null; }
 
   get mayMove() { return this.isVisible && this.line !== null && !this.viewer.connection.isBlocked; }
 
   // ---- what comes from Python ---------------------------------------------------------------------------------------
   accept(scene) {
-    const before = this.scene, { panel } = this;
+    const { panel } = this, before = this.seen;
     this.scene = scene;
+    if (!panel) return;
+    this.seen = scene;
     const line = scene && (scene.lines[scene.chosen] || scene.draft_line);
     panel.part('empty').hidden = Boolean(line);
     panel.part('body').hidden = !line;
@@ -146,7 +160,7 @@ export class Review {
   keep() {
     if (!this.scene.plan || !this.scene.may_decide || isSame(this.line, this.base)) return;
     const { plan, tool } = this.scene;
-    this.send('line', { ...this.line, plan, tool, on_surface: this.onSurface });
+    this.send('line', { entry_lps_mm: this.line.entry, target_lps_mm: this.line.target, plan, tool, on_surface: this.onSurface });
   }
 
   // ---- the hand on a slice --------------------------------------------------------------------------------------------
@@ -205,6 +219,7 @@ export class Review {
   }
 
   draw() {
+    if (!this.panel) return;
     this.along.draw();
     this.across.draw();
     const canvas = this.panel.part('profile'), ratio = window.devicePixelRatio || 1;

@@ -23,7 +23,7 @@ export class LineReader {
         this.wanted = null;
         let answer;
         try {
-          answer = await this.post({ number, ...about, entry: line.entry, target: line.target });
+          answer = await this.post({ number, ...about, entry_lps_mm: line.entry, target_lps_mm: line.target });
         } catch (problem) { answer = { number, detail: 'The server did not answer (' + problem.message + ').' }; }
         if (answer.number === this.number) this.show(answer, line);
       }
