@@ -88,10 +88,10 @@ def _decide(workbench: Workbench, payload: Mapping[str, Any]) -> str:
         kind = DecisionKind(str(payload.get("verdict")))
     except ValueError as error:
         raise PlanningError("Expected 'accepted' or 'rejected'.") from error
-    comment = payload.get("comment", "")
-    if not isinstance(comment, str):
-        raise PlanningError("Expected the comment as text.")
-    reviewing.decide(workbench, kind, comment)
+    comment, name = payload.get("comment", ""), payload.get("name", "")
+    if not isinstance(comment, str) or not isinstance(name, str):
+        raise PlanningError("Expected comment and name as texts.")
+    reviewing.decide(workbench, kind, comment, name)
     decision = workbench.snapshot.review.decision
     return "" if decision is None else f"{decision.sentence} The report is being written with it."
 

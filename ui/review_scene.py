@@ -75,6 +75,7 @@ def review_scene(workbench: Workbench) -> dict[str, Any]:
         ],
         "can_undo": now.review.can_undo,
         "can_redo": now.review.can_redo,
+        "asks_name": not workbench.own.actor.has_account,
         "may_decide": workbench.work is None or _may_decide(workbench),
         "is_outdated": now.is_plan_outdated,
         "has_report": now.has_report,

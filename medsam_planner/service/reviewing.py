@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _PAGE = PlanOrigin(page=True)
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,7 +246,7 @@ def _change_tools(workbench: Workbench, draft: PlanDraft) -> None:
     workbench.record(draft=draft_entry(draft), ends_plan=True)
 
 
-def decide(workbench: Workbench, kind: DecisionKind, comment: str) -> None:
+def decide(workbench: Workbench, kind: DecisionKind, comment: str, name: str = "") -> None:
     """Accept or reject the path that is shown, in the name of the person.
 
     Parameters
@@ -255,6 +256,8 @@ def decide(workbench: Workbench, kind: DecisionKind, comment: str) -> None:
         Accepted or rejected.
     comment : str
         Needed to accept a path that breaks a limit, or to reject one.
+    name : str
+        Of the person, where the server has no accounts and does not know it.
 
     Raises
     ------
@@ -265,7 +268,7 @@ def decide(workbench: Workbench, kind: DecisionKind, comment: str) -> None:
     """
     now, work = workbench.snapshot, workbench.require_work()
     workbench.own.require_planner(work)
-    comment = " ".join(comment.split())
+    comment, by = " ".join(comment.split()), _name(workbench, " ".join(name.split()))
     if len(comment) > LONGEST_COMMENT:
         raise PlanningError(f"Expected a comment of at most {LONGEST_COMMENT} characters, got {len(comment)}.")
     if kind is DecisionKind.WITHDRAWN:
@@ -281,7 +284,7 @@ def decide(workbench: Workbench, kind: DecisionKind, comment: str) -> None:
     several = f" of {now.tool}" if now.read is not None and len(now.read.tools) > 1 else ""
     hand = ", placed by hand," if line.is_by_hand else ""
     path = f"path {min(now.chosen, len(plan.alternatives) - 1) + 1}{several}{hand}"
-    workbench.own.review(work, "decision", decision={"kind": kind.value, "comment": comment, "path": path})
+    workbench.own.review(work, "decision", decision={"kind": kind.value, "by": by, "comment": comment, "path": path})
     workbench.refresh()
 
 
@@ -306,6 +309,15 @@ def write_document(workbench: Workbench, *, progress: Progress | None = None) ->
     workbench.wait(
         workbench.own.write_document(work, Document(plan, lines, now.review.decision, folder)), progress=progress
     )
+
+
+def _name(workbench: Workbench, typed: str) -> str:
+    """In whose name a decision is made: the account's, else what the person has typed, and says so."""
+    if workbench.own.actor.has_account:
+        return workbench.own.actor.name
+    if not 0 < len(typed) <= _LONGEST_NAME:
+        raise PlanningError(f"Enter your name, of at most {_LONGEST_NAME} characters: a decision is made by a person.")
+    return f"{typed} (name as typed, no login)"
 
 
 def _require_acceptable(workbench: Workbench, line: Alternative, comment: str) -> None:

@@ -54,6 +54,7 @@ export class Review {
     this.base = line;
     if (isOther || !this.line) this.reset();
     panel.showDecision(scene.decision);
+    panel.part('name-row').hidden = !scene.asks_name;
     panel.showLines(scene, (number) => this.send('choose', { number, tool: scene.tool }));
     this.fillChoices(scene);
     this.sliders.show(scene.sliders, scene.is_calibrated);
@@ -261,7 +262,10 @@ export class Review {
     else viewer.send.review({ kind, ...more, step: viewer.bridge.nextStep() });
   }
 
-  decide(verdict) { this.send('decide', { verdict, comment: this.panel.part('comment').value }); }
+  decide(verdict) {
+    const { panel } = this;
+    this.send('decide', { verdict, comment: panel.part('comment').value, name: panel.part('name').value });
+  }
 
   listen() {
     const { panel } = this, on = (name, type, act) => panel.part(name).addEventListener(type, act);
