@@ -42,6 +42,7 @@ WEB = {
     "medsam_planner.service.guard",
     "medsam_planner.service.login",
     "medsam_planner.service.page_requests",
+    "medsam_planner.service.review_routes",
     "medsam_planner.service.routes",
     "medsam_planner.service.short_body",
     *(

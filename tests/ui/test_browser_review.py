@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.service import reviewing, studies
+from medsam_planner.service.core.actors import LOCAL
 from medsam_planner.service.display import Plane
 from medsam_planner.service.workbench import Workbench
 from tests.ui.browser import Bench, Server
@@ -89,3 +91,25 @@ def test_a_person_drags_a_path_reads_it_keeps_it_and_decides(
     assert "too near the rib" in page.locator("[data-rv=decision]").inner_text()
     assert bench.foreign == []
     assert bench.complaints == []
+
+
+def test_routes_of_the_review_refuse_strangers_other_sites_and_what_is_no_line(
+    serve: Callable[..., Server], study_path: Path
+) -> None:
+    server = serve()
+    workbench = Workbench(server.pages.service)
+    address = f"{server.address}review/"
+    line = {"number": 1, "entry_lps_mm": [0, 0, 0], "target_lps_mm": [1, 1, 1]}
+    assert httpx.post(f"{address}{workbench.token}/line", json=line).status_code == 404  # of no page
+    foreign = {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"}
+    assert httpx.post(f"{address}x/line", json=line, headers=foreign).status_code == 403
+    assert httpx.delete(f"{address}x/line").status_code == 404
+    with httpx.Client() as client:
+        page = server.pages.begin("page of a test", LOCAL)
+        here = f"{address}{page.token}"
+        for body in (b"", b"{", b"[]", b"x" * 5000, b'{"number": true}', b"[" * 4000):
+            assert client.post(f"{here}/line", content=body).status_code == 400, body[:20]
+        told = client.post(f"{here}/line", json=line).json()
+        assert told["number"] == 1 and "Open a study first" in told["detail"]
+        for query in ("line=1,2", "line=a", "line=0,0,0,1,1,nan", "line=0,0,0,0,0,1e99", "kind=up&line=0,0,0,1,1,1"):
+            assert client.get(f"{here}/slice?{query}").status_code == 404, query

@@ -1,18 +1,16 @@
 // The review of a plan: the path that is shown or moved, what is known of it, and what the person does about it.
-import { drawProfile, scaleOf } from './review_profile.js';
-import { alongLine, depthNear, isSame, lengthMm, movedOn, numbersOf, profileAt } from './review_geometry.js';
+import { Along } from './review_along.js';
+import { isSame, movedOn, numbersOf } from './review_geometry.js';
 import { drawHandles, gripOf } from './review_handles.js';
-import { Panel, lineOf, mm } from './review_panel.js';
+import { Panel, lineOf } from './review_panel.js';
 import { LineReader } from './review_reader.js';
-import { Reslice } from './review_slices.js';
 import { Sliders } from './review_sliders.js';
-import { indexOf } from './review_geometry.js';
 
 const AGAIN_MS = 1200;    // until what is being computed is asked for again
 
 export class Review {
   constructor(viewer) {
-    Object.assign(this, { viewer, panel: null, scene: null, line: null, shown: null, answer: null, depthMm: 0, grip: null });
+    Object.assign(this, { viewer, panel: null, scene: null, line: null, shown: null, answer: null, grip: null });
     this.reader = new LineReader((body) => this.post(body), (answer, line) => this.accepted(answer, line));
     const find = () => {
       const root = document.querySelector('[data-part="review"]');
@@ -27,12 +25,9 @@ export class Review {
   attach(root) {
     const { viewer } = this;
     this.panel = new Panel(root);
-    this.along = new Reslice(this.panel.part('along'), 'along', viewer);
-    this.across = new Reslice(this.panel.part('across'), 'across', viewer);
+    this.along = new Along(this);
     this.sliders = new Sliders(this.panel, (numbers) => this.send('replan', { numbers }));
     this.listen();
-    const resized = new ResizeObserver(() => this.draw());
-    ['profile', 'along', 'across'].forEach((name) => resized.observe(this.panel.part(name)));
     this.accept(this.scene);
   }
 
@@ -49,11 +44,11 @@ export class Review {
     const line = scene && (scene.lines[scene.chosen] || scene.draft_line);
     panel.part('empty').hidden = Boolean(line);
     panel.part('body').hidden = !line;
+    panel.showDecision(scene ? scene.decision : { kind: 'undecided', text: '' });
     if (!line) { this.line = this.shown = this.answer = null; this.reader.drop(); this.viewer.draw(); return; }
     const isOther = !before || before.plan !== scene.plan || !isSame(this.base, line);
     this.base = line;
     if (isOther || !this.line) this.reset();
-    panel.showDecision(scene.decision);
     panel.part('name-row').hidden = !scene.asks_name;
     panel.showLines(scene, (number) => this.send('choose', { number, tool: scene.tool }));
     this.fillChoices(scene);
@@ -94,7 +89,6 @@ export class Review {
     this.line = { entry: [...this.base.entry], target: [...this.base.target] };
     this.shown = this.base.certified_mm === undefined ? null : this.base;
     this.answer = null;
-    this.depthMm = Math.min(this.depthMm, lengthMm(this.line));
     this.panel.showReading(this.shown, { isReading: !this.shown });
     this.panel.showDoubts([]);
     this.changed();
@@ -136,7 +130,7 @@ export class Review {
     panel.showDoubts([...answer.not_certified, ...answer.broken_limits, ...settings, ...hit]);
     panel.showStructures(this.shown, scene.colours, answer.margins);
     if (!answer.is_hit_known) this.again = setTimeout(() => { if (this.isVisible && !this.reader.isBusy) this.read(); }, AGAIN_MS);
-    this.draw();
+    this.along.draw();
   }
 
   // ---- the line -----------------------------------------------------------------------------------------------------
@@ -146,9 +140,7 @@ export class Review {
       const field = panel.part(end);
       if (document.activeElement !== field) field.value = written(this.line[end]);
     });
-    panel.part('depth').max = lengthMm(this.line);
-    this.wantSlices();
-    this.draw();
+    this.along.changed();
     this.viewer.draw();
   }
 
@@ -190,53 +182,9 @@ export class Review {
     if (this.mayMove) drawHandles(pane, at, this, this.viewer.state.scene.affine);
   }
 
-  // ---- along and across ---------------------------------------------------------------------------------------------
-  wantSlices() {
-    if (!this.isVisible) return;
-    const about = { allowance: this.scene.allowance_mm, radius: this.scene.radius_mm, depth: this.depthMm };
-    const turn = Number(this.panel.part('turn').value);
-    this.along.want(this.line, { ...about, turn });
-    this.across.want(this.line, about);
-  }
+  draw() { if (this.panel) this.along.draw(); }
 
-  goDeep(depthMm, { movesCross = true } = {}) {
-    this.depthMm = Math.min(Math.max(depthMm, 0), lengthMm(this.line));
-    this.panel.part('depth').value = this.depthMm;
-    if (movesCross) {
-      const { state } = this.viewer;
-      const index = indexOf(state.scene.affine, alongLine(this.line, this.depthMm));
-      state.cross = index.map((value, n) => Math.min(Math.max(value, 0), state.scene.shape[n] - 1));
-      this.viewer.refresh();
-    }
-    this.wantSlices();
-    this.draw();
-  }
-
-  // The crosshair was moved on a slice: the profile follows it.
-  followCross(lps) {
-    if (!this.isVisible || !this.line) return;
-    const depth = depthNear(this.line, lps);
-    if (Math.abs(depth - this.depthMm) > 0.25) this.goDeep(depth, { movesCross: false });
-  }
-
-  draw() {
-    if (!this.panel) return;
-    this.along.draw();
-    this.across.draw();
-    const canvas = this.panel.part('profile'), ratio = window.devicePixelRatio || 1;
-    const size = [canvas.clientWidth, canvas.clientHeight];
-    if (!size[0] || !this.shown || !this.shown.profile) return;
-    Object.assign(canvas, { width: Math.round(size[0] * ratio), height: Math.round(size[1] * ratio) });
-    const pen = canvas.getContext('2d');
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const { profile, crossings } = this.shown;
-    drawProfile(pen, size, { profile, crossings, colours: this.scene.colours, depthMm: this.depthMm });
-    const here = Object.entries(profileAt(profile, this.depthMm)).filter(([, value]) => value !== null)
-      .map(([name, value]) => name + ' ' + mm(value)).join(' · ');
-    const crossed = (crossings || []).filter((one) => one.from_mm <= this.depthMm && this.depthMm <= one.to_mm).map((one) => one.kind);
-    this.panel.part('at-depth').textContent = this.depthMm.toFixed(1) + ' mm: ' + (here || 'no structure counts')
-      + (crossed.length ? ' · in ' + crossed.join(', ') : '');
-  }
+  followCross(lps) { if (this.isVisible && this.line) this.along.followCross(lps); }
 
   showCompared() {
     const chosen = this.panel.part('compare').value, { lines } = this.scene, n = this.scene.chosen;
@@ -282,19 +230,9 @@ export class Review {
       else this.panel.showReading(null, { problem: 'expected three numbers, LPS mm, got “' + event.target.value + '”.' });
     }));
     on('on-surface', 'change', () => this.read());
-    on('depth', 'input', (event) => this.goDeep(Number(event.target.value)));
-    on('turn', 'input', () => this.wantSlices());
     on('compare', 'change', () => this.showCompared());
     on('preset', 'change', () => this.showSources());
     on('tool', 'change', (event) => this.send('choose', { number: 0, tool: event.target.value }));
-    const follow = (event) => {
-      if (!this.shown || !this.shown.profile) return;
-      const canvas = panel.part('profile'), bounds = canvas.getBoundingClientRect();
-      const at = scaleOf(this.shown.profile, [canvas.clientWidth, canvas.clientHeight]);
-      this.goDeep(at.depth(event.clientX - bounds.left), { movesCross: event.buttons === 1 });
-    };
-    on('profile', 'pointermove', follow);
-    on('profile', 'pointerdown', follow);
     new IntersectionObserver(() => {
       if (this.isVisible && this.line) { this.changed(); this.read(); } else this.viewer.draw();
     }).observe(panel.root);
