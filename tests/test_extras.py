@@ -40,6 +40,7 @@ WEB = {
     "medsam_planner.client.transport",
     "medsam_planner.service.cookies",
     "medsam_planner.service.guard",
+    "medsam_planner.service.live_routes",
     "medsam_planner.service.login",
     "medsam_planner.service.page_requests",
     "medsam_planner.service.review_routes",

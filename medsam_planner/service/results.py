@@ -14,6 +14,7 @@ from medsam_planner.service import live
 from medsam_planner.service.plan_inputs import request_of
 from medsam_planner.service.showing import results_digest
 from medsam_planner.service.workbench import Workbench
+from medsam_planner.workflow.dicom_results import OutputOptions
 from medsam_planner.workflow.run_folder import PLAN_NAMES, open_run_folder, write_segmentations
 from medsam_planner.workflow.segment import surfaces_of
 
@@ -77,7 +78,12 @@ def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
     surfaces = surfaces_of(results, notes=notes, progress=progress)
     logs = {name: work.log(name) for name in results}
     notes += write_segmentations(
-        open_run_folder(folder), results, logs, study=workbench.service.loaded.volume(work.study), surfaces=surfaces
+        open_run_folder(folder),
+        results,
+        logs,
+        study=workbench.service.loaded.volume(work.study),
+        surfaces=surfaces,
+        options=OutputOptions(looks={name: now.structures[name].listed.look for name in results}),
     )
     if now.plan is not None:
         for name in PLAN_NAMES:

@@ -18,6 +18,7 @@ from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.decision import Decision
 from medsam_planner.service.body_box import BodyBox
 from medsam_planner.service.core.plan_review import PlanReview
+from medsam_planner.service.core.structure_list import Deleted
 from medsam_planner.service.display import Plane, SliceDisplay
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.read_plan import ReadPlan, read_alternative
@@ -42,6 +43,8 @@ class Snapshot:
     load_study: Callable[[], StudyVolume] | None = field(default=None, repr=False)
     """Gives the open study, which is read again where it is no longer in memory."""
     structures: Mapping[str, Structure] = field(default_factory=lambda: _NOTHING)
+    deleted: tuple[Deleted, ...] = ()
+    """The structures that can be restored, the one deleted last at the end."""
     active: str = ""
     """Name of the structure being worked on; empty without a study."""
     displays: Mapping[Plane, SliceDisplay] = field(default_factory=lambda: _NOTHING)

@@ -115,10 +115,12 @@ class Computations:
         found: Clearance = self.workers.worker(Workers.PLANNING).ask(measure)
         return found
 
-    def export(self, work: Work, stored: StoredResult, file: ResultFile) -> None:
-        """Write a file of a 3D result beside it."""
-        path = result_path(work, stored.job)
-        self.workers.worker(Workers.PLANNING).ask(Export(work.identifier, self._study(work), path, file))
+    def export(self, work: Work, structure: str, stored: StoredResult, file: ResultFile) -> None:
+        """Write a file of the 3D result of a structure beside it."""
+        path, look = result_path(work, stored.job), work.state.listed[structure].look
+        self.workers.worker(Workers.PLANNING).ask(
+            Export(work.identifier, self._study(work), path, file, structure, look)
+        )
 
     def _task(self, worker: str, request: Request, stopped_within_s: float = STOPPED_WITHIN_S) -> Task:
         return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)
