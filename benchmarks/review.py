@@ -25,7 +25,7 @@ from benchmarks.server import seconds, told
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
 from medsam_planner.segmentation.result import MaskSamples, SegmentationResult
-from medsam_planner.service import reviewing, studies
+from medsam_planner.service import reviewing, structure_list, studies
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.prompt_steps import entry_of
 from medsam_planner.service.core.requests import Prepare
@@ -107,14 +107,12 @@ def planned(workbench: Workbench) -> tuple[NDArray[np.float64], NDArray[np.float
     index = np.stack(np.meshgrid(*map(np.arange, volume.spatial_shape), indexing="ij"), axis=-1)
     places = lps_from_index(volume.affine, index) - middle
     del index
-    work, roles = workbench.require_work(), {}
     for number, (x, y) in enumerate(spots):
         distance = np.hypot(places[..., 0] - x, places[..., 1] - y)
         distance[np.abs(places[..., 2]) > REACH_MM + STEP_MM] = 99.0
         put(workbench, f"vessel {number + 1}", distance)
-        roles[f"vessel {number + 1}"] = "avoid"
-    work.record("page", page={"structures": roles, "active": "vessel 1"})
-    workbench.refresh()
+        workbench.refresh()
+        structure_list.describe(workbench, f"vessel {number + 1}", role="avoid")
     workbench.set_end(target=tuple(target.tolist()), entry=tuple(entry.tolist()))
     assert (index_from_lps(volume.affine, target) >= 0).all()
     return target, entry

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from medsam_planner.service.review_routes import reslice
 from medsam_planner.service.reviewing import LineAsked
 from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, make_stale, with_vessel
-from ui import plan_handlers
+from ui import plan_handlers, structure_handlers
 from ui.review_handlers import on_review, on_review_long
 from ui.review_scene import review_scene
 
@@ -182,7 +181,7 @@ def test_whatever_changes_a_plan_ends_its_acceptance(planned: Workbench, change:
     if change == "prompts":
         make_stale(planned)
     elif change == "role":
-        planned.set_role(replace(planned.structure).role)
+        structure_handlers.describe(planned, planned.structure.name, role="ignore")
     else:
         on_review_long(planned, {"kind": "replan", "numbers": {"tool_radius_mm": 1.2}})
     assert review_scene(planned)["decision"]["kind"] == "withdrawn"
