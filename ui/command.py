@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from medsam_planner.cli.options import (
     TrustedProxy,
 )
 from medsam_planner.service.access import LOOPBACK
+
+if TYPE_CHECKING:
+    from medsam_planner.network.pacs_file import PacsFile
 
 __all__ = ["ui"]
 
@@ -51,6 +54,9 @@ def ui(
     trusted_proxy: TrustedProxy = None,
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
+    pacs: Annotated[
+        Path | None, typer.Option(help="File with PACS nodes (TOML) that pages may search, and send results to.")
+    ] = None,
 ) -> None:
     """Open the workbench: prompt a study, segment it in 3D, plan a path, read the report.
 
@@ -91,8 +97,25 @@ def ui(
             study=study,
             roots=tuple(path.absolute() for path in allow or ()),
             seed=seed,
+            pacs=_pacs_file(pacs),
         )
         say("Starting the workbench ...")
         address = address_of(bound, host, is_tls=tls_cert is not None)
         ready = f"Open {address} in a browser. {access.told} Results go to {out}. Ctrl-C ends it. Research use only."
         run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)
+
+
+def _pacs_file(path: Path | None) -> PacsFile | None:
+    """The PACS nodes of the page, if any.
+
+    Raises
+    ------
+    MissingDependencyError, ConfigError
+    """
+    from medsam_planner.errors import require_extra
+    from medsam_planner.network.pacs_file import read_pacs_file
+
+    if path is None:
+        return None
+    require_extra("pacs", "A PACS on the page")
+    return read_pacs_file(path)

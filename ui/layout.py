@@ -11,6 +11,7 @@ from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
 from ui.begin_from import add_begin_from
 from ui.edit_panel import add_edits
+from ui.pacs_section import add_pacs_query, add_pacs_sending
 from ui.plan_tab import add_plan_tab
 from ui.review_tab import add_review
 from ui.structure_list import add_structure_list
@@ -28,7 +29,7 @@ class Parts(dict[str, Any]):
         return [self[name] for name in names]
 
 
-ENTRANCE_CONTROLS = ("open", "upload", "resume", "calibration", "mask_upload")
+ENTRANCE_CONTROLS = ("open", "upload", "resume", "calibration", "mask_upload", "pacs_search")
 """Components that open or upload files. They are disabled until the page has its workbench."""
 
 
@@ -64,6 +65,7 @@ def build_parts() -> Parts:
                 _add_segment_tab(parts)
             with gr.Tab("Plan", id="plan"):
                 add_plan_tab(parts)
+                add_pacs_sending(parts)
             with gr.Tab("Review", id="review"):
                 add_review(parts)
     return parts
@@ -94,6 +96,7 @@ def _add_study_tab(parts: Parts) -> None:
         )
     parts["series"] = gr.Radio(label="Which series?", choices=[], visible=False, elem_id="series")
     parts["straighten"] = gr.Checkbox(label=wording.STRAIGHTEN, visible=False)
+    add_pacs_query(parts)
     parts["study"] = gr.HTML(html_parts.study_html(None), elem_id="study-info", apply_default_css=False)
     parts["resume"] = upload_button(UploadKind.PROMPTS, "Resume from prompts.json", accept=".json", elem_id="resume")
 

@@ -23,6 +23,7 @@ from ui.viewer_action import event_payload
 from ui.wiring_begin_from import wire_begin_from
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
+from ui.wiring_pacs import wire_pacs
 from ui.wiring_structures import wire_structure_list
 
 __all__ = ["build_page"]
@@ -43,6 +44,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_begin_from(pages, parts)
         wire_edits(pages, parts)
         _wire_plan(pages, parts)
+        wire_pacs(pages, parts)
         wire_review(pages, parts)
     return page
 

@@ -127,6 +127,7 @@ def _entrance_controls(workbench: Workbench) -> Updates:
     calibration = workbench.uploads.find(UploadKind.CALIBRATION)
     return {
         "open": gr.update(interactive=True),
+        "pacs_search": gr.update(interactive=True),
         "upload": {"address": address, "kept": ""},
         "resume": {"address": address, "kept": ""},
         "mask_upload": {"address": address, "kept": ""},

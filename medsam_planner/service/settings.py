@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io.study_files import name_files, walk_files
+from medsam_planner.network.pacs_file import PacsFile
 from medsam_planner.service.uploads import is_upload
 
 __all__ = ["Settings"]
@@ -25,6 +26,8 @@ class Settings:
     roots: tuple[Path, ...] = ()
     """Folders from which studies may be opened by path. Beside these only `study` may."""
     seed: int = 0
+    pacs: PacsFile | None = None
+    """Nodes that pages may ask and send to; None where the server has no PACS."""
 
     def allowed(self, text: str) -> Path:
         """The path a person typed, if studies may be read there.

@@ -56,7 +56,8 @@ def open_study(
     if uploaded is None:
         study = workbench.own.open_path(text, reading=reading, progress=progress)
     else:
-        require_free(service.data, uploaded.stat().st_size)
+        size = sum(one.stat().st_size for one in (uploaded, *uploaded.rglob("*")))
+        require_free(service.data, size)
         with service.upload_folder() as (identifier, folder):
             place = _linked(uploaded, folder)
             study = workbench.own.open_upload(identifier, place, reading=reading, progress=progress)
@@ -64,11 +65,19 @@ def open_study(
     workbench.refresh(workbench.own.open_session(study.identifier), progress=progress)
 
 
-def _linked(file: Path, folder: Path) -> Path:
-    """A file in another folder, too; copied where the two are on different disks."""
-    place = folder / file.name
+def _linked(source: Path, folder: Path) -> Path:
+    """A file, or a folder of files, in another folder, too."""
+    place = folder / source.name
+    if source.is_dir():
+        shutil.copytree(source, place, copy_function=_link)
+    else:
+        _link(source, place)
+    return place
+
+
+def _link(file: str | Path, place: str | Path) -> None:
+    """Link a file; copy it where the two are on different disks."""
     try:
         os.link(file, place)
     except OSError:
         shutil.copyfile(file, place)
-    return place

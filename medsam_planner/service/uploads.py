@@ -87,9 +87,8 @@ class PageUploads:
 
         Parameters
         ----------
-        kind : UploadKind
-        name : str
-            As the client states it; only its last part counts.
+        kind, name
+            As :meth:`placing`.
         pieces : async iterator of bytes
         declared_bytes : int or None
             Content-Length; checked before anything is read, and compared with what arrives.
@@ -101,19 +100,24 @@ class PageUploads:
             its kind is in progress. Nothing of it is stored.
         """
         declared_bytes = checked_length(kind, declared_bytes)
+        with self.placing(kind, name, declared_bytes) as path, path.open("xb") as out:
+            await _write(out, pieces, declared_bytes)
+        return path.name
+
+    @contextlib.contextmanager
+    def placing(self, kind: UploadKind, name: str, size_bytes: int) -> Iterator[Path]:
+        """A block that writes the file or folder of that kind; nothing is kept where it fails. `name` is made safe."""
         with self._alone(kind):
             folder = self._own_folder()
-            require_free(folder, declared_bytes)
+            require_free(folder, size_bytes)
             place = Path(tempfile.mkdtemp(dir=folder))
             path = place / safe_name(name)
             try:
-                with path.open("xb") as out:
-                    await _write(out, pieces, declared_bytes)
+                yield path
             except BaseException:
                 shutil.rmtree(place, ignore_errors=True)
                 raise
             self._keep(kind, path)
-        return path.name
 
     def find(self, kind: UploadKind) -> Path | None:
         """The file of that kind, or None."""
@@ -226,7 +230,7 @@ def is_upload(path: Path) -> bool:
 
 
 def expire_uploads(*, now: float | None = None) -> None:
-    """Delete uploads of this server that are older than `EXPIRY_S`."""
+    """Delete uploads that are older than `EXPIRY_S`."""
     oldest = (time.time() if now is None else now) - EXPIRY_S
     for place in _server_folder().glob("*/*"):
         with contextlib.suppress(OSError):  # gone meanwhile

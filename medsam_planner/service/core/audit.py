@@ -53,7 +53,7 @@ class Audit:
         ----------
         event : str
             ``opened``, ``changed``, ``exported``, ``decided``, ``login``, ``login failed``, ``logout``,
-            ``rights changed`` or ``deleted``.
+            ``rights changed``, ``asked a PACS`` or ``deleted``.
         actor : str
             Name of who did it.
         study, session : str, optional

@@ -65,6 +65,11 @@ class OnBehalf:
         """Refuse an actor who may open no study, before anything is uploaded."""
         Rights.require_any(self.actor, Right.ANNOTATE)
 
+    def ask_pacs(self, what: str) -> None:
+        """Refuse an actor who may open no study; the audit log is told that a PACS is asked, and of no patient."""
+        self.require_annotator()
+        self.service.audit.tell("asked a PACS", self.actor.name, what=what)
+
     def open_upload(
         self,
         identifier: str,
