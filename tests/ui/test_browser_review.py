@@ -15,6 +15,7 @@ from medsam_planner.service.core.actors import LOCAL
 from medsam_planner.service.display import Plane
 from medsam_planner.service.workbench import Workbench
 from tests.ui.browser import Bench, Server
+from tests.ui.test_accessibility import serious
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
 
 pytestmark = pytest.mark.browser
@@ -82,6 +83,7 @@ def test_a_person_drags_a_path_reads_it_keeps_it_and_decides(
     page.wait_for_function("document.querySelector('[data-rv=reading]').textContent.includes('three numbers')")
     page.locator("[data-rv-act=back]").click()
 
+    assert serious(page) == []
     page.locator("[data-rv-act=reject]").click()
     bench.says("Enter your name")
     page.locator("[data-rv=name]").fill("Ada")
