@@ -44,6 +44,7 @@ WEB = {
     "medsam_planner.service.live_routes",
     "medsam_planner.service.login",
     "medsam_planner.service.page_requests",
+    "medsam_planner.service.review_routes",
     "medsam_planner.service.routes",
     "medsam_planner.service.short_body",
     "medsam_planner.service.view3d_routes",

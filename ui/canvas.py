@@ -16,6 +16,7 @@ from medsam_planner.service.structure import Structure
 from medsam_planner.service.view3d import scene_3d
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import StudyVolume
+from ui.review_scene import review_scene
 from ui.wording import NO_STUDY
 
 __all__ = ["closed_scene", "scene"]
@@ -70,6 +71,7 @@ def scene(
         "go_to": _target_slices(now) if shows_path else _middle_slices(now) if shows_structure else None,
         "space": scene_3d(workbench),
         "tool": tool,
+        "review": review_scene(workbench),
         "empty_text": "",
     }
 

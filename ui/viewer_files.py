@@ -23,7 +23,7 @@ _FOR_GOOD = "public, max-age=31536000, immutable"
 _PANE = """<section class="mv-pane" data-pane="$name"><header><span data-part="title">$name</span>
 <button type="button" data-part="enlarge" aria-label="Enlarge the $name plane" title="Enlarge">⤢</button></header>
 <canvas tabindex="0" aria-label="$name slice of the study"></canvas></section>"""
-CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
+CSS = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("viewer.css", "review.css"))
 
 
 def _folder() -> str:

@@ -16,6 +16,7 @@ from ui.events import LONG, QUICK, STEP, connect, on_step, on_workbench
 from ui.layout import Parts, build_parts, source_choices
 from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
+from ui.review_wiring import wire_review
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.view3d_wiring import wire_view3d
@@ -46,6 +47,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         _wire_plan(pages, parts)
         wire_view3d(pages, parts)
         wire_pacs(pages, parts)
+        wire_review(pages, parts)
     return page
 
 

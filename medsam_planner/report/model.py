@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medsam_planner.planning.surroundings import Surroundings
     from medsam_planner.planning.tool import Tool
     from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.report.decision import Decision
     from medsam_planner.segmentation.surface_explanation import WhyHere
 
 __all__ = ["RISK_NAME", "PlanReport", "PlannedTool"]
@@ -88,6 +89,8 @@ class PlanReport:
     """By structure."""
     flaws: Mapping[str, tuple[MaskFlaw, ...]] = field(default_factory=dict)
     """By structure: why its mask cannot bear a statement on how exact it is."""
+    decision: Decision | None = None
+    """What a person decided on it; None where nobody has."""
     created: str | None = None
     """When the plan was made, as it shall be printed. Never read from the clock: same plan, same bytes."""
 

@@ -51,9 +51,10 @@ _FOLDERS = (
     "/surfaces/",
     "/files/",
     "/live/",
+    "/review/",
     _HEARTBEAT,
 )
-_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE")}
+_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE"), "/review/": ("POST",)}
 """Methods other than reading by folder."""
 _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WrittenPlan",
     "drawn_surfaces",
+    "write_made_plan",
     "write_plan",
     "write_plan_from_file",
     "write_plan_from_segmentation",
@@ -199,6 +200,19 @@ def write_plan(
     segmentation. Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
     """
     made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
+    return write_made_plan(made, folder, explain=explain, with_objects=with_objects, progress=progress)
+
+
+def write_made_plan(
+    made: Plan,
+    folder: OutputFolder | Path,
+    *,
+    explain: Explain | None = None,
+    with_objects: bool = True,
+    progress: Progress | None = None,
+) -> WrittenPlan:
+    """As :func:`write_plan`, of a plan that is there already."""
+    inputs = made.inputs
     report, notes = made.report, list(inputs.notes)
     plan_path = folder / "plan.json"
     write_json(plan_path, made.document(notes))  # before what may fail

@@ -8,6 +8,7 @@ import { Hand } from './hand.js';
 import { commandOf } from './keys.js';
 import { Pane } from './pane.js';
 import { Pane3D } from './pane3d.js';
+import { Review } from './review.js';
 import { Newest, SliceStore } from './slices.js';
 import * as moves from './state.js';
 
@@ -26,7 +27,8 @@ class Viewer {
       root, send, token: () => this.token, scene: () => this.state.scene, lost: () => this.cancel(),
     });
     this.store = new SliceStore((address) => this.connection.fetch(address), decoded);
-    this.panes = moves.PLANES.map((name) => new Pane(root.querySelector('[data-pane="' + name + '"]'), name, this.state));
+    const over = (pane, at) => this.drawOver(pane, at);
+    this.panes = moves.PLANES.map((name) => new Pane(root.querySelector('[data-pane="' + name + '"]'), name, this.state, over));
     this.loaders = new Map(this.panes.map((pane) => [pane, this.loader(pane)]));
     this.space = new Pane3D(root.querySelector('[data-pane="3d"]'), this);
     this.hands = this.panes.map((pane) => new Hand(pane, this));
@@ -36,6 +38,7 @@ class Viewer {
     this.panes.forEach((pane) => { pane.drawTool = (...where) => this.box3d.draw(...where); });
     bridge.goTo = (index) => this.goTo(index);
     this.brush = new Brush(root, this.state, () => this.draw());
+    this.review = new Review(this);
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => resized.observe(pane.canvas));
@@ -92,6 +95,9 @@ class Viewer {
 
   draw() { this.panes.forEach((pane) => pane.draw()); }
 
+  // What lies over all else on a slice.
+  drawOver(pane, at) { if (this.review) this.review.drawOn(pane, at); }
+
   paint() { this.panes.forEach((pane) => { pane.paint(); pane.draw(); }); }
 
   // Which planes are shown, and where.
@@ -144,6 +150,7 @@ class Viewer {
     this.state.window = window;
     this.controls.showWindow(name);
     this.paint();
+    this.review.draw();
   }
 
   step(by, name = this.state.active) {
@@ -205,6 +212,7 @@ class Viewer {
     if (this.isOpen) this.controls.fillOverlays();
     this.banner.show(news.banner || []);
     Object.entries(news.go_to || {}).forEach(([name, slice]) => moves.goTo(state, name, slice));
+    this.review.accept(this.isOpen ? news.review : null);
     if (news.tool) this.chooseTool(news.tool);
     this.refresh();
     this.root.dataset.version = news.version;  // version of the state that is shown
