@@ -15,7 +15,7 @@ export class Hand3D {
     pane.part('enlarge').addEventListener('click', enlarge);
     pane.part('cut').addEventListener('change', (event) => pane.cut(event.target.value));
     pane.part('cut-mm').addEventListener('input', (event) => { pane.cutMm = Number(event.target.value); pane.draw(); });
-    pane.part('slices').addEventListener('change', (event) => { pane.hasSlices = event.target.checked; pane.draw(); });
+    pane.part('slices').addEventListener('change', (event) => { pane.hasSlices = event.target.checked; viewer.refresh(); });
     canvas.addEventListener('contextmenu', (event) => event.preventDefault());
     canvas.addEventListener('dblclick', enlarge);
     canvas.addEventListener('pointerdown', (event) => this.press(event));

@@ -82,7 +82,7 @@ class Viewer {
     this.space.refresh();
     if (!this.isOpen) { this.panes.forEach((pane) => pane.clear()); return; }
     this.draw();
-    const { scene } = this.state, shown = moves.shownPlanes(this.state);
+    const { scene } = this.state, shown = moves.loadedPlanes(this.state, this.space.hasSlices);
     this.root.dataset.state = 'loading';
     const asked = this.panes.filter((pane) => shown.includes(pane.name)).map((pane) => {
       const request = { scene, study: this.work, index: moves.sliceOf(this.state, pane.name), overlay: this.controls.overlay };

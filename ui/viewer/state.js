@@ -55,7 +55,9 @@ export function shownPanes(state) {
   return state.layout === '1' ? [state.main] : PANES;
 }
 
-export const shownPlanes = (state) => shownPanes(state).filter((name) => PLANES.includes(name));
+// Planes whose slices are loaded: those on the screen, the one that the slider tells of, and all that 3D shows.
+export const loadedPlanes = (state, areIn3D) =>
+  PLANES.filter((name) => shownPanes(state).includes(name) || name === state.active || areIn3D);
 
 export function choosePane(state, name) {
   state.main = name;
