@@ -117,8 +117,8 @@ SCALES = {
 }
 """Scales by name. The floor of half a millimetre is about half a voxel."""
 DEFAULT_SCALE = "size"
-"""The scale with the smallest stretch at equal coverage in ``benchmarks/margins.py`` with the shipped weights. Without
-population median volumes it equals ``uniform``. A calibration may choose another scale."""
+"""The scale with the smallest stretch at equal coverage in ``benchmarks/margins.py`` with the weights of version 0.1.0.
+Without population median volumes it equals ``uniform``. A calibration may choose another scale."""
 
 
 def scale_named(name: str) -> MarginScale:

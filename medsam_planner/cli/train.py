@@ -25,10 +25,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a compact model with memory, measure it on held-out cases, and write its model card; can be resumed.
-
-    This is a newer network than that of the shipped weights, which this version cannot retrain.
-    """
+    """Train the compact model, measure it on held-out cases, and write its model card; can be resumed."""
     from medsam_planner.cli.console import say, watched
     from medsam_planner.lab import model_card
 

@@ -9,6 +9,7 @@ The file has ``schema_version = 1`` and one table per model::
     licence = "Apache-2.0"       # SPDX identifier
     input_size = 128             # side of the model's input in pixels
     description = "…"            # one sentence
+    earlier_sha256 = ["…"]       # files of this name in earlier versions, so that one that was left there is recognised
     hub_id = "owner/name"        # only for weights that are fetched: repository on the Hugging Face hub,
     revision = "…"               # its commit (40 hex digits, never a branch),
     size_mb = 375                # and the download in 10⁶ bytes
@@ -28,6 +29,7 @@ __all__ = ["WeightsEntry", "read_manifest", "shipped_folder"]
 
 _NAME = r"^[a-z0-9][a-z0-9.-]*$"
 _FILE = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+_Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class WeightsEntry(BaseModel):
@@ -38,10 +40,11 @@ class WeightsEntry(BaseModel):
     name: Annotated[str, StringConstraints(pattern=_NAME)]
     model: Literal["compact", "medsam"]
     file: Annotated[str, StringConstraints(pattern=_FILE)]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: _Sha256
     licence: Annotated[str, StringConstraints(min_length=1)]
     input_size: Annotated[int, Field(gt=0)]
     description: Annotated[str, StringConstraints(min_length=1)]
+    earlier_sha256: tuple[_Sha256, ...] = ()
     hub_id: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
     size_mb: Annotated[float, Field(gt=0)] | None = None

@@ -1,7 +1,7 @@
 """The compact model with a memory: it attends to slices that were predicted before, and offers candidate masks.
 
-This is a newer network than that of the shipped weights (:mod:`~medsam_planner.engine.compact`); ``medsam-planner
-train`` trains this one.
+The shipped weights are of this network, and ``medsam-planner train`` trains it. Weights of version 0.1.0 are of the
+network without a memory (:mod:`~medsam_planner.engine.compact`), and are loaded by their path.
 
 Every remembered slice is encoded in the crop of the slice that is predicted
 (:mod:`medsam_planner.engine.slice_memory`). In training, too, the slices of a stack share one crop, up to a

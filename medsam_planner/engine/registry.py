@@ -122,8 +122,11 @@ def verify(name: str) -> Verification:
         state, advice = WeightsState.ABSENT, absence_advice(entry)
     elif found != entry.sha256:
         mend = "reinstall medsam-planner" if entry.is_shipped else f"run `medsam-planner weights fetch {name}` again"
+        what = "the file is damaged or another one"
+        if found in entry.earlier_sha256:
+            what = "these are the weights of an earlier version, which are loaded by their path and not by this name"
         state = WeightsState.DAMAGED
-        advice = f"Expected SHA-256 {entry.sha256} of {path}, got {found}: the file is damaged or another one; {mend}."
+        advice = f"Expected SHA-256 {entry.sha256} of {path}, got {found}: {what}; {mend}."
     else:
         state, advice = (WeightsState.SHIPPED if entry.is_shipped else WeightsState.FETCHED), ""
     return Verification(name, state, path, entry.sha256, found, advice)

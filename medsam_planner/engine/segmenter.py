@@ -27,7 +27,7 @@ from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import Normalisation
 from medsam_planner.volumes import volume_sha256
 
-__all__ = ["SlicePrediction", "SliceSegmenter"]
+__all__ = ["SlicePrediction", "SliceSegmenter", "holds"]
 
 _IMAGES_KEPT = 8
 _SUREST_REFINED = 13.8155
@@ -225,7 +225,7 @@ class SliceSegmenter:
         shape, pixel_mm = self.slice_shape(axis), self.slice_spacing_mm(axis)
         if previous is None:
             return self.model.crops(prompt, shape, pixel_mm)
-        if previous.crop is not None and (prompt.points is None or _holds(previous.crop, prompt.points)):
+        if previous.crop is not None and (prompt.points is None or holds(previous.crop, prompt.points)):
             return (previous.crop,)
         return self.model.crops(replace(prompt, box=None, mask=previous.probability), shape, pixel_mm)
 
@@ -280,7 +280,7 @@ def _with_extent(prediction: SlicePrediction, crop: Crop, prompt: SlicePrompt) -
     )
 
 
-def _holds(crop: Crop, points: NDArray[np.float64]) -> bool:
+def holds(crop: Crop, points: NDArray[np.float64]) -> bool:
     """Whether all points lie in the crop and not in its outermost twentieth."""
     offset = np.abs(np.asarray(points) - np.asarray(crop.centre_rc)) / np.asarray(crop.side_rc)
     return bool((offset <= 0.45).all())

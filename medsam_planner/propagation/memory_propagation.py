@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.memory_model import is_ambiguous
-from medsam_planner.engine.protocol import Crop, SlicePrompt
-from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.engine.protocol import Crop, SlicePrompt, box_around
+from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter, holds
 from medsam_planner.engine.slice_memory import PredictedSlice
+from medsam_planner.engine.zoom import best_crop
 from medsam_planner.errors import PromptError
 from medsam_planner.propagation.anchors import SliceEvent, empty_prediction, nearest_section, slice_prompt
 from medsam_planner.propagation.front import Anchor, PropagatedClick, PropagationFront, StopRules, slice_grid
@@ -31,7 +32,7 @@ from medsam_planner.propagation.motion_compensated import propagated_prompt
 
 __all__ = ["MEMORY_PROPAGATION_VERSION", "PROMPTED_REMEMBERED", "PROPAGATED_REMEMBERED", "MemoryPropagation"]
 
-MEMORY_PROPAGATION_VERSION = 4
+MEMORY_PROPAGATION_VERSION = 5
 """See :func:`~medsam_planner.propagation.methods.propagation_version`."""
 PROMPTED_REMEMBERED = 6
 """Number of the nearest prompted slices in the memory; stacks in training hold up to three."""
@@ -157,9 +158,9 @@ class MemoryPropagation:
         if event.box is not None:
             return _PromptWithMemory(prompt, prompted)
         if known is not None and known.mask().any():
-            prompt = replace(
-                prompt, box=known.prompt.box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice
-            )
+            # A mask by hand has no prompt of its own; the box around it keeps a correction from changing the rest.
+            box = box_around(known.mask()) if known.is_given else known.prompt.box
+            prompt = replace(prompt, box=box, mask=known.prompt.mask, reference_slice=known.prompt.reference_slice)
             return _PromptWithMemory(prompt, (*prompted, *_propagated_to(known.memory)), known)
         if prompt.box is None and (prompt.labels is None or not prompt.labels.any()):
             return None
@@ -172,9 +173,42 @@ class MemoryPropagation:
         return _PromptWithMemory(prompt, (*prompted, *last_propagated))
 
     def _decoded(self, event: SliceEvent, complete: _PromptWithMemory) -> SlicePrediction:
-        return self.segmenter.segment(
-            self.axis, event.index, complete.prompt, previous=complete.previous, memory=complete.memory
-        )
+        prompt, previous, memory = complete.prompt, complete.previous, complete.memory
+        begins = previous is None and prompt.box is None and prompt.mask is None
+        if begins and prompt.points is not None and prompt.labels is not None and len(prompt.points) > 1:
+            return self._from_points(event.index, prompt.points, prompt.labels, memory)
+        return self.segmenter.segment(self.axis, event.index, prompt, previous=previous, memory=memory)
+
+    def _from_points(
+        self,
+        index: int,
+        points: NDArray[np.float64],
+        labels: NDArray[np.bool_],
+        memory: tuple[PredictedSlice, ...],
+    ) -> SlicePrediction:
+        """Predict from several points alone, as those of a scribble, one after the other.
+
+        In training an interaction begins with one click, and every further click is in an error. So the middle one of
+        the positive points begins, on the crops that hold all points, and only points that the prediction so far gets
+        wrong follow.
+        """
+        segmenter, positive = self.segmenter, np.flatnonzero(labels)
+        used = [int(positive[len(positive) // 2])]
+        begun = SlicePrompt(points=points[used], labels=labels[used])
+        crops = segmenter.model.crops(begun, segmenter.slice_shape(self.axis), segmenter.slice_spacing_mm(self.axis))
+        wide = [crop for crop in crops if holds(crop, points)] or crops[-1:]
+        first = [segmenter.segment(self.axis, index, begun, memory=memory, crop=crop) for crop in wide]
+        prediction = first[best_crop([one.quality for one in first], [one.mask() for one in first])]
+        while True:
+            at = np.clip(np.rint(points).astype(int), 0, np.array(prediction.probability.shape) - 1)
+            wrong = prediction.mask()[at[:, 0], at[:, 1]] != labels
+            wrong[used] = False
+            if not wrong.any():
+                return prediction
+            left = np.flatnonzero(wrong)
+            used.append(int(left[len(left) // 2]))
+            prompt = SlicePrompt(points=points[used], labels=labels[used])
+            prediction = segmenter.segment(self.axis, index, prompt, previous=prediction, memory=memory)
 
     def _empty(self, event: SliceEvent, found: Mapping[int, SlicePrediction]) -> SlicePrediction:
         return empty_prediction(slice_prompt(event, found.get(event.index)), self.segmenter.slice_shape(self.axis))

@@ -1,4 +1,4 @@
-"""A tiny network with a memory and a small study for it: mechanism and determinism need no trained weights."""
+"""Tiny networks with and without a memory and a small study: mechanism and determinism need no trained weights."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ def write_memory_weights(path: Path, *, seed: int = 0) -> Path:
     torch.nn.init.normal_(network.decoder.mask_head.weight, std=0.5)
     torch.nn.init.normal_(network.decoder.quality_head[2].weight, std=1.0)
     save_weights(network, path, trained_on=["nothing"])
+    return path
+
+
+def write_weights_without_memory(path: Path) -> Path:
+    """Random weights of a network of 32 model pixels; its prediction leans on the prompt's ellipse."""
+    import torch
+
+    from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork
+
+    torch.manual_seed(0)
+    architecture = CompactArchitecture(
+        size=32, encoder_widths=(8, 16, 24), decoder_widths=(8, 16, 24), encoder_blocks=(0, 1, 1), dropout=0.2
+    )
+    save_weights(CompactNetwork(architecture), path, trained_on=["nothing"])
     return path
 
 

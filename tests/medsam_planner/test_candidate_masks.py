@@ -15,7 +15,16 @@ from medsam_planner.workflow.segment import SegmentationOptions, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 from prompts import Box, Choice, PromptFile, PromptLog, Scribble, parse_prompt_file, render_prompt_file
 
-from .memory_studies import OTHER, PROMPTED, box_on, bytes_of, click_on, study, write_memory_weights
+from .memory_studies import (
+    OTHER,
+    PROMPTED,
+    box_on,
+    bytes_of,
+    click_on,
+    study,
+    write_memory_weights,
+    write_weights_without_memory,
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +113,9 @@ def test_what_is_not_offered_cannot_be_chosen(session):
     assert len(session.log().history) == 2
 
 
-def test_a_model_without_candidates_offers_its_prediction_and_refuses_another():
-    session = mp.Session(study())
+def test_a_model_without_candidates_offers_its_prediction_and_refuses_another(tmp_path):
+    weights = write_weights_without_memory(tmp_path / "without.safetensors")
+    session = mp.Session(study(), str(weights), rules=StopRules(min_quality=0.0))
     session.add(box_on(PROMPTED))
     offered = session.candidate_masks()
     assert len(offered.predictions) == 1

@@ -10,7 +10,7 @@ import medsam_planner as mp
 from medsam_planner.errors import PromptError, WeightsError
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.volumes import array_sha256
-from prompts import Box, Click
+from prompts import Box, Click, Scribble
 
 SHAPE = (18, 64, 64)
 CENTRE = (9, 32, 30)
@@ -190,3 +190,11 @@ def test_a_temperature_raises_the_uncertainty_and_leaves_mask_and_passes(segment
 def test_unknown_weights_are_named_with_the_known_ones(oblique):
     with pytest.raises(WeightsError, match="compact"):
         mp.Session(study_of(ellipsoid(oblique), oblique), model="no-such-model")
+
+
+@pytest.mark.parametrize("columns", [range(22, 39), range(27, 34)], ids=["long", "short"])
+def test_one_stroke_inside_a_structure_is_enough(oblique, columns):
+    solid = ellipsoid(oblique)
+    session = mp.Session(study_of(solid, oblique), seed=3)
+    session.add(Scribble([lps_from_index(oblique, (9, 32, column)) for column in columns]))
+    assert dice(session.segment(samples=0).mask.array, solid) > 0.8

@@ -27,7 +27,7 @@ from medsam_planner.lab.evaluation.dropout_temperature import FittedTemperature,
 from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.protocols import Protocol, first_prompts
 from medsam_planner.lab.evaluation.records import DropoutRecord
-from medsam_planner.lab.evaluation.references import files_sha256, label_values, read_structures
+from medsam_planner.lab.evaluation.references import files_sha256, read_structures, spread_labels
 from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import size_rank
@@ -145,9 +145,11 @@ def _records(
     finished: FinishedStructures,
     progress: Progress | None,
 ) -> Iterator[DropoutRecord]:
-    total = sum(len(label_values(case, options.most)) for case in chosen.cases)
-    structures = (one for case in chosen.cases for one in read_structures(case, most=options.most))
-    hashes = {case.name: files_sha256(case) for case in chosen.cases}
+    wanted = spread_labels(chosen.cases, options.per_group, options.most)
+    cases = [case for case in chosen.cases if case.name in wanted]
+    total = sum(len(labels) for labels in wanted.values())
+    structures = (one for case in cases for one in read_structures(case, labels=wanted[case.name]))
+    hashes = {case.name: files_sha256(case) for case in cases}
     segmenter: SliceSegmenter | None = None
     for structure in track(structures, "dropout passes", progress, total=total):
         files = hashes[structure.case.name]

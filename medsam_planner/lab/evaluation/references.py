@@ -36,15 +36,15 @@ def label_values(case: Case, most: int | None = None) -> list[int]:
     return _values(case, _labels(case))[:most]
 
 
-def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None) -> dict[str, tuple[int, ...]]:
+def spread_labels(cases: Sequence[Case], per_group: int | None, most: int | None = None) -> dict[str, tuple[int, ...]]:
     """A subset of the labels, spread over the cases of each group and over their labels.
 
     Parameters
     ----------
     cases : sequence of Case
         The cases.
-    per_group : int
-        At most so many labels of each group.
+    per_group : int or None
+        At most so many labels of each group; None for all.
     most : int, optional
         At most so many of each case.
 
@@ -58,6 +58,8 @@ def spread_labels(cases: Sequence[Case], per_group: int, most: int | None = None
     StudyError, ConfigError
         As :func:`label_values`.
     """
+    if per_group is None:
+        return {case.name: tuple(label_values(case, most)) for case in cases}
     chosen: dict[str, list[int]] = {}
     for group in sorted({case.group for case in cases}):
         own = _scattered([case for case in cases if case.group == group])

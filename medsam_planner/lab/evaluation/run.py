@@ -29,7 +29,7 @@ from medsam_planner.lab.evaluation.protocols import (
     simulate,
 )
 from medsam_planner.lab.evaluation.records import StructureRecord
-from medsam_planner.lab.evaluation.references import files_sha256, label_values, read_structures, spread_labels
+from medsam_planner.lab.evaluation.references import files_sha256, read_structures, spread_labels
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
 from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.progress import Progress, track
@@ -160,10 +160,7 @@ def _records(
     progress: Progress | None,
 ) -> Iterator[StructureRecord]:
     whole = options.protocol is Protocol.CVPR25  # the challenge wants a whole class, however many parts it has
-    if options.per_group is None:
-        wanted = {case.name: tuple(label_values(case, options.most)) for case in chosen.cases}
-    else:
-        wanted = spread_labels(chosen.cases, options.per_group, options.most)
+    wanted = spread_labels(chosen.cases, options.per_group, options.most)
     cases = [case for case in chosen.cases if case.name in wanted]
     total = sum(len(labels) for labels in wanted.values())
     structures = (

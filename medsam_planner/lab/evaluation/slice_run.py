@@ -17,6 +17,7 @@ from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.lab.evaluation.case_choice import EvaluationOptions, choose_cases
 from medsam_planner.lab.evaluation.cases import trained_on
 from medsam_planner.lab.evaluation.finished import scoring_version
+from medsam_planner.lab.evaluation.references import spread_labels
 from medsam_planner.lab.evaluation.slices import EndQuality, SliceScores, end_quality, score_slices, slice_table
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
@@ -58,8 +59,9 @@ def evaluate_slices(
     chosen = choose_cases(root, options, model)
     scores: list[SliceScores] = []
     ends: list[tuple[float, float, float]] = []
-    for case in track(chosen.cases, "cases", progress):
-        for structure, segmenter, found in score_slices(model, case, seed=options.seed, most=options.most):
+    wanted = spread_labels(chosen.cases, options.per_group, options.most)
+    for case in track([case for case in chosen.cases if case.name in wanted], "cases", progress):
+        for structure, segmenter, found in score_slices(model, case, seed=options.seed, labels=wanted[case.name]):
             scores += [replace(one, is_trained_on=case.name in chosen.trained_on) for one in found]
             ends += end_quality(structure, segmenter)
     if not scores:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
-from medsam_planner.engine.protocol import PromptableModel, SlicePrompt, box_around
+from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel, SlicePrompt, box_around
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
+from medsam_planner.engine.slice_memory import PredictedSlice
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.lab.evaluation.cases import Case, Structure
@@ -88,7 +89,7 @@ def slice_segmenter(structure: Structure, model: PromptableModel) -> SliceSegmen
 
 
 def score_slices(
-    model: PromptableModel, case: Case, *, seed: int = 0, most: int | None = None
+    model: PromptableModel, case: Case, *, seed: int = 0, labels: Sequence[int] | None = None
 ) -> Iterator[tuple[Structure, SliceSegmenter, list[SliceScores]]]:
     """Prompt the structures of a case on slices of all three planes.
 
@@ -100,8 +101,8 @@ def score_slices(
         The case.
     seed : int
         Of boxes and clicks.
-    most : int, optional
-        At most so many structures.
+    labels : sequence of int, optional
+        Only these labels.
 
     Yields
     ------
@@ -110,7 +111,7 @@ def score_slices(
     """
     rng = np.random.default_rng([seed, *case.name.encode()])
     segmenter = None
-    for structure in read_structures(case, most=most):
+    for structure in read_structures(case, labels=labels):
         segmenter = segmenter or slice_segmenter(structure, model)
         found = []
         steps_mm = spacing_mm(structure.volume.affine)
@@ -155,9 +156,6 @@ class _PromptedSlice:
     reference: Mask
     rng: np.random.Generator
 
-    def predict(self, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
-        return self.segmenter.segment(self.axis, self.index, prompt, previous=previous)
-
     def boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The exact and the loose box."""
         loose = loose_box(self.reference, Looseness.UNEVEN, self.rng, most=_MOST_PADDING)
@@ -170,7 +168,9 @@ class _PromptedSlice:
         qualities: dict[str, float] = {}
 
         def keep(name: str, prompt: SlicePrompt, previous: SlicePrediction | None = None) -> SlicePrediction:
-            prediction = self.predict(prompt, previous)
+            return scored(name, self.segmenter.segment(self.axis, self.index, prompt, previous=previous))
+
+        def scored(name: str, prediction: SlicePrediction) -> SlicePrediction:
             qualities[name], scores[name] = prediction.quality, dice(reference, prediction.mask())
             return prediction
 
@@ -197,8 +197,7 @@ class _PromptedSlice:
             labels.append(click[1])
             prediction = keep("three_clicks", SlicePrompt(points=np.stack(points), labels=np.array(labels)), prediction)
         if neighbour is not None and neighbour.sum() >= SMALLEST_STRUCTURE_PX // 2:
-            beside = self.segmenter.image(self.axis, self.index - 1)
-            keep("neighbour_mask", SlicePrompt(mask=neighbour.astype(np.float32), reference_slice=beside))
+            scored("neighbour_mask", _propagated(self.segmenter, self.axis, self.index - 1, neighbour, self.index))
             scores["neighbour_copied"] = dice(reference, neighbour)
         return scores, qualities
 
@@ -222,14 +221,19 @@ def end_quality(structure: Structure, segmenter: SliceSegmenter) -> list[tuple[f
             continue
         if not 0 <= inner < len(part) or not part[inner].any():
             continue
-
-        def propagated(index: int, source: int) -> SlicePrediction:
-            prompt = SlicePrompt(mask=part[source].astype(np.float32), reference_slice=segmenter.image(axis, source))
-            return segmenter.segment(axis, index, prompt)
-
-        past, within = propagated(beyond, last), propagated(last, inner)
+        past = _propagated(segmenter, axis, last, part[last], beyond)
+        within = _propagated(segmenter, axis, inner, part[inner], last)
         found.append((past.quality, within.quality, float(past.mask().sum() / part[last].sum())))
     return found
+
+
+def _propagated(segmenter: SliceSegmenter, axis: int, source: int, mask: Mask, onto: int) -> SlicePrediction:
+    """The prediction of a slice from the mask of one other; a model with a memory also remembers that slice."""
+    probability = mask.astype(np.float32)
+    prompt = SlicePrompt(mask=probability, reference_slice=segmenter.image(axis, source))
+    remembers = isinstance(segmenter.model, ModelWithMemory)
+    memory = (PredictedSlice(source, probability, prompted=True),) if remembers else ()
+    return segmenter.segment(axis, onto, prompt, memory=memory)
 
 
 def slice_table(scores: Sequence[SliceScores]) -> str:

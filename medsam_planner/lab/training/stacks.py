@@ -30,8 +30,6 @@ _ORDERS = ((0, 1, 2, 3), (0, 1, 2, -1), (0, 1, -1, -2), (0, 1, 3, 2), (0, 2, 4, 
 """Offsets of the slices from the prompted one, in the order of prompting."""
 SMALLEST_STRUCTURE_PX = 16
 """Structures with fewer pixels on the prompted slice are not used."""
-CLICK_SHARE = 0.36
-"""Share of samples that begin with a click; the others begin with a box."""
 CUT_SHARE = 0.1
 """Share of synthetic samples whose study ends within the structure."""
 ONTO_END = 0.35
@@ -61,7 +59,12 @@ class Stack:
 
 
 def draw_stack(
-    volumes: Sequence[LabelVolume], shares: NDArray[np.float64], rng: np.random.Generator, size: int
+    volumes: Sequence[LabelVolume],
+    shares: NDArray[np.float64],
+    rng: np.random.Generator,
+    size: int,
+    *,
+    click_share: float = 0.5,
 ) -> Stack:
     """Draw samples until one has enough pixels of its structure.
 
@@ -75,11 +78,13 @@ def draw_stack(
         Source of all random choices.
     size : int
         Side of the crops in model pixels.
+    click_share : float
+        Share of samples that begin with a click; the others begin with a box.
     """
     while True:
         volume = volumes[int(rng.choice(len(volumes), p=shares))]
         target = draw_target(volume, rng)
-        stack = None if target is None else _stack(volume, target, rng, size)
+        stack = None if target is None else _stack(volume, target, rng, size, click_share)
         if stack is not None:
             return stack
 
@@ -94,7 +99,9 @@ def _begun_near_end(
     return replace(target, centre_mm=last[int(rng.integers(len(last)))])
 
 
-def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: int) -> Stack | None:
+def _stack(
+    volume: LabelVolume, target: Target, rng: np.random.Generator, size: int, click_share: float
+) -> Stack | None:
     axis = int(rng.integers(3))
     space = random_space(volume, target, rng, axis)
     direction = float(rng.choice([-1.0, 1.0]))
@@ -113,7 +120,7 @@ def _stack(volume: LabelVolume, target: Target, rng: np.random.Generator, size: 
     if volume.image is not None and not lies_on_volume(volume, space, heights):
         return None
     mask, coarse_mm = coarse_mask(volume, target, space, heights, pixel_mm)
-    clicked = rng.random() < CLICK_SHARE
+    clicked = rng.random() < click_share
     seed: tuple[int, int] | None = None
     if (
         target.kind in (TargetKind.LABELS, TargetKind.LESION)

@@ -15,7 +15,7 @@ from medsam_planner.lab.calibration import calibrate
 from medsam_planner.lab.calibration.median_volumes import median_volumes
 from medsam_planner.lab.calibration.segment_cases import SegmentationSettings
 from medsam_planner.lab.evaluation.cases import find_cases
-from medsam_planner.propagation.motion_compensated import MOTION_COMPENSATED_VERSION
+from medsam_planner.propagation.memory_propagation import MEMORY_PROPAGATION_VERSION
 from tests.medsam_planner.calibration.conftest import SETTINGS, SPACING, ball, write_patient
 from xai.conformal import nonconformity_score
 from xai.margin_scale import SCALES
@@ -126,8 +126,8 @@ def test_other_weights_policies_and_settings_are_refused(calibration):
         calibration.model_copy(update={"policy": "clicks-1"}).require_same(**same)
     unsaid = {name: value for name, value in calibration.segmentation.items() if name != "propagation"}
     with pytest.raises(
-        ConfigError, match=f"propagation: calibrated 1, here {MOTION_COMPENSATED_VERSION}"
-    ):  # made before walks were fitted_offsets
+        ConfigError, match=f"propagation: calibrated 1, here {MEMORY_PROPAGATION_VERSION}"
+    ):  # of the first version
         calibration.model_copy(update={"segmentation": unsaid}).require_same(**same)
 
 

@@ -11,6 +11,7 @@ import pytest
 from medsam_planner.engine.compact import PROPAGATED_BOX_PADDINGS_PX, CompactModel
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import save_weights
+from medsam_planner.engine.memory_model import open_compact
 from medsam_planner.engine.protocol import Crop, SlicePrompt
 from medsam_planner.engine.zoom import extract, paste, prompt_to_crop
 from medsam_planner.errors import GeometryError, PromptError, WeightsError
@@ -41,7 +42,7 @@ def tiny(tiny_weights) -> CompactModel:
 
 @pytest.fixture(scope="module")
 def shipped() -> CompactModel:
-    return CompactModel(SHIPPED)
+    return open_compact(SHIPPED)
 
 
 def _box(*corners: float) -> SlicePrompt:
@@ -406,10 +407,11 @@ def test_the_shipped_weights_find_a_bright_disc_from_a_loose_box_and_from_one_cl
 
 def test_the_shipped_weights_beat_the_inscribed_ellipse_on_organs_never_trained_on(shipped, shared_data):
     from medsam_planner.lab.evaluation.cases import find_cases
+    from medsam_planner.lab.evaluation.references import label_values
     from medsam_planner.lab.evaluation.slices import score_slices
 
     (case,) = find_cases(shared_data / "cases" / "ct_trunk_totalseg_siemens")
-    asked = [score for *_, scores in score_slices(shipped, case, most=10) for score in scores]
+    asked = [score for *_, scores in score_slices(shipped, case, labels=label_values(case, 10)) for score in scores]
     scores = [score for score in asked if "slab" not in score.group]
     assert len(scores) >= 8
     for kind in ("exact", "loose"):

@@ -251,6 +251,15 @@ def test_damaged_shipped_weights_are_not_loaded(weights: Path) -> None:
         load_model("small")
 
 
+def test_shipped_weights_of_an_earlier_version_are_recognised(weights: Path) -> None:
+    path, listed = weights_path("small"), registry.shipped_folder() / "manifest.toml"
+    path.write_bytes(b"earlier")
+    known = hashlib.sha256(b"earlier").hexdigest()
+    listed.write_text(listed.read_text() + f'earlier_sha256 = ["{known}"]\n')
+    with pytest.raises(WeightsError, match="an earlier version, which are loaded by their path"):
+        load_model("small")
+
+
 def test_paths_to_the_compact_models_weights_open_as_the_compact_model(tmp_path: Path) -> None:
     from medsam_planner.engine.compact import CompactModel
     from medsam_planner.engine.compact_network import CompactArchitecture, CompactNetwork

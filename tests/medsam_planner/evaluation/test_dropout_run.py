@@ -60,6 +60,8 @@ def test_a_run_measures_the_band_keeps_what_is_finished_and_fits_a_temperature(c
     before = [path.stat().st_mtime_ns for path in kept]
     assert evaluate_dropout(cases, tmp_path, options, passes=4) == found
     assert [path.stat().st_mtime_ns for path in kept] == before
+    few = EvaluationOptions(protocol=Protocol.BOX, per_group=1)
+    assert evaluate_dropout(cases, tmp_path, few, passes=4).structures == 2
     with pytest.raises(ConfigError, match="runs: 4 there, 3 now"):
         evaluate_dropout(cases, tmp_path, options, passes=3)
 

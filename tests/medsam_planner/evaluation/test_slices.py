@@ -31,6 +31,8 @@ def test_every_kind_of_prompt_is_scored_on_held_out_cases_and_the_ends_are_measu
     expected = {"ellipse_exact", "ellipse_loose", "box_exact", "box_loose", "box_and_click", "click", "three_clicks"}
     assert expected <= set(kinds)
     assert kinds["box_exact"] > 0.8
+    similar = [row["dice"] for row in document["slices"] if row["dice"].get("neighbour_copied", 0) > 0.9]
+    assert len(similar) >= 4 and all(scores["neighbour_mask"] > 0.95 for scores in similar)
     assert 0 <= document["ends"]["beyond_end"] <= 1 and document["ends"]["ends"] > 0
     assert len((tmp_path / "evaluation.csv").read_text().splitlines()) == 1 + len(document["slices"])
 

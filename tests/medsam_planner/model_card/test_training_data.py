@@ -33,6 +33,15 @@ def test_cases_are_grouped_by_what_they_show_and_by_licence_and_patients_counted
     ]
 
 
+def test_a_label_map_with_a_description_of_its_own_is_credited_by_it(tmp_path):
+    stated(tmp_path / "label_maps", modality="label maps", anatomy="head", licence="Apache-2.0")
+    (tmp_path / "label_maps" / "spine.json").write_text(json.dumps({"credit": "Spine group", "licence": "CC BY-SA"}))
+    assert data_sources(["ImageNet (encoder)", "label_maps/spine.nii.gz", "label_maps/x.nii.gz"], tmp_path)[1:] == [
+        DataSource("label map, random contrast: Spine group", "CC BY-SA", 1, 1),
+        DataSource("label maps: head, random contrast", "Apache-2.0", 1, 1),
+    ]
+
+
 def test_a_missing_licence_is_named_as_not_stated(tmp_path):
     (source,) = data_sources(["gone"], tmp_path)
     assert source == DataSource("unknown modality: unnamed anatomy", "not stated", 1, 1)

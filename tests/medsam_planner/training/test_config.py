@@ -48,10 +48,12 @@ def test_the_protocols_are_those_of_the_evaluation():
     assert set(get_args(ProtocolName)) == {protocol.value for protocol in Protocol}
 
 
-def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_acceptance_case_out():
-    config = read_config(Path(medsam_planner.lab.training.__file__).with_name("compact.toml"))
-    assert "ct_trunk_totalseg_siemens" in config.data.held_out
-    assert "ct_skull_invesalius" in config.data.held_out
+def test_both_stages_of_the_shipped_weights_keep_the_same_cases_out_and_the_second_begins_from_the_first():
+    folder = Path(medsam_planner.lab.training.__file__).parent
+    first, second = read_config(folder / "compact_64.toml"), read_config(folder / "compact.toml")
+    assert second.start_from == first.out / "compact.safetensors"
+    assert first.data.held_out == second.data.held_out
+    assert {"ct_trunk_totalseg_siemens", "ct_skull_invesalius"} <= set(second.data.held_out)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_the_configuration_of_the_shipped_weights_is_valid_and_keeps_the_accepta
         ('out = "x"\ndecoder_widths = [8, 16]', "decoder_widths: expected four widths"),
         ('out = "x"\ndecay_share = 2.0', "decay_share: expected a value less than or equal to 1"),
         ('out = "x"\ndata = 3', r"table \[data\]"),
-        ('out = "x"\n[data]\nshare = 1', "unknown entry 'data.share'; known are case_share, held_out"),
+        ('out = "x"\n[data]\nshare = 1', "unknown entry 'data.share'; known are case_share, click_share, held_out"),
         (
             'out = "x"\n[data]\nprocedural_share = -1.0',
             "data.procedural_share: expected a value greater than or equal to 0",

@@ -28,7 +28,7 @@ from medsam_planner.errors import (
 )
 from medsam_planner.service.core.options import Limits
 from medsam_planner.service.settings import Settings
-from prompts import Click, InitialMask, PromptFile, PromptLog, Scribble, VoxelMask, write_prompt_file
+from prompts import Box, Click, InitialMask, PromptFile, PromptLog, Scribble, VoxelMask, write_prompt_file
 from tests.medsam_planner.service.nninteractive.programs import (
     CENTRE,
     ball,
@@ -40,9 +40,11 @@ from tests.medsam_planner.service.nninteractive.programs import (
     mask_of,
 )
 from tests.medsam_planner.service.phantom import LESION_LPS_MM
-from tests.medsam_planner.service.rest import TOKEN, lesion_box, serving
+from tests.medsam_planner.service.rest import TOKEN, serving
 
 MOST = 4
+VOXEL_BOX = Box((-44.25, -24.75, 1.25), (-15.75, 3.75, 1.25))
+"""Around the lesion of the phantom, with corners on voxel centres: the protocol sends whole voxels."""
 
 
 @pytest.fixture(scope="module")
@@ -228,14 +230,14 @@ def test_a_service_may_use_another_server_as_its_model_and_tells_its_clients_whe
     model: str, study_path: Path, tmp_path: Path
 ) -> None:
     local = Session(load_volume(study_path), model)
-    local.add(lesion_box())
+    local.add(VOXEL_BOX)
     expected = local.segment(samples=0).provenance.mask_sha256
     with ExitStack() as far_away:
         far = far_away.enter_context(serving(Settings(out=tmp_path / "far", model=model)))
         near = Settings(out=tmp_path / "near", model=f"nninteractive:{far}/nninteractive", roots=(study_path.parent,))
         with serving(near) as address, Client(address) as client:
             session = client.open_session(client.open_study(study_path.name))
-            session.add("lesion", lesion_box())
+            session.add("lesion", VOXEL_BOX)
             session.segment("lesion", samples=0)
             result = session.structures()["lesion"].result
             assert result is not None and result["mask_sha256"] == expected
@@ -247,7 +249,7 @@ def test_a_service_may_use_another_server_as_its_model_and_tells_its_clients_whe
 
 def test_the_command_line_segments_with_a_server(address: str, study_path: Path, model: str, tmp_path: Path) -> None:
     log = PromptLog("lesion")
-    log.add(lesion_box())
+    log.add(VOXEL_BOX)
     write_prompt_file(tmp_path / "prompts.json", PromptFile((log,)))
     name = f"nninteractive:{address}/nninteractive"
     command = ["segment", str(study_path), str(tmp_path / "prompts.json"), "--out", str(tmp_path / "out")]
@@ -258,7 +260,7 @@ def test_the_command_line_segments_with_a_server(address: str, study_path: Path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     local = Session(load_volume(study_path), model)
-    local.add(lesion_box(), structure="lesion")
+    local.add(VOXEL_BOX, structure="lesion")
     expected = local.segment(structure="lesion", samples=0).mask.array
     assert np.array_equal(load_volume(tmp_path / "out" / "mask.nii.gz", modality="MR").array > 0, expected)
     assert name in json.dumps(json.loads((tmp_path / "out" / "result.json").read_text()))
