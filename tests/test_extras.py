@@ -41,10 +41,13 @@ WEB = {
     "medsam_planner.client.transport",
     "medsam_planner.service.cookies",
     "medsam_planner.service.guard",
+    "medsam_planner.service.live_routes",
     "medsam_planner.service.login",
     "medsam_planner.service.page_requests",
+    "medsam_planner.service.review_routes",
     "medsam_planner.service.routes",
     "medsam_planner.service.short_body",
+    "medsam_planner.service.view3d_routes",
     *(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (

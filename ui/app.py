@@ -51,7 +51,9 @@ def _add_page(app: FastAPI) -> Mapping[int, int]:
     import gradio as gr
 
     from medsam_planner.service.live_routes import add_live_routes
+    from medsam_planner.service.review_routes import add_review_routes
     from medsam_planner.service.routes import add_routes
+    from medsam_planner.service.view3d_routes import add_view3d_routes
     from ui.viewer_files import CSS, add_viewer_files
     from ui.wiring import build_page
 
@@ -60,6 +62,8 @@ def _add_page(app: FastAPI) -> Mapping[int, int]:
     page.has_launched = True  # otherwise Gradio serves any file of the disk
     add_routes(app, pages)
     add_live_routes(app, pages)
+    add_view3d_routes(app, pages)
+    add_review_routes(app, pages)
     add_viewer_files(app)
     app.router.lifespan_context = _expiring(pages, app.router.lifespan_context)
     system = ["system-ui", "-apple-system", "Segoe UI", "Helvetica", "Arial", "sans-serif"]

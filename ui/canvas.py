@@ -13,8 +13,10 @@ from medsam_planner.service.display import Plane
 from medsam_planner.service.slice_layers import maps
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Structure
+from medsam_planner.service.view3d import scene_3d
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import StudyVolume
+from ui.review_scene import review_scene
 from ui.wording import NO_STUDY
 
 __all__ = ["closed_scene", "scene"]
@@ -67,7 +69,9 @@ def scene(
         ],
         "hidden": [one.name for one in now.structures.values() if one.listed.is_hidden],
         "go_to": _target_slices(now) if shows_path else _middle_slices(now) if shows_structure else None,
+        "space": scene_3d(workbench),
         "tool": tool,
+        "review": review_scene(workbench),
         "empty_text": "",
     }
 

@@ -14,6 +14,7 @@ from medsam_planner.planning.mask_flaws import find_flaws
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason, made_by_hand
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.report.decision import Decision
 from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.structure import Structure
@@ -31,7 +32,15 @@ from ui.wording import (
 )
 from xai.surface import surface_voxels
 
-__all__ = ["links_html", "margins_html", "plan_html", "result_html", "study_html", "trace_sentences"]
+__all__ = [
+    "decision_banner",
+    "links_html",
+    "margins_html",
+    "plan_html",
+    "result_html",
+    "study_html",
+    "trace_sentences",
+]
 
 
 def study_html(study: StudyVolume | None) -> str:
@@ -156,7 +165,7 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
     for number, one in enumerate(plan.alternatives):
         low, high = one.hit_probability_interval
         cells = (
-            str(number + 1),
+            f"{number + 1}{' by hand' if one.is_by_hand else ''}",
             f"{one.certified_clearance_mm:.1f} mm",
             html.escape(one.limiting_structure or "–"),
             f"{percent(one.hit_probability)} <small>({percent(low)}–{percent(high)})</small>",
@@ -171,6 +180,13 @@ def plan_html(plan: PlanResult, chosen: int, *, is_outdated: bool) -> str:
         f'{warning}<table class="mv-table" id="alternatives"><tr>{head}</tr>{"".join(rows)}</table><p>{reason}</p>'
         f'<p class="mv-hint">{CLEARANCE_IS}</p>'
     )
+
+
+def decision_banner(decision: Decision | None) -> str:
+    """What was decided on the plan, or why an acceptance no longer holds; empty where nothing was."""
+    if decision is None:
+        return ""
+    return f'<div class="rv-decision rv-{decision.kind.value}" role="status">{html.escape(decision.text)}</div>'
 
 
 def cautions_html(assessment: Assessment | None) -> str:

@@ -13,6 +13,7 @@ from ui.begin_from import add_begin_from
 from ui.edit_panel import add_edits
 from ui.pacs_section import add_pacs_query, add_pacs_sending
 from ui.plan_tab import add_plan_tab
+from ui.review_tab import add_review
 from ui.structure_list import add_structure_list
 from ui.upload_button import upload_button
 from ui.viewer_files import boot_script, viewer_html
@@ -65,6 +66,8 @@ def build_parts() -> Parts:
             with gr.Tab("Plan", id="plan"):
                 add_plan_tab(parts)
                 add_pacs_sending(parts)
+            with gr.Tab("Review", id="review"):
+                add_review(parts)
     return parts
 
 

@@ -88,10 +88,12 @@ def screen(workbench: Workbench, notice: str = "", *, tab: Tab | None = None, **
 def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
     plan = now.plan
     links = html_parts.links_html(token, has_report=now.has_report, has_archive=now.has_archive)
+    decided = html_parts.decision_banner(now.review.decision or now.lost_decision)
     if plan is None:
-        return {"links": links}
+        return {"links": links, "plan_summary": decided + wording.NO_PLAN}
     return {
-        "plan_summary": html_parts.cautions_html(now.assessment)
+        "plan_summary": decided
+        + html_parts.cautions_html(now.assessment)
         + html_parts.plan_html(plan, now.chosen, is_outdated=now.is_plan_outdated)
         + wording.notes_html(now.notes)
         + html_parts.margins_html(now.margin_statements),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsam_planner.service.display import Plane
 from ui import wording
+from ui.three_js import three_module
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,12 +23,13 @@ _FOR_GOOD = "public, max-age=31536000, immutable"
 _PANE = """<section class="mv-pane" data-pane="$name"><header><span data-part="title">$name</span>
 <button type="button" data-part="enlarge" aria-label="Enlarge the $name plane" title="Enlarge">⤢</button></header>
 <canvas tabindex="0" aria-label="$name slice of the study"></canvas></section>"""
-CSS = (_HERE / "viewer.css").read_text(encoding="utf-8")
+CSS = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("viewer.css", "review.css"))
 
 
 def _folder() -> str:
     """Path under which the modules are served; they import each other by names relative to it."""
     content = b"".join(path.name.encode() + path.read_bytes() for path in sorted(_MODULES.glob("*.js")))
+    content += three_module() or b""
     return f"viewer/{hashlib.sha256(content).hexdigest()[:16]}"
 
 
@@ -48,11 +50,15 @@ def viewer_html() -> str:
     words = ("LOST_TITLE", "LOST_TEXT", "ELSEWHERE_TITLE", "ELSEWHERE_TEXT", "TAKE_BACK")
     texts = {name: html.escape(getattr(wording, name)) for name in words}
     panes = "\n".join(Template(_PANE).substitute(name=plane.value) for plane in Plane)
-    return Template((_HERE / "viewer.html").read_text(encoding="utf-8")).substitute(texts, PANES=panes)
+    return Template((_HERE / "viewer.html").read_text(encoding="utf-8")).substitute(
+        texts, PANES=panes, PANE_3D=(_HERE / "viewer3d.html").read_text(encoding="utf-8")
+    )
 
 
 def add_viewer_files(app: FastAPI) -> None:
-    """Serve the modules."""
+    """Serve the modules, and the library that the 3D view draws with beside them."""
+    from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.staticfiles import StaticFiles
 
     class Modules(StaticFiles):
@@ -61,4 +67,11 @@ def add_viewer_files(app: FastAPI) -> None:
             response.headers["Cache-Control"] = _FOR_GOOD
             return response
 
+    def three(_: Request) -> Response:
+        module = three_module()
+        if module is None:
+            return Response("trimesh carries no three.js here.", status_code=404)
+        return Response(module, media_type="text/javascript", headers={"Cache-Control": _FOR_GOOD})
+
+    app.add_route(f"/{_folder()}/three.js", three)
     app.mount(f"/{_folder()}", Modules(directory=_MODULES), name="viewer")

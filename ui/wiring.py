@@ -16,8 +16,10 @@ from ui.events import LONG, QUICK, STEP, connect, on_step, on_workbench
 from ui.layout import Parts, build_parts, source_choices
 from ui.plan_tab import DRAFT_CONTROLS, NUMBERS
 from ui.progress_bar import PageProgress
+from ui.review_wiring import wire_review
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
+from ui.view3d_wiring import wire_view3d
 from ui.viewer_action import event_payload
 from ui.wiring_begin_from import wire_begin_from
 from ui.wiring_edits import wire_edits
@@ -43,7 +45,9 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_begin_from(pages, parts)
         wire_edits(pages, parts)
         _wire_plan(pages, parts)
+        wire_view3d(pages, parts)
         wire_pacs(pages, parts)
+        wire_review(pages, parts)
     return page
 
 

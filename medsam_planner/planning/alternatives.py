@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,29 @@ from medsam_planner.planning.candidates import Candidates
 from medsam_planner.planning.clearance import clearance_in
 from medsam_planner.planning.crossings import Crossing, ValueProfile, crossings_along, values_along
 from medsam_planner.planning.distance_field import DistanceField
-from medsam_planner.planning.hit import structure_hit_probability
+from medsam_planner.planning.hit import HitProbability, structure_hit_probability
 from medsam_planner.planning.problem import PlanningProblem, Weights
 from medsam_planner.planning.screw import ScrewGrade, density_along_hu, density_in_tool_hu, grade_screws
-from medsam_planner.planning.structures import StayInside
+from medsam_planner.planning.structures import StayInside, Structure
 from medsam_planner.progress import Progress, track
 
-__all__ = ["Alternative", "ClearanceProfile", "describe", "distinct", "explained", "non_dominated", "soft_score"]
+__all__ = [
+    "Alternative",
+    "ClearanceProfile",
+    "HitMeasure",
+    "describe",
+    "distinct",
+    "explained",
+    "limited_by",
+    "measured_lines",
+    "non_dominated",
+    "sampled_hit",
+    "soft_score",
+]
 
 _PROFILE_STEP_MM = 0.5
+HitMeasure: TypeAlias = Callable[[NDArray[np.float64], Structure, PlanningProblem], HitProbability]
+"""From a trajectory (2, 3), a structure and the problem: the hit probability of that structure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +80,8 @@ class Alternative:
     """Bone, air and outside that the path goes through; None where no image was given."""
     value_profile: ValueProfile | None = None
     """The image along the path; None where none was given."""
+    is_by_hand: bool = False
+    """Whether a person placed it, and not the search."""
 
 
 def soft_score(
@@ -126,30 +143,75 @@ def describe(
     seen: Candidates,
     numbers: Sequence[int],
     *,
+    hit: HitMeasure | None = None,
     progress: Progress | None = None,
 ) -> tuple[Alternative, ...]:
     """Compute all measures of a few trajectories, best score first; :func:`explained` adds the reasons."""
-    trajectories = seen.trajectories_lps_mm[list(numbers)]
-    measured = clearance_in(fields, trajectories, problem.tool, each_structure=True)
-    longest = float(seen.length_mm.max())
-    grades = _grades(problem, trajectories)
+    chosen = list(numbers)
+    found = measured_lines(
+        problem,
+        fields,
+        seen.trajectories_lps_mm[chosen],
+        entry_angle_deg=seen.entry_angle_deg[chosen],
+        longest_mm=float(seen.length_mm.max()),
+        hit=hit,
+        progress=progress,
+    )
+    return tuple(sorted(found, key=lambda alternative: -alternative.score))
+
+
+def sampled_hit(
+    trajectory_lps_mm: NDArray[np.float64], structure: Structure, problem: PlanningProblem
+) -> HitProbability:
+    """The hit probability of one structure, with the draws of the problem."""
+    settings = problem.settings
+    return structure_hit_probability(trajectory_lps_mm, structure, problem.tool, settings.hit_draws, settings.seed)
+
+
+def measured_lines(
+    problem: PlanningProblem,
+    fields: Sequence[DistanceField],
+    trajectories_lps_mm: NDArray[np.float64],
+    *,
+    entry_angle_deg: NDArray[np.float64],
+    longest_mm: float,
+    hit: HitMeasure | None = None,
+    with_grades: bool = True,
+    progress: Progress | None = None,
+) -> tuple[Alternative, ...]:
+    """All measures of given trajectories, in their order and without reasons.
+
+    Parameters
+    ----------
+    problem : PlanningProblem
+    fields : sequence of DistanceField
+        Of the structures of the problem, around the trajectories.
+    trajectories_lps_mm : (N, 2, 3) float
+        Entry, then target.
+    entry_angle_deg : (N,) float
+    longest_mm : float
+        Length that counts as the worst in the score.
+    hit : callable, optional
+        Gives the hit probability; by default :func:`sampled_hit`.
+    with_grades : bool
+        Whether to grade screws in corridors.
+    progress : Progress, optional
+    """
+    hit = hit or sampled_hit
+    measured = clearance_in(fields, trajectories_lps_mm, problem.tool, each_structure=True)
+    length_mm = np.linalg.norm(trajectories_lps_mm[:, 1] - trajectories_lps_mm[:, 0], axis=1)
+    grades = _grades(problem, trajectories_lps_mm) if with_grades else []
     found = []
-    for row, number in enumerate(track(numbers, "measuring alternatives", progress)):
-        trajectory = trajectories[row]
-        hits = {
-            structure.name: structure_hit_probability(
-                trajectory, structure, problem.tool, problem.settings.hit_draws, problem.settings.seed
-            )
-            for structure in problem.structures
-        }
+    for row, trajectory in enumerate(track(list(trajectories_lps_mm), "measuring alternatives", progress)):
+        hits = {structure.name: hit(trajectory, structure, problem) for structure in problem.structures}
         worst = max(hits, key=lambda name: hits[name].probability) if hits else None
         density = None if problem.bone is None else density_along_hu(problem.bone, trajectory)
         score = soft_score(
             measured.certified_mm[row : row + 1],
-            seen.length_mm[number : number + 1],
-            seen.entry_angle_deg[number : number + 1],
+            length_mm[row : row + 1],
+            entry_angle_deg[row : row + 1],
             problem.weights,
-            longest_mm=longest,
+            longest_mm=longest_mm,
             hit_probability=hits[worst].probability if worst else 0.0,
             bone_density_hu=density or 0.0,
         )
@@ -166,9 +228,9 @@ def describe(
                 },
                 hit_probability=hits[worst].probability if worst else 0.0,
                 hit_probability_interval=hits[worst].interval if worst else (0.0, 0.0),
-                hit_probability_by_structure={name: hit.probability for name, hit in hits.items()},
-                length_mm=float(seen.length_mm[number]),
-                entry_angle_deg=float(seen.entry_angle_deg[number]),
+                hit_probability_by_structure={name: one.probability for name, one in hits.items()},
+                length_mm=float(length_mm[row]),
+                entry_angle_deg=float(entry_angle_deg[row]),
                 score=float(score[0]),
                 bone_density_hu=density,
                 clearance_profile=_profile(problem, fields, trajectory),
@@ -183,7 +245,7 @@ def describe(
                 value_profile=None if problem.surroundings is None else values_along(problem.surroundings, trajectory),
             )
         )
-    return tuple(sorted(found, key=lambda alternative: -alternative.score))
+    return tuple(found)
 
 
 def explained(alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
@@ -230,16 +292,17 @@ def _with_reason(alternative: Alternative, all_of_them: Sequence[Alternative]) -
     ):
         strengths.append("the smallest hit probability")
     why = f"Has {', '.join(strengths)}" if strengths else "A compromise between clearance, length and angle"
-    clearance_mm = alternative.certified_clearance_mm
-    if not alternative.limiting_structure:
-        limit = "no structure limits it"
-    elif clearance_mm >= 0:
-        limit = f"limited by {alternative.limiting_structure}, which leaves {clearance_mm:.1f} mm beyond its margin"
-    else:
-        limit = (
-            f"limited by {alternative.limiting_structure}, into whose margin it reaches by up to {-clearance_mm:.1f} mm"
-        )
-    return replace(alternative, reason=f"{why}; {limit}.")
+    return replace(alternative, reason=f"{why}; {limited_by(alternative)}.")
+
+
+def limited_by(alternative: Alternative) -> str:
+    """What limits the clearance, as part of a sentence."""
+    clearance_mm, name = alternative.certified_clearance_mm, alternative.limiting_structure
+    if not name:
+        return "no structure limits it"
+    if clearance_mm >= 0:
+        return f"limited by {name}, which leaves {clearance_mm:.1f} mm beyond its margin"
+    return f"limited by {name}, into whose margin it reaches by up to {-clearance_mm:.1f} mm"
 
 
 def _point(position: NDArray[np.float64]) -> tuple[float, float, float]:

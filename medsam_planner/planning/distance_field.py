@@ -41,7 +41,7 @@ beyond the grid; there ``D(p) − e`` holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,22 @@ class DistanceField:
     def voxel_diagonal_mm(self) -> float:
         """What the certified clearance gives up for the voxels."""
         return float(np.linalg.norm(self.spacing_mm))
+
+    def widened(self, by_mm: float) -> DistanceField:
+        """The field of the same structure, all of whose margins are larger by as much; negative: smaller.
+
+        ``min |x − z| − (m(z) + c)`` is ``D(x) − c``, so nothing need be computed again.
+        """
+        layers = tuple(
+            replace(one, values_mm=one.values_mm - np.float32(by_mm), ceiling_mm=one.ceiling_mm - by_mm)
+            for one in self.layers
+        )
+        return replace(
+            self,
+            layers=layers,
+            smallest_margin_mm=self.smallest_margin_mm + by_mm,
+            largest_margin_mm=self.largest_margin_mm + by_mm,
+        )
 
     def index(self, position_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """LPS mm (..., 3) to fractional indices of voxels of the box."""

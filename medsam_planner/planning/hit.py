@@ -31,14 +31,27 @@ from medsam_planner.planning.structures import (
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress, track
 
-__all__ = ["CONFIDENCE", "HitProbability", "clopper_pearson", "hit_probability", "structure_hit_probability"]
+__all__ = [
+    "CONFIDENCE",
+    "FAR_DEVIATIONS",
+    "HitProbability",
+    "clopper_pearson",
+    "counted_masks",
+    "distance_in_region",
+    "hit_of_fields",
+    "hit_probability",
+    "sampled_masks",
+    "sampled_path",
+    "structure_hit_probability",
+]
 
 CONFIDENCE = 0.95
-_FAR_DEVIATIONS = 5.0
+FAR_DEVIATIONS = 5.0
 """A displacement longer than this has a probability of 1.5e-5 in 3D; such hits are ignored."""
 _PIECE_MM = 40.0
 """Long trajectories are processed in pieces, so that the voxels around an oblique trajectory stay few."""
 _TOLERANCE_MM = 0.05
+_NEAR_STEP_MM = 4.0
 _BORDER_VOXELS = 4
 """Voxels kept around those within reach: the blur of a surface reaches three voxels."""
 
@@ -109,17 +122,27 @@ def structure_hit_probability(
 
     From the structure's mask samples; without any, from its one mask, so that only the tool's error counts.
     """
-    trajectory = _trajectory(trajectory_lps_mm)
-    samples = structure.mask_samples if len(structure.mask_samples) else (structure.mask,)
+    path, moved_tool = sampled_path(trajectory_lps_mm, structure, tool)
     is_corridor = isinstance(structure, StayInside)
-    if isinstance(structure, StayInside):
-        length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
-        free = min(structure.free_entry_mm / length, 1.0) if length else 0.0
-        fractions = np.array([[free], [1.0]])
-        sigma = tool.error_mm(fractions.ravel())
-        tool = Tool(tool.radius_mm, float(sigma[0]), float(sigma[1]))
-        trajectory = trajectory[0] + fractions * (trajectory[1] - trajectory[0])
-    return _probability(trajectory, counted_masks(samples), tool, draws, seed, is_corridor, progress)
+    return _probability(path, counted_masks(sampled_masks(structure)), moved_tool, draws, seed, is_corridor, progress)
+
+
+def sampled_masks(structure: Structure) -> Sequence[highdicom.Volume] | SampledMasks:
+    """The mask samples of a structure; its one mask where there are none."""
+    return structure.mask_samples if len(structure.mask_samples) else (structure.mask,)
+
+
+def sampled_path(trajectory_lps_mm: ArrayLike, structure: Structure, tool: Tool) -> tuple[NDArray[np.float64], Tool]:
+    """The part of a trajectory (2, 3) that counts for a structure, and the tool with its errors at the ends of it."""
+    trajectory = _trajectory(trajectory_lps_mm)
+    if not isinstance(structure, StayInside):
+        return trajectory, tool
+    length = float(np.linalg.norm(trajectory[1] - trajectory[0]))
+    free = min(structure.free_entry_mm / length, 1.0) if length else 0.0
+    fractions = np.array([[free], [1.0]])
+    sigma = tool.error_mm(fractions.ravel())
+    path = trajectory[0] + fractions * (trajectory[1] - trajectory[0])
+    return path, Tool(tool.radius_mm, float(sigma[0]), float(sigma[1]))
 
 
 def clopper_pearson(successes: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -177,11 +200,9 @@ def _probability(
     generator = np.random.default_rng(seed)
     shares = np.zeros(count)
     for number, mask in enumerate(track(masks, "hit probability", progress, total=count)):
-        shift = generator.standard_normal((draws, 1, 3))
-        moved = trajectory + tool.error_mm([0.0, 1.0])[None, :, None] * shift
+        moved = _displaced(trajectory, tool, draws, generator)
         shares[number] = _touches(moved, trajectory, mask, tool, complement).mean()
-    low, high = clopper_pearson(float(shares.sum()), count)
-    return HitProbability(float(shares.mean()), (low, high), shares)
+    return _of_shares(shares)
 
 
 def _touches(
@@ -192,10 +213,9 @@ def _touches(
     affine = np.asarray(mask.affine, dtype=np.float64)
     require_right_angles(affine, "mask sample")
     spacing = spacing_mm(affine)
-    reach = tool.radius_mm + _FAR_DEVIATIONS * float(tool.error_mm([0.0, 1.0]).max()) + float(np.linalg.norm(spacing))
+    reach = tool.radius_mm + FAR_DEVIATIONS * float(tool.error_mm([0.0, 1.0]).max()) + float(np.linalg.norm(spacing))
     pieces = max(1, int(np.ceil(np.linalg.norm(trajectory[1] - trajectory[0]) / _PIECE_MM)))
     touched = np.zeros(len(moved), dtype=bool)
-    still = Tool(0.0, 0.0, 0.0)
     for piece in range(pieces):
         ends = np.array([piece, piece + 1])[:, None] / pieces
         nominal = trajectory[0] + ends * (trajectory[1] - trajectory[0])
@@ -204,13 +224,61 @@ def _touches(
             continue
         left = np.flatnonzero(~touched)
         start, step = moved[left, :1], moved[left, 1:] - moved[left, :1]
-        # Only whether the radius is reached matters. The interpolated distance decides: near a smooth surface it is
-        # nearly exact, where the lower bound would be too small by a part of a voxel.
-        ceiling = np.full(len(left), tool.radius_mm - field.voxel_diagonal_mm)
-        search = ClearanceSearch(field, start + ends * step, still, tolerance_mm=_TOLERANCE_MM)
-        found = search.finish(ceiling_mm=ceiling, floor_mm=tool.radius_mm)
-        touched[left] = found.sampled_mm <= tool.radius_mm
+        touched[left] = _reaches(field, start + ends * step, tool.radius_mm)
     return touched
+
+
+def _reaches(field: DistanceField, moved: NDArray[np.float64], radius_mm: float) -> NDArray[np.bool_]:
+    """Which of the displaced trajectories (N, 2, 3) come within the radius of the surface of a field.
+
+    Only whether the radius is reached matters. The interpolated distance decides: near a smooth surface it is nearly
+    exact, where the lower bound would be too small by a part of a voxel.
+    """
+    ceiling = np.full(len(moved), radius_mm - field.voxel_diagonal_mm)
+    search = ClearanceSearch(field, moved, Tool(0.0, 0.0, 0.0), tolerance_mm=_TOLERANCE_MM)
+    reached: NDArray[np.bool_] = search.finish(ceiling_mm=ceiling, floor_mm=radius_mm).sampled_mm <= radius_mm
+    return reached
+
+
+def hit_of_fields(
+    trajectory_lps_mm: NDArray[np.float64],
+    fields: Sequence[DistanceField | None],
+    tool: Tool,
+    draws: int,
+    seed: int,
+) -> HitProbability:
+    """As :func:`hit_probability`, in one field for each mask sample from :func:`distance_in_region`."""
+    generator = np.random.default_rng(seed)
+    reach_mm = tool.radius_mm + FAR_DEVIATIONS * float(tool.error_mm([0.0, 1.0]).max())
+    shares = np.zeros(len(fields))
+    for number, field in enumerate(fields):
+        moved = _displaced(trajectory_lps_mm, tool, draws, generator)
+        if field is not None and _is_near(field, trajectory_lps_mm, reach_mm):
+            shares[number] = _reaches(field, moved, tool.radius_mm).mean()
+    return _of_shares(shares)
+
+
+def _is_near(field: DistanceField, trajectory_lps_mm: NDArray[np.float64], reach_mm: float) -> bool:
+    """Whether the surface of a field may lie within reach of a trajectory (2, 3); distances fall by 1 mm a mm."""
+    length = float(np.linalg.norm(trajectory_lps_mm[1] - trajectory_lps_mm[0]))
+    fraction = np.linspace(0.0, 1.0, max(int(np.ceil(length / _NEAR_STEP_MM)), 1) + 1)[:, None]
+    places = trajectory_lps_mm[0] + fraction * (trajectory_lps_mm[1] - trajectory_lps_mm[0])
+    nearest = float(field.read(field.index(places).T)[0].min())
+    return nearest <= reach_mm + _NEAR_STEP_MM / 2 + field.voxel_diagonal_mm
+
+
+def _displaced(
+    trajectory: NDArray[np.float64], tool: Tool, draws: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """(draws, 2, 3) displaced tools."""
+    shift = generator.standard_normal((draws, 1, 3))
+    moved: NDArray[np.float64] = trajectory + tool.error_mm([0.0, 1.0])[None, :, None] * shift
+    return moved
+
+
+def _of_shares(shares: NDArray[np.float64]) -> HitProbability:
+    low, high = clopper_pearson(float(shares.sum()), len(shares))
+    return HitProbability(float(shares.mean()), (low, high), shares)
 
 
 def _distance_near(
@@ -232,6 +300,51 @@ def _distance_near(
     place = place[_segment_distance(place * spacing, ends * spacing) <= reach_mm]
     if not len(place):
         return None
+    return _field_around(structure, place, affine, spacing, radius_mm, complement)
+
+
+def distance_in_region(
+    inside: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    region_lps_mm: NDArray[np.float64],
+    reach_mm: float,
+    radius_mm: float,
+    complement: bool,
+) -> DistanceField | None:
+    """Distance to a mask's surface for all lines in a region, None where the mask is within reach of none.
+
+    Parameters
+    ----------
+    inside : (K, J, I) bool
+    affine : (4, 4) float
+        Index to LPS mm.
+    region_lps_mm : (P, 3) float
+        Corners of the region.
+    reach_mm : float
+        How far from a line the displaced tool can be.
+    radius_mm : float
+        Largest radius of a tool.
+    complement : bool
+        Whether the structure is all that is not in the mask.
+    """
+    spacing = spacing_mm(affine)
+    corners = index_from_lps(affine, region_lps_mm)
+    low = np.floor(corners.min(axis=0) - reach_mm / spacing).astype(np.int64)
+    high = np.ceil(corners.max(axis=0) + reach_mm / spacing).astype(np.int64) + 1
+    structure = ~inside if complement else inside
+    place = np.argwhere(window(structure, IndexBox(low, high), outside=complement)) + low
+    return _field_around(structure, place, affine, spacing, radius_mm, complement) if len(place) else None
+
+
+def _field_around(
+    structure: NDArray[np.bool_],
+    place: NDArray[np.int64],
+    affine: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    radius_mm: float,
+    complement: bool,
+) -> DistanceField:
+    """Distance to the surface in the box around some voxels (P, 3) of it, grown by a radius."""
     border = np.ceil(radius_mm / spacing).astype(np.int64) + _BORDER_VOXELS
     tight = IndexBox(place.min(axis=0) - border, place.max(axis=0) + 1 + border)
     values, deepest = surface_distance_mm(window(structure, tight, outside=complement), spacing)

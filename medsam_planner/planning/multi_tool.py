@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.planning.alternatives import describe, explained
+from medsam_planner.planning.alternatives import HitMeasure, describe, explained
 from medsam_planner.planning.assignment import best_assignment
+from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.search import ExploredTool, PlanResult, explore_tool, plan_of, search, worth_showing
 from medsam_planner.planning.tool_gap import ToolGap, tool_gap, tool_gaps_mm
@@ -49,7 +50,12 @@ class JointPlan:
 
 
 def search_together(
-    problems: Mapping[str, PlanningProblem], *, min_gap_mm: float = 0.0, progress: Progress | None = None
+    problems: Mapping[str, PlanningProblem],
+    *,
+    min_gap_mm: float = 0.0,
+    fields: Mapping[str, tuple[DistanceField, ...]] | None = None,
+    hit: HitMeasure | None = None,
+    progress: Progress | None = None,
 ) -> JointPlan:
     """Plan all tools of a patient; several tools keep clear of each other.
 
@@ -59,6 +65,8 @@ def search_together(
         At least one. What one tool must avoid may differ from what another must.
     min_gap_mm : float
         Certified clearance demanded between every two tools, beyond their radii and errors.
+    fields, hit : optional
+        What is kept of an earlier search, the fields by tool; see :func:`~medsam_planner.planning.search.search`.
     progress : Progress, optional
 
     Returns
@@ -77,19 +85,21 @@ def search_together(
         raise PlanningError(f"Expected min_gap_mm to be a number of mm, got {min_gap_mm!r}.")
     names = list(problems)
     if len(names) == 1:
-        plan = search(problems[names[0]], progress=progress)
+        kept = None if fields is None else fields[names[0]]
+        plan = search(problems[names[0]], fields=kept, hit=hit, progress=progress)
         return JointPlan(plan.feasible, {names[0]: plan}, (), min_gap_mm)
     found = {
-        name: explore_tool(problem, progress=progress) for name, problem in track(problems.items(), "tools", progress)
+        name: explore_tool(problem, fields=None if fields is None else fields[name], progress=progress)
+        for name, problem in track(problems.items(), "tools", progress)
     }
     without = [name for name in names if not len(found[name].allowed)]
     if without:
-        plans = {name: plan_of(found[name], problems[name], progress=progress) for name in names}
+        plans = {name: plan_of(found[name], problems[name], hit=hit, progress=progress) for name in names}
         return JointPlan(False, plans, (), min_gap_mm, ())
     chosen = _improved(problems, found, _assigned(problems, found))
     gaps = _gaps(problems, {name: found[name].trajectories_lps_mm[chosen[name]] for name in names})
     plans = {
-        name: _plan(name, problems, found, chosen, min_gap_mm, progress)
+        name: _plan(name, problems, found, chosen, min_gap_mm, hit, progress)
         for name in track(names, "alternatives of each tool", progress)
     }
     feasible = gaps[0].certified_mm >= min_gap_mm
@@ -190,6 +200,7 @@ def _plan(
     found: Mapping[str, ExploredTool],
     chosen: Mapping[str, int],
     min_gap_mm: float,
+    hit: HitMeasure | None,
     progress: Progress | None,
 ) -> PlanResult:
     """The tool's trajectory of the joint plan, and trajectories apart from it that may replace it."""
@@ -205,8 +216,8 @@ def _plan(
         and own.is_on_front[number]
         and np.linalg.norm(own.trajectories_lps_mm[number] - kept, axis=1).max() >= settings.min_separation_mm
     ][: settings.alternatives - 1]
-    (first,) = describe(problem, own.fields, own.explored, [int(own.allowed[chosen[name]])])
-    more = describe(problem, own.fields, own.explored, own.allowed[others].tolist(), progress=progress)
+    (first,) = describe(problem, own.fields, own.explored, [int(own.allowed[chosen[name]])], hit=hit)
+    more = describe(problem, own.fields, own.explored, own.allowed[others].tolist(), hit=hit, progress=progress)
     shown = explained((first, *worth_showing(more, problem.weights)))
     return PlanResult(True, shown, (), len(own.explored.length_mm), len(own.allowed))
 

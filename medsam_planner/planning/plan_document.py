@@ -13,7 +13,7 @@ from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.problem import PlanningProblem
 from medsam_planner.planning.search import PlanResult
 
-__all__ = ["SCHEMA_VERSION", "plan_document"]
+__all__ = ["SCHEMA_VERSION", "alternative_entry", "plan_document"]
 
 SCHEMA_VERSION = 2
 
@@ -52,7 +52,7 @@ def _tool_entry(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
     return {
         "feasible": plan.feasible,
         "checked_against": [structure.name for structure in problem.structures],
-        "alternatives": [_alternative(alternative) for alternative in plan.alternatives],
+        "alternatives": [alternative_entry(alternative) for alternative in plan.alternatives],
         "relaxations": [
             {
                 "constraint": relaxation.constraint,
@@ -95,7 +95,8 @@ def _tool_entry(plan: PlanResult, problem: PlanningProblem) -> dict[str, Any]:
     }
 
 
-def _alternative(alternative: Alternative) -> dict[str, Any]:
+def alternative_entry(alternative: Alternative) -> dict[str, Any]:
+    """One path as plain JSON values, as ``plan.json`` has it."""
     profile = alternative.clearance_profile
     return {
         "entry_lps_mm": list(alternative.entry_lps_mm),
@@ -128,6 +129,7 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
         "value_profile": _values(alternative),
         "score": alternative.score,
         "reason": alternative.reason,
+        "by_hand": alternative.is_by_hand,
         "clearance_profile": {
             "distance_mm": _number_list(profile.distance_mm),
             "clearance_mm_by_structure": {

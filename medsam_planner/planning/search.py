@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.planning.alternatives import (
     Alternative,
+    HitMeasure,
     describe,
     distinct,
     explained,
@@ -93,8 +94,21 @@ class ExploredTool:
         return distinct(self.trajectories_lps_mm, order, separation_mm=separation_mm, count=count)
 
 
-def explore_tool(problem: PlanningProblem, *, progress: Progress | None = None) -> ExploredTool:
-    """Sample and measure trajectories, coarsely and then more finely around the best; none where an end is blocked."""
+def explore_tool(
+    problem: PlanningProblem,
+    *,
+    fields: tuple[DistanceField, ...] | None = None,
+    progress: Progress | None = None,
+) -> ExploredTool:
+    """Sample and measure trajectories, coarsely and then more finely around the best; none where an end is blocked.
+
+    Parameters
+    ----------
+    problem : PlanningProblem
+    fields : tuple of DistanceField, optional
+        Of the structures, in their order, for a region around all ends; by default they are built.
+    progress : Progress, optional
+    """
     free = free_ends(problem)
     problem = free.problem
     if free.is_blocked:
@@ -103,7 +117,8 @@ def explore_tool(problem: PlanningProblem, *, progress: Progress | None = None) 
             (), Candidates.none(), nothing.astype(np.intp), nothing, nothing.astype(bool), problem, free.reasons
         )
     ends = np.concatenate([problem.entry.points_lps_mm, problem.targets_lps_mm])
-    fields = build_distance_fields(problem.structures, ends, progress=progress)
+    if fields is None:
+        fields = build_distance_fields(problem.structures, ends, progress=progress)
     explored = explore(problem, fields, progress=progress)
     allowed = np.flatnonzero(explored.within(problem.limits))
     certified, length, angle = (
@@ -119,12 +134,20 @@ def explore_tool(problem: PlanningProblem, *, progress: Progress | None = None) 
     return ExploredTool(fields, explored, allowed, score, front, problem, free.reasons)
 
 
-def search(problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
+def search(
+    problem: PlanningProblem,
+    *,
+    fields: tuple[DistanceField, ...] | None = None,
+    hit: HitMeasure | None = None,
+    progress: Progress | None = None,
+) -> PlanResult:
     """Find straight paths from the entry region to the target region.
 
     Parameters
     ----------
     problem : PlanningProblem
+    fields, hit : optional
+        What is kept of an earlier search, see :func:`explore_tool` and :func:`describe`.
     progress : Progress, optional
 
     Returns
@@ -134,17 +157,25 @@ def search(problem: PlanningProblem, *, progress: Progress | None = None) -> Pla
         No alternative is beaten by another in one of clearance, length, angle and hit probability without beating it in
         another.
     """
-    return plan_of(explore_tool(problem, progress=progress), problem, progress=progress)
+    found = explore_tool(problem, fields=fields, progress=progress)
+    return plan_of(found, problem, hit=hit, progress=progress)
 
 
-def plan_of(found: ExploredTool, problem: PlanningProblem, *, progress: Progress | None = None) -> PlanResult:
-    """The plan of one tool from its candidate trajectories."""
+def plan_of(
+    found: ExploredTool,
+    problem: PlanningProblem,
+    *,
+    hit: HitMeasure | None = None,
+    progress: Progress | None = None,
+) -> PlanResult:
+    """The plan of one tool from its candidate trajectories; `hit` as in :func:`describe`."""
     if len(found.allowed) == 0:
         return infeasible(found, progress=progress)
     settings = problem.settings
     chosen = found.distinct(separation_mm=settings.min_separation_mm, count=_SHORTLIST * settings.alternatives)
     chosen = [number for number in chosen if found.is_on_front[number]] or chosen[:1]
-    measured = describe(problem, found.fields, found.explored, found.allowed[chosen].tolist(), progress=progress)
+    numbers = found.allowed[chosen].tolist()
+    measured = describe(problem, found.fields, found.explored, numbers, hit=hit, progress=progress)
     alternatives = worth_showing(measured, problem.weights)[: settings.alternatives]
     return PlanResult(
         True, explained(alternatives), (), len(found.explored.length_mm), len(found.allowed), reasons=found.reasons

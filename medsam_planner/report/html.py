@@ -13,6 +13,7 @@ from medsam_planner.io.patient_identity import identity_rows
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.assessment import assess
+from medsam_planner.report.decision import decision_html
 from medsam_planner.report.faithfulness import faithfulness_rows
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.parts import ReportParts, report_parts
@@ -87,6 +88,7 @@ def _context(report: PlanReport, parts: ReportParts, progress: Progress | None) 
         "report": report,
         "notice": RESEARCH_USE_NOTICE,
         "verdict": assessment.verdict,
+        "decision": decision_html(report.decision),
         "cautions": [caution.text for caution in assessment.cautions],
         "sections": sections,
         "is_several": len(sections) > 1,

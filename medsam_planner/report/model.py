@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medsam_planner.planning.surroundings import Surroundings
     from medsam_planner.planning.tool import Tool
     from medsam_planner.provenance import PropagationTrace
+    from medsam_planner.report.decision import Decision
     from medsam_planner.segmentation.surface_explanation import WhyHere
 
 __all__ = ["RISK_NAME", "PlanReport", "PlannedTool"]
@@ -65,6 +66,8 @@ class PlanReport:
     margins_mm: Mapping[str, highdicom.Volume | float] = field(default_factory=dict)
     """By structure: safety margin belonging to each voxel of the structure, or one for all."""
     surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    widened_surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    """By structure to avoid: where its margin ends."""
     risk_surface: Surface | None = None
     """Where the tool may enter, with the best clearance from each vertex as the values :data:`RISK_NAME`."""
     prompts: Mapping[str, PromptLog] = field(default_factory=dict)
@@ -86,6 +89,8 @@ class PlanReport:
     """By structure."""
     flaws: Mapping[str, tuple[MaskFlaw, ...]] = field(default_factory=dict)
     """By structure: why its mask cannot bear a statement on how exact it is."""
+    decision: Decision | None = None
+    """What a person decided on it; None where nobody has."""
     created: str | None = None
     """When the plan was made, as it shall be printed. Never read from the clock: same plan, same bytes."""
 

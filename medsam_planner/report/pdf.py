@@ -12,6 +12,7 @@ from medsam_planner.drawing.panel import Panel
 from medsam_planner.drawing.raster import panel_image
 from medsam_planner.io.patient_identity import identity_rows
 from medsam_planner.report.assessment import assess
+from medsam_planner.report.decision import NOT_DECIDED
 from medsam_planner.report.model import PlanReport
 from medsam_planner.report.parts import ReportParts
 from medsam_planner.report.sections import ToolSection
@@ -133,6 +134,8 @@ def _story(report: PlanReport, parts: ReportParts) -> Iterator[Any]:
     )
     yield Paragraph(escape(report.title), ParagraphStyle("h1", parent=heading, fontSize=15, leading=19))
     yield Paragraph(escape(" · ".join(f"{name}: {value}" for name, value in parts.study_rows)), small)
+    decided = NOT_DECIDED if report.decision is None else report.decision.text
+    yield Paragraph(escape(decided), ParagraphStyle("decision", parent=body, fontName=_BOLD))
     yield Paragraph(escape(found.headline), headline)
     for sentence in found.sentences:
         yield Paragraph(escape(sentence), body)

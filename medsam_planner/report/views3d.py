@@ -18,7 +18,6 @@ from medsam_planner.planning.structures import StructureRole
 from medsam_planner.progress import Progress, track
 from medsam_planner.report.model import RISK_NAME, PlanReport
 from medsam_planner.report.plan_scene import Scene
-from medsam_planner.report.widened_surface import widened_surface
 
 __all__ = ["SPREAD_NAME", "risk_scale", "spread_scale", "views_3d"]
 
@@ -109,14 +108,11 @@ def _structure_views(report: PlanReport, scene: Scene) -> list[_View]:
 
 def _shells(report: PlanReport, scene: Scene, colours: Mapping[str, tuple[int, int, int]]) -> list[ColouredSurface]:
     """The margins of the structures to avoid that are shown."""
-    found = []
-    for style in scene.structures:
-        mask = report.mask(style.name)
-        if style.role is StructureRole.AVOID and style.name in report.surfaces and mask is not None and style.widened:
-            surface = widened_surface(mask, report.margins_mm.get(style.name, 0.0))
-            if surface is not None:
-                found.append(ColouredSurface(surface, colours[style.name], _SHELL_OPACITY))
-    return found
+    return [
+        ColouredSurface(report.widened_surfaces[style.name], colours[style.name], _SHELL_OPACITY)
+        for style in scene.structures
+        if style.name in report.widened_surfaces
+    ]
 
 
 def _risk_views(report: PlanReport, scene: Scene) -> list[_View]:

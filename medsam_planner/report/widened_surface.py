@@ -8,14 +8,27 @@ import numpy as np
 from medsam_planner.geometry import lps_from_index, voxel_diagonal_mm
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.field_construction import build_distance_field
-from medsam_planner.planning.structures import Avoid
+from medsam_planner.planning.structures import Avoid, StructureRole
+from medsam_planner.report.model import PlanReport
 from medsam_planner.volumes import volume_like
 from prompts.masks import mask_box
 
-__all__ = ["WIDENED_TRIANGLES", "widened_surface"]
+__all__ = ["WIDENED_TRIANGLES", "widened_surface", "widened_surfaces"]
 
 WIDENED_TRIANGLES = 30_000
 """Of one shell at most, as far as it moves by less than half a voxel diagonal."""
+
+
+def widened_surfaces(report: PlanReport) -> dict[str, Surface]:
+    """By structure, the margins of those that must be avoided, are drawn and have one."""
+    found = {}
+    for name in report.surfaces:
+        mask = report.mask(name)
+        if report.roles.get(name) is StructureRole.AVOID and mask is not None and mask.array.any():
+            made = widened_surface(mask, report.margins_mm.get(name, 0.0))
+            if made is not None:
+                found[name] = made
+    return found
 
 
 def widened_surface(mask: highdicom.Volume, margin_mm: highdicom.Volume | float) -> Surface | None:

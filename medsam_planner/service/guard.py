@@ -41,8 +41,20 @@ _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "
 _RECONNECT = "/gradio_api/app_id"
 """After a lost connection Gradio's page requests this until it is answered, then reloads."""
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
-_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/files/", "/live/", _HEARTBEAT)
-_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE")}
+_FOLDERS = (
+    "/assets/",
+    "/static/",
+    "/viewer/",
+    "/alive/",
+    "/views/",
+    "/slices/",
+    "/surfaces/",
+    "/files/",
+    "/live/",
+    "/review/",
+    _HEARTBEAT,
+)
+_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE"), "/review/": ("POST",)}
 """Methods other than reading by folder."""
 _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""

@@ -9,7 +9,7 @@ from typing import Any
 from medsam_planner.service.core.structure_list import Listed, free_colour
 from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.live_settings import LiveSettings
-from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.plan_draft import PlanDraft, ToolEnds
 from medsam_planner.service.structure import FIRST_STRUCTURE
 
 __all__ = ["PageState", "draft_entry"]
@@ -26,6 +26,8 @@ class PageState:
     """Without its calibration, which is an upload."""
     chosen: int
     """Number of the alternative of the plan that is shown."""
+    tool: str
+    """Which tool of the plan is shown; empty for the first."""
     download: Mapping[str, Any]
     """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
     live: LiveSettings
@@ -35,12 +37,13 @@ class PageState:
         """Of a session."""
         listed = state.listed or {FIRST_STRUCTURE: Listed(free_colour({}))}
         active = state.page.get("active", "")
-        of_plan, number = state.page.get("chosen", (None, 0))
+        of_plan, number, *tool = state.page.get("chosen", (None, 0))
         return cls(
             listed,
             active if active in listed else next(iter(listed)),
             _draft(state.page.get("draft", {})),
             number if of_plan == state.plan else 0,
+            str(tool[0]) if tool and of_plan == state.plan else "",
             state.page.get("download", {}),
             LiveSettings.of_entry(state.page.get("live", {})),
         )
@@ -56,4 +59,8 @@ def _draft(entry: Mapping[str, Any]) -> PlanDraft:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entry.items() if name in known
     }
+    values["other_tools"] = tuple(
+        ToolEnds(one["name"], tuple(one["target_lps_mm"]), tuple(one["entry_lps_mm"]))
+        for one in values.get("other_tools", ())
+    )
     return PlanDraft(**values)

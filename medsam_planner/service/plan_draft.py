@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,22 @@ from medsam_planner.planning.request import ALPHA, SpreadRule, StructureRequest,
 from medsam_planner.planning.tool import ENTRY_ERROR_MM, TARGET_ERROR_MM
 from prompts import PositionLpsMm
 
-__all__ = ["PlanDraft"]
+__all__ = ["MOST_TOOLS", "PlanDraft", "ToolEnds", "next_tool_name"]
 
+MOST_TOOLS = 20
+"""Most tools of one plan on the page."""
 _MARGIN, _LIMITS = SpreadRule(), Limits()
 _STRUCTURE, _TARGET = StructureRequest("any"), TargetRequest((0.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnds:
+    """Where one of several tools goes; its radius and its errors are those of all tools."""
+
+    name: str
+    target_lps_mm: PositionLpsMm
+    entry_lps_mm: PositionLpsMm
+    """Centre of its entry region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +62,17 @@ class PlanDraft:
     """A file of ``medsam-planner calibrate``; it replaces `base_margin_mm`, `margin_factor` and `margin_cap_mm`."""
     alpha: float = ALPHA
     """Miscoverage of a calibrated margin: 0.1 for a confidence of 90 %."""
+    other_tools: tuple[ToolEnds, ...] = ()
+    """Tools planned together with the one whose target and entry are set."""
     avoid_bone: bool = True
     """Whether to avoid unsegmented bone in a CT, unless the tool must stay inside bone."""
+
+    def tools(self) -> tuple[ToolEnds, ...]:
+        """The ends of every tool: those that were put aside, and the one whose target and entry are set."""
+        if self.target_lps_mm is None or self.entry_lps_mm is None:
+            return self.other_tools
+        name = next_tool_name(self.other_tools) if self.other_tools else "tool"
+        return (*self.other_tools, ToolEnds(name, self.target_lps_mm, self.entry_lps_mm))
 
     def with_numbers(self, numbers: Mapping[str, Any]) -> PlanDraft:
         """Copy with numbers that a person entered.
@@ -71,3 +93,9 @@ class PlanDraft:
                 raise PlanningError(f"Expected a number of at least 0 for {name.replace('_', ' ')}, got {value!r}.")
             entered[name] = float(value)
         return replace(self, **entered)
+
+
+def next_tool_name(tools: Sequence[ToolEnds]) -> str:
+    """The first of ``tool 1``, ``tool 2`` … that is not taken."""
+    taken = {one.name for one in tools}
+    return next(name for number in itertools.count(1) if (name := f"tool {number}") not in taken)

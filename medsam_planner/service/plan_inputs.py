@@ -18,10 +18,9 @@ from medsam_planner.planning.request import (
 from medsam_planner.planning.structures import StructureRole
 from medsam_planner.planning.surroundings import BoneRule
 from medsam_planner.planning.tool import Tool
-from medsam_planner.service.plan_draft import PlanDraft
+from medsam_planner.service.plan_draft import PlanDraft, ToolEnds
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.service.workbench import Workbench
-from prompts import PositionLpsMm
 
 __all__ = ["Ready", "request_of", "require_ready"]
 
@@ -32,8 +31,8 @@ class Ready:
 
     structures: tuple[Structure, ...]
     """The structures in the plan, each with a 3D result of its current prompts."""
-    target_lps_mm: PositionLpsMm
-    entry_lps_mm: PositionLpsMm
+    tools: tuple[ToolEnds, ...]
+    """At least one."""
 
 
 def require_ready(workbench: Workbench) -> Ready:
@@ -47,9 +46,10 @@ def require_ready(workbench: Workbench) -> Ready:
     """
     workbench.require_work()
     draft = workbench.snapshot.draft
-    if draft.target_lps_mm is None:
+    is_set = draft.target_lps_mm is not None or draft.entry_lps_mm is not None
+    if draft.target_lps_mm is None and (is_set or not draft.other_tools):
         raise PlanningError("The target is missing. Press “Set target” above the image, then click the target.")
-    if draft.entry_lps_mm is None:
+    if draft.entry_lps_mm is None and (is_set or not draft.other_tools):
         raise PlanningError("The entry is missing. Press “Set entry” above the image, then click on the surface.")
     taking_part = tuple(one for one in workbench.snapshot.structures.values() if one.role is not Role.IGNORE)
     if not taking_part:
@@ -63,7 +63,7 @@ def require_ready(workbench: Workbench) -> Ready:
             raise PlanningError(
                 f"The prompts of ‘{one.name}’ changed since it was segmented in 3D. Segment it again, or undo."
             )
-    return Ready(taking_part, draft.target_lps_mm, draft.entry_lps_mm)
+    return Ready(taking_part, draft.tools())
 
 
 def request_of(workbench: Workbench) -> PlanRequest:
@@ -86,12 +86,14 @@ def request_of(workbench: Workbench) -> PlanRequest:
         title=f"Paths in {study.source.series_description or study.source.modality}"
         if study is not None and study.source
         else "Paths",
-        tools=(
+        tools=tuple(
             ToolRequest(
                 Tool(draft.tool_radius_mm, draft.entry_error_mm, draft.target_error_mm),
-                TargetRequest(ready.target_lps_mm, draft.target_radius_mm),
-                EntryRequest(corridor, ready.entry_lps_mm, draft.entry_radius_mm),
-            ),
+                TargetRequest(one.target_lps_mm, draft.target_radius_mm),
+                EntryRequest(corridor, one.entry_lps_mm, draft.entry_radius_mm),
+                one.name,
+            )
+            for one in ready.tools
         ),
         structures=tuple(_structure(one, draft) for one in ready.structures),
         limits=Limits(max_length_mm=draft.max_length_mm, max_entry_angle_deg=draft.max_angle_deg),

@@ -22,7 +22,7 @@ from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.cautions import Caution, CautionKind
 from medsam_planner.report.verdict import Verdict
 
-__all__ = ["ReadPlan", "read_plan"]
+__all__ = ["ReadPlan", "read_alternative", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +35,10 @@ class ReadPlan:
     assessment: Assessment
     """Its verdict has no sentences."""
     notes: tuple[str, ...]
+    request: Mapping[str, Any]
+    """What was planned, as :meth:`PlanRequest.as_entry` gives it."""
+    tools: Mapping[str, PlanResult]
+    """By tool."""
 
 
 def read_plan(path: Path) -> ReadPlan:
@@ -47,14 +51,7 @@ def read_plan(path: Path) -> ReadPlan:
     """
     try:
         document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        plan = PlanResult(
-            feasible=document["tools"][0]["feasible"],
-            alternatives=tuple(map(_alternative, document["alternatives"])),
-            relaxations=tuple(map(_relaxation, document["relaxations"])),
-            candidate_count=document["candidate_count"],
-            feasible_count=document["feasible_count"],
-            reasons=tuple(document["reasons"]),
-        )
+        tools = {one["name"]: _result(one) for one in document["tools"]}
         verdict = Verdict(document["verdict"]["kind"], document["verdict"]["headline"], ())
         cautions = tuple(
             Caution(CautionKind(one["kind"]), one["text"], one["structure"], one["is_unchecked"])
@@ -66,12 +63,26 @@ def read_plan(path: Path) -> ReadPlan:
             )
             for one in document["margins"]
         )
-        return ReadPlan(plan, statements, Assessment(verdict, cautions), tuple(document["notes"]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        plan = next(iter(tools.values()))
+        request = document["provenance"]["request"]
+        return ReadPlan(plan, statements, Assessment(verdict, cautions), tuple(document["notes"]), request, tools)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise PlanningError(f"The plan cannot be read ({error}). Find paths again.") from error
 
 
-def _alternative(entry: Mapping[str, Any]) -> Alternative:
+def _result(entry: Mapping[str, Any]) -> PlanResult:
+    return PlanResult(
+        feasible=entry["feasible"],
+        alternatives=tuple(map(read_alternative, entry["alternatives"])),
+        relaxations=tuple(map(_relaxation, entry["relaxations"])),
+        candidate_count=entry["candidate_count"],
+        feasible_count=entry["feasible_count"],
+        reasons=tuple(entry["reasons"]),
+    )
+
+
+def read_alternative(entry: Mapping[str, Any]) -> Alternative:
+    """A path as ``plan.json`` has it."""
     profile, values = entry["clearance_profile"], entry["value_profile"]
     return Alternative(
         entry_lps_mm=tuple(entry["entry_lps_mm"]),
@@ -93,6 +104,7 @@ def _alternative(entry: Mapping[str, Any]) -> Alternative:
             {name: _numbers(values) for name, values in profile["clearance_mm_by_structure"].items()},
         ),
         reason=entry["reason"],
+        is_by_hand=entry.get("by_hand", False),
         tool_density_hu=entry["tool_density_hu"],
         crossings=_crossings(entry["crossings"]),
         value_profile=None

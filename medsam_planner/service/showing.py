@@ -150,16 +150,23 @@ def _plan(
     service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot, notes: Any
 ) -> dict[str, Any]:
     if state.plan is None:
-        return {"notes": tuple(notes)}
+        return {"notes": tuple(notes), "lost_decision": state.lost_decision}
     read = known.read if known.plan_job == state.plan else None
     if read is None:
         try:
             read = read_plan(service.plan_folder(work, state.plan) / "plan.json")
         except PlanningError as error:
             return {"notes": (str(error), *notes)}
+    tool = page.tool if page.tool in read.tools else next(iter(read.tools))
+    placed = sum(one["tool"] == tool for one in state.review.lines.values())
+    count = len(read.tools[tool].alternatives) + placed
     return {
+        "tool": tool,
+        "review": state.review,
+        "lost_decision": state.lost_decision,
+        "has_report": (work.folder / "plans" / state.plan / "report.html").exists(),
         "read": read,
         "notes": tuple(dict.fromkeys((*read.notes, *notes))),
         "plan_job": state.plan,
-        "chosen": page.chosen,
+        "chosen": max(min(page.chosen, count - 1), 0),  # a line placed by hand may have been taken back
     }

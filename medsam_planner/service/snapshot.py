@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import index_from_lps
+from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.report.decision import Decision
 from medsam_planner.service.body_box import BodyBox
+from medsam_planner.service.core.plan_review import PlanReview
 from medsam_planner.service.core.structure_list import Deleted
 from medsam_planner.service.display import Plane, SliceDisplay
 from medsam_planner.service.plan_draft import PlanDraft
-from medsam_planner.service.read_plan import ReadPlan
+from medsam_planner.service.read_plan import ReadPlan, read_alternative
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm
@@ -54,8 +57,16 @@ class Snapshot:
     """The last plan, as long as it holds."""
     plan_job: str | None = None
     """Which job made it."""
+    tool: str = ""
+    """Which tool of the plan is shown; empty without a plan."""
     chosen: int = 0
     """Number of the alternative that is shown."""
+    review: PlanReview = field(default_factory=PlanReview)
+    """Lines placed by hand, and the decision on the plan."""
+    lost_decision: Decision | None = None
+    """The acceptance that the last plan has lost."""
+    has_report: bool = False
+    """Whether the plan has a report to open."""
     notes: tuple[str, ...] = ()
     """What could not be written beside the plan or the download, and why."""
     has_archive: bool = False
@@ -77,8 +88,22 @@ class Snapshot:
 
     @property
     def plan(self) -> PlanResult | None:
-        """The last plan, as long as it holds."""
-        return None if self.read is None else self.read.plan
+        """The plan of the tool that is shown, with the lines placed by hand, as long as it holds."""
+        return self.plans.get(self.tool)
+
+    @property
+    def plans(self) -> Mapping[str, PlanResult]:
+        """By tool: its plan, with the lines placed by hand after those that were found."""
+        if self.read is None:
+            return {}
+        placed: dict[str, list[Alternative]] = {name: [] for name in self.read.tools}
+        for entry in self.review.lines.values():
+            if entry["tool"] in placed:
+                placed[entry["tool"]].append(read_alternative(entry))
+        return {
+            name: replace(one, alternatives=(*one.alternatives, *placed[name])) if placed[name] else one
+            for name, one in self.read.tools.items()
+        }
 
     @property
     def margin_statements(self) -> tuple[MarginStatement, ...]:
@@ -89,11 +114,6 @@ class Snapshot:
     def assessment(self) -> Assessment | None:
         """Verdict and cautions of the plan."""
         return None if self.read is None else self.read.assessment
-
-    @property
-    def has_report(self) -> bool:
-        """Whether there is a report to open."""
-        return self.plan is not None
 
     @property
     def structure(self) -> Structure | None:

@@ -257,15 +257,16 @@ class Workbench(HeldSession):
         self.calibration = draft.calibration
         self.record(draft=draft_entry(draft))
 
-    def choose_alternative(self, number: int) -> None:
-        """Choose which alternative of the plan is shown; `number` is counted from 0.
+    def choose_alternative(self, number: int, tool: str | None = None) -> None:
+        """Choose which alternative of the plan is shown, and of which tool; `number` is counted from 0.
 
         Raises
         ------
         PlanningError
             If the plan has no such alternative.
         """
-        plan = self.snapshot.plan
+        name = self.snapshot.tool if tool is None else tool
+        plan = self.snapshot.plans.get(name)
         if plan is None or not 0 <= number < len(plan.alternatives):
             raise PlanningError(f"There is no alternative {number + 1}. Find paths first.")
-        self.record(chosen=[self.require_work().state.plan, number])
+        self.record(chosen=[self.require_work().state.plan, number, name])

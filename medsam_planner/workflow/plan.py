@@ -34,9 +34,10 @@ from medsam_planner.workflow.unsegmented import with_surroundings
 from prompts.names import UNSEGMENTED_BONE
 
 if TYPE_CHECKING:
+    from medsam_planner.report.decision import Decision
     from medsam_planner.segmentation.result import SegmentationResult
 
-__all__ = ["Plan", "TrueClearance", "margins_statement", "plan", "plan_inputs"]
+__all__ = ["Plan", "TrueClearance", "margins_statement", "plan", "plan_inputs", "plan_of_lines"]
 
 TrueClearance: TypeAlias = Callable[[NDArray[np.float64]], dict[str, float]]
 """For phantoms: maps a trajectory (2, 3), LPS mm, to its clearance from each true structure in mm, tool radius
@@ -85,6 +86,7 @@ class Plan:
             "provenance": self.provenance.as_json(),
             "verdict": {"kind": self.assessment.verdict.kind, "headline": self.assessment.verdict.headline},
             "cautions": [caution.as_entry() for caution in self.assessment.cautions],
+            "decision": None if report.decision is None else report.decision.as_entry(),
             "mask_flaws": {name: [flaw.text for flaw in found] for name, found in report.flaws.items()},
             "notes": list(self.inputs.notes if notes is None else notes),
         }
@@ -159,6 +161,30 @@ def plan_inputs(
 ) -> Plan:
     """Search, then find verdict and cautions; nothing is written."""
     inputs = with_surroundings(inputs)
+    joint = search_together(inputs.problems, min_gap_mm=inputs.request.min_tool_gap_mm, progress=progress)
+    return plan_of_lines(inputs, joint, true_clearance_mm=true_clearance_mm)
+
+
+def plan_of_lines(
+    inputs: PlanInputs,
+    joint: JointPlan,
+    *,
+    decision: Decision | None = None,
+    true_clearance_mm: TrueClearance | None = None,
+) -> Plan:
+    """A plan of lines that were found or placed before, with verdict and cautions.
+
+    Parameters
+    ----------
+    inputs : PlanInputs
+        With its surroundings.
+    joint : JointPlan
+        The lines by tool; pictures, verdict and cautions are those of the first one.
+    decision : Decision, optional
+        What a person decided on it.
+    true_clearance_mm : callable, optional
+        For phantoms.
+    """
     flaws = _flaws(inputs)
     statements = tuple(
         statement.with_mask_flaws(_flaw_texts(statement, flaws.get(statement.structure, ()), inputs))
@@ -166,7 +192,6 @@ def plan_inputs(
     )
     inputs = replace(inputs, margin_statements=statements)
     request, problems, study = inputs.request, inputs.problems, inputs.study
-    joint = search_together(problems, min_gap_mm=request.min_tool_gap_mm, progress=progress)
     tools = tuple(PlannedTool(name, found, problems[name].tool) for name, found in joint.plans.items())
     true_mm = _true_clearance_mm(true_clearance_mm, tools[0].plan)
     provenance = PlanProvenance(inputs.origin, request.as_entry(), request.search.seed, versions())
@@ -188,6 +213,7 @@ def plan_inputs(
         surroundings=inputs.problem.surroundings,
         evidence=inputs.evidence,
         flaws=flaws,
+        decision=decision,
     )
     return Plan(inputs, joint, report, assess(report), provenance)
 

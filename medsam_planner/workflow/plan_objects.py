@@ -26,7 +26,7 @@ from medsam_planner.report.pdf import render_pdf
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.dicom_results import SEGMENTATION
 
-__all__ = ["PLAN_OBJECTS", "is_referable", "write_pictures_and_tool", "write_structured_report"]
+__all__ = ["PDF", "PLAN_OBJECTS", "REPORT", "is_referable", "write_pictures_and_tool", "write_structured_report"]
 
 TOOL, REPORT, PDF, KEY_IMAGE = "plan_seg.dcm", "plan.dcm", "report.pdf.dcm", "key_image.dcm"
 PLAN_OBJECTS = (TOOL, REPORT, PDF, KEY_IMAGE)

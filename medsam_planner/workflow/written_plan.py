@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from medsam_planner.errors import ConfigError
-from medsam_planner.geometry import voxel_diagonal_mm
 from medsam_planner.io import load_volume
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_json
@@ -24,20 +22,21 @@ from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.multi_tool import JointPlan
 from medsam_planner.planning.plan_file import read_plan_file
 from medsam_planner.planning.plan_file_tables import PlanFile
-from medsam_planner.planning.search import PlanResult, risk_map_mm
+from medsam_planner.planning.search import PlanResult
 from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report import PlanReport, write_report
 from medsam_planner.report.assessment import Assessment
-from medsam_planner.report.model import RISK_NAME
 from medsam_planner.report.parts import ReportParts, report_parts
+from medsam_planner.report.widened_surface import widened_surfaces
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import drawn_surface, named_files, plan_file_evidence
 from medsam_planner.workflow.plan import Plan, TrueClearance, plan_inputs
 from medsam_planner.workflow.plan_objects import write_pictures_and_tool, write_structured_report
 from medsam_planner.workflow.plan_request import CheckedParts, PlanInputs, check_names, resolve
 from medsam_planner.workflow.recorded_paths import without_folders
+from medsam_planner.workflow.risk_surface import risk_surface_of
 from medsam_planner.workflow.run_folder import PLAN_NAMES
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WrittenPlan",
     "drawn_surfaces",
+    "write_made_plan",
     "write_plan",
     "write_plan_from_file",
     "write_plan_from_segmentation",
@@ -200,6 +200,19 @@ def write_plan(
     segmentation. Optional results that could not be produced are notes in ``plan.json`` and in the returned value.
     """
     made = plan_inputs(inputs, true_clearance_mm=true_clearance_mm, progress=progress)
+    return write_made_plan(made, folder, explain=explain, with_objects=with_objects, progress=progress)
+
+
+def write_made_plan(
+    made: Plan,
+    folder: OutputFolder | Path,
+    *,
+    explain: Explain | None = None,
+    with_objects: bool = True,
+    progress: Progress | None = None,
+) -> WrittenPlan:
+    """As :func:`write_plan`, of a plan that is there already."""
+    inputs = made.inputs
     report, notes = made.report, list(inputs.notes)
     plan_path = folder / "plan.json"
     write_json(plan_path, made.document(notes))  # before what may fail
@@ -207,8 +220,10 @@ def write_plan(
     surfaces = drawn_surfaces(inputs, notes, progress=progress)
     risk_surface = None
     if len(report.tools) == 1:
-        risk_surface = attempted(notes, "The risk map of the entry", partial(_risk_surface, made.inputs, progress))
+        risk_surface = attempted(notes, "The risk map of the entry", partial(risk_surface_of, made.inputs, progress))
     report = replace(report, surfaces=surfaces, why_here=explained, risk_surface=risk_surface)
+    widened = attempted(notes, "The surfaces of the margins", partial(widened_surfaces, report)) or {}
+    report = replace(report, widened_surfaces=widened)
     parts = report_parts(report, progress)
     report_path = write_report(report, folder / "report.html", progress, parts=parts)
     made = replace(made, report=report)
@@ -261,18 +276,3 @@ def _explained(report: PlanReport, explain: Explain | None, progress: Progress |
             place = np.array(best.limiting_point_lps_mm, dtype=np.float64)
             found[tool.name] = explain(best.limiting_structure, place, progress)
     return found
-
-
-def _risk_surface(inputs: PlanInputs, progress: Progress | None) -> Surface | None:
-    """The entered surface with the best certified clearance of each place of the entry region; NaN elsewhere."""
-    problem, entry_mask = inputs.problem, inputs.entered
-    surface = drawn_surface(entry_mask, progress=progress)
-    if surface is None:
-        return None
-    entries = cKDTree(problem.entry.points_lps_mm)
-    reach_mm = 2.0 * voxel_diagonal_mm(entry_mask.affine)
-    enterable = np.isfinite(entries.query(surface.vertices_lps_mm, distance_upper_bound=reach_mm)[0])
-    risk = np.full(len(surface.vertices_lps_mm), np.nan, dtype=np.float32)
-    if enterable.any():
-        risk[enterable] = risk_map_mm(problem, surface.vertices_lps_mm[enterable], progress=progress)
-    return surface.with_values(RISK_NAME, risk)

@@ -23,7 +23,7 @@ from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
 from tests.medsam_planner.service.phantom import SHAPE
 
-__all__ = ["PATIENCE_MS", "Bench", "Server", "chromium", "open_bench", "serve"]
+__all__ = ["ARGUMENTS", "PATIENCE_MS", "Bench", "Server", "browser_arguments", "chromium", "open_bench", "serve"]
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -201,12 +201,18 @@ class Bench:
 
 
 @pytest.fixture
-def open_bench(chromium: str) -> Iterator[Callable[[Server], Bench]]:
+def browser_arguments() -> list[str]:
+    """Of Chromium; a module that needs others has a fixture of its own with this name."""
+    return ARGUMENTS
+
+
+@pytest.fixture
+def open_bench(chromium: str, browser_arguments: list[str]) -> Iterator[Callable[[Server], Bench]]:
     """Open pages in browsers of their own; closed afterwards."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=browser_arguments)
 
         def start(server: Server) -> Bench:
             page = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True).new_page()

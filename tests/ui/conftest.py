@@ -2,9 +2,10 @@
 
 from tests.medsam_planner.network.conftest import orthanc, own_network, running_orthanc
 from tests.medsam_planner.service.conftest import make_workbench, model, running_service, service, settings, study_path
-from tests.ui.browser import chromium, open_bench, serve
+from tests.ui.browser import browser_arguments, chromium, open_bench, serve
 
 __all__ = [
+    "browser_arguments",
     "chromium",
     "make_workbench",
     "model",

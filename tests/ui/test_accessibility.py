@@ -33,7 +33,7 @@ def test_nothing_on_the_page_keeps_people_out(
     bench.drag((-16, -16), (16, 16))
     bench.has_prompts(1)
     bench.settled()
-    for tab in ("Study", "Segment", "Plan"):
+    for tab in ("Study", "Segment", "Plan", "Review"):
         bench.page.get_by_role("tab", name=tab).click()
         assert serious(bench.page) == [], tab
     bench.page.keyboard.press("?")

@@ -11,6 +11,9 @@ const bridge = window.medsamPlanner = {
 const send = {
   action: (values) => trigger('viewer_action', values),
   restore: () => trigger('restore_work', {}),
+  choose: (values) => trigger('choose_trajectory', values),
+  review: (values) => trigger('review_action', values),
+  reviewLong: (values) => trigger('review_long', values),
 };
 import(new URL('$ADDRESS', document.baseURI).href)
   .then((viewer) => viewer.start({ root: element, props, send, watch, bridge }))

@@ -5,7 +5,7 @@ export class Controls {
   constructor(root, viewer) {
     Object.assign(this, { root, viewer });
     const on = (name, event, act) => this.control(name).addEventListener(event, act);
-    this.each('plane', (name) => viewer.choosePlane(name));
+    this.each('plane', (name) => viewer.choosePane(name));
     this.each('tool', (name) => viewer.chooseTool(name));
     this.each('layout', (name) => viewer.chooseLayout(name));
     this.each('step', (by) => viewer.step(Number(by)));

@@ -2,8 +2,8 @@
 import { addPath, stroke, strokeScribble, write } from './pen.js';
 import { toScreen } from './transform.js';
 
-const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
-const CAUTION = '#ffb454';    // the colour of the amber verdict
+export const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
+export const CAUTION = '#ffb454';    // the colour of the amber verdict
 const DISC_PX = 7, LEAST_DISC_PX = 3;
 
 export function drawPicture(pen, at, picture, size, { isSmooth }) {

@@ -4,6 +4,15 @@ export function lpsOf(affine, index) {
   return [0, 1, 2].map((n) => affine[n][0] * index[0] + affine[n][1] * index[1] + affine[n][2] * index[2] + affine[n][3]);
 }
 
+// The voxel index, fractional, of a place in LPS mm: Cramer's rule.
+export function indexFromLps(affine, lps) {
+  const columns = [0, 1, 2].map((axis) => affine.map((row) => row[axis]));
+  const from = lps.map((one, n) => one - affine[n][3]);
+  const volume = ([a, b, c]) => a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0]);
+  const whole = volume(columns);
+  return [0, 1, 2].map((axis) => volume(columns.map((column, n) => (n === axis ? from : column))) / whole);
+}
+
 export function indexAt(plane, [column, row, slice]) {
   const index = [0, 0, 0];
   index[plane.axis] = slice;

@@ -25,6 +25,7 @@ export class Hand {
     // The action applies to the slice and the place on which it began.
     Object.assign(drag, { view: pane.view, at, frame: state.frames[pane.name], window: state.window });
     pane.drag = drag;
+    if (!['pan', 'window'].includes(drag.kind) && viewer.review.grabs(pane, drag)) drag.kind = 'line';
     if (drag.kind === 'cross') this.cross(drag.x, drag.y, drag.view.index);
     if (isStroke(drag.kind)) { drag.stroke = this.strokeOf(drag); pane.draw(); }
     if (drag.kind === 'box3d') viewer.box3d.begin(drag, pane.plane);
@@ -40,6 +41,7 @@ export class Hand {
     if (drag.kind === 'pan') state.frames[pane.name] = panned(drag.frame, drag.at, dx, dy);
     else if (drag.kind === 'window' && drag.wasFar) { viewer.setWindow(dragged(drag.window, dx, dy)); return; }
     else if (drag.kind === 'cross') { this.cross(drag.nowX, drag.nowY, drag.view.index); return; }
+    else if (drag.kind === 'line') { if (drag.wasFar) viewer.review.drags(pane, this.place(drag)); return; }
     else if (drag.kind === 'ruler' || drag.kind === 'angle') this.moveMeasure(drag);
     else if (drag.kind === 'box3d') { viewer.box3d.move(drag, pane.plane); return; }
     else if (drag.stroke) drag.stroke.points = this.strokeOf(drag).points;
@@ -50,6 +52,7 @@ export class Hand {
     const { pane, viewer } = this;
     pane.drag = null;
     if (drag.kind === 'ruler' || drag.kind === 'angle') this.endMeasure(drag);
+    if (drag.kind === 'line') { viewer.review.drops(drag); return; }
     const kind = actionOf(drag, this.tool());
     const first = toSlice(drag.at, drag.x, drag.y), last = this.place(drag);
     if (kind === 'box') viewer.act({ kind, first, last }, drag.view);
@@ -81,6 +84,7 @@ export class Hand {
 
   cancel() {
     this.pane.drag = null;
+    this.viewer.review.cancels();
     this.state.measures = this.state.measures.filter((one) => one.isDone);
     this.pane.draw();
   }
@@ -88,6 +92,7 @@ export class Hand {
   // ---- crosshair and value ----------------------------------------------------------------------------------------
   cross(x, y, slice) {
     moveCross(this.state, this.pane.name, slice, toSlice(this.pane.at, x, y));
+    this.viewer.review.followCross(lpsOf(this.state.scene.affine, this.state.cross));
     this.viewer.refresh();
   }
 

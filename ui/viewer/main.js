@@ -7,6 +7,8 @@ import { Controls } from './controls.js';
 import { Hand } from './hand.js';
 import { commandOf } from './keys.js';
 import { Pane } from './pane.js';
+import { Pane3D } from './pane3d.js';
+import { Review } from './review.js';
 import { Newest, SliceStore } from './slices.js';
 import * as moves from './state.js';
 
@@ -25,8 +27,10 @@ class Viewer {
       root, send, token: () => this.token, scene: () => this.state.scene, lost: () => this.cancel(),
     });
     this.store = new SliceStore((address) => this.connection.fetch(address), decoded);
-    this.panes = moves.PLANES.map((name) => new Pane(root.querySelector('[data-pane="' + name + '"]'), name, this.state));
+    const over = (pane, at) => this.drawOver(pane, at);
+    this.panes = moves.PLANES.map((name) => new Pane(root.querySelector('[data-pane="' + name + '"]'), name, this.state, over));
     this.loaders = new Map(this.panes.map((pane) => [pane, this.loader(pane)]));
+    this.space = new Pane3D(root.querySelector('[data-pane="3d"]'), this);
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
@@ -34,6 +38,7 @@ class Viewer {
     this.panes.forEach((pane) => { pane.drawTool = (...where) => this.box3d.draw(...where); });
     bridge.goTo = (index) => this.goTo(index);
     this.brush = new Brush(root, this.state, () => this.draw());
+    this.review = new Review(this);
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => resized.observe(pane.canvas));
@@ -56,6 +61,7 @@ class Viewer {
       const before = pane.view;
       if (!this.isOpen) return;
       pane.show(view, request.scene.number);  // slice number and image change together
+      this.space.draw();
       this.controls.showSlice();
       if (before && before.index !== view.index && isLast) this.fetchAhead(pane, before.index, request);
     };
@@ -73,9 +79,10 @@ class Viewer {
 
   refresh() {
     this.controls.showSlice();
+    this.space.refresh();
     if (!this.isOpen) { this.panes.forEach((pane) => pane.clear()); return; }
     this.draw();
-    const { scene } = this.state, shown = moves.shownPlanes(this.state);
+    const { scene } = this.state, shown = moves.loadedPlanes(this.state, this.space.hasSlices);
     this.root.dataset.state = 'loading';
     const asked = this.panes.filter((pane) => shown.includes(pane.name)).map((pane) => {
       const request = { scene, study: this.work, index: moves.sliceOf(this.state, pane.name), overlay: this.controls.overlay };
@@ -88,19 +95,22 @@ class Viewer {
 
   draw() { this.panes.forEach((pane) => pane.draw()); }
 
+  // What lies over all else on a slice.
+  drawOver(pane, at) { if (this.review) this.review.drawOn(pane, at); }
+
   paint() { this.panes.forEach((pane) => { pane.paint(); pane.draw(); }); }
 
   // Which planes are shown, and where.
   arrange() {
-    const { main, active, layout } = this.state, shown = moves.shownPlanes(this.state);
+    const { main, active, layout } = this.state, shown = moves.shownPanes(this.state);
     this.root.querySelector('.mv-panes').dataset.layout = layout;
-    this.panes.forEach((pane) => {
+    [...this.panes, this.space].forEach((pane) => {
       pane.section.hidden = !shown.includes(pane.name);
       pane.section.classList.toggle('mv-main', pane.name === main);
       pane.section.classList.toggle('mv-active-pane', pane.name === active);
     });
     this.controls.press('layout', layout);
-    this.controls.press('plane', active);
+    this.controls.press('plane', main === '3d' ? main : active);
   }
 
   // ---- what the person does ---------------------------------------------------------------------------------------
@@ -118,13 +128,9 @@ class Viewer {
     this.controls.showSlice();
   }
 
-  choosePlane(name) { moves.choosePlane(this.state, name); this.rearrange(); }
+  choosePane(name) { moves.choosePane(this.state, name); this.rearrange(); }
 
-  chooseLayout(layout) {
-    this.state.layout = layout;
-    this.state.main = this.state.active;
-    this.rearrange();
-  }
+  chooseLayout(layout) { moves.chooseLayout(this.state, layout); this.rearrange(); }
 
   maximise(name) { moves.toggleMaximised(this.state, name); this.rearrange(); }
 
@@ -144,6 +150,7 @@ class Viewer {
     this.state.window = window;
     this.controls.showWindow(name);
     this.paint();
+    this.review.draw();
   }
 
   step(by, name = this.state.active) {
@@ -205,6 +212,7 @@ class Viewer {
     if (this.isOpen) this.controls.fillOverlays();
     this.banner.show(news.banner || []);
     Object.entries(news.go_to || {}).forEach(([name, slice]) => moves.goTo(state, name, slice));
+    this.review.accept(this.isOpen ? news.review : null);
     if (news.tool) this.chooseTool(news.tool);
     this.refresh();
     this.root.dataset.version = news.version;  // version of the state that is shown
@@ -216,6 +224,7 @@ class Viewer {
     this.work = this.state.scene.work;
     this.store.clear();
     moves.beginStudy(this.state);
+    this.space.beginWork();
     this.panes.forEach((pane) => { pane.view = null; });
     this.controls.fillWindows();
     this.arrange();

@@ -10,8 +10,9 @@ import { isOpen, planeOf } from './state.js';
 import { placed } from './transform.js';
 
 export class Pane {
-  constructor(section, name, state) {
-    Object.assign(this, { section, name, state, view: null, drag: null, pointer: null, strokes: [] });
+  // drawOver: draws what lies over all else.
+  constructor(section, name, state, drawOver = () => {}) {
+    Object.assign(this, { section, name, state, drawOver, view: null, drag: null, pointer: null, strokes: [] });
     this.canvas = section.querySelector('canvas');
     this.title = section.querySelector('[data-part="title"]');
     this.pen = this.canvas.getContext('2d');
@@ -80,6 +81,7 @@ export class Pane {
     if (this.drag && this.drag.kind === 'scribble') strokeScribble(pen, this.drag.trail, !this.drag.isNegative);
     if (this.drag && this.drag.kind === 'lasso') strokeScribble(pen, [...this.drag.trail, this.drag.trail[0]], true);
     this.drawTool(pen, at, this.plane, view.index);
+    this.drawOver(this, at);
     frame.drawLetters(pen, at, this.plane.letters);
     frame.drawScale(pen, at);
     if (view.bar && view.bar.warning) frame.drawWarning(pen, at, view.bar.warning);

@@ -4,15 +4,18 @@ import { indexAt, placeOf } from './grid.js';
 import { boxFrame, wholeFrame } from './transform.js';
 
 export const PLANES = ['axial', 'coronal', 'sagittal'];
+export const PANES = [...PLANES, '3d'];
 
 export function newState() {
   return {
     scene: null,            // the last scene that Python sent
     cross: [0, 0, 0],
     frames: {},             // visible part of the slice, by plane
-    main: 'axial',          // the plane that has the large canvas
+    main: 'axial',          // the pane that is large: a plane or 3D
     active: 'axial',        // the plane that keys and the slider act on
-    layout: '3',
+    layout: '3+1',          // one pane, a large one with three beside it, or four alike
+    before: '3+1',          // the layout that an enlarged pane goes back to,
+    mainBefore: 'axial',    // and its large pane
     tool: 'box',
     brushMm: 5,             // radius of brush and eraser
     opacity: 0.6,           // of what lies over the slice
@@ -48,24 +51,36 @@ export function nudgeCross(state, name, [right, down]) {
   moveCross(state, name, slice, [Math.round(column) + right, Math.round(row) + down]);
 }
 
-export function shownPlanes(state) {
-  return state.layout === '1' ? [state.main] : PLANES;
+export function shownPanes(state) {
+  return state.layout === '1' ? [state.main] : PANES;
 }
 
-export function choosePlane(state, name) {
-  state.main = state.active = name;
+// Planes whose slices are loaded: those on the screen, the one that the slider tells of, and all that 3D shows.
+export const loadedPlanes = (state, areIn3D) =>
+  PLANES.filter((name) => shownPanes(state).includes(name) || name === state.active || areIn3D);
+
+export function choosePane(state, name) {
+  state.main = name;
+  if (PLANES.includes(name)) state.active = name;
 }
 
-// Enlarge a plane to the whole stage, or go back to three.
+export function chooseLayout(state, layout) {
+  if (layout !== '1') state.before = layout;
+  if (state.main !== '3d') state.main = state.active;
+  Object.assign(state, { layout, mainBefore: state.main });
+}
+
+// Enlarge a pane to the whole stage, or go back to how all of them were.
 export function toggleMaximised(state, name) {
-  state.layout = state.layout === '1' ? '3' : '1';
-  choosePlane(state, name);
+  if (state.layout === '1') { Object.assign(state, { layout: state.before, main: state.mainBefore }); return; }
+  Object.assign(state, { layout: '1', mainBefore: state.main });
+  choosePane(state, name);
 }
 
 export function beginStudy(state) {
   const { scene } = state;
   state.cross = scene.shape.map((count) => Math.floor(count / 2));
-  choosePlane(state, scene.first_plane);
+  choosePane(state, scene.first_plane);
   state.measures = [];
   state.window = { ...Object.values(scene.windows)[0] };
   frameBody(state);

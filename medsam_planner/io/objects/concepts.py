@@ -34,6 +34,7 @@ PRIVATE: dict[str, str] = {
     "Notice": "Restriction of use",
     "Margins": "What the safety margins are and what holds",
     "PlanSHA256": "SHA-256 of the JSON twin",
+    "Decision": "Acceptance or rejection by a person, or that there is none",
 }
 """Meaning by code value."""
 

@@ -40,7 +40,17 @@ from medsam_planner.io.objects.identity import (
 from medsam_planner.io.objects.segment_references import segment_groups
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["NUMBERS", "POINTS", "STATEMENTS", "TEXTS", "PlanNumber", "document_sha256", "path_uid", "save_plan_sr"]
+__all__ = [
+    "NOT_DECIDED",
+    "NUMBERS",
+    "POINTS",
+    "STATEMENTS",
+    "TEXTS",
+    "PlanNumber",
+    "document_sha256",
+    "path_uid",
+    "save_plan_sr",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,9 @@ STATEMENTS = {
     "notice": private("Notice"),
     "margins_statement": private("Margins"),
     "plan_sha256": private("PlanSHA256"),
+    "decision": private("Decision"),
 }
+NOT_DECIDED = "Nobody has accepted or rejected this plan."
 
 
 def document_sha256(document: Mapping[str, Any]) -> str:
@@ -120,7 +132,8 @@ def save_plan_sr(
     if not frame:
         raise StudyError("Expected a study with a frame of reference to write a plan in, got none.")
     digest = document_sha256(document)
-    statements = {**{key: document.get(key) for key in STATEMENTS}, "plan_sha256": digest}
+    decided = (document.get("decision") or {}).get("text", NOT_DECIDED)
+    statements = {**{key: document.get(key) for key in STATEMENTS}, "plan_sha256": digest, "decision": decided}
     absent = [key for key, text in statements.items() if not text]
     if absent:
         raise PlanningError(f"Expected a plan with {' and '.join(absent)}; a plan is not passed on without them.")

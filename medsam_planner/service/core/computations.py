@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +21,9 @@ from medsam_planner.service.core.job import Task
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
+from medsam_planner.service.core.review_requests import Document, QuickPlan, ReadLine, ReviewedPlan
 from medsam_planner.service.core.study_store import StudyStore
+from medsam_planner.service.core.view_requests import DRAWN_NAME, DrawPicture, DrawSurface
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import STOPPED_WITHIN_S, UNASKED_STOPPED_WITHIN_S, Workers
@@ -83,6 +87,24 @@ class Computations:
 
         return task
 
+    def reviewed(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> ReviewedPlan:
+        """A plan request with the masks it is on; refuses what was not segmented from its prompts."""
+        known = _known(work, _results_for(work, request))
+        return ReviewedPlan(work.identifier, self._study(work), request, origin, known)
+
+    def read_line(self, asked: ReadLine) -> dict[str, Any]:
+        """Measures of one line."""
+        found: dict[str, Any] = self.workers.worker(Workers.PLANNING).ask(asked)
+        return found
+
+    def planning_at_once(self, work: Work, plan: ReviewedPlan) -> Callable[[str], Task]:
+        """From the identifier of a job, a plan in fields that are kept."""
+        return lambda job: self._task(Workers.PLANNING, QuickPlan(plan, work.folder / "plans" / job))
+
+    def documenting(self, asked: Document) -> Callable[[str], Task]:
+        """From the identifier of a job, the writing of what was decided."""
+        return lambda job: self._task(Workers.PLANNING, asked)
+
     def measure(
         self, work: Work, structures: tuple[StructureRequest, ...], tool: Tool, lines_lps_mm: ArrayLike
     ) -> Clearance:
@@ -101,6 +123,18 @@ class Computations:
         self.workers.worker(Workers.PLANNING).ask(
             Export(work.identifier, self._study(work), path, file, structure, look)
         )
+
+    def draw_surface(self, work: Work, job: str) -> Path:
+        """PLY file, LPS mm, of the surface of the 3D result that a job made; it is drawn where it is not there."""
+        path = result_path(work, job)
+        drawn = path.with_name(DRAWN_NAME)
+        if not drawn.exists():
+            self.workers.worker(Workers.PLANNING).ask(DrawSurface(work.identifier, self._study(work), path))
+        return drawn
+
+    def draw(self, picture: DrawPicture) -> None:
+        """Take a picture of surfaces, or write them as one file."""
+        self.workers.worker(Workers.PLANNING).ask(picture)
 
     def _task(self, worker: str, request: Request, stopped_within_s: float = STOPPED_WITHIN_S) -> Task:
         return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)

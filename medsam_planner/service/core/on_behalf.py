@@ -22,6 +22,7 @@ from medsam_planner.service.core.job import NO_JOB, Job, Urgency
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.retention import delete_session, delete_study
+from medsam_planner.service.core.review_requests import Document
 from medsam_planner.service.core.rights import Rights
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import NO_STUDY, StoredStudy
@@ -214,6 +215,26 @@ class OnBehalf:
         """As :meth:`Service.plan`; for planners."""
         self._require(work.study, Right.PLAN, NO_SESSION)
         return self.service.plan(work, request, origin, actor=self.actor.name, event=event)
+
+    # ---- review of a plan -------------------------------------------------------------------------------------------
+    def require_planner(self, work: Work) -> None:
+        """Refuse an actor who may not plan on a session: only planners change a plan or decide on it."""
+        self._require(work.study, Right.PLAN, NO_SESSION)
+
+    def review(self, work: Work, kind: str, **entries: Any) -> int:
+        """Record a line placed by hand, its undoing, or a decision on the plan that holds; for planners."""
+        self.require_planner(work)
+        return work.record(kind, actor=self.actor.name, plan=work.state.plan, **entries)
+
+    def plan_at_once(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> str:
+        """As :meth:`Service.plan_at_once`; for planners."""
+        self.require_planner(work)
+        return self.service.plan_at_once(work, request, origin, actor=self.actor.name)
+
+    def write_document(self, work: Work, asked: Document) -> str:
+        """As :meth:`Service.write_document`; for planners."""
+        self.require_planner(work)
+        return self.service.write_document(work, asked, actor=self.actor.name)
 
     # ---- jobs and files ---------------------------------------------------------------------------------------------
     def job(self, identifier: str) -> Job:

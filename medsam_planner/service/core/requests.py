@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.registry import open_model
 from medsam_planner.geometry import volume_ml
+from medsam_planner.io.fault_log import attempted
 from medsam_planner.planning.clearance import Clearance, build_distance_fields, clearance_in, trajectory_array
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.request import PlanRequest, StructureRequest
@@ -19,6 +21,7 @@ from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core.drawn_surfaces import DRAWN_FOLDER, write_plan_surfaces
 from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey, WorkerMemory
@@ -173,7 +176,10 @@ class Plan:
         inputs = resolve(self.request, memory.volume(self.study), evidence, origin=self.origin)
         self.folder.mkdir(parents=True, exist_ok=True)
         written = write_plan(inputs, self.folder, progress=progress)
-        return {"plan": self.folder.name, "is_feasible": written.feasible, "notes": list(written.notes)}
+        notes = list(written.notes)
+        draw = partial(write_plan_surfaces, written.made.report, self.folder / DRAWN_FOLDER)
+        attempted(notes, "The surfaces of the plan for the 3D view", draw)
+        return {"plan": self.folder.name, "is_feasible": written.feasible, "notes": notes}
 
 
 @dataclass(frozen=True, slots=True)

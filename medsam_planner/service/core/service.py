@@ -30,11 +30,13 @@ from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
 from medsam_planner.service.core.pictures import preview_picture, slice_picture
+from medsam_planner.service.core.review_requests import Document
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import Workers
 from medsam_planner.service.display import Plane
 from medsam_planner.service.settings import Settings
+from medsam_planner.workflow.restated_plan import restate
 
 __all__ = ["Service"]
 
@@ -195,6 +197,19 @@ class Service(DataFolder):
             run = self.computations.planning(work, request, origin)
             return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, event, title=request.title)
 
+    def plan_at_once(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, actor: str = LOCAL.name) -> str:
+        """Begin to plan in fields that are kept, and write ``plan.json`` alone; parameters as :meth:`plan`."""
+        with work.changing():
+            plan = self.computations.reviewed(work, request, origin)
+            run = self.computations.planning_at_once(work, plan)
+            return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, None, title=request.title)
+
+    def write_document(self, work: Work, asked: Document, *, actor: str = LOCAL.name) -> str:
+        """Begin to write the report and the objects of the plan that holds; gives the identifier of the job."""
+        with work.changing():
+            run = self.computations.documenting(asked)
+            return self.jobs.begin(work, "document", Workers.PLANNING, run, actor, None, plan=asked.folder.name)
+
     def cancel(self, identifier: str, lease: str | None) -> Job:
         """Ask a job to stop.
 
@@ -216,7 +231,10 @@ class Service(DataFolder):
         ended = work.state.ends.get(plan)
         if ended is None or ended["state"] != "done" or work.state.jobs[plan]["task"] != "plan":
             raise NotThereError("There is no such plan. Its job has not ended, or failed.")
-        return work.folder / "plans" / plan
+        folder, review = work.folder / "plans" / plan, work.state.reviews.get(plan)
+        if review is not None and review.decision is not None:
+            restate(folder, review.decision)  # it may have been made, or have ended, since the files were written
+        return folder
 
     def result_file(
         self, work: Work, structure: str, kind: ResultFile, *, allow_stale: bool = False

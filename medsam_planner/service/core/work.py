@@ -111,7 +111,8 @@ class Work:
             self.state.after({"n": 0, "at": "", "kind": kind, **told})  # refuses what cannot be followed
             did = _did(kind, entries.get("page", {}))
             if actor is not None and did is not None and self._audit is not None:
-                what = f"{entries.get('task', kind)} {self.state.n + 1}"
+                decided = f"{entries['decision']['kind']} plan {entries['plan']}" if kind == "decision" else None
+                what = f"{decided or entries.get('task', kind)} {self.state.n + 1}"
                 self._audit.tell(did, actor, study=self.study.identifier, session=self.identifier, what=what)
             self.state = self.state.after(self._journal.append(kind, **told))
             n = self.state.n
@@ -222,7 +223,7 @@ class Work:
 def _did(kind: str, page: Mapping[str, Any]) -> str | None:
     """What the audit log calls a record; None for what a page only shows."""
     if kind != "page":
-        return "opened" if kind == "opened" else "changed"
+        return {"opened": "opened", "decision": "decided"}.get(kind, "changed")
     if "chosen" in page:  # one of the alternatives of a plan
         return "decided"
     return "changed" if page.keys() & {"draft", "structures"} else None

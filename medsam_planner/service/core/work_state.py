@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from medsam_planner.errors import ConfigError, NotThereError, StaleError
+from medsam_planner.report.decision import Decision, DecisionKind
 from medsam_planner.service.core.journal import Record
+from medsam_planner.service.core.plan_review import REVIEWING, PlanReview
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.structure_list import LOOKS, Deleted, Listed, StoredResult, free_colour, renamed
 
@@ -49,6 +51,8 @@ class WorkState:
     plan: str | None = None
     """Identifier of the last plan, until a client asks for a structure to be segmented again or says that it no longer
     holds."""
+    reviews: Mapping[str, PlanReview] = field(default_factory=lambda: _NOTHING)
+    """By plan: what persons have done to it since."""
     page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
@@ -57,9 +61,26 @@ class WorkState:
 
         Raises
         ------
-        PromptError
+        PromptError, PlanningError
             If there is nothing to undo or redo.
         """
+        after = self._after(record)
+        return after if self.plan is None else after._with_ended_decision(self, record)
+
+    @property
+    def review(self) -> PlanReview:
+        """Of the plan that holds."""
+        return PlanReview() if self.plan is None else self.reviews.get(self.plan, PlanReview())
+
+    @property
+    def lost_decision(self) -> Decision | None:
+        """The acceptance that the last plan has lost; None where it has not, or another decision was made since."""
+        if self.plan is not None and self.review.decision is not None:
+            return None
+        last = next((one.decision for one in reversed(list(self.reviews.values())) if one.decision), None)
+        return last if last is not None and last.kind is DecisionKind.WITHDRAWN else None
+
+    def _after(self, record: Record) -> WorkState:
         state = replace(self, n=record["n"], at=record["at"])
         if record.get("event") is not None:
             state = replace(state, record_by_event={**state.record_by_event, record["event"]: record})
@@ -89,6 +110,11 @@ class WorkState:
                 for name, role in record["page"].get("structures", {}).items():  # so until 2026-11
                     state = state._described(name, {"role": role})
                 return replace(state, plan=None) if record.get("ends_plan") else state
+            case kind if kind in REVIEWING:
+                plan = record["plan"]
+                review = self.reviews.get(plan, PlanReview()).after(record)
+                others = {name: one for name, one in self.reviews.items() if name != plan}
+                return replace(state, reviews={**others, plan: review})
             case "job":
                 return replace(state, jobs={**state.jobs, record["job"]: record})
             case "job-ended":
@@ -235,6 +261,23 @@ class WorkState:
         }
         return replace(self, jobs={**self.jobs, **dropped})
 
+    def _with_ended_decision(self, before: WorkState, record: Record) -> WorkState:
+        """The state in which the plan that held before has lost its acceptance, if this record has changed it."""
+        plan, why = before.plan, ""
+        assert plan is not None
+        if self.plan is None:
+            why = "A structure was segmented again" if record["kind"] == "job-ended" else "What is planned was changed"
+        elif self.plan != plan:
+            why = "Paths were found again"
+        elif any(self.results.get(name) is not one for name, one in before.results.items()):
+            why = "A structure was segmented again, renamed or deleted"
+        elif any(self.is_stale(name) and not before.is_stale(name) for name in before.results):
+            why = "Prompts of a structure were changed"
+        review = self.reviews.get(plan)
+        if review is None or review.decision is None or not why:
+            return self
+        return replace(self, reviews={**self.reviews, plan: review.ended(record, why)})
+
     def _with_end(self, record: Record) -> WorkState:
         state = replace(self, ends={**self.ends, record["job"]: record})
         begun = self.jobs.get(record["job"], {})
@@ -246,4 +289,7 @@ class WorkState:
             state = replace(state, results={**self.results, begun["structure"]: result}, plan=plan)
         elif record["state"] == "done" and begun.get("task") == "plan":
             state = replace(state, plan=record["job"])
+        elif record["state"] == "done" and begun.get("task") == "document":
+            review = self.reviews.get(begun["plan"], PlanReview())
+            state = replace(state, reviews={**self.reviews, begun["plan"]: replace(review, is_written=True)})
         return state

@@ -15,6 +15,7 @@ from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
 from medsam_planner.service.core.loaded import result_bytes
 from medsam_planner.service.core.mapped_study import STUDIES_KEPT, read_copy
+from medsam_planner.service.core.plan_memory import PlanMemory
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume
 
@@ -63,6 +64,7 @@ class WorkerMemory:
         self._results: OrderedDict[Path, SegmentationResult] = OrderedDict()
         self._fields: OrderedDict[Hashable, tuple[tuple[DistanceField, ...], int]] = OrderedDict()
         """With their memory."""
+        self.plans = PlanMemory(most_bytes // _FIELD_SHARE)
         self._embeddings = EmbeddingCache(min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE)
         self._empty_bytes = private_bytes()
 
@@ -145,9 +147,11 @@ class WorkerMemory:
             taken = self._bytes_by_session[used] = max(self._bytes_by_session.get(used, 0) + grown_bytes, 0)
             if taken > self.most_session_bytes:
                 self.forget(used)
-        while self.held_bytes > self.most_bytes and (self._sessions or self._results or self._fields):
+        while self.held_bytes > self.most_bytes and (self._sessions or self._results or self._fields or self.plans):
             if self._fields:
                 self._fields.popitem(last=False)
+            elif self.plans.clear():
+                pass
             elif self._results:
                 self._results.popitem(last=False)
             else:

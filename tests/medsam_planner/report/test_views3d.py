@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import GeometryError
+from medsam_planner.planning.structures import StructureRole
 from medsam_planner.report import RISK_NAME, PlanReport
 from medsam_planner.report.plan_scene import build_scene
 from medsam_planner.report.views3d import risk_scale, spread_scale, views_3d
+from medsam_planner.report.widened_surface import widened_surfaces
 
 
 def test_views_are_labelled_and_the_side_is_that_of_the_entry(make_report: Callable[..., PlanReport]) -> None:
@@ -58,8 +60,11 @@ def test_what_must_be_avoided_is_shown_with_its_margin_as_a_layer_to_switch_off(
     make_report: Callable[..., PlanReport],
 ) -> None:
     report = make_report()
+    assert set(widened_surfaces(report)) == {name for name, role in report.roles.items() if role is StructureRole.AVOID}
+    report = make_report(widened_surfaces=widened_surfaces(report))
     views = [view for view in views_3d(report, build_scene(report)) if not view.note]
     assert [[layer.key for layer in view.layers] for view in views] == [["widened"]] * 4
     assert all(view.layers[0].uri != view.grey for view in views)
     bare = make_report(margins_mm={})
+    assert widened_surfaces(bare) == {}
     assert not any(view.layers for view in views_3d(bare, build_scene(bare)))

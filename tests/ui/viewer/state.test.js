@@ -41,9 +41,21 @@ test('scrolling ends at the first and the last slice', () => {
 test('a plane is enlarged and made small again', () => {
   const state = open();
   moves.toggleMaximised(state, 'sagittal');
-  assert.deepEqual(moves.shownPlanes(state), ['sagittal']);
+  assert.deepEqual(moves.shownPanes(state), ['sagittal']);
   moves.toggleMaximised(state, 'sagittal');
-  assert.deepEqual(moves.shownPlanes(state), moves.PLANES);
+  assert.deepEqual(moves.shownPanes(state), moves.PANES);
+});
+
+test('an enlarged pane goes back to the layout and the large pane there were; 3D leaves the active plane', () => {
+  const state = open();
+  moves.chooseLayout(state, '4');
+  moves.toggleMaximised(state, '3d');
+  assert.deepEqual([moves.shownPanes(state), moves.loadedPlanes(state, false), state.active], [['3d'], ['axial'], 'axial']);
+  moves.toggleMaximised(state, '3d');
+  assert.deepEqual([state.layout, state.main, moves.shownPanes(state)], ['4', 'axial', moves.PANES]);
+  moves.choosePane(state, 'coronal');
+  moves.chooseLayout(state, '1');
+  assert.deepEqual(moves.shownPanes(state), ['coronal']);
 });
 
 test('lengths are in mm of the patient where pixels are not square, and angles true', () => {
