@@ -25,7 +25,7 @@ __all__ = ["FileFacts", "read_facts"]
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 _RAW = "1.2.840.10008.5.1.4.1.1.66"
 _VIDEO = "1.2.840.10008.1.2.4.10"
-_NOT_DICOM = {"zip": "zip archive (unpack it first)", "nifti": "NIfTI (its header may hold names)"}
+_NOT_DICOM = {"zip": "zip archive in a zip (unpack it first)", "nifti": "NIfTI (its header may hold names)"}
 _DIRECTORY = "DICOMDIR (an index; it would name patients)"
 
 

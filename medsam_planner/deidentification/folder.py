@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from medsam_planner.deidentification.profile import Profile
 from medsam_planner.deidentification.pseudonyms import Pseudonyms
 from medsam_planner.deidentification.report import Deidentified, begin_report, finish_report
 from medsam_planner.errors import StudyError
+from medsam_planner.io.archive import unpack_archive
 from medsam_planner.io.files import file_sha256
 from medsam_planner.io.output_folder import alone_in, open_run_folder, require_apart
 from medsam_planner.io.parallel import parallel_map
@@ -38,7 +40,7 @@ def deidentify(
     Parameters
     ----------
     place : Path
-        A folder, searched to the bottom, or one file.
+        A folder, searched to the bottom, or one file. Zips are unpacked to the system's temporary folder meanwhile.
     out : Path
         A folder outside `place`, new or of an earlier call with the same key and options: files that it wrote are
         not written again.
@@ -76,21 +78,60 @@ def _deidentified(
 ) -> Deidentified:
     begin_report(out, profile, pseudonyms)
     _sweep(out)
-    files = [(place, place.name)] if place.is_file() else list(iterate_files(place))
+    with tempfile.TemporaryDirectory(prefix="medsam-planner-") as unpacked:
+        files, damaged = _files(place, Path(unpacked))
+        return _files_deidentified(place, files, damaged, out, profile, pseudonyms, workers, progress)
+
+
+def _files_deidentified(
+    place: Path,
+    files: Sequence[tuple[Path, str]],
+    damaged: Sequence[tuple[str, str]],
+    out: Path,
+    profile: Profile,
+    pseudonyms: Pseudonyms,
+    workers: int,
+    progress: Progress | None,
+) -> Deidentified:
     facts: list[FileFacts] = []
     words: dict[tuple[str, str], set[str]] = {}
     for one in track(parallel_map(_read, files, workers=workers), "Reading headers", progress, total=len(files)):
         words.setdefault((one.patient_id, one.study_uid), set()).update(one.identifiers)
         facts.append(replace(one, identifiers=frozenset()))  # an archive has more files than memory has room for words
     if all(one.dropped for one in facts):
-        kinds = ", ".join(sorted({one.dropped for one in facts})) or "nothing"
+        kinds = ", ".join([*sorted({one.dropped for one in facts}), *(why for _, why in damaged)]) or "nothing"
         raise StudyError(f"Expected DICOM files to de-identify in {place}, found only: {kinds}.")
     tasks, refused = _tasks(facts, words, out, profile, pseudonyms)
     cleaned = parallel_map(deidentify_file, tasks, workers=workers, lost=_lost)
     outcomes = list(track(cleaned, "De-identifying", progress, total=len(tasks)))
-    done = _summary(out, facts, outcomes, refused)
+    done = _summary(out, facts, outcomes, [*damaged, *refused], len(damaged))
     finish_report(done, profile, pseudonyms, sum((one.counts for one in outcomes), Counter()))
     return done
+
+
+def _files(place: Path, folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[str, str]]]:
+    """Files with their names, those in zips unpacked to `folder`; name and reason of each zip that cannot be read."""
+    files: list[tuple[Path, str]] = []
+    damaged = []
+    for path, name in [(place, place.name)] if place.is_file() else iterate_files(place):
+        if not _is_zip(path):
+            files.append((path, name))
+            continue
+        try:
+            own = Path(tempfile.mkdtemp(dir=folder))
+            files += [(member, f"{name}/{inner}") for member, inner in unpack_archive(path, own)]
+        except StudyError as error:
+            damaged.append((name, str(error).rstrip(".")))
+    return files, damaged
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip does; DICOM with a zip behind it does not, and one that cannot be read is left."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError:
+        return False
 
 
 def _lost(task: Task) -> Outcome:
@@ -130,12 +171,17 @@ def _tasks(
 
 
 def _summary(
-    out: Path, facts: Sequence[FileFacts], outcomes: Sequence[Outcome], refused: Sequence[tuple[str, str]]
+    out: Path,
+    facts: Sequence[FileFacts],
+    outcomes: Sequence[Outcome],
+    refused: Sequence[tuple[str, str]],
+    damaged: int,
 ) -> Deidentified:
+    """What was done; `damaged` of those refused are zips, which have no facts."""
     left_out = Counter(one.dropped for one in facts if one.dropped)
     states = Counter(one.state for one in outcomes)
     not_written = (*refused, *((one.name, one.reason) for one in outcomes if one.state == "refused"))
-    copies = len(facts) - len(outcomes) - len(refused) - sum(left_out.values())
+    copies = len(facts) - len(outcomes) - (len(refused) - damaged) - sum(left_out.values())
     if copies:
         left_out["copy of another file"] = copies
     heads = sum(one.is_head for one in outcomes)

@@ -104,7 +104,7 @@ def _subject(run: RunObjects, patient_system: str | None, known_patient: str | N
         if run.pdf_header is not None and run.pdf_header.get("BurnedInAnnotation") != "NO":
             raise StudyError(
                 "Expected a report that names nobody beside de-identified objects, report.pdf.dcm does not say so "
-                "(Burned In Annotation NO). Repeat the run with --deidentified."
+                "(Burned In Annotation NO). Repeat the run."
             )
         return Subject({"display": "De-identified"}), []
     made = patient(run, patient_system)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -291,7 +292,7 @@ def test_a_deflated_file_is_searched_as_well(tmp_path: Path, monkeypatch: pytest
 def test_a_place_without_dicom_is_refused_with_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "old.zip").write_bytes(b"PK\x03\x04" + bytes(400))
-    with pytest.raises(StudyError, match=r"zip archive \(unpack it first\)"):
+    with pytest.raises(StudyError, match=r"old\.zip cannot be unpacked"):
         deidentify(tmp_path / "in", tmp_path / "out", Profile(), KEYS)
 
 
@@ -313,6 +314,27 @@ def test_a_patients_number_in_an_integer_and_a_name_of_no_encoding(tmp_path: Pat
     assert run(arguments) == 2
     [made] = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
     assert made.AcquisitionNumber is None and made.SeriesNumber == 12
+
+
+def test_files_in_a_zip_are_cleaned_as_those_of_a_folder(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "in", slices())
+    (tmp_path / "zipped").mkdir()
+    with zipfile.ZipFile(tmp_path / "zipped" / "Mueller.zip", "w") as archive:
+        for path in place.iterdir():
+            archive.write(path, f"Mueller/{path.name}")
+        archive.writestr("notes.txt", "Mueller")
+    (tmp_path / "zipped" / "cut.zip").write_bytes(b"PK\x03\x04" + bytes(400))
+    plain = deidentify(place, tmp_path / "plain", Profile(), KEYS)
+    done = deidentify(tmp_path / "zipped", tmp_path / "out", Profile(), KEYS)
+    assert done.counts == {"written": 2, "already there": 0, "left out": 1, "refused": 1}
+    assert done.refused[0][0] == "cut.zip" and "cannot be unpacked" in done.refused[0][1]
+
+    def written(one: Deidentified) -> dict[Path, bytes]:
+        return {path.relative_to(one.out): path.read_bytes() for path in one.out.rglob("*.dcm")}
+
+    assert written(done) == written(plain)
+    again = deidentify(tmp_path / "zipped", tmp_path / "out", Profile(), KEYS)
+    assert again.counts["already there"] == 2
 
 
 def test_two_runs_do_not_write_into_one_folder_at_the_same_time(tmp_path: Path) -> None:

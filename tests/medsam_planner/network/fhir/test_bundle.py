@@ -83,7 +83,7 @@ def test_of_a_deidentified_run_nothing_names_patient_accession_or_date(make_run:
 
 def test_a_report_that_may_name_the_patient_does_not_leave_with_deidentified_objects(make_run: MakeRun) -> None:
     run = read_run_objects(make_run(PSEUDONYM, names_patient=True))
-    with pytest.raises(StudyError, match="--deidentified"):
+    with pytest.raises(StudyError, match="names nobody"):
         transaction(run)
 
 
