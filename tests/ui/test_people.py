@@ -87,7 +87,7 @@ def test_a_page_lists_and_takes_up_what_its_person_may(place: Place) -> None:
         place.pages.take_up("page of vera", place.session, VERA)
     httpx.put(rights, json={}, headers=asked)
     workbench = place.pages.take_up("page of paul", place.session, PAUL)
-    assert workbench is not None and workbench.require_work().identifier == place.session
+    assert workbench is not None and workbench.key == place.session
     workbench.give_back()
 
 
