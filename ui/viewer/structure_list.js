@@ -45,7 +45,13 @@ export class StructureList {
     // Responses may arrive out of order; an older list is not shown over a newer one.
     if (news.token === this.token && news.version < this.version) return;
     Object.assign(this, { token: news.token, version: news.version });
-    if (!this.renaming) this.draw();
+    if (!this.isTyping) this.draw();
+  }
+
+  // What arrives while a name or an anatomy is typed is drawn afterwards.
+  get isTyping() {
+    const field = document.activeElement;
+    return this.renaming !== null || (this.rows.contains(field) && field.type === 'text' && field.value !== field.defaultValue);
   }
 
   draw() {
@@ -160,8 +166,11 @@ export class StructureList {
     const button = (words, title, onclick, disabled = false) =>
       element('button', { type: 'button', title, disabled, onclick, 'aria-label': title, 'data-key': title + ' ' + one.name }, words);
     const anatomy = element('input', {
-      type: 'text', list: 'mv-terms', value: one.anatomy, placeholder: 'as its name', maxLength: 64, 'data-key': 'anatomy ' + one.name,
-      'aria-label': 'Anatomy of ' + one.name, onchange: (event) => this.act('anatomy', one.name, event.target.value.trim() || null),
+      type: 'text', list: 'mv-terms', defaultValue: one.anatomy, placeholder: 'as its name', maxLength: 64, 'data-key': 'anatomy ' + one.name,
+      'aria-label': 'Anatomy of ' + one.name, onchange: (event) => {
+        event.target.defaultValue = event.target.value;  // it is no longer being typed
+        this.act('anatomy', one.name, event.target.value.trim() || null);
+      },
     });
     return element('div', { className: 'mv-row mv-tools' },
       element('label', { title: 'What it is coded as in DICOM objects (SNOMED CT); a side may stand before it: left kidney' }, 'Anatomy ', anatomy),
