@@ -30,6 +30,7 @@ __all__ = [
     "result_segments",
     "write_dicom_meshes",
     "write_dicom_results",
+    "write_segmentation",
 ]
 
 SEGMENTATION, CONTOURS = "seg.dcm", "rtstruct.dcm"
@@ -86,6 +87,20 @@ def write_dicom_results(
     list of str
         Why an object is missing, and what a reader should know of those that are there.
     """
+    notes = write_segmentation(folder, results, study, options)
+    for number, (name, result) in enumerate(results.items()):
+        for file_name, save in _maps(folder, number, name, result, study):
+            attempted(notes, file_name, save)
+    return notes
+
+
+def write_segmentation(
+    folder: Path | OutputFolder,
+    results: Mapping[str, SegmentationResult],
+    study: StudyVolume,
+    options: OutputOptions | None = None,
+) -> list[str]:
+    """Write the Segmentation of all structures, and on request the RT Structure Set; as :func:`write_dicom_results`."""
     chosen = options or OutputOptions()
     notes: list[str] = []
     segments = result_segments(results)
@@ -96,9 +111,6 @@ def write_dicom_results(
         attempted(notes, SEGMENTATION, write)
         if chosen.has_contours:
             attempted(notes, CONTOURS, partial(save_structure_set, segments, folder / CONTOURS, study))
-    for number, (name, result) in enumerate(results.items()):
-        for file_name, save in _maps(folder, number, name, result, study):
-            attempted(notes, file_name, save)
     return notes
 
 
