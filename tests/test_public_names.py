@@ -47,6 +47,7 @@ PUBLIC_NAMES = {
     ],
     "xai": [
         "CoverageLaw",
+        "DoubtfulPlace",
         "EmptyStructureError",
         "Infidelity",
         "ReliabilityDiagram",
@@ -72,6 +73,7 @@ PUBLIC_NAMES = {
         "kernel_shap",
         "measure_infidelity",
         "measure_reliability",
+        "most_doubtful",
         "mutual_information",
         "nonconformity_score",
         "normalise_saliency",

@@ -50,6 +50,7 @@ def _add_page(app: FastAPI) -> Mapping[int, int]:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
 
+    from medsam_planner.service.live_routes import add_live_routes
     from medsam_planner.service.routes import add_routes
     from ui.viewer_files import CSS, add_viewer_files
     from ui.wiring import build_page
@@ -58,6 +59,7 @@ def _add_page(app: FastAPI) -> Mapping[int, int]:
     page = build_page(pages).queue(default_concurrency_limit=2, max_size=_MOST_WAITING, api_open=False)
     page.has_launched = True  # otherwise Gradio serves any file of the disk
     add_routes(app, pages)
+    add_live_routes(app, pages)
     add_viewer_files(app)
     app.router.lifespan_context = _expiring(pages, app.router.lifespan_context)
     system = ["system-ui", "-apple-system", "Segoe UI", "Helvetica", "Arial", "sans-serif"]

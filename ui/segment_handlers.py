@@ -8,7 +8,7 @@ from typing import Any
 
 from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
-from medsam_planner.service import prompting
+from medsam_planner.service import live, prompting
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
@@ -109,6 +109,8 @@ def stop(workbench: Workbench) -> str:
     """Ask the running computation to stop; returns the notice."""
     if not workbench.is_computing:
         return wording.notice("info", wording.NOTHING_RUNS)
+    if workbench.work is not None:
+        live.stop(workbench)
     workbench.stop()
     return wording.notice("info", wording.STOPPING)
 

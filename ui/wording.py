@@ -8,6 +8,7 @@ from typing import Literal
 
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
+from medsam_planner.service.display import SIDE_NAMES
 from medsam_planner.service.login import TITLE
 from medsam_planner.service.structure import Role, Structure
 
@@ -75,7 +76,7 @@ CLEARANCE_IS = (
     "error, and the structures with their margins. "
     "Hit probability: highest probability of hitting any single structure, with its 95 % interval."
 )
-OUTDATED = "Prompts changed since this plan was made. Segment the structure in 3D and find paths again."
+OUTDATED = "Prompts changed since this plan was made, or a 3D mask is newer than it. Find paths again."
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
     "1. Under “Segment”, segment the structures in 3D and set their roles. 2. Click the target and the entry on the "
@@ -111,14 +112,6 @@ SOURCE_LABELS = {
 }
 NO_SOURCE = "Tick at least one source of uncertainty, or set the stochastic passes to 0."
 ROLE_LABELS = {Role.IGNORE: "ignore", Role.AVOID: "avoid", Role.INSIDE: "stay inside"}
-_SIDE_NAMES = {
-    "L": "left",
-    "R": "right",
-    "P": "back",
-    "A": "front",
-    "S": "head",
-    "I": "feet",
-}
 
 
 def notice(kind: NoticeKind, text: str, notes: Iterable[str] = ()) -> str:
@@ -151,7 +144,7 @@ def sources(name: str) -> str:
 
 def side_name(letter: str) -> str:
     """``"S"`` → ``"head"``."""
-    return _SIDE_NAMES[letter]
+    return SIDE_NAMES[letter]
 
 
 def after_prompt(structure: Structure) -> str:

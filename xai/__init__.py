@@ -13,6 +13,7 @@ from xai.conformal import (
     patients_needed,
     smallest_alpha,
 )
+from xai.doubt import DoubtfulPlace, most_doubtful
 from xai.dropout import active_dropout, insert_dropout
 from xai.errors import EmptyStructureError, SaliencyError, TooFewPatientsError, UncertaintyError, ZeroVarianceError
 from xai.faithfulness import Infidelity, StructureOverlap, measure_infidelity, overlap_with_structure
@@ -25,6 +26,7 @@ from xai.weight_randomisation import WeightRandomisation, run_weight_randomisati
 
 __all__ = [
     "CoverageLaw",
+    "DoubtfulPlace",
     "EmptyStructureError",
     "Infidelity",
     "ReliabilityDiagram",
@@ -50,6 +52,7 @@ __all__ = [
     "kernel_shap",
     "measure_infidelity",
     "measure_reliability",
+    "most_doubtful",
     "mutual_information",
     "nonconformity_score",
     "normalise_saliency",

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from medsam_planner.geometry import index_from_lps, lps_from_index, slice_across, spacing_mm
 from medsam_planner.io.intensity import CT_WINDOWS, Normalisation, Window, volume_modality
 
-__all__ = ["Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
+__all__ = ["SIDE_NAMES", "Plane", "SliceDisplay", "display_for", "display_windows", "side_letters"]
 
 _DISPLAY_WINDOWS = {name: CT_WINDOWS[name] for name in ("soft-tissue", "lung")} | {
     "liver": Window(90.0, 150.0),
@@ -38,6 +38,8 @@ class Plane(Enum):
     SAGITTAL = "sagittal"
 
 
+SIDE_NAMES = {"L": "left", "R": "right", "P": "back", "A": "front", "S": "head", "I": "feet"}
+"""Of the letters at the border of a slice."""
 _NORMAL = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}
 """LPS axis perpendicular to each plane."""
 _SCREEN_LPS = {

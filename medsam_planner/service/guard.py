@@ -41,8 +41,9 @@ _JOIN, _DATA, _HEARTBEAT = "/gradio_api/queue/join", "/gradio_api/queue/data", "
 _RECONNECT = "/gradio_api/app_id"
 """After a lost connection Gradio's page requests this until it is answered, then reloads."""
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", _DATA, _RECONNECT}
-_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/files/", _HEARTBEAT)
-_UPLOADS = "/uploads/"
+_FOLDERS = ("/assets/", "/static/", "/viewer/", "/alive/", "/views/", "/slices/", "/files/", "/live/", _HEARTBEAT)
+_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE")}
+"""Methods other than reading by folder."""
 _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""
 
@@ -104,11 +105,11 @@ class Guard:
 
     def _refuse_route(self, request: Request) -> Response | None:
         path, method = request.scope["path"], request.method
-        is_upload = path.startswith(_UPLOADS)
         if method in _READ:
             is_open = path in _PAGES or path.startswith(_FOLDERS)
         else:
-            is_open = (method == "POST" and path == _JOIN) or (method in ("POST", "DELETE") and is_upload)
+            by_folder = any(path.startswith(folder) and method in may for folder, may in _CHANGED_BY.items())
+            is_open = by_folder or (method == "POST" and path == _JOIN)
         if not is_open or ".." in path or "\\" in path or "\0" in path:
             return _refusal(404, "There is nothing here.")
         if self._is_foreign(request):

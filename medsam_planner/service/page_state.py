@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from medsam_planner.service.core.work_state import WorkState
+from medsam_planner.service.live_settings import LiveSettings
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.structure import FIRST_STRUCTURE, Role
 
@@ -26,6 +27,7 @@ class PageState:
     """Number of the alternative of the plan that is shown."""
     download: Mapping[str, Any]
     """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
+    live: LiveSettings
 
     @classmethod
     def of(cls, state: WorkState) -> PageState:
@@ -41,6 +43,7 @@ class PageState:
             _draft(state.page.get("draft", {})),
             number if of_plan == state.plan else 0,
             state.page.get("download", {}),
+            LiveSettings.of_entry(state.page.get("live", {})),
         )
 
 

@@ -10,6 +10,7 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.io.files import whole_file
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service import live
 from medsam_planner.service.plan_inputs import request_of
 from medsam_planner.service.showing import results_digest
 from medsam_planner.service.workbench import Workbench
@@ -38,6 +39,8 @@ def archive_path(workbench: Workbench) -> Path:
 def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> None:
     """Search for paths, and write ``plan.json`` and ``report.html``; a request in error leaves the older plan in place.
 
+    Where 3D masks follow the prompts, it waits for them first.
+
     Parameters
     ----------
     workbench : Workbench
@@ -48,7 +51,9 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     PlanningError, EmptyStructureError
         If the plan request cannot be resolved. That no path exists is a result and no error.
     """
-    work = workbench.require_work()
+    work, draft = workbench.require_work(), workbench.snapshot.draft
+    if draft.target_lps_mm is not None and draft.entry_lps_mm is not None:  # else it is refused
+        live.wait(workbench, progress)
     workbench.wait(workbench.own.plan(work, request_of(workbench), PlanOrigin(page=True)), progress=progress)
 
 

@@ -73,6 +73,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         body=body,
         draft=page.draft,
         has_archive=has_archive,
+        newer=frozenset(filter(state.is_newer_than_plan, structures)),
         lost=tuple(lost),
         **_plan(service, work, state, page, known, page.download["notes"] if has_archive else ()),
     )

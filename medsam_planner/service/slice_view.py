@@ -28,6 +28,7 @@ __all__ = [
     "Overlay",
     "OverlayMap",
     "ViewRequest",
+    "colour_stops",
     "exact_values",
     "grey_png",
     "outlines",
@@ -151,7 +152,7 @@ def view(display: SliceDisplay, request: ViewRequest, layers: Layers) -> dict[st
             "unit": chosen.unit,
             "low": chosen.low,
             "high": chosen.high,
-            "stops": _stops(chosen.colormap),
+            "stops": colour_stops(chosen.colormap),
             "warning": chosen.warning,
         }
     elif request.overlay == "fill":
@@ -289,7 +290,8 @@ def _colours(colormap: str) -> NDArray[np.uint8]:
     return np.asarray(matplotlib.colormaps[colormap](np.arange(256), bytes=True), dtype=np.uint8)
 
 
-def _stops(colormap: str) -> list[str]:
+def colour_stops(colormap: str) -> list[str]:
+    """Colours of a map from its lowest to its highest value, as CSS."""
     return ["#{:02x}{:02x}{:02x}".format(*colour[:3]) for colour in _colours(colormap)[::17].tolist()]
 
 

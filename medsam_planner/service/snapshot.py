@@ -56,6 +56,8 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     """What could not be written beside the plan or the download, and why."""
     has_archive: bool = False
+    newer: frozenset[str] = frozenset()
+    """Structures whose 3D result came after the plan."""
     lost: tuple[str, ...] = ()
     """What of the session could not be read, in words."""
 
@@ -97,8 +99,9 @@ class Snapshot:
 
     @property
     def is_plan_outdated(self) -> bool:
-        """Whether prompts of a structure in the plan changed since its 3D result."""
-        return any(one.is_stale for one in self.structures.values() if one.role is not Role.IGNORE)
+        """Whether prompts of a structure in the plan changed since its 3D result, or that result since the plan."""
+        planned = [one for one in self.structures.values() if one.role is not Role.IGNORE]
+        return any(one.is_stale or one.name in self.newer for one in planned)
 
     @property
     def chosen_trajectory_lps_mm(self) -> NDArray[np.float64] | None:

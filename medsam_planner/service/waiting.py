@@ -6,7 +6,8 @@ import time
 
 from medsam_planner.errors import ERROR_BY_CODE, MedsamPlannerError, OperationCancelledError
 from medsam_planner.progress import Progress
-from medsam_planner.service.core.jobs import Job, Jobs, JobState
+from medsam_planner.service.core.job import Job, JobState
+from medsam_planner.service.core.jobs import Jobs
 
 __all__ = ["require_done", "wait_for"]
 

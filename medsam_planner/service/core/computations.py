@@ -13,15 +13,16 @@ from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core.alternatives import Alternatives, Answers, can_have_alternatives
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import Task
+from medsam_planner.service.core.job import Task
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
 from medsam_planner.service.core.study_store import StudyStore
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
-from medsam_planner.service.core.worker import Workers
+from medsam_planner.service.core.worker import STOPPED_WITHIN_S, UNASKED_STOPPED_WITHIN_S, Workers
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
 from prompts import PromptLog
 from prompts.shapes import locates
@@ -55,11 +56,22 @@ class Computations:
         found = self.workers.worker(work.state.model).ask(Preview(self._session(work), log), progress)
         return {axis: {index: one.whole() for index, one in cut.items()} for axis, cut in found.items()}
 
-    def segmenting(self, work: Work, log: PromptLog, options: SegmentOptions) -> Callable[[str], Task]:
+    def alternatives(self, work: Work, log: PromptLog) -> Alternatives | None:
+        """The model's answers to the last prompt; None where it can have no other one."""
+        if not can_have_alternatives(log):
+            return None
+        found: Alternatives = self.workers.worker(work.state.model).ask(Answers(self._session(work), log))
+        return found
+
+    def segmenting(
+        self, work: Work, log: PromptLog, options: SegmentOptions, *, is_asked: bool = True
+    ) -> Callable[[str], Task]:
         """From the identifier of a job, the computation of a 3D result."""
         session, model = self._session(work), work.state.model
-        self.workers.worker(Workers.PLANNING).begin(Prepare(None))  # which is asked for files or plans soon
-        return lambda job: self._task(model, Segment(session, log, options, result_path(work, job)))
+        within_s = STOPPED_WITHIN_S if is_asked else UNASKED_STOPPED_WITHIN_S
+        if is_asked:
+            self.workers.worker(Workers.PLANNING).begin(Prepare(None))  # which is asked for files or plans soon
+        return lambda job: self._task(model, Segment(session, log, options, result_path(work, job)), within_s)
 
     def planning(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:
         """From the identifier of a job, the computation of a plan; refuses what was not segmented from its prompts."""
@@ -88,8 +100,8 @@ class Computations:
         path = result_path(work, stored.job)
         self.workers.worker(Workers.PLANNING).ask(Export(work.identifier, self._study(work), path, file))
 
-    def _task(self, worker: str, request: Request) -> Task:
-        return lambda progress: self.workers.worker(worker).ask(request, progress)
+    def _task(self, worker: str, request: Request, stopped_within_s: float = STOPPED_WITHIN_S) -> Task:
+        return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)
 
     def _study(self, work: Work) -> StudyKey:
         return StudyKey(self._studies.folder_of(work.study.identifier), work.study.sha256)

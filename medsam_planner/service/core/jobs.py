@@ -1,15 +1,19 @@
-"""Long computations: one at a time in each lane, in the order they were asked for, with progress and a way to stop."""
+"""Long computations: one at a time in each lane, with progress and a way to stop.
+
+A lane does the most urgent job first, and jobs of one urgency in the order they were asked for. A running job gives
+way to a more urgent one and begins again after it.
+"""
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from medsam_planner.errors import (
@@ -20,65 +24,33 @@ from medsam_planner.errors import (
     ServiceError,
     code_of,
 )
-from medsam_planner.progress import Progress
+from medsam_planner.service.core.job import NO_JOB, Job, JobState, Task
 
-__all__ = ["NO_JOB", "Job", "JobState", "Jobs", "Task"]
+__all__ = ["Jobs"]
 
-NO_JOB = "There is no such job. The session lists its jobs."
-"""Said alike of what is not there and of what an actor must not know of."""
 _MOST_WAITING = 16
 """Most jobs of one session that may wait; one more is refused."""
 _PATIENCE_S = 20.0
 _REMEMBERED = 10_000
 """Finished jobs that are remembered."""
 
-Task: TypeAlias = "Callable[[Progress], Mapping[str, Any]]"
-"""A computation; gives plain JSON values."""
-_Queue: TypeAlias = "queue.SimpleQueue[tuple[str, Task] | None]"
-
-
-class JobState(Enum):
-    """Where a job is on its way. The last three are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing follows."""
-        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job at one moment; replaced, never edited."""
-
-    identifier: str
-    session: str
-    task: str
-    """``"segment"`` or ``"plan"``."""
-    structure: str | None = None
-    state: JobState = JobState.QUEUED
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    """Steps of the present stage; 0 where their number is not known."""
-    result: Mapping[str, Any] | None = None
-    """Of a job that is done."""
-    problem: Mapping[str, Any] | None = None
-    """Of a job that failed: ``code`` and ``detail``."""
+_Entry: TypeAlias = "tuple[int, int, str, Task | None]"
+"""Urgency, place in the order of asking, identifier, and computation; None ends the lane."""
+_ENDS_LANE = -1
 
 
 class _Running:
-    """Progress of one job, and the wish to stop it."""
+    """Progress of one job, and the wish to stop it, for good or until a more urgent one is done."""
 
     def __init__(self, jobs: Jobs, identifier: str) -> None:
         self._jobs = jobs
         self._identifier = identifier
-        self.is_cancelled = False
+        self.is_stopped = False
+        self.gives_way = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.is_stopped or self.gives_way
 
     def update(self, stage: str, done: int, total: int) -> None:
         self._jobs._change(self._identifier, stage=stage, done=done, total=total)
@@ -108,7 +80,10 @@ class Jobs:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._running: dict[str, _Running] = {}
         self._watching: dict[str, tuple[Callable[[], None], ...]] = {}
-        self._lanes: dict[str, _Queue] = {}
+        self._lanes: dict[str, queue.PriorityQueue[_Entry]] = {}
+        self._at_work: dict[str, str] = {}
+        """By lane: the job that runs in it."""
+        self._places = itertools.count()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._is_closing = False
@@ -131,11 +106,17 @@ class Jobs:
             self._running[job.identifier] = _Running(self, job.identifier)
             self._remember(job)
             if lane not in self._lanes:
-                self._lanes[lane] = queue.SimpleQueue()
-                thread = threading.Thread(target=self._work, args=(self._lanes[lane],), name="jobs", daemon=True)
+                self._lanes[lane] = queue.PriorityQueue()
+                thread = threading.Thread(target=self._work, args=(lane,), name="jobs", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-            self._lanes[lane].put((job.identifier, task))
+            self._put(lane, job, task)
+            before = self._at_work.get(lane, "")
+            if before in self._running and self._jobs[before].urgency > job.urgency:
+                self._running[before].gives_way = True
+
+    def _put(self, lane: str, job: Job, task: Task) -> None:
+        self._lanes[lane].put((job.urgency, next(self._places), job.identifier, task))
 
     @contextmanager
     def watching(self, identifier: str, on_move: Callable[[], None]) -> Iterator[None]:
@@ -179,7 +160,7 @@ class Jobs:
         with self._lock:
             running = self._running.get(identifier)
             if running is not None:
-                running.is_cancelled = True
+                running.is_stopped = True
         if job.state is JobState.QUEUED:
             self._end(identifier, state=JobState.CANCELLED)
         return self.find(identifier)
@@ -207,41 +188,56 @@ class Jobs:
         with self._lock:
             self._is_closing = True
             for running in self._running.values():
-                running.is_cancelled = True
+                running.is_stopped = True
 
     def close(self) -> None:
         """Stop all jobs and end the threads."""
         self.stop()
         with self._lock:
             for lane in self._lanes.values():
-                lane.put(None)
+                lane.put((_ENDS_LANE, next(self._places), "", None))
         for thread in self._threads:
             thread.join(10)
 
-    def _work(self, lane: _Queue) -> None:
-        while (entry := lane.get()) is not None:
-            identifier, task = entry
+    def _work(self, lane: str) -> None:
+        while True:
+            *_, identifier, task = self._lanes[lane].get()
+            if task is None:
+                return
             with self._lock:
                 running = self._running.get(identifier)
                 if running is None:  # cancelled while it waited, and perhaps forgotten since
                     continue
                 if not running.is_cancelled:
                     self._jobs[identifier] = replace(self._jobs[identifier], state=JobState.RUNNING)
+                self._at_work[lane] = identifier
             self._tell(identifier)
-            self._run(identifier, running, task)
+            self._run(identifier, running, task, lane)
 
-    def _run(self, identifier: str, running: _Running, task: Task) -> None:
-        if running.is_cancelled:
-            self._end(identifier, state=JobState.CANCELLED)
-            return
+    def _run(self, identifier: str, running: _Running, task: Task, lane: str) -> None:
         try:
+            if running.is_cancelled:
+                raise OperationCancelledError("Stopped on request.")
             result = task(running)
         except OperationCancelledError:
-            self._end(identifier, state=JobState.CANCELLED)
+            if not self._waits_again(identifier, running, task, lane):
+                self._end(identifier, state=JobState.CANCELLED)
         except Exception as error:  # noqa: BLE001  (the queue outlives any one job)
             self._end(identifier, state=JobState.FAILED, problem=self._problem(error))
         else:
             self._end(identifier, state=JobState.DONE, result=result)
+
+    def _waits_again(self, identifier: str, running: _Running, task: Task, lane: str) -> bool:
+        """Whether a job was stopped only to give way; it is then in the queue again."""
+        with self._lock:
+            if running.is_stopped or not running.gives_way:
+                return False
+            running.gives_way = False
+            job = replace(self._jobs[identifier], state=JobState.QUEUED, stage="", done=0, total=0)
+            self._jobs[identifier] = job
+            self._put(lane, job, task)
+        self._tell(identifier)
+        return True
 
     def _change(self, identifier: str, **changes: Any) -> None:
         with self._lock:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from shutil import rmtree
 from typing import Any
 
 from medsam_planner.errors import MedsamPlannerError
-from medsam_planner.service.core.jobs import Job, Jobs, JobState, Task
+from medsam_planner.service.core.job import Job, JobState, Task, Urgency
+from medsam_planner.service.core.jobs import Jobs
+from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.study_store import new_identifier
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.worker_process import fault_text
 
 __all__ = ["JournalledJobs"]
+
+_UNASKED_KEPT = 2
+"""Results of one structure that nobody asked for; a page may still show the one before the last."""
 
 
 class JournalledJobs(Jobs):
@@ -37,8 +43,9 @@ class JournalledJobs(Jobs):
         task: str,
         lane: str,
         run: Callable[[str], Task],
-        actor: str,
+        actor: str | None,
         event: str | None,
+        urgency: Urgency = Urgency.ASKED,
         **entries: Any,
     ) -> str:
         """Journal and queue a job.
@@ -52,10 +59,11 @@ class JournalledJobs(Jobs):
             See :meth:`submit`.
         run : callable
             Makes the computation from the identifier of the job.
-        actor : str
-            Name of who asks.
+        actor : str or None
+            Name of who asks; None is the server itself.
         event : str, optional
             The client's identifier of the request: the same one again gives the same job.
+        urgency : Urgency
         **entries
             Plain JSON values that the journal keeps of it.
 
@@ -73,14 +81,26 @@ class JournalledJobs(Jobs):
             return str(known["job"])
         self.require_room(work.identifier)
         identifier = new_identifier()
-        work.record("job", actor=actor, event=event, job=identifier, task=task, **entries)
-        self.submit(Job(identifier, work.identifier, task, entries.get("structure")), run(identifier), lane=lane)
+        told = entries if urgency is Urgency.ASKED else {**entries, "unasked": True}
+        work.record("job", actor=actor, event=event, job=identifier, task=task, **told)
+        job = Job(identifier, work.identifier, task, entries.get("structure"), urgency=urgency)
+        self.submit(job, run(identifier), lane=lane)
         return identifier
 
-    def stop_outdated(self, work: Work, structure: str) -> None:
-        """Stop the segmentation of prompts that have just changed: its result would be stale when it comes."""
+    def stop_outdated(self, work: Work, structure: str, *, but: str | None = None) -> None:
+        """Stop the segmentations of a structure whose results would be replaced at once.
+
+        Parameters
+        ----------
+        work : Work
+        structure : str
+        but : str, optional
+            The job that has just been begun: it takes the place of those that nobody asked for. Without it, prompts
+            have changed, and the result of every job would be stale when it comes.
+        """
         for job in self.of_session(work.identifier):
-            if (job.task, job.structure) == ("segment", structure) and not job.state.is_final:
+            is_replaced = but is None or (job.urgency is not Urgency.ASKED and job.identifier != but)
+            if is_replaced and (job.task, job.structure) == ("segment", structure) and not job.state.is_final:
                 self.cancel(job.identifier)
 
     def recall_of(self, work: Work) -> None:
@@ -105,4 +125,21 @@ class JournalledJobs(Jobs):
             told["result"] = dict(job.result)
         if job.problem is not None:
             told["problem"] = dict(job.problem)
-        self._session(job.session).record("job-ended", **told)
+        work = self._session(job.session)
+        work.record("job-ended", **told)
+        if job.urgency is not Urgency.ASKED and job.state is JobState.DONE:
+            _delete_superseded(work, str(job.structure))
+
+
+def _delete_superseded(work: Work, structure: str) -> None:
+    """Delete 3D results that nobody asked for, but the last ones: every prompt makes one."""
+    state = work.state
+    unasked = [
+        name
+        for name, ended in state.ends.items()
+        if ended["state"] == "done"
+        and state.jobs[name].get("unasked")
+        and state.jobs[name].get("structure") == structure
+    ]
+    for name in unasked[:-_UNASKED_KEPT]:
+        rmtree(result_path(work, name).parent, ignore_errors=True)

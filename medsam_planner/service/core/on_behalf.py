@@ -17,7 +17,7 @@ from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.actors import Actor, Right
 from medsam_planner.service.core.data_folder import NO_SESSION
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import NO_JOB, Job
+from medsam_planner.service.core.job import NO_JOB, Job, Urgency
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.retention import delete_session, delete_study
@@ -166,9 +166,17 @@ class OnBehalf:
         """As :meth:`Work.replace_steps`."""
         return work.replace_steps(steps, actor=self.actor.name)
 
-    def segment(self, work: Work, structure: str, options: SegmentOptions, *, event: str | None = None) -> str:
+    def segment(
+        self,
+        work: Work,
+        structure: str,
+        options: SegmentOptions,
+        *,
+        event: str | None = None,
+        urgency: Urgency = Urgency.ASKED,
+    ) -> str:
         """As :meth:`Service.segment`."""
-        return self.service.segment(work, structure, options, actor=self.actor.name, event=event)
+        return self.service.segment(work, structure, options, actor=self.actor.name, event=event, urgency=urgency)
 
     def plan(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, event: str | None = None) -> str:
         """As :meth:`Service.plan`; for planners."""

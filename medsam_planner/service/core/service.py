@@ -21,10 +21,11 @@ from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
 from medsam_planner.service.core.actors import LOCAL
+from medsam_planner.service.core.alternatives import Alternatives
 from medsam_planner.service.core.computations import Computations
 from medsam_planner.service.core.data_folder import DataFolder
 from medsam_planner.service.core.exports import ResultFile
-from medsam_planner.service.core.jobs import Job
+from medsam_planner.service.core.job import Job, Urgency
 from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
@@ -96,6 +97,25 @@ class Service(DataFolder):
         """
         return self.computations.preview(work, work.log(structure), progress)
 
+    def alternatives(self, work: Work, structure: str) -> Alternatives | None:
+        """The model's answers to the last prompt of a structure; waits for its worker, and is called from threads.
+
+        Parameters
+        ----------
+        work : Work
+        structure : str
+
+        Returns
+        -------
+        Alternatives or None
+            None where the last prompt is neither a box nor a click inside.
+
+        Raises
+        ------
+        NotThereError, StudyError, WeightsError, WorkerDiedError
+        """
+        return self.computations.alternatives(work, work.log(structure))
+
     def segment(
         self,
         work: Work,
@@ -104,8 +124,9 @@ class Service(DataFolder):
         *,
         actor: str = LOCAL.name,
         event: str | None = None,
+        urgency: Urgency = Urgency.ASKED,
     ) -> str:
-        """Begin to segment a structure in 3D from its present prompts.
+        """Begin to segment a structure in 3D from its present prompts. What computes it and nobody asked for ends.
 
         Parameters
         ----------
@@ -116,6 +137,8 @@ class Service(DataFolder):
             Name of who asks.
         event : str, optional
             The client's identifier of the request: the same one again gives the same job.
+        urgency : Urgency
+            Whether somebody asked for it, or the 3D mask follows the prompts.
 
         Returns
         -------
@@ -130,9 +153,13 @@ class Service(DataFolder):
         source_named(options.uncertainty)
         with work.changing():
             steps = work.state.require(structure)
-            run = self.computations.segmenting(work, steps.log(), options)
+            is_asked = urgency is Urgency.ASKED
+            run = self.computations.segmenting(work, steps.log(), options, is_asked=is_asked)
             told = {"structure": structure, "digest": steps.digest, "options": asdict(options)}
-            return self.jobs.begin(work, "segment", work.state.model, run, actor, event, **told)
+            who = actor if is_asked else None  # the audit log tells what people do
+            job = self.jobs.begin(work, "segment", work.state.model, run, who, event, urgency, **told)
+            self.jobs.stop_outdated(work, structure, but=job)
+            return job
 
     def plan(
         self,

@@ -51,7 +51,8 @@ class WorkState:
     record_by_event: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
     """Changes by the identifiers that clients gave them."""
     plan: str | None = None
-    """Identifier of the last plan, until a structure is segmented again or a client says that it no longer holds."""
+    """Identifier of the last plan, until a client asks for a structure to be segmented again or says that it no longer
+    holds."""
     page: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """What only a page knows of: plain JSON values, each replaced by a later one of the same name."""
 
@@ -111,6 +112,12 @@ class WorkState:
         """Whether the prompts of a structure have changed since its 3D result."""
         return self.results[structure].digest != self.steps[structure].digest
 
+    def is_newer_than_plan(self, structure: str) -> bool:
+        """Whether the 3D result of a structure came after the last plan was begun."""
+        if self.plan is None or structure not in self.results:
+            return False
+        return bool(self.ends[self.results[structure].job]["n"] > self.jobs[self.plan]["n"])
+
     def result(self, structure: str, *, allow_stale: bool = False) -> StoredResult:
         """The 3D result of a structure.
 
@@ -152,7 +159,8 @@ class WorkState:
         begun = self.jobs.get(record["job"], {})
         if record["state"] == "done" and begun.get("task") == "segment":
             result = StoredResult(record["job"], begun["digest"], record["result"])
-            state = replace(state, results={**self.results, begun["structure"]: result}, plan=None)
+            plan = self.plan if begun.get("unasked") else None  # nobody asked to lose it: it is marked as out of date
+            state = replace(state, results={**self.results, begun["structure"]: result}, plan=plan)
         elif record["state"] == "done" and begun.get("task") == "plan":
             state = replace(state, plan=record["job"])
         return state

@@ -18,10 +18,12 @@ from medsam_planner.service.core.options import Limits
 from medsam_planner.service.core.requests import Forget, Request
 from medsam_planner.service.core.worker_process import Answer, Begun, Done, Failed, Moved, Stop, run_worker
 
-__all__ = ["STOPPED_WITHIN_S", "Worker", "Workers"]
+__all__ = ["STOPPED_WITHIN_S", "UNASKED_STOPPED_WITHIN_S", "Worker", "Workers"]
 
 STOPPED_WITHIN_S = 0.75
 """A request that was told to stop, and is still running after so long, is ended with its process."""
+UNASKED_STOPPED_WITHIN_S = 4.0
+"""The same for one that nobody waits for: to begin the process again takes longer than nearly all of its steps."""
 _LOOK_S = 0.05
 _ENDED_WITHIN_S = 2.0
 
@@ -59,7 +61,9 @@ class Worker:
         process = self._process
         return None if process is None else process.pid
 
-    def ask(self, request: Request, progress: Progress | None = None) -> Any:
+    def ask(
+        self, request: Request, progress: Progress | None = None, *, stopped_within_s: float = STOPPED_WITHIN_S
+    ) -> Any:
         """Have a request done, and wait for it.
 
         A process that dies is begun again and asked once more.
@@ -68,8 +72,10 @@ class Worker:
         ----------
         request : Request
         progress : Progress, optional
-            Told its steps. Where it is cancelled, this returns within a second: a request that waits is given up, and
-            a long one that does not stop between two steps is ended with its process.
+            Told its steps. Where it is cancelled, this returns soon: a request that waits is given up, and a long one
+            that does not stop between two steps is ended with its process.
+        stopped_within_s : float
+            How long such a step may take.
 
         Raises
         ------
@@ -82,7 +88,7 @@ class Worker:
         deaths = 0
         while True:
             try:
-                return self._asked(request, progress)
+                return self._asked(request, progress, stopped_within_s)
             except _EndedError as ended:
                 if progress is not None and progress.is_cancelled:
                     raise OperationCancelledError("Stopped on request.") from None
@@ -116,7 +122,7 @@ class Worker:
                 self._process = _Process(self.name, self._limits)
             return self._process
 
-    def _asked(self, request: Request, progress: Progress | None) -> Any:
+    def _asked(self, request: Request, progress: Progress | None, stopped_within_s: float) -> Any:
         process = self._running()
         number, answers = process.ask(request)
         is_running_alone, told_s = False, None
@@ -128,7 +134,7 @@ class Worker:
                 if not is_running_alone:  # it waits, or is short: its end need not be waited for
                     process.abandon(number)
                     raise OperationCancelledError("Stopped on request.")
-                if time.monotonic() - told_s > STOPPED_WITHIN_S:
+                if time.monotonic() - told_s > stopped_within_s:
                     process.kill()
                     self._running()  # so that the next request waits less
                     raise OperationCancelledError("Stopped on request.")

@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal
 
 from medsam_planner.planning.clearance import Clearance
-from medsam_planner.service.core.jobs import Job
+from medsam_planner.service.core.job import Job
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import Work

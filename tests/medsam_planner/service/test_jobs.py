@@ -11,7 +11,8 @@ import pytest
 
 from medsam_planner.errors import AtCapacityError, NotThereError, OutputError, PromptError
 from medsam_planner.progress import Progress, track
-from medsam_planner.service.core.jobs import Job, Jobs, JobState
+from medsam_planner.service.core.job import Job, JobState, Task, Urgency
+from medsam_planner.service.core.jobs import Jobs
 
 
 class Ends:
@@ -131,3 +132,52 @@ def test_one_session_cannot_fill_the_queue(jobs: Jobs) -> None:
 def test_an_unknown_job_is_not_there(jobs: Jobs) -> None:
     with pytest.raises(NotThereError):
         jobs.find("x")
+
+
+def test_a_job_that_nobody_asked_for_gives_way_and_is_done_afterwards(jobs: Jobs) -> None:
+    order: list[str] = []
+    may_end, has_begun = threading.Event(), threading.Event()
+
+    def follows(progress: Progress) -> dict[str, Any]:
+        order.append("mask")
+        has_begun.set()
+        for _ in track(range(4000), "propagating", progress):
+            if may_end.wait(0.005):
+                break
+        return {"volume_ml": 1.0}
+
+    def asked(name: str) -> Task:
+        return lambda _: order.append(name) or {}  # type: ignore[func-returns-value]
+
+    jobs.submit(Job("passes", "a", "segment", urgency=Urgency.PASSES), asked("passes"), lane="model")
+    settled(jobs, "passes")
+    jobs.submit(Job("mask", "a", "segment", urgency=Urgency.MASK), follows, lane="model")
+    assert has_begun.wait(20)
+    jobs.submit(Job("later passes", "a", "segment", urgency=Urgency.PASSES), asked("later passes"), lane="model")
+    jobs.submit(Job("asked", "b", "segment"), asked("asked"), lane="model")
+    assert settled(jobs, "asked").state is JobState.DONE
+    may_end.set()
+    assert settled(jobs, "mask").state is JobState.DONE
+    assert settled(jobs, "later passes").state is JobState.DONE
+    assert order == ["passes", "mask", "asked", "mask", "later passes"]
+
+
+def test_a_job_that_gave_way_can_be_stopped_while_it_waits(jobs: Jobs) -> None:
+    has_begun, held = threading.Event(), threading.Event()
+
+    def follows(progress: Progress) -> dict[str, Any]:
+        has_begun.set()
+        for _ in track(range(4000), "propagating", progress):
+            time.sleep(0.005)
+        return {}
+
+    jobs.submit(Job("mask", "a", "segment", urgency=Urgency.MASK), follows)
+    assert has_begun.wait(20)
+    jobs.submit(Job("asked", "b", "segment"), lambda _: {"waited": held.wait(20)})
+    until = time.monotonic() + 20
+    while jobs.find("mask").state is not JobState.QUEUED and time.monotonic() < until:
+        time.sleep(0.01)
+    assert jobs.cancel("mask").state is JobState.CANCELLED
+    held.set()
+    assert settled(jobs, "asked").state is JobState.DONE
+    assert jobs.find("mask").state is JobState.CANCELLED

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from medsam_planner.errors import AtCapacityError, WorkerDiedError, code_of
-from medsam_planner.service.core.jobs import Job, JobState
+from medsam_planner.service.core.job import Job, JobState
 from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.http.nninteractive import interactions
 from medsam_planner.service.http.nninteractive.drawing import Drawing
