@@ -11,6 +11,7 @@ from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
 from ui.edit_panel import add_edits
+from ui.export_tab import add_export_tab
 from ui.plan_tab import add_plan_tab
 from ui.upload_button import upload_button
 from ui.viewer_files import boot_script, viewer_html
@@ -62,6 +63,8 @@ def build_parts() -> Parts:
                 _add_segment_tab(parts)
             with gr.Tab("Plan", id="plan"):
                 add_plan_tab(parts)
+            with gr.Tab("Export", id="export"):
+                add_export_tab(parts)
     return parts
 
 

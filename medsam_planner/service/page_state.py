@@ -26,7 +26,7 @@ class PageState:
     chosen: int
     """Number of the alternative of the plan that is shown."""
     download: Mapping[str, Any]
-    """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
+    """``of`` which results it was packed, by which ``job``, and the ``notes`` on it; empty before there is one."""
     live: LiveSettings
 
     @classmethod

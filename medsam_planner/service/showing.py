@@ -60,7 +60,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         structures[name], error = one
         lost += error
     first_version = known.version + 1 if is_other else known.first_version
-    has_archive = page.download.get("of") == results_digest(state)
+    has_archive = "job" in page.download and page.download["of"] == results_digest(state)
     return Snapshot(
         first_version=first_version,
         version=first_version + state.n,
@@ -73,9 +73,10 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         body=body,
         draft=page.draft,
         has_archive=has_archive,
+        download_notes=tuple(page.download["notes"]) if has_archive else (),
         newer=frozenset(filter(state.is_newer_than_plan, structures)),
         lost=tuple(lost),
-        **_plan(service, work, state, page, known, page.download["notes"] if has_archive else ()),
+        **_plan(service, work, state, page, known),
     )
 
 
@@ -132,20 +133,18 @@ def _with_steps(
     return replace(one, previews=previews, hand=hand)
 
 
-def _plan(
-    service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot, notes: Any
-) -> dict[str, Any]:
+def _plan(service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot) -> dict[str, Any]:
     if state.plan is None:
-        return {"notes": tuple(notes)}
+        return {}
     read = known.read if known.plan_job == state.plan else None
     if read is None:
         try:
             read = read_plan(service.plan_folder(work, state.plan) / "plan.json")
         except PlanningError as error:
-            return {"notes": (str(error), *notes)}
+            return {"notes": (str(error),)}
     return {
         "read": read,
-        "notes": tuple(dict.fromkeys((*read.notes, *notes))),
+        "notes": read.notes,
         "plan_job": state.plan,
         "chosen": page.chosen,
     }

@@ -54,8 +54,10 @@ class Snapshot:
     chosen: int = 0
     """Number of the alternative that is shown."""
     notes: tuple[str, ...] = ()
-    """What could not be written beside the plan or the download, and why."""
+    """What could not be written beside the plan, and why."""
     has_archive: bool = False
+    download_notes: tuple[str, ...] = ()
+    """What could not be written of the archive, and why."""
     newer: frozenset[str] = frozenset()
     """Structures whose 3D result came after the plan."""
     lost: tuple[str, ...] = ()

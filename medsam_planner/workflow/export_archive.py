@@ -136,10 +136,10 @@ def _results(folder: Path, source: ExportSource, contents: Collection[Content], 
     notes += write_segmentations(
         open_run_folder(folder), source.results, source.logs, study=source.study, surfaces=surfaces
     )
-    for name in PLAN_NAMES if source.plan_folder is not None else ():
-        written = source.plan_folder / name
-        if written.exists():
-            shutil.copyfile(written, folder / name)
+    if source.plan_folder is not None:
+        for written in (source.plan_folder / name for name in PLAN_NAMES):
+            if written.exists():
+                shutil.copyfile(written, folder / written.name)
     return notes
 
 

@@ -15,7 +15,7 @@ import SimpleITK as sitk  # noqa: N813
 import trimesh
 
 import medsam_planner as mp
-from medsam_planner.errors import ConfigError, OutputError
+from medsam_planner.errors import ConfigError, GeometryError, OutputError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.workflow.export_archive import DECATHLON_FOLDER, NNUNET_FOLDER, Content, ExportSource, write_archive
 from medsam_planner.workflow.training_folders import TrainingCase, write_decathlon, write_nnunet
@@ -161,6 +161,17 @@ def test_an_archive_that_would_be_too_large_is_refused_and_leaves_nothing(source
     with pytest.raises(ConfigError, match="at least one thing"):
         write_archive(tmp_path / "x.zip", [], source)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mesh_that_cannot_be_made_is_a_note(source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise GeometryError("the surface is open")
+
+    monkeypatch.setattr("medsam_planner.workflow.run_folder.write_surface", fail)
+    notes = write_archive(tmp_path / "x.zip", [Content.MESHES, Content.PROMPTS], source)
+    assert any("liver.stl could not be made: the surface is open" in note for note in notes)
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert archive.namelist() == ["prompts.json"]
 
 
 def test_names_and_modalities_that_the_formats_cannot_hold_are_refused(source, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.errors import PlanningError
+from medsam_planner.errors import PlanningError, StaleError
 from medsam_planner.planning.clearance import Clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
@@ -18,6 +19,7 @@ from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.job import Task
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
+from medsam_planner.service.core.packing import ExportChoice, Pack
 from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
 from medsam_planner.service.core.study_store import StudyStore
 from medsam_planner.service.core.work import Work
@@ -80,6 +82,24 @@ class Computations:
         def task(job: str) -> Task:
             plan = Plan(work.identifier, study, request, origin, known, work.folder / "plans" / job)
             return self._task(Workers.PLANNING, plan)
+
+        return task
+
+    def packing(self, work: Work, choice: ExportChoice, plan_folder: Path | None) -> Callable[[str], Task]:
+        """From the identifier of a job, the writing of an archive of the results of present prompts."""
+        state = work.state
+        found = {name: one for name, one in state.results.items() if not state.is_stale(name)}
+        named = [*choice.structures, *(name for name in found if name not in choice.structures)]
+        known = _known(work, {name: found[name] for name in named if name in found})
+        stale = [f"‘{name}’" for name in state.results if name not in found]
+        notes = (f"Left out: {', '.join(stale)}, whose prompts changed since the 3D result.",) if stale else ()
+        if not known:
+            raise StaleError(" ".join(("Nothing was segmented in 3D from its present prompts yet.", *notes)))
+        study = self._study(work)
+
+        def task(job: str) -> Task:
+            folder = work.folder / "exports" / job
+            return self._task(Workers.PLANNING, Pack(work.identifier, study, known, choice, notes, plan_folder, folder))
 
         return task
 

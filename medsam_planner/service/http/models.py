@@ -11,6 +11,7 @@ from medsam_planner.planning.plan_file_tables import Position, StructureTable, T
 from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
+from medsam_planner.workflow.export_archive import Content
 from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ClearanceAnswer",
     "ClearanceRequest",
     "EventId",
+    "ExportRequest",
     "HeldAnswer",
     "InfoAnswer",
     "JobAnswer",
@@ -127,6 +129,16 @@ class SegmentRequest(_Request):
     uncertainty: str = "dropout"
     saliency: bool = False
     triplanar: bool = False
+    event_id: EventId | None = None
+
+
+class ExportRequest(_Model):
+    """An archive to write of the results of a session."""
+
+    contents: Annotated[list[Content], Field(min_length=1, max_length=len(Content))]
+    structures: Annotated[list[str], Field(max_length=1000)] = []
+    """In the order of their labels; those that are not named follow."""
+    ignores_unreviewed: bool = False
     event_id: EventId | None = None
 
 

@@ -89,6 +89,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/sessions/{session}/undo": {"structure": "lesion"},
     "/api/v1/sessions/{session}/redo": {"structure": "lesion"},
     "/api/v1/sessions/{session}/segment": {"structure": "lesion"},
+    "/api/v1/sessions/{session}/exports": {"contents": ["prompts"]},
     "/api/v1/studies/{study}/rights": {"mallory": "planner"},
     "/api/v1/sessions/{session}/plans": {
         "structures": [{"name": "lesion", "role": "avoid"}],
