@@ -134,6 +134,33 @@ class VoxelMask:
         PromptError
             If the box reaches beyond the grid.
         """
+        low, _, turns = self._placed(affine, shape)
+        inside = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.size)
+        inside = inside.transpose(np.abs(turns).argmax(axis=1))
+        inside = np.flip(inside, tuple(np.flatnonzero(turns.sum(axis=1) < 0).tolist()))
+        k, j, i = low.tolist()
+        return (k, j, i), inside
+
+    def index_range(self, affine: ArrayLike, shape: ArrayLike) -> NDArray[np.int64]:
+        """First and last voxel of the box on a grid, without decoding the mask.
+
+        Parameters
+        ----------
+        affine, shape
+            As of :meth:`on_grid`, which raises the same errors.
+
+        Returns
+        -------
+        (3, 2) int
+            Along each array axis, inclusive.
+        """
+        low, high, _ = self._placed(affine, shape)
+        return np.stack([low, high], axis=1)
+
+    def _placed(
+        self, affine: ArrayLike, shape: ArrayLike
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """First and last voxel of the box on a grid, and the (3, 3) turn from its own axes to those of the grid."""
         matrix, counts = require_affine(affine), require_shape(shape)
         exact = np.linalg.solve(matrix[:3, :3], np.array(self.voxel_steps_lps_mm).T)
         turns = np.rint(exact)
@@ -157,11 +184,7 @@ class VoxelMask:
                 f"Expected a mask inside the volume, got one that reaches {gap_text(matrix, gap)} beyond it. "
                 "Check that the prompts belong to this study."
             )
-        inside = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.size)
-        inside = inside.transpose(np.abs(turns).argmax(axis=1))
-        inside = np.flip(inside, tuple(np.flatnonzero(turns.sum(axis=1) < 0).tolist()))
-        k, j, i = low.astype(int).tolist()
-        return (k, j, i), inside
+        return low.astype(np.int64), high.astype(np.int64), turns
 
 
 def _vector(values: NDArray[np.float64]) -> _Vector:

@@ -63,7 +63,9 @@ def scene(
         "legend": [
             {"name": one.name, "colour": one.colour, "active": one.name == now.active}
             for one in now.structures.values()
+            if not one.listed.is_hidden
         ],
+        "hidden": [one.name for one in now.structures.values() if one.listed.is_hidden],
         "go_to": _target_slices(now) if shows_path else _middle_slices(now) if shows_structure else None,
         "tool": tool,
         "empty_text": "",

@@ -23,11 +23,9 @@ from prompts.masks import mask_box
 from ui.wording import (
     CLEARANCE_IS,
     NO_RESULT,
-    NO_STRUCTURE,
     NO_STUDY,
     NO_WAY,
     OUTDATED,
-    ROLE_LABELS,
     WHY_MARGINS,
     notes_html,
     side_name,
@@ -41,7 +39,6 @@ __all__ = [
     "plan_html",
     "report_html",
     "result_html",
-    "structures_html",
     "study_html",
     "trace_sentences",
 ]
@@ -63,21 +60,6 @@ def study_html(study: StudyVolume | None) -> str:
         ("Note", " ".join(source.notes)),
     ]
     return _table((name, html.escape(value)) for name, value in rows if value)
-
-
-def structures_html(structures: Sequence[Structure], active: str) -> str:
-    """Table of the structures: colour, name, volume and role."""
-    lines = []
-    for structure in structures:
-        volume = "not segmented" if structure.volume_ml is None else f"{structure.volume_ml:.2f} ml"
-        stale = " (prompts changed since)" if structure.is_stale else ""
-        strong = ' class="mv-active"' if structure.name == active else ""
-        lines.append(
-            f'<tr{strong}><td><span class="mv-swatch" style="background:{structure.colour}"></span>'
-            f"{html.escape(structure.name)}</td><td>{volume}{stale}</td><td>{ROLE_LABELS[structure.role]}</td></tr>"
-        )
-    head = "<tr><th>Structure</th><th>Volume</th><th>In the plan</th></tr>"
-    return f'<table class="mv-table">{head}{"".join(lines)}</table>' if lines else f"<p>{NO_STRUCTURE}</p>"
 
 
 def result_html(structure: Structure | None) -> str:

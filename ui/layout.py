@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
-from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
 from ui.edit_panel import add_edits
 from ui.export_tab import add_export_tab
 from ui.plan_tab import add_plan_tab
+from ui.structure_list import add_structure_list
 from ui.upload_button import upload_button
 from ui.viewer_files import boot_script, viewer_html
 
@@ -98,9 +98,7 @@ def _add_study_tab(parts: Parts) -> None:
 
 
 def _add_segment_tab(parts: Parts) -> None:
-    with gr.Row():
-        parts["names"] = gr.Dropdown(label="Structure", choices=[], interactive=False, elem_id="names")
-        parts["new_name"] = gr.Textbox(label="New structure", placeholder="name, then Enter", elem_id="new-name")
+    add_structure_list(parts)
     with gr.Row():
         for name in ("undo", "redo", "clear"):
             parts[name] = gr.Button(name.capitalize(), size="sm", interactive=False, min_width=60, elem_id=name)
@@ -120,11 +118,3 @@ def _add_segment_tab(parts: Parts) -> None:
         parts["stop"] = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id="stop")
     add_edits(parts)
     parts["result"] = gr.HTML(html_parts.result_html(None), elem_id="result", min_height=96, apply_default_css=False)
-    parts["role"] = gr.Radio(
-        label="Role of this structure in the plan",
-        choices=[(wording.ROLE_LABELS[role], role.value) for role in Role],
-        value=Role.IGNORE.value,
-        interactive=False,
-        elem_id="role",
-    )
-    parts["structures"] = gr.HTML(html_parts.structures_html((), ""), elem_id="structures", apply_default_css=False)

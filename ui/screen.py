@@ -8,10 +8,10 @@ from typing import Any, Literal
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.snapshot import Snapshot
-from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
 from ui import html_parts, wording
 from ui.canvas import scene
+from ui.list_document import list_document
 
 __all__ = ["Screen", "Tab", "discreet", "screen", "study_notes"]
 
@@ -26,11 +26,9 @@ class Screen:
     scene: dict[str, Any]
     notice: str
     study: str
-    structures: str
+    structures: dict[str, Any]
+    """As :func:`ui.list_document.list_document` gives them."""
     result: str
-    names: tuple[str, ...] = ()
-    active: str = ""
-    role: Role = Role.IGNORE
     can_undo: bool = False
     can_redo: bool = False
     can_clear: bool = False
@@ -74,7 +72,7 @@ def screen(workbench: Workbench, notice: str = "", *, tab: Tab | None = None, **
         scene=scene(workbench, **scene_options),
         notice=notice,
         study=html_parts.study_html(now.study),
-        structures=html_parts.structures_html(tuple(now.structures.values()), now.active),
+        structures=list_document(workbench),
         result=html_parts.result_html(structure),
         tab=tab,
     )
@@ -82,9 +80,6 @@ def screen(workbench: Workbench, notice: str = "", *, tab: Tab | None = None, **
         return shown
     return replace(
         shown,
-        names=tuple(now.structures),
-        active=now.active,
-        role=structure.role,
         can_undo=structure.can_undo,
         can_redo=structure.can_redo,
         can_clear=bool(structure.prompts),

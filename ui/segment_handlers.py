@@ -10,7 +10,6 @@ from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
 from medsam_planner.service import live, prompting
 from medsam_planner.service.core.options import SegmentOptions
-from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
 from ui import edit_handlers, wording
 from ui.run_change import attempt
@@ -18,9 +17,6 @@ from ui.screen import Screen, screen
 from ui.viewer_action import ActionKind, ViewerAction
 
 __all__ = [
-    "begin_structure",
-    "choose_role",
-    "choose_structure",
     "clear",
     "on_viewer",
     "redo",
@@ -79,30 +75,6 @@ def redo(workbench: Workbench, *, step: int | None = None) -> Screen:
 def clear(workbench: Workbench, *, step: int | None = None) -> Screen:
     """Remove all prompts of the active structure."""
     return attempt(workbench, partial(prompting.clear, workbench), step=step, message=wording.CLEARED)
-
-
-def begin_structure(workbench: Workbench, name: str, *, step: int | None = None) -> Screen:
-    """Begin a structure and make it the active one."""
-    return attempt(workbench, partial(workbench.begin, name), step=step, message=f"Now prompting ‘{name.strip()}’.")
-
-
-def choose_structure(workbench: Workbench, name: str, *, step: int | None = None) -> Screen:
-    """Make another structure the active one."""
-    return attempt(workbench, partial(workbench.choose, name), step=step)
-
-
-def choose_role(workbench: Workbench, role: str, *, step: int | None = None) -> Screen:
-    """Set the role of the active structure in the plan."""
-
-    def change() -> None:
-        try:
-            chosen = Role(role)
-        except ValueError as error:
-            known = ", ".join(one.value for one in Role)
-            raise PromptError(f"Expected a role of {known}, got {role!r}.") from error
-        workbench.set_role(chosen)
-
-    return attempt(workbench, change, step=step)
 
 
 def stop(workbench: Workbench) -> str:

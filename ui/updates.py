@@ -21,15 +21,12 @@ Updates = dict[str, Any]
 
 def updates(screen: Screen) -> Updates:
     """Every component that shows the state of a workbench, with its value."""
-    is_open = bool(screen.names)
     return {
         "viewer": screen.scene,
         "notice": screen.notice,
         "study": screen.study,
         "series": gr.update(choices=list(screen.series or ()), value=None, visible=screen.series is not None),
         "straighten": gr.update(visible=screen.offers_straightening, value=False),
-        "names": gr.update(choices=list(screen.names), value=screen.active or None, interactive=is_open),
-        "role": gr.update(value=screen.role.value, interactive=is_open),
         "undo": gr.update(interactive=screen.can_undo),
         "redo": gr.update(interactive=screen.can_redo),
         "clear": gr.update(interactive=screen.can_clear),
@@ -44,7 +41,7 @@ def updates(screen: Screen) -> Updates:
     }
 
 
-SHOWN = tuple(updates(Screen(scene={}, notice="", study="", structures="", result="")))
+SHOWN = tuple(updates(Screen(scene={}, notice="", study="", structures={}, result="")))
 """Names of the components in :func:`updates`."""
 
 

@@ -31,10 +31,16 @@ def _folder() -> str:
     return f"viewer/{hashlib.sha256(content).hexdigest()[:16]}"
 
 
-def boot_script() -> str:
-    """JavaScript that Gradio runs when the canvas is on the page; it loads the modules."""
-    script = (_MODULES / "boot.js").read_text(encoding="utf-8")
-    return Template(script).substitute(ADDRESS=f"{_folder()}/main.js")
+def boot_script(boot: str = "boot", module: str = "main") -> str:
+    """JavaScript that Gradio runs when a component is on the page; it loads the module that drives it.
+
+    Parameters
+    ----------
+    boot, module : str
+        Names of the two files.
+    """
+    script = (_MODULES / f"{boot}.js").read_text(encoding="utf-8")
+    return Template(script).substitute(ADDRESS=f"{_folder()}/{module}.js")
 
 
 def viewer_html() -> str:

@@ -22,6 +22,7 @@ from ui.viewer_action import event_payload
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
 from ui.wiring_export import wire_export
+from ui.wiring_structures import wire_structure_list
 
 __all__ = ["build_page"]
 
@@ -37,6 +38,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_entrance(page, pages, parts)
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
+        wire_structure_list(pages, parts)
         wire_edits(pages, parts)
         wire_export(pages, parts)
         _wire_plan(pages, parts)
@@ -99,14 +101,6 @@ def _wire_segment(pages: Pages, parts: Parts) -> None:
         ("clear", segment_handlers.clear),
     ):
         connect(parts, parts[name].click, on_step(pages, act), ("step", "token"), SHOWN, **STEP)
-
-    def begin_structure(step: float, token: str, name: str) -> Updates:
-        return {"new_name": "", **on_step(pages, segment_handlers.begin_structure)(step, token, name)}
-
-    named = ("step", "token", "new_name")
-    connect(parts, parts["new_name"].submit, begin_structure, named, ("new_name", *SHOWN), **STEP)
-    for name, choose in (("names", segment_handlers.choose_structure), ("role", segment_handlers.choose_role)):
-        connect(parts, parts[name].input, on_step(pages, choose), ("step", "token", name), SHOWN, **STEP)
 
     def run(
         step: float,

@@ -126,6 +126,17 @@ SOURCE_LABELS = {
     "triplanar": "planes (triplanar)",
 }
 NO_SOURCE = "Tick at least one source of uncertainty, or set the stochastic passes to 0."
+CONDITIONS = {
+    "new": "no prompts yet",
+    "prompted": "not segmented in 3D",
+    "segmented": "segmented in 3D",
+    "stale": "out of date: prompts changed since",
+}
+NOT_CODED = "no code for this name: will be ‘Tissue’"
+RENAMED = "Renamed."
+DELETED = "‘{}’ was deleted with its prompts. “Restore” brings it back."
+RESTORED_STRUCTURE = "‘{}’ was restored."
+REMOVED = "The prompt was removed. Undo restores it."
 ROLE_LABELS = {Role.IGNORE: "ignore", Role.AVOID: "avoid", Role.INSIDE: "stay inside"}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from medsam_planner.client.structure_list import StructureList
 from medsam_planner.client.values import JobValue, StructureValue, StudyValue
 from medsam_planner.errors import ERROR_BY_CODE, OperationCancelledError, ServiceError, require_extra
 from prompts import Prompt, PromptFile, PromptLog
@@ -210,7 +211,7 @@ class Client:
         return RemoteSession(self._transport, held["id"], held["lease"])
 
 
-class RemoteSession:
+class RemoteSession(StructureList):
     """A session on the server that this client holds.
 
     Every change is on the server's disk when its method returns. A method that failed for want of a connection may be
@@ -327,17 +328,13 @@ class RemoteSession:
         """Begin to plan; `plan` is a plan file as JSON, without a study and without paths. Returns the job."""
         return str(self._ask("POST", "/plans", body=plan)["job"])
 
-    def begin_export(
-        self, contents: Sequence[str], *, structures: Sequence[str] = (), ignores_unreviewed: bool = False
-    ) -> str:
+    def begin_export(self, contents: Sequence[str], *, ignores_unreviewed: bool = False) -> str:
         """Begin to write an archive of the 3D results of present prompts.
 
         Parameters
         ----------
         contents : sequence of str
             ``"results"``, ``"label-map"``, ``"dicom-seg"``, ``"meshes"``, ``"prompts"``, ``"nnunet"``, ``"monai"``.
-        structures : sequence of str
-            In the order of their labels; those that are not named follow.
         ignores_unreviewed : bool
             Whether the labels for nnU-Net say ``ignore`` on slices without a prompt or an edit.
 
@@ -348,7 +345,6 @@ class RemoteSession:
         """
         body = {
             "contents": list(contents),
-            "structures": list(structures),
             "ignores_unreviewed": ignores_unreviewed,
             "event_id": secrets.token_hex(16),
         }

@@ -43,7 +43,14 @@ class StructureValue:
 
     name: str
     state: str
-    """``"prompted"``, ``"segmented"`` or ``"stale"``: the prompts have changed since the 3D result."""
+    """``"new"`` (no prompts), ``"prompted"``, ``"segmented"``, or ``"stale"``: prompts changed since the result."""
+    role: str
+    """In the plan: ``"ignore"``, ``"avoid"`` or ``"inside"``."""
+    colour: str
+    """``#rrggbb``."""
+    hidden: bool
+    anatomy: str | None
+    """What it is coded as in DICOM objects; None goes by its name."""
     prompts: tuple[Mapping[str, Any], ...]
     """Entries as in a prompt file; those that are undone come last."""
     numbers: tuple[int, ...]

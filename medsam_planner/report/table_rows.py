@@ -14,7 +14,7 @@ from medsam_planner.report.model import PlanReport
 from medsam_planner.report.plan_scene import Scene
 from prompts import Box, Click, Edit, InitialMask, Prompt, PromptLog, box_extent
 
-__all__ = ["plane_name", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
+__all__ = ["plane_name", "prompt_row", "prompt_rows", "stop_rows", "structure_rows", "trace_rows"]
 
 _PLANES = {"LR": "sagittal", "AP": "coronal", "IS": "axial"}
 
@@ -107,10 +107,11 @@ def stop_rows(trace: PropagationTrace) -> list[str]:
 def prompt_rows(log: PromptLog, affine: ArrayLike, shape: tuple[int, ...]) -> list[PromptRow]:
     """Prompts in the order given, with LPS coordinates and the slice they lie on."""
     matrix = np.asarray(affine, dtype=np.float64)
-    return [_prompt_row(order, prompt, matrix, shape) for order, prompt in enumerate(log.prompts, start=1)]
+    return [prompt_row(order, prompt, matrix, shape) for order, prompt in enumerate(log.prompts, start=1)]
 
 
-def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: tuple[int, ...]) -> PromptRow:
+def prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: tuple[int, ...]) -> PromptRow:
+    """One prompt, which came as the given one, from 1."""
     if isinstance(prompt, Box):
         extent = box_extent(prompt, affine, shape)
         kind = "3D box" if extent.axis is None else "2D box"
@@ -124,8 +125,7 @@ def _prompt_row(order: int, prompt: Prompt, affine: NDArray[np.float64], shape: 
         return PromptRow(order, kind, "structure", coordinates, where)
     axis = acquisition_axis(affine)
     if isinstance(prompt, InitialMask | Edit):
-        first_index, inside = prompt.mask.on_grid(affine, shape)
-        where = _slices_text(affine, axis, first_index[axis], first_index[axis] + inside.shape[axis] - 1)
+        where = _slices_text(affine, axis, *prompt.mask.index_range(affine, shape)[axis].tolist())
         count = f"{prompt.mask.voxel_count} voxels"
         if isinstance(prompt, InitialMask):
             return PromptRow(order, "initial mask", "structure", count, where)

@@ -58,6 +58,6 @@ def earlier_work(pages: Pages, actor: Actor, *, but: str) -> list[tuple[str, str
 
 def _label(work: Work) -> str:
     """Text by which a person can tell a session from others."""
-    names = ", ".join(work.state.steps) or "no prompts"
+    names = ", ".join(work.state.listed) or "no prompts"
     at = datetime.fromisoformat(work.state.at).astimezone()
     return f"{work.study.name}: {names} ({at:%d %b %Y, %H:%M})"

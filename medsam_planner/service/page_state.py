@@ -1,4 +1,4 @@
-"""What only the page has of a session: the order and roles of its structures, the plan draft, what is chosen."""
+"""What only the page has of a session: the active structure, the plan draft, what is chosen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from medsam_planner.service.core.structure_list import Listed, free_colour
 from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.live_settings import LiveSettings
 from medsam_planner.service.plan_draft import PlanDraft
-from medsam_planner.service.structure import FIRST_STRUCTURE, Role
+from medsam_planner.service.structure import FIRST_STRUCTURE
 
 __all__ = ["PageState", "draft_entry"]
 
@@ -18,8 +19,8 @@ __all__ = ["PageState", "draft_entry"]
 class PageState:
     """The entries of the journal's ``page`` records."""
 
-    roles: Mapping[str, Role]
-    """By structure, in the order in which they are shown; at least one."""
+    listed: Mapping[str, Listed]
+    """The structures of the session, in their order; one to begin with where it has none."""
     active: str
     draft: PlanDraft
     """Without its calibration, which is an upload."""
@@ -31,15 +32,13 @@ class PageState:
 
     @classmethod
     def of(cls, state: WorkState) -> PageState:
-        """Of a session. Structures that other clients began follow those that the page began."""
-        listed = {name: Role(role) for name, role in state.page.get("structures", {}).items()}
-        roles = listed | {name: Role.IGNORE for name in state.steps if name not in listed}
-        roles = roles or {FIRST_STRUCTURE: Role.IGNORE}
+        """Of a session."""
+        listed = state.listed or {FIRST_STRUCTURE: Listed(free_colour({}))}
         active = state.page.get("active", "")
         of_plan, number = state.page.get("chosen", (None, 0))
         return cls(
-            roles,
-            active if active in roles else next(iter(roles)),
+            listed,
+            active if active in listed else next(iter(listed)),
             _draft(state.page.get("draft", {})),
             number if of_plan == state.plan else 0,
             state.page.get("download", {}),

@@ -14,7 +14,7 @@ from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PositionLpsMm, Scribble, read_prompt_file, validate_file
 from prompts.names import require_free
 
-__all__ = ["clear", "click", "draw_box", "position", "redo", "resume", "scribble", "undo"]
+__all__ = ["clear", "click", "draw_box", "position", "redo", "remove", "resume", "scribble", "undo"]
 
 
 def position(workbench: Workbench, plane: Plane, slice_index: int, column: float, row: float) -> PositionLpsMm:
@@ -109,6 +109,27 @@ def clear(workbench: Workbench) -> None:
     workbench.change_steps("prompt", {"kind": "clear"})
 
 
+def remove(workbench: Workbench, place: int) -> None:
+    """Remove one prompt of the active structure, as a step that can be undone.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    place : int
+        Among the steps of the structure, counted from 0, as :attr:`.structure.Structure.places` has it.
+
+    Raises
+    ------
+    PromptError
+        If no prompt that holds is there.
+    """
+    workbench.require_work()
+    places = workbench.structure.places
+    if place not in places:
+        raise PromptError("That prompt is no longer there. Choose one of the list as it is now.")
+    workbench.change_steps("prompt", {"kind": "removal", "prompt": places.index(place)})
+
+
 def resume(workbench: Workbench, path: Path) -> None:
     """Load the prompts of a file; they replace those of structures with the same names.
 
@@ -123,20 +144,16 @@ def resume(workbench: Workbench, path: Path) -> None:
     PromptError, GeometryError
         If the file cannot be read, its prompts do not belong to this study, or a name cannot be used.
     """
-    work, now = workbench.require_work(), workbench.snapshot
+    work, study = workbench.require_work(), workbench.snapshot.study
     stored = read_prompt_file(path)
     for log in stored.logs:
         require_free(log.structure)
-    study = now.study
     validate_file(
         stored,
         work.study.affine,
         work.study.shape,
         frame_of_reference_uid=None if study is None else study.frame_of_reference_uid,
     )
-    is_unused = len(now.structures) == 1 and not workbench.structure.steps.entries
-    roles = {} if is_unused else {one.name: one.role.value for one in now.structures.values()}
     for log in stored.logs:
         workbench.own.replace_steps(work, PromptSteps.of_log(log))
-        roles.setdefault(log.structure, "ignore")
-    workbench.record(structures=roles, active=stored.logs[0].structure)
+    workbench.record(active=stored.logs[0].structure)

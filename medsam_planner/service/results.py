@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.progress import Progress
@@ -84,8 +83,7 @@ def pack(workbench: Workbench, choice: ExportChoice, *, progress: Progress | Non
     """
     work = workbench.require_work()
     digest = results_digest(work.state)
-    ordered = replace(choice, structures=tuple(workbench.snapshot.structures))
-    job = workbench.own.pack(work, ordered)
+    job = workbench.own.pack(work, choice)
     workbench.wait(job, progress=progress)
     notes = work.state.ends[job]["result"]["notes"]
     workbench.record(download={"of": digest, "job": job, "notes": notes})

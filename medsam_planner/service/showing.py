@@ -14,6 +14,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.service.body_box import body_box
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.structure_list import Listed
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult, WorkState
 from medsam_planner.service.display import Plane, display_for
@@ -21,7 +22,7 @@ from medsam_planner.service.hand_mask import hand_mask
 from medsam_planner.service.page_state import PageState
 from medsam_planner.service.read_plan import read_plan
 from medsam_planner.service.snapshot import Snapshot
-from medsam_planner.service.structure import COLOURS, Role, Structure
+from medsam_planner.service.structure import Structure
 
 __all__ = ["results_digest", "shown"]
 
@@ -54,10 +55,9 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         windows = service.loaded.windows(work.study)
         body = body_box(volume)
     structures, lost = {}, []
-    for number, (name, role) in enumerate(page.roles.items()):
-        before = None if is_other else known.structures.get(name)
-        one = _structure(service, work, state, name, before, (COLOURS[number % len(COLOURS)], role), progress)
-        structures[name], error = one
+    for name, listed in page.listed.items():
+        before = None if is_other else _before(known, state, name)
+        structures[name], error = _structure(service, work, state, name, before, listed, progress)
         lost += error
     first_version = known.version + 1 if is_other else known.first_version
     has_archive = "job" in page.download and page.download["of"] == results_digest(state)
@@ -67,6 +67,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         work=work.identifier,
         load_study=partial(service.loaded.volume, work.study),
         structures=structures,
+        deleted=state.deleted,
         active=page.active,
         displays=displays,
         windows=windows,
@@ -81,9 +82,21 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
 
 
 def results_digest(state: WorkState) -> str:
-    """SHA-256 of which results and which plan a session has."""
-    jobs = {name: stored.job for name, stored in state.results.items()}
-    return hashlib.sha256(json.dumps([jobs, state.plan], sort_keys=True).encode()).hexdigest()
+    """SHA-256 of what a download holds: which results and which plan, under which names and codes, in which order."""
+    results = [
+        [name, one.colour, one.anatomy, state.results[name].job]
+        for name, one in state.listed.items()
+        if name in state.results
+    ]
+    return hashlib.sha256(json.dumps([results, state.plan]).encode()).hexdigest()
+
+
+def _before(known: Snapshot, state: WorkState, name: str) -> Structure | None:
+    """The structure as it was shown before, perhaps under another name: its steps are the same."""
+    if name in known.structures or name not in state.steps:
+        return known.structures.get(name)
+    entries = state.steps[name].entries
+    return next((one for one in known.structures.values() if entries and one.steps.entries is entries), None)
 
 
 def _structure(
@@ -92,22 +105,23 @@ def _structure(
     state: WorkState,
     name: str,
     before: Structure | None,
-    looks: tuple[str, Role],
+    listed: Listed,
     progress: Progress | None,
 ) -> tuple[Structure, list[str]]:
-    colour, role = looks
     steps, stored = state.steps.get(name, PromptSteps(name)), state.results.get(name)
+    if before is not None and before.stored is not None and stored is None:
+        before = None  # it was deleted, and another one of its name begun
+    one = replace(before or Structure(name, listed), name=name)
     if before is None or before.steps is not steps:
-        one = _with_steps(service, work, before or Structure(name, colour), steps, stored, progress)
-    else:
-        one = before
+        one = _with_steps(service, work, one, steps, stored, progress)
     lost = []
-    if stored is not None and stored is not one.stored:
+    is_renamed = before is not None and before.name != name
+    if stored is not None and (stored is not one.stored or is_renamed):
         try:
             one = one.with_result(stored, partial(service.loaded.result, work, name, stored))
         except MedsamPlannerError as error:
             lost.append(f"{error} Run ‘{name}’ to 3D again.")
-    return one.seen_as(colour, role, is_stale=one.stored is not None and state.is_stale(name)), lost
+    return one.seen_as(listed, state.condition(name) if name in state.listed else "new"), lost
 
 
 def _with_steps(

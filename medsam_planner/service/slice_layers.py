@@ -55,12 +55,13 @@ def _opened(workbench: Workbench) -> tuple[Snapshot, StudyVolume]:
 def layers(now: Snapshot) -> Layers:
     """Overlays of every slice of a snapshot."""
     outlines = []
-    for one in sorted(now.structures.values(), key=lambda entry: entry.name == now.active):
+    shown = [one for one in now.structures.values() if not one.listed.is_hidden]
+    for one in sorted(shown, key=lambda entry: entry.name == now.active):
         result = one.result
         probability = None if result is None else result.probability.array
         is_active = one.name == now.active
         outlines.append(Outline(one.name, one.colour, probability, one.previews, is_active, one.is_stale, one.hand))
-    active = now.structure
+    active = None if now.structure is None or now.structure.listed.is_hidden else now.structure
     return Layers(
         outlines=tuple(outlines),
         maps=maps(active),

@@ -15,6 +15,7 @@ from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.service.body_box import BodyBox
+from medsam_planner.service.core.structure_list import Deleted
 from medsam_planner.service.display import Plane, SliceDisplay
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.read_plan import ReadPlan
@@ -39,6 +40,8 @@ class Snapshot:
     load_study: Callable[[], StudyVolume] | None = field(default=None, repr=False)
     """Gives the open study, which is read again where it is no longer in memory."""
     structures: Mapping[str, Structure] = field(default_factory=lambda: _NOTHING)
+    deleted: tuple[Deleted, ...] = ()
+    """The structures that can be restored, the one deleted last at the end."""
     active: str = ""
     """Name of the structure being worked on; empty without a study."""
     displays: Mapping[Plane, SliceDisplay] = field(default_factory=lambda: _NOTHING)

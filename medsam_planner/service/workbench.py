@@ -1,7 +1,7 @@
 """One page's view of a session: what is shown, and the changes a person makes. Free of Gradio and of HTML.
 
-Opening a study (:mod:`.studies`), prompting (:mod:`.prompting`) and planning (:mod:`.results`) are functions on a
-workbench.
+Opening a study (:mod:`.studies`), the list of structures (:mod:`.structure_list`), prompting (:mod:`.prompting`) and
+planning (:mod:`.results`) are functions on a workbench.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medsam_planner.errors import MedsamPlannerError, PlanningError, PromptError, StudyError
+from medsam_planner.errors import MedsamPlannerError, PlanningError, StudyError
 from medsam_planner.progress import Progress
 from medsam_planner.service import step_order
 from medsam_planner.service.core.actors import LOCAL, Actor
@@ -28,11 +28,10 @@ from medsam_planner.service.page_state import draft_entry
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.showing import shown
 from medsam_planner.service.snapshot import Snapshot
-from medsam_planner.service.structure import FIRST_STRUCTURE, Role, Structure
+from medsam_planner.service.structure import Structure
 from medsam_planner.service.uploads import PageUploads
 from medsam_planner.service.waiting import require_done, wait_for
 from prompts import PositionLpsMm
-from prompts.names import require_different, require_free, require_name
 
 __all__ = ["Workbench"]
 
@@ -189,41 +188,6 @@ class Workbench(HeldSession):
         """The plan draft, with its calibration."""
         return replace(self.snapshot.draft, calibration=self.calibration)
 
-    def begin(self, name: str) -> None:
-        """Begin a structure and make it the active one.
-
-        Raises
-        ------
-        PromptError
-            If there is a structure of that name, or the name cannot be used.
-        """
-        self.require_work()
-        name = require_free(require_name(name.strip()))
-        roles = {one.name: one.role.value for one in self.snapshot.structures.values()}
-        if name in roles:
-            raise PromptError(f"There is already a structure named '{name}'. Choose it in the list.")
-        require_different([*roles, name])
-        if self.snapshot.active == FIRST_STRUCTURE and not self.structure.steps.entries:
-            del roles[FIRST_STRUCTURE]  # it was never prompted: the first named structure replaces it
-        self.record(structures={**roles, name: Role.IGNORE.value}, active=name)
-
-    def choose(self, name: str) -> None:
-        """Make another structure the active one.
-
-        Raises
-        ------
-        PromptError
-            If there is no structure of that name.
-        """
-        if name not in self.snapshot.structures:
-            raise PromptError(f"Expected one of the structures {', '.join(self.snapshot.structures)}, got '{name}'.")
-        self.record(active=name)
-
-    def set_role(self, role: Role) -> None:
-        """Set the role of the active structure in the plan; a plan made before no longer holds."""
-        roles = {one.name: one.role.value for one in self.snapshot.structures.values()}
-        self.record(structures={**roles, self.structure.name: role.value}, ends_plan=True)
-
     def change_steps(self, kind: str, entry: Mapping[str, Any] | None = None) -> None:
         """Change the prompts of the active structure; if the model fails on them, they are put back as they were.
 
@@ -241,6 +205,8 @@ class Workbench(HeldSession):
         work, name, before = self.require_work(), self.structure.name, self.structure.steps
         if entry is not None:
             self.own.add(work, name, entry)
+            if self.structure.listed.is_hidden:  # what is prompted is to be seen
+                self.own.describe(work, name, hidden=False)
         else:
             self.own.record(work, kind, structure=name)
         try:

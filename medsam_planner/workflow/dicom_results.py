@@ -6,7 +6,7 @@ One that fails is a note.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.objects.encapsulated import save_encapsulated_stl
 from medsam_planner.io.objects.parametric_map import MAP_QUANTITIES, save_parametric_map
 from medsam_planner.io.objects.segmentation import Algorithm, Segment, SegmentEncoding, fitting_encoding, save_segments
-from medsam_planner.io.objects.structure_codes import structure_codes
+from medsam_planner.io.objects.structure_codes import StructureCodes, structure_codes
 from medsam_planner.io.objects.structure_set import save_structure_set
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.segmentation.result import SegmentationResult
@@ -24,6 +24,7 @@ from medsam_planner.volumes import StudyVolume
 __all__ = [
     "SEGMENTATION",
     "OutputOptions",
+    "StructureLook",
     "dicom_names",
     "map_name",
     "mesh_name",
@@ -38,6 +39,16 @@ _BY_HAND = "Edited by hand: not covered by a margin's guarantee"
 
 
 @dataclass(frozen=True, slots=True)
+class StructureLook:
+    """How a structure is shown and coded, where its place among the others and its name do not say it."""
+
+    colour: str | None = None
+    """CSS colour, ``#rrggbb``."""
+    anatomy: str | None = None
+    """A name of the table of codes."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutputOptions:
     """Choices about the files of a run."""
 
@@ -47,6 +58,18 @@ class OutputOptions:
     """Whether to write an RT Structure Set too."""
     with_paths: bool = False
     """Whether ``prompts.json`` and ``plan.json`` may state where inputs lie; see :mod:`.recorded_paths`."""
+    looks: Mapping[str, StructureLook] = field(default_factory=dict)
+    """By structure; those that are absent go by their place and name."""
+
+    def codes(self, structure: str) -> StructureCodes:
+        """Codes of a structure: those of the anatomy that was chosen, else of its name."""
+        look = self.looks.get(structure)
+        return structure_codes(structure if look is None or look.anatomy is None else look.anatomy)
+
+    def colour(self, structure: str, number: int) -> str:
+        """Colour of a structure that comes as the given one, from 0."""
+        look = self.looks.get(structure)
+        return colour_of(number) if look is None or look.colour is None else look.colour
 
 
 def map_name(quantity: str, structure: str) -> str:
@@ -65,10 +88,18 @@ def dicom_names(structures: Collection[str]) -> list[str]:
     return [SEGMENTATION, CONTOURS, *maps, *(mesh_name(name) for name in structures)]
 
 
-def result_segments(results: Mapping[str, SegmentationResult]) -> list[Segment]:
-    """Segments of the structures that have a voxel, coloured as on the page."""
+def result_segments(results: Mapping[str, SegmentationResult], options: OutputOptions | None = None) -> list[Segment]:
+    """Segments of the structures that have a voxel, coloured and coded as on the page."""
+    chosen = options or OutputOptions()
     return [
-        Segment(name, result.mask, colour_of(number), _algorithm(result), remark=_BY_HAND if result.by_hand else "")
+        Segment(
+            name,
+            result.mask,
+            chosen.colour(name, number),
+            _algorithm(result),
+            chosen.codes(name),
+            remark=_BY_HAND if result.by_hand else "",
+        )
         for number, (name, result) in enumerate(results.items())
         if result.mask.array.any()
     ]
@@ -87,9 +118,10 @@ def write_dicom_results(
     list of str
         Why an object is missing, and what a reader should know of those that are there.
     """
-    notes = write_segmentation(folder, results, study, options)
+    chosen = options or OutputOptions()
+    notes = write_segmentation(folder, results, study, chosen)
     for number, (name, result) in enumerate(results.items()):
-        for file_name, save in _maps(folder, number, name, result, study):
+        for file_name, save in _maps(folder, number, name, result, study, chosen.codes(name)):
             attempted(notes, file_name, save)
     return notes
 
@@ -103,7 +135,7 @@ def write_segmentation(
     """Write the Segmentation of all structures, and on request the RT Structure Set; as :func:`write_dicom_results`."""
     chosen = options or OutputOptions()
     notes: list[str] = []
-    segments = result_segments(results)
+    segments = result_segments(results, chosen)
     if segments:
         encoding = _encoding(segments, chosen)
         notes += _segment_notes(segments, encoding, chosen)
@@ -136,7 +168,12 @@ def _save_mesh(mesh: Path, path: Path, study: StudyVolume, structure: str, numbe
 
 
 def _maps(
-    folder: Path | OutputFolder, number: int, name: str, result: SegmentationResult, study: StudyVolume
+    folder: Path | OutputFolder,
+    number: int,
+    name: str,
+    result: SegmentationResult,
+    study: StudyVolume,
+    codes: StructureCodes,
 ) -> Sequence[tuple[str, Callable[[], Path]]]:
     """Functions that write each map, with its file name."""
     writers: list[tuple[str, Callable[[], Path]]] = []
@@ -144,7 +181,8 @@ def _maps(
         values = getattr(result, quantity)
         if values is not None:
             path = folder / map_name(quantity, name)
-            save = partial(save_parametric_map, values, path, study, quantity=quantity, structure=name, number=number)
+            about = partial(save_parametric_map, structure=name, number=number, coded_as=codes)
+            save = partial(about, values, path, study, quantity=quantity)
             writers.append((path.name, save))
     return writers
 
@@ -169,11 +207,11 @@ def _encoding(segments: Sequence[Segment], options: OutputOptions) -> SegmentEnc
 
 def _segment_notes(segments: Sequence[Segment], encoding: SegmentEncoding, options: OutputOptions) -> list[str]:
     notes = []
-    unknown = [f"'{one.label}'" for one in segments if not structure_codes(one.label).is_known]
+    unknown = [f"'{one.label}'" for one in segments if not options.codes(one.label).is_known]
     if unknown:
         notes.append(
             f"{SEGMENTATION}: {', '.join(unknown)} is coded as 'Tissue', because the table of codes does not have the "
-            "name. $MEDSAM_PLANNER_CODES can name a table that has it."
+            "name. Choose its anatomy on the page, or name a table that has it in $MEDSAM_PLANNER_CODES."
         )
     if encoding is SegmentEncoding.BINARY and options.encoding is not SegmentEncoding.BINARY:
         notes.append(

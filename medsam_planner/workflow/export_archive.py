@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from medsam_planner.drawing.palette import colour_of
 from medsam_planner.errors import ConfigError, EmptyStructureError, OutputError
 from medsam_planner.io.files import whole_file
 from medsam_planner.io.intensity import volume_modality
@@ -18,7 +17,7 @@ from medsam_planner.io.output_folder import open_run_folder
 from medsam_planner.progress import Progress, track
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.dicom_results import write_segmentation
+from medsam_planner.workflow.dicom_results import OutputOptions, write_segmentation
 from medsam_planner.workflow.label_map import write_label_map
 from medsam_planner.workflow.plan_objects import is_referable
 from medsam_planner.workflow.run_folder import PLAN_NAMES, write_meshes, write_prompts, write_segmentations
@@ -59,6 +58,8 @@ class ExportSource:
     logs: Mapping[str, PromptLog]
     """The prompts that each result was made from."""
     plan_folder: Path | None = None
+    options: OutputOptions = field(default_factory=OutputOptions)
+    """Colours and codes."""
     ignores_unreviewed: bool = False
     """Whether the labels for nnU-Net say ``ignore`` on slices that nobody has looked at."""
     notes: tuple[str, ...] = field(default=())
@@ -134,7 +135,12 @@ def _results(folder: Path, source: ExportSource, contents: Collection[Content], 
     notes: list[str] = []
     surfaces = surfaces_of(source.results, notes=notes, progress=progress)
     notes += write_segmentations(
-        open_run_folder(folder), source.results, source.logs, study=source.study, surfaces=surfaces
+        open_run_folder(folder),
+        source.results,
+        source.logs,
+        study=source.study,
+        surfaces=surfaces,
+        options=source.options,
     )
     if source.plan_folder is not None:
         for written in (source.plan_folder / name for name in PLAN_NAMES):
@@ -147,7 +153,7 @@ def _label_map(
     folder: Path, source: ExportSource, contents: Collection[Content], progress: Progress | None
 ) -> list[str]:
     masks = {name: result.mask for name, result in source.results.items()}
-    return write_label_map(folder, masks, [colour_of(number) for number in range(len(masks))])
+    return write_label_map(folder, masks, [source.options.colour(name, number) for number, name in enumerate(masks)])
 
 
 def _segmentation(
@@ -157,7 +163,7 @@ def _segmentation(
         return []
     if not is_referable(source.study):
         return ["There is no DICOM Segmentation: it needs a study of DICOM files to refer to."]
-    return write_segmentation(folder, source.results, source.study)
+    return write_segmentation(folder, source.results, source.study, source.options)
 
 
 def _meshes(folder: Path, source: ExportSource, contents: Collection[Content], progress: Progress | None) -> list[str]:

@@ -90,6 +90,7 @@ def write_segmentations(
     study: highdicom.Volume,
     surfaces: Mapping[str, Surface] | None = None,
     notes: Sequence[str] = (),
+    options: OutputOptions | None = None,
 ) -> tuple[str, ...]:
     """Write everything known of the structures; existing files of the same name are replaced whole.
 
@@ -101,7 +102,7 @@ def write_segmentations(
     for result in results.values():
         write_structure(folder, result, list(results))
     write_records(folder, results, logs, study=study, notes=notes)
-    found = (*notes, *write_objects(folder, results, study=study, surfaces=surfaces))
+    found = (*notes, *write_objects(folder, results, study=study, surfaces=surfaces, options=options))
     if len(found) > len(notes):
         write_records(folder, results, logs, study=study, notes=found)
     return found

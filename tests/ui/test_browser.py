@@ -301,8 +301,8 @@ def test_a_plan_is_found_and_its_report_opened(
     page.locator("#samples input[type=number]").press("Enter")
     page.locator("#run").click()
     bench.says(" ml")
-    page.locator("#role label", has_text="avoid").click()
-    page.wait_for_function("document.querySelector('#structures').textContent.includes('avoid')")
+    page.get_by_label("Role of vessel in the plan").select_option("avoid")
+    page.wait_for_function("document.querySelector('.mv-busy').hidden")
 
     page.get_by_role("tab", name="Plan").click()
     page.locator("[data-tool=target]").click()

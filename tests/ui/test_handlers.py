@@ -27,7 +27,6 @@ from medsam_planner.service.pages import Pages
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.slice_layers import slice_view
 from medsam_planner.service.slice_view import ViewRequest
-from medsam_planner.service.structure import Role
 from medsam_planner.service.uploads import EXPIRY_S
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PromptFile, PromptLog, Scribble, write_prompt_file
@@ -35,8 +34,9 @@ from prompts.names import SKIN, UNSEGMENTED_BONE
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.medsam_planner.io.test_series_volumes import several
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, LESION_RADIUS_MM
-from ui import segment_handlers, study_handlers
+from ui import segment_handlers, structure_handlers, study_handlers
 from ui.layout import source_choices
+from ui.screen import Screen
 
 Make = Callable[[], Workbench]
 
@@ -57,12 +57,17 @@ def lesion_box(workbench: Workbench, plane: Plane = Plane.AXIAL) -> dict[str, An
     }
 
 
+def names(shown: Screen) -> list[str]:
+    """Of the structures in the list."""
+    return [one["name"] for one in shown.structures["structures"]]
+
+
 def test_a_wrong_path_is_said_in_words_and_keeps_what_is_open(make_workbench: Make, study_path: Path) -> None:
     workbench = make_workbench()
     shown = study_handlers.open_study(workbench, str(study_path.parent / "nowhere.nii"))
     assert "does not exist" in shown.notice
     assert "mv-error" in shown.notice
-    assert shown.names == ("structure 1",)
+    assert names(shown) == ["structure 1"]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", "  "])
@@ -140,7 +145,7 @@ def test_no_structure_takes_the_name_of_what_a_plan_finds_by_itself(
     make_workbench: Make, tmp_path: Path, name: str
 ) -> None:
     workbench = make_workbench()
-    assert "finds in the image" in segment_handlers.begin_structure(workbench, name).notice
+    assert "finds in the image" in structure_handlers.begin(workbench, name).notice
     log = PromptLog(name.strip())
     log.add(Click((0.0, 0.0, 0.0), True))
     write_prompt_file(tmp_path / "p.json", PromptFile((log,)))
@@ -192,7 +197,7 @@ def test_two_volumes_in_a_zip_are_named_and_none_is_offered(
     shown = study_handlers.open_study(workbench, "two.zip")
     assert shown.series is None
     assert "before.nii.gz" in shown.notice and "after.nii.gz" in shown.notice
-    assert shown.names  # what was open stays open
+    assert names(shown)  # what was open stays open
 
 
 def test_what_was_noticed_while_a_study_was_read_is_told_beside_the_status(service: Service, study_path: Path) -> None:
@@ -307,13 +312,13 @@ def test_only_negative_clicks_ask_for_more_and_are_no_error(make_workbench: Make
 
 def test_the_first_real_name_takes_the_place_of_the_unused_one(make_workbench: Make) -> None:
     workbench = make_workbench()
-    assert segment_handlers.begin_structure(workbench, "lesion").names == ("lesion",)
-    assert segment_handlers.begin_structure(workbench, "vessel").names == ("lesion", "vessel")
-    assert "already" in segment_handlers.begin_structure(workbench, "vessel").notice
-    assert "mv-error" in segment_handlers.begin_structure(workbench, "a/b").notice
-    assert segment_handlers.choose_structure(workbench, "lesion").active == "lesion"
-    assert segment_handlers.choose_role(workbench, "avoid").role is Role.AVOID
-    assert "mv-error" in segment_handlers.choose_role(workbench, "destroy").notice
+    assert names(structure_handlers.begin(workbench, "lesion")) == ["lesion"]
+    assert names(structure_handlers.begin(workbench, "vessel")) == ["lesion", "vessel"]
+    assert "already" in structure_handlers.begin(workbench, "vessel").notice
+    assert "mv-error" in structure_handlers.begin(workbench, "a/b").notice
+    assert structure_handlers.choose(workbench, "lesion").structures["active"] == "lesion"
+    assert structure_handlers.describe(workbench, "lesion", role="avoid").structures["structures"][0]["role"] == "avoid"
+    assert "mv-error" in structure_handlers.describe(workbench, workbench.structure.name, role="destroy").notice
 
 
 def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Make) -> None:
@@ -343,7 +348,7 @@ def test_a_run_gives_maps_a_volume_and_the_reason_it_stopped(make_workbench: Mak
         document = slice_view(workbench, Plane.CORONAL, ViewRequest(57, key))
         assert document["bar"]["unit"]
     undone = segment_handlers.undo(workbench)
-    assert "prompts changed since" in undone.structures
+    assert undone.structures["structures"][0]["state"] == "stale"
 
 
 def test_the_order_in_which_sources_of_uncertainty_are_ticked_does_not_count(make_workbench: Make) -> None:
@@ -412,7 +417,7 @@ def test_a_cancelled_run_says_so_and_keeps_the_prompts(make_workbench: Make) -> 
 
 def test_prompts_of_a_file_are_taken_over_with_what_was_undone(make_workbench: Make, tmp_path: Path) -> None:
     first = make_workbench()
-    segment_handlers.begin_structure(first, "lesion")
+    structure_handlers.begin(first, "lesion")
     segment_handlers.on_viewer(first, lesion_box(first))
     segment_handlers.on_viewer(first, {"kind": "negative", "plane": "axial", "index": 20, "first": [50, 40]})
     segment_handlers.undo(first)
@@ -420,7 +425,7 @@ def test_prompts_of_a_file_are_taken_over_with_what_was_undone(make_workbench: M
     write_prompt_file(saved, PromptFile((first.structure.steps.log(),)))
     second = make_workbench()
     shown = study_handlers.resume(second, saved)
-    assert shown.names == ("lesion",)
+    assert names(shown) == ["lesion"]
     assert second.structure.steps.log() == first.structure.steps.log()
     assert shown.can_redo
     assert second.structure.previews

@@ -33,7 +33,7 @@ from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import Click
 from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.provenances import provenance
-from ui import export_handlers, plan_handlers, segment_handlers
+from ui import export_handlers, plan_handlers, segment_handlers, structure_handlers
 from ui.screen import screen
 
 Make = Callable[[], Workbench]
@@ -82,7 +82,7 @@ def plan_folder(workbench: Workbench) -> Path:
 
 def with_vessel(workbench: Workbench) -> Workbench:
     """The phantom's vessel as if it had been segmented in 3D, to be avoided; the true cylinder of radius 5 mm."""
-    segment_handlers.begin_structure(workbench, "vessel")
+    structure_handlers.begin(workbench, "vessel")
     study = workbench.snapshot.study
     assert study is not None
     x, y, z = np.moveaxis(places(study), -1, 0)
@@ -97,7 +97,7 @@ def with_vessel(workbench: Workbench) -> Workbench:
         provenance=provenance(),
     )
     put(workbench, result)
-    segment_handlers.choose_role(workbench, "avoid")
+    structure_handlers.describe(workbench, workbench.structure.name, role="avoid")
     return workbench
 
 
@@ -114,7 +114,7 @@ def test_what_is_missing_is_asked_for_in_turn(make_workbench: Make) -> None:
     assert "entry is missing" in plan_handlers.find_paths(workbench, NUMBERS).notice
     workbench.set_end(entry=SKIN_LPS_MM)
     assert "No structure is part of the plan" in plan_handlers.find_paths(workbench, NUMBERS).notice
-    segment_handlers.choose_role(workbench, "avoid")
+    structure_handlers.describe(workbench, workbench.structure.name, role="avoid")
     assert "Segment it in 3D first" in plan_handlers.find_paths(workbench, NUMBERS).notice
 
 
@@ -166,7 +166,7 @@ def test_the_body_of_the_phantom_is_its_ellipse(make_workbench: Make) -> None:
 
 def test_a_corridor_is_entered_through_its_own_surface(make_workbench: Make) -> None:
     workbench = with_vessel(make_workbench())
-    segment_handlers.choose_role(workbench, "inside")
+    structure_handlers.describe(workbench, workbench.structure.name, role="inside")
     workbench.set_end(target=(-62.0, -24.0, 0.0), entry=(-62.0, -19.0, 0.0))
     assert "“outside after entry (mm)”" in plan_handlers.find_paths(workbench, NUMBERS).notice
     workbench.set_draft(workbench.draft.with_numbers({"free_entry_mm": 3.0}))
@@ -218,7 +218,7 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     assert "Prompts changed since this plan" in screen(workbench).plan_summary
     segment_handlers.undo(workbench)
     assert "Prompts changed since this plan" not in screen(workbench).plan_summary
-    after = segment_handlers.choose_role(workbench, "ignore")
+    after = structure_handlers.describe(workbench, workbench.structure.name, role="ignore")
     assert workbench.snapshot.plan is None
     assert after.alternatives == ()
     assert after.links == ""

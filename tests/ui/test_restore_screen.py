@@ -35,7 +35,7 @@ from prompts import Click
 from tests.ui.serving import page_app, served
 from tests.ui.test_handlers import lesion_box
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
-from ui import export_handlers, plan_handlers, restore_screen, segment_handlers, study_handlers
+from ui import export_handlers, plan_handlers, restore_screen, segment_handlers, structure_handlers, study_handlers
 from ui.events import on_workbench
 from ui.screen import Screen, screen
 from ui.updates import unchanged
@@ -47,11 +47,11 @@ def worked_on(pages: Pages, study_path: Path, actor: Actor = LOCAL) -> Workbench
     """Two structures, one segmented in 3D, a role, and both ends of a plan."""
     workbench = pages.begin("page", actor)
     study_handlers.open_study(workbench, str(study_path))
-    segment_handlers.begin_structure(workbench, "lesion")
+    structure_handlers.begin(workbench, "lesion")
     segment_handlers.on_viewer(workbench, lesion_box(workbench))
     segment_handlers.run_to_3d(workbench, 2, saliency=False, triplanar=False)
-    segment_handlers.choose_role(workbench, "avoid")
-    segment_handlers.begin_structure(workbench, "other")
+    structure_handlers.describe(workbench, workbench.structure.name, role="avoid")
+    structure_handlers.begin(workbench, "other")
     segment_handlers.on_viewer(workbench, {"kind": "positive", "plane": "axial", "index": 20, "first": [50, 40]})
     segment_handlers.undo(workbench)
     for kind in ("target", "entry"):
@@ -73,11 +73,11 @@ def test_all_that_was_known_is_there_after_a_restart(service: Service, study_pat
     pages = again(service)
     after = earlier_work.begin(pages, "page", Remembered(here=before.key))
     assert "Restoring your earlier work" in restore_screen.welcome(after).notice
-    early = [segment_handlers.begin_structure(after, "early"), plan_handlers.find_paths(after, NUMBERS)]
+    early = [structure_handlers.begin(after, "early"), plan_handlers.find_paths(after, NUMBERS)]
     assert all("still to be read" in shown.notice for shown in early)
     shown = restore_screen.restore_work(after)
     assert "was restored" in shown.notice
-    assert shown.names == ("lesion", "other")
+    assert [one["name"] for one in shown.structures["structures"]] == ["lesion", "other"]
     assert after.snapshot.active == "other"
     assert shown.can_redo
     assert after.snapshot.draft == was.draft
@@ -114,7 +114,7 @@ def test_a_plan_is_there_after_a_restart_with_the_alternative_that_was_looked_at
     np.testing.assert_allclose(
         after.snapshot.chosen_trajectory_lps_mm, workbench.snapshot.chosen_trajectory_lps_mm, atol=1e-3
     )
-    segment_handlers.choose_role(after, "ignore")
+    structure_handlers.describe(after, after.structure.name, role="ignore")
     assert after.snapshot.plan is None
 
 
@@ -173,12 +173,12 @@ def test_a_lease_that_ended_unnoticed_is_taken_again_where_nobody_else_has_it(
     pages = Pages(service)
     workbench = worked_on(pages, study_path)
     service.leases.end(workbench.key)  # as while the machine slept
-    assert "mv-error" not in segment_handlers.choose_structure(workbench, "lesion").notice
+    assert "mv-error" not in structure_handlers.choose(workbench, "lesion").notice
     _, lease = OnBehalf(service, LOCAL).claim(workbench.key, take_over=True)  # as a program does
     with pytest.raises(ElsewhereError):
-        segment_handlers.choose_structure(workbench, "other")
+        structure_handlers.choose(workbench, "other")
     service.leases.release(workbench.key, lease)
-    assert "mv-error" not in segment_handlers.choose_structure(workbench, "other").notice
+    assert "mv-error" not in structure_handlers.choose(workbench, "other").notice
 
 
 def test_earlier_work_is_offered_to_whoever_did_it(service: Service, study_path: Path) -> None:
@@ -205,7 +205,8 @@ def test_work_goes_on_although_its_study_has_changed_or_gone(
     pages = again(service)
     waiting = pages.take_up("page", before.key)
     assert waiting is not None
-    assert restore_screen.restore_work(waiting).names == ("lesion", "other")
+    shown = restore_screen.restore_work(waiting)
+    assert [one["name"] for one in shown.structures["structures"]] == ["lesion", "other"]
     for name, one in before.snapshot.structures.items():
         assert waiting.snapshot.structures[name].prompts == one.prompts
     other = pages.begin("other page")
@@ -298,7 +299,7 @@ def test_results_that_were_evicted_from_memory_are_read_again_for_their_page(
     assert service.loaded.held_bytes < held
     document = slice_view(workbench, Plane.AXIAL, ViewRequest(20))
     assert document["outlines"]
-    assert "mv-error" not in segment_handlers.choose_structure(workbench, "lesion").notice
+    assert "mv-error" not in structure_handlers.choose(workbench, "lesion").notice
 
 
 def test_a_page_asks_over_http_whether_its_work_is_there(settings: Settings, study_path: Path) -> None:
@@ -391,7 +392,7 @@ def test_a_view_never_sees_half_of_a_change(make_workbench: Make, study_path: Pa
     def reopen() -> None:
         for _ in range(3):
             studies.open_study(workbench, str(study_path))
-            segment_handlers.begin_structure(workbench, "lesion")
+            structure_handlers.begin(workbench, "lesion")
         done.set()
 
     thread = threading.Thread(target=reopen)

@@ -5,6 +5,7 @@ const bridge = window.medsamPlanner = {
   nextStep() { this.steps += 1; return this.steps; },
   lastStep() { return this.steps; },
   shows() { return this.isShowing; },
+  goTo() {},  // the viewer's, once it is there
 };
 // Gradio finds the names of the page's own events in this text.
 const send = {

@@ -29,6 +29,7 @@ class Viewer {
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
+    bridge.goTo = (index) => this.goTo(index);
     this.brush = new Brush(root, this.state, () => this.draw());
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
@@ -145,6 +146,13 @@ class Viewer {
   step(by, name = this.state.active) {
     if (!this.isOpen) return;
     moves.step(this.state, name, by);
+    this.refresh();
+  }
+
+  // To a voxel, in all planes.
+  goTo(index) {
+    if (!this.isOpen) return;
+    this.state.cross = moves.withinVolume(this.state, index);
     this.refresh();
   }
 

@@ -27,6 +27,8 @@ export const isOpen = (state) => Boolean(state.scene && state.scene.is_open);
 
 const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
 
+export const withinVolume = (state, index) => index.map((value, axis) => within(value, state.scene.shape[axis]));
+
 export function goTo(state, name, slice) {
   const plane = planeOf(state, name);
   state.cross[plane.axis] = within(Math.round(slice), plane.count);

@@ -90,6 +90,7 @@ def save_parametric_map(
     quantity: str,
     structure: str,
     number: int = 0,
+    coded_as: StructureCodes | None = None,
     created: datetime.datetime | None = None,
 ) -> Path:
     """Write a map of `study` as a DICOM Parametric Map of 32-bit floats.
@@ -106,6 +107,8 @@ def save_parametric_map(
         Name of the structure that the map is about; it leads the series description.
     number : int
         Which of the run's structures, from 0: series of one study have different numbers.
+    coded_as : StructureCodes, optional
+        Of the structure; by default those of its name.
     created
         Content date and time; now by default. The same time gives the same bytes.
 
@@ -163,7 +166,7 @@ def save_parametric_map(
     _order_along_the_normal(parametric_map)
     parametric_map.Modality = headers[0].Modality
     shared = parametric_map.SharedFunctionalGroupsSequence[0]
-    shared.FrameAnatomySequence = [_frame_anatomy(structure_codes(structure))]
+    shared.FrameAnatomySequence = [_frame_anatomy(coded_as or structure_codes(structure))]
     return write_object(parametric_map, path, transfer_syntax_uid=DeflatedExplicitVRLittleEndian)
 
 

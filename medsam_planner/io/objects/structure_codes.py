@@ -21,7 +21,7 @@ from pydicom.sr.codedict import codes
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["CODES_VARIABLE", "StructureCodes", "code_table", "structure_codes"]
+__all__ = ["CODES_VARIABLE", "StructureCodes", "code_table", "known_terms", "structure_codes"]
 
 CODES_VARIABLE = "MEDSAM_PLANNER_CODES"
 """Environment variable that names a table whose entries come before the package's."""
@@ -82,6 +82,20 @@ def structure_codes(name: str) -> StructureCodes:
     is_place = place is not None and place[0].category.value == _ANATOMY
     region = place[0].type if place is not None and is_place else entry.region
     return StructureCodes(entry.category, entry.type, region, sides.pop() if len(sides) == 1 else None)
+
+
+def known_terms() -> list[tuple[str, str, str]]:
+    """Name, code and meaning of every entry, the names as a person writes them, sorted by meaning.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`structure_codes`.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for tokens, entry in code_table().items():
+        found.setdefault((entry.type.value, entry.type.meaning), " ".join(tokens))
+    return sorted(((name, *coded) for coded, name in found.items()), key=lambda one: one[2].casefold())
 
 
 def code_table() -> Mapping[tuple[str, ...], _Entry]:

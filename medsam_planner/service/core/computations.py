@@ -89,8 +89,8 @@ class Computations:
         """From the identifier of a job, the writing of an archive of the results of present prompts."""
         state = work.state
         found = {name: one for name, one in state.results.items() if not state.is_stale(name)}
-        named = [*choice.structures, *(name for name in found if name not in choice.structures)]
-        known = _known(work, {name: found[name] for name in named if name in found})
+        known = _known(work, {name: found[name] for name in state.listed if name in found})
+        looks = {name: state.listed[name].look for name in known}
         stale = [f"‘{name}’" for name in state.results if name not in found]
         notes = (f"Left out: {', '.join(stale)}, whose prompts changed since the 3D result.",) if stale else ()
         if not known:
@@ -99,7 +99,9 @@ class Computations:
 
         def task(job: str) -> Task:
             folder = work.folder / "exports" / job
-            return self._task(Workers.PLANNING, Pack(work.identifier, study, known, choice, notes, plan_folder, folder))
+            return self._task(
+                Workers.PLANNING, Pack(work.identifier, study, known, looks, choice, notes, plan_folder, folder)
+            )
 
         return task
 
@@ -115,10 +117,12 @@ class Computations:
         found: Clearance = self.workers.worker(Workers.PLANNING).ask(measure)
         return found
 
-    def export(self, work: Work, stored: StoredResult, file: ResultFile) -> None:
-        """Write a file of a 3D result beside it."""
-        path = result_path(work, stored.job)
-        self.workers.worker(Workers.PLANNING).ask(Export(work.identifier, self._study(work), path, file))
+    def export(self, work: Work, structure: str, stored: StoredResult, file: ResultFile) -> None:
+        """Write a file of the 3D result of a structure beside it."""
+        path, look = result_path(work, stored.job), work.state.listed[structure].look
+        self.workers.worker(Workers.PLANNING).ask(
+            Export(work.identifier, self._study(work), path, file, structure, look)
+        )
 
     def _task(self, worker: str, request: Request, stopped_within_s: float = STOPPED_WITHIN_S) -> Task:
         return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)

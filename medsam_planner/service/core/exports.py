@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import Enum
 from pathlib import Path
 
@@ -9,11 +11,11 @@ from medsam_planner.errors import NotThereError
 from medsam_planner.io import save_nifti
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.dicom_results import map_name
+from medsam_planner.workflow.dicom_results import OutputOptions, StructureLook, map_name
 from medsam_planner.workflow.run_folder import write_objects
 from medsam_planner.workflow.segment import surfaces_of
 
-__all__ = ["ResultFile", "write_result_file"]
+__all__ = ["ResultFile", "named_folder", "write_result_file"]
 
 
 class ResultFile(Enum):
@@ -45,16 +47,27 @@ class ResultFile(Enum):
         """What follows the first dot."""
         return self.value.partition(".")[2]
 
-    def path(self, folder: Path, structure: str) -> Path:
-        """Where it lies in the folder of one result."""
+    def path(self, folder: Path, structure: str, look: StructureLook) -> Path:
+        """Where it lies in the folder of one result: what states name and codes lies in a folder of these, so that it
+        is written anew when they change."""
+        if self.suffix == "nii.gz":
+            return folder / self.value
+        place = named_folder(folder, structure, look)
         if self.stem == "mesh":
-            return folder / f"meshes/{structure}.{self.suffix}"
-        if self.suffix == "dcm" and self is not ResultFile.SEGMENTATION_DICOM:
-            return folder / map_name(self.stem, structure)
-        return folder / self.value
+            return place / f"meshes/{structure}.{self.suffix}"
+        is_map = self is not ResultFile.SEGMENTATION_DICOM
+        return place / (map_name(self.stem, structure) if is_map else self.value)
 
 
-def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult, study: StudyVolume) -> None:
+def named_folder(folder: Path, structure: str, look: StructureLook) -> Path:
+    """Folder of the files of a result that state the name, colour or codes of its structure."""
+    stated = json.dumps([structure, look.colour, look.anatomy])
+    return folder / f"as-{hashlib.sha256(stated.encode()).hexdigest()[:16]}"
+
+
+def write_result_file(
+    folder: Path, kind: ResultFile, result: SegmentationResult, study: StudyVolume, look: StructureLook
+) -> None:
     """Write a file of a result, and what is made in the same go.
 
     Parameters
@@ -63,7 +76,9 @@ def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult
         Folder of this result alone.
     kind : ResultFile
     result : SegmentationResult
+        Under the name that it is to have.
     study : StudyVolume
+    look : StructureLook
 
     Raises
     ------
@@ -72,7 +87,7 @@ def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult
     OutputError
         If it cannot be written.
     """
-    structure, path = result.structure, kind.path(folder, result.structure)
+    structure, path = result.structure, kind.path(folder, result.structure, look)
     if kind.suffix == "nii.gz":
         volume = getattr(result, kind.stem)
         if volume is None:
@@ -84,7 +99,10 @@ def write_result_file(folder: Path, kind: ResultFile, result: SegmentationResult
         return
     is_mesh, notes = kind.stem == "mesh", list[str]()
     surfaces = surfaces_of({structure: result}, notes=notes) if is_mesh else None
-    notes += write_objects(folder, {structure: result}, study=study, surfaces=surfaces)
+    place = named_folder(folder, structure, look)
+    place.mkdir(exist_ok=True)
+    options = OutputOptions(looks={structure: look})
+    notes += write_objects(place, {structure: result}, study=study, surfaces=surfaces, options=options)
     if not path.exists():
         needed = "The mask is empty." if is_mesh else "It needs a study of DICOM files, and a map that was asked for."
         raise NotThereError(f"There is no {kind.value} of {structure!r}. {' '.join(notes) or needed}")

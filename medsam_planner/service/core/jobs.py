@@ -154,6 +154,13 @@ class Jobs:
         with self._lock:
             return tuple(one for one in self._jobs.values() if one.session == session)
 
+    def rename(self, session: str, structure: str, name: str) -> None:
+        """Tell the jobs of a structure, those under way too, by its new name."""
+        with self._lock:
+            for identifier, job in self._jobs.items():
+                if (job.session, job.structure) == (session, structure):
+                    self._jobs[identifier] = replace(job, structure=name)
+
     def cancel(self, identifier: str) -> Job:
         """Ask a job to stop. One that waits is stopped at once, one that runs within a second."""
         job = self.find(identifier)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import highdicom
@@ -91,6 +91,10 @@ class LoadedWorks:
         MedsamPlannerError
             If it cannot be read.
         """
+        found = self._result(work, stored)
+        return found if found.structure == structure else replace(found, structure=structure)  # it was renamed since
+
+    def _result(self, work: Work, stored: StoredResult) -> SegmentationResult:
         key = (work.identifier, stored.job)
         found = self._known_result(key)
         if found is not None:

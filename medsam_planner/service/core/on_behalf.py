@@ -6,7 +6,7 @@ exactly as what is not there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from medsam_planner.errors import NotThereError
 from medsam_planner.planning.request import PlanRequest
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
+from medsam_planner.service.core import structure_changes
 from medsam_planner.service.core.actors import Actor, Right
 from medsam_planner.service.core.data_folder import NO_SESSION
 from medsam_planner.service.core.exports import ResultFile
@@ -166,6 +167,32 @@ class OnBehalf:
     def replace_steps(self, work: Work, steps: PromptSteps) -> int:
         """As :meth:`Work.replace_steps`."""
         return work.replace_steps(steps, actor=self.actor.name)
+
+    def begin(self, work: Work, structure: str, *, event: str | None = None) -> int:
+        """As :func:`.structure_changes.begin`."""
+        return structure_changes.begin(work, structure, actor=self.actor.name, event=event)
+
+    def describe(self, work: Work, structure: str, *, event: str | None = None, **looks: Any) -> int:
+        """As :func:`.structure_changes.describe`."""
+        return structure_changes.describe(work, structure, actor=self.actor.name, event=event, **looks)
+
+    def rename(self, work: Work, structure: str, name: str, *, event: str | None = None) -> int:
+        """As :func:`.structure_changes.rename`."""
+        n = structure_changes.rename(work, structure, name, actor=self.actor.name, event=event)
+        self.service.jobs.rename(work.identifier, structure, name)
+        return n
+
+    def delete(self, work: Work, structure: str, *, event: str | None = None) -> int:
+        """As :func:`.structure_changes.delete`."""
+        return structure_changes.delete(work, structure, actor=self.actor.name, event=event)
+
+    def restore(self, work: Work, n: int, *, event: str | None = None) -> int:
+        """As :func:`.structure_changes.restore`."""
+        return structure_changes.restore(work, n, actor=self.actor.name, event=event)
+
+    def order(self, work: Work, structures: Sequence[str], *, event: str | None = None) -> int:
+        """As :func:`.structure_changes.order`."""
+        return structure_changes.order(work, structures, actor=self.actor.name, event=event)
 
     def segment(
         self,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.requests import Known, Request
 from medsam_planner.service.core.worker_memory import StudyKey, WorkerMemory
+from medsam_planner.workflow.dicom_results import OutputOptions, StructureLook
 from medsam_planner.workflow.export_archive import Content, ExportSource, write_archive
 
 __all__ = ["ARCHIVE", "ExportChoice", "Pack"]
@@ -23,8 +24,6 @@ class ExportChoice:
     """What is exported, and how."""
 
     contents: tuple[Content, ...]
-    structures: tuple[str, ...] = ()
-    """In the order of their labels and colours; those that are not named follow."""
     ignores_unreviewed: bool = False
     """Whether the labels for nnU-Net say ``ignore`` on slices that nobody has looked at."""
 
@@ -32,7 +31,6 @@ class ExportChoice:
         """As plain JSON values."""
         return {
             "contents": [content.value for content in self.contents],
-            "structures": list(self.structures),
             "ignores_unreviewed": self.ignores_unreviewed,
         }
 
@@ -44,7 +42,8 @@ class Pack:
     session: str
     study: StudyKey
     known: Mapping[str, Known]
-    """By structure."""
+    """By structure, in the order of the labels."""
+    looks: Mapping[str, StructureLook]
     choice: ExportChoice
     notes: tuple[str, ...]
     """What was left out."""
@@ -60,9 +59,12 @@ class Pack:
         """Gives the summary of the archive."""
         source = ExportSource(
             study=memory.volume(self.study),
-            results={name: memory.result(one.path, self.study) for name, one in self.known.items()},
+            results={
+                name: replace(memory.result(one.path, self.study), structure=name) for name, one in self.known.items()
+            },
             logs={name: one.log for name, one in self.known.items()},
             plan_folder=self.plan_folder,
+            options=OutputOptions(looks=self.looks),
             ignores_unreviewed=self.choice.ignores_unreviewed,
             notes=self.notes,
         )

@@ -91,6 +91,11 @@ class PromptSteps:
         return replace(self, applied=self.applied + 1)
 
     @property
+    def is_prompted(self) -> bool:
+        """Whether a prompt may hold: a step does, and the last one did not clear all."""
+        return self.applied > 0 and self.entries[self.applied - 1]["kind"] != "clear"
+
+    @property
     def stated(self) -> list[dict[str, Any]]:
         """The entries as a prompt file states them: those that are undone say so."""
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey, WorkerMemory
 from medsam_planner.service.saved_result import write_result
 from medsam_planner.volumes import BoxedArray
+from medsam_planner.workflow.dicom_results import StructureLook
 from medsam_planner.workflow.plan_request import build_structure, resolve
 from medsam_planner.workflow.written_plan import write_plan
 from prompts import PromptLog
@@ -217,6 +218,9 @@ class Export:
     path: Path
     """Of the result."""
     file: ResultFile
+    structure: str
+    """Name that the file is to state."""
+    look: StructureLook
 
     def may_interrupt(self, running: Request) -> bool:
         """It changes nothing that a running request reads."""
@@ -224,7 +228,8 @@ class Export:
 
     def run(self, memory: WorkerMemory, progress: Progress) -> None:
         """Write it beside the result."""
-        write_result_file(self.path.parent, self.file, memory.result(self.path, self.study), memory.volume(self.study))
+        result = replace(memory.result(self.path, self.study), structure=self.structure)
+        write_result_file(self.path.parent, self.file, result, memory.volume(self.study), self.look)
 
 
 def _region(lines: NDArray[np.float64]) -> NDArray[np.float64]:

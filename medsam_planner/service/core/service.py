@@ -268,9 +268,9 @@ class Service(DataFolder):
         NotThereError, StaleError, OutputError
         """
         stored = work.state.result(structure, allow_stale=allow_stale)
-        path = kind.path(result_path(work, stored.job).parent, structure)
+        path = kind.path(result_path(work, stored.job).parent, structure, work.state.listed[structure].look)
         if not path.exists():
-            self.computations.export(work, stored, kind)
+            self.computations.export(work, structure, stored, kind)
         return path, stored
 
     def slice_png(

@@ -19,7 +19,7 @@ from prompts.names import require_different, require_free
 
 __all__ = ["Work"]
 
-_PROMPTING = ("prompt", "undo", "redo", "replaced")
+_PROMPTING = ("prompt", "undo", "redo", "replaced", "deleted")
 """Kinds of records that change the prompts of a structure."""
 
 
@@ -149,7 +149,7 @@ class Work:
         with self.changing():
             if (known := self.state.repeated(event, "prompt", structure=structure, entry=entry)) is not None:
                 return int(known["n"])
-            require_different([*self.state.steps, require_free(structure)])
+            require_different([*self.state.listed, require_free(structure)])
             steps = self.state.steps.get(structure, PromptSteps(structure)).added(entry)
             for prompt in steps.log().prompts[-1:]:  # the added one, or one that was checked before
                 validate(prompt, self.study.affine, self.study.shape)
@@ -201,7 +201,7 @@ class Work:
             As :meth:`add`.
         """
         with self.changing():
-            require_different([*self.state.steps, require_free(steps.structure)])
+            require_different([*self.state.listed, require_free(steps.structure)])
             for prompt in steps.log().prompts:
                 validate(prompt, self.study.affine, self.study.shape)
             entries = [dict(entry) for entry in steps.entries]

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from medsam_planner.errors import ConfigError, NotThereError, StaleError
 from medsam_planner.service.core.journal import Record
 from medsam_planner.service.core.prompt_steps import PromptSteps
+from medsam_planner.service.core.structure_list import LOOKS, Deleted, Listed, StoredResult, free_colour, renamed
 
-__all__ = ["StoredResult", "WorkState"]
+__all__ = ["Condition", "StoredResult", "WorkState"]
 
+Condition = Literal["new", "prompted", "segmented", "stale"]
+"""Without prompts; without a 3D result; with one of the present prompts; with one of earlier prompts."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResult:
-    """A 3D result on the disk."""
-
-    job: str
-    """Identifier of the job that made it; its folder has that name."""
-    digest: str
-    """Of the prompts that it was made from, see :attr:`PromptSteps.digest`."""
-    summary: Mapping[str, Any]
-    """``mask_sha256``, ``volume_ml`` and the settings."""
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +32,12 @@ class WorkState:
     """Name of the actor who began it; see :class:`~medsam_planner.service.core.actors.Actor`."""
     model: str = ""
     seed: int = 0
+    listed: Mapping[str, Listed] = field(default_factory=lambda: _NOTHING)
+    """Every structure, in the order of the list."""
+    deleted: tuple[Deleted, ...] = ()
+    """The structures that can be restored, the one deleted last at the end."""
     steps: Mapping[str, PromptSteps] = field(default_factory=lambda: _NOTHING)
-    """By structure, in the order they were begun."""
+    """By structure; those that were never prompted have none."""
     results: Mapping[str, StoredResult] = field(default_factory=lambda: _NOTHING)
     """The last one of each structure."""
     jobs: Mapping[str, Record] = field(default_factory=lambda: _NOTHING)
@@ -78,8 +74,20 @@ class WorkState:
                 return state._with(self._of(record["structure"]).redone())
             case "replaced":
                 return state._with(PromptSteps(record["structure"], tuple(record["entries"]), record["applied"]))
+            case "structure":
+                return state._described(record["structure"], {name: record[name] for name in LOOKS if name in record})
+            case "order":
+                return replace(state, listed={name: state.listed[name] for name in record["structures"]})
+            case "renamed":
+                return state._renamed(record["structure"], record["to"])
+            case "deleted":
+                return state._deleted(record["structure"])
+            case "restored":
+                return state._restored(record["deleted"])
             case "page":
                 state = replace(state, page={**state.page, **record["page"]})
+                for name, role in record["page"].get("structures", {}).items():  # so until 2026-11
+                    state = state._described(name, {"role": role})
                 return replace(state, plan=None) if record.get("ends_plan") else state
             case "job":
                 return replace(state, jobs={**state.jobs, record["job"]: record})
@@ -112,6 +120,12 @@ class WorkState:
         """Whether the prompts of a structure have changed since its 3D result."""
         return self.results[structure].digest != self.steps[structure].digest
 
+    def condition(self, structure: str) -> Condition:
+        """How far a structure is."""
+        if structure in self.results:
+            return "stale" if self.is_stale(structure) else "segmented"
+        return "prompted" if self._of(structure).is_prompted else "new"
+
     def is_newer_than_plan(self, structure: str) -> bool:
         """Whether the 3D result of a structure came after the last plan was begun."""
         if self.plan is None or structure not in self.results:
@@ -143,20 +157,89 @@ class WorkState:
         NotThereError
             If there is none of that name.
         """
-        if structure not in self.steps:
-            named = ", ".join(map(repr, self.steps)) or "none yet"
+        if structure not in self.listed:
+            named = ", ".join(map(repr, self.listed)) or "none yet"
             raise NotThereError(f"Expected one of the structures of the session ({named}), got {structure!r}.")
-        return self.steps[structure]
+        return self._of(structure)
 
     def _of(self, structure: str) -> PromptSteps:
         return self.steps.get(structure, PromptSteps(structure))
 
     def _with(self, steps: PromptSteps) -> WorkState:
-        return replace(self, steps={**self.steps, steps.structure: steps})
+        return replace(self._described(steps.structure, {}), steps={**self.steps, steps.structure: steps})
+
+    def _described(self, structure: str, looks: Mapping[str, Any]) -> WorkState:
+        known = self.listed.get(structure)
+        now = (known or Listed(free_colour(self.listed))).changed(looks)
+        holds = known is None or known.role is now.role
+        return replace(self, listed={**self.listed, structure: now}, plan=self.plan if holds else None)
+
+    def _renamed(self, old: str, new: str) -> WorkState:
+        def named(by_name: Mapping[str, _Value]) -> dict[str, _Value]:
+            return {new if name == old else name: value for name, value in by_name.items()}
+
+        state = self._without_plan_of(old)
+        steps = {name: renamed(one, name) for name, one in named(self.steps).items()}
+        jobs = {
+            job: {**begun, "structure": new} if begun.get("structure") == old else begun
+            for job, begun in state.jobs.items()
+        }
+        active = {"active": new} if self.page.get("active") == old else {}
+        return replace(
+            state,
+            listed=named(self.listed),
+            steps=steps,
+            results=named(self.results),
+            jobs=jobs,
+            page={**self.page, **active},
+        )
+
+    def _deleted(self, structure: str) -> WorkState:
+        def others(by_name: Mapping[str, _Value]) -> dict[str, _Value]:
+            return {name: value for name, value in by_name.items() if name != structure}
+
+        place = list(self.listed).index(structure)
+        steps, result = self.steps.get(structure), self.results.get(structure)
+        kept = Deleted(self.n, structure, place, self.listed[structure], steps, result)
+        return replace(
+            self._without_plan_of(structure)._dropping(lambda begun: begun.get("structure") == structure),
+            listed=others(self.listed),
+            deleted=(*self.deleted, kept),
+            steps=others(self.steps),
+            results=others(self.results),
+        )
+
+    def _restored(self, n: int) -> WorkState:
+        kept = next(one for one in self.deleted if one.n == n)
+        listed = list(self.listed.items())
+        listed.insert(kept.place, (kept.name, kept.listed))
+        state = replace(self, listed=dict(listed), deleted=tuple(one for one in self.deleted if one is not kept))
+        if kept.steps is not None:
+            state = replace(state, steps={**state.steps, kept.name: kept.steps})
+        if kept.result is not None:
+            state = replace(state, results={**state.results, kept.name: kept.result})
+        return state
+
+    def _without_plan_of(self, structure: str) -> WorkState:
+        """Without a plan that may name a structure which is no longer there under that name."""
+        if structure not in self.results:
+            return self
+        return replace(self, plan=None)._dropping(lambda begun: begun["task"] == "plan")
+
+    def _dropping(self, is_meant: Callable[[Record], bool]) -> WorkState:
+        """Take nothing from jobs that are still under way."""
+        dropped = {
+            job: {**begun, "is_dropped": True}
+            for job, begun in self.jobs.items()
+            if job not in self.ends and is_meant(begun)
+        }
+        return replace(self, jobs={**self.jobs, **dropped})
 
     def _with_end(self, record: Record) -> WorkState:
         state = replace(self, ends={**self.ends, record["job"]: record})
         begun = self.jobs.get(record["job"], {})
+        if begun.get("is_dropped"):
+            return state
         if record["state"] == "done" and begun.get("task") == "segment":
             result = StoredResult(record["job"], begun["digest"], record["result"])
             plan = self.plan if begun.get("unasked") else None  # nobody asked to lose it: it is marked as out of date

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 from medsam_planner.planning.clearance import Clearance
 from medsam_planner.service.core.job import Job
@@ -13,6 +13,7 @@ from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.http.models import (
     ClearanceAnswer,
+    DeletedAnswer,
     JobAnswer,
     ProgressAnswer,
     SessionAnswer,
@@ -45,7 +46,7 @@ def session_summary(service: Service, work: Work) -> SessionSummary:
         name=work.study.name,
         changed_at=work.state.at,
         is_held=service.leases.is_held(work.identifier),
-        structures=list(work.state.steps),
+        structures=list(work.state.listed),
     )
 
 
@@ -61,7 +62,8 @@ def session_answer(service: Service, work: Work) -> SessionAnswer:
         changed_at=state.at,
         is_held=service.leases.is_held(work.identifier),
         read_only_because=work.damage,
-        structures=[_structure(state, name) for name in state.steps],
+        structures=[_structure(state, name) for name in state.listed],
+        deleted=[DeletedAnswer(n=one.n, name=one.name) for one in state.deleted],
         jobs=[job_answer(service, job) for job in service.jobs.of_session(work.identifier)],
     )
 
@@ -100,12 +102,14 @@ def redacted(value: Any, service: Service) -> Any:
 
 
 def _structure(state: WorkState, name: str) -> StructureAnswer:
-    steps, result = state.steps[name], state.results.get(name)
-    condition: Literal["prompted", "segmented", "stale"]
-    condition = "prompted" if result is None else "stale" if state.is_stale(name) else "segmented"
+    steps, result, listed = state.require(name), state.results.get(name), state.listed[name]
     return StructureAnswer(
         name=name,
-        state=condition,
+        state=state.condition(name),
+        role=listed.role.value,
+        colour=listed.colour,
+        hidden=listed.is_hidden,
+        anatomy=listed.anatomy,
         prompts=steps.stated,
         numbers=list(steps.numbers),
         can_undo=steps.applied > 0,

@@ -11,13 +11,16 @@ from medsam_planner.planning.plan_file_tables import Position, StructureTable, T
 from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
+from medsam_planner.service.core.work_state import Condition
 from medsam_planner.workflow.export_archive import Content
 from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = [
+    "AnatomyAnswer",
     "ClaimRequest",
     "ClearanceAnswer",
     "ClearanceRequest",
+    "DeletedAnswer",
     "EventId",
     "ExportRequest",
     "HeldAnswer",
@@ -37,6 +40,7 @@ __all__ = [
     "SessionAnswer",
     "SessionRequest",
     "SessionSummary",
+    "StrictRequest",
     "StructureAnswer",
     "StudyAnswer",
     "UndoRequest",
@@ -54,11 +58,13 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Request(_Model):
+class StrictRequest(_Model):
+    """What a client sends: unknown entries and other types are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class ReadingRequest(_Request):
+class ReadingRequest(StrictRequest):
     """How a study is read; also the fields of a form, beside its file."""
 
     series: str | None = None
@@ -80,7 +86,7 @@ class PathRequest(ReadingRequest):
     path: str
 
 
-class LoginRequest(_Request):
+class LoginRequest(StrictRequest):
     """A user of this server."""
 
     name: Annotated[str, Field(max_length=200)]
@@ -93,20 +99,20 @@ class RightsRequest(RootModel[dict[UserName, GrantedRole]]):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class SessionRequest(_Request):
+class SessionRequest(StrictRequest):
     """A session to begin."""
 
     study: str
     model: str | None = None
 
 
-class ClaimRequest(_Request):
+class ClaimRequest(StrictRequest):
     """A session to hold."""
 
     take_over: bool = False
 
 
-class PromptRequest(_Request):
+class PromptRequest(StrictRequest):
     """A prompt as in a prompt file."""
 
     structure: str
@@ -114,14 +120,14 @@ class PromptRequest(_Request):
     event_id: EventId | None = None
 
 
-class UndoRequest(_Request):
+class UndoRequest(StrictRequest):
     """The last step of a structure."""
 
     structure: str
     event_id: EventId | None = None
 
 
-class SegmentRequest(_Request):
+class SegmentRequest(StrictRequest):
     """A structure to segment in 3D from its present prompts."""
 
     structure: str
@@ -135,9 +141,7 @@ class SegmentRequest(_Request):
 class ExportRequest(_Model):
     """An archive to write of the results of a session."""
 
-    contents: Annotated[list[Content], Field(min_length=1, max_length=len(Content))]
-    structures: Annotated[list[str], Field(max_length=1000)] = []
-    """In the order of their labels; those that are not named follow."""
+    contents: Annotated[list[Annotated[Content, Field(strict=False)]], Field(min_length=1, max_length=len(Content))]
     ignores_unreviewed: bool = False
     event_id: EventId | None = None
 
@@ -207,7 +211,12 @@ class StructureAnswer(_Model):
     """A structure."""
 
     name: str
-    state: Literal["prompted", "segmented", "stale"]
+    state: Condition
+    role: str
+    colour: str
+    hidden: bool
+    anatomy: str | None
+    """What it is coded as, as a name of ``GET anatomy``; null goes by its name."""
     prompts: list[dict[str, Any]]
     numbers: list[int]
     """By prompt: number of the change that it was."""
@@ -248,6 +257,21 @@ class SessionSummary(_Model):
     structures: list[str]
 
 
+class AnatomyAnswer(_Model):
+    """A name by which a structure can be coded, in SNOMED CT unless the table says otherwise."""
+
+    name: str
+    code: str
+    meaning: str
+
+
+class DeletedAnswer(_Model):
+    """A structure that can be restored, by the number of the change that deleted it."""
+
+    n: int
+    name: str
+
+
 class SessionAnswer(_Model):
     """A session."""
 
@@ -260,6 +284,7 @@ class SessionAnswer(_Model):
     is_held: bool
     read_only_because: str | None
     structures: list[StructureAnswer]
+    deleted: list[DeletedAnswer]
     jobs: list[JobAnswer]
 
 

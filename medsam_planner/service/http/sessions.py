@@ -155,7 +155,7 @@ def export(
     session: str, asked: ExportRequest, response: Response, service: TheService, lease: LeaseHeader = None
 ) -> JobBegun:
     """Write an archive of 3D results of present prompts; a session keeps the last one."""
-    choice = ExportChoice(tuple(asked.contents), tuple(asked.structures), asked.ignores_unreviewed)
+    choice = ExportChoice(tuple(asked.contents), asked.ignores_unreviewed)
     job = service.pack(service.acting(session, lease), choice, event=asked.event_id)
     response.headers["Location"] = f"{_JOBS}/{job}"
     return JobBegun(job=job)

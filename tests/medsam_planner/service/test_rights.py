@@ -90,6 +90,10 @@ BODIES: dict[str, Any] = {
     "/api/v1/sessions/{session}/redo": {"structure": "lesion"},
     "/api/v1/sessions/{session}/segment": {"structure": "lesion"},
     "/api/v1/sessions/{session}/exports": {"contents": ["prompts"]},
+    "/api/v1/sessions/{session}/structures/{structure}": {"hidden": True},
+    "/api/v1/sessions/{session}/structures/{structure}/name": {"name": "tumour"},
+    "/api/v1/sessions/{session}/restore": {"n": 1},
+    "/api/v1/sessions/{session}/order": {"structures": ["lesion"]},
     "/api/v1/studies/{study}/rights": {"mallory": "planner"},
     "/api/v1/sessions/{session}/plans": {
         "structures": [{"name": "lesion", "role": "avoid"}],
