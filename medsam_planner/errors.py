@@ -86,6 +86,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "medsam": ("huggingface_hub", "transformers"),
     "deid": ("dicomanonymizer",),
     "pacs": ("dicomweb_client", "pynetdicom"),
+    "readers": ("statsmodels",),
     "fhir": ("fhir", "requests"),
 }
 """Modules that each extra of the distribution installs in addition."""

@@ -30,6 +30,7 @@ HIDDEN = (
     "pynetdicom",
     "python_multipart",
     "starlette",
+    "statsmodels",
     "tensorboard",
     "transformers",
     "uvicorn",
@@ -46,7 +47,10 @@ WEB = {
     "medsam_planner.service.short_body",
     *(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in (ROOT / "medsam_planner/service/http").rglob("*.py")
+        for path in (
+            *(ROOT / "medsam_planner/service/http").rglob("*.py"),
+            *(ROOT / "medsam_planner/service").glob("*_routes.py"),
+        )
         if path.stem != "__init__"
     ),
 }

@@ -1,0 +1,1 @@
+"""Studies with readers: agreement, and comparison of reading modes over readers and cases."""
