@@ -9,6 +9,7 @@ import gradio as gr
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
 from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
+from ui.begin_from import add_begin_from
 from ui.edit_panel import add_edits
 from ui.export_tab import add_export_tab
 from ui.plan_tab import add_plan_tab
@@ -27,7 +28,7 @@ class Parts(dict[str, Any]):
         return [self[name] for name in names]
 
 
-ENTRANCE_CONTROLS = ("open", "upload", "resume", "calibration")
+ENTRANCE_CONTROLS = ("open", "upload", "resume", "calibration", "mask_upload")
 """Components that open or upload files. They are disabled until the page has its workbench."""
 
 
@@ -99,6 +100,7 @@ def _add_study_tab(parts: Parts) -> None:
 
 def _add_segment_tab(parts: Parts) -> None:
     add_structure_list(parts)
+    add_begin_from(parts)
     with gr.Row():
         for name in ("undo", "redo", "clear"):
             parts[name] = gr.Button(name.capitalize(), size="sm", interactive=False, min_width=60, elem_id=name)

@@ -38,6 +38,10 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
         match action.kind:
             case ActionKind.BOX:
                 prompting.draw_box(workbench, *where, action.first, action.last)
+            case ActionKind.BOX_3D:
+                prompting.draw_box_3d(workbench, action.low, action.high)
+            case ActionKind.LASSO:
+                prompting.lasso(workbench, *where, action.points)
             case ActionKind.POSITIVE | ActionKind.NEGATIVE:
                 is_positive = action.kind is ActionKind.POSITIVE
                 prompting.click(workbench, *where, *action.first, positive=is_positive)

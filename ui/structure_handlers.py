@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from medsam_planner.service import prompting, structure_list
+from medsam_planner.service import begin_from, prompting, structure_list
 from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.run_change import attempt
@@ -47,6 +47,9 @@ def on_list(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
                 change = partial(structure_list.move, workbench, structure, number)
             case "remove" if number is not None:
                 change, message = partial(prompting.remove, workbench, number), wording.REMOVED
+            case "begin_from" if isinstance(value, str):
+                change = partial(begin_from.from_structure, workbench, value)
+                message = wording.BEGUN_FROM.format(structure)
             case "role" | "colour" | "hidden" | "anatomy":
                 return describe(workbench, structure, step=step, **{kind: value})
     if change is None:

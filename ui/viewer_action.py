@@ -19,6 +19,8 @@ class ActionKind(Enum):
     """Kinds of action on the canvas."""
 
     BOX = "box"
+    BOX_3D = "box3d"
+    LASSO = "lasso"
     POSITIVE = "positive"
     NEGATIVE = "negative"
     SCRIBBLE = "scribble"
@@ -42,7 +44,10 @@ class ViewerAction:
     first: tuple[float, float] = (0.0, 0.0)
     last: tuple[float, float] = (0.0, 0.0)
     points: tuple[tuple[float, float], ...] = ()
-    """Of a scribble, or of a stroke with the brush."""
+    """Of a scribble, of a lasso, or of a stroke with the brush."""
+    low: tuple[int, int, int] = (0, 0, 0)
+    high: tuple[int, int, int] = (0, 0, 0)
+    """First and last voxel of a 3D box along each array axis."""
     brush: Brush | None = None
     """Of a stroke."""
     is_last_word: bool = True
@@ -74,6 +79,8 @@ class ViewerAction:
                 first=_pair(payload.get("first", (0.0, 0.0))),
                 last=_pair(payload.get("last", (0.0, 0.0))),
                 points=tuple(_pair(one) for one in payload.get("points", ())),
+                low=_voxel(payload.get("low", (0, 0, 0))),
+                high=_voxel(payload.get("high", (0, 0, 0))),
                 brush=_brush(brush) if brush else None,
                 is_last_word=bool(brush.get("is_last_word", True)),
                 step=None if step is None else int(step),
@@ -97,6 +104,11 @@ def _brush(values: Mapping[str, Any]) -> Brush:
         -math.inf if low is None else float(low),
         math.inf if high is None else float(high),
     )
+
+
+def _voxel(value: Any) -> tuple[int, int, int]:
+    k, j, i = value
+    return int(k), int(j), int(i)
 
 
 def event_payload(event: Any, *names: str) -> dict[str, Any]:

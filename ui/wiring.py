@@ -19,6 +19,7 @@ from ui.progress_bar import PageProgress
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
+from ui.wiring_begin_from import wire_begin_from
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
 from ui.wiring_export import wire_export
@@ -39,6 +40,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         _wire_study(pages, parts)
         _wire_segment(pages, parts)
         wire_structure_list(pages, parts)
+        wire_begin_from(pages, parts)
         wire_edits(pages, parts)
         wire_export(pages, parts)
         _wire_plan(pages, parts)
@@ -91,7 +93,9 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
 
 def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
-        payload = event_payload(event, "kind", "plane", "index", "first", "last", "points", "brush", "step")
+        payload = event_payload(
+            event, "kind", "plane", "index", "first", "last", "points", "low", "high", "brush", "step"
+        )
         return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 
     connect(parts, parts["viewer"].viewer_action, on_viewer, ("token",), SHOWN, trigger_mode="multiple", **QUICK)

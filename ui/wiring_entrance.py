@@ -129,5 +129,6 @@ def _entrance_controls(workbench: Workbench) -> Updates:
         "open": gr.update(interactive=True),
         "upload": {"address": address, "kept": ""},
         "resume": {"address": address, "kept": ""},
+        "mask_upload": {"address": address, "kept": ""},
         "calibration": {"address": address, "kept": "" if calibration is None else calibration.name},
     }

@@ -126,6 +126,13 @@ SOURCE_LABELS = {
     "triplanar": "planes (triplanar)",
 }
 NO_SOURCE = "Tick at least one source of uncertainty, or set the stochastic passes to 0."
+BEGIN_FROM = "Begin from a mask"
+BEGIN_FROM_INFO = (
+    "The mask takes the place of the prompts of the active structure, on the voxels of this study; then correct it. "
+    "To begin from another structure, choose it in the list above."
+)
+BEGUN_FROM = "‘{}’ begins from the mask. Correct it, or press “Segment in 3D”."
+CHOOSE_SEGMENT = "The file has {} segments. Choose one below."
 CONDITIONS = {
     "new": "no prompts yet",
     "prompted": "not segmented in 3D",

@@ -8,13 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from medsam_planner.errors import PromptError
+from medsam_planner.geometry import lps_from_index
 from medsam_planner.service.core.prompt_steps import PromptSteps, entry_of
 from medsam_planner.service.display import Plane
+from medsam_planner.service.drawn_regions import lasso_prompts
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, PositionLpsMm, Scribble, read_prompt_file, validate_file
 from prompts.names import require_free
 
-__all__ = ["clear", "click", "draw_box", "position", "redo", "remove", "resume", "scribble", "undo"]
+__all__ = [
+    "clear",
+    "click",
+    "draw_box",
+    "draw_box_3d",
+    "lasso",
+    "position",
+    "redo",
+    "remove",
+    "resume",
+    "scribble",
+    "undo",
+]
 
 
 def position(workbench: Workbench, plane: Plane, slice_index: int, column: float, row: float) -> PositionLpsMm:
@@ -92,6 +106,64 @@ def draw_box(
         raise PromptError("That box is less than two voxels wide. Draw it larger, or click a point instead.")
     box = Box(*(display.lps_at(slice_index, column, row) for column, row in corners.tolist()))
     workbench.change_steps("prompt", entry_of(box))
+
+
+def draw_box_3d(workbench: Workbench, low: Sequence[int], high: Sequence[int]) -> None:
+    """Prompt the active structure with a box that bounds it in 3D.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    low, high : (3,) int
+        First and last voxel along each array axis, inclusive; clipped to the study.
+
+    Raises
+    ------
+    PromptError
+        If the box is less than two voxels thick in a direction.
+    """
+    workbench.require_work()
+    display = next(iter(workbench.snapshot.displays.values()))
+    last = np.array(display.shape) - 1
+    corners = np.clip(np.array([low, high], dtype=np.float64), 0, last)
+    if not (corners[0] < corners[1]).all():
+        raise PromptError("That box is less than two voxels thick. Drag its sides apart, or draw a box on one slice.")
+    box = Box(*(lps_from_index(display.affine, corner) for corner in corners))
+    workbench.change_steps("prompt", entry_of(box))
+
+
+def lasso(workbench: Workbench, plane: Plane, slice_index: int, points: Sequence[tuple[float, float]]) -> None:
+    """Prompt the active structure with a closed line drawn loosely around it: the box of what lies within.
+
+    Parameters
+    ----------
+    workbench : Workbench
+    plane : Plane
+    slice_index : int
+    points : sequence of (float, float)
+        As in :func:`position`; the last is joined with the first.
+
+    Raises
+    ------
+    PromptError
+        If a point lies outside the slice, or no voxel within the line.
+    """
+    from skimage.draw import polygon2mask
+
+    if len(points) < 3:
+        raise PromptError("That lasso is no line around anything. Draw it around the structure.")
+    for point in points:
+        position(workbench, plane, slice_index, *point)  # refuses what lies outside
+    display = workbench.snapshot.displays[plane]
+    corners = np.array([display.index_at(slice_index, *point) for point in points]).reshape(-1, 3)
+    in_plane = [axis for axis in range(3) if axis != display.axis]
+    drawn = polygon2mask([display.shape[axis] for axis in in_plane], corners[:, in_plane])
+    sides = [(0, size) for size in display.shape]
+    sides[display.axis] = (slice_index, slice_index + 1)
+    found = lasso_prompts(np.expand_dims(drawn, display.axis), tuple(sides), display.affine)
+    if not found:
+        raise PromptError("No voxel lies within that lasso. Draw it around the structure, or click a point instead.")
+    workbench.change_steps("prompt", entry_of(found[0]))
 
 
 def undo(workbench: Workbench) -> None:

@@ -54,11 +54,12 @@ class UploadKind(Enum):
     STUDY = "study"
     PROMPTS = "prompts"
     CALIBRATION = "calibration"
+    MASK = "mask"
 
     @property
     def most_bytes(self) -> int:
         """Size of the largest file that is accepted."""
-        return 4 << 30 if self is UploadKind.STUDY else 32 << 20
+        return {UploadKind.STUDY: 4 << 30, UploadKind.MASK: 1 << 30}.get(self, 32 << 20)
 
 
 class UploadRefusedError(MedsamPlannerError, ValueError):

@@ -13,7 +13,7 @@ from medsam_planner.io.segment_path import parted
 from medsam_planner.volumes import StudyVolume
 from prompts import InitialMask, PromptLog, VoxelMask
 
-__all__ = ["begun_logs"]
+__all__ = ["begun_logs", "read_initial_mask"]
 
 
 def begun_logs(logs: Sequence[PromptLog], masks: Sequence[Path], study: StudyVolume) -> tuple[PromptLog, ...]:
@@ -49,6 +49,31 @@ def begun_logs(logs: Sequence[PromptLog], masks: Sequence[Path], study: StudyVol
     )
 
 
+def read_initial_mask(
+    path: Path, study: StudyVolume, *, name: str | None = None, number: int | None = None
+) -> InitialMask:
+    """A mask of a file as the first step of a log.
+
+    Parameters
+    ----------
+    path, study, name, number
+        As of :func:`medsam_planner.io.mask_reading.load_mask`.
+
+    Raises
+    ------
+    StudyError
+        If it cannot be read, or the choice among segments is not clear.
+    GeometryError
+        If its voxels are not those of the study.
+    PromptError
+        If it is empty.
+    """
+    mask = load_mask(path, study, name=name, number=number)
+    initial = VoxelMask.from_array(np.asarray(mask.array) > 0, mask.affine)
+    initial.index_range(study.affine, study.spatial_shape)  # refuses other voxels
+    return InitialMask(initial)
+
+
 def _structures_of(path: Path, structures: Sequence[str]) -> list[str]:
     if len(structures) == 1:
         return list(structures)
@@ -68,7 +93,4 @@ def _structures_of(path: Path, structures: Sequence[str]) -> list[str]:
 def _begun(log: PromptLog, path: Path, study: StudyVolume) -> PromptLog:
     if any(isinstance(prompt, InitialMask) for prompt in log.prompts):
         raise PromptError(f"The prompts of '{log.structure}' begin from a mask already. Leave out {path}.")
-    mask = load_mask(path, study, name=log.structure)
-    initial = VoxelMask.from_array(np.asarray(mask.array) > 0, mask.affine)
-    initial.on_grid(study.affine, study.spatial_shape)
-    return PromptLog.from_history(log.structure, [InitialMask(initial), *log.prompts])
+    return PromptLog.from_history(log.structure, [read_initial_mask(path, study, name=log.structure), *log.prompts])

@@ -4,7 +4,7 @@ import { toScreen } from './transform.js';
 
 const MARK_COLOUR = { target: '#ffe14d', entry: '#4dd2ff', path: '#7dff9a' };
 const CAUTION = '#ffb454';    // the colour of the amber verdict
-const DISC_PX = 7;
+const DISC_PX = 7, LEAST_DISC_PX = 3;
 
 export function drawPicture(pen, at, picture, size, { isSmooth }) {
   pen.imageSmoothingEnabled = isSmooth;
@@ -27,7 +27,18 @@ export function drawOutline(pen, at, outline) {
   pen.setLineDash([]);
 }
 
-export function drawPrompt(pen, at, prompt) {
+// So that a disc hides little of what it is on: a fifth of the smaller side of the active structure on this slice.
+export function discRadius(at, outlines) {
+  const places = outlines.filter((one) => one.active).flatMap((one) => one.lines.flat());
+  if (!places.length) return DISC_PX;
+  const span = (n, scale) => {
+    const values = places.map((place) => place[n]);
+    return (values.reduce((a, b) => Math.max(a, b)) - values.reduce((a, b) => Math.min(a, b))) * scale;
+  };
+  return Math.min(Math.max(Math.min(span(0, at.sx), span(1, at.sy)) / 5, LEAST_DISC_PX), DISC_PX);
+}
+
+export function drawPrompt(pen, at, prompt, discPx = DISC_PX) {
   pen.globalAlpha = prompt.faint ? 0.3 : 1;
   if (prompt.kind === 'box') {
     const [x, y] = toScreen(at, prompt.rectangle[0], prompt.rectangle[1]);
@@ -39,22 +50,23 @@ export function drawPrompt(pen, at, prompt) {
     pen.setLineDash([]);
   } else if (prompt.kind === 'scribble') {
     strokeScribble(pen, prompt.points.map(([column, row]) => toScreen(at, column, row)), prompt.positive);
-  } else drawDisc(pen, ...toScreen(at, ...prompt.points[0]), prompt.positive);
+  } else drawDisc(pen, ...toScreen(at, ...prompt.points[0]), prompt.positive, discPx);
   pen.globalAlpha = 1;
 }
 
 // With a plus or a minus, so that they differ without colour.
-function drawDisc(pen, x, y, isPositive) {
+function drawDisc(pen, x, y, isPositive, radius) {
   pen.beginPath();
-  pen.arc(x, y, DISC_PX, 0, 2 * Math.PI);
+  pen.arc(x, y, radius, 0, 2 * Math.PI);
   pen.fillStyle = isPositive ? '#1e9e57' : '#d63a3a';
   pen.fill();
   pen.strokeStyle = '#ffffff';
-  pen.lineWidth = 1.5;
+  pen.lineWidth = radius < 5 ? 1 : 1.5;
   pen.stroke();
-  pen.lineWidth = 2;
-  stroke(pen, x - 4, y, x + 4, y);
-  if (isPositive) stroke(pen, x, y - 4, x, y + 4);
+  pen.lineWidth = radius < 5 ? 1.2 : 2;
+  const arm = 0.57 * radius;
+  stroke(pen, x - arm, y, x + arm, y);
+  if (isPositive) stroke(pen, x, y - arm, x, y + arm);
 }
 
 export function drawMark(pen, at, mark) {

@@ -18,10 +18,12 @@ export const isFar = (drag) => Math.hypot(drag.nowX - drag.x, drag.nowY - drag.y
 
 // What a finished press asks of the server; null for nothing. A box dragged back to its start is cancelled.
 export function actionOf(drag, tool) {
-  const isPrompt = ['box', 'point', 'scribble'].includes(tool);
+  const isPrompt = ['box', 'box3d', 'point', 'scribble', 'lasso'].includes(tool);
   const far = isFar(drag);
   if (drag.kind === 'box') return far ? 'box' : drag.wasFar ? null : 'positive';
   if (drag.kind === 'scribble') return drag.wasFar ? 'scribble' : drag.isNegative ? 'negative' : 'positive';
+  if (drag.kind === 'lasso') return drag.wasFar ? 'lasso' : 'positive';
+  if (drag.kind === 'box3d') return drag.wasFar ? null : 'positive';
   if (drag.kind === 'brush' || drag.kind === 'erase') return (drag.kind === 'erase') !== drag.isNegative ? 'erase' : 'brush';
   if (drag.wasFar) return null;
   if (drag.kind === 'point') return 'positive';

@@ -27,6 +27,7 @@ export class Hand {
     pane.drag = drag;
     if (drag.kind === 'cross') this.cross(drag.x, drag.y, drag.view.index);
     if (isStroke(drag.kind)) { drag.stroke = this.strokeOf(drag); pane.draw(); }
+    if (drag.kind === 'box3d') viewer.box3d.begin(drag, pane.plane);
     if (drag.kind === 'ruler') this.measure([this.place(drag), this.place(drag)], { isDone: false });
     if (drag.kind === 'angle') this.beginAngle(drag);
     return true;
@@ -40,6 +41,7 @@ export class Hand {
     else if (drag.kind === 'window' && drag.wasFar) { viewer.setWindow(dragged(drag.window, dx, dy)); return; }
     else if (drag.kind === 'cross') { this.cross(drag.nowX, drag.nowY, drag.view.index); return; }
     else if (drag.kind === 'ruler' || drag.kind === 'angle') this.moveMeasure(drag);
+    else if (drag.kind === 'box3d') { viewer.box3d.move(drag, pane.plane); return; }
     else if (drag.stroke) drag.stroke.points = this.strokeOf(drag).points;
     pane.draw();
   }
@@ -51,9 +53,9 @@ export class Hand {
     const kind = actionOf(drag, this.tool());
     const first = toSlice(drag.at, drag.x, drag.y), last = this.place(drag);
     if (kind === 'box') viewer.act({ kind, first, last }, drag.view);
-    else if (kind === 'scribble') {
+    else if (kind === 'scribble' || kind === 'lasso') {
       const points = drag.trail.map(([x, y]) => toSlice(drag.at, x, y)).filter((place) => isInside(pane.plane, place));
-      viewer.act({ kind: drag.isNegative ? 'scribble_out' : 'scribble', points }, drag.view);
+      viewer.act({ kind: kind === 'scribble' && drag.isNegative ? 'scribble_out' : kind, points }, drag.view);
     } else if (kind && drag.stroke) this.endStroke(drag, kind);
     else if (kind) viewer.act({ kind, first }, drag.view);
     pane.draw();

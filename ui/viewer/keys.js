@@ -2,6 +2,7 @@
 
 const TOOL_OF_KEY = {
   p: 'point', b: 'box', s: 'scribble', t: 'target', e: 'entry', v: 'navigate', r: 'ruler', a: 'angle', d: 'brush', x: 'erase',
+  l: 'lasso', c: 'box3d',
 };
 const STRIDE = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
 const NUDGE = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };

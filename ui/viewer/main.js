@@ -1,5 +1,6 @@
 // The viewer: Python sends the scene as props.value; what the person does goes back as the event 'viewer_action'.
 import { Banner } from './banner.js';
+import { Box3dTool } from './box3d_tool.js';
 import { Brush } from './brush.js';
 import { Connection } from './connection.js';
 import { Controls } from './controls.js';
@@ -29,6 +30,8 @@ class Viewer {
     this.hands = this.panes.map((pane) => new Hand(pane, this));
     this.controls = new Controls(root, this);
     this.banner = new Banner(root);
+    this.box3d = new Box3dTool(this);
+    this.panes.forEach((pane) => { pane.drawTool = (...where) => this.box3d.draw(...where); });
     bridge.goTo = (index) => this.goTo(index);
     this.brush = new Brush(root, this.state, () => this.draw());
     document.addEventListener('keydown', (event) => this.onKey(event));
@@ -165,11 +168,11 @@ class Viewer {
     const doing = {
       help: () => this.controls.help(),
       act: () => this.act({ kind: argument }),
-      place: () => this.hands.find((one) => one.pane === this.activePane).placeAtCross(argument),
+      place: () => this.box3d.box ? this.box3d.place() : this.hands.find((one) => one.pane === this.activePane).placeAtCross(argument),
       nudge: () => { moves.nudgeCross(state, state.active, argument); this.refresh(); },
       step: () => this.step(argument),
       end: () => this.step(argument ? Infinity : -Infinity),
-      escape: () => this.cancel(),
+      escape: () => { this.cancel(); this.box3d.drop(); },
       unmeasure: () => { state.measures.pop(); this.draw(); },
       tool: () => this.chooseTool(argument),
       brush: () => this.brush.step(argument),
@@ -208,6 +211,7 @@ class Viewer {
   }
 
   beginWork() {
+    this.box3d.drop();
     this.loaders.forEach((one) => one.drop(this.work));
     this.work = this.state.scene.work;
     this.store.clear();

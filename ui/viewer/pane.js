@@ -1,7 +1,7 @@
 // One plane on the screen: its canvas, the slice that is shown on it, and how it is drawn.
 import { drawCursor, drawStroke, isStroke } from './brush.js';
 import * as frame from './draw_frame.js';
-import { drawMark, drawOutline, drawPicture, drawPrompt } from './draw_layers.js';
+import { discRadius, drawMark, drawOutline, drawPicture, drawPrompt } from './draw_layers.js';
 import { placeOf, slicePosition } from './grid.js';
 import { told } from './measures.js';
 import { strokeScribble, write } from './pen.js';
@@ -17,6 +17,8 @@ export class Pane {
     this.pen = this.canvas.getContext('2d');
     this.picture = document.createElement('canvas');
   }
+
+  drawTool() {}  // the viewer's, once it is there
 
   get plane() { return planeOf(this.state, this.name); }
 
@@ -70,12 +72,14 @@ export class Pane {
     const [column, row] = placeOf(this.plane, state.cross);
     frame.drawCross(pen, at, column, row);
     view.outlines.forEach((outline) => drawOutline(pen, at, outline));
-    view.prompts.forEach((prompt) => drawPrompt(pen, at, prompt));
+    view.prompts.forEach((prompt) => drawPrompt(pen, at, prompt, discRadius(at, view.outlines)));
     view.marks.forEach((mark) => drawMark(pen, at, mark));
     this.drawStrokes(at);
     this.drawMeasures(at);
     if (this.drag && this.drag.kind === 'box' && this.drag.wasFar) frame.drawBand(pen, this.drag);
     if (this.drag && this.drag.kind === 'scribble') strokeScribble(pen, this.drag.trail, !this.drag.isNegative);
+    if (this.drag && this.drag.kind === 'lasso') strokeScribble(pen, [...this.drag.trail, this.drag.trail[0]], true);
+    this.drawTool(pen, at, this.plane, view.index);
     frame.drawLetters(pen, at, this.plane.letters);
     frame.drawScale(pen, at);
     if (view.bar && view.bar.warning) frame.drawWarning(pen, at, view.bar.warning);

@@ -68,7 +68,19 @@ export class StructureList {
         element('span', { className: one.state === 'stale' ? 'mv-warning' : '' }, one.told),
         one.size ? element('span', { title: 'right–left × front–back × feet–head' }, ' · ' + one.size) : null,
         element('span', { title: 'Code in DICOM objects' }, ' · ' + one.coded)),
-      isActive ? this.tools(one, place, count) : null);
+      isActive ? this.tools(one, place, count) : null,
+      isActive ? this.sources(one) : null);
+  }
+
+  // The structures from whose masks the active one can begin.
+  sources(one) {
+    const others = this.shown.structures.filter((other) => other !== one && other.state === 'segmented');
+    if (!others.length) return null;
+    return element('label', { className: 'mv-row mv-tools', title: 'Its mask takes the place of the prompts of ' + one.name }, 'Begin from ',
+      element('select', {
+        'aria-label': 'Structure from whose mask ' + one.name + ' begins', 'data-key': 'source ' + one.name,
+        onchange: (event) => { if (event.target.value) this.act('begin_from', one.name, event.target.value); },
+      }, element('option', { value: '' }, 'another structure …'), ...others.map(({ name }) => element('option', { value: name }, name))));
   }
 
   swatch(one) {

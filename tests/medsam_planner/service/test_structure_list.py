@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from medsam_planner.client import Client
 from medsam_planner.errors import NotThereError, PromptError
+from medsam_planner.io.objects.structure_codes import structure_codes
 from medsam_planner.service.core import structure_changes as changes
+from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.journal import Record
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import entry_of
@@ -16,9 +20,11 @@ from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.structure_list import Role
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import WorkState
+from medsam_planner.service.settings import Settings
 from medsam_planner.service.waiting import wait_for
+from medsam_planner.workflow.dicom_results import OutputOptions, result_segments
 from prompts import Click
-from tests.medsam_planner.service.rest import lesion_box
+from tests.medsam_planner.service.rest import lesion_box, serving
 
 POINT = dict(entry_of(Click((0.0, 0.0, 1.25))))
 
@@ -188,3 +194,52 @@ def test_a_change_with_an_event_is_done_once(work: Work) -> None:
 def test_the_roles_of_a_journal_from_before_structures_had_records_of_their_own_are_read() -> None:
     state = after(WorkState(), {"kind": "page", "page": {"structures": {"liver": "avoid", "vessel": "ignore"}}})
     assert [(name, one.role) for name, one in state.listed.items()] == [("liver", Role.AVOID), ("vessel", Role.IGNORE)]
+
+
+def test_a_program_changes_the_list_by_the_client(settings: Settings, study_path: Path) -> None:
+    with serving(settings) as address, Client(address) as client:
+        session = client.open_session(client.open_study(study_path.name))
+        for name in ("liver", "vessel"):
+            session.add(name, Click((0.0, 0.0, 1.25)))
+        session.rename("liver", "right lobe (VI)")
+        session.describe("right lobe (VI)", role="avoid", anatomy="liver", colour="#00ff00", hidden=True)
+        session.order(["vessel", "right lobe (VI)"])
+        listed = session.structures()
+        assert list(listed) == ["vessel", "right lobe (VI)"]
+        one = listed["right lobe (VI)"]
+        assert (one.role, one.anatomy, one.colour, one.hidden, one.state, len(one.prompts)) == (
+            "avoid", "liver", "#00ff00", True, "prompted", 1,
+        )  # fmt: skip
+        session.describe("right lobe (VI)", anatomy="")
+        assert session.structures()["right lobe (VI)"].anatomy is None
+        n = session.delete("vessel")
+        assert list(session.structures()) == ["right lobe (VI)"]
+        session.restore(n)
+        assert list(session.structures()) == ["vessel", "right lobe (VI)"]
+        for refused in (
+            lambda: session.rename("vessel", "right lobe (VI)"),
+            lambda: session.describe("vessel", anatomy="flux capacitor"),
+            lambda: session.order(["vessel"]),
+        ):
+            with pytest.raises(PromptError):
+                refused()
+        with pytest.raises(NotThereError):
+            session.delete("spleen")
+        terms = httpx.get(f"{address}/api/v1/anatomy").json()
+        assert {"name": "liver", "code": "10200004", "meaning": "Liver"} in terms
+        assert all(structure_codes(one["name"]).type.value == one["code"] for one in terms)
+
+
+def test_files_state_the_name_colour_and_anatomy_that_were_chosen_last(service: Service, work: Work) -> None:
+    work.add("liver", dict(entry_of(lesion_box())))
+    assert wait_for(service.jobs, service.segment(work, "liver", SegmentOptions(samples=0)), None).problem is None
+    before, stored = service.result_file(work, "liver", ResultFile.MESH_STL)
+    changes.rename(work, "liver", "thing")
+    renamed, _ = service.result_file(work, "thing", ResultFile.MESH_STL)
+    assert (before.name, renamed.name) == ("liver.stl", "thing.stl")
+    assert service.result_file(work, "thing", ResultFile.MASK)[0].parent == renamed.parents[2]  # without a name in it
+    changes.describe(work, "thing", anatomy="left kidney", colour="#00ff00")
+    options = OutputOptions(looks={"thing": work.state.listed["thing"].look})
+    (segment,) = result_segments({"thing": service.loaded.result(work, "thing", stored)}, options)
+    assert segment.codes is not None and segment.codes.type.value == "64033007" and segment.codes.laterality == "L"
+    assert (segment.label, segment.colour) == ("thing", "#00ff00")
