@@ -17,6 +17,7 @@ from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.decision import Decision
 from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
+from medsam_planner.service.core.packing import ARCHIVE
 from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
 from prompts.masks import mask_box
@@ -27,6 +28,7 @@ from ui.wording import (
     NO_WAY,
     OUTDATED,
     WHY_MARGINS,
+    notes_html,
     side_name,
     sources,
 )
@@ -34,9 +36,10 @@ from xai.surface import surface_voxels
 
 __all__ = [
     "decision_banner",
-    "links_html",
+    "download_html",
     "margins_html",
     "plan_html",
+    "report_html",
     "result_html",
     "study_html",
     "trace_sentences",
@@ -209,14 +212,16 @@ def margins_html(statements: Sequence[MarginStatement]) -> str:
     return f'<div id="margins"><p class="mv-hint">{WHY_MARGINS}</p>{"".join(lines)}</div>' if lines else ""
 
 
-def links_html(token: str, *, has_report: bool, has_archive: bool) -> str:
-    """Links to the report and the download."""
-    links = []
-    if has_report:
-        links.append(f'<a href="files/{token}/report.html" target="_blank" rel="noopener">Open the report</a>')
-    if has_archive:
-        links.append(f'<a href="files/{token}/run.zip" download>Download everything (zip)</a>')
-    return f'<div class="mv-links">{"".join(links)}</div>' if links else ""
+def report_html(token: str) -> str:
+    """Link to the report."""
+    link = f'<a href="files/{token}/report.html" target="_blank" rel="noopener">Open the report</a>'
+    return f'<div class="mv-links">{link}</div>'
+
+
+def download_html(token: str, notes: Iterable[str]) -> str:
+    """Link to the archive, and what is to be said of it."""
+    link = f'<a href="files/{token}/{ARCHIVE}" download>Download (zip)</a>'
+    return f'<div class="mv-links">{link}</div>{notes_html(notes)}'
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ from medsam_planner.service.uploads import UploadKind
 from ui import html_parts, wording
 from ui.begin_from import add_begin_from
 from ui.edit_panel import add_edits
+from ui.export_tab import add_export_tab
 from ui.pacs_section import add_pacs_query, add_pacs_sending
 from ui.plan_tab import add_plan_tab
 from ui.review_tab import add_review
@@ -68,6 +69,8 @@ def build_parts() -> Parts:
                 add_pacs_sending(parts)
             with gr.Tab("Review", id="review"):
                 add_review(parts)
+            with gr.Tab("Export", id="export"):
+                add_export_tab(parts)
     return parts
 
 

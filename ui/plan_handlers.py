@@ -15,7 +15,7 @@ from ui.run_change import attempt
 from ui.screen import Screen
 from ui.wording import NoticeKind
 
-__all__ = ["choose_alternative", "find_paths", "pack"]
+__all__ = ["choose_alternative", "find_paths"]
 
 
 def find_paths(
@@ -71,13 +71,3 @@ def choose_alternative(workbench: Workbench, number: int) -> Screen:
         workbench.choose_alternative(number)
 
     return attempt(workbench, change, shows_path=True)
-
-
-def pack(workbench: Workbench, *, progress: Progress | None = None) -> Screen:
-    """Write the results and pack them for download."""
-
-    def change() -> str:
-        packed = results.pack(workbench, progress=progress)
-        return f"The download is ready. The same files are in {packed.with_name('run')} on the server."
-
-    return attempt(workbench, change, notes=lambda: workbench.snapshot.notes, is_long=True)

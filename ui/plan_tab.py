@@ -48,4 +48,3 @@ def add_plan_tab(parts: MutableMapping[str, Any]) -> None:
     parts["links"] = gr.HTML("", elem_id="links", min_height=24, apply_default_css=False)
     parts["choice"] = gr.Radio(label="Show alternative", choices=[], visible=False, elem_id="alternative")
     parts["plan_summary"] = gr.HTML(wording.NO_PLAN, elem_id="plan-summary", min_height=96, apply_default_css=False)
-    parts["export"] = gr.Button("Prepare download of all results", size="sm", elem_id="export")

@@ -44,6 +44,9 @@ class Screen:
     """Label and number of each alternative of the plan."""
     chosen: int = 0
     links: str = ""
+    """To the report."""
+    download: str = ""
+    """Link to the archive."""
 
 
 def screen(workbench: Workbench, notice: str = "", *, tab: Tab | None = None, **scene_options: Any) -> Screen:
@@ -87,11 +90,14 @@ def screen(workbench: Workbench, notice: str = "", *, tab: Tab | None = None, **
 
 def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
     plan = now.plan
-    links = html_parts.links_html(token, has_report=now.has_report, has_archive=now.has_archive)
     decided = html_parts.decision_banner(now.review.decision or now.lost_decision)
+    found = {
+        "links": html_parts.report_html(token) if now.has_report else "",
+        "download": html_parts.download_html(token, now.download_notes) if now.has_archive else "",
+    }
     if plan is None:
-        return {"links": links, "plan_summary": decided + wording.NO_PLAN}
-    return {
+        return found | {"plan_summary": decided + wording.NO_PLAN}
+    return found | {
         "plan_summary": decided
         + html_parts.cautions_html(now.assessment)
         + html_parts.plan_html(plan, now.chosen, is_outdated=now.is_plan_outdated)
@@ -99,7 +105,6 @@ def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
         + html_parts.margins_html(now.margin_statements),
         "alternatives": tuple((str(number + 1), number) for number in range(len(plan.alternatives))),
         "chosen": now.chosen,
-        "links": links,
     }
 
 

@@ -37,6 +37,7 @@ def updates(screen: Screen) -> Updates:
         "plan_summary": screen.plan_summary,
         "choice": gr.update(choices=list(screen.alternatives), value=screen.chosen, visible=bool(screen.alternatives)),
         "links": screen.links,
+        "download": screen.download,
     }
 
 

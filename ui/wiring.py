@@ -24,6 +24,7 @@ from ui.viewer_action import event_payload
 from ui.wiring_begin_from import wire_begin_from
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
+from ui.wiring_export import wire_export
 from ui.wiring_pacs import wire_pacs
 from ui.wiring_structures import wire_structure_list
 
@@ -44,6 +45,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_structure_list(pages, parts)
         wire_begin_from(pages, parts)
         wire_edits(pages, parts)
+        wire_export(pages, parts)
         _wire_plan(pages, parts)
         wire_view3d(pages, parts)
         wire_pacs(pages, parts)
@@ -149,7 +151,14 @@ def _wire_segment(pages: Pages, parts: Parts) -> None:
         except MedsamPlannerError as error:
             return {"notice": wording.notice("error", str(error))}
 
-    connect(parts, [parts["stop"].click, parts["stop_plan"].click], stop, ("token",), ("notice",), **QUICK)
+    connect(
+        parts,
+        [parts[name].click for name in ("stop", "stop_plan", "stop_export")],
+        stop,
+        ("token",),
+        ("notice",),
+        **QUICK,
+    )
 
 
 def _wire_plan(pages: Pages, parts: Parts) -> None:
@@ -173,14 +182,7 @@ def _wire_plan(pages: Pages, parts: Parts) -> None:
 
         return on_workbench(pages, act)(token)
 
-    def pack(token: str, progress: gr.Progress = gr.Progress()) -> Updates:  # noqa: B008
-        def act(workbench: Workbench) -> Screen:
-            return plan_handlers.pack(workbench, progress=PageProgress(workbench, progress))
-
-        return on_workbench(pages, act)(token)
-
     long: dict[str, Any] = {**LONG, "show_progress_on": parts["notice"]}
     connect(parts, parts["find"].click, find, ("step", "token", *DRAFT_CONTROLS), SHOWN, js=_LAST_STEP, **long)
-    connect(parts, parts["export"].click, pack, ("token",), SHOWN, **long)
     choose = on_workbench(pages, plan_handlers.choose_alternative)
     connect(parts, parts["choice"].input, choose, ("token", "choice"), SHOWN, **QUICK)

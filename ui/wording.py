@@ -11,6 +11,7 @@ from medsam_planner.report.assessment import Assessment
 from medsam_planner.service.display import SIDE_NAMES
 from medsam_planner.service.login import TITLE
 from medsam_planner.service.structure import Role, Structure
+from medsam_planner.workflow.export_archive import Content
 
 __all__ = [
     "TITLE",
@@ -50,6 +51,20 @@ EDIT_HINT = (
 )
 OPERATION = "On the whole mask"
 AMOUNT = "how much"
+EXPORT = "What goes into the zip"
+EXPORT_INFO = "Structures whose prompts changed since their 3D result are left out, and named."
+CONTENT_LABELS = {
+    Content.RESULTS: "all results, as the command line writes them, with the plan",
+    Content.LABEL_MAP: "label map of all structures (NIfTI, with a table of names and colours)",
+    Content.SEGMENTATION: "DICOM Segmentation",
+    Content.MESHES: "meshes (STL, GLB)",
+    Content.PROMPTS: "prompt log",
+    Content.NNUNET: "folder for nnU-Net v2, with the image",
+    Content.DECATHLON: "folder for MONAI (Medical Segmentation Decathlon), with the image",
+}
+IGNORE_UNREVIEWED = "nnU-Net: ignore slices that nobody has looked at"
+IGNORE_UNREVIEWED_INFO = "Slices without a prompt or an edit get the label “ignore”."
+DOWNLOAD_READY = "The download is ready."
 UNEXPECTED = "Unexpected error {}. Your prompts are saved; the server’s log has the details."
 STOPPED = "Stopped. Nothing was changed."
 STOPPING = "Stopping …"

@@ -328,6 +328,28 @@ class RemoteSession(StructureList):
         """Begin to plan; `plan` is a plan file as JSON, without a study and without paths. Returns the job."""
         return str(self._ask("POST", "/plans", body=plan)["job"])
 
+    def begin_export(self, contents: Sequence[str], *, ignores_unreviewed: bool = False) -> str:
+        """Begin to write an archive of the 3D results of present prompts.
+
+        Parameters
+        ----------
+        contents : sequence of str
+            ``"results"``, ``"label-map"``, ``"dicom-seg"``, ``"meshes"``, ``"prompts"``, ``"nnunet"``, ``"monai"``.
+        ignores_unreviewed : bool
+            Whether the labels for nnU-Net say ``ignore`` on slices without a prompt or an edit.
+
+        Returns
+        -------
+        str
+            Identifier of the job, for :meth:`wait` and :meth:`save_export`.
+        """
+        body = {
+            "contents": list(contents),
+            "ignores_unreviewed": ignores_unreviewed,
+            "event_id": secrets.token_hex(16),
+        }
+        return str(self._ask("POST", "/exports", body=body)["job"])
+
     def clearance(self, request: Mapping[str, Any], lines_lps_mm: Sequence[Any]) -> Mapping[str, Any]:
         """Certified clearance of given lines.
 
@@ -411,6 +433,11 @@ class RemoteSession(StructureList):
     def save_report(self, plan: str, path: Path) -> Path:
         """Write the report of a finished plan to a file."""
         self._transport.save(f"/sessions/{self.identifier}/plans/{plan}/report.html", path)
+        return path
+
+    def save_export(self, job: str, path: Path) -> Path:
+        """Write the archive of a finished export to a file; a session keeps the last one."""
+        self._transport.save(f"/sessions/{self.identifier}/exports/{job}/export.zip", path)
         return path
 
     def save_slice(self, plane: str, index: int, path: Path) -> Path:

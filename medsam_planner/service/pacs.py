@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +26,10 @@ from medsam_planner.network.pull import pull
 from medsam_planner.network.push import Outgoing, outgoing, push
 from medsam_planner.progress import Progress
 from medsam_planner.service import results
+from medsam_planner.service.core.packing import ExportChoice
 from medsam_planner.service.uploads import SHOWN_AS, UploadKind, require_free, safe_name
 from medsam_planner.service.workbench import Workbench
+from medsam_planner.workflow.export_archive import Content
 
 __all__ = [
     "MOST_ROWS",
@@ -171,8 +174,13 @@ def consign(workbench: Workbench, node: str, *, progress: Progress | None = None
     """
     _pacs(workbench).node(node)
     work = workbench.require_work()
-    folder = results.pack(workbench, progress=progress).with_name("run")
-    if not any(folder.rglob("*.dcm")):
+    results.pack(workbench, ExportChoice((Content.RESULTS,)), progress=progress)
+    packed = results.packed_path(workbench)
+    folder = packed.with_name("objects")
+    with zipfile.ZipFile(packed) as archive:
+        objects = [name for name in archive.namelist() if name.endswith(".dcm")]
+        archive.extractall(folder, objects)
+    if not objects:
         raise PlanningError(
             "Nothing can be sent: results are DICOM objects where the study was opened from DICOM files with UIDs of "
             "their own. The download has all results."

@@ -29,7 +29,7 @@ class PageState:
     tool: str
     """Which tool of the plan is shown; empty for the first."""
     download: Mapping[str, Any]
-    """``of`` which results it was packed, and the ``notes`` on it; empty before there is one."""
+    """``of`` which results it was packed, by which ``job``, and the ``notes`` on it; empty before there is one."""
     live: LiveSettings
 
     @classmethod

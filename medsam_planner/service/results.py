@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from pathlib import Path
 
-from medsam_planner.errors import PlanningError
-from medsam_planner.io.files import whole_file
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service import live
+from medsam_planner.service.core.packing import ExportChoice
+from medsam_planner.service.core.work import Work
+from medsam_planner.service.page_state import PageState
 from medsam_planner.service.plan_inputs import request_of
 from medsam_planner.service.showing import results_digest
 from medsam_planner.service.workbench import Workbench
-from medsam_planner.workflow.dicom_results import OutputOptions
-from medsam_planner.workflow.run_folder import PLAN_NAMES, open_run_folder, write_segmentations
-from medsam_planner.workflow.segment import surfaces_of
 
-__all__ = ["archive_path", "find_paths", "pack", "report_path"]
+__all__ = ["archive_path", "find_paths", "pack", "packed_path", "report_path"]
 
 
 def report_path(workbench: Workbench) -> Path:
@@ -33,8 +29,27 @@ def report_path(workbench: Workbench) -> Path:
 
 
 def archive_path(workbench: Workbench) -> Path:
-    """Archive of the last download."""
-    return workbench.require_work().folder / "download" / "run.zip"
+    """Archive of the last export, which the audit log is told of.
+
+    Raises
+    ------
+    NotThereError
+        If there is none.
+    """
+    work = workbench.require_work()
+    return workbench.own.archive(work, _last_export(work))
+
+
+def packed_path(workbench: Workbench) -> Path:
+    """Archive of the last export, for the server's own use.
+
+    Raises
+    ------
+    NotThereError
+        If there is none.
+    """
+    work = workbench.require_work()
+    return workbench.service.archive(work, _last_export(work))
 
 
 def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> None:
@@ -58,40 +73,36 @@ def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> Non
     workbench.wait(workbench.own.plan(work, request_of(workbench), PlanOrigin(page=True)), progress=progress)
 
 
-def pack(workbench: Workbench, *, progress: Progress | None = None) -> Path:
-    """Write masks, maps, meshes, prompts and the plan into one folder, and pack it into a zip.
+def pack(workbench: Workbench, choice: ExportChoice, *, progress: Progress | None = None) -> tuple[str, ...]:
+    """Write an archive of what is chosen for download.
 
     Parameters
     ----------
     workbench : Workbench
+    choice : ExportChoice
     progress : Progress, optional
+
+    Returns
+    -------
+    tuple of str
+        What could not be made, and why.
+
+    Raises
+    ------
+    StaleError
+        If nothing was segmented in 3D from its present prompts.
+    ConfigError, OutputError
+        If what is chosen cannot be written.
     """
-    work, now = workbench.require_work(), workbench.snapshot
+    work = workbench.require_work()
     digest = results_digest(work.state)
-    results = {one.name: one.result for one in now.structures.values() if one.result is not None}
-    if not results:
-        raise PlanningError("Nothing was segmented in 3D yet, so there is nothing to write.")
-    path = archive_path(workbench)
-    shutil.rmtree(path.parent, ignore_errors=True)
-    folder = open_run_folder(path.parent) / "run"
-    notes: list[str] = []
-    surfaces = surfaces_of(results, notes=notes, progress=progress)
-    logs = {name: work.log(name) for name in results}
-    notes += write_segmentations(
-        open_run_folder(folder),
-        results,
-        logs,
-        study=workbench.service.loaded.volume(work.study),
-        surfaces=surfaces,
-        options=OutputOptions(looks={name: now.structures[name].listed.look for name in results}),
-    )
-    if now.plan is not None:
-        for name in PLAN_NAMES:
-            written = report_path(workbench).with_name(name)
-            if written.exists():
-                shutil.copyfile(written, folder / name)
-    with whole_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.rglob("*")):
-            archive.write(file, file.relative_to(folder))
-    workbench.record(download={"of": digest, "notes": notes})
-    return path
+    job = workbench.own.pack(work, choice)
+    workbench.wait(job, progress=progress)
+    notes = work.state.ends[job]["result"]["notes"]
+    workbench.record(download={"of": digest, "job": job, "notes": notes})
+    return tuple(notes)
+
+
+def _last_export(work: Work) -> str:
+    job: str = PageState.of(work.state).download.get("job", "")
+    return job

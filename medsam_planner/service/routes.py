@@ -6,7 +6,8 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect, Request
 
-from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.errors import MedsamPlannerError, NotThereError
+from medsam_planner.service.core.packing import ARCHIVE
 from medsam_planner.service.display import Plane
 from medsam_planner.service.headers import REPORT_POLICY
 from medsam_planner.service.page_requests import find_workbench, refusal
@@ -68,9 +69,11 @@ def add_routes(app: FastAPI, pages: Pages) -> None:
             workbench.own.tell_exported(workbench.require_work(), f"plan {workbench.snapshot.plan_job}")
             headers = {"Content-Security-Policy": REPORT_POLICY}
             return FileResponse(report_path(workbench), media_type="text/html", headers=headers)
-        if name == "run.zip" and workbench.snapshot.has_archive:
-            workbench.own.tell_exported(workbench.require_work(), name)
-            return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
+        if name == ARCHIVE and workbench.snapshot.has_archive:
+            try:
+                return FileResponse(archive_path(workbench), media_type="application/zip", filename=name)
+            except NotThereError as error:
+                raise refusal(error, pages) from error
         raise HTTPException(404, "That file has not been written yet.")
 
     @app.post("/uploads/{token}/{kind}", include_in_schema=False)

@@ -60,7 +60,7 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         structures[name], error = _structure(service, work, state, name, before, listed, progress)
         lost += error
     first_version = known.version + 1 if is_other else known.first_version
-    has_archive = page.download.get("of") == results_digest(state)
+    has_archive = "job" in page.download and page.download["of"] == results_digest(state)
     return Snapshot(
         first_version=first_version,
         version=first_version + state.n,
@@ -74,9 +74,10 @@ def shown(service: Service, work: Work, known: Snapshot, *, progress: Progress |
         body=body,
         draft=page.draft,
         has_archive=has_archive,
+        download_notes=tuple(page.download["notes"]) if has_archive else (),
         newer=frozenset(filter(state.is_newer_than_plan, structures)),
         lost=tuple(lost),
-        **_plan(service, work, state, page, known, page.download["notes"] if has_archive else ()),
+        **_plan(service, work, state, page, known),
     )
 
 
@@ -146,17 +147,15 @@ def _with_steps(
     return replace(one, previews=previews, hand=hand)
 
 
-def _plan(
-    service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot, notes: Any
-) -> dict[str, Any]:
+def _plan(service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot) -> dict[str, Any]:
     if state.plan is None:
-        return {"notes": tuple(notes), "lost_decision": state.lost_decision}
+        return {"lost_decision": state.lost_decision}
     read = known.read if known.plan_job == state.plan else None
     if read is None:
         try:
             read = read_plan(service.plan_folder(work, state.plan) / "plan.json")
         except PlanningError as error:
-            return {"notes": (str(error), *notes)}
+            return {"notes": (str(error),)}
     tool = page.tool if page.tool in read.tools else next(iter(read.tools))
     placed = sum(one["tool"] == tool for one in state.review.lines.values())
     count = len(read.tools[tool].alternatives) + placed
@@ -166,7 +165,7 @@ def _plan(
         "lost_decision": state.lost_decision,
         "has_report": (work.folder / "plans" / state.plan / "report.html").exists(),
         "read": read,
-        "notes": tuple(dict.fromkeys((*read.notes, *notes))),
+        "notes": read.notes,
         "plan_job": state.plan,
         "chosen": max(min(page.chosen, count - 1), 0),  # a line placed by hand may have been taken back
     }

@@ -68,8 +68,10 @@ class Snapshot:
     has_report: bool = False
     """Whether the plan has a report to open."""
     notes: tuple[str, ...] = ()
-    """What could not be written beside the plan or the download, and why."""
+    """What could not be written beside the plan, and why."""
     has_archive: bool = False
+    download_notes: tuple[str, ...] = ()
+    """What could not be written of the archive, and why."""
     newer: frozenset[str] = frozenset()
     """Structures whose 3D result came after the plan."""
     lost: tuple[str, ...] = ()

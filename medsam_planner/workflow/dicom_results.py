@@ -31,6 +31,7 @@ __all__ = [
     "result_segments",
     "write_dicom_meshes",
     "write_dicom_results",
+    "write_segmentation",
 ]
 
 SEGMENTATION, CONTOURS = "seg.dcm", "rtstruct.dcm"
@@ -118,6 +119,21 @@ def write_dicom_results(
         Why an object is missing, and what a reader should know of those that are there.
     """
     chosen = options or OutputOptions()
+    notes = write_segmentation(folder, results, study, chosen)
+    for number, (name, result) in enumerate(results.items()):
+        for file_name, save in _maps(folder, number, name, result, study, chosen.codes(name)):
+            attempted(notes, file_name, save)
+    return notes
+
+
+def write_segmentation(
+    folder: Path | OutputFolder,
+    results: Mapping[str, SegmentationResult],
+    study: StudyVolume,
+    options: OutputOptions | None = None,
+) -> list[str]:
+    """Write the Segmentation of all structures, and on request the RT Structure Set; as :func:`write_dicom_results`."""
+    chosen = options or OutputOptions()
     notes: list[str] = []
     segments = result_segments(results, chosen)
     if segments:
@@ -127,9 +143,6 @@ def write_dicom_results(
         attempted(notes, SEGMENTATION, write)
         if chosen.has_contours:
             attempted(notes, CONTOURS, partial(save_structure_set, segments, folder / CONTOURS, study))
-    for number, (name, result) in enumerate(results.items()):
-        for file_name, save in _maps(folder, number, name, result, study, chosen.codes(name)):
-            attempted(notes, file_name, save)
     return notes
 
 

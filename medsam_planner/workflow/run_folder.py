@@ -45,7 +45,9 @@ __all__ = [
     "prompt_record",
     "segmentation_names",
     "structure_place",
+    "write_meshes",
     "write_objects",
+    "write_prompts",
     "write_records",
     "write_segmentations",
     "write_structure",
@@ -126,11 +128,23 @@ def write_records(
     with_paths: bool = False,
 ) -> None:
     """Write ``prompts.json`` and ``result.json`` of the structures that are there so far."""
+    write_prompts(folder, results, logs, study=study, with_paths=with_paths)
+    document: dict[str, Any] = {"structures": {name: _summary(result) for name, result in results.items()}}
+    write_json(folder / RESULT, {**document, "notes": list(notes)})
+
+
+def write_prompts(
+    folder: Path | OutputFolder,
+    results: Mapping[str, SegmentationResult],
+    logs: Mapping[str, PromptLog],
+    *,
+    study: highdicom.Volume,
+    with_paths: bool = False,
+) -> None:
+    """Write ``prompts.json`` of the structures that are there so far."""
     path = folder / PROMPTS
     place = place_of_study(study, path.parent, with_paths=with_paths)
     write_prompt_file(path, prompt_record(results, logs, study, place))
-    document: dict[str, Any] = {"structures": {name: _summary(result) for name, result in results.items()}}
-    write_json(folder / RESULT, {**document, "notes": list(notes)})
 
 
 def write_objects(
@@ -152,14 +166,23 @@ def write_objects(
     referable = study if isinstance(study, StudyVolume) and is_referable(study) else None
     if referable is not None:
         notes += write_dicom_results(folder, results, referable, options)
-    for structure, surface in (surfaces or {}).items():
-        spread = surface.values.get("boundary_spread_mm")
-        rgb = _PLAIN_RGB if spread is None else rgb_from_values(spread)
-        for suffix in _MESH_SUFFIXES:
-            path = folder / f"meshes/{structure}.{suffix}"
-            attempted(notes, f"meshes/{path.name}", partial(write_surface, surface, path, rgb=rgb, name=structure))
+    notes += write_meshes(folder, surfaces or {})
     if referable is not None:
         notes += write_dicom_meshes(folder, list(results), referable)
+    return notes
+
+
+def write_meshes(
+    folder: Path | OutputFolder, surfaces: Mapping[str, Surface], *, suffixes: Sequence[str] = _MESH_SUFFIXES
+) -> list[str]:
+    """Write surfaces, coloured by their uncertainty; returns why one is missing."""
+    notes: list[str] = []
+    for structure, surface in surfaces.items():
+        spread = surface.values.get("boundary_spread_mm")
+        rgb = _PLAIN_RGB if spread is None else rgb_from_values(spread)
+        for suffix in suffixes:
+            path = folder / f"meshes/{structure}.{suffix}"
+            attempted(notes, f"meshes/{path.name}", partial(write_surface, surface, path, rgb=rgb, name=structure))
     return notes
 
 

@@ -49,7 +49,7 @@ def test_a_view_is_answered_to_whoever_holds_the_token(client: TestClient, workb
     assert client.get(f"/views/{workbench.token}", params={**query, "plane": "oblique"}).status_code == 422
 
 
-@pytest.mark.parametrize("name", ["report.html", "run.zip", "prompts.json", "..%2Fprompts.json", "%2Fetc%2Fpasswd"])
+@pytest.mark.parametrize("name", ["report.html", "export.zip", "prompts.json", "..%2Fprompts.json", "%2Fetc%2Fpasswd"])
 def test_no_file_can_be_had_that_was_not_offered(client: TestClient, workbench: Workbench, name: str) -> None:
     workbench.change_steps("prompt", {"kind": "clear"})
     assert client.get(f"/files/{workbench.token}/{name}").status_code in (404, 405)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -322,12 +323,16 @@ def test_a_plan_is_found_and_its_report_opened(
     report.wait_for_load_state()
     assert "Research use only" in report.inner_text("body")
     assert "Feasible" in report.inner_text("body")
+    page.get_by_role("tab", name="Export").click()
+    page.locator("#contents label", has_text="label map").click()
     page.locator("#export").click()
-    page.wait_for_selector("#links a:has-text('Download')")
+    page.wait_for_selector("#download a")
     with page.expect_download() as download:
-        page.locator("#links a", has_text="Download").click()
+        page.locator("#download a").click()
     download.value.save_as(tmp_path / "run.zip")
-    assert (tmp_path / "run.zip").read_bytes().startswith(b"PK")
+    with zipfile.ZipFile(tmp_path / "run.zip") as archive:
+        assert {"plan.json", "report.html", "prompts.json", "labels.nii.gz"} <= set(archive.namelist())
+    page.get_by_role("tab", name="Plan").click()
     page.locator("#calibration input[type=file]").set_input_files(calibration_file(tmp_path, weights_sha256="other"))
     page.wait_for_function("document.querySelector('#calibration').textContent.includes('json')")
     page.locator("#find").click()

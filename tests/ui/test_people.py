@@ -104,7 +104,7 @@ def test_the_routes_of_a_page_answer_its_own_person(place: Place, study_path: Pa
             ("DELETE", f"/uploads/{workbench.token}/study"),
         ):
             assert mallory.request(method, path, content=b"a").status_code == 404
-        assert mallory.get(f"/files/{workbench.token}/run.zip").status_code == 404
+        assert mallory.get(f"/files/{workbench.token}/export.zip").status_code == 404
 
 
 def test_a_page_without_a_study_is_not_handed_to_the_next_person_in_the_browser(place: Place) -> None:

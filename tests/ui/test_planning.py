@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.geometry import lps_from_index, volume_ml
 from medsam_planner.io.body import body_mask
 from medsam_planner.planning.structure_evidence import StructureEvidence
@@ -34,7 +33,7 @@ from medsam_planner.workflow.plan_request import PlanInputs, resolve
 from prompts import Click
 from tests.medsam_planner.service.phantom import LESION_LPS_MM
 from tests.provenances import provenance
-from ui import plan_handlers, segment_handlers, structure_handlers
+from ui import export_handlers, plan_handlers, segment_handlers, structure_handlers
 from ui.screen import screen
 
 Make = Callable[[], Workbench]
@@ -204,11 +203,11 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     assert shown.scene["go_to"]["axial"] == now.slice_of(next(iter(now.displays)), best.target_lps_mm)
 
     digest = results_digest(workbench.require_work().state)
-    workbench.record(download={"of": digest, "notes": ["a mesh was missing"]})
-    assert "a mesh was missing" in screen(workbench).plan_summary
-    packed = plan_handlers.pack(workbench)
-    assert "a mesh was missing" not in packed.plan_summary
-    assert "run.zip" in packed.links
+    workbench.record(download={"of": digest, "job": "earlier", "notes": ["a mesh was missing"]})
+    assert "a mesh was missing" in screen(workbench).download
+    packed = export_handlers.pack(workbench)
+    assert "a mesh was missing" not in packed.download
+    assert "export.zip" in packed.download
     with zipfile.ZipFile(archive_path(workbench)) as archive:
         assert {"plan.json", "report.html", "prompts.json", "mask.nii.gz"} <= set(archive.namelist())
     if len(shown.alternatives) > 1:
@@ -242,25 +241,22 @@ def test_bone_that_nobody_segmented_is_kept_off_until_the_tick_is_taken_away(mak
     assert path.has_caution
 
 
-def test_what_could_not_be_made_beside_a_plan_is_told_beside_the_status(
-    make_workbench: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise MedsamPlannerError("the surface is <open>")
-
-    monkeypatch.setattr("medsam_planner.workflow.run_folder.write_surface", fail)
-    workbench = aimed(with_vessel(make_workbench()))
-    told = "vessel.stl could not be made: the surface is &lt;open&gt;"
-    plan_handlers.find_paths(workbench, NUMBERS)
-    shown = plan_handlers.pack(workbench)
-    assert told in shown.notice
-    assert told in shown.plan_summary
-    structure_handlers.describe(workbench, workbench.structure.name, role="ignore")
-    assert told in plan_handlers.pack(workbench).notice
+def test_what_could_not_be_exported_is_told_beside_the_status_and_the_download(make_workbench: Make) -> None:
+    workbench = with_vessel(make_workbench())
+    shown = export_handlers.pack(workbench, ["label-map", "dicom-seg"])
+    for place in (shown.notice, shown.download):
+        assert "There is no DICOM Segmentation: it needs a study of DICOM files" in place
+    with zipfile.ZipFile(archive_path(workbench)) as archive:
+        assert archive.namelist() == ["labels.csv", "labels.nii.gz"]
+    assert len(list((workbench.require_work().folder / "exports").iterdir())) == 1
+    make_stale(workbench)
+    assert "Left out: ‘vessel’" in export_handlers.pack(workbench, ["prompts"]).notice
+    for wrong in ([], ["../x"], ["results", 5]):
+        assert "Choose what to export" in export_handlers.pack(workbench, wrong).notice
 
 
 def test_nothing_to_pack_is_said(make_workbench: Make) -> None:
-    assert "Nothing was segmented in 3D" in plan_handlers.pack(make_workbench()).notice
+    assert "Nothing was segmented in 3D" in export_handlers.pack(make_workbench()).notice
 
 
 def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:

@@ -35,7 +35,7 @@ from prompts import Click
 from tests.ui.serving import page_app, served
 from tests.ui.test_handlers import lesion_box
 from tests.ui.test_planning import NUMBERS, aimed, with_vessel
-from ui import plan_handlers, restore_screen, segment_handlers, structure_handlers, study_handlers
+from ui import export_handlers, plan_handlers, restore_screen, segment_handlers, structure_handlers, study_handlers
 from ui.events import on_workbench
 from ui.screen import Screen, screen
 from ui.updates import unchanged
@@ -105,12 +105,12 @@ def test_a_plan_is_there_after_a_restart_with_the_alternative_that_was_looked_at
     before = plan_handlers.find_paths(aimed(with_vessel(workbench)), NUMBERS)
     last = len(before.alternatives) - 1
     before = plan_handlers.choose_alternative(workbench, last)
-    plan_handlers.pack(workbench)
+    export_handlers.pack(workbench)
     after = earlier_work.begin(again(service), "page", Remembered(here=workbench.key))
     shown = restore_screen.restore_work(after)
     assert shown.plan_summary == before.plan_summary
     assert (shown.alternatives, shown.chosen) == (before.alternatives, last)
-    assert "report.html" in shown.links and "run.zip" in shown.links
+    assert "report.html" in shown.links and "export.zip" in shown.download
     np.testing.assert_allclose(
         after.snapshot.chosen_trajectory_lps_mm, workbench.snapshot.chosen_trajectory_lps_mm, atol=1e-3
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.errors import PlanningError
+from medsam_planner.errors import PlanningError, StaleError
 from medsam_planner.planning.clearance import Clearance
 from medsam_planner.planning.request import PlanRequest, StructureRequest
 from medsam_planner.planning.tool import Tool
@@ -20,6 +20,7 @@ from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.job import Task
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
+from medsam_planner.service.core.packing import ExportChoice, Pack
 from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
 from medsam_planner.service.core.review_requests import Document, QuickPlan, ReadLine, ReviewedPlan
 from medsam_planner.service.core.study_store import StudyStore
@@ -104,6 +105,26 @@ class Computations:
     def documenting(self, asked: Document) -> Callable[[str], Task]:
         """From the identifier of a job, the writing of what was decided."""
         return lambda job: self._task(Workers.PLANNING, asked)
+
+    def packing(self, work: Work, choice: ExportChoice, plan_folder: Path | None) -> Callable[[str], Task]:
+        """From the identifier of a job, the writing of an archive of the results of present prompts."""
+        state = work.state
+        found = {name: one for name, one in state.results.items() if not state.is_stale(name)}
+        known = _known(work, {name: found[name] for name in state.listed if name in found})
+        looks = {name: state.listed[name].look for name in known}
+        stale = [f"‘{name}’" for name in state.results if name not in found]
+        notes = (f"Left out: {', '.join(stale)}, whose prompts changed since the 3D result.",) if stale else ()
+        if not known:
+            raise StaleError(" ".join(("Nothing was segmented in 3D from its present prompts yet.", *notes)))
+        study = self._study(work)
+
+        def task(job: str) -> Task:
+            folder = work.folder / "exports" / job
+            return self._task(
+                Workers.PLANNING, Pack(work.identifier, study, known, looks, choice, notes, plan_folder, folder)
+            )
+
+        return task
 
     def measure(
         self, work: Work, structures: tuple[StructureRequest, ...], tool: Tool, lines_lps_mm: ArrayLike

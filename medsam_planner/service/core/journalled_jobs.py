@@ -54,7 +54,7 @@ class JournalledJobs(Jobs):
         ----------
         work : Work
         task : str
-            ``"segment"`` or ``"plan"``.
+            ``"segment"``, ``"plan"`` or ``"export"``.
         lane : str
             See :meth:`submit`.
         run : callable

@@ -20,6 +20,7 @@ from medsam_planner.service.core.data_folder import NO_SESSION
 from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.core.job import NO_JOB, Job, Urgency
 from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.packing import ExportChoice
 from medsam_planner.service.core.prompt_steps import PromptSteps
 from medsam_planner.service.core.retention import delete_session, delete_study
 from medsam_planner.service.core.review_requests import Document
@@ -236,6 +237,10 @@ class OnBehalf:
         self.require_planner(work)
         return self.service.write_document(work, asked, actor=self.actor.name)
 
+    def pack(self, work: Work, choice: ExportChoice, *, event: str | None = None) -> str:
+        """As :meth:`Service.pack`."""
+        return self.service.pack(work, choice, actor=self.actor.name, event=event)
+
     # ---- jobs and files ---------------------------------------------------------------------------------------------
     def job(self, identifier: str) -> Job:
         """A job as it is now."""
@@ -259,6 +264,12 @@ class OnBehalf:
         folder = self.service.plan_folder(work, plan)
         self.tell_exported(work, f"plan {plan}")
         return folder
+
+    def archive(self, work: Work, export: str) -> Path:
+        """As :meth:`Service.archive`."""
+        path = self.service.archive(work, export)
+        self.tell_exported(work, f"archive {export}")
+        return path
 
     def tell_exported(self, work: Work, what: str) -> None:
         """Tell the audit log that something of a session is given out."""

@@ -29,6 +29,7 @@ from medsam_planner.service.core.job import Job, Urgency
 from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import Limits, SegmentOptions
+from medsam_planner.service.core.packing import ARCHIVE, ExportChoice
 from medsam_planner.service.core.pictures import preview_picture, slice_picture
 from medsam_planner.service.core.review_requests import Document
 from medsam_planner.service.core.work import Work
@@ -209,6 +210,45 @@ class Service(DataFolder):
         with work.changing():
             run = self.computations.documenting(asked)
             return self.jobs.begin(work, "document", Workers.PLANNING, run, actor, None, plan=asked.folder.name)
+
+    def pack(self, work: Work, choice: ExportChoice, *, actor: str = LOCAL.name, event: str | None = None) -> str:
+        """Begin to write an archive of the results of a session; the plan is in it as long as it holds.
+
+        Parameters
+        ----------
+        work : Work
+        choice : ExportChoice
+        actor, event
+            As :meth:`segment`.
+
+        Returns
+        -------
+        str
+            Identifier of the job, and of its archive.
+
+        Raises
+        ------
+        StaleError, AtCapacityError, OutputError
+        """
+        with work.changing():
+            plan = work.state.plan
+            run = self.computations.packing(work, choice, None if plan is None else self.plan_folder(work, plan))
+            return self.jobs.begin(work, "export", Workers.PLANNING, run, actor, event, **choice.as_json())
+
+    def archive(self, work: Work, export: str) -> Path:
+        """The archive that a job has written; a session keeps the last one.
+
+        Raises
+        ------
+        NotThereError
+        """
+        ended = work.state.ends.get(export)
+        if ended is None or ended["state"] != "done" or work.state.jobs[export]["task"] != "export":
+            raise NotThereError("There is no such export. Its job has not ended, or failed.")
+        path = work.folder / "exports" / export / ARCHIVE
+        if not path.is_file():
+            raise NotThereError("That export is gone: a later one has taken its place. Export again.")
+        return path
 
     def cancel(self, identifier: str, lease: str | None) -> Job:
         """Ask a job to stop.

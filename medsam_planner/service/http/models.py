@@ -12,6 +12,7 @@ from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
 from medsam_planner.service.core.options import MOST_LINES
 from medsam_planner.service.core.work_state import Condition
+from medsam_planner.workflow.export_archive import Content
 from medsam_planner.workflow.study_reading import ReadingOptions
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ClearanceRequest",
     "DeletedAnswer",
     "EventId",
+    "ExportRequest",
     "HeldAnswer",
     "InfoAnswer",
     "JobAnswer",
@@ -133,6 +135,14 @@ class SegmentRequest(StrictRequest):
     uncertainty: str = "dropout"
     saliency: bool = False
     triplanar: bool = False
+    event_id: EventId | None = None
+
+
+class ExportRequest(_Model):
+    """An archive to write of the results of a session."""
+
+    contents: Annotated[list[Annotated[Content, Field(strict=False)]], Field(min_length=1, max_length=len(Content))]
+    ignores_unreviewed: bool = False
     event_id: EventId | None = None
 
 

@@ -31,6 +31,9 @@ _BINARY: dict[int | str, dict[str, Any]] = {
 _PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 }
+_ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
 WindowValue = Annotated[float | None, Query(ge=-1e6, le=1e6, allow_inf_nan=False)]
 WindowWidth = Annotated[float | None, Query(gt=0, le=1e6, allow_inf_nan=False)]
 
@@ -64,6 +67,13 @@ def preview_png(session: str, structure: str, plane: Plane, index: int, service:
     """The prediction on a prompted slice, before any 3D result: probability from 0 to 255, oriented as the slice."""
     picture = service.service.preview_png(service.session(session), structure, plane, index)
     return Response(picture, media_type="image/png")
+
+
+@router.get("/exports/{job}/export.zip", response_class=FileResponse, responses=_ARCHIVE)
+def archive(session: str, job: str, service: TheService) -> FileResponse:
+    """The archive that a job has written."""
+    path = service.archive(service.session(session), job)
+    return FileResponse(path, media_type="application/zip", filename=path.name)
 
 
 @router.get("/plans/{plan}")

@@ -16,12 +16,14 @@ from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.tool import Tool
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.options import SegmentOptions
+from medsam_planner.service.core.packing import ExportChoice
 from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
 from medsam_planner.service.http.models import (
     ClaimRequest,
     ClearanceAnswer,
     ClearanceRequest,
     EventId,
+    ExportRequest,
     HeldAnswer,
     JobBegun,
     Numbered,
@@ -144,6 +146,17 @@ def segment(
     """Segment a structure in 3D from its present prompts."""
     options = SegmentOptions(asked.samples, asked.uncertainty, asked.saliency, asked.triplanar)
     job = service.segment(service.acting(session, lease), asked.structure, options, event=asked.event_id)
+    response.headers["Location"] = f"{_JOBS}/{job}"
+    return JobBegun(job=job)
+
+
+@router.post("/{session}/exports", status_code=202)
+def export(
+    session: str, asked: ExportRequest, response: Response, service: TheService, lease: LeaseHeader = None
+) -> JobBegun:
+    """Write an archive of 3D results of present prompts; a session keeps the last one."""
+    choice = ExportChoice(tuple(asked.contents), asked.ignores_unreviewed)
+    job = service.pack(service.acting(session, lease), choice, event=asked.event_id)
     response.headers["Location"] = f"{_JOBS}/{job}"
     return JobBegun(job=job)
 

@@ -9,6 +9,7 @@ import json
 import shutil
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,26 @@ def test_a_result_of_earlier_prompts_is_called_stale_and_given_only_on_demand(
     session.save("lesion", "mask.nii.gz", tmp_path / "a.nii.gz", allow_stale=True)
     session.undo("lesion")
     assert session.structures()["lesion"].state == "segmented"
+
+
+def test_what_is_chosen_is_exported_as_one_zip_and_the_next_export_takes_its_place(
+    session: RemoteSession, tmp_path: Path
+) -> None:
+    session.add("lesion", lesion_box())
+    with pytest.raises(StaleError, match="Nothing was segmented in 3D"):
+        session.begin_export(["prompts"])
+    session.segment("lesion", samples=0)
+    first = session.begin_export(["label-map", "prompts"])
+    assert session.wait(first)["bytes"] > 100
+    with zipfile.ZipFile(session.save_export(first, tmp_path / "a.zip")) as archive:
+        assert archive.namelist() == ["labels.csv", "labels.nii.gz", "prompts.json"]
+    second = session.begin_export(["monai"], ignores_unreviewed=True)
+    session.wait(second)
+    with pytest.raises(NotThereError, match="a later one has taken its place"):
+        session.save_export(first, tmp_path / "b.zip")
+    for wrong in ([], ["passwords"]):
+        with pytest.raises(MedsamPlannerError):
+            session.begin_export(wrong)
 
 
 def test_maps_that_were_not_asked_for_and_objects_that_cannot_be_made_are_not_there(

@@ -89,6 +89,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/sessions/{session}/undo": {"structure": "lesion"},
     "/api/v1/sessions/{session}/redo": {"structure": "lesion"},
     "/api/v1/sessions/{session}/segment": {"structure": "lesion"},
+    "/api/v1/sessions/{session}/exports": {"contents": ["prompts"]},
     "/api/v1/sessions/{session}/structures/{structure}": {"hidden": True},
     "/api/v1/sessions/{session}/structures/{structure}/name": {"name": "tumour"},
     "/api/v1/sessions/{session}/restore": {"n": 1},
