@@ -30,6 +30,7 @@ CALLS = {
     ),
     "listen": ("medsam_planner.network.pacs_file.read_pacs_file", ["listen", "--data", "OUT"]),
     "pacs": ("medsam_planner.network.pacs_file.read_pacs_file", ["pacs", "list"]),
+    "fhir": ("medsam_planner.network.fhir.run_objects.read_run_objects", ["fhir", "run", "--out", "bundle.json"]),
     "users": ("medsam_planner.service.core.accounts.Accounts", ["users", "list", "--data", "OUT"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
     "train": ("medsam_planner.lab.model_card.train_and_describe", ["train", "train.toml"]),
