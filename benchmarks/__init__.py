@@ -1,1 +1,0 @@
-"""Benchmarks: measurements, mostly as ratios to a named baseline in the same process; ``make bench`` runs them all."""

@@ -1,1 +1,0 @@
-"""Three demonstrations that need no download."""

@@ -1,1 +1,0 @@
-"""Slices, panels and 3D views for reports of any kind."""

@@ -1,1 +1,0 @@
-"""Offline work on many cases: training, evaluation, calibration, model cards."""

@@ -1,1 +1,0 @@
-"""Studies with readers: agreement, and comparison of reading modes over readers and cases."""

@@ -1,1 +1,0 @@
-"""Exchange with a PACS: DICOMweb and DIMSE nodes of ``pacs.toml``, both behind one :class:`.node.Node`."""

@@ -1,1 +1,0 @@
-"""Propagation: from prompted slices to a 3D mask, and its stochastic passes."""

@@ -1,1 +1,0 @@
-"""Segmentation of a study: the session, its results, and explanations of its surfaces."""

@@ -1,1 +1,0 @@
-"""REST under ``/api/v1``: routes, models and problem documents over :mod:`medsam_planner.service.core`."""
