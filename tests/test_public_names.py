@@ -197,6 +197,7 @@ WITHOUT_NAMES = [
     "medsam_planner.io.objects",
     "medsam_planner.lab",
     "medsam_planner.lab.evaluation",
+    "medsam_planner.lab.readers",
     "medsam_planner.lab.training",
     "medsam_planner.service",
     "medsam_planner.service.core",
