@@ -15,6 +15,7 @@
     │   ├── AmbiguousSeriesError         several series, of which one must be chosen
     │   └── GantryTiltError              a sheared stack, which must be resampled
     ├── WeightsError (RuntimeError)      weights that are absent, damaged or of another model
+    ├── RegistrationError (ValueError)   two series that could not be registered plausibly
     ├── PlanningError (ValueError)       an invalid plan request (that no trajectory exists is a result)
     ├── ConfigError (ValueError)         a TOML or JSON file with a wrong or missing entry
     ├── MissingDependencyError (ImportError)
@@ -65,6 +66,7 @@ __all__ = [
     "PlanningError",
     "PromptError",
     "ReadOnlyError",
+    "RegistrationError",
     "SaliencyError",
     "ServiceError",
     "StaleError",
@@ -106,6 +108,10 @@ class GantryTiltError(StudyError):
 
 class WeightsError(MedsamPlannerError, RuntimeError):
     """Weights that are absent, damaged, or of another model."""
+
+
+class RegistrationError(MedsamPlannerError, ValueError):
+    """Two series whose registration is not plausible; no transform is returned then."""
 
 
 class PlanningError(MedsamPlannerError, ValueError):

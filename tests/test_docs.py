@@ -18,6 +18,7 @@ import medsam_planner.cli.app as command_line
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import WeightsError
 from medsam_planner.lab.training.config import read_config
+from medsam_planner.landmarks.landmark_file import read_landmarks
 from medsam_planner.network.pacs_file import read_pacs_file
 from medsam_planner.planning.plan_file_tables import PlanFile, StructureTable
 from prompts import parse_prompt_file
@@ -127,8 +128,15 @@ def test_the_prompt_file_of_the_page_is_read() -> None:
 
 
 def test_every_example_file_of_the_pages_is_read_by_a_test() -> None:
-    assert pages_with("json") == ["formats.md"]
+    assert pages_with("json") == ["formats.md", "use/landmarks.md"]
     assert pages_with("toml") == ["formats.md", "training.md", "use/hospital.md"]
+
+
+def test_the_landmark_file_of_the_page_is_read(tmp_path: Path) -> None:
+    (text,) = blocks("use/landmarks.md", "json")
+    path = tmp_path / "landmarks.json"
+    path.write_text(text, encoding="utf-8")
+    assert list(read_landmarks(path).points) == ["AC", "PC"]
 
 
 def test_the_pacs_file_of_the_page_is_read(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ PUBLIC_NAMES = {
 
 WITHOUT_NAMES = [
     "medsam_planner.engine",
+    "medsam_planner.registration",
+    "medsam_planner.landmarks",
     "medsam_planner.propagation",
     "medsam_planner.segmentation",
     "medsam_planner.drawing",

@@ -22,9 +22,12 @@ from medsam_planner.cli import (
     fhir,
     import_check,
     inspect,
+    landmarks,
     listen,
+    move,
     pacs,
     plan,
+    register,
     replay,
     run_plan,
     segment,
@@ -101,6 +104,8 @@ app.command()(segment.segment)
 app.command()(plan.plan)
 app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
+app.command()(register.register)
+app.command()(move.move)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command("import-check")(import_check.import_check)
@@ -112,6 +117,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")
+app.add_typer(landmarks.app, name="landmarks")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 

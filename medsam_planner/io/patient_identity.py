@@ -9,7 +9,7 @@ import pydicom
 from medsam_planner.io.study_files import READ_ERRORS
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["identity_rows", "is_deidentified"]
+__all__ = ["identity_rows", "is_deidentified", "same_patient"]
 
 _ROWS = (
     ("patient", "PatientName"),
@@ -49,6 +49,29 @@ def identity_rows(study: StudyVolume) -> list[tuple[str, str]]:
         if value:
             rows.append((label, value))
     return rows
+
+
+def same_patient(one: StudyVolume, other: StudyVolume) -> bool | None:
+    """Whether two studies state one patient: by the patient's ID, else by name and date of birth.
+
+    Returns
+    -------
+    bool or None
+        None where the files of either say neither.
+    """
+    if one.source is None or other.source is None or not one.source.datasets or not other.source.datasets:
+        return None
+    headers = (one.source.datasets[0], other.source.datasets[0])
+    identities = [_text(header, "PatientID") for header in headers]
+    if all(identities):
+        issuers = [_text(header, "IssuerOfPatientID") for header in headers]
+        if not all(issuers) or issuers[0] == issuers[1]:
+            return identities[0] == identities[1]
+    names = [_spoken(_text(header, "PatientName")).casefold() for header in headers]
+    born = [_text(header, "PatientBirthDate") for header in headers]
+    if not all(names):
+        return None
+    return names[0] == names[1] and (not all(born) or born[0] == born[1])
 
 
 def _text(header: pydicom.Dataset, keyword: str) -> str:

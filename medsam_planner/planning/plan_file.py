@@ -11,7 +11,7 @@
     radius_mm = 1.0                    # entry_error_mm, target_error_mm
 
     [target]
-    point_lps_mm = [12.0, -30.5, 88.0] # or mask = "lesion.nii.gz", or structure = "lesion"
+    point_lps_mm = [12.0, -30.5, 88.0] # or mask = "lesion.nii.gz", or structure = "lesion", or landmark = "AC"
     radius_mm = 2.0
 
     [entry]
@@ -37,6 +37,9 @@
     avoid = false                      # unless the tool must stay inside bone; true or false decides it
     above_hu = 226                     # what reaches it counts as bone
     margin_mm = 0.0
+
+At the top may stand ``landmarks = "landmarks.json"``, whose points targets name (``target = "landmark:AC"`` for short),
+and ``registration = "register/transform.json"``, whose error widens entry and target errors.
 
 Several tools that must keep apart, such as electrodes, come instead of ``[tool]``, ``[target]`` and ``[entry]``::
 
@@ -117,8 +120,16 @@ def _with_places(plan_file: PlanFile, path: Path) -> PlanFile:
         )
         for table in plan_file.tools
     ]
+    beside = {name: place(name, getattr(plan_file, name)) for name in ("landmarks", "registration")}
     if absent:
         raise ConfigError(f"{path} names files that do not exist: {'; '.join(absent)}.")
     return plan_file.model_copy(
-        update={"structures": structures, "study": study, "target": target, "entry": entry, "tools": tools}
+        update={
+            "structures": structures,
+            "study": study,
+            "target": target,
+            "entry": entry,
+            "tools": tools,
+            **beside,
+        }
     )

@@ -52,6 +52,7 @@ Coordinate = Annotated[float, Field(ge=-FARTHEST_MM, le=FARTHEST_MM, allow_inf_n
 Position = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]
 
 
+_LANDMARK = "landmark:"
 _MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), SearchSettings(), BoneRule()
 """Defaults of what a file leaves out."""
 
@@ -81,22 +82,36 @@ class ToolTable(_Table):
 
 
 class TargetTable(_Table):
-    """What must be reached: a ball, the voxels of a mask, or a segmented structure."""
+    """What must be reached: a ball, around a point or a landmark, the voxels of a mask, or a segmented structure.
+
+    ``target = "landmark:AC"`` is short for ``target = { landmark = "AC" }``.
+    """
 
     point_lps_mm: Position | None = None
     radius_mm: Millimetres = 0.0
     mask: Path | None = None
     structure: str | None = None
+    landmark: Annotated[str, Field(min_length=1)] | None = None
 
     def request(self, mask_name: str) -> TargetRequest:
         """The same for a plan request; `mask_name` names its own mask, if it has one."""
         point = None if self.point_lps_mm is None else _position(self.point_lps_mm)
-        return TargetRequest(point, self.radius_mm, self.structure if self.mask is None else mask_name)
+        structure = self.structure if self.mask is None else mask_name
+        return TargetRequest(point, self.radius_mm, structure, self.landmark)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        if not given.startswith(_LANDMARK) or given == _LANDMARK:
+            raise ValueError(f'expected a table, or "{_LANDMARK}NAME"')
+        return {"landmark": given.removeprefix(_LANDMARK)}
 
     @model_validator(mode="after")
-    def _one_of_three(self) -> TargetTable:
-        if sum(given is not None for given in (self.point_lps_mm, self.mask, self.structure)) != 1:
-            raise ValueError("expected exactly one of point_lps_mm, mask and structure")
+    def _one_of_four(self) -> TargetTable:
+        if sum(given is not None for given in (self.point_lps_mm, self.mask, self.structure, self.landmark)) != 1:
+            raise ValueError("expected exactly one of point_lps_mm, mask, structure and landmark")
         return self
 
 
@@ -232,6 +247,10 @@ class PlanFile(_Table):
     entry: EntryTable | None = None
     tools: list[NamedToolTable] = []
     min_tool_gap_mm: Millimetres = 0.0
+    landmarks: Path | None = None
+    """Landmark file that targets name points of."""
+    registration: Path | None = None
+    """``transform.json`` of ``medsam-planner register``: its error widens entry and target errors."""
     structures: list[StructureTable] = []
     limits: LimitsTable = LimitsTable()
     unsegmented_bone: BoneTable = BoneTable()
@@ -244,6 +263,14 @@ class PlanFile(_Table):
             names = [table.name for table in tables]
             if len(set(names)) < len(names):
                 raise ValueError(f"expected {what} with different names, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _landmarks_are_given(self) -> PlanFile:
+        tables = [self.target, *(tool.target for tool in self.tools)]
+        named = [table.landmark for table in tables if table is not None and table.landmark is not None]
+        if named and self.landmarks is None:
+            raise ValueError(f"expected landmarks = FILE at the top, because targets name the landmarks {named}")
         return self
 
     @model_validator(mode="after")
@@ -296,6 +323,8 @@ class PlanFile(_Table):
             bone_rule=BoneRule(**self.unsegmented_bone.model_dump()),
             weights=Weights(**self.weights.model_dump()),
             search=SearchSettings(**self.search.model_dump()),
+            landmarks=self.landmarks,
+            registration=self.registration,
         )
 
     def end_masks(self) -> dict[str, Path]:

@@ -146,10 +146,16 @@ class TargetRequest:
     radius_mm: float = 0.0
     structure: str | None = None
     """Its voxels are the target; with a point it only names what the point lies in."""
+    landmark: str | None = None
+    """A point of the request's landmark file is the middle of the ball."""
 
     def __post_init__(self) -> None:
-        if self.point_lps_mm is None and self.structure is None:
-            raise PlanningError("Expected a target: a point, or the name of a structure.")
+        if self.point_lps_mm is None and self.structure is None and self.landmark is None:
+            raise PlanningError("Expected a target: a point, a landmark, or the name of a structure.")
+        if self.landmark is not None and (self.point_lps_mm is not None or self.structure is not None):
+            raise PlanningError(
+                f"Expected the landmark '{self.landmark}' alone as a target, got a second one beside it."
+            )
         if self.point_lps_mm is not None:
             object.__setattr__(self, "point_lps_mm", _position(self.point_lps_mm, "point_lps_mm of a target"))
         require_mm(self.radius_mm, "radius_mm of a target", most=_LARGEST_RADIUS_MM)
@@ -231,6 +237,11 @@ class PlanRequest:
     bone_rule: BoneRule = field(default_factory=BoneRule)
     weights: Weights = field(default_factory=Weights)
     search: SearchSettings = field(default_factory=SearchSettings)
+    landmarks: Path | None = None
+    """File of the landmarks that targets name."""
+    registration: Path | None = None
+    """File written by ``medsam-planner register``, if anything was moved from another series: its error at entry and
+    target widens those of each tool."""
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
@@ -244,6 +255,11 @@ class PlanRequest:
             object.__setattr__(self, name, tuple(given))
         if not self.tools:
             raise PlanningError("Expected at least one tool to plan, got none.")
+        for name in ("landmarks", "registration"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), Path):
+                raise PlanningError(f"Expected {name} of a plan request as a Path, got {getattr(self, name)!r}.")
+        if self.landmarks is None and any(one.target.landmark is not None for one in self.tools):
+            raise PlanningError("Expected a landmark file (landmarks = ...), because a target names a landmark.")
         require_mm(self.min_tool_gap_mm, "min_tool_gap_mm")
         for what, count, (least, most) in (
             ("candidates", self.search.candidates, CANDIDATES),

@@ -160,6 +160,8 @@ def named_files(path: Path, plan_file: PlanFile) -> list[Path]:
     """The plan file and every file or folder it names."""
     stated = [
         None if plan_file.study is None else plan_file.study.path,
+        plan_file.landmarks,
+        plan_file.registration,
         *(one for table in plan_file.structures for one in (table.mask, table.spread, table.calibration)),
         *plan_file.end_masks().values(),
     ]

@@ -17,6 +17,7 @@ from medsam_planner.errors import ConfigError, PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import volume_modality
+from medsam_planner.landmarks.landmark_file import read_landmarks
 from medsam_planner.mesh import Surface
 from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
 from medsam_planner.planning.problem import (
@@ -37,6 +38,7 @@ from medsam_planner.planning.structures import Avoid, StayInside, Structure, Str
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
+from medsam_planner.workflow.registered import registration_error
 from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = [
@@ -144,19 +146,29 @@ def resolve(
         notes = _with_skin(request, study, known)
     else:
         known[SKIN], notes = parts.skin, parts.skin_notes
+    registered = registration_error(request, study)
+    notes = (*notes, *registered.notes)
     built = [
         parts.structures.get(wanted.name) or build_structure(wanted, known[wanted.name], study)
         for wanted in request.structures
     ]
     structures = tuple(structure for structure, _ in built)
+    targets = {
+        wanted.name: parts.targets_lps_mm[wanted.name]
+        if wanted.name in parts.targets_lps_mm
+        else _targets(wanted.target, request, study, known)
+        for wanted in request.tools
+    }
+    entries = {
+        wanted.name: parts.entries.get(wanted.name) or _entry(wanted.entry, known[wanted.entry.surface].mask)
+        for wanted in request.tools
+    }
     problems = {
         wanted.name: PlanningProblem(
             structures=structures,
-            tool=wanted.tool,
-            entry=parts.entries.get(wanted.name) or _entry(wanted.entry, known[wanted.entry.surface].mask),
-            targets_lps_mm=parts.targets_lps_mm[wanted.name]
-            if wanted.name in parts.targets_lps_mm
-            else _targets(wanted.target, study, known),
+            tool=registered.widened(wanted.tool, entries[wanted.name].points_lps_mm, targets[wanted.name]),
+            entry=entries[wanted.name],
+            targets_lps_mm=targets[wanted.name],
             limits=request.limits,
             weights=request.weights,
             settings=request.search,
@@ -219,6 +231,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     ConfigError, StudyError, PlanningError
         As :func:`resolve`.
     """
+    registration_error(request, study)
     known = dict(evidence)
     notes = _with_skin(request, study, known)
     structures = {}
@@ -232,9 +245,11 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
         skin_notes=notes,
         structures=structures,
         targets_lps_mm={
-            tool.name: _targets(tool.target, study, known)
+            tool.name: _targets(tool.target, request, study, known)
             for tool in request.tools
-            if tool.target.point_lps_mm is not None or tool.target.structure in known
+            if tool.target.point_lps_mm is not None
+            or tool.target.landmark is not None
+            or tool.target.structure in known
         },
         entries={
             tool.name: _entry(tool.entry, known[tool.entry.surface].mask)
@@ -318,7 +333,13 @@ def build_structure(
     return Avoid(wanted.name, mask, margin, known.mask_samples), statement
 
 
-def _targets(wanted: TargetRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]) -> NDArray[np.float64]:
+def _targets(
+    wanted: TargetRequest, request: PlanRequest, study: StudyVolume, known: Mapping[str, StructureEvidence]
+) -> NDArray[np.float64]:
+    if wanted.landmark is not None and request.landmarks is not None:
+        landmarks = read_landmarks(request.landmarks)
+        landmarks.require_of(study, str(request.landmarks))
+        return ball_inside_study(study, landmarks.position(wanted.landmark), wanted.radius_mm)
     if wanted.point_lps_mm is not None:
         return ball_inside_study(study, wanted.point_lps_mm, wanted.radius_mm)
     return target_points(known[str(wanted.structure)], study)

@@ -185,7 +185,7 @@ def clearance(session: str, asked: ClearanceRequest, service: TheService) -> Cle
 
 _NO_PATHS = (
     "Expected a plan whose structures were segmented in this session, got one that names files of the server. Leave "
-    "study, mask, spread and calibration out."
+    "study, mask, spread, calibration, landmarks and registration out."
 )
 
 

@@ -1,0 +1,96 @@
+"""A checkerboard of both series on three planes: edges that run on across its squares are registered."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.registration.rigid_transform import RigidTransform
+
+__all__ = ["checkerboard", "checkerboard_png"]
+
+_SQUARES = 8
+_GAP = 8
+_SMALLEST_SIDE = 320
+"""Pixels of the shortest side of a plane, at least: a crop of 40 voxels is enlarged."""
+
+
+def checkerboard(
+    fixed: highdicom.Volume, moving: highdicom.Volume, transform: RigidTransform, axis: int
+) -> NDArray[np.uint8]:
+    """The middle slice of the fixed series across an array axis, in turns from both series.
+
+    Parameters
+    ----------
+    fixed, moving : (K, J, I) Volume
+    transform : RigidTransform
+    axis : int
+        Array axis of the fixed series across which the slice lies.
+
+    Returns
+    -------
+    (height, width, 3) uint8
+        Grey is the fixed series, orange the moving one; black where the moving series does not reach.
+    """
+    rows, columns = (other for other in range(3) if other != axis)
+    step = spacing_mm(fixed.affine)
+    extent = np.array(fixed.spatial_shape) * step
+    pixel = min(step[rows], step[columns], min(extent[rows], extent[columns]) / _SMALLEST_SIDE)
+    height, width = (max(2, round(extent[one] / pixel)) for one in (rows, columns))
+    index = np.empty((height, width, 3))
+    index[..., axis] = (fixed.spatial_shape[axis] - 1) / 2
+    index[..., rows] = ((np.arange(height) + 0.5) * pixel / step[rows] - 0.5)[:, None]
+    index[..., columns] = ((np.arange(width) + 0.5) * pixel / step[columns] - 0.5)[None]
+    there = index_from_lps(moving.affine, transform.inverse.apply(lps_from_index(fixed.affine, index)))
+    one, other = _grey(fixed, index), _grey(moving, there)
+    side = max(height, width) / _SQUARES
+    squares = (np.arange(height) // side)[:, None] + (np.arange(width) // side)[None]
+    is_moving = squares.astype(int) % 2 == 1
+    colour = np.where(is_moving[..., None], other[..., None] * np.array([1.0, 0.72, 0.38]), one[..., None])
+    inside = ((there >= -0.5) & (there <= np.array(moving.spatial_shape) - 0.5)).all(axis=-1)
+    colour[is_moving & ~inside] = 0.0
+    return np.rint(colour * 255).astype(np.uint8)
+
+
+def checkerboard_png(fixed: highdicom.Volume, moving: highdicom.Volume, transform: RigidTransform) -> bytes:
+    """The three planes side by side, head up where the axis runs to the head, as a PNG."""
+    from PIL import Image
+
+    planes = []
+    for axis in range(3):
+        plane = checkerboard(fixed, moving, transform, axis)
+        rows, columns = (other for other in range(3) if other != axis)
+        upright = fixed.affine[:3, rows] / np.linalg.norm(fixed.affine[:3, rows])
+        main = int(np.argmax(np.abs(upright)))
+        # Rows run from head to foot or from front to back; columns from right to left or from front to back.
+        if (main == 2) == (upright[main] > 0):
+            plane = plane[::-1]
+        across = fixed.affine[:3, columns]
+        if across[int(np.argmax(np.abs(across)))] < 0:
+            plane = plane[:, ::-1]
+        planes.append(plane)
+    height = max(len(plane) for plane in planes)
+    width = sum(plane.shape[1] for plane in planes) + _GAP * 2
+    whole = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = 0
+    for plane in planes:
+        whole[: len(plane), left : left + plane.shape[1]] = plane
+        left += plane.shape[1] + _GAP
+    stream = BytesIO()
+    Image.fromarray(whole).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _grey(volume: highdicom.Volume, index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values at fractional indices (..., 3), from 0 (dark) to 1."""
+    low, high = np.percentile(volume.array, (2, 99.5))
+    values = ndimage.map_coordinates(
+        np.asarray(volume.array, dtype=np.float32), np.moveaxis(index, -1, 0), order=1, mode="nearest"
+    )
+    grey: NDArray[np.float64] = np.clip((values - low) / max(float(high - low), 1e-6), 0.0, 1.0)
+    return grey
