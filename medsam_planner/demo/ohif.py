@@ -1,8 +1,8 @@
 """OHIF beside an Orthanc: what a hospital's viewer makes of the objects that this program writes.
 
 ``python -m medsam_planner.demo.ohif`` fetches the built viewer (MIT, 50 MB) from the npm registry into the cache folder
-of this user. Nothing of it is part of this program. It is served to this machine alone, from one origin with the DICOMweb of
-an Orthanc, whose answers are passed on.
+of this user. Nothing of it is part of this program. It is served to this machine alone, from one origin with the
+DICOMweb of an Orthanc, whose answers are passed on.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Whether it was asked by its own name: a foreign page that had its name point here reads nothing."""
-        return self.headers.get("Host") == f"{_LOOPBACK}:{self.server.server_address[1]}"
+        return self.headers.get("Host") == f"{_LOOPBACK}:{self.connection.getsockname()[1]}"
 
     def _pass_on(self) -> None:
         asked = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
