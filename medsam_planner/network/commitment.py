@@ -1,7 +1,7 @@
 """Storage commitment as SCP (PS3.4, annex J): who asks whether instances are kept is told, also after `kill -9`.
 
-What was acknowledged is on the disk already, so the answer is known when it is asked for. It is noted before the request
-is answered, and the note is deleted when the peer has confirmed the report::
+What was acknowledged is on the disk already, so the answer is known when it is asked for. It is noted before the
+request is answered, and the note is deleted when the peer has confirmed the report::
 
     commitments/<title>.<transaction>.json
 
@@ -27,6 +27,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
+from medsam_planner.io.fault_log import in_one_line, log_fault
 from medsam_planner.io.files import sync_folder, write_json
 from medsam_planner.io.study_files import READ_ERRORS
 from medsam_planner.network.inbox import Inbox
@@ -103,7 +104,8 @@ class Commitments:
         """Answer a request; success means that its report is noted."""
         if event.action_type != _REQUEST:
             return _NO_SUCH_ACTION, None
-        if str(event.request.RequestedSOPInstanceUID) != StorageCommitmentPushModelInstance:
+        request: Any = event.request
+        if str(request.RequestedSOPInstanceUID) != StorageCommitmentPushModelInstance:
             return _NO_SUCH_INSTANCE, None
         peer = event.assoc.requestor
         try:
@@ -152,7 +154,11 @@ class Commitments:
         wait_s = _FIRST_WAIT_S
         while not self._ends.is_set():
             self._wake.clear()
-            left = [one for one in self._due() if not self._is_reported(one)]
+            try:
+                left = [one for one in self._due() if not self._is_reported(one)]
+            except Exception as error:  # noqa: BLE001 - one bad report must not end all others
+                self._tell(f"Unexpected error: {in_one_line(error)}. This is a bug; see the log: {log_fault(error)}")
+                left = list(self._due())
             self._wake.wait(wait_s if left else None)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S) if left else _FIRST_WAIT_S
 
