@@ -21,8 +21,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from medsam_planner.network.inbox import Inbox
+from tests.free_port import free_port
 from tests.medsam_planner.network.conftest import Orthanc
-from tests.medsam_planner.network.test_listen import free_port, listening, pacs_toml, until
+from tests.medsam_planner.network.test_listen import listening, pacs_toml, until
 
 TRANSACTION = "2.25.77"
 Reports = list[tuple[int, pydicom.Dataset]]
