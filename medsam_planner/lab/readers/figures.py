@@ -1,4 +1,4 @@
-"""Figures of a study for a journal: vector graphics, colours that the colour-blind tell apart, n and interval in each."""
+"""Figures for a journal: vector graphics, colours that the colour-blind tell apart, n and interval in each."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def mask_answers(
     stated = tested["stated"]
     if stated is not None:
         answers["hypothesis"] = (
-            f"The model is not worse than readers by {stated['margin']:g} or more in {METRICS[stated['metric']].label}, "
-            f"one-sided at {stated['alpha']:g}, stated in the study file."
+            f"The model is not worse than readers by {stated['margin']:g} or more in "
+            f"{METRICS[stated['metric']].label}, one-sided at {stated['alpha']:g}, stated in the study file."
         )
         answers["protocol"] = "The study file, by its SHA-256 in study.json."
     if tested.get("patients_needed") is not None:

@@ -214,8 +214,8 @@ _ABOUT = {
     "staple": "STAPLE of all readers contains each of them, which favours readers over a model.",
     "majority": "What more than half of the readers drew; it contains each of them, too.",
     "itself": "A reader's second reading against the first.",
-    "agreement": "κ in the box of the readers' union grown by one voxel, mean over patients. In the plot: bias with its "
-    "95 % interval over patients; limits of agreement over structures, which in one patient are not independent.",
+    "agreement": "κ in the box of the readers' union grown by one voxel, mean over patients. In the plot: bias with "
+    "its 95 % interval over patients; limits of agreement over structures, which in one patient are not independent.",
 }
 
 

@@ -126,8 +126,8 @@ def read_masks(case: ReaderCase, readers: Sequence[str]) -> ReaderMasks:
     for reader, volume in volumes.items():
         if not is_on_grid(volume, volumes[first]):
             raise ConfigError(
-                f"{case.name}: expected all labels on one grid; {first} has {volumes[first].spatial_shape} and {reader} "
-                f"{volume.spatial_shape} voxels, or their affines differ. Resample one to the other's grid "
+                f"{case.name}: expected all labels on one grid; {first} has {volumes[first].spatial_shape} and "
+                f"{reader} {volume.spatial_shape} voxels, or their affines differ. Resample one to the other's grid "
                 "(nearest neighbour)."
             )
         array = np.asarray(volume.array)
