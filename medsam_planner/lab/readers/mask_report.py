@@ -185,7 +185,7 @@ def _sections(
 ) -> list[Section]:
     sections = []
     titles = {OTHERS: "Against the other readers", "staple": "Against STAPLE", "majority": "Against the majority"}
-    for reference in dict.fromkeys(row.reference for row in rows):
+    for reference in sorted({row.reference for row in rows}, key=list(_ABOUT).index):
         own = [row for row in rows if row.reference == reference]
         table = []
         for structure, compared in dict.fromkeys((row.structure, row.compared) for row in own):
@@ -211,8 +211,8 @@ def _sections(
 _ABOUT = {
     OTHERS: "Each reader, and the model, against the consensus of the readers but one: nobody is compared with itself. "
     "Mean with its 95 % BCa bootstrap interval over patients and readers.",
-    "staple": "STAPLE of all readers contains each of them, which favours readers over a model.",
-    "majority": "What more than half of the readers drew; it contains each of them, too.",
+    "staple": "Each reader is one of those that STAPLE combines, which favours readers over a model.",
+    "majority": "What more than half of the readers drew, each reader among them, too.",
     "itself": "A reader's second reading against the first.",
     "agreement": "κ in the box of the readers' union grown by one voxel, mean over patients. In the plot: bias with "
     "its 95 % interval over patients; limits of agreement over structures, which in one patient are not independent.",

@@ -158,8 +158,8 @@ def few_cautions(study: MaskStudy) -> list[str]:
         )
     if readers == 2:
         told.append(
-            "Two readers: STAPLE cannot tell who of them is right and tends to the larger mask; the majority is what "
-            "both drew. Read their agreement with each other instead (reference: others)."
+            "Two readers: STAPLE cannot tell who of them is right, and the majority is what both drew. Read their "
+            "agreement with each other instead (reference: others)."
         )
     elif readers < 5:
         told.append(f"{readers} readers: what is said holds for these rather than for readers in general.")
