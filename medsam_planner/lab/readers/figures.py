@@ -27,7 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _WIDTH_INCHES = 7.0
 """Two columns of a journal."""
-_STYLE = {
+_STYLE: Any = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,20 @@ from medsam_planner.lab.readers.mask_statistics import (
     summaries,
 )
 from medsam_planner.lab.readers.mask_study import OTHERS, MaskStudy, compare_readers
-from medsam_planner.lab.readers.study_page import Section, write_csv, write_study_page
+from medsam_planner.lab.readers.study_page import Analysed, Section, write_csv, write_study_page
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import versions
 from medsam_planner.reading.study_file import StudyFile
 
-__all__ = ["AnalysedMasks", "analyse_masks"]
+__all__ = ["analyse_masks"]
 
 _FIGURES = {metric: f"{metric}_by_structure" for metric in ("dice", "surface_dice_2mm", "hd95_mm", "asd_mm")}
 _VOLUMES = "volumes"
 
 
-@dataclass(frozen=True, slots=True)
-class AnalysedMasks:
-    """What was written, and what it says in short."""
-
-    page: Path
-    headline: str
-    cautions: tuple[str, ...]
-
-
 def analyse_masks(
     study: StudyFile, out: Path, *, source: Path, seed: int = 0, progress: Progress | None = None
-) -> AnalysedMasks:
+) -> Analysed:
     """Compare the masks of a study's readers and write everything.
 
     Parameters
@@ -110,7 +101,7 @@ def analyse_masks(
         page = write_study_page(
             folder / "study.html", document, _sections(found, rows, agreed, tested, pictures), checked
         )
-    return AnalysedMasks(page, headline, tuple(cautions))
+    return Analysed(page, headline, tuple(cautions))
 
 
 def _headline(rows: list[SummaryRow], tested: Mapping[str, Any]) -> str:

@@ -14,10 +14,19 @@ from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE, flat_rows
 from medsam_planner.io.files import write_whole
 from medsam_planner.lab.readers.checklist import CheckedItem
 
-__all__ = ["Section", "write_csv", "write_study_page"]
+__all__ = ["Analysed", "Section", "write_csv", "write_study_page"]
 
 _FORMULA = ("=", "+", "@", "\t", "\r")
 """A text that begins so would be computed by a spreadsheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """What an analysis has written, and what it says in short."""
+
+    page: Path
+    headline: str
+    cautions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
