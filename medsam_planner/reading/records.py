@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -132,7 +132,7 @@ class ReadingRecords:
         self._require_current(reader, number)
         self._add(reader, number, "shown", {})
 
-    def change(self, reader: str, number: int, changes: list[Mapping[str, Any]]) -> None:
+    def change(self, reader: str, number: int, changes: Sequence[Mapping[str, Any]]) -> None:
         """Note the changes to a slot as they stand now; the last ones before the answer count.
 
         Raises
@@ -143,7 +143,7 @@ class ReadingRecords:
         self._require_current(reader, number)
         if len(changes) > _MOST_CHANGES:
             raise ConfigError(f"Expected {_MOST_CHANGES} changes of a case at most, got {len(changes)}.")
-        self._add(reader, number, "changed", {"changes": changes})
+        self._add(reader, number, "changed", {"changes": list(changes)})
 
     def changes(self, reader: str, number: int) -> list[Mapping[str, Any]]:
         """The changes to a slot as they stand."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ def require_shown(cases: tuple[ReadingCase, ...]) -> None:
         _open(case)
 
 
-def shown_case(slot: Slot, case: OpenedCase, changes: list[Mapping[str, Any]]) -> dict[str, Any]:
+def shown_case(slot: Slot, case: OpenedCase, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the page needs to show a slot, as plain JSON values."""
     document: dict[str, Any] = {
         "number": slot.number,
@@ -88,7 +88,7 @@ def shown_case(slot: Slot, case: OpenedCase, changes: list[Mapping[str, Any]]) -
         "structures": [],
         "has_uncertainty": slot.mode == "uncertainty",
         "line": None,
-        "changes": changes,
+        "changes": list(changes),
     }
     if slot.mode != "unaided":
         document["structures"] = [{"name": name, "colour": colour_of(number)} for number, name in enumerate(case.masks)]
@@ -129,7 +129,7 @@ def shown_slice(slot: Slot, case: OpenedCase, plane: Plane, index: int, window: 
     return document
 
 
-def changed_line(line_lps_mm: NDArray[np.float64], changes: list[Mapping[str, Any]]) -> NDArray[np.float64]:
+def changed_line(line_lps_mm: NDArray[np.float64], changes: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """The plan's line (2, 3) after the changes of a reader."""
     line = line_lps_mm.copy()
     for change in changes:
@@ -141,7 +141,8 @@ def changed_line(line_lps_mm: NDArray[np.float64], changes: list[Mapping[str, An
 def _open(case: ReadingCase) -> OpenedCase:
     from medsam_planner.io import load_volume
     from medsam_planner.io.intensity import normalisation_for
-    from medsam_planner.io.mask_reading import load_map, load_mask
+    from medsam_planner.io.loading import load_map
+    from medsam_planner.io.mask_reading import load_mask
 
     image = load_volume(case.image)
     masks = {name: _on_grid(case, name, load_mask(path, image, name=name), image) for name, path in case.masks.items()}

@@ -13,8 +13,8 @@ from medsam_planner.errors import ConfigError
 __all__ = ["FEW_PATIENTS", "CrossedMean", "crossed_mean"]
 
 RESAMPLES = 5000
-FEW_PATIENTS = 10
-"""With fewer the interval is too narrow: see the coverage in ``docs/studies.md``."""
+FEW_PATIENTS = 20
+"""With fewer the interval is too narrow: see the coverage in ``docs/use/readers.md``."""
 
 
 @dataclass(frozen=True, slots=True)

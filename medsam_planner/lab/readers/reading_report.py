@@ -72,7 +72,7 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
         planned = len(table.readers) * len(table.modes) * len(table.cases)
         if len(readings) < planned:
             cautions.append(f"{len(readings)} of {planned} readings were given: the study is not finished.")
-        counts = {mode: _counts(readings, mode, len(table.scale)) for mode in table.modes}
+        counts: dict[str, list[int]] = {mode: _counts(readings, mode, len(table.scale)) for mode in table.modes}
         pictures = {"ratings": drawn(rating_bars(_labelled(counts, found), table.scale))}
         if found is not None and not is_missing(found["merits"][_MERIT]):
             pictures["acceptable"] = drawn(mode_means(found["merits"][_MERIT]["by_mode"], _MERIT))

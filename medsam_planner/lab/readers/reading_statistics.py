@@ -133,11 +133,7 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
         ),
     }
     agreement = {
-        mode: {
-            "kappa_accepted": _tried(lambda place=place: fleiss_kappa(found.accepted[place].T.astype(int))),
-            "icc_rating": _tried(lambda place=place: asdict(intraclass_correlation(found.rating[place].T))),
-        }
-        for place, mode in enumerate(found.modes)
+        mode: _agreement(found.accepted[place].T, found.rating[place].T) for place, mode in enumerate(found.modes)
     }
     seconds: dict[str, Any] = {
         mode: asdict(crossed_mean(found.seconds[place].T, seed=seed)) for place, mode in enumerate(found.modes)
@@ -148,6 +144,14 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
         if place
     }
     return {"merits": merits, "odds": odds, "agreement": agreement, "seconds": seconds}
+
+
+def _agreement(accepted: NDArray[np.float64], rating: NDArray[np.float64]) -> dict[str, Any]:
+    """Of readers (columns) about cases (rows)."""
+    return {
+        "kappa_accepted": _tried(lambda: fleiss_kappa(accepted.astype(int))),
+        "icc_rating": _tried(lambda: asdict(intraclass_correlation(rating))),
+    }
 
 
 def _mean(scores: NDArray[np.float64], cases: NDArray[np.intp]) -> float:

@@ -155,3 +155,19 @@ def test_the_command_writes_tables_figures_and_a_check_list(
     file.write_text('[masks]\ncases = "cases"\n[statements]\n"CLAIM 99" = "x"\n', encoding="utf-8")
     assert run(["study", "analyse", str(file), "--out", str(tmp_path / "other")]) == 2
     assert "names no item of a check-list: CLAIM 99" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("patients", "readers", "least"), [(20, 1, 0.91), (20, 5, 0.90), (40, 10, 0.915)])
+def test_the_interval_over_patients_and_readers_holds_nearly_as_often_as_it_says(
+    patients: int, readers: int, least: float
+) -> None:
+    random = np.random.default_rng(0)
+    held, draws = 0, 2000
+    for _ in range(draws):
+        table = random.normal(0, 1, (patients, 1)) + random.normal(0, 0.7, (patients, readers))
+        table += random.normal(0, 0.5, (1, readers)) * (readers > 1)
+        found = crossed_mean(table, resamples=999)
+        assert found.low is not None and found.high is not None
+        held += found.low <= 0 <= found.high
+    assert least <= held / draws <= 0.97
