@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.io.fault_log import log_fault
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.service import Service
+from medsam_planner.service.guard import PageEvents
 from medsam_planner.service.http import (
     jobs,
     login,
@@ -39,7 +40,7 @@ from medsam_planner.service.redaction import without_folders
 __all__ = ["PREFIX", "make_app"]
 
 PREFIX = "/api/v1"
-AddPage: TypeAlias = "Callable[[FastAPI], Mapping[int, int]]"
+AddPage: TypeAlias = "Callable[[FastAPI], PageEvents]"
 _REFUSALS = {
     "4XX": {"description": "Refused; `code` says why and `do` what to do.", "content": {MEDIA_TYPE: {}}},
     "5XX": {"description": "The server cannot do it now.", "content": {MEDIA_TYPE: {}}},
@@ -55,7 +56,7 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     access : Access, optional
         Where it listens and what it requires of clients; by default this machine only.
     page : callable, optional
-        Adds the page to the application, and gives the number of inputs of every event of it.
+        Adds the page to the application, and gives what its events may say.
     """
     app = FastAPI(
         title="MedSAM Planner",
@@ -98,7 +99,7 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     app.add_exception_handler(RequestValidationError, _refuse_shape)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _report_fault)
-    protect(app, access or Access(), input_count_by_event=None if page is None else page(app))
+    protect(app, access or Access(), events=None if page is None else page(app))
     return app
 
 
