@@ -136,7 +136,7 @@ class RemoteSession(StructureList, PlanReviewing):
 
     def begin_plan(self, plan: Mapping[str, Any]) -> str:
         """Begin to plan; `plan` is a plan file as JSON, without a study and without paths. Returns the job."""
-        return str(self._ask("POST", "/plans", body=plan)["job"])
+        return str(self._ask("POST", f"/plans?event_id={secrets.token_hex(16)}", body=plan)["job"])
 
     def begin_export(self, contents: Sequence[str], *, ignores_unreviewed: bool = False) -> str:
         """Begin to write an archive of the 3D results of present prompts.

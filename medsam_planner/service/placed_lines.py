@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError
+from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.lengths import FARTHEST_MM
 from medsam_planner.planning.request import PlanRequest
@@ -17,11 +18,15 @@ from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.review_requests import ReadLine
 from medsam_planner.service.core.service import Service
+from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.decisions import choose
 from medsam_planner.service.held_plan import HeldPlan
 
 __all__ = ["LineAsked", "keep", "measure"]
+
+_BEYOND_IMAGES_MM = 50.0
+"""How far outside the images a line may begin or end: distance fields are built around it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +99,7 @@ def measure(
     Raises
     ------
     PlanningError
-        If there is no such tool.
+        If there is no such tool, or the line leads far outside the images.
     StaleError
         If what is planned rests on prompts that changed since.
     """
@@ -102,6 +107,7 @@ def measure(
     tool = next((one for one in request.tools if one.name == name), None)
     if tool is None:
         raise PlanningError(f"Expected one of the tools {', '.join(one.name for one in request.tools)}, got '{name}'.")
+    _require_near(asked.line_lps_mm, work.study)
     others = [] if held is None else [_ends(one) for found in held.paths.values() for one in found.alternatives]
     found = service.computations.read_line(
         ReadLine(
@@ -166,6 +172,17 @@ def keep(
         now = replace(held, review=work.state.review)
         choose(own, work, now, found["tool"], len(now.paths[found["tool"]].alternatives) - 1)
     return n
+
+
+def _require_near(line_lps_mm: NDArray[np.float64], study: StoredStudy) -> None:
+    index = index_from_lps(study.affine, line_lps_mm)
+    inside = np.clip(index, 0, np.array(study.shape) - 1)
+    beyond_mm = np.linalg.norm(lps_from_index(study.affine, inside) - line_lps_mm, axis=1)
+    if beyond_mm.max() > _BEYOND_IMAGES_MM:
+        raise PlanningError(
+            f"Expected a line within {_BEYOND_IMAGES_MM:g} mm of the images, got one with an end {beyond_mm.max():.3g} "
+            "mm outside them. Check its unit and frame: LPS mm."
+        )
 
 
 def _ends(one: Alternative) -> list[tuple[float, float, float]]:

@@ -18,7 +18,7 @@ from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.options import MOST_LINES
 from medsam_planner.service.headers import REPORT_POLICY
 from medsam_planner.service.http.answers import redacted
-from medsam_planner.service.http.models import JobBegun, Model
+from medsam_planner.service.http.models import EventId, JobBegun, Model
 from medsam_planner.service.http.shared import JOBS, LeaseHeader, TheService
 from medsam_planner.workflow.mask_files import named_files
 
@@ -64,13 +64,19 @@ def clearance(session: str, asked: ClearanceRequest, service: TheService) -> Cle
 
 
 @router.post("/plans", status_code=202)
-def plan(session: str, asked: PlanFile, response: Response, service: TheService, lease: LeaseHeader = None) -> JobBegun:
+def plan(
+    session: str,
+    asked: PlanFile,
+    response: Response,
+    service: TheService,
+    lease: LeaseHeader = None,
+    event_id: EventId | None = None,
+) -> JobBegun:
     """Plan trajectories past segmented structures: a plan file as JSON, without a study and without any path."""
     if len(named_files(Path("plan"), asked)) > 1:
         raise ConfigError(_NO_PATHS)
-    job = service.plan(
-        service.acting(session, lease), asked.request(), PlanOrigin(plan_file=asked.model_dump(mode="json"))
-    )
+    origin = PlanOrigin(plan_file=asked.model_dump(mode="json"))
+    job = service.plan(service.acting(session, lease), asked.request(), origin, event=event_id)
     response.headers["Location"] = f"{JOBS}/{job}"
     return JobBegun(job=job)
 

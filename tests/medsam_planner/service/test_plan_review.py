@@ -133,7 +133,11 @@ def test_a_line_is_measured_kept_accepted_and_reported_and_its_undoing_ends_the_
 
 
 def test_what_is_sent_again_after_a_lost_answer_is_done_once(world: World) -> None:
-    session, plan = world.session, world.plan()
+    session = world.session
+    jobs = {session._ask("POST", "/plans?event_id=plan-1", body=PLAN)["job"] for _ in range(2)}
+    assert len(jobs) == 1
+    session.cancel(jobs.pop())
+    plan = world.plan()
     line = {"entry_lps_mm": LINE[0], "target_lps_mm": LINE[1], "event_id": "line-1"}
     decision = {"decision": "accepted", "event_id": "decision-1"}
     for what, body in (("lines", line), ("decision", decision)):
@@ -200,6 +204,16 @@ def test_a_line_that_begins_below_the_skin_is_measured_and_not_kept(world: World
         world.session.place_line(plan, *inside, on_surface=False)
     with pytest.raises(PlanningError, match="Expected one of the tools"):
         world.session.place_line(plan, *LINE, tool="drill")
+
+
+@pytest.mark.parametrize("far", [1e10, 9999.0, -300.0])
+def test_a_line_far_outside_the_images_is_refused_and_takes_no_memory(world: World, far: float) -> None:
+    plan = world.service.session(world.session.identifier).state.plan or world.plan()
+    for line in (([far, far, far], LINE[1]), (LINE[0], [0.0, far, 0.0])):
+        with pytest.raises(PlanningError, match="within 50 mm of the images"):
+            world.session.measure_line(plan, *line)
+        with pytest.raises(PlanningError, match="within 50 mm of the images"):
+            world.session.place_line(plan, *line)
 
 
 def test_a_plan_that_no_longer_holds_is_neither_accepted_nor_changed(world: World) -> None:
