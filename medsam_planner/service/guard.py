@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from medsam_planner.service.access import Access
 
-__all__ = ["MOST_BODY_BYTES", "Guard", "PageEvents"]
+__all__ = ["MOST_BODY_BYTES", "NO_EVENTS", "Guard", "PageEvents"]
 
 MOST_BODY_BYTES = 1 << 20
 """Limit for an event; uploads have limits of their own (:mod:`medsam_planner.service.uploads`)."""
@@ -76,6 +76,10 @@ class PageEvents:
     """Number of inputs of every event, by Gradio's number of the event."""
     is_of_another: Callable[[str, Actor], bool]
     """Whether a text is the token of a page that belongs to another person."""
+
+
+NO_EVENTS = PageEvents({}, lambda token, actor: False)
+"""Of a page without Gradio."""
 
 
 class Guard:
