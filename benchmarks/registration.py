@@ -2,8 +2,8 @@
 
 Each case is moved by a random transform (up to 15° and a sixth of its shortest side per axis), read on another grid
 with noise, in half of the draws with its contrast turned round as between modalities, and registered to itself.
-Recovered means: the mean distance over the whole fixed series is at most a voxel's shortest edge. What is not recovered must be
-refused. Pairs of series of one patient (``FIXED:MOVING``) are moved as they are; their truth is their headers.
+Recovered means: the mean distance over the whole fixed series is at most a voxel's shortest edge. What is not recovered
+must be refused. Pairs of series of one patient (``FIXED:MOVING``) are moved as they are; their truth is their headers.
 Run: ``python -m benchmarks.registration [CASES_DIR] [--draws N] [--cases PATTERN ...] [--pairs FIXED:MOVING ...]``
 """
 

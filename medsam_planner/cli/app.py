@@ -19,6 +19,7 @@ from medsam_planner.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     fhir,
     import_check,
     inspect,
@@ -32,6 +33,7 @@ from medsam_planner.cli import (
     run_plan,
     segment,
     serve,
+    study,
     train,
     users,
     weights,
@@ -106,6 +108,7 @@ app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
 app.command()(register.register)
 app.command()(move.move)
+app.command()(export.export)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command("import-check")(import_check.import_check)
@@ -118,6 +121,7 @@ app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")
 app.add_typer(landmarks.app, name="landmarks")
+app.add_typer(study.app, name="study")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 
