@@ -115,7 +115,7 @@ def read_landmarks(path: Path) -> Landmarks:
         for key, expected in _HEAD.items():
             if root[key].value != expected:
                 root[key].refuse(repr(expected))
-        points = {name: node.attempt(lambda node=node: _point(node)) for name, node in root["landmarks"].items()}
+        points = {name: _point(node) for name, node in root["landmarks"].items()}
         if not points or not all(points):
             root["landmarks"].refuse("at least one named landmark")
         return Landmarks(points, root["image_sha256"].text() if "image_sha256" in root else None)
@@ -149,5 +149,9 @@ def _entry(point: Landmark) -> dict[str, Any]:
 def _point(node: Node) -> Landmark:
     node.require_keys({"position_lps_mm"}, optional={"clicked_lps_mm", "refined"})
     x, y, z = node["position_lps_mm"].numbers(3)
-    clicked = node["clicked_lps_mm"].numbers(3) if "clicked_lps_mm" in node else None
-    return Landmark((x, y, z), clicked, node["refined"].text() if "refined" in node else None)  # type: ignore[arg-type]
+    clicked: PositionLpsMm | None = None
+    if "clicked_lps_mm" in node:
+        a, b, c = node["clicked_lps_mm"].numbers(3)
+        clicked = (a, b, c)
+    refined = node["refined"].text() if "refined" in node else None
+    return node.attempt(lambda: Landmark((x, y, z), clicked, refined))

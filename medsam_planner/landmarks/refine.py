@@ -13,6 +13,7 @@ from scipy import ndimage
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.landmarks.landmark_file import Landmark
+from prompts.shapes import Click
 
 __all__ = ["DIRECTIONS", "refined_on_image", "refined_on_mask"]
 
@@ -97,7 +98,7 @@ def _around(
     click_lps_mm: ArrayLike, volume: highdicom.Volume, radius_mm: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
     """The click, and indices and places of the voxels within a ball around it."""
-    click = np.asarray(Landmark(click_lps_mm).position_lps_mm)  # type: ignore[arg-type]  # checked there
+    click = np.array(Click(click_lps_mm).position_lps_mm, dtype=np.float64)
     if not 0 < radius_mm <= _LARGEST_RADIUS_MM:
         raise ConfigError(f"Expected a radius above 0 and up to {_LARGEST_RADIUS_MM:g} mm, got {radius_mm!r}.")
     middle = index_from_lps(volume.affine, click)
