@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from medsam_planner.cli import (
+    adapt,
     calibrate,
     deidentify,
     demo,
@@ -109,6 +110,7 @@ app.command()(listen.listen)
 app.command()(_with_its_extra("fhir", fhir.fhir))
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
+app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")
