@@ -26,6 +26,7 @@ from medsam_planner.cli import (
     listen,
     pacs,
     plan,
+    project,
     replay,
     run_plan,
     segment,
@@ -114,6 +115,7 @@ app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")
+app.add_typer(project.app, name="project")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 

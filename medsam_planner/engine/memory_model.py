@@ -36,7 +36,7 @@ __all__ = ["MemoryModel", "is_ambiguous", "open_adapted_compact", "open_compact"
 class MemoryModel(CompactModel):
     """A compact model with a memory (see :class:`~medsam_planner.engine.protocol.ModelWithMemory`)."""
 
-    paddings_px = ()
+    paddings_px: tuple[float, ...] = ()
     candidates = 3
     _network: MemoryNetwork
 

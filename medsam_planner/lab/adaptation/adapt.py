@@ -86,7 +86,9 @@ def fit(
         If nothing was better than the base on the held-back cases.
     """
     train, back = split_by_patient(shown, options.seed)
-    steps, before, after = options.steps_alone, [], []
+    steps = options.steps_alone
+    before: list[float] = []
+    after: list[float] = []
     if back:
         before, after, steps = _searched(learner, train, back, options, progress)
         if steps == 0:

@@ -19,7 +19,7 @@ from medsam_planner.engine.medsam import MedSam
 from medsam_planner.engine.protocol import PromptableModel, SlicePrompt
 from medsam_planner.engine.segmenter import SliceSegmenter
 from medsam_planner.engine.zoom import extract
-from medsam_planner.geometry import acquisition_axis, slice_across, spacing_mm
+from medsam_planner.geometry import acquisition_axis, slice_across
 from medsam_planner.io.intensity import normalisation_for
 from medsam_planner.lab.adaptation.learner import Changes, Check
 from medsam_planner.lab.evaluation.cases import Structure
@@ -78,16 +78,16 @@ class MedSamLearner:
             volume, axis = structure.volume, acquisition_axis(structure.volume.affine)
             normalisation = normalisation_for(volume, None, self._model.default_window)
             segmenter = SliceSegmenter(volume, self._model, normalisation, EmbeddingCache(10**8))
-            shape, pixel_mm = segmenter.slice_shape(axis), np.delete(spacing_mm(volume.affine), axis)
+            shape, pixel_mm = segmenter.slice_shape(axis), segmenter.slice_spacing_mm(axis)
             others = tuple(other for other in range(3) if other != axis)
             filled = np.flatnonzero(structure.reference.any(axis=others))
             for number in np.unique(np.linspace(0, len(filled) - 1, _SLICES_PER_CASE).round().astype(int)):
                 index = int(filled[number])
                 mask = slice_across(structure.reference, axis, index)
-                (crop,) = self._model.crops(SlicePrompt(mask=mask.astype(np.float32)), shape, tuple(pixel_mm))
+                (crop,) = self._model.crops(SlicePrompt(mask=mask.astype(np.float32)), shape, pixel_mm)
                 reference = extract(mask.astype(np.float32), crop) > 0.5
                 if reference.sum() >= _SMALLEST_PX:
-                    step_mm = float(pixel_mm.max() * max(crop.side_rc) / crop.size)
+                    step_mm = max(pixel_mm) * max(crop.side_rc) / crop.size
                     found.append(_Sample(segmenter.embedding(axis, index, crop), reference, step_mm))
         return found
 
