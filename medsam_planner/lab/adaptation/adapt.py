@@ -25,7 +25,7 @@ from medsam_planner.lab.evaluation.references import read_structures, spread_lab
 from medsam_planner.lab.model_card.procedural_cases import write_procedural_cases
 from medsam_planner.progress import Progress
 
-__all__ = ["AdaptOptions", "Adapted", "NoGainError", "adapt", "fit"]
+__all__ = ["AdaptOptions", "Adapted", "Fitted", "NoGainError", "adapt", "fit"]
 
 _OTHERS = 8
 """At most so many structures of other anatomy are measured."""
@@ -86,16 +86,15 @@ def fit(
         If nothing was better than the base on the held-back cases.
     """
     train, back = split_by_patient(shown, options.seed)
-    steps = options.steps_alone
+    steps = min(options.steps_alone, options.most_steps)
     before: list[float] = []
     after: list[float] = []
     if back:
         before, after, steps = _searched(learner, train, back, options, progress)
         if steps == 0:
             raise NoGainError(
-                f"The base finds the structure of the held-back {_counted(len(back), 'case')} as well (3D Dice "
-                f"{np.mean(before):.3f} after one box) as every adaptation that was tried; nothing is written. Use the "
-                "base, or review more cases."
+                f"On the {len(back)} held back of {len(shown)} cases no adaptation was better than the base (3D Dice "
+                f"{np.mean(before):.3f} after one box); nothing is written. Use the base, or review more cases."
             )
     structures = [one.structure(largest_part=False) for one in shown]
     samples = learner.samples(structures, seed=options.seed, progress=progress)
@@ -216,7 +215,3 @@ def _spread(cases: Sequence[Case], per_case: int) -> list[Structure]:
         if case.name in wanted and len(found) < _OTHERS:
             found += read_structures(case, labels=wanted[case.name])
     return found[:_OTHERS]
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("" if count == 1 else "s")
