@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["app"]
 
@@ -51,6 +54,7 @@ def angles(
 
     positions = read_landmarks(file).positions_lps_mm
     frame = pelvic_frame(positions)
+    direction: ArrayLike
     if axis is None:
         rim = [place for name, place in positions.items() if name.startswith(f"acetabular rim {side} ")]
         direction, off_mm = acetabular_rim(rim, frame.origin_lps_mm)
