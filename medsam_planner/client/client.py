@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from medsam_planner.client.proposals import Proposals
 from medsam_planner.client.structure_list import StructureList
 from medsam_planner.client.values import JobValue, StructureValue, StudyValue
 from medsam_planner.errors import ERROR_BY_CODE, OperationCancelledError, ServiceError, require_extra
@@ -211,7 +212,7 @@ class Client:
         return RemoteSession(self._transport, held["id"], held["lease"])
 
 
-class RemoteSession(StructureList):
+class RemoteSession(StructureList, Proposals):
     """A session on the server that this client holds.
 
     Every change is on the server's disk when its method returns. A method that failed for want of a connection may be

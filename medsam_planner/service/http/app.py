@@ -18,7 +18,7 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.io.fault_log import log_fault
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.http import jobs, login, results, sessions, structures, studies
+from medsam_planner.service.http import jobs, login, proposals, results, sessions, structures, studies
 from medsam_planner.service.http.door import HEALTH
 from medsam_planner.service.http.entrance import protect
 from medsam_planner.service.http.models import InfoAnswer
@@ -62,7 +62,8 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     app.state.service = service
     app.state.seats = Seats(service)
     app.include_router(nninteractive.router)
-    for router in (login.router, studies.router, sessions.router, structures.router, jobs.router, results.router):
+    about_sessions = (sessions.router, structures.router, proposals.router, jobs.router, results.router)
+    for router in (login.router, studies.router, *about_sessions):
         app.include_router(router, prefix=PREFIX)
     app.get(HEALTH, summary="Whether the server answers")(_health)
 
