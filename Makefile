@@ -20,7 +20,7 @@ TORCH_INDEX ?=
 .PHONY: help demo pacs-demo test test-slow guarantees check docs bench bench-service bench-ui setup
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 setup: $(READY)
 
@@ -40,8 +40,10 @@ pacs-demo: $(READY)
 	rm -rf $(OUT)/pacs-demo
 	$(BIN)/python -m medsam_planner.demo.pacs_exchange $(OUT)/pacs-demo
 
+# A process takes whole files, so that what the tests of one share is made once; in the order of their names, small ones come last.
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow and not guarantee" --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+		-m "not slow and not guarantee" --cov --cov-report=term
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from medsam_planner.service.core.service import Service
 from medsam_planner.service.pages import Pages
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
+from tests.free_port import free_port
 from tests.medsam_planner.service.phantom import SHAPE
 
 __all__ = ["ARGUMENTS", "PATIENCE_MS", "Bench", "Server", "browser_arguments", "chromium", "open_bench", "serve"]
@@ -68,10 +68,7 @@ def serve(model: str, study_path: Path, tmp_path_factory: pytest.TempPathFactory
     running: list[Callable[[], None]] = []
 
     def start(port: int = 0, **changes: Any) -> Server:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            port = probe.getsockname()[1]
+        port = port or free_port()
         settings = Settings(
             **{"out": tmp_path_factory.mktemp("runs"), "model": model, "roots": (study_path.parent,), **changes}
         )

@@ -10,7 +10,8 @@ from pynetdicom import AE
 from pynetdicom.presentation import AllStoragePresentationContexts, build_context
 
 from medsam_planner.network.conformance import conformance_page
-from tests.medsam_planner.network.test_listen import free_port, listening, pacs_toml
+from tests.free_port import free_port
+from tests.medsam_planner.network.test_listen import listening, pacs_toml
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "conformance.md"
 

@@ -27,6 +27,7 @@ from medsam_planner.cli.app import run
 from medsam_planner.network.inbox import Inbox
 from medsam_planner.network.job import JobState, send
 from medsam_planner.network.pacs_file import read_pacs_file
+from tests.free_port import free_port
 from tests.medsam_planner.network.balls import write_ball
 from tests.medsam_planner.network.conftest import PACS_TOML, Orthanc
 
@@ -39,12 +40,6 @@ options = ["--samples", "0"]
 send_to = "web"
 """
 PEER = 'peers = [{ ae_title = "CT1", address = "127.0.0.1" }]\n'
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def pacs_toml(
