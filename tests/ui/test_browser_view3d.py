@@ -224,9 +224,7 @@ def _drag_the_ends(bench: Bench) -> None:
     drag(1, 12, 0)
     first = kept(None)
     moved = np.array(first["target_lps_mm"]) - before.target_lps_mm
-    assert (
-        moved[0] < -0.5 and np.abs(moved[1:]).max() < 0.2
-    )  # seen from the head, right on the screen is the right side
+    assert moved[0] < -0.5 and np.abs(moved[1:]).max() < 0.2  # right on the screen is the right side
 
     page.locator("[data-view=R]").click()
     drag(0, 0, -14)
