@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.requests import Request
 
 from medsam_planner.drawing.camera import View
-from medsam_planner.errors import MedsamPlannerError, NotThereError
+from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service import view3d
 from medsam_planner.service.page_requests import find_workbench, refusal
 from medsam_planner.service.pages import Pages
@@ -53,10 +53,13 @@ def add_view3d_routes(app: FastAPI, pages: Pages) -> None:
         """Surface of a 3D result that the page shows, PLY in LPS mm; nothing of one that it no longer shows."""
         workbench = find_workbench(pages, token, request)
         try:
-            return _ply(view3d.structure_surface_path(workbench, job))
-        except NotThereError:  # a newer result came while the page asked
-            return Response(status_code=204)
-        except MedsamPlannerError as error:
+            content = view3d.structure_surface_path(workbench, job).read_bytes()
+            return Response(content, media_type="application/octet-stream")
+        except (MedsamPlannerError, FileNotFoundError) as error:
+            if not view3d.shows_result(workbench, job):  # a newer one came while the page asked
+                return Response(status_code=204)
+            if isinstance(error, FileNotFoundError):
+                raise
             raise refusal(error, pages) from error
 
     @app.get("/surfaces/{token}/plans/{job}/{number}", include_in_schema=False)

@@ -87,13 +87,6 @@ def test_the_3d_mask_follows_a_prompt_another_answer_and_a_reload(
     page.wait_for_function("document.querySelector('[data-text=next]').textContent.startsWith('1 of ')")
     page.wait_for_function("document.querySelector('[data-text=slice]').textContent !== 'slice 1 of 40'")
 
-    # Stop holds until the prompts change; taking the prompt back brings its result back.
-    page.locator("[data-plane=axial]").click()
-    page.mouse.click(*bench.on_canvas(X - 30, Y), button="right")
-    page.locator("[data-control=live-stop]").click()
-    follows(bench, "stopped")
-    page.keyboard.press("Control+z")
-    follows(bench, "idle")
     page.reload()
     bench.says("was restored")
     page.wait_for_selector(OTHER, state="attached")

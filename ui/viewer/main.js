@@ -213,12 +213,14 @@ class Viewer {
     const news = this.props.value, { state } = this;
     this.root.querySelector('.mv-busy').hidden = true;
     // Responses may arrive out of order; an older state is not shown over a newer one, and what Gradio shows of it
-    // elsewhere on the page is asked for again.
+    // elsewhere on the page is asked for again, once.
     if (state.scene && news && news.token && news.token === this.token && news.version < state.scene.version) {
       if (news.tool) this.chooseTool(news.tool);
-      this.send.moved();
+      if (!this.isAskingAnew) this.send.moved();
+      this.isAskingAnew = true;
       return;
     }
+    this.isAskingAnew = false;
     state.scene = news;
     this.connection.isComingBack = false;
     this.connection.setElsewhere(Boolean(news && news.is_elsewhere));
