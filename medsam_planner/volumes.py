@@ -46,6 +46,8 @@ class StudySource:
     """Changes since the files were read (tilt resampling, clipping, bias correction, ...), oldest first."""
     notes: tuple[str, ...] = ()
     """What was left out or inferred while reading (localizers, the modality of NIfTI), in sentences."""
+    is_identified: bool | None = None
+    """Whether reports and pages name the patient; None where nobody chose, and the files say it."""
 
     @property
     def scanner(self) -> str | None:

@@ -194,6 +194,7 @@ WITHOUT_NAMES = [
     "medsam_planner.workflow",
     "medsam_planner.network",
     "medsam_planner.network.fhir",
+    "medsam_planner.reading",
     "medsam_planner.io.objects",
     "medsam_planner.lab",
     "medsam_planner.lab.evaluation",

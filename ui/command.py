@@ -9,6 +9,7 @@ import typer
 
 from medsam_planner.cli.options import (
     Host,
+    Identified,
     KeepDays,
     KeepWorksDays,
     MaxSessions,
@@ -54,6 +55,7 @@ def ui(
     trusted_proxy: TrustedProxy = None,
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
+    identified: Identified = None,
     pacs: Annotated[
         Path | None, typer.Option(help="File with PACS nodes (TOML) that pages may search, and send results to.")
     ] = None,
@@ -64,7 +66,7 @@ def ui(
     """
     from medsam_planner.cli.console import say
     from medsam_planner.cli.serve import run_server
-    from medsam_planner.errors import StudyError
+    from medsam_planner.errors import ConfigError, StudyError
     from medsam_planner.io.output_folder import require_apart
     from medsam_planner.service.access import read_access
     from medsam_planner.service.core.options import Limits
@@ -90,6 +92,8 @@ def ui(
         if not folder.is_dir():
             raise StudyError(f"Expected a folder for --allow, got the file {folder}.")
     require_apart(out, [study] if study else [])
+    if pacs is not None and identified is False:
+        raise ConfigError("Expected --deidentified without --pacs: what a PACS answers names patients. Leave one out.")
     with listen(host, port) as bound:
         settings = Settings(
             out=out.absolute(),
@@ -98,6 +102,7 @@ def ui(
             roots=tuple(path.absolute() for path in allow or ()),
             seed=seed,
             pacs=_pacs_file(pacs),
+            is_identified=identified,
         )
         say("Starting the workbench ...")
         address = address_of(bound, host, is_tls=tls_cert is not None)

@@ -55,7 +55,7 @@ def study_html(study: StudyVolume | None) -> str:
     spacing = " × ".join(f"{step:.2f}" for step in spacing_mm(study.affine))
     guess = " (inferred from the values)" if source.modality_is_inferred else ""
     rows = [
-        ("Study", source.path.name),
+        ("Study", "" if source.is_identified is False else source.path.name),
         ("Series", source.series_description),
         ("Modality", f"{source.modality}{guess}"),
         ("Voxels", f"{size}, {spacing} mm"),

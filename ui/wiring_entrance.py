@@ -36,7 +36,7 @@ _REMEMBERED = """() => [JSON.stringify({
 def wire_entrance(page: gr.Blocks, pages: Pages, parts: Parts) -> None:
     """Connect the events by which the page gets a workbench, and the one by which it leaves."""
     settings = pages.service.settings
-    study = "" if settings.study is None else settings.study.name
+    study = settings.study_name
 
     def entrance(workbench: Workbench, known: Remembered) -> Updates:
         """Values of a page that has got this workbench."""

@@ -29,6 +29,7 @@ from medsam_planner.cli import (
     run_plan,
     segment,
     serve,
+    study,
     train,
     users,
     weights,
@@ -112,6 +113,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")
+app.add_typer(study.app, name="study")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")
 

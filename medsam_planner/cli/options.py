@@ -14,6 +14,7 @@ __all__ = [
     "ClipOutliers",
     "CorrectBiasField",
     "Host",
+    "Identified",
     "KeepDays",
     "KeepWorksDays",
     "MaxSessions",
@@ -90,6 +91,15 @@ TlsCertificate = Annotated[Path | None, typer.Option("--tls-cert", help="Certifi
 TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Private key (PEM) of the certificate.")]
 TrustedProxy = Annotated[
     str | None, typer.Option(help="Address of the proxy with TLS in front, whose forwarded headers are believed.")
+]
+Identified = Annotated[
+    bool | None,
+    typer.Option(
+        "--identified/--deidentified",
+        help="Whether reports and pages name patient, ID, accession and date; by default unless the study's files say "
+        "that it was de-identified.",
+        show_default=False,
+    ),
 ]
 KeepDays = Annotated[
     float, typer.Option(help="Days to keep unused uploads, replaced results and files that can be made again.", min=0)

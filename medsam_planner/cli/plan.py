@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Out, Paths
+from medsam_planner.cli.options import Identified, Out, Paths
 
 __all__ = ["plan"]
 
@@ -16,6 +16,7 @@ def plan(
     plan_file: Annotated[Path, typer.Argument(help="Plan file (TOML): study, masks, tool, entry, target, limits.")],
     out: Out,
     paths: Paths = False,
+    identified: Identified = None,
 ) -> None:
     """Plan straight tools on existing masks, and write plan.json and report.html.
 
@@ -26,6 +27,6 @@ def plan(
     from medsam_planner.workflow.written_plan import write_plan_from_file
 
     with watched() as progress:
-        written = write_plan_from_file(plan_file, out, with_paths=paths, progress=progress)
+        written = write_plan_from_file(plan_file, out, with_paths=paths, is_identified=identified, progress=progress)
     tell_reading(written.study)
     raise typer.Exit(tell_plan(written))

@@ -11,6 +11,7 @@ from medsam_planner.cli.options import (
     BeginFrom,
     ClipOutliers,
     CorrectBiasField,
+    Identified,
     Modality,
     Model,
     Out,
@@ -55,6 +56,7 @@ def run_plan(
     seg_encoding: SegEncoding = "auto",
     rtstruct: RtStruct = False,
     paths: Paths = False,
+    identified: Identified = None,
     begin_from: BeginFrom = None,
     why_here: Annotated[
         bool, typer.Option("--why-here", help="Explain the surface at the tightest place (Grad-CAM, KernelSHAP); slow.")
@@ -65,6 +67,7 @@ def run_plan(
     from medsam_planner.cli.segmentation_options import output_options, segmentation_job
     from medsam_planner.errors import ConfigError, MedsamPlannerError
     from medsam_planner.io.output_folder import OutputFolder
+    from medsam_planner.io.patient_identity import with_identity
     from medsam_planner.mesh.open3d_mesh import require_open3d
     from medsam_planner.planning.plan_file import read_plan_file
     from medsam_planner.workflow.mask_files import named_files, plan_file_evidence
@@ -87,7 +90,7 @@ def run_plan(
     names = [*segmentation_names(job.structures), *PLAN_NAMES]
     inputs = [*job.inputs, *named_files(plan_file, tables)]
     with watched() as progress, OutputFolder(out, names, inputs=inputs) as folder:
-        study_volume = job.read_study(progress)
+        study_volume = with_identity(job.read_study(progress), identified)
         evidence = plan_file_evidence(tables, study_volume)
         checked = check_request(request, study_volume, evidence)
         segmented = job.segment(study_volume, folder, progress, options)

@@ -12,6 +12,7 @@ import typer
 
 from medsam_planner.cli.options import (
     Host,
+    Identified,
     KeepDays,
     KeepWorksDays,
     MaxSessions,
@@ -58,6 +59,7 @@ def serve(
     trusted_proxy: TrustedProxy = None,
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
+    identified: Identified = None,
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
     from medsam_planner.errors import StudyError
@@ -83,7 +85,7 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     with listen(host, port) as bound:
         roots = tuple(path.absolute() for path in allow or ())
-        settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed)
+        settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed, is_identified=identified)
         address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
         ready = f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only."
         run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)

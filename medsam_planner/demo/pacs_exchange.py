@@ -8,12 +8,14 @@ started: at once, or on Enter where somebody watches. Orthanc refuses other mach
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 
 import typer
 
+from medsam_planner.demo.ohif import ohif_folder, serve_ohif, viewer_address
 from medsam_planner.demo.pelvic_screw import PELVIC_WINDOW, pelvic_logs
 from medsam_planner.demo.pelvis_phantom import PelvisPhantom, PhantomScan, pelvis_phantom
 from medsam_planner.errors import MissingDependencyError, OutputError, PeerError
@@ -119,7 +122,16 @@ def run_pacs_exchange(out: Path, *, wait: bool = False) -> Path:
         typer.echo(f"Study:    {_ORTHANC}/app/explorer.html#study?uuid={study}")
         typer.echo(f"DICOMweb: {_ORTHANC}/dicom-web/studies")
         typer.echo(f"Report:   {results / 'report.html'}")
+        viewer = ohif_folder()
         typer.echo(f"Workbench: medsam-planner ui {out / 'study'}")
+        if viewer is None:
+            typer.echo("To look at the results in OHIF: python -m medsam_planner.demo.ohif, and this again.")
+        elif wait:
+            uid = _asked(f"/studies/{study}")["MainDicomTags"]["StudyInstanceUID"]
+            address = viewer_address(running.enter_context(serve_ohif(viewer, _HTTP)), uid)
+            typer.echo(f"OHIF:     {address}")
+            if os.environ.get("DISPLAY"):  # else it might be a browser that takes the terminal
+                webbrowser.open(address)
         if wait:
             typer.prompt("Enter ends Orthanc and the listener", default="", show_default=False)
     return results

@@ -1,15 +1,17 @@
-"""Whom a study is of, for reports that leave the program; nothing where the study was de-identified."""
+"""Whom a study is of, for reports and pages; nothing where the study was de-identified, or somebody chose so."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Sequence
 
 import pydicom
 
 from medsam_planner.io.study_files import READ_ERRORS
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["identity_rows", "is_deidentified"]
+__all__ = ["NAMELESS", "identity_rows", "is_deidentified", "with_identity"]
 
 _ROWS = (
     ("patient", "PatientName"),
@@ -18,14 +20,47 @@ _ROWS = (
     ("accession", "AccessionNumber"),
     ("study date", "StudyDate"),
 )
+NAMELESS = "study"
+"""What every study is called where nobody is to be named: a folder's name can be a patient's."""
+_OBJECTS_NAME = (
+    "Reports name nobody, as was asked; the DICOM objects beside them carry patient and study as the files do. "
+    "De-identify the study first if those are to leave."
+)
+
+
+def with_identity(study: StudyVolume, is_identified: bool | None) -> StudyVolume:
+    """The study with what somebody chose: whether reports and pages name the patient.
+
+    Parameters
+    ----------
+    study : StudyVolume
+    is_identified : bool or None
+        None leaves it to the study's files.
+
+    Returns
+    -------
+    StudyVolume
+        On the same voxels. One that is to name nobody has no series description either: it is free text.
+    """
+    source = study.source
+    if source is None:
+        return study
+    chosen = dataclasses.replace(source, is_identified=is_identified)
+    if is_identified is False:
+        chosen = dataclasses.replace(chosen, series_description="")
+        if not _says_deidentified(source.datasets):
+            chosen = dataclasses.replace(chosen, notes=(*source.notes, _OBJECTS_NAME))
+    return StudyVolume.from_volume(study, chosen)
 
 
 def is_deidentified(study: StudyVolume) -> bool:
-    """Whether the study's files say that the patient's identity was removed (0012,0062), or it has no DICOM files."""
+    """Whether nothing names the patient: as was chosen, or as the files say (0012,0062); without DICOM files always."""
     source = study.source
     if source is None or not source.datasets:
         return True
-    return _text(source.datasets[0], "PatientIdentityRemoved").upper() == "YES"
+    if source.is_identified is not None:
+        return not source.is_identified
+    return _says_deidentified(source.datasets)
 
 
 def identity_rows(study: StudyVolume) -> list[tuple[str, str]]:
@@ -49,6 +84,10 @@ def identity_rows(study: StudyVolume) -> list[tuple[str, str]]:
         if value:
             rows.append((label, value))
     return rows
+
+
+def _says_deidentified(datasets: Sequence[pydicom.Dataset]) -> bool:
+    return not datasets or _text(datasets[0], "PatientIdentityRemoved").upper() == "YES"
 
 
 def _text(header: pydicom.Dataset, keyword: str) -> str:

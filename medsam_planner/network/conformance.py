@@ -23,7 +23,7 @@ _SERVICES = (
     ("`pacs query`", "Study Root Query/Retrieve - FIND", "SCU", "QIDO-RS: studies, series, instances"),
     ("`pacs pull`", "Study Root Query/Retrieve - GET, or - MOVE with Storage SCP", "SCU", "WADO-RS: instances"),
     ("`pacs push`, rules of `listen`", "Storage of any class, and FIND", "SCU", "STOW-RS, QIDO-RS, WADO-RS"),
-    ("`listen`", "Verification; Storage of the classes below", "SCP", "none"),
+    ("`listen`", "Verification; Storage of the classes below; Storage Commitment Push Model", "SCP", "none"),
 )
 
 
@@ -37,8 +37,8 @@ def _services() -> Iterator[str]:
     yield ""
     yield (
         "DICOM over TCP/IP, with or without TLS (1.2 or later), and DICOMweb as a client. Titles, addresses and peers "
-        "are configured; [Data from a hospital](use/hospital.md#exchange-with-a-pacs) says how. Storage commitment, "
-        "worklists and MPPS are not implemented."
+        "are configured; [Data from a hospital](use/hospital.md#exchange-with-a-pacs) says how. "
+        "Worklists and MPPS are not implemented."
     )
     yield ""
     yield from markdown_table(("command", "DIMSE service", "role", "DICOMweb"), _SERVICES)
@@ -54,6 +54,12 @@ def _services() -> Iterator[str]:
             ("`pacs push` by C-STORE", f"that of the file; {also}"),
             ("DICOMweb", "that in which the node stores, and that of the file"),
         ],
+    )
+    yield ""
+    yield (
+        "`listen` commits to an instance when it is on the disk, also to one that a rule has done with; what somebody "
+        "deletes from its folder afterwards is gone. It reports to the port that pacs.toml names for the peer, in an "
+        "association that it requests as SCP; where none is named, in the association of the request."
     )
     yield ""
     yield "`listen` accepts these SOP classes:"

@@ -3,6 +3,7 @@
 ::
 
     inbox/<series>/<instance>.dcm      what has arrived; its folder's time is that of the last arrival
+    commitments/                       reports of storage commitment that are due, see :mod:`.commitment`
     jobs/<series>.<n>/images/          a complete series, with job.json, results-<m>/ and log.txt
     done/<series>.<n>/                 its results have been sent
     dead/<series>.<n>/                 nothing more is done with it; reason.txt says why
@@ -17,6 +18,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Set
 from io import BytesIO
 from pathlib import Path
 
@@ -80,6 +82,7 @@ class Inbox:
         self.arriving, self.jobs, self.done, self.dead = (folder / name for name in ("inbox", "jobs", "done", "dead"))
         for place in (self.arriving, self.jobs, self.done, self.dead):
             place.mkdir(exist_ok=True)
+        self.commitments = folder / "commitments"
         sync_folder(folder)
         self._clear_up()
 
@@ -118,6 +121,45 @@ class Inbox:
                 raise RefusedInstanceError(
                     OUT_OF_RESOURCES, "it cannot be written: no space, or no permission"
                 ) from error
+
+    def sop_class_of(self, uid: str) -> str | None:
+        """SOP class of an instance that is kept, wherever it lies; None if it is not there.
+
+        Parameters
+        ----------
+        uid : str
+            Of a valid form: it names a file.
+        """
+        with self._lock:
+            folders = [*self.arriving.iterdir()]
+            folders += [one / "images" for place in (self.jobs, self.done, self.dead) for one in place.iterdir()]
+            there = next((path for path in (folder / f"{uid}.dcm" for folder in folders) if path.is_file()), None)
+            if there is None:
+                return None
+            try:
+                return str(pydicom.filereader.read_file_meta_info(there).MediaStorageSOPClassUID)
+            except READ_ERRORS:
+                return None
+
+    def hurry(self, uids: Set[str], within_s: float, quiet_s: float) -> None:
+        """Let series be complete sooner of which every instance is among `uids`, unless something more arrives.
+
+        A sender may ask for commitment after each part of a series; so a short quiet time is kept.
+
+        Parameters
+        ----------
+        uids : set of str
+            Instances that their sender has asked commitment for.
+        within_s : float
+            Quiet seconds until they are complete.
+        quiet_s : float
+            What :meth:`take_complete` is called with.
+        """
+        with self._lock:
+            for folder in self.arriving.iterdir():
+                if folder.is_dir() and {path.stem for path in folder.glob("*.dcm")} <= uids:
+                    quiet_since = time.time() - max(quiet_s - within_s, 0.0)
+                    os.utime(folder, (quiet_since, min(quiet_since, folder.stat().st_mtime)))
 
     def take_complete(self, quiet_s: float) -> list[Path]:
         """Move series for which nothing has come for so long to the jobs; the folders of the new jobs."""

@@ -3,8 +3,10 @@
 ::
 
     [listen]
-    peers = [{ ae_title = "CT1", address = "10.0.0.7" }]   # or a network: "10.0.0.0/24"
+    peers = [{ ae_title = "CT1", address = "10.0.0.7" }]   # or a network: "10.0.0.0/24"; port = 104 where it takes
+                                       # reports of storage commitment; without, in the association of its request
     quiet_s = 60                       # a series is complete when nothing has come for so long
+    quiet_after_commitment_s = 5       # the same, once its sender has asked for storage commitment of all of it
     keep_free_mb = 2048                # below this an instance is refused as "out of resources"
     largest_instance_mb = 2048
     give_up_after_h = 24               # how long a node that is away is asked again
@@ -32,7 +34,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from medsam_planner.network.settings import AeTitle, Table, Tls
+from medsam_planner.network.settings import AeTitle, Port, Table, Tls
 
 __all__ = ["FIELDS_OF_A_PATH", "Listen", "Peer", "Rule"]
 
@@ -46,6 +48,8 @@ class Peer(Table):
 
     ae_title: AeTitle
     address: str
+    port: Port | None = None
+    """Where it takes reports of storage commitment; None for one that waits in the association of its request."""
 
     @field_validator("address")
     @classmethod
@@ -68,6 +72,7 @@ class Listen(Table):
 
     peers: Annotated[list[Peer], Field(min_length=1)]
     quiet_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    quiet_after_commitment_s: Annotated[float, Field(gt=0, le=86_400)] = 5.0
     keep_free_mb: Annotated[float, Field(ge=0)] = 2048.0
     largest_instance_mb: Annotated[float, Field(gt=0)] = 2048.0
     give_up_after_h: Annotated[float, Field(ge=0)] = 24.0

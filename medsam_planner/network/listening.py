@@ -43,13 +43,15 @@ def listen(pacs: PacsFile, data: Path, stop: threading.Event, tell: Callable[[st
         If the folder cannot be written, or another listener uses it.
     """
     require_extra("pacs", "`medsam-planner listen`")
+    from medsam_planner.network.commitment import Commitments
     from medsam_planner.network.receiver import Receiver
 
     if pacs.listen is None:
         raise ConfigError("Expected a table [listen] with the peers that may send in the pacs file, got none.")
     inbox = Inbox(data, keep_free_bytes=pacs.listen.keep_free_mb * 1e6)
     try:
-        receiver = Receiver(pacs.local, pacs.listen, inbox, tell)
+        commitments = Commitments(inbox.commitments, pacs.local, pacs.listen, inbox, tell)
+        receiver = Receiver(pacs.local, pacs.listen, inbox, commitments, tell)
         try:
             place = f"{pacs.local.host}:{pacs.local.port}"
             tell(f"{pacs.local.ae_title} receives at {place}, into {data}. Ctrl-C ends it. Research use only.")
@@ -60,6 +62,7 @@ def listen(pacs: PacsFile, data: Path, stop: threading.Event, tell: Callable[[st
             pass
         finally:
             receiver.close()
+            commitments.close()
     finally:
         inbox.close()
 

@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 import pydicom
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.network.commitment import Commitments
 from medsam_planner.network.inbox import Inbox, RefusedInstanceError
 from medsam_planner.network.listen_settings import Listen, Peer
 from medsam_planner.network.negotiated import COMPRESSED, RECEIVED_CLASSES, UNCOMPRESSED
@@ -38,6 +39,7 @@ class Receiver:
         Title and address of this program.
     settings : Listen
     inbox : Inbox
+    commitments : Commitments
     tell : callable
         Is told in words what was refused.
 
@@ -47,7 +49,9 @@ class Receiver:
         If the port cannot be opened.
     """
 
-    def __init__(self, local: Local, settings: Listen, inbox: Inbox, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, local: Local, settings: Listen, inbox: Inbox, commitments: Commitments, tell: Callable[[str], None]
+    ) -> None:
         self._settings = settings
         self._inbox = inbox
         self._tell = tell
@@ -57,6 +61,7 @@ class Receiver:
         entity.require_calling_aet = [one.ae_title for one in settings.peers]
         entity.maximum_associations = _MOST_ASSOCIATIONS
         entity.add_supported_context(Verification)
+        entity.add_supported_context(StorageCommitmentPushModel)
         for sop_class in RECEIVED_CLASSES:
             entity.add_supported_context(sop_class, [*UNCOMPRESSED, *COMPRESSED])
         try:
@@ -68,6 +73,7 @@ class Receiver:
                     (evt.EVT_REQUESTED, self._on_requested),
                     (evt.EVT_DATA_RECV, self._on_data),
                     (evt.EVT_C_STORE, self._on_store),
+                    (evt.EVT_N_ACTION, commitments.on_action),
                 ],
                 server_class=_server_for(settings.peers, tell),
             )

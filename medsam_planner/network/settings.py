@@ -52,6 +52,7 @@ __all__ = [
     "Local",
     "NodeTable",
     "OAuth2",
+    "Port",
     "Table",
     "Tls",
 ]

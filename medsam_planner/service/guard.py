@@ -52,9 +52,15 @@ _FOLDERS = (
     "/files/",
     "/live/",
     "/review/",
+    "/reading/",
     _HEARTBEAT,
 )
-_CHANGED_BY = {"/uploads/": ("POST", "DELETE"), "/live/": ("POST", "PUT", "DELETE"), "/review/": ("POST",)}
+_CHANGED_BY = {
+    "/uploads/": ("POST", "DELETE"),
+    "/live/": ("POST", "PUT", "DELETE"),
+    "/review/": ("POST",),
+    "/reading/": ("POST",),
+}
 """Methods other than reading by folder."""
 _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.errors import StudyError
+from medsam_planner.io.patient_identity import NAMELESS
 from medsam_planner.io.study_files import name_files, walk_files
 from medsam_planner.network.pacs_file import PacsFile
 from medsam_planner.service.uploads import is_upload
@@ -28,6 +29,15 @@ class Settings:
     seed: int = 0
     pacs: PacsFile | None = None
     """Nodes that pages may ask and send to; None where the server has no PACS."""
+    is_identified: bool | None = None
+    """Whether reports and pages name the patient; None leaves it to each study's files."""
+
+    @property
+    def study_name(self) -> str:
+        """What a page calls `study`: its file's name, where that may be shown; empty without one."""
+        if self.study is None:
+            return ""
+        return NAMELESS if self.is_identified is False else self.study.name
 
     def allowed(self, text: str) -> Path:
         """The path a person typed, if studies may be read there.
@@ -62,7 +72,7 @@ class Settings:
         )
 
     def _meant(self, text: str) -> Iterator[Path]:
-        if self.study is not None and text == self.study.name:
+        if self.study is not None and text in (self.study.name, self.study_name):
             yield self.study
         path = Path(text).expanduser()
         if not path.is_absolute():

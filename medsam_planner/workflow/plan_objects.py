@@ -96,8 +96,8 @@ def _save_report(folder: Path | OutputFolder, document: Mapping[str, Any], study
 
 
 def _segmentation(path: Path, study: StudyVolume) -> Dataset | None:
-    """Header of a Segmentation, if it is there and of this study."""
+    """A Segmentation, if it is there and of this study."""
     if not path.is_file() or study.source is None:
         return None
-    header = pydicom.dcmread(path, stop_before_pixels=True)
-    return header if header.StudyInstanceUID == study.source.datasets[0].get("StudyInstanceUID") else None
+    found = pydicom.dcmread(path)
+    return found if found.StudyInstanceUID == study.source.datasets[0].get("StudyInstanceUID") else None

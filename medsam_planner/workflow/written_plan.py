@@ -16,6 +16,7 @@ from medsam_planner.io import load_volume
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.files import write_json
 from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.io.patient_identity import with_identity
 from medsam_planner.mesh import Surface
 from medsam_planner.mesh.open3d_mesh import require_open3d
 from medsam_planner.planning.margins import MarginStatement
@@ -101,11 +102,17 @@ class WrittenPlan:
 
 
 def write_plan_from_file(
-    path: Path, out: Path, *, with_paths: bool = False, progress: Progress | None = None
+    path: Path,
+    out: Path,
+    *,
+    with_paths: bool = False,
+    is_identified: bool | None = None,
+    progress: Progress | None = None,
 ) -> WrittenPlan:
     """Plan from a plan file whose structures are all given as masks, and write the results.
 
-    ``plan.json`` repeats the plan file, `with_paths` with the paths in it.
+    ``plan.json`` repeats the plan file, `with_paths` with the paths in it; reports name the patient if `is_identified`,
+    or, where that is None, unless the study's files say that it was de-identified.
 
     Raises
     ------
@@ -129,6 +136,7 @@ def write_plan_from_file(
             modality=plan_file.study.modality,
             progress=progress,
         )
+        study = with_identity(study, is_identified)
         inputs = resolve(
             request, study, plan_file_evidence(plan_file, study), origin=_origin(plan_file, with_paths=with_paths)
         )

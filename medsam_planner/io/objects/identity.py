@@ -27,6 +27,7 @@ from medsam_planner.volumes import StudyVolume
 
 __all__ = [
     "CREATOR",
+    "LONGEST_DESCRIPTION",
     "LONGEST_TEXT",
     "MANUFACTURER",
     "RESEARCH",
@@ -49,6 +50,8 @@ RESEARCH = "(research use only)"
 """What every series description ends with."""
 LONGEST_TEXT = 64
 """Characters in a DICOM long string (VR LO), such as a label or a description."""
+LONGEST_DESCRIPTION = LONGEST_TEXT - len(RESEARCH) - 1
+"""Characters in a series description before the notice."""
 
 
 class SeriesNumber(IntEnum):
@@ -97,7 +100,7 @@ def source_headers(study: StudyVolume) -> list[pydicom.Dataset]:
 
 def with_notice(text: str) -> str:
     """`text` as a long string that ends with the notice of research use, for which it is shortened."""
-    return f"{text[: LONGEST_TEXT - len(RESEARCH) - 1]} {RESEARCH}"
+    return f"{text[:LONGEST_DESCRIPTION]} {RESEARCH}"
 
 
 def reference(header: pydicom.Dataset) -> pydicom.Dataset:

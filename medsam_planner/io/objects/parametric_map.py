@@ -23,6 +23,7 @@ from medsam_planner.errors import StudyError
 from medsam_planner.io.objects.concepts import private
 from medsam_planner.io.objects.identity import (
     CREATOR,
+    LONGEST_DESCRIPTION,
     LONGEST_TEXT,
     SeriesNumber,
     image_sources,
@@ -51,6 +52,8 @@ class MapQuantity:
     words: str
     concept: CodedConcept
     unit: CodedConcept
+    short: str = ""
+    """For a series description, where `words` would leave a structure's name no room."""
     derivation: CodedConcept | None = None
     """The statistic that it is, where it is one."""
 
@@ -70,6 +73,7 @@ MAP_QUANTITIES: dict[str, MapQuantity] = {
         "standard deviation of surface distance",
         private("BoundarySpread"),
         codes.UCUM.Millimeter,
+        "boundary spread",
         CodedConcept.from_code(codes.SCT.StandardDeviation),
     ),
     "saliency": MapQuantity(
@@ -77,6 +81,7 @@ MAP_QUANTITIES: dict[str, MapQuantity] = {
         "gradient-weighted class activation",
         CodedConcept.from_code(codes.DCM.GradientWeightedClassActivation),
         codes.UCUM.NoUnits,
+        "Grad-CAM",
     ),
 }
 """By the name of the map in a run folder."""
@@ -154,7 +159,7 @@ def save_parametric_map(
         content_label=_content_label(what.label, structure),
         content_description=title[:LONGEST_TEXT],
         content_creator_name=CREATOR,
-        series_description=with_notice(title),
+        series_description=with_notice(_series_description(structure, what)),
         **instance_identity(
             study,
             f"map/{structure}/{quantity}",
@@ -193,6 +198,12 @@ def _order_along_the_normal(dataset: Dataset) -> None:
     pixels = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(len(frames), -1)
     dataset.PerFrameFunctionalGroupsSequence = frames
     dataset.FloatPixelData = pixels[::-1].tobytes()
+
+
+def _series_description(structure: str, what: MapQuantity) -> str:
+    """Structure and quantity; a long name is shortened, so that maps of one structure can be told apart."""
+    quantity = what.short or what.words
+    return f"{structure[: LONGEST_DESCRIPTION - len(quantity) - 2]}: {quantity}"
 
 
 def _content_label(label: str, structure: str) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import highdicom
+import numpy as np
 from highdicom import sr
 from highdicom.sr import CodedConcept
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
@@ -26,7 +29,8 @@ def segment_groups(
     Parameters
     ----------
     segmentations
-        DICOM Segmentations, of which the pixels are not needed.
+        DICOM Segmentations. With their pixels each group has a place inside its segment, to which viewers go; OHIF 3.13
+        opens no report that has a group without a place.
     document
         What ``plan.json`` holds.
     """
@@ -43,7 +47,7 @@ def _group(
     segmentation: Dataset, segment: Dataset, measurements: Sequence[sr.Measurement]
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     series = segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+    group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=str(segment.TrackingID)),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=segmentation.SOPClassUID,
@@ -58,6 +62,24 @@ def _group(
         ),
         measurements=measurements or None,
     )
+    if "PixelData" in segmentation:
+        centre = sr.Scoord3DContentItem(
+            name=codes.DCM.Center,
+            graphic_type="POINT",
+            graphic_data=_centre_lps_mm(segmentation, int(segment.SegmentNumber))[None],
+            frame_of_reference_uid=segmentation.FrameOfReferenceUID,
+            relationship_type="CONTAINS",
+        )
+        group[0].ContentSequence.append(centre)
+    return group
+
+
+def _centre_lps_mm(segmentation: Dataset, number: int) -> NDArray[np.float64]:
+    """(3,) LPS mm of the segment's voxel that is nearest to its centre of gravity."""
+    opened = highdicom.seg.Segmentation.from_dataset(segmentation, copy=False)
+    volume = opened.get_volume(segment_numbers=[number], combine_segments=False)
+    places = np.argwhere(np.asarray(volume.array)[..., 0]) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    return places[np.argmin(np.linalg.norm(places - places.mean(axis=0), axis=1))]
 
 
 def _measurements(document: Mapping[str, Any]) -> Iterator[tuple[str, list[sr.Measurement]]]:

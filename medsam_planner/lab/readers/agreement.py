@@ -17,6 +17,7 @@ __all__ = [
     "bland_altman",
     "cases_needed",
     "fleiss_kappa",
+    "fleiss_kappa_of_counts",
     "intraclass_correlation",
     "non_inferiority",
 ]
@@ -137,7 +138,6 @@ def fleiss_kappa(categories: ArrayLike) -> float:
     """
     require_extra("readers", "Fleiss' κ")
     from statsmodels.stats.inter_rater import aggregate_raters
-    from statsmodels.stats.inter_rater import fleiss_kappa as of_counts
 
     given = np.asarray(categories)
     if given.ndim != 2 or min(given.shape) < 2:
@@ -145,7 +145,26 @@ def fleiss_kappa(categories: ArrayLike) -> float:
     if len(np.unique(given)) < 2:
         raise ConfigError("Expected more than one category: the agreement beyond chance is not defined for one.")
     counts, _ = aggregate_raters(given)
-    return float(of_counts(counts, method="fleiss"))
+    return fleiss_kappa_of_counts(counts)
+
+
+def fleiss_kappa_of_counts(counts: ArrayLike) -> float:
+    """Fleiss' κ of how many readers gave each category to each case.
+
+    Parameters
+    ----------
+    counts : (cases, categories) int
+        Every row adds up to the number of readers.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without the extra ``readers``.
+    """
+    require_extra("readers", "Fleiss' κ")
+    from statsmodels.stats.inter_rater import fleiss_kappa as of_counts
+
+    return float(of_counts(np.asarray(counts), method="fleiss"))
 
 
 def bland_altman(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> BlandAltman:

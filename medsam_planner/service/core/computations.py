@@ -161,7 +161,8 @@ class Computations:
         return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)
 
     def _study(self, work: Work) -> StudyKey:
-        return StudyKey(self._studies.folder_of(work.study.identifier), work.study.sha256)
+        folder = self._studies.folder_of(work.study.identifier)
+        return StudyKey(folder, work.study.sha256, self._studies.is_identified)
 
     def _session(self, work: Work) -> SessionKey:
         return SessionKey(work.identifier, self._study(work), work.state.model, work.state.seed)

@@ -64,7 +64,7 @@ class DataFolder:
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
         self.audit = Audit(self.data / AUDIT_FILE)
-        self.studies = StudyStore(self.data / "studies")
+        self.studies = StudyStore(self.data / "studies", is_identified=settings.is_identified)
         self.rights = Rights(self.studies)
         self.loaded = LoadedWorks(self.studies, self.limits.loaded_bytes)
         self.unreadable: tuple[str, ...] = ()

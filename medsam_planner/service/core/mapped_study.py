@@ -13,6 +13,7 @@ import numpy as np
 
 from medsam_planner.errors import OutputError, StudyError
 from medsam_planner.io.files import whole_file
+from medsam_planner.io.patient_identity import with_identity
 from medsam_planner.volumes import StudySource, StudyVolume, volume_sha256
 
 __all__ = ["FILES", "STUDIES_KEPT", "read_copy", "write_copy"]
@@ -43,7 +44,7 @@ def write_copy(folder: Path, volume: StudyVolume) -> None:
         raise OutputError(f"The study cannot be kept: {error.strerror or error}.") from error
 
 
-def read_copy(folder: Path, sha256: str) -> StudyVolume:
+def read_copy(folder: Path, sha256: str, *, is_identified: bool | None = None) -> StudyVolume:
     """Map the voxels of a study.
 
     Parameters
@@ -51,6 +52,8 @@ def read_copy(folder: Path, sha256: str) -> StudyVolume:
     folder : Path
     sha256 : str
         Of voxels and affine, as :func:`medsam_planner.volumes.volume_sha256`.
+    is_identified : bool, optional
+        Whether reports and pages name the patient; None leaves it to the study's files.
 
     Raises
     ------
@@ -66,6 +69,7 @@ def read_copy(folder: Path, sha256: str) -> StudyVolume:
         )
     except (OSError, ValueError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise StudyError("The server's copy of the study cannot be read. Open it as a new study.") from error
+    volume = with_identity(volume, is_identified)
     if volume_sha256(volume) != sha256:
         raise StudyError("The server's copy of the study is damaged: its voxels differ. Open it as a new study.")
     return volume

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import MedsamPlannerError, NotThereError, OutputError
 from medsam_planner.io.files import write_json
+from medsam_planner.io.patient_identity import NAMELESS
 from medsam_planner.progress import Progress
 from medsam_planner.service.core.mapped_study import FILES, read_copy, write_copy
 from medsam_planner.volumes import StudyVolume, volume_sha256
@@ -67,10 +68,14 @@ class StudyStore:
     ----------
     folder : Path
         Holds a folder for each study.
+    is_identified : bool, optional
+        Whether reports and pages name the patient; None leaves it to each study's files. If not, studies are not called
+        by the names of their files either.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_identified: bool | None = None) -> None:
         self._folder = folder
+        self.is_identified = is_identified
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._by_identifier: dict[str, StoredStudy] = {}
@@ -78,7 +83,7 @@ class StudyStore:
         for path in sorted(folder.glob("*/study.json"), key=lambda path: path.stat().st_mtime):
             study = _read(path)
             if study is not None:
-                self._by_identifier[study.identifier] = study
+                self._by_identifier[study.identifier] = self._called(study)
 
     def folder_of(self, identifier: str) -> Path:
         """Folder for the files of one study."""
@@ -127,7 +132,7 @@ class StudyStore:
             owner=owner,
         )
         for known in self.all():
-            if replace(known, identifier=identifier) == study:
+            if replace(known, identifier=identifier) == self._called(study):
                 return known
         folder = self.folder_of(identifier)
         try:
@@ -137,8 +142,11 @@ class StudyStore:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         with self._lock:
-            self._by_identifier = {**self._by_identifier, identifier: study}
-        return study
+            self._by_identifier = {**self._by_identifier, identifier: self._called(study)}
+        return self._called(study)
+
+    def _called(self, study: StoredStudy) -> StoredStudy:
+        return replace(study, name=NAMELESS) if self.is_identified is False else study
 
     def _delete_left_behind(self) -> None:
         """Delete studies that a killed server had not finished; nothing that anybody else may have put here."""
@@ -167,7 +175,7 @@ class StudyStore:
         StudyError
             If the server's copy is gone or damaged.
         """
-        return read_copy(self.folder_of(study.identifier), study.sha256)
+        return read_copy(self.folder_of(study.identifier), study.sha256, is_identified=self.is_identified)
 
     def forget(self, identifier: str) -> None:
         """Remove a study and what was uploaded of it; files elsewhere stay as they are.

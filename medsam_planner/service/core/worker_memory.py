@@ -33,6 +33,8 @@ class StudyKey:
 
     folder: Path
     sha256: str
+    is_identified: bool | None = None
+    """Whether reports name the patient; None leaves it to the study's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class WorkerMemory:
         StudyError
         """
         if key not in self._volumes:
-            self._volumes[key] = read_copy(key.folder, key.sha256)
+            self._volumes[key] = read_copy(key.folder, key.sha256, is_identified=key.is_identified)
             if len(self._volumes) > STUDIES_KEPT:
                 self._volumes.popitem(last=False)
         self._volumes.move_to_end(key)

@@ -1,4 +1,4 @@
-"""A folder named after a patient leaks through no file that a run leaves; with paths, a replay finds its study."""
+"""A folder named after a patient leaks through no file of a run, nor a patient through one that is to name nobody."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import highdicom
 import numpy as np
 import pydicom
+import pypdf
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
@@ -148,3 +149,68 @@ def test_a_report_names_the_patient_unless_the_study_was_deidentified(patient, o
     assert run(["plan", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) in (0, 1)
     assert "PHANTOM" not in (tmp_path / "out" / "report.html").read_text()
     assert pydicom.dcmread(tmp_path / "out" / "report.pdf.dcm").BurnedInAnnotation == "NO"
+
+
+NAMED = {
+    "PatientName": "Tracerson^Hans",
+    "PatientID": "TRACER-4711",
+    "PatientBirthDate": "19500102",
+    "AccessionNumber": "TRACER-0815",
+    "StudyDate": "20260704",
+    "SeriesDate": "20260705",
+    "AcquisitionDate": "20260706",
+    "StudyDescription": "Tracer study",
+    "SeriesDescription": "Tracer series",
+    "ReferringPhysicianName": "Tracer^Doctor",
+    "InstitutionName": "Tracer hospital",
+}
+SPOKEN = ("Tracerson, Hans", "TRACER-4711", "1950-01-02", "TRACER-0815", "2026-07-04")
+"""What an identified report says of them."""
+
+
+@pytest.fixture(scope="module")
+def named(patient, tmp_path_factory):
+    """The same study, whose headers name somebody, and a plan file."""
+    folder = tmp_path_factory.mktemp("named") / TRACER
+    shutil.copytree(patient, folder)
+    for path in folder.glob("ct/*"):
+        dataset = pydicom.dcmread(path)
+        for keyword, value in NAMED.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    return folder
+
+
+def pages_of(out):
+    document = pydicom.dcmread(out / "report.pdf.dcm").EncapsulatedDocument
+    return [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(document)).pages]
+
+
+def tracers(text):
+    values = [*NAMED.values(), *SPOKEN, "Tracer", TRACER]
+    return [value for value in values if value.lower() in text.lower()]
+
+
+def test_deidentified_results_name_nobody_and_say_that_the_objects_do(named, tmp_path, capsys):
+    assert run_into(named, tmp_path / "out", "--deidentified") in (0, 1)
+    assert "carry patient and study as the files do" in capsys.readouterr().out
+    written = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".html", ".json", ".ply", ".stl")]
+    assert {"plan.json", "result.json", "prompts.json", "report.html"} <= {path.name for path in written}
+    for path in written:
+        assert not tracers(path.read_bytes().decode(errors="replace")), path.name
+    assert not tracers(" ".join(pages_of(tmp_path / "out")))
+    pdf = pydicom.dcmread(tmp_path / "out" / "report.pdf.dcm")
+    assert (pdf.BurnedInAnnotation, pdf.PatientID) == ("NO", "TRACER-4711")
+
+
+def test_identified_results_name_patient_accession_and_date_on_every_page(named, tmp_path):
+    for path in named.glob("ct/*"):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.save_as(path)
+    plan_file = str(named / "plan.toml")
+    assert run(["plan", plan_file, "--out", str(tmp_path / "out"), "--identified"]) in (0, 1)
+    pages = pages_of(tmp_path / "out")
+    assert len(pages) > 1 and all(value in page for page in pages for value in SPOKEN)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(value in page for value in SPOKEN)

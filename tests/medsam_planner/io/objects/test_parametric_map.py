@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io import load_volume, save_nifti, save_parametric_map
-from medsam_planner.io.objects.parametric_map import MAP_QUANTITIES
+from medsam_planner.io.objects.identity import with_notice
+from medsam_planner.io.objects.parametric_map import MAP_QUANTITIES, _series_description
 from medsam_planner.volumes import StudyVolume, volume_like
 from tests.medsam_planner.io.dicom_series import (
     blob_hu,
@@ -80,6 +81,14 @@ def test_a_map_says_its_structure_its_quantity_its_unit_and_its_modality(
         assert shared.FrameAnatomySequence[0].AnatomicRegionSequence[0].CodeMeaning == "Pelvis"
         assert shared.FrameVOILUTSequence[0].VOILUTFunction == "LINEAR_EXACT"
     assert len(series) == 2
+
+
+def test_maps_of_a_structure_with_a_long_name_are_told_apart_by_their_descriptions() -> None:
+    name = "left_internal_iliac_artery_with_its_branches"
+    texts = {with_notice(_series_description(name, what)) for what in MAP_QUANTITIES.values()}
+    assert len(texts) == len(MAP_QUANTITIES) and max(map(len, texts)) <= 64
+    for what in MAP_QUANTITIES.values():
+        assert _series_description("supra_acetabular_bone", what).startswith("supra_acetabular")
 
 
 def test_quantities_have_standard_codes_where_there_are_any(tmp_path: Path, plain_affine: NDArray[np.float64]) -> None:

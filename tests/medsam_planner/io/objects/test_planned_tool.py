@@ -96,7 +96,7 @@ def _report(tmp_path: Path, study: StudyVolume, encoding: SegmentEncoding) -> tu
         save_segments([Segment("liver", volume_like(study, liver))], tmp_path / "seg.dcm", study, encoding=encoding),
         save_segments(planned_segments(document, study), tmp_path / "tool.dcm", study, encoding=encoding),
     ]
-    written = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+    written = [pydicom.dcmread(path) for path in paths]
     return save_plan_sr(document, tmp_path / "plan.dcm", study, segmentations=written), written
 
 
@@ -119,6 +119,16 @@ def test_the_report_refers_to_the_segments_of_structures_and_tool(
     assert (clearance.name.meaning, clearance.value) == ("Distance", 3.25)
     [length] = found["needle 0: planned tool"].get_measurements()
     assert (length.name.meaning, length.value) == ("Length", 30.0)
+    for label, group in found.items():  # OHIF opens no report that has a group without a place
+        [place] = [one for one in group[0].ContentSequence if one.name == codes.DCM.Center]
+        segmentation = written[0] if label == "liver" else written[1]
+        [number] = [one.SegmentNumber for one in segmentation.SegmentSequence if one.SegmentLabel == label]
+        stored = highdicom.seg.Segmentation.from_dataset(segmentation).get_volume(segment_numbers=[number])
+        index = np.linalg.inv(stored.affine) @ (*np.ravel(place.value), 1.0)
+        assert stored.array[tuple(np.round(index[:3]).astype(int))].any(), label
+        if label == "liver":  # a box, [5:20, 30:45, 30:50] of the study
+            middle = study.affine @ (12.0, 37.0, 39.5, 1.0)
+            assert np.linalg.norm(np.ravel(place.value) - middle[:3]) <= np.linalg.norm(study.spacing)
     evidence = pydicom.dcmread(path).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     named = {item.ReferencedSOPInstanceUID for series in evidence for item in series.ReferencedSOPSequence}
     assert {one.SOPInstanceUID for one in written} < named

@@ -1,0 +1,1 @@
+"""Studies in which people read cases: what is shown to whom and when, and what they said."""
