@@ -119,7 +119,7 @@ def _write_letters(image: PIL.Image.Image, letters: EdgeLetters) -> None:
         letters.bottom: ((width / 2, height - _EDGE_PX), "mb"),
     }
     for words, (place, anchor) in places.items():
-        pen.text(place, words, fill=_LETTER_RGB, font=font, anchor=anchor)
+        pen.text(place, words, fill=_LETTER_RGB, font=font, anchor=anchor, stroke_width=2, stroke_fill=_BACKGROUND_RGB)
 
 
 def _coloured(part: Part) -> ColouredSurface:
