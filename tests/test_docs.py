@@ -20,6 +20,7 @@ from medsam_planner.errors import WeightsError
 from medsam_planner.lab.training.config import read_config
 from medsam_planner.network.pacs_file import read_pacs_file
 from medsam_planner.planning.plan_file_tables import PlanFile, StructureTable
+from medsam_planner.reading.study_file import StudyFile
 from prompts import parse_prompt_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,7 +129,13 @@ def test_the_prompt_file_of_the_page_is_read() -> None:
 
 def test_every_example_file_of_the_pages_is_read_by_a_test() -> None:
     assert pages_with("json") == ["formats.md"]
-    assert pages_with("toml") == ["formats.md", "training.md", "use/hospital.md"]
+    assert pages_with("toml") == ["formats.md", "training.md", "use/hospital.md", "use/readers.md"]
+
+
+def test_the_study_files_of_the_page_are_read() -> None:
+    masks, reading = (StudyFile.model_validate(tomllib.loads(text)) for text in blocks("use/readers.md", "toml"))
+    assert masks.masks is not None and masks.hypothesis is not None and masks.statements
+    assert reading.reading is not None and reading.reading.cases[0].plan is not None
 
 
 def test_the_pacs_file_of_the_page_is_read(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from medsam_planner.errors import require_extra
 from medsam_planner.service.access import Access
+from medsam_planner.service.guard import PageEvents
 from medsam_planner.service.pages import Pages
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def make_app(service: Service, *, access: Access | None = None) -> FastAPI:
     return app.make_app(service, access=access, page=_add_page)
 
 
-def _add_page(app: FastAPI) -> Mapping[int, int]:
+def _add_page(app: FastAPI) -> PageEvents:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
@@ -89,7 +90,7 @@ def _add_page(app: FastAPI) -> Mapping[int, int]:
         css=CSS,
         js="() => document.body.classList.add('dark')",
     )
-    return {number: len(event.inputs) for number, event in page.fns.items()}
+    return PageEvents({number: len(event.inputs) for number, event in page.fns.items()}, pages.is_of_another)
 
 
 def _expiring(pages: Pages, inner: Lifespan[Any]) -> Lifespan[Any]:

@@ -10,8 +10,8 @@ from medsam_planner.errors import PlanningError
 from medsam_planner.progress import Progress
 from medsam_planner.report.decision import DecisionKind
 from medsam_planner.service import reviewing
+from medsam_planner.service.placed_lines import LineAsked
 from medsam_planner.service.presets import find_preset
-from medsam_planner.service.reviewing import LineAsked
 from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.review_scene import SLIDERS

@@ -19,6 +19,7 @@ from medsam_planner.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     fhir,
     import_check,
     inspect,
@@ -102,6 +103,7 @@ app.command()(segment.segment)
 app.command()(plan.plan)
 app.command("run")(run_plan.run_plan)
 app.command()(replay.replay)
+app.command()(export.export)
 app.command()(calibrate.calibrate)
 app.command()(inspect.inspect)
 app.command("import-check")(import_check.import_check)

@@ -11,6 +11,7 @@ import typer
 from medsam_planner.cli.options import Host, OidcFile, Out, Port, ServerData, TlsCertificate, TlsKey, TrustedProxy
 
 if TYPE_CHECKING:
+    from medsam_planner.lab.readers.study_page import Analysed
     from medsam_planner.reading.records import ReadingRecords
     from medsam_planner.reading.study_file import StudyFile
 
@@ -33,17 +34,14 @@ def analyse(
     seed: BootstrapSeed = 0,
 ) -> None:
     """Compare the masks of readers, and of a model: scores, agreement, non-inferiority, figures, check-list."""
-    from medsam_planner.cli.console import say, watched
+    from medsam_planner.cli.console import watched
     from medsam_planner.lab.readers.mask_report import analyse_masks
     from medsam_planner.reading.study_file import read_study_file
 
     read = read_study_file(study)
     with watched() as progress:
         analysed = analyse_masks(read, out, source=study, seed=seed, progress=progress)
-    for caution in analysed.cautions:
-        say(f"Caution: {caution}")
-    say(analysed.headline)
-    say(f"Page: {analysed.page}")
+    _tell(analysed)
 
 
 @app.command()
@@ -106,7 +104,6 @@ def serve(
 @app.command()
 def readings(study: Study, out: Out, data: ServerData = Path("study"), seed: BootstrapSeed = 0) -> None:
     """Export the readings as CSV and for iMRMC, and compare the modes over readers and cases."""
-    from medsam_planner.cli.console import say
     from medsam_planner.errors import ConfigError
     from medsam_planner.lab.readers.reading_report import analyse_readings
 
@@ -116,6 +113,39 @@ def readings(study: Study, out: Out, data: ServerData = Path("study"), seed: Boo
         )
     read, records = _records(study, data)
     analysed = analyse_readings(read, records, out, source=study, seed=seed)
+    _tell(analysed)
+
+
+@app.command()
+def orders(
+    table: Annotated[Path, typer.Argument(help="CSV with the columns case, surgeon, alternative, rank.")],
+    out: Out,
+    seed: BootstrapSeed = 0,
+) -> None:
+    """Compare surgeons' orders of planned paths with the planner's."""
+    from medsam_planner.lab.readers.plan_report import analyse_orders
+
+    _tell(analyse_orders(table, out, seed=seed))
+
+
+@app.command()
+def lines(
+    table: Annotated[
+        Path,
+        typer.Argument(help="CSV with the columns patient, tool, plan, executed_entry_x … executed_target_z (LPS mm)."),
+    ],
+    out: Out,
+    seed: BootstrapSeed = 0,
+) -> None:
+    """Compare executed lines with planned ones: entry and target error, angle, and grade of screws."""
+    from medsam_planner.lab.readers.plan_report import analyse_lines
+
+    _tell(analyse_lines(table, out, seed=seed))
+
+
+def _tell(analysed: Analysed) -> None:
+    from medsam_planner.cli.console import say
+
     for caution in analysed.cautions:
         say(f"Caution: {caution}")
     say(analysed.headline)

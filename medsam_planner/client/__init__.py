@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medsam_planner.client.client import Client, RemoteSession
+from medsam_planner.client.client import Client
+from medsam_planner.client.session import RemoteSession
 from medsam_planner.client.values import JobValue, StructureValue, StudyValue
 
 __all__ = ["Client", "JobValue", "RemoteSession", "StructureValue", "StudyValue"]

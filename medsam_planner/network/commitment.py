@@ -117,7 +117,8 @@ class Commitments:
         if not wanted or not all(is_uid(text) for text in (uid, *(text for one in wanted for text in one))):
             self._tell(f"Refused: a storage commitment of {str(peer.ae_title).strip()!r} without valid UIDs.")
             return _INVALID_ARGUMENT, None
-        reasons = [self._reason(*one) for one in wanted]
+        there = self._inbox.sop_classes_of({one for _, one in wanted})
+        reasons = [_reason(sop_class, there.get(one)) for sop_class, one in wanted]
         done = Transaction(
             uid,
             str(peer.ae_title).strip(),
@@ -140,13 +141,6 @@ class Commitments:
         self._wake.set()
         return _SUCCESS, None
 
-    def _reason(self, sop_class: str, uid: str) -> int | None:
-        """Why an instance is not committed to; None for one that is."""
-        found = self._inbox.sop_class_of(uid)
-        if found is None:
-            return _NO_SUCH_INSTANCE
-        return None if found == sop_class else _CLASS_CONFLICT
-
     def _note(self, one: Transaction) -> Path:
         return self._folder / f"{one.title}.{one.uid}.json"
 
@@ -155,12 +149,20 @@ class Commitments:
         while not self._ends.is_set():
             self._wake.clear()
             try:
-                left = [one for one in self._due() if not self._is_reported(one)]
+                left = self._not_reported()
             except Exception as error:  # noqa: BLE001 - one bad report must not end all others
                 self._tell(f"Unexpected error: {in_one_line(error)}. This is a bug; see the log: {log_fault(error)}")
                 left = list(self._due())
             self._wake.wait(wait_s if left else None)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S) if left else _FIRST_WAIT_S
+
+    def _not_reported(self) -> list[Transaction]:
+        """Report what is due, and give what is left; a peer that is away is tried once, so that others do not wait."""
+        left: list[Transaction] = []
+        for one in self._due():
+            if any(other.title == one.title for other in left) or not self._is_reported(one):
+                left.append(one)
+        return left
 
     def _due(self) -> Sequence[Transaction]:
         found = []
@@ -221,6 +223,13 @@ def _is_confirmed(association: Association, one: Transaction) -> bool:
         told, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
     )
     return "Status" in status and int(status.Status) == _SUCCESS
+
+
+def _reason(sop_class: str, found: str | None) -> int | None:
+    """Why an instance is not committed to; None for one that is."""
+    if found is None:
+        return _NO_SUCH_INSTANCE
+    return None if found == sop_class else _CLASS_CONFLICT
 
 
 def _reference(item: pydicom.Dataset) -> tuple[str, str]:

@@ -122,24 +122,23 @@ class Inbox:
                     OUT_OF_RESOURCES, "it cannot be written: no space, or no permission"
                 ) from error
 
-    def sop_class_of(self, uid: str) -> str | None:
-        """SOP class of an instance that is kept, wherever it lies; None if it is not there.
-
-        Parameters
-        ----------
-        uid : str
-            Of a valid form: it names a file.
-        """
+    def sop_classes_of(self, uids: Set[str]) -> dict[str, str]:
+        """SOP classes of the instances that are kept, wherever they lie; those that are not there are left out."""
+        left, found = set(uids), {}
         with self._lock:
             folders = [*self.arriving.iterdir()]
             folders += [one / "images" for place in (self.jobs, self.done, self.dead) for one in place.iterdir()]
-            there = next((path for path in (folder / f"{uid}.dcm" for folder in folders) if path.is_file()), None)
-            if there is None:
-                return None
-            try:
-                return str(pydicom.filereader.read_file_meta_info(there).MediaStorageSOPClassUID)
-            except READ_ERRORS:
-                return None
+            for folder in folders:
+                if not left:
+                    break
+                for name in os.listdir(folder) if folder.is_dir() else ():
+                    uid = name.removesuffix(".dcm")
+                    if uid != name and uid in left:
+                        left.discard(uid)
+                        with contextlib.suppress(*READ_ERRORS):
+                            header = pydicom.filereader.read_file_meta_info(folder / name)
+                            found[uid] = str(header.MediaStorageSOPClassUID)
+        return found
 
     def hurry(self, uids: Set[str], within_s: float, quiet_s: float) -> None:
         """Let series be complete sooner of which every instance is among `uids`, unless something more arrives.

@@ -2,7 +2,8 @@
 
 The checks, in this order: the person is logged in, if that is required (:mod:`medsam_planner.service.login`); the page
 uses the route (Gradio adds fifty more, which stay closed); the request does not come from another site; the body of an
-event is short, contains no files and names an event of the page; the Gradio session belongs to this browser and person.
+event is short, contains no files, names an event of the page and no page of another person; the Gradio session belongs
+to this browser and person.
 A refusal is one line that reveals nothing about the machine.
 """
 
@@ -12,7 +13,8 @@ import json
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
@@ -21,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from medsam_planner.service import headers
 from medsam_planner.service.cookies import cookie_name, set_cookie
-from medsam_planner.service.core.actors import with_actor
+from medsam_planner.service.core.actors import Actor, with_actor
 from medsam_planner.service.login import PageLogin
 from medsam_planner.service.short_body import short_body
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from medsam_planner.service.access import Access
 
-__all__ = ["MOST_BODY_BYTES", "Guard"]
+__all__ = ["MOST_BODY_BYTES", "NO_EVENTS", "Guard", "PageEvents"]
 
 MOST_BODY_BYTES = 1 << 20
 """Limit for an event; uploads have limits of their own (:mod:`medsam_planner.service.uploads`)."""
@@ -66,6 +68,20 @@ _CACHED_BY_BROWSERS = ("/assets/", "/static/", "/viewer/")
 """Paths that browsers may cache: they contain nothing about a patient."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageEvents:
+    """What the events of the page may say."""
+
+    input_count: Mapping[int, int]
+    """Number of inputs of every event, by Gradio's number of the event."""
+    is_of_another: Callable[[str, Actor], bool]
+    """Whether a text is the token of a page that belongs to another person."""
+
+
+NO_EVENTS = PageEvents({}, lambda token, actor: False)
+"""Of a page without Gradio."""
+
+
 class Guard:
     """The side of the entrance that the page uses.
 
@@ -74,15 +90,14 @@ class Guard:
     app : ASGIApp
     access : Access
         Origins and secret of the server.
-    input_count_by_event : mapping
-        Number of inputs of every event of the page, by Gradio's number of the event.
+    events : PageEvents
     """
 
-    def __init__(self, app: ASGIApp, access: Access, input_count_by_event: Mapping[int, int]) -> None:
+    def __init__(self, app: ASGIApp, access: Access, events: PageEvents) -> None:
         self._app = app
         self._access = access
         self._login = PageLogin(access)
-        self._input_count_by_event = input_count_by_event
+        self._events = events
         self._sessions = _Sessions()
 
     async def refuse_host(self, request: Request, send: Send) -> None:
@@ -112,6 +127,11 @@ class Guard:
                 refused = _refusal(400, "Expected an event of the page: short JSON without files.")
                 await refused(request.scope, request.receive, send)
                 return
+            texts = (value for value in event["data"] if isinstance(value, str))
+            if any(self._events.is_of_another(text, actor) for text in texts):
+                refused = _refusal(403, "That page belongs to somebody else. Reload your own.")
+                await refused(request.scope, request.receive, send)
+                return
             session = str(event.get("session_hash"))
             receive = _replay(body or b"", request.receive)
         person = f"{known} {actor.name}" if known else ""
@@ -139,7 +159,7 @@ class Guard:
         number, values = event.get("fn_index"), event.get("data")
         if type(number) is not int or not isinstance(values, list):  # True is an int too
             return False
-        return self._input_count_by_event.get(number) == len(values)
+        return self._events.input_count.get(number) == len(values)
 
     def _is_foreign(self, request: Request) -> bool:
         """Whether a page of another site sent the request. Following a link to the page does not count."""

@@ -30,14 +30,12 @@ def find_workbench(pages: Pages, token: str, request: Request) -> Workbench:
     HTTPException
         404 where there is none, or it is somebody else's; 409 where another client has its session.
     """
+    if pages.is_of_another(token, actor_of(request.scope)):
+        raise HTTPException(404, "This page belongs to somebody else. Reload it.")
     try:
-        workbench = pages.find(token)
+        return pages.find(token)
     except MedsamPlannerError as error:
         raise refusal(error, pages) from error
-    asking = actor_of(request.scope)
-    if asking.has_account and asking.name != workbench.own.actor.name:
-        raise HTTPException(404, "This page belongs to somebody else. Reload it.")
-    return workbench
 
 
 def refusal(error: MedsamPlannerError, pages: Pages) -> HTTPException:

@@ -113,6 +113,12 @@ class Pages:
         with self._lock:
             return next((page for page, token in self._token_by_page.items() if token == workbench.token), None)
 
+    def is_of_another(self, token: str, actor: Actor) -> bool:
+        """Whether a token is that of a page which belongs to somebody else; without accounts whoever knows it may."""
+        with self._lock:
+            workbench = self._by_token.get(token)
+        return workbench is not None and actor.has_account and actor.name != workbench.own.actor.name
+
     def find(self, token: str) -> Workbench:
         """The workbench of a page, which then holds its session. It is a sign of life.
 

@@ -18,11 +18,13 @@ from medsam_planner.planning.crossings import Crossing, CrossingKind, ValueProfi
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.relaxations import Relaxation
 from medsam_planner.planning.search import PlanResult
+from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.cautions import Caution, CautionKind
 from medsam_planner.report.verdict import Verdict
+from medsam_planner.service.core.review_requests import FOUND
 
-__all__ = ["ReadPlan", "read_alternative", "read_plan"]
+__all__ = ["ReadPlan", "found_plan", "read_alternative", "read_plan"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,14 @@ class ReadPlan:
     """What was planned, as :meth:`PlanRequest.as_entry` gives it."""
     tools: Mapping[str, PlanResult]
     """By tool."""
+    origin: PlanOrigin
+    """Where the request came from."""
+
+
+def found_plan(folder: Path) -> Path:
+    """The ``plan.json`` of a plan as it was found: writing its report puts the path that is shown before the others."""
+    kept = folder / FOUND
+    return kept if kept.exists() else folder / "plan.json"
 
 
 def read_plan(path: Path) -> ReadPlan:
@@ -64,8 +74,10 @@ def read_plan(path: Path) -> ReadPlan:
             for one in document["margins"]
         )
         plan = next(iter(tools.values()))
-        request = document["provenance"]["request"]
-        return ReadPlan(plan, statements, Assessment(verdict, cautions), tuple(document["notes"]), request, tools)
+        made = document["provenance"]
+        origin = PlanOrigin(plan_file=made.get("case"), page=made.get("page", False))
+        notes = tuple(document["notes"])
+        return ReadPlan(plan, statements, Assessment(verdict, cautions), notes, made["request"], tools, origin)
     except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise PlanningError(f"The plan cannot be read ({error}). Find paths again.") from error
 

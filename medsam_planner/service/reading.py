@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from medsam_planner.drawing.outlines import outline_path
 from medsam_planner.drawing.palette import colour_of
 from medsam_planner.drawing.pictures import ColourScale, grey_uri, overlay_uri
-from medsam_planner.errors import ConfigError, PlanningError
+from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import slice_across
 from medsam_planner.reading.design import Slot
+from medsam_planner.reading.planned_paths import planned_paths
 from medsam_planner.reading.study_file import ReadingCase
 from medsam_planner.service.display import Plane, SliceDisplay, display_for, display_windows
-from medsam_planner.service.read_plan import read_plan
 
 __all__ = ["OpenedCase", "OpenedCases", "changed_line", "require_shown", "shown_case", "shown_slice"]
 
@@ -153,10 +153,7 @@ def _open(case: ReadingCase) -> OpenedCase:
             raise ConfigError(f"Case {case.name}: expected an uncertainty from 0 to 1. Scale the map.")
     line = None
     if case.plan is not None:
-        plan = read_plan(case.plan / "plan.json").plan
-        if not plan.alternatives:
-            raise PlanningError(f"Case {case.name}: its plan has no path to show. Leave the plan out.")
-        line = np.array([plan.alternatives[0].entry_lps_mm, plan.alternatives[0].target_lps_mm], dtype=np.float64)
+        line = next(lines[0] for lines in planned_paths(case.plan / "plan.json").values() if lines)
     return OpenedCase(
         image=image,
         displays={plane: display_for(image, plane) for plane in Plane},

@@ -6,7 +6,6 @@ answered; names of cases, modes, patients and other readers never leave the serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,6 +22,7 @@ from medsam_planner.reading.design import Slot
 from medsam_planner.reading.records import Answer, ReadingRecords
 from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.display import Plane
+from medsam_planner.service.guard import NO_EVENTS, PageEvents
 from medsam_planner.service.reading import OpenedCase, OpenedCases, changed_line, shown_case, shown_slice
 from medsam_planner.service.short_body import short_body
 
@@ -62,7 +62,7 @@ class _Given(BaseModel):
     active_s: float = Field(ge=0, le=86_400)
 
 
-def add_reading_page(app: FastAPI, records: ReadingRecords) -> Mapping[int, int]:
+def add_reading_page(app: FastAPI, records: ReadingRecords) -> PageEvents:
     """Add the page and its routes to the application.
 
     Parameters
@@ -72,8 +72,8 @@ def add_reading_page(app: FastAPI, records: ReadingRecords) -> Mapping[int, int]
 
     Returns
     -------
-    mapping
-        Empty: the page has no events of Gradio.
+    PageEvents
+        None: the page is without Gradio.
     """
     opened = OpenedCases()
     table = records.table
@@ -146,7 +146,7 @@ def add_reading_page(app: FastAPI, records: ReadingRecords) -> Mapping[int, int]
         await run_in_threadpool(records.answer, reader, number, told)
         return JSONResponse({})
 
-    return {}
+    return NO_EVENTS
 
 
 def _reader(request: Request) -> str:

@@ -16,8 +16,9 @@ from medsam_planner.errors import GeometryError, MedsamPlannerError, PlanningErr
 from medsam_planner.planning.lengths import FARTHEST_MM
 from medsam_planner.service.page_requests import find_workbench, refusal
 from medsam_planner.service.pages import Pages
+from medsam_planner.service.placed_lines import LineAsked
 from medsam_planner.service.redaction import without_folders
-from medsam_planner.service.reviewing import LineAsked, read
+from medsam_planner.service.reviewing import read
 from medsam_planner.service.short_body import short_body
 from medsam_planner.service.workbench import Workbench
 

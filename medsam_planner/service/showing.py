@@ -20,7 +20,7 @@ from medsam_planner.service.core.work_state import StoredResult, WorkState
 from medsam_planner.service.display import Plane, display_for
 from medsam_planner.service.hand_mask import hand_mask
 from medsam_planner.service.page_state import PageState
-from medsam_planner.service.read_plan import read_plan
+from medsam_planner.service.read_plan import found_plan, read_plan
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Structure
 
@@ -153,7 +153,7 @@ def _plan(service: Service, work: Work, state: WorkState, page: PageState, known
     read = known.read if known.plan_job == state.plan else None
     if read is None:
         try:
-            read = read_plan(service.plan_folder(work, state.plan) / "plan.json")
+            read = read_plan(found_plan(service.plan_folder(work, state.plan)))
         except PlanningError as error:
             return {"notes": (str(error),)}
     tool = page.tool if page.tool in read.tools else next(iter(read.tools))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.geometry import index_from_lps
-from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.margins import MarginStatement
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.report.assessment import Assessment
@@ -20,8 +19,9 @@ from medsam_planner.service.body_box import BodyBox
 from medsam_planner.service.core.plan_review import PlanReview
 from medsam_planner.service.core.structure_list import Deleted
 from medsam_planner.service.display import Plane, SliceDisplay
+from medsam_planner.service.held_plan import HeldPlan
 from medsam_planner.service.plan_draft import PlanDraft
-from medsam_planner.service.read_plan import ReadPlan, read_alternative
+from medsam_planner.service.read_plan import ReadPlan
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts import PositionLpsMm
@@ -89,6 +89,11 @@ class Snapshot:
         return None if self.load_study is None else self.load_study()
 
     @property
+    def held(self) -> HeldPlan | None:
+        """The last plan with what persons have done to it, as long as it holds."""
+        return None if self.read is None or self.plan_job is None else HeldPlan(self.plan_job, self.read, self.review)
+
+    @property
     def plan(self) -> PlanResult | None:
         """The plan of the tool that is shown, with the lines placed by hand, as long as it holds."""
         return self.plans.get(self.tool)
@@ -96,16 +101,7 @@ class Snapshot:
     @property
     def plans(self) -> Mapping[str, PlanResult]:
         """By tool: its plan, with the lines placed by hand after those that were found."""
-        if self.read is None:
-            return {}
-        placed: dict[str, list[Alternative]] = {name: [] for name in self.read.tools}
-        for entry in self.review.lines.values():
-            if entry["tool"] in placed:
-                placed[entry["tool"]].append(read_alternative(entry))
-        return {
-            name: replace(one, alternatives=(*one.alternatives, *placed[name])) if placed[name] else one
-            for name, one in self.read.tools.items()
-        }
+        return {} if self.held is None else self.held.paths
 
     @property
     def margin_statements(self) -> tuple[MarginStatement, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from medsam_planner.errors import MedsamPlannerError, PlanningError, StudyError
 from medsam_planner.progress import Progress
-from medsam_planner.service import step_order
+from medsam_planner.service import decisions, step_order
 from medsam_planner.service.core.actors import LOCAL, Actor
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.prompt_steps import PromptSteps
@@ -275,8 +275,8 @@ class Workbench(HeldSession):
         PlanningError
             If the plan has no such alternative.
         """
-        name = self.snapshot.tool if tool is None else tool
-        plan = self.snapshot.plans.get(name)
-        if plan is None or not 0 <= number < len(plan.alternatives):
+        held = self.snapshot.held
+        if held is None:
             raise PlanningError(f"There is no alternative {number + 1}. Find paths first.")
-        self.record(chosen=[self.require_work().state.plan, number, name])
+        decisions.choose(self.own, self.require_work(), held, self.snapshot.tool if tool is None else tool, number)
+        self.refresh()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
+from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_logs
 from medsam_planner.workflow.study_reading import read_study_again
 from prompts import PromptFile, read_prompt_file, validate_file
 
-__all__ = ["recorded_study", "replay_log"]
+__all__ = ["recorded_study", "replay_log", "study_of_log"]
 
 
 def replay_log(
@@ -44,17 +45,12 @@ def replay_log(
     prompt_file = read_prompt_file(log_path)
     recorded = prompt_file.provenance
     expected = recorded.settings.get("mask_sha256")
-    place = study_path or recorded_study(prompt_file, log_path)
     if not isinstance(expected, Mapping) or recorded.model is None:
         raise PromptError(
             f"Expected a prompt file written by a run (it records the model and the masks), got {log_path} without "
             "them. A prompt file written by hand is segmented with `medsam-planner segment`."
         )
-    if place is None:
-        raise PromptError(f"{log_path} does not say where its study lies. Name its place with --study.")
-    if not place.exists():
-        raise PromptError(f"The study of {log_path} is no longer at {place}. Name its place with --study.")
-    study = read_study_again(place, recorded, progress)
+    study = study_of_log(prompt_file, log_path, study_path, progress)
     validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     options = SegmentationOptions(
         model=recorded.model,
@@ -80,6 +76,24 @@ def replay_log(
         for structure, result in session_results.results.items()
     }
     return prompt_file, session_results, same
+
+
+def study_of_log(
+    prompt_file: PromptFile, log_path: Path, study_path: Path | None, progress: Progress | None
+) -> StudyVolume:
+    """The study of a prompt file that a run wrote, read as it was then; parameters as :func:`replay_log`.
+
+    Raises
+    ------
+    PromptError
+        If nobody says where it lies, or it is not there.
+    """
+    place = study_path or recorded_study(prompt_file, log_path)
+    if place is None:
+        raise PromptError(f"{log_path} does not say where its study lies. Name its place with --study.")
+    if not place.exists():
+        raise PromptError(f"The study of {log_path} is no longer at {place}. Name its place with --study.")
+    return read_study_again(place, prompt_file.provenance, progress)
 
 
 def recorded_study(prompt_file: PromptFile, log_path: Path) -> Path | None:

@@ -39,7 +39,10 @@ from prompts import PromptFile, PromptLog, write_prompt_file
 from prompts.record import Provenance
 
 __all__ = [
+    "MAPS",
     "PLAN_NAMES",
+    "PROMPTS",
+    "RESULT",
     "mask_names",
     "open_run_folder",
     "prompt_record",
@@ -56,7 +59,7 @@ __all__ = [
 PROMPTS, RESULT = "prompts.json", "result.json"
 PLAN_NAMES = ("plan.json", "report.html", *PLAN_OBJECTS)
 
-_MAPS = ("probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
+MAPS = ("probability", "uncertainty", "mutual_information", "boundary_spread_mm", "saliency")
 _MESH_SUFFIXES = ("ply", "stl", "glb")
 _PLAIN_RGB = (214, 201, 176)
 """Surfaces without an uncertainty: the colour of a bone model."""
@@ -67,7 +70,7 @@ def segmentation_names(structures: Sequence[str]) -> list[str]:
     names = []
     for structure in structures:
         place = "" if len(structures) == 1 else f"{structure}/"
-        names += [f"{place}{name}.nii.gz" for name in ("mask", *_MAPS)]
+        names += [f"{place}{name}.nii.gz" for name in ("mask", *MAPS)]
         names += [f"meshes/{structure}.{suffix}" for suffix in _MESH_SUFFIXES]
     return [*names, *dicom_names(structures), PROMPTS, RESULT]
 
@@ -112,7 +115,7 @@ def write_structure(folder: Path | OutputFolder, result: SegmentationResult, str
     """Write the mask and the maps of one of `structures` as NIfTI."""
     place = structure_place(folder, result.structure, structures)
     save_nifti(result.mask, place / "mask.nii.gz")
-    for name in _MAPS:
+    for name in MAPS:
         volume = getattr(result, name)
         if volume is not None:
             save_nifti(volume, place / f"{name}.nii.gz")

@@ -15,9 +15,12 @@ import SimpleITK as sitk  # noqa: N813
 import trimesh
 
 import medsam_planner as mp
+from medsam_planner.cli import main
 from medsam_planner.errors import ConfigError, GeometryError, OutputError
 from medsam_planner.geometry import index_from_lps, lps_from_index
 from medsam_planner.workflow.export_archive import DECATHLON_FOLDER, NNUNET_FOLDER, Content, ExportSource, write_archive
+from medsam_planner.workflow.read_run import read_run
+from medsam_planner.workflow.run_folder import write_segmentations
 from medsam_planner.workflow.training_folders import TrainingCase, write_decathlon, write_nnunet
 from prompts import Click, read_prompt_file
 from tests.medsam_planner.io.dicom_series import write_ct_series
@@ -182,3 +185,63 @@ def test_names_and_modalities_that_the_formats_cannot_hold_are_refused(source, t
         write_decathlon(tmp_path / "b", [case, case], ["liver"])
     with pytest.raises(ConfigError, match="name of a case"):
         TrainingCase("../x", source.study, "CT", {})
+
+
+@pytest.fixture
+def run(source: ExportSource, tmp_path: Path) -> Path:
+    """A run folder of the source."""
+    write_segmentations(tmp_path / "run", source.results, source.logs, study=source.study)
+    return tmp_path / "run"
+
+
+def exports(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["export", *map(str, arguments)])
+    return int(left.value.code or 0)
+
+
+def test_a_run_folder_is_read_back_as_it_was_written(source: ExportSource, run: Path) -> None:
+    read = read_run(run, study_path=source.study.source.path)  # type: ignore[union-attr]
+    assert list(read.results) == list(source.results)
+    for name, written in source.results.items():
+        found = read.results[name]
+        for one in ("mask", "probability"):
+            np.testing.assert_array_equal(getattr(found, one).array, getattr(written, one).array)
+        assert (found.provenance, found.by_hand) == (written.provenance, written.by_hand)
+        assert found.trace.as_rows() == written.trace.as_rows()
+        assert read.logs[name].history == source.logs[name].history
+
+
+def test_the_command_writes_the_zip_that_a_session_gives(source: ExportSource, run: Path, tmp_path: Path) -> None:
+    study, zipped = source.study.source.path, tmp_path / "new" / "run.zip"  # type: ignore[union-attr]
+    chosen = [word for one in ("label-map", "dicom-seg", "nnunet") for word in ("--content", one)]
+    assert exports(run, "--study", study, "--out", zipped, *chosen) == 0
+    write_archive(tmp_path / "session.zip", [Content.LABEL_MAP, Content.SEGMENTATION, Content.NNUNET], source)
+    with zipfile.ZipFile(zipped) as ours, zipfile.ZipFile(tmp_path / "session.zip") as theirs:
+        assert ours.namelist() == theirs.namelist()
+        for name in ours.namelist():
+            if not name.endswith(".dcm"):  # which states when it was made
+                assert ours.read(name) == theirs.read(name), name
+
+
+def test_the_command_refuses_what_is_no_run_or_was_changed_and_overwrites_nothing(
+    source: ExportSource, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = str(source.study.source.path), tmp_path / "out.zip"  # type: ignore[union-attr]
+    for arguments, said in (
+        ((tmp_path, "--content", "meshes"), "Expected the folder of a run"),
+        ((run, "--study", study, "--content", "everything"), "Expected --content"),
+        ((run, "--content", "meshes"), "does not say where its study lies"),
+    ):
+        assert exports(*arguments, "--out", out) == 2
+        assert said in capsys.readouterr().err and not out.exists()
+    out.write_text("mine")
+    assert exports(run, "--study", study, "--content", "meshes", "--out", out) == 2
+    assert out.read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    write_ct_series(tmp_path / "other", np.full(SHAPE, 30.0) + K, AFFINE)
+    with pytest.raises(ConfigError, match="got another one"):
+        read_run(run, study_path=tmp_path / "other")
+    mp.save_nifti(source.results["my cyst"].mask, run / "liver" / "mask.nii.gz")
+    with pytest.raises(ConfigError, match="not the one that was recorded"):
+        read_run(run, study_path=Path(study))

@@ -94,17 +94,52 @@ def test_a_page_lists_and_takes_up_what_its_person_may(place: Place) -> None:
 def test_the_routes_of_a_page_answer_its_own_person(place: Place, study_path: Path) -> None:
     workbench = place.pages.begin("a page of paul", PAUL)
     study_handlers.open_study(workbench, study_path.name)
-    paths = [f"/views/{workbench.token}?plane=axial&index=3", f"/alive/{workbench.token}"]
-    with place.logged_in("paul") as paul, place.logged_in("mallory") as mallory:
-        for path in paths:
+    with place.logged_in("paul") as paul:
+        for path in (f"/views/{workbench.token}?plane=axial&index=3", f"/alive/{workbench.token}"):
             assert paul.get(path).status_code == 200
-            assert mallory.get(path).status_code == 404
-        for method, path in (
-            ("POST", f"/uploads/{workbench.token}/study?name=a"),
-            ("DELETE", f"/uploads/{workbench.token}/study"),
-        ):
-            assert mallory.request(method, path, content=b"a").status_code == 404
-        assert mallory.get(f"/files/{workbench.token}/export.zip").status_code == 404
+    with place.logged_in("mallory") as mallory:
+        found = routes_of_a_page(place.app)
+        assert {path.split("/")[1] for _, path in found} >= OF_A_PAGE
+        for method, path in found:
+            sent = mallory.request(method, path.replace("{token}", workbench.token), params=ASKED, content=b"{}")
+            assert sent.status_code == 404, (method, path, sent.text)
+            assert "somebody else" in sent.text, (method, path, sent.text)
+
+
+OF_A_PAGE = {"alive", "files", "live", "review", "slices", "surfaces", "uploads", "views"}
+ASKED = {
+    "plane": "axial",
+    "index": "3",
+    "name": "a",
+    "line": "0,0,0,1,1,1",
+    "version": "1",
+    "structure": "a",
+    "is_on": "true",
+}
+
+
+def routes_of_a_page(app: Any) -> list[tuple[str, str]]:
+    """Method and path of every route that names a page by its token."""
+    named = [route for route in app.routes if "{token}" in getattr(route, "path", "")]
+    parts = {"kind": "study", "name": "export.zip", "job": "0" * 32, "number": "0", "side": "A", "token": "{token}"}
+    return [(method, one.path.format(**parts)) for one in named for method in one.methods - {"HEAD"}]
+
+
+def test_an_event_on_the_page_of_another_person_is_refused(place: Place, study_path: Path) -> None:
+    workbench = place.pages.begin("a page of paul", PAUL)
+    study_handlers.open_study(workbench, study_path.name)
+    before = workbench.require_work().state
+    with place.logged_in("paul") as paul, place.logged_in("mallory") as mallory:
+        events = {
+            one["id"]: one for one in paul.get("/config").json()["dependencies"] if len(one["inputs"]) in (1, 2, 3)
+        }
+        for number, event in list(events.items())[:12]:
+            for index in range(len(event["inputs"])):
+                values: list[Any] = [None] * len(event["inputs"])
+                values[index] = workbench.token
+                body = {"fn_index": number, "data": values, "session_hash": "mallorys"}
+                assert mallory.post("/gradio_api/queue/join", json=body).status_code == 403
+    assert workbench.require_work().state == before
 
 
 def test_a_page_without_a_study_is_not_handed_to_the_next_person_in_the_browser(place: Place) -> None:

@@ -15,10 +15,12 @@ from medsam_planner.report.decision import Decision, DecisionKind, with_decision
 from medsam_planner.service import reviewing
 from medsam_planner.service.core.actors import Actor, Right
 from medsam_planner.service.core.work_state import WorkState
+from medsam_planner.service.placed_lines import LineAsked
 from medsam_planner.service.presets import presets
 from medsam_planner.service.results import report_path
 from medsam_planner.service.review_routes import reslice
-from medsam_planner.service.reviewing import LineAsked
+from medsam_planner.service.showing import shown
+from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, make_stale, with_vessel
 from ui import plan_handlers, structure_handlers
@@ -271,6 +273,12 @@ def test_the_report_is_of_the_accepted_line_with_the_decision(planned: Workbench
     assert document["alternatives"][0]["by_hand"]
     np.testing.assert_allclose(document["alternatives"][0]["entry_lps_mm"], kept[0], atol=1e-6)
     assert planned.snapshot.review.is_written
+    again = shown(planned.service, planned.require_work(), Snapshot())  # as after a restart, on another page
+    assert again.plan is not None and planned.snapshot.plan is not None
+    assert [one.entry_lps_mm for one in again.plan.alternatives] == [
+        one.entry_lps_mm for one in planned.snapshot.plan.alternatives
+    ]
+    assert np.array_equal(again.chosen_trajectory_lps_mm, kept)  # the accepted path is shown as the accepted one
     place(planned, (0.0, 0.5, 0.0))
     assert "No longer accepted" in report_path(planned).read_text()
     assert plan_handlers.choose_alternative(planned, 0).chosen == 0

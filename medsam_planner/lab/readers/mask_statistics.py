@@ -154,8 +154,8 @@ def few_cautions(study: MaskStudy) -> list[str]:
     if patients < FEW_PATIENTS:
         told.append(
             f"{patients} patients: intervals over so few are too narrow, and correlations very uncertain. In "
-            "simulation 95 % intervals held in 73 % with two patients, 89 % with 5 or 10, and 91 % to 93 % from 20 on with "
-            "five readers or more."
+            "simulation 95 % intervals held in 73 % with two patients, 89 % with 5 or 10, and 91 % to 93 % from 20 "
+            "on with five readers or more."
         )
     if readers == 2:
         told.append(

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,9 +57,9 @@ class DataFolder:
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_file = locked(self.data / "lock")
+        except OutputError:
+            raise
         except OSError as error:
-            if isinstance(error, OutputError):
-                raise
             raise OutputError(f"The data folder {self.data} cannot be used: {error.strerror or error}.") from error
         self._lock = threading.Lock()
         self.leases = Leases(self.limits.sessions, idle_s=self.limits.idle_s)
@@ -71,7 +71,7 @@ class DataFolder:
         """Sessions whose journal or study cannot be read."""
         self._forgotten: set[str] = set()
         """Studies that were deleted: no session begins on them any more."""
-        self._works: Mapping[str, Work] = self._read_works()
+        self._works: dict[str, Work] = self._read_works()
 
     def close(self) -> None:
         """Let go of the data folder."""
@@ -203,7 +203,7 @@ class DataFolder:
 
     def sessions(self) -> tuple[Work, ...]:
         """Every session, the one changed last first."""
-        newest_opened_first = reversed(tuple(self._works.values()))
+        newest_opened_first = reversed(self._works.values())
         return tuple(sorted(newest_opened_first, key=lambda work: work.state.at, reverse=True))
 
     def session(self, identifier: str) -> Work:
@@ -280,8 +280,7 @@ class DataFolder:
         return name
 
     def _read_works(self) -> dict[str, Work]:
-        found = {}
-        unreadable = []
+        found, unreadable = {}, []
         for folder in sorted((self.data / "sessions").glob("*/")):
             try:
                 study = self.studies.find(_study_of(folder))

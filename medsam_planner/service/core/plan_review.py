@@ -27,6 +27,8 @@ class PlanReview:
     decision: Decision | None = None
     is_written: bool = True
     """Whether the report, if there is one, tells the plan as it stands."""
+    n: int = 0
+    """Number of the last change."""
 
     @property
     def lines(self) -> Mapping[int, Mapping[str, Any]]:
@@ -56,7 +58,7 @@ class PlanReview:
         match record["kind"]:
             case "decision":
                 entry = {"ended": "", "by": record.get("actor", ""), "at": record["at"], **record["decision"]}
-                return replace(self, decision=Decision.from_entry(entry), is_written=False)
+                return replace(self, decision=Decision.from_entry(entry), is_written=False, n=record["n"])
             case "line":
                 placed = (*self.placed[: self.applied], record["line"])
                 changed = replace(self, placed=placed, applied=len(placed))
@@ -67,9 +69,13 @@ class PlanReview:
                 return replace(self, applied=self.applied + 1).ended(record, "A path placed by hand was put back")
         raise PlanningError("There is no path placed by hand to undo or redo.")
 
+    def written(self, job: Record) -> PlanReview:
+        """The review once a job has written the report, of the plan as it stood when the job began."""
+        return replace(self, is_written=True) if self.n < job["n"] else self
+
     def ended(self, record: Record, why: str) -> PlanReview:
         """The review after a change of the plan: an acceptance no longer holds."""
-        changed, decision = replace(self, is_written=False), self.decision
+        changed, decision = replace(self, is_written=False, n=record["n"]), self.decision
         if decision is None or decision.kind is not DecisionKind.ACCEPTED:
             return changed
         who = f" by {record['actor']}" if record.get("actor") else ""

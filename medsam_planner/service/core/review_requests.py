@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import PlanningError
-from medsam_planner.io.files import write_json
+from medsam_planner.io.files import write_json, write_whole
 from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.planning.clearance import trajectory_array
 from medsam_planner.planning.line_reader import LineReading
@@ -33,8 +33,10 @@ from medsam_planner.service.core.worker_memory import StudyKey, WorkerMemory
 from medsam_planner.workflow.plan import plan_of_lines
 from medsam_planner.workflow.written_plan import write_made_plan
 
-__all__ = ["Document", "QuickPlan", "ReadLine", "ReviewedPlan"]
+__all__ = ["FOUND", "Document", "QuickPlan", "ReadLine", "ReviewedPlan"]
 
+FOUND = "found.json"
+"""``plan.json`` as the search has left it, once its report is written again: paths keep their numbers by it."""
 _QUICK_CANDIDATES = 4000
 """Trajectories of the coarse round of a quick plan; the finer rounds look around the best of them as usual."""
 _SAME_MM = 0.02
@@ -210,6 +212,8 @@ class Document:
             plans[name] = PlanResult(True, found, (), *count)
         joint = _joint(plans, self.plan)
         made = plan_of_lines(inputs, joint, decision=self.decision)
+        if not (self.folder / FOUND).exists():
+            write_whole(self.folder / FOUND, (self.folder / "plan.json").read_text(encoding="utf-8"))
         written = write_made_plan(made, self.folder, progress=progress)
         return {"plan": self.folder.name, "is_feasible": written.feasible, "notes": list(written.notes)}
 

@@ -291,5 +291,5 @@ class WorkState:
             state = replace(state, plan=record["job"])
         elif record["state"] == "done" and begun.get("task") == "document":
             review = self.reviews.get(begun["plan"], PlanReview())
-            state = replace(state, reviews={**self.reviews, begun["plan"]: replace(review, is_written=True)})
+            state = replace(state, reviews={**self.reviews, begun["plan"]: review.written(begun)})
         return state

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from medsam_planner.planning.clearance import Clearance
 from medsam_planner.service.core.job import Job
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.study_store import StoredStudy
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import WorkState
 from medsam_planner.service.http.models import (
-    ClearanceAnswer,
     DeletedAnswer,
     JobAnswer,
     ProgressAnswer,
@@ -23,7 +20,7 @@ from medsam_planner.service.http.models import (
 )
 from medsam_planner.service.redaction import without_folders
 
-__all__ = ["clearance_answer", "job_answer", "redacted", "session_answer", "session_summary", "study_answer"]
+__all__ = ["job_answer", "redacted", "session_answer", "session_summary", "study_answer"]
 
 
 def study_answer(study: StoredStudy) -> StudyAnswer:
@@ -82,16 +79,6 @@ def job_answer(service: Service, job: Job) -> JobAnswer:
     )
 
 
-def clearance_answer(found: Clearance) -> ClearanceAnswer:
-    """The clearance of each line; without a structure near it is not limited, which JSON says as null."""
-    return ClearanceAnswer(
-        certified_mm=[_finite(value) for value in found.certified_mm.tolist()],
-        sampled_mm=[_finite(value) for value in found.sampled_mm.tolist()],
-        limiting_structure=found.limiting_structure.tolist(),
-        limiting_point_lps_mm=found.limiting_point_lps_mm.tolist(),
-    )
-
-
 def redacted(value: Any, service: Service) -> Any:
     """Plain JSON values without the server's folders."""
     if isinstance(value, str):
@@ -116,7 +103,3 @@ def _structure(state: WorkState, name: str) -> StructureAnswer:
         can_redo=steps.applied < len(steps.entries),
         result=None if result is None else {"job": result.job, **result.summary},
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TypeAlias
 
@@ -18,7 +18,18 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.io.fault_log import log_fault
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.service import Service
-from medsam_planner.service.http import jobs, login, proposals, results, sessions, structures, studies
+from medsam_planner.service.guard import PageEvents
+from medsam_planner.service.http import (
+    jobs,
+    login,
+    plan_review,
+    plans,
+    proposals,
+    results,
+    sessions,
+    structures,
+    studies,
+)
 from medsam_planner.service.http.door import HEALTH
 from medsam_planner.service.http.entrance import protect
 from medsam_planner.service.http.models import InfoAnswer
@@ -30,7 +41,7 @@ from medsam_planner.service.redaction import without_folders
 __all__ = ["PREFIX", "make_app"]
 
 PREFIX = "/api/v1"
-AddPage: TypeAlias = "Callable[[FastAPI], Mapping[int, int]]"
+AddPage: TypeAlias = "Callable[[FastAPI], PageEvents]"
 _REFUSALS = {
     "4XX": {"description": "Refused; `code` says why and `do` what to do.", "content": {MEDIA_TYPE: {}}},
     "5XX": {"description": "The server cannot do it now.", "content": {MEDIA_TYPE: {}}},
@@ -46,7 +57,7 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     access : Access, optional
         Where it listens and what it requires of clients; by default this machine only.
     page : callable, optional
-        Adds the page to the application, and gives the number of inputs of every event of it.
+        Adds the page to the application, and gives what its events may say.
     """
     app = FastAPI(
         title="MedSAM Planner",
@@ -62,9 +73,8 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     app.state.service = service
     app.state.seats = Seats(service)
     app.include_router(nninteractive.router)
-    about_sessions = (sessions.router, structures.router, proposals.router, jobs.router, results.router)
-    for router in (login.router, studies.router, *about_sessions):
-        app.include_router(router, prefix=PREFIX)
+    for door in (login, studies, sessions, structures, proposals, jobs, results, plans, plan_review):
+        app.include_router(door.router, prefix=PREFIX)
     app.get(HEALTH, summary="Whether the server answers")(_health)
 
     @app.get(f"{PREFIX}/info", summary="The server and its models")
@@ -90,7 +100,7 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     app.add_exception_handler(RequestValidationError, _refuse_shape)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _report_fault)
-    protect(app, access or Access(), input_count_by_event=None if page is None else page(app))
+    protect(app, access or Access(), events=None if page is None else page(app))
     return app
 
 

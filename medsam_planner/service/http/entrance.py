@@ -8,13 +8,12 @@ cookie). Both put who asks into the ASGI scope, where every route reads it with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from medsam_planner.service.guard import Guard
+from medsam_planner.service.guard import Guard, PageEvents
 from medsam_planner.service.http.door import HEALTH, Door
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ PROGRAMS = ("/api/", "/nninteractive/", HEALTH)
 """Beginnings of the paths that programs ask; all others are the page's."""
 
 
-def protect(app: FastAPI, access: Access, *, input_count_by_event: Mapping[int, int] | None = None) -> None:
+def protect(app: FastAPI, access: Access, *, events: PageEvents | None = None) -> None:
     """Put the check in front of an application; nothing of it is answered without.
 
     Parameters
@@ -37,11 +36,11 @@ def protect(app: FastAPI, access: Access, *, input_count_by_event: Mapping[int, 
     app : FastAPI
     access : Access
         Names, origins and secret of the server.
-    input_count_by_event : mapping, optional
-        Number of inputs of every event of the page, by Gradio's number of the event. Without it there is no page.
+    events : PageEvents, optional
+        Of the page; without them there is none.
     """
     app.state.access = access
-    app.add_middleware(Entrance, access=access, input_count_by_event=input_count_by_event)
+    app.add_middleware(Entrance, access=access, events=events)
     if access.trusted_proxy is not None:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=access.trusted_proxy)
 
@@ -49,11 +48,11 @@ def protect(app: FastAPI, access: Access, *, input_count_by_event: Mapping[int, 
 class Entrance:
     """ASGI middleware around the whole application; parameters as :func:`protect`."""
 
-    def __init__(self, app: ASGIApp, *, access: Access, input_count_by_event: Mapping[int, int] | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, access: Access, events: PageEvents | None = None) -> None:
         self._app = app
         self._access = access
         self._door = Door(app, access)
-        self._guard = None if input_count_by_event is None else Guard(app, access, input_count_by_event)
+        self._guard = None if events is None else Guard(app, access, events)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

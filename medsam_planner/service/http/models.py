@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from medsam_planner.planning.plan_file_tables import Position, StructureTable, ToolTable
 from medsam_planner.service.core.accounts import LONGEST_PASSWORD
 from medsam_planner.service.core.actors import USER_NAME
-from medsam_planner.service.core.options import MOST_LINES
 from medsam_planner.service.core.work_state import Condition
 from medsam_planner.workflow.export_archive import Content
 from medsam_planner.workflow.study_reading import ReadingOptions
@@ -18,8 +16,6 @@ from medsam_planner.workflow.study_reading import ReadingOptions
 __all__ = [
     "AnatomyAnswer",
     "ClaimRequest",
-    "ClearanceAnswer",
-    "ClearanceRequest",
     "DeletedAnswer",
     "EventId",
     "ExportRequest",
@@ -29,6 +25,7 @@ __all__ = [
     "JobBegun",
     "LoginAnswer",
     "LoginRequest",
+    "Model",
     "Numbered",
     "PathRequest",
     "ProgressAnswer",
@@ -51,14 +48,15 @@ EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """Chosen by the client: the same one again changes nothing and gives the first answer."""
 UserName = Annotated[str, Field(pattern=USER_NAME)]
 GrantedRole = Literal["viewer", "annotator", "planner"]
-Line = Annotated[list[Position], Field(min_length=2, max_length=2)]
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """What travels: unknown entries are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class StrictRequest(_Model):
+class StrictRequest(Model):
     """What a client sends: unknown entries and other types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -138,7 +136,7 @@ class SegmentRequest(StrictRequest):
     event_id: EventId | None = None
 
 
-class ExportRequest(_Model):
+class ExportRequest(Model):
     """An archive to write of the results of a session."""
 
     contents: Annotated[list[Annotated[Content, Field(strict=False)]], Field(min_length=1, max_length=len(Content))]
@@ -146,15 +144,7 @@ class ExportRequest(_Model):
     event_id: EventId | None = None
 
 
-class ClearanceRequest(_Model):
-    """Given lines, entry then target, past segmented structures; tables as in a plan file, without paths."""
-
-    tool: ToolTable
-    structures: Annotated[list[StructureTable], Field(min_length=1)]
-    lines_lps_mm: Annotated[list[Line], Field(min_length=1, max_length=MOST_LINES)]
-
-
-class InfoAnswer(_Model):
+class InfoAnswer(Model):
     """The server."""
 
     version: str
@@ -168,7 +158,7 @@ class InfoAnswer(_Model):
     notice: str
 
 
-class StudyAnswer(_Model):
+class StudyAnswer(Model):
     """A study."""
 
     id: str
@@ -179,7 +169,7 @@ class StudyAnswer(_Model):
     sha256: str
 
 
-class WhoAnswer(_Model):
+class WhoAnswer(Model):
     """Who you are, and the most you may do."""
 
     name: str
@@ -193,21 +183,21 @@ class LoginAnswer(WhoAnswer):
     expires_at: str
 
 
-class RightsAnswer(_Model):
+class RightsAnswer(Model):
     """Who may do what on a study."""
 
     owner: str
     grants: Mapping[str, str]
 
 
-class HeldAnswer(_Model):
+class HeldAnswer(Model):
     """A session and the lease that lets its client act: send it as the header ``Lease``."""
 
     id: str
     lease: str
 
 
-class StructureAnswer(_Model):
+class StructureAnswer(Model):
     """A structure."""
 
     name: str
@@ -225,7 +215,7 @@ class StructureAnswer(_Model):
     result: dict[str, Any] | None
 
 
-class ProgressAnswer(_Model):
+class ProgressAnswer(Model):
     """How far a job is."""
 
     stage: str
@@ -233,7 +223,7 @@ class ProgressAnswer(_Model):
     total: int
 
 
-class JobAnswer(_Model):
+class JobAnswer(Model):
     """A job."""
 
     id: str
@@ -246,7 +236,7 @@ class JobAnswer(_Model):
     problem: dict[str, Any] | None
 
 
-class SessionSummary(_Model):
+class SessionSummary(Model):
     """One line of the list of sessions."""
 
     id: str
@@ -257,7 +247,7 @@ class SessionSummary(_Model):
     structures: list[str]
 
 
-class AnatomyAnswer(_Model):
+class AnatomyAnswer(Model):
     """A name by which a structure can be coded, in SNOMED CT unless the table says otherwise."""
 
     name: str
@@ -265,14 +255,14 @@ class AnatomyAnswer(_Model):
     meaning: str
 
 
-class DeletedAnswer(_Model):
+class DeletedAnswer(Model):
     """A structure that can be restored, by the number of the change that deleted it."""
 
     n: int
     name: str
 
 
-class SessionAnswer(_Model):
+class SessionAnswer(Model):
     """A session."""
 
     id: str
@@ -288,22 +278,13 @@ class SessionAnswer(_Model):
     jobs: list[JobAnswer]
 
 
-class Numbered(_Model):
+class Numbered(Model):
     """Number of an acknowledged change: it is on the server's disk."""
 
     n: int
 
 
-class JobBegun(_Model):
+class JobBegun(Model):
     """Identifier of a job."""
 
     job: str
-
-
-class ClearanceAnswer(_Model):
-    """By line, in their order."""
-
-    certified_mm: list[float | None]
-    sampled_mm: list[float | None]
-    limiting_structure: list[str]
-    limiting_point_lps_mm: list[list[float]]

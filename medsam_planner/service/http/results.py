@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import FileResponse, Response
 
-from medsam_planner.errors import NotThereError
 from medsam_planner.service.core.exports import ResultFile
 from medsam_planner.service.display import Plane
-from medsam_planner.service.headers import REPORT_POLICY
-from medsam_planner.service.http.answers import redacted
 from medsam_planner.service.http.shared import TheService
 
 __all__ = ["router"]
@@ -74,24 +70,3 @@ def archive(session: str, job: str, service: TheService) -> FileResponse:
     """The archive that a job has written."""
     path = service.archive(service.session(session), job)
     return FileResponse(path, media_type="application/zip", filename=path.name)
-
-
-@router.get("/plans/{plan}")
-def plan_document(session: str, plan: str, service: TheService) -> dict[str, Any]:
-    """``plan.json`` of a finished plan."""
-    path = service.plan_folder(service.session(session), plan) / "plan.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise NotThereError("The document of that plan is gone. Plan again.") from error
-    document: dict[str, Any] = redacted(json.loads(text), service.service)
-    return document
-
-
-@router.get("/plans/{plan}/report.html", response_class=FileResponse)
-def report(session: str, plan: str, service: TheService) -> FileResponse:
-    """The report of a finished plan: one file without scripts."""
-    path = service.plan_folder(service.session(session), plan) / "report.html"
-    if not path.exists():
-        raise NotThereError("The report of that plan is gone. Plan again.")
-    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})

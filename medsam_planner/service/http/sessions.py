@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -11,17 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from medsam_planner.errors import ConfigError
-from medsam_planner.planning.plan_file_tables import PlanFile
-from medsam_planner.planning.tool import Tool
-from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.packing import ExportChoice
-from medsam_planner.service.http.answers import clearance_answer, session_answer, session_summary
+from medsam_planner.service.http.answers import session_answer, session_summary
 from medsam_planner.service.http.models import (
     ClaimRequest,
-    ClearanceAnswer,
-    ClearanceRequest,
     EventId,
     ExportRequest,
     HeldAnswer,
@@ -34,13 +27,11 @@ from medsam_planner.service.http.models import (
     SessionSummary,
     UndoRequest,
 )
-from medsam_planner.service.http.shared import LeaseHeader, TheService, model_of
-from medsam_planner.workflow.mask_files import named_files
+from medsam_planner.service.http.shared import JOBS, LeaseHeader, TheService, model_of
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
-_JOBS = "/api/v1/jobs"
 _MOST_LISTS = 100_100
 """In a prompt: those of a scribble of 100,000 positions."""
 _MOST_COLONS = 10_000
@@ -146,7 +137,7 @@ def segment(
     """Segment a structure in 3D from its present prompts."""
     options = SegmentOptions(asked.samples, asked.uncertainty, asked.saliency, asked.triplanar)
     job = service.segment(service.acting(session, lease), asked.structure, options, event=asked.event_id)
-    response.headers["Location"] = f"{_JOBS}/{job}"
+    response.headers["Location"] = f"{JOBS}/{job}"
     return JobBegun(job=job)
 
 
@@ -157,38 +148,5 @@ def export(
     """Write an archive of 3D results of present prompts; a session keeps the last one."""
     choice = ExportChoice(tuple(asked.contents), asked.ignores_unreviewed)
     job = service.pack(service.acting(session, lease), choice, event=asked.event_id)
-    response.headers["Location"] = f"{_JOBS}/{job}"
+    response.headers["Location"] = f"{JOBS}/{job}"
     return JobBegun(job=job)
-
-
-@router.post("/{session}/plans", status_code=202)
-def plan(session: str, asked: PlanFile, response: Response, service: TheService, lease: LeaseHeader = None) -> JobBegun:
-    """Plan trajectories past segmented structures: a plan file as JSON, without a study and without any path."""
-    _refuse_paths(asked)
-    job = service.plan(
-        service.acting(session, lease), asked.request(), PlanOrigin(plan_file=asked.model_dump(mode="json"))
-    )
-    response.headers["Location"] = f"{_JOBS}/{job}"
-    return JobBegun(job=job)
-
-
-@router.post("/{session}/clearance")
-def clearance(session: str, asked: ClearanceRequest, service: TheService) -> ClearanceAnswer:
-    """Certified clearance of given lines from segmented structures. It changes nothing, so it needs no lease."""
-    for table in asked.structures:
-        if table.mask is not None or table.calibration is not None:
-            raise ConfigError(_NO_PATHS)
-    tool = Tool(asked.tool.radius_mm, asked.tool.entry_error_mm, asked.tool.target_error_mm)
-    wanted = tuple(table.request() for table in asked.structures)
-    return clearance_answer(service.service.clearance(service.session(session), wanted, tool, asked.lines_lps_mm))
-
-
-_NO_PATHS = (
-    "Expected a plan whose structures were segmented in this session, got one that names files of the server. Leave "
-    "study, mask, spread and calibration out."
-)
-
-
-def _refuse_paths(asked: PlanFile) -> None:
-    if len(named_files(Path("plan"), asked)) > 1:
-        raise ConfigError(_NO_PATHS)

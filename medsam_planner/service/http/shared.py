@@ -12,8 +12,10 @@ from starlette.requests import Request
 from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.core.on_behalf import OnBehalf
 
-__all__ = ["LeaseHeader", "TheService", "model_of"]
+__all__ = ["JOBS", "LeaseHeader", "TheService", "model_of"]
 
+JOBS = "/api/v1/jobs"
+"""Where a job is, for the header ``Location``."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

@@ -1,4 +1,4 @@
-"""A reader study of four small cases with masks and an uncertainty map."""
+"""A reader study of four small cases with masks and uncertainty maps, the first with a plan."""
 
 from __future__ import annotations
 
@@ -33,10 +33,16 @@ def write_study(tmp_path: Path) -> WriteStudy:
             image[mask > 0] += 80
             for name, array in (("image", image), ("mask", mask), ("doubt", 0.9 * mask.astype(np.float32))):
                 nib.Nifti1Image(array, affine).to_filename(folder / f"{name}.nii.gz")
+            plan = ""
+            if number == 0:
+                path = {"entry_lps_mm": [2, 10, 8], "target_lps_mm": [12, 10, 8]}
+                document = {"tools": [{"name": "needle", "alternatives": [path]}]}
+                (folder / "plan.json").write_text(json.dumps(document), encoding="utf-8")
+                plan = f'plan = "p{number}"\n'
             cases += (
                 f'[[reading.cases]]\nname = "p{number}"\nimage = "p{number}/image.nii.gz"\n'
                 f'masks = {{lesion = "p{number}/mask.nii.gz"}}\nuncertainty = "p{number}/doubt.nii.gz"\n'
-                f"positive = {str(number % 2 == 0).lower()}\n"
+                f"positive = {str(number % 2 == 0).lower()}\n{plan}"
             )
         table = {"readers": ["paul", "vera"], "washout_days": 0, "seed": 3} | changed
         lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in table.items())

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from medsam_planner.reading.export import reading_rows
 from medsam_planner.reading.records import ReadingRecords
 from medsam_planner.reading.study_file import ReadingTable
 from medsam_planner.service.access import Access
@@ -65,12 +66,20 @@ def test_a_reader_reads_all_cases_and_sees_what_the_mode_shows(address: str, rec
             for text in (told.text, json.dumps(state)):  # blinded
                 assert slot.case.name not in text and "positive" not in text and "vera" not in text
             mark = {"kind": "mark", "plane": "axial", "index": 5, "column": 2.0, "row": 3.0}
-            assert browser.post(f"/reading/{number}/changes", json={"changes": [mark]}).status_code == 200
+            has_plan = slot.case.plan is not None and slot.mode != "unaided"
+            assert (told.json()["line"] is not None) == has_plan
+            moved = [{**mark, "kind": "entry", "index": 4, "column": 2.0, "row": 13.0}] if has_plan else []
+            changed = browser.post(f"/reading/{number}/changes", json={"changes": [mark, *moved]})
+            assert changed.status_code == 200
+            if has_plan:
+                assert changed.json()["line"]["axial"][0] == [2.0, 13.0, 4.0]
             assert browser.post(f"/reading/{number}/answer", json=GIVEN).status_code == 200
         assert browser.get("/reading/state").json()["number"] is None
     found = records.readings()
-    assert len(found) == 12 and all(len(one.changes) == 1 and one.seconds >= 0 for one in found)
-    assert found[0].changes[0]["to_lps_mm"] == [2.0, 3.0, 10.0]
+    assert len(found) == 12 and all(one.seconds >= 0 for one in found)
+    assert all(one.changes[0]["to_lps_mm"] == [2.0, 3.0, 10.0] for one in found)
+    moves = [row["entry_moved_mm"] for row in reading_rows(found) if row["entry_moved_mm"] is not None]
+    assert moves == [3.0, 3.0]
 
 
 def test_what_is_not_the_readers_or_does_not_follow_the_schema_is_refused(

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from medsam_planner.service.access import Access
 from medsam_planner.service.core.actors import actor_of
+from medsam_planner.service.guard import PageEvents
 from medsam_planner.service.http.entrance import protect
 from tests.ui.serving import served
 
@@ -29,7 +30,7 @@ def application(access: Access) -> FastAPI:
     for path in ("/config", *PROGRAM_PATHS, "/healthz", "/nninteractive/healthz"):
         app.get(path)(who)
     app.post("/gradio_api/queue/join")(who)
-    protect(app, access, input_count_by_event={0: 1})
+    protect(app, access, events=PageEvents({0: 1}, lambda token, actor: False))
     return app
 
 

@@ -101,6 +101,12 @@ BODIES: dict[str, Any] = {
             {"name": "needle", "radius_mm": 1.0, "entry": {"structure": "lesion"}, "target": {"structure": "lesion"}}
         ],
     },
+    "/api/v1/sessions/{session}/plans/{plan}/measures": {"entry_lps_mm": [0, 0, 0], "target_lps_mm": [1, 1, 1]},
+    "/api/v1/sessions/{session}/plans/{plan}/lines": {"entry_lps_mm": [0, 0, 0], "target_lps_mm": [1, 1, 1]},
+    "/api/v1/sessions/{session}/plans/{plan}/undo": {},
+    "/api/v1/sessions/{session}/plans/{plan}/redo": {},
+    "/api/v1/sessions/{session}/plans/{plan}/decision": {"decision": "accepted"},
+    "/api/v1/sessions/{session}/plans/{plan}/report": {},
     "/api/v1/sessions/{session}/clearance": {
         "tool": {"radius_mm": 1.0},
         "structures": [{"name": "lesion", "role": "avoid"}],
@@ -152,7 +158,7 @@ def test_a_viewer_reads_everything_and_changes_nothing(world: World) -> None:
         assert world.ask(who, "GET", file).status_code == 200
         assert world.ask(who, "GET", f"/sessions/{world.session}/slices/axial/3.png").status_code == 200
         for method, path, documented in routes(world):
-            if method == "GET" or path.endswith("/clearance"):
+            if method == "GET" or path.endswith(("/clearance", "/measures")):
                 continue
             refused = world.ask(who, method, path, json=BODIES.get(documented), headers={"Lease": "guessed"})
             assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), (method, path)
