@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from medsam_planner.cli import (
+    adapt,
     calibrate,
     deidentify,
     demo,
@@ -26,6 +27,7 @@ from medsam_planner.cli import (
     listen,
     pacs,
     plan,
+    project,
     replay,
     run_plan,
     segment,
@@ -112,9 +114,11 @@ app.command()(listen.listen)
 app.command()(_with_its_extra("fhir", fhir.fhir))
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
+app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")
+app.add_typer(project.app, name="project")
 app.add_typer(study.app, name="study")
 app.add_typer(users.app, name="users")
 app.add_typer(weights.app, name="weights")

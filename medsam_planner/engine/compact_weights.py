@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from medsam_planner.engine.compact_network import CompactNetwork
     from medsam_planner.engine.memory_network import MemoryNetwork
 
-__all__ = ["FORMAT", "FORMAT_WITHOUT_MEMORY", "annotate_weights", "read_weights", "save_weights", "weights_format"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_WITHOUT_MEMORY",
+    "annotate_weights",
+    "read_metadata",
+    "read_weights",
+    "save_weights",
+    "weights_format",
+    "write_tensors",
+]
 
 FORMAT = "medsam-planner-compact-3"
 """Format name of a network with a memory, as training writes it."""
@@ -55,7 +64,7 @@ def save_weights(
         "trained_on": json.dumps(trained_on),
         **(notes or {}),
     }
-    return _write(path, tensors, metadata)
+    return write_tensors(path, tensors, metadata)
 
 
 def annotate_weights(path: Path, notes: dict[str, str]) -> str:
@@ -67,11 +76,11 @@ def annotate_weights(path: Path, notes: dict[str, str]) -> str:
         If the file is absent, damaged or of another format.
     """
     tensors, metadata = _read(path)
-    return _write(path, tensors, metadata | notes)
+    return write_tensors(path, tensors, metadata | notes)
 
 
-def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str:
-    """Write the file, whole or not at all."""
+def write_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> str:
+    """Write tensors and metadata, whole or not at all; return the SHA-256 of the file."""
     from safetensors.torch import save
 
     # One key: the library writes several keys in an order that changes between runs.
@@ -88,7 +97,7 @@ def weights_format(path: Path) -> str:
     WeightsError
         If the file is absent, damaged or of another format.
     """
-    return _read_metadata(path)["format"]
+    return _known_metadata(path)["format"]
 
 
 def read_weights(path: Path) -> tuple[CompactNetwork | MemoryNetwork, dict[str, str]]:
@@ -134,11 +143,25 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Tensors as they are stored, and metadata."""
     from safetensors.torch import load_file
 
-    metadata = _read_metadata(path)
+    metadata = _known_metadata(path)
     return load_file(path), metadata
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
+def _known_metadata(path: Path) -> dict[str, str]:
+    metadata = read_metadata(path)
+    if metadata.get("format") not in (FORMAT, FORMAT_WITHOUT_MEMORY):
+        raise WeightsError(f"Expected weights of format {FORMAT!r}, {path} says {metadata.get('format')!r}.")
+    return metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata that :func:`write_tensors` wrote; empty for a file of another origin.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent or damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -154,6 +177,4 @@ def _read_metadata(path: Path) -> dict[str, str]:
         metadata: dict[str, str] = json.loads(written.get(METADATA_KEY, "{}"))
     except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: its metadata is not JSON ({error}). Fetch the weights again.") from error
-    if metadata.get("format") not in (FORMAT, FORMAT_WITHOUT_MEMORY):
-        raise WeightsError(f"Expected weights of format {FORMAT!r}, {path} says {metadata.get('format')!r}.")
     return metadata

@@ -10,16 +10,17 @@ twentieth of its side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.adapted_weights import apply_changes
 from medsam_planner.engine.compact import CompactModel, decoded
 from medsam_planner.engine.compact_inputs import CLOSENESS_CHANNEL, closeness, normalise, prompt_maps, token_grid
-from medsam_planner.engine.compact_weights import FORMAT, weights_format
+from medsam_planner.engine.compact_weights import FORMAT, read_weights, weights_format
 from medsam_planner.engine.protocol import Decoded, SaliencyGraph, SlicePrompt
 from medsam_planner.engine.threads import random_draws
 from medsam_planner.errors import PromptError
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
     from medsam_planner.engine.memory_network import MemoryNetwork, SliceMemory
 
-__all__ = ["MemoryModel", "is_ambiguous", "open_compact"]
+__all__ = ["MemoryModel", "is_ambiguous", "open_adapted_compact", "open_compact"]
 
 
 class MemoryModel(CompactModel):
     """A compact model with a memory (see :class:`~medsam_planner.engine.protocol.ModelWithMemory`)."""
 
-    paddings_px = ()
+    paddings_px: tuple[float, ...] = ()
     candidates = 3
     _network: MemoryNetwork
 
@@ -175,6 +176,25 @@ def open_compact(path: Path | str, *, sha256: str | None = None) -> CompactModel
     """
     kind = MemoryModel if weights_format(Path(path)) == FORMAT else CompactModel
     return kind(path, sha256=sha256)
+
+
+def open_adapted_compact(
+    base: Path, changes: dict[str, torch.Tensor], metadata: Mapping[str, str], *, name: str, sha256: str
+) -> CompactModel:
+    """The model of base weights with changes; its metadata are those of the base and then those of the changes.
+
+    Raises
+    ------
+    WeightsError
+        If the changes do not fit the base weights.
+    """
+    network, known = read_weights(base)
+    apply_changes(network, changes, source=name)
+    kind = MemoryModel if known["format"] == FORMAT else CompactModel
+    model = kind.from_network(network, weights_sha256=sha256)
+    model.name = name
+    model.metadata = {**known, **metadata}
+    return model
 
 
 def is_ambiguous(prompt: SlicePrompt, *, is_refined: bool) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
+from medsam_planner.engine.adapted_weights import is_adapted
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel, VolumeModel
 from medsam_planner.engine.remote_address import address_in
@@ -213,8 +214,8 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     Parameters
     ----------
     name_or_path : str or Path
-        A name (its checksum is compared first), or a path: a ``.safetensors`` file of either model, MedSAM's official
-        ``.pth``, or a Hugging Face directory. Only tensors are unpickled.
+        A name (its checksum is compared first), or a path: a ``.safetensors`` file of either model, adapted weights of
+        ``medsam-planner adapt``, MedSAM's official ``.pth``, or a Hugging Face directory. Only tensors are unpickled.
 
     Returns
     -------
@@ -223,7 +224,7 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     Raises
     ------
     WeightsError
-        If the weights are unknown, absent, damaged, or of another network.
+        If the weights are unknown, absent, damaged, or of another network; or adapted from a base that is not here.
     """
     if address_in(name_or_path) is not None:
         raise WeightsError(f"Expected a model with weights on this machine, got {name_or_path}, which only segments.")
@@ -290,6 +291,8 @@ def _kind(path: Path) -> str:
             names = set(file.keys())
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}.") from error
+    if is_adapted(path):
+        return "adapted"
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
@@ -298,6 +301,11 @@ def _open(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
         from medsam_planner.engine.memory_model import open_compact
 
         return open_compact(path, sha256=sha256)
+    if kind == "adapted":
+        from medsam_planner.engine.adapted_model import open_adapted
+
+        known = [expected_path(entry) for entry in read_manifest().values()]
+        return open_adapted(path, sha256=sha256, bases=known)
     from medsam_planner.engine.medsam import MedSam
 
     return MedSam.load(path, name=name, sha256=sha256)

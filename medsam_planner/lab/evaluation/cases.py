@@ -7,6 +7,7 @@ DICOM files, and the labels a Segmentation or RT Structure Set ``labels.dcm``, w
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.io.mask_reading import mask_labels
+from medsam_planner.io.study_files import iterate_files
 from medsam_planner.volumes import StudyVolume
 
 __all__ = [
     "Case",
     "Structure",
     "cases_trained_on",
+    "files_sha256",
     "find_cases",
     "shared_anatomy",
     "size_class",
@@ -36,6 +39,7 @@ __all__ = [
 _SMALL_ML, _LARGE_ML = 1.0, 50.0
 _IMAGES = ("image.nii.gz", "image")
 _LABELS = ("labels.nii.gz", "labels.dcm")
+_BY_HASH = "sha256:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,20 @@ def cases_trained_on(cases: Sequence[Case], names: Sequence[str]) -> frozenset[s
     cases : sequence of Case
         All that are known.
     names : sequence of str
-        Of the training data.
+        Of the training data; ``sha256:…`` stands for the case with that :func:`files_sha256`.
     """
-    patients = {case.patient for case in cases if case.name in set(names)}
+    known = set(names)
+    by_hash = any(name.startswith(_BY_HASH) for name in known)
+    patients = {
+        case.patient for case in cases if case.name in known or (by_hash and f"{_BY_HASH}{files_sha256(case)}" in known)
+    }
     return frozenset(case.name for case in cases if case.patient in patients)
+
+
+def files_sha256(case: Case) -> str:
+    """Hash of image and labels. Another hash makes finished results of the case invalid."""
+    digest = hashlib.sha256()
+    image = case.image_path
+    for path in (*([image] if image.is_file() else (file for file, _ in iterate_files(image))), case.labels_path):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -22,12 +22,12 @@ from medsam_planner.errors import ConfigError, MedsamPlannerError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import write_json
 from medsam_planner.lab.evaluation.case_choice import ChosenCases, EvaluationOptions, choose_cases
-from medsam_planner.lab.evaluation.cases import Structure, size_class
+from medsam_planner.lab.evaluation.cases import Structure, files_sha256, size_class
 from medsam_planner.lab.evaluation.dropout_temperature import FittedTemperature, fit_temperature
 from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.protocols import Protocol, first_prompts
 from medsam_planner.lab.evaluation.records import DropoutRecord
-from medsam_planner.lab.evaluation.references import files_sha256, read_structures, spread_labels
+from medsam_planner.lab.evaluation.references import read_structures, spread_labels
 from medsam_planner.lab.evaluation.slices import slice_segmenter
 from medsam_planner.lab.evaluation.statistics import Estimate, mean_over_patients
 from medsam_planner.lab.evaluation.summary import size_rank

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -13,12 +12,11 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.io.conservative_resampling import is_on_grid
 from medsam_planner.io.mask_reading import load_mask
-from medsam_planner.io.study_files import iterate_files
 from medsam_planner.lab.evaluation.cases import Case, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts.masks import largest_component
 
-__all__ = ["files_sha256", "label_values", "read_structures", "reference_volumes_ml", "spread_labels"]
+__all__ = ["label_values", "read_structures", "reference_volumes_ml", "spread_labels"]
 
 T = TypeVar("T")
 
@@ -158,12 +156,3 @@ def _values(case: Case, labelled: StudyVolume | None) -> list[int]:
     if not np.array_equal(values, np.rint(values)):
         raise ConfigError(f"{case.folder}: expected whole numbers in labels.nii.gz, got {values[:5].tolist()} ….")
     return [int(value) for value in values if value > 0]
-
-
-def files_sha256(case: Case) -> str:
-    """Hash of image and labels. Another hash makes finished results of the case invalid."""
-    digest = hashlib.sha256()
-    image = case.image_path
-    for path in (*([image] if image.is_file() else (file for file, _ in iterate_files(image))), case.labels_path):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

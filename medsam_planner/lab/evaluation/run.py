@@ -16,7 +16,7 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.files import write_json
 from medsam_planner.lab.evaluation.case_choice import ChosenCases, EvaluationOptions, choose_cases
-from medsam_planner.lab.evaluation.cases import Case, Structure, size_class, trained_on
+from medsam_planner.lab.evaluation.cases import Case, Structure, files_sha256, size_class, trained_on
 from medsam_planner.lab.evaluation.csv_export import write_csv
 from medsam_planner.lab.evaluation.finished import FinishedStructures, scoring_version
 from medsam_planner.lab.evaluation.metrics import metrics_of
@@ -29,7 +29,7 @@ from medsam_planner.lab.evaluation.protocols import (
     simulate,
 )
 from medsam_planner.lab.evaluation.records import StructureRecord
-from medsam_planner.lab.evaluation.references import files_sha256, read_structures, spread_labels
+from medsam_planner.lab.evaluation.references import read_structures, spread_labels
 from medsam_planner.lab.evaluation.summary import GroupSummary, summarise
 from medsam_planner.lab.evaluation.survey import survey
 from medsam_planner.progress import Progress, track

@@ -7,7 +7,7 @@ effect on the weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -26,9 +26,9 @@ from medsam_planner.lab.training.config import DataConfig, TrainingConfig
 from medsam_planner.lab.training.data_folder import case_folders, is_ct, map_files, read_case, read_label_map
 from medsam_planner.lab.training.label_volume import LabelVolume
 from medsam_planner.lab.training.rule_based import with_rule_based_structures
-from medsam_planner.lab.training.stacks import draw_stack
+from medsam_planner.lab.training.stacks import Stack, draw_stack
 
-__all__ = ["Batch", "SampleFactory", "batches", "training_sources"]
+__all__ = ["Batch", "SampleFactory", "batch_of", "batches", "training_sources"]
 
 _SERIAL = re.compile(r"([_-]?[0-9][0-9A-Za-z]*|TCGA.*)$")
 """The part of a name that distinguishes volumes of one kind."""
@@ -123,20 +123,23 @@ class SampleFactory:
             volumes = kinds[int(kind)][0]
             weights = np.array([volume.weight for volume in volumes])
             stacks.append(draw_stack(volumes, weights / weights.sum(), rng, size, click_share=data.click_share))
-        images = np.stack([stack.images for stack in stacks])
-        prompts = [prompt_maps(stack.prompt, size, channels=PROMPT_CHANNELS) for stack in stacks]
-        return Batch(
-            images=normalise(images.reshape(-1, size, size))
-            .reshape(*images.shape[:2], 3, size, size)
-            .astype(np.float16),
-            prompts=np.stack(prompts).astype(np.float16),
-            reference=np.stack([stack.reference for stack in stacks]),
-            outside_px=np.stack([stack.outside_px for stack in stacks]),
-            centres_mm=np.stack([stack.centres_mm for stack in stacks]),
-            sides_mm=np.stack([stack.sides_mm for stack in stacks]),
-            heights_mm=np.stack([stack.heights_mm for stack in stacks]),
-            ambiguous=np.array([stack.ambiguous for stack in stacks]),
-        )
+        return batch_of(stacks, size)
+
+
+def batch_of(stacks: Sequence[Stack], size: int) -> Batch:
+    """The samples of one step as arrays, with images normalised and prompts drawn as maps of `size` pixels."""
+    images = np.stack([stack.images for stack in stacks])
+    prompts = [prompt_maps(stack.prompt, size, channels=PROMPT_CHANNELS) for stack in stacks]
+    return Batch(
+        images=normalise(images.reshape(-1, size, size)).reshape(*images.shape[:2], 3, size, size).astype(np.float16),
+        prompts=np.stack(prompts).astype(np.float16),
+        reference=np.stack([stack.reference for stack in stacks]),
+        outside_px=np.stack([stack.outside_px for stack in stacks]),
+        centres_mm=np.stack([stack.centres_mm for stack in stacks]),
+        sides_mm=np.stack([stack.sides_mm for stack in stacks]),
+        heights_mm=np.stack([stack.heights_mm for stack in stacks]),
+        ambiguous=np.array([stack.ambiguous for stack in stacks]),
+    )
 
 
 def _work(config: TrainingConfig, start: int, stride: int, results: Queue[Batch]) -> None:

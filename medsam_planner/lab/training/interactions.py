@@ -109,6 +109,8 @@ class Interaction:
     device: torch.device
     rng: np.random.Generator
     low_precision: bool
+    pyramid: list[Tensor] | None = None
+    """(B * S, …) features of the slices at every scale, where the encoder is frozen and they are known."""
     _pyramid: list[Tensor] = field(init=False)
     _maps: dict[int, NDArray[np.float32]] = field(init=False, default_factory=dict)
     _predictions: dict[int, Tensor] = field(init=False, default_factory=dict)
@@ -117,6 +119,9 @@ class Interaction:
     _memory: dict[int, _Remembered] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.pyramid is not None:
+            self._pyramid = self.pyramid
+            return
         images = self._tensor(self.batch.images).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with self._precision():
             self._pyramid = self.network.encoder(images)
@@ -282,7 +287,13 @@ class Interaction:
 
 
 def interact(
-    network: MemoryNetwork, batch: Batch, device: torch.device, rng: np.random.Generator, *, low_precision: bool
+    network: MemoryNetwork,
+    batch: Batch,
+    device: torch.device,
+    rng: np.random.Generator,
+    *,
+    low_precision: bool,
+    pyramid: list[Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Simulate one interaction.
 
@@ -298,13 +309,15 @@ def interact(
         Source of all random choices but dropout.
     low_precision : bool
         Whether the network computes in bfloat16.
+    pyramid : list of Tensor, optional
+        (B * S, …) features of the slices at every scale, where the encoder is frozen; computed if None.
 
     Returns
     -------
     Tensor, dict of str to float
         Scalar mean loss over the six steps; for the log, the loss and the mean IoU by kind of step.
     """
-    interaction = Interaction(network, batch, device, rng, low_precision)
+    interaction = Interaction(network, batch, device, rng, low_precision, pyramid)
     script = _SCRIPTS[int(rng.choice(len(_SCRIPTS), p=_SCRIPT_SHARES))]
     total: Tensor = torch.zeros((), device=device)
     reached: dict[str, list[float]] = {}

@@ -27,6 +27,8 @@ class LabelVolume:
     """(K, J, I) intensities in any unit; None where they are to be synthesised."""
     weight: float = 1.0
     """Relative sampling weight."""
+    axes: tuple[int, ...] = (0, 1, 2)
+    """Axes across which the slices of samples lie; one that is named twice is drawn twice as often."""
     tissues: tuple[tuple[int, ...], ...] = ()
     """Groups of labels with the same synthetic intensity, as one bone beside another."""
     extents: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
@@ -61,6 +63,7 @@ def indexed(volume: LabelVolume) -> LabelVolume:
         structures=present,
         image=volume.image,
         weight=volume.weight,
+        axes=volume.axes,
         tissues=volume.tissues,
         extents=extents,
         tissue=volume.tissue if len(volume.tissue) else np.zeros(int(volume.labels.max()) + 1, dtype=np.uint8),

@@ -102,7 +102,7 @@ def _begun_near_end(
 def _stack(
     volume: LabelVolume, target: Target, rng: np.random.Generator, size: int, click_share: float
 ) -> Stack | None:
-    axis = int(rng.integers(3))
+    axis = volume.axes[int(rng.integers(len(volume.axes)))]
     space = random_space(volume, target, rng, axis)
     direction = float(rng.choice([-1.0, 1.0]))
     if target.kind is not TargetKind.LESION and rng.random() < ONTO_END:

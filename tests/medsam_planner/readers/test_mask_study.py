@@ -85,6 +85,17 @@ def test_the_interval_of_one_patient_is_unknown_and_a_missing_reading_is_no_zero
         crossed_mean([[np.nan]])
 
 
+def test_two_readers_of_real_patients_have_the_dice_that_their_source_states(shared_data: Path) -> None:
+    organs = ("Cochlea-Lt", "Submandibular-Rt")
+    study = compare_readers(MasksTable(cases=shared_data / "readers", structures=organs))
+    assert study.readers == ("oncologist", "radiographer")
+    others = [row for row in study.rows if row.reference == "others"]
+    assert len(others) == len(study.patients) * len(organs) * 2
+    for row in others:
+        stated = json.loads((shared_data / "readers" / row.case / "meta.json").read_text(encoding="utf-8"))["dice"]
+        assert row.scores.dice == pytest.approx(stated[row.structure]["dice"], abs=0.0006)
+
+
 @pytest.mark.parametrize(
     ("labels", "table", "said"),
     [

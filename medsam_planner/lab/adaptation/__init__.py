@@ -1,0 +1,1 @@
+"""From a few reviewed cases to a model that knows their structure: decoder weights on cached features."""

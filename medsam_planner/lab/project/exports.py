@@ -1,0 +1,167 @@
+"""Reviewed studies as a data set to train on, with splits by patient, a version and a data sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import acquisition_axis
+from medsam_planner.io.files import write_json, write_whole
+from medsam_planner.lab.project.bids import write_bids
+from medsam_planner.lab.project.coco import write_coco
+from medsam_planner.lab.project.project import Project
+from medsam_planner.lab.project.records import State, Study
+from medsam_planner.lab.project.report import data_sheet
+from medsam_planner.lab.project.splits import Splits, check_splits, splits_by_patient
+from medsam_planner.workflow.training_folders import TrainingCase, write_decathlon, write_nnunet
+
+__all__ = ["Exported", "Format", "export_project", "slice_numbers", "version_of"]
+
+_MOST_SLICES = 100_000
+
+
+class Format(StrEnum):
+    """Formats of a data set."""
+
+    NNUNET = "nnunet"
+    MONAI = "monai"
+    """As the Medical Segmentation Decathlon."""
+    BIDS = "bids"
+    """Derivatives: segmentations alone."""
+    COCO = "coco"
+    """Run lengths per slice: segmentations alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What :func:`export_project` leaves."""
+
+    folder: Path
+    version: str
+    """SHA-256 of what is in the data set: images, masks, reviewed slices."""
+    notes: tuple[str, ...]
+    command: str | None
+    """Trains on it; None where the format has no program of its own."""
+
+
+def export_project(
+    project: Project, out: Path, format_: Format, *, folds: int = 5, splits: Splits | None = None, seed: int = 0
+) -> Exported:
+    """Write the reviewed studies of a project.
+
+    Parameters
+    ----------
+    project : Project
+    out : Path
+        New or empty folder.
+    format_ : Format
+    folds : int
+        Of the cross-validation by patient; there are no splits where all studies are of one patient.
+    splits : list, optional
+        Splits of your own, as nnU-Net's ``splits_final.json``.
+    seed : int
+        Of the splits.
+
+    Raises
+    ------
+    ConfigError
+        If no study is reviewed, modalities differ, the folder is taken, or a patient is on two sides of a split.
+    """
+    studies = project.studies(State.REVIEWED)
+    if not studies:
+        raise ConfigError(f"Expected reviewed studies in {project.folder}, found none. Review some first.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"Expected a new or empty folder for the data set, {out} is taken. Name another one.")
+    patients = {one.name: one.patient for one in studies}
+    if splits is not None:
+        check_splits(splits, patients)
+    elif len(set(patients.values())) > 1:
+        splits = splits_by_patient(patients, folds, seed=seed)
+    reviewed = reviewed_slices(project)
+    folder = out / f"Dataset001_{_plain(project.settings.name)}" if format_ is Format.NNUNET else out
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = _WRITERS[format_](folder, _cases(project, studies, reviewed), project.settings.names)
+    if splits is None:
+        notes = [*notes, "There are no splits: all reviewed studies are of one patient."]
+    else:
+        write_whole(
+            folder / ("splits_final.json" if format_ is Format.NNUNET else "splits.json"), json.dumps(splits, indent=1)
+        )
+    version = version_of(project)
+    write_json(out / "version.json", {"schema_version": 1, "version": version, "studies": sorted(patients)})
+    write_whole(out / "data_sheet.md", data_sheet(project))
+    command = "nnUNetv2_plan_and_preprocess -d 1 --verify_dataset_integrity && nnUNetv2_train 1 3d_fullres 0"
+    return Exported(folder, version, tuple(dict.fromkeys(notes)), command if format_ is Format.NNUNET else None)
+
+
+def version_of(project: Project) -> str:
+    """SHA-256 of the reviewed content: it changes when an image, a mask or a reviewed slice does, and only then."""
+    reviewed, masks = reviewed_slices(project), {}
+    for event in project.events():
+        if event.kind == "recorded":
+            masks[event.study, event.structure] = event.content["mask_sha256"]
+    content = [
+        [one.name, one.image_sha256, [masks[one.name, name] for name in project.settings.names], reviewed[one.name]]
+        for one in project.studies(State.REVIEWED)
+    ]
+    return hashlib.sha256(json.dumps([project.settings.names, content]).encode()).hexdigest()
+
+
+def reviewed_slices(project: Project) -> dict[str, list[int] | None]:
+    """Slices that the last review of each study looked at; None for all."""
+    return {event.study: event.content["slices"] for event in project.events() if event.kind == "reviewed"}
+
+
+def slice_numbers(text: str) -> list[int]:
+    """Slices from text as ``3-20,25``.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such list.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()) or int(high or low) > _MOST_SLICES:
+            raise ConfigError(f"Expected slices as 3-20,25, got {text!r}.")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def _cases(project: Project, studies: Sequence[Study], reviewed: dict[str, list[int] | None]) -> Iterator[TrainingCase]:
+    for study in studies:
+        image, masks = project.image(study), project.masks(study.name)
+        seen = reviewed[study.name]
+        ignored: NDArray[np.bool_] | None = None
+        if seen is not None:
+            axis = acquisition_axis(image.affine)
+            unseen = np.ones(image.spatial_shape[axis], dtype=bool)
+            unseen[[one for one in seen if one < len(unseen)]] = False
+            sides = [1, 1, 1]
+            sides[axis] = len(unseen)
+            ignored = np.broadcast_to(unseen.reshape(sides), image.spatial_shape)
+        yield TrainingCase(study.name, image, study.modality, masks, ignored)
+
+
+def _plain(name: str) -> str:
+    return (
+        "".join(part.capitalize() for part in "".join(one if one.isalnum() else " " for one in name).split())
+        or "Project"
+    )
+
+
+_WRITERS: dict[Format, Callable[..., list[str]]] = {
+    Format.NNUNET: write_nnunet,
+    Format.MONAI: write_decathlon,
+    Format.BIDS: write_bids,
+    Format.COCO: write_coco,
+}
