@@ -59,7 +59,7 @@ WEB = {
 }
 """Modules of the extras 'serve' and 'ui': a server or a connected client imports them, and nothing else does."""
 
-PACS = {f"medsam_planner.network.{name}" for name in ("dicomweb", "dimse", "dimse_words", "receiver")}
+PACS = {f"medsam_planner.network.{name}" for name in ("commitment", "dicomweb", "dimse", "dimse_words", "receiver")}
 """Modules of the extra 'pacs', which `connect` imports when it is there."""
 
 COMMANDS = {

@@ -50,6 +50,7 @@ def scene(
         "number": number,
         "token": workbench.token,
         "version": now.version,
+        "prompted": "" if now.structure is None or not now.structure.prompts else now.structure.steps.digest,
         "work": workbench.key,
         "views": f"views/{workbench.token}",
         "slices": f"slices/{workbench.token}",

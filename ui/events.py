@@ -16,7 +16,7 @@ from medsam_planner.service.pages import Pages
 from ui import wording
 from ui.layout import Parts
 from ui.screen import Screen, discreet, screen
-from ui.updates import Updates, no_workbench, unchanged, updates
+from ui.updates import Updates, late_updates, no_workbench, unchanged, updates
 
 __all__ = ["LONG", "QUICK", "STEP", "connect", "on_step", "on_workbench"]
 
@@ -86,7 +86,8 @@ def on_workbench(pages: Pages, act: Callable[..., Screen]) -> Callable[..., Upda
             shown = screen(workbench, wording.notice("error", wording.UNEXPECTED.format(number)))
         if not pages.is_of(page, workbench):  # meanwhile the page got other work, or another page got this work
             return unchanged()
-        return updates(discreet(shown, pages.service.settings))
+        shown = discreet(shown, pages.service.settings)
+        return updates(shown) if workbench.gives(shown.scene["version"]) else late_updates(shown)
 
     return on_event
 

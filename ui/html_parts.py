@@ -10,7 +10,6 @@ import numpy as np
 from medsam_planner.drawing.formatting import percent, slice_number
 from medsam_planner.geometry import axis_letters, spacing_mm
 from medsam_planner.planning.margins import MarginStatement
-from medsam_planner.planning.mask_flaws import find_flaws
 from medsam_planner.planning.search import PlanResult
 from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason, made_by_hand
 from medsam_planner.report.assessment import Assessment
@@ -18,6 +17,7 @@ from medsam_planner.report.decision import Decision
 from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.packing import ARCHIVE
+from medsam_planner.service.known_spread import why_unknown
 from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
 from prompts.masks import mask_box
@@ -102,14 +102,9 @@ def _spread_rows(result: SegmentationResult) -> list[tuple[str, str]]:
     if not spread.size:
         return []
     middle, widest = np.percentile(spread, (50, 95))
-    flaws = find_flaws(
-        result.mask,
-        boundary_spread_mm=result.boundary_spread_mm,
-        prompted_slices=result.trace.anchors(),
-        axis=result.trace.axis,
-    )
-    if flaws:
-        text = f"Unknown: the mask {', '.join(flaw.text for flaw in flaws)}."
+    unknown = why_unknown(result)
+    if unknown is not None:
+        text = f"Unknown: the mask {unknown}."
     else:
         text = f"Boundary spread up to {_mm(middle)} on half of the surface, up to {_mm(widest)} on 95 % of it."
     passes = f"{result.provenance.samples} stochastic passes: {sources(result.provenance.uncertainty)}."

@@ -9,6 +9,7 @@ from typing import Any
 from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
 from medsam_planner.service import live, prompting
+from medsam_planner.service.answers import choose_answer
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.workbench import Workbench
 from ui import edit_handlers, wording
@@ -52,6 +53,8 @@ def on_viewer(workbench: Workbench, payload: Mapping[str, Any]) -> Screen:
                 prompting.undo(workbench)
             case ActionKind.REDO:
                 prompting.redo(workbench)
+            case ActionKind.CHOICE:
+                choose_answer(workbench, action.candidate)
             case ActionKind.TARGET:
                 workbench.set_end(target=prompting.position(workbench, *where, *action.first))
                 return wording.TARGET_SET

@@ -13,7 +13,7 @@ from ui import wording
 from ui.canvas import closed_scene
 from ui.screen import Screen
 
-__all__ = ["SHOWN", "Updates", "no_workbench", "unchanged", "updates"]
+__all__ = ["SHOWN", "Updates", "late_updates", "no_workbench", "unchanged", "updates"]
 
 Updates = dict[str, Any]
 """New values by name of a component; the other components stay as they are."""
@@ -43,6 +43,12 @@ def updates(screen: Screen) -> Updates:
 
 SHOWN = tuple(updates(Screen(scene={}, notice="", study="", structures={}, result="")))
 """Names of the components in :func:`updates`."""
+_SAID = ("viewer", "notice", "tabs")
+
+
+def late_updates(screen: Screen) -> Updates:
+    """What remains of a screen that is older than one the page was given: its words, and what it asks of the viewer."""
+    return {name: value for name, value in updates(screen).items() if name in _SAID}
 
 
 def unchanged() -> Updates:

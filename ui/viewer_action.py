@@ -32,6 +32,7 @@ class ActionKind(Enum):
     BRUSH = "brush"
     ERASE = "erase"
     ISLAND = "island"
+    CHOICE = "choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class ViewerAction:
     """Of a stroke."""
     is_last_word: bool = True
     """Whether a stroke changes only what it paints."""
+    candidate: int = 0
+    """Of a choice: which of the model's answers to the last prompt."""
     step: int | None = None
     """Number of the action among the steps of the page."""
 
@@ -83,6 +86,7 @@ class ViewerAction:
                 high=_voxel(payload.get("high", (0, 0, 0))),
                 brush=_brush(brush) if brush else None,
                 is_last_word=bool(brush.get("is_last_word", True)),
+                candidate=int(payload["candidate"]) if kind is ActionKind.CHOICE else 0,
                 step=None if step is None else int(step),
             )
         except PromptError:

@@ -25,6 +25,7 @@ from ui.wiring_begin_from import wire_begin_from
 from ui.wiring_edits import wire_edits
 from ui.wiring_entrance import wire_entrance
 from ui.wiring_export import wire_export
+from ui.wiring_live import wire_live
 from ui.wiring_pacs import wire_pacs
 from ui.wiring_structures import wire_structure_list
 
@@ -46,6 +47,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_begin_from(pages, parts)
         wire_edits(pages, parts)
         wire_export(pages, parts)
+        wire_live(pages, parts)
         _wire_plan(pages, parts)
         wire_view3d(pages, parts)
         wire_pacs(pages, parts)
@@ -100,7 +102,7 @@ def _opening(path: str, bar: gr.Progress, **options: Any) -> Callable[[Workbench
 def _wire_segment(pages: Pages, parts: Parts) -> None:
     def on_viewer(token: str, event: gr.EventData) -> Updates:
         payload = event_payload(
-            event, "kind", "plane", "index", "first", "last", "points", "low", "high", "brush", "step"
+            event, "kind", "plane", "index", "first", "last", "points", "low", "high", "brush", "candidate", "step"
         )
         return on_workbench(pages, lambda workbench: segment_handlers.on_viewer(workbench, payload))(token)
 

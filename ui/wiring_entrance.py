@@ -22,6 +22,7 @@ from ui.plan_tab import DRAFT_CONTROLS
 from ui.progress_bar import PageProgress
 from ui.screen import Screen, discreet
 from ui.updates import SHOWN, Updates, no_workbench, unchanged, updates
+from ui.wiring_live import PASSES_CONTROLS, entered_passes
 
 __all__ = ["wire_entrance"]
 
@@ -77,14 +78,16 @@ def wire_entrance(page: gr.Blocks, pages: Pages, parts: Parts) -> None:
         return on_workbench(pages, act)(token)
 
     def show_draft(token: str) -> Updates:
-        """Enter the plan draft of work that was restored, unless it is the default one."""
+        """Enter the plan draft of work that was restored, and its passes, unless they are the default ones."""
         try:
-            draft = pages.find(token).snapshot.draft
+            workbench = pages.find(token)
         except MedsamPlannerError:  # the page has been told
             return {"avoid_bone": gr.skip()}
+        draft = workbench.snapshot.draft
         entered = {name: getattr(draft, name) for name in DRAFT_CONTROLS}
         default = {name: getattr(PlanDraft(), name) for name in DRAFT_CONTROLS}
-        return {"avoid_bone": gr.skip()} if entered == default else entered
+        shown: Updates = {"avoid_bone": gr.skip()} if entered == default else entered
+        return {**shown, **entered_passes(workbench)}
 
     def take_earlier(token: str, key: str, request: gr.Request) -> Updates:
         try:
@@ -106,7 +109,7 @@ def wire_entrance(page: gr.Blocks, pages: Pages, parts: Parts) -> None:
         return connect(parts, event.then, open_first, ("token", "remembered"), SHOWN, **first)
 
     def then_show_draft(event: Any) -> None:
-        connect(parts, event.then, show_draft, ("token",), DRAFT_CONTROLS, **QUICK)
+        connect(parts, event.then, show_draft, ("token",), (*DRAFT_CONTROLS, *PASSES_CONTROLS), **QUICK)
 
     loaded = connect(parts, page.load, begin, ("remembered",), begun, js=_REMEMBERED, **QUICK)
     then_show_draft(then_open(loaded))

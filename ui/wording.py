@@ -188,7 +188,7 @@ def after_prompt(structure: Structure) -> str:
         return "This point says where the structure is not. Now draw a box around it, or click inside it."
     if not any((found > 0.5).any() for slices in structure.previews.values() for found in slices.values()):
         return "The model found nothing there. Draw a box closer around the structure."
-    return "The dashed outline is the prediction on this slice. Correct it with clicks, or press “Segment in 3D”."
+    return "The dashed outline is the prediction on this slice. Correct it with clicks; the 3D mask follows."
 
 
 def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) -> str:

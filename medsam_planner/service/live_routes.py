@@ -14,6 +14,7 @@ from medsam_planner.errors import MedsamPlannerError, PromptError
 from medsam_planner.service import live
 from medsam_planner.service.answers import answers
 from medsam_planner.service.display import Plane
+from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.next_click import next_clicks
 from medsam_planner.service.page_requests import find_workbench, refusal
 from medsam_planner.service.pages import Pages
@@ -39,11 +40,13 @@ def add_live_routes(app: FastAPI, pages: Pages) -> None:
         workbench = find_workbench(pages, token, request)
         try:
             return JSONResponse(act(workbench))
-        except MedsamPlannerError as error:
+        except ElsewhereError as error:
             raise refusal(error, pages) from error
+        except MedsamPlannerError as error:  # of the prompts, and not of the page: an answer, as of a line in review
+            return JSONResponse({"detail": without_folders(str(error), pages.service.settings)})
 
     def told(workbench: Workbench) -> dict[str, Any]:
-        known = asdict(live.following(workbench))
+        known = asdict(live.following(workbench)) | {"version": workbench.version}
         return {**known, "problem": without_folders(known["problem"], pages.service.settings)}
 
     @app.get("/live/{token}", include_in_schema=False)

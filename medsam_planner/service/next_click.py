@@ -1,8 +1,8 @@
 """Where the next click would help most: the places of a 3D result where doubt is largest, and why, in words.
 
-With stochastic passes these are the places of the surface with the largest boundary spread. Passes repeat no
-propagation, so where it ended for want of certainty is a place of its own. Without passes the slice with the lowest
-predicted IoU is proposed, or the one farthest from all prompts where the model predicts none.
+With stochastic passes that tell something these are the places of the surface with the largest boundary spread. Passes
+repeat no propagation, so where it ended for want of certainty is a place of its own. Otherwise the slice with the
+lowest predicted IoU is proposed, or the one farthest from all prompts where the model predicts none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from medsam_planner.errors import PromptError
 from medsam_planner.geometry import lps_from_index, slice_across, spacing_mm
 from medsam_planner.provenance import SliceRecord, SliceRole, StopReason
 from medsam_planner.segmentation.result import SegmentationResult
+from medsam_planner.service.known_spread import why_unknown
 from prompts import PositionLpsMm
 from xai.doubt import most_doubtful
 
@@ -72,7 +73,8 @@ def next_clicks(result: SegmentationResult) -> tuple[NextClick, ...]:
     """
     if not result.mask.array.any():
         raise PromptError("The 3D mask is empty. Draw a box around the structure on its middle slice.")
-    found = _by_slice(result) if result.boundary_spread_mm is None else _by_spread(result)
+    unknown = why_unknown(result) if result.boundary_spread_mm is not None else "has no stochastic passes yet"
+    found = _by_spread(result) if unknown is None else _by_slice(result, unknown)
     return (*found[:1], *_open_ends(result), *found[1:])
 
 
@@ -121,7 +123,7 @@ def _open_ends(result: SegmentationResult) -> list[NextClick]:
     return proposals
 
 
-def _by_slice(result: SegmentationResult) -> list[NextClick]:
+def _by_slice(result: SegmentationResult, unknown: str) -> list[NextClick]:
     trace = result.trace
     propagated = [one for one in trace.records if one.role is SliceRole.PROPAGATED and one.area_mm2 > 0]
     step_mm = float(spacing_mm(result.mask.affine)[trace.axis])
@@ -145,7 +147,7 @@ def _by_slice(result: SegmentationResult) -> list[NextClick]:
             told = f"This slice lies {distance}" + ("" if chosen else ", farther than any other")
         why: Why = "quality" if has_quality else "distance"
         value = 1 - doubt[number] if has_quality else away_mm[number]
-        proposals.append(_proposal(result, index, why, value, f"{told}. There are no passes to tell more. {_ASK}"))
+        proposals.append(_proposal(result, index, why, value, f"{told}. More is not known: the mask {unknown}. {_ASK}"))
         chosen.append(number)
     return proposals
 

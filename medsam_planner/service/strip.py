@@ -11,6 +11,7 @@ from medsam_planner.geometry import axis_letters
 from medsam_planner.provenance import PropagationTrace, SliceRole, StopReason
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.display import SIDE_NAMES, Plane, SliceDisplay
+from medsam_planner.service.known_spread import why_unknown
 from medsam_planner.service.slice_layers import maps
 from medsam_planner.service.slice_view import colour_stops
 from medsam_planner.service.structure import Structure
@@ -37,8 +38,8 @@ def strip(workbench: Workbench, plane: Plane) -> dict[str, Any]:
     -------
     dict
         ``prompted`` slices; ``filled``, the runs of slices with a mask; ``spread_mm`` of every slice, None where it is
-        not known; ``quality``, the predicted IoU by slice; ``ends``, where and why propagation stopped; ``scale`` of
-        the colours.
+        not known, and why the passes do not tell it in ``unknown``; ``quality``, the predicted IoU by slice; ``ends``,
+        where and why propagation stopped; ``scale`` of the colours.
 
     Raises
     ------
@@ -61,6 +62,7 @@ def strip(workbench: Workbench, plane: Plane) -> dict[str, Any]:
         "quality": {},
         "ends": [],
         "scale": None,
+        "unknown": "",
     }
     result = None if structure is None else structure.result
     return known if structure is None or result is None else known | _of_result(structure, result, display)
@@ -78,7 +80,12 @@ def _of_result(structure: Structure, result: SegmentationResult, display: SliceD
         letters = axis_letters(result.mask.affine)[display.axis]
         told["quality"] = {one.index: one.quality for one in result.trace.records if one.quality is not None}
         told["ends"] = _ends(result.trace, letters)
-    if result.boundary_spread_mm is not None:
+    if result.boundary_spread_mm is None:
+        return told
+    unknown = why_unknown(result)
+    if unknown is not None:
+        told["unknown"] = f"the mask {unknown}"
+    else:
         spread = spread_by_slice(result.boundary_spread_mm.array, inside, display.axis)
         told["spread_mm"] = [None if np.isnan(value) else round(float(value), 2) for value in spread]
         (shown,) = (one for one in maps(structure) if one.key == "boundary_spread_mm")

@@ -19,7 +19,7 @@ from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Role, Structure
 from medsam_planner.service.workbench import Workbench
 
-__all__ = ["plan_surface_path", "scene_3d", "scene_file", "structure_surface_path"]
+__all__ = ["plan_surface_path", "scene_3d", "scene_file", "shows_result", "structure_surface_path"]
 
 _SKIN_COLOUR = "#c8b9a6"
 _OPACITY = {PlanSurface.WIDENED: 0.25, PlanSurface.RISK: 0.9, PlanSurface.ENTERED: 0.14}
@@ -89,6 +89,12 @@ def structure_surface_path(workbench: Workbench, job: str) -> Path:
     if job not in {one.stored.job for one in workbench.snapshot.structures.values() if one.stored is not None}:
         raise NotThereError(_GONE)
     return workbench.service.computations.draw_surface(workbench.require_work(), job)
+
+
+def shows_result(workbench: Workbench, job: str) -> bool:
+    """Whether the 3D result that a job made is shown, and is still the newest of its structure."""
+    shown = {one.stored.job for one in workbench.snapshot.structures.values() if one.stored is not None}
+    return job in shown & {one.job for one in workbench.require_work().state.results.values()}
 
 
 def plan_surface_path(workbench: Workbench, job: str, number: int) -> Path:

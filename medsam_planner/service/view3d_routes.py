@@ -49,12 +49,17 @@ def add_view3d_routes(app: FastAPI, pages: Pages) -> None:
     """
 
     @app.get("/surfaces/{token}/results/{job}", include_in_schema=False)
-    def result_surface(token: str, job: str, request: Request) -> FileResponse:
-        """Surface of a 3D result that the page shows, PLY in LPS mm."""
+    def result_surface(token: str, job: str, request: Request) -> Response:
+        """Surface of a 3D result that the page shows, PLY in LPS mm; nothing of one that it no longer shows."""
         workbench = find_workbench(pages, token, request)
         try:
-            return _ply(view3d.structure_surface_path(workbench, job))
-        except MedsamPlannerError as error:
+            content = view3d.structure_surface_path(workbench, job).read_bytes()
+            return Response(content, media_type="application/octet-stream")
+        except (MedsamPlannerError, FileNotFoundError) as error:
+            if not view3d.shows_result(workbench, job):  # a newer one came while the page asked
+                return Response(status_code=204)
+            if isinstance(error, FileNotFoundError):
+                raise
             raise refusal(error, pages) from error
 
     @app.get("/surfaces/{token}/plans/{job}/{number}", include_in_schema=False)

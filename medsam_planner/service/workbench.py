@@ -60,6 +60,9 @@ class Workbench(HeldSession):
         self.steps = step_order.StepOrder()
         self.screen_numbers = itertools.count(1)
         """Numbers the screens that the page receives, so that it can ignore one that arrives late."""
+        self._given = 0
+        """The newest version that the page was given."""
+        self._giving = threading.Lock()
         self.is_cancelled = False
         self._is_long = False
         self._lock = threading.Lock()
@@ -112,6 +115,13 @@ class Workbench(HeldSession):
         if self._lock.locked():
             return self._snapshot.version
         return self._snapshot.first_version + self.work.state.n
+
+    def gives(self, version: int) -> bool:
+        """Whether the page may be given what is shown of a version: none if it was given a newer one before."""
+        with self._giving:
+            is_newest = version >= self._given
+            self._given = max(version, self._given)
+        return is_newest
 
     @property
     def is_computing(self) -> bool:

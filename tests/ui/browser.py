@@ -111,7 +111,11 @@ class Bench:
     def watch(self) -> None:
         self.page.on("request", lambda request: self._note(request.url))
         self.page.on("pageerror", self._note_error)
-        self.page.on("console", lambda message: self._note_error(message.text) if message.type == "error" else None)
+        self.page.on("console", self._note_message)
+
+    def _note_message(self, message: Any) -> None:
+        if message.type == "error":
+            self._note_error(f"{message.text} {message.location.get('url', '')}")
 
     def _note_error(self, error: Any) -> None:
         """Keep an error; a request of Gradio's that leaving the page aborts is none."""

@@ -189,6 +189,52 @@ def planned(serve: Callable[..., Server], open_bench: Callable[[Server], Bench],
     yield bench
 
 
+def _drag_the_ends(bench: Bench) -> None:
+    """In the review: the target moves parallel to the screen, the entry on the skin, and each is kept."""
+    page, workbench = bench.page, bench.workbench
+    page.get_by_role("tab", name="Review").click()
+    over = page.locator("[data-part=over]")
+
+    def drag(end: int, right: float, down: float) -> None:
+        page.wait_for_function(
+            "JSON.parse(document.querySelector('[data-part=over]').dataset.ends || '[]').length === 2"
+        )
+        page.wait_for_timeout(300)
+        bounds, place = over.bounding_box(), json.loads(over.get_attribute("data-ends"))[end]
+        x, y = bounds["x"] + place[0], bounds["y"] + place[1]
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + right, y + down, steps=5)
+
+    def kept(than: object) -> dict[str, Any]:
+        page.mouse.up()
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            page.wait_for_timeout(100)
+            lines = list(workbench.snapshot.review.lines.values())
+            if lines and lines[-1] != than:
+                bench.settled()
+                return dict(lines[-1])
+        raise AssertionError("the path was not kept")
+
+    plan = workbench.snapshot.plan
+    assert plan is not None
+    before = plan.alternatives[workbench.snapshot.chosen]
+    page.locator("[data-view=H]").click()
+    drag(1, 12, 0)
+    first = kept(None)
+    moved = np.array(first["target_lps_mm"]) - before.target_lps_mm
+    assert moved[0] < -0.5 and np.abs(moved[1:]).max() < 0.2  # right on the screen is the right side
+
+    page.locator("[data-view=R]").click()
+    drag(0, 0, -14)
+    x, y, z = map(float, page.locator("[data-rv=entry]").input_value().split())
+    assert (x / 108) ** 2 + (y / 84) ** 2 == pytest.approx(1, abs=0.06)  # on the phantom's skin while it is dragged
+    assert z > first["entry_lps_mm"][2] + 1
+    second = kept(first)
+    assert second["entry_lps_mm"][2] == pytest.approx(z, abs=3)
+
+
 def test_a_plan_is_looked_at_in_3d(planned: Bench, tmp_path: Path) -> None:
     bench, page = planned, planned.page
     drawn(bench, 4)  # the vessel, its margin, the risk map, the rest of the skin
@@ -233,6 +279,7 @@ def test_a_plan_is_looked_at_in_3d(planned: Bench, tmp_path: Path) -> None:
     with page.expect_download() as download:
         page.locator("[data-part=glb]").click()
     assert Path(download.value.path()).read_bytes()[:4] == b"glTF"
+    _drag_the_ends(bench)
     over.dblclick(position={"x": 30, "y": 60})
     assert page.locator("[data-pane=axial]").is_visible()
     assert bench.complaints == [] and bench.foreign == []

@@ -52,7 +52,8 @@ def put(workbench: Workbench, result: SegmentationResult) -> None:
     made = replace(result.provenance, mask_sha256=array_sha256(result.mask.array))
     write_result(result_path(work, job), replace(result, provenance=made))
     work.record("job", job=job, task="segment", structure=structure.name, digest=structure.steps.digest, options={})
-    summary = {"mask_sha256": "", "volume_ml": volume_ml(result.mask.array, result.mask.affine)}
+    volume = volume_ml(result.mask.array, result.mask.affine)
+    summary = {"mask_sha256": "", "volume_ml": volume, "samples": made.samples, "triplanar": False}
     work.record("job-ended", job=job, state="done", result=summary)
     workbench.refresh()
 

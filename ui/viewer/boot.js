@@ -14,6 +14,7 @@ const send = {
   choose: (values) => trigger('choose_trajectory', values),
   review: (values) => trigger('review_action', values),
   reviewLong: (values) => trigger('review_long', values),
+  moved: () => trigger('live_moved', {}),
 };
 import(new URL('$ADDRESS', document.baseURI).href)
   .then((viewer) => viewer.start({ root: element, props, send, watch, bridge }))

@@ -66,6 +66,12 @@ export function projected(camera, [width, height], point) {
   return [width / 2 + dot(from, right) * camera.perMm, height / 2 - dot(from, up) * camera.perMm, dot(from, forward)];
 }
 
+// A position moved parallel to the screen, to another place on the canvas.
+export function movedOnScreen(camera, size, point, [x, y]) {
+  const { right, up } = basis(camera), [fromX, fromY] = projected(camera, size, point);
+  return point.map((one, n) => one + ((x - fromX) * right[n] - (y - fromY) * up[n]) / camera.perMm);
+}
+
 // Name a direction by the patient's sides, the strongest first.
 export function sideLetters(direction) {
   const length = Math.hypot(...direction);

@@ -36,8 +36,8 @@ export class Connection {
   }
 
   // As the browser's, noting what the answer says about the page.
-  async fetch(address) {
-    const answer = await fetch(address).catch((problem) => { this.setLost(true); throw problem; });
+  async fetch(address, options = {}) {
+    const answer = await fetch(address, options).catch((problem) => { this.setLost(true); throw problem; });
     if (answer.status === 404 || answer.status === 409) this.meet(answer.status);
     return answer;
   }

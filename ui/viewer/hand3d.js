@@ -1,5 +1,5 @@
 // What the hand and the keys do in the 3D pane: left turns, middle shifts, right and wheel zoom, Shift + wheel cuts; a
-// click chooses a trajectory, or takes the crosshair to a surface.
+// click chooses a trajectory, or takes the crosshair to a surface. In the review an end of the path is dragged.
 import { lineAt, nearer, shifted, turned } from './camera.js';
 import { indexFromLps } from './grid.js';
 import { PLANES, planeOf, sliceOf } from './state.js';
@@ -22,7 +22,7 @@ export class Hand3D {
     canvas.addEventListener('pointermove', (event) => this.move(event));
     canvas.addEventListener('pointerup', (event) => this.release(event));
     canvas.addEventListener('pointerleave', () => this.point(-1));
-    canvas.addEventListener('pointercancel', () => { this.drag = null; });
+    canvas.addEventListener('pointercancel', () => this.cancel());
     canvas.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
     canvas.addEventListener('keydown', (event) => this.key(event));
   }
@@ -54,7 +54,13 @@ export class Hand3D {
     this.canvas.focus({ preventScroll: true });
     if (!this.pane.camera || this.viewer.connection.isBlocked) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.drag = { button: event.button, from: this.place(event), camera: this.pane.camera, isFar: false };
+    const from = this.place(event), isEnd = event.button === 0 && this.pane.ends.takes(from);
+    this.drag = { button: event.button, from, camera: this.pane.camera, isFar: false, isEnd };
+  }
+
+  cancel() {
+    if (this.drag && this.drag.isEnd) this.viewer.review.cancels();
+    this.drag = null;
   }
 
   move(event) {
@@ -63,7 +69,8 @@ export class Hand3D {
     const dx = x - drag.from[0], dy = y - drag.from[1];
     drag.isFar = drag.isFar || Math.hypot(dx, dy) > CLICK_PX;
     if (!drag.isFar) return;
-    if (drag.button === 0) pane.see(turned(drag.camera, dx, dy));
+    if (drag.isEnd) pane.ends.drags([x, y]);
+    else if (drag.button === 0) pane.see(turned(drag.camera, dx, dy));
     else if (drag.button === 1) pane.see(shifted(drag.camera, dx, dy));
     else pane.see(nearer(drag.camera, pane.size, drag.from, Math.exp(-dy / 150)));
   }
@@ -71,7 +78,8 @@ export class Hand3D {
   release(event) {
     const { drag } = this;
     this.drag = null;
-    if (drag && !drag.isFar && drag.button === 0) this.choose(this.place(event));
+    if (drag && drag.isEnd) this.viewer.review.drops({ wasFar: drag.isFar });
+    else if (drag && !drag.isFar && drag.button === 0) this.choose(this.place(event));
   }
 
   choose(place) {

@@ -39,6 +39,8 @@ export function commandOf(event) {
   }
   if (event.altKey) return null;
   if (key === '?') return ['help'];
+  if (letter === 'n') return ['next'];
+  if (letter === 'o') return ['other'];
   if (key === '[' || key === ']') return ['brush', key === ']' ? 1 : -1];
   if (key === 'Escape') return ['escape'];
   if (key === 'Delete' || key === 'Backspace') return ['unmeasure'];

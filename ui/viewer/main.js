@@ -1,4 +1,5 @@
 // The viewer: Python sends the scene as props.value; what the person does goes back as the event 'viewer_action'.
+import { Answers } from './answers.js';
 import { Banner } from './banner.js';
 import { Box3dTool } from './box3d_tool.js';
 import { Brush } from './brush.js';
@@ -6,9 +7,11 @@ import { Connection } from './connection.js';
 import { Controls } from './controls.js';
 import { Hand } from './hand.js';
 import { commandOf } from './keys.js';
+import { LivePart } from './live_part.js';
 import { Pane } from './pane.js';
 import { Pane3D } from './pane3d.js';
 import { Review } from './review.js';
+import { Ends3D } from './review_ends3d.js';
 import { Newest, SliceStore } from './slices.js';
 import * as moves from './state.js';
 
@@ -39,6 +42,9 @@ class Viewer {
     bridge.goTo = (index) => this.goTo(index);
     this.brush = new Brush(root, this.state, () => this.draw());
     this.review = new Review(this);
+    this.space.ends = new Ends3D(this.space, this.review);
+    this.answers = new Answers(this);
+    this.live = new LivePart(this);
     document.addEventListener('keydown', (event) => this.onKey(event));
     const resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => resized.observe(pane.canvas));
@@ -51,6 +57,14 @@ class Viewer {
   get text() { return (name) => this.root.querySelector('[data-text="' + name + '"]'); }
 
   get isOpen() { return moves.isOpen(this.state); }
+
+  // Of this page's workbench; an error says what the server says.
+  async ask(method, path = '') {
+    const answer = await this.connection.fetch('live/' + this.token + path, { method, cache: 'no-store' });
+    const told = await answer.json().catch(() => ({}));
+    if (!answer.ok || told.detail) throw new Error(told.detail || 'The server refused (' + answer.status + ').');
+    return told;
+  }
 
   get activePane() { return this.panes.find((pane) => pane.name === this.state.active); }
 
@@ -82,6 +96,8 @@ class Viewer {
     this.space.refresh();
     if (!this.isOpen) { this.panes.forEach((pane) => pane.clear()); return; }
     this.draw();
+    this.live.refresh();
+    this.answers.show();
     const { scene } = this.state, shown = moves.loadedPlanes(this.state, this.space.hasSlices);
     this.root.dataset.state = 'loading';
     const asked = this.panes.filter((pane) => shown.includes(pane.name)).map((pane) => {
@@ -116,6 +132,7 @@ class Viewer {
   // ---- what the person does ---------------------------------------------------------------------------------------
   act(payload, on = this.activePane.view) {
     if (!on || this.connection.isBlocked) return false;
+    this.live.hold();
     this.root.querySelector('.mv-busy').hidden = false;
     this.send.action({ ...payload, plane: on.plane, index: on.index, step: this.bridge.nextStep() });
     return true;
@@ -144,7 +161,7 @@ class Viewer {
     this.draw();
   }
 
-  cancel() { this.hands.forEach((one) => one.gestures.cancel()); }
+  cancel() { this.hands.forEach((one) => one.gestures.cancel()); this.space.hand.cancel(); }
 
   setWindow(window, name = 'own') {
     this.state.window = window;
@@ -183,6 +200,8 @@ class Viewer {
       unmeasure: () => { state.measures.pop(); this.draw(); },
       tool: () => this.chooseTool(argument),
       brush: () => this.brush.step(argument),
+      next: () => this.live.nextClick.next(),
+      other: () => this.answers.other(),
       preset: () => this.controls.choosePreset(argument),
     };
     doing[name]();
@@ -192,11 +211,18 @@ class Viewer {
   // ---- scenes from Python -----------------------------------------------------------------------------------------
   accept() {
     const news = this.props.value, { state } = this;
-    // Responses may arrive out of order; an older state is not shown over a newer one.
-    if (state.scene && news && news.token && news.token === this.token && news.version < state.scene.version) return;
+    this.root.querySelector('.mv-busy').hidden = true;
+    // Responses may arrive out of order; an older state is not shown over a newer one, and what Gradio shows of it
+    // elsewhere on the page is asked for again, once.
+    if (state.scene && news && news.token && news.token === this.token && news.version < state.scene.version) {
+      if (news.tool) this.chooseTool(news.tool);
+      if (!this.isAskingAnew) this.send.moved();
+      this.isAskingAnew = true;
+      return;
+    }
+    this.isAskingAnew = false;
     state.scene = news;
     this.connection.isComingBack = false;
-    this.root.querySelector('.mv-busy').hidden = true;
     this.connection.setElsewhere(Boolean(news && news.is_elsewhere));
     this.bridge.isShowing = this.isOpen;
     if (!news) return;
@@ -215,6 +241,8 @@ class Viewer {
     this.review.accept(this.isOpen ? news.review : null);
     if (news.tool) this.chooseTool(news.tool);
     this.refresh();
+    this.answers.accept();
+    this.live.accept();
     this.root.dataset.version = news.version;  // version of the state that is shown
   }
 

@@ -9,6 +9,7 @@ import { Pictures } from './pictures3d.js';
 import { boundsOf, lookedThrough, parsePly } from './ply.js';
 import { newRenderer } from './renderer3d.js';
 import { isOpen, planeOf } from './state.js';
+import { Surfaces } from './surfaces3d.js';
 
 const LOOKED_THROUGH = 0.35, OTHER_PATH = '#8fb4d9';
 const ORDER = { structure: 0, risk: 2, widened: 4, entered: 6 };
@@ -20,7 +21,13 @@ export class Pane3D {
   // viewer: {state, root, refresh(), maximise(name), panes, send, connection}
   constructor(section, viewer) {
     Object.assign(this, { section, viewer, state: viewer.state, name: '3d', camera: null, renderer: null, isBegun: false });
-    Object.assign(this, { triangles: new Map(), failed: new Map(), isLoading: false, cutMm: 0, isTouched: false });
+    Object.assign(this, { cutMm: 0, isTouched: false });
+    this.surfaces = new Surfaces({
+      wanted: () => (this.space ? this.space.surfaces : []),
+      load: (address) => this.read(address),
+      begun: () => this.tell(LOADING),
+      loaded: () => this.showLoaded(),
+    });
     this.stage = this.part('stage');
     this.canvas = this.part('over');
     this.pen = this.canvas.getContext('2d');
@@ -54,8 +61,7 @@ export class Pane3D {
   beginWork() {
     Object.assign(this, { camera: null, isTouched: false });
     this.cut('off');
-    this.triangles.clear();
-    this.failed.clear();
+    this.surfaces.clear();
     if (this.renderer) this.renderer.keepSurfaces([]);
   }
 
@@ -72,49 +78,35 @@ export class Pane3D {
 
   get hidden() { return this.state.scene.hidden || []; }
 
-  // One at a time, so that slices never wait for surfaces.
-  async load() {
-    if (this.isLoading || !this.space) return;
-    this.isLoading = true;
-    try {
-      for (let next = this.missing(); next; next = this.missing()) {
-        this.tell(LOADING);
-        await this.loadOne(next);
-        this.build();
-        if (!this.isTouched) this.look('A');
-        this.draw();
-      }
-    } finally { this.isLoading = false; }
-    this.tell([...this.failed.values()].join(' ') || (this.space && this.space.surfaces.length ? '' : EMPTY));
+  load() {
+    if (this.space) this.surfaces.load().then(() => this.tell(this.surfaces.problems || (this.space && this.space.surfaces.length ? '' : EMPTY)));
   }
 
-  missing() {
-    const wanted = this.space ? this.space.surfaces : [];
-    [...this.triangles.keys()].filter((key) => !wanted.some((one) => one.address === key)).forEach((key) => this.triangles.delete(key));
-    [...this.failed.keys()].filter((key) => !wanted.some((one) => one.address === key)).forEach((key) => this.failed.delete(key));
-    return wanted.find((one) => !this.triangles.has(one.address) && !this.failed.has(one.address));
+  async read(address) {
+    const answer = await fetch(address);
+    if (answer.status === 204) return null;
+    if (!answer.ok) throw new Error((await answer.json()).detail || 'answer ' + answer.status);
+    const read = parsePly(await answer.arrayBuffer());
+    return { ...read, bounds: boundsOf(read.positions) };
   }
 
-  async loadOne({ address, name }) {
-    try {
-      const answer = await fetch(address);
-      if (!answer.ok) throw new Error((await answer.json()).detail || 'answer ' + answer.status);
-      const read = parsePly(await answer.arrayBuffer());
-      this.triangles.set(address, { ...read, bounds: boundsOf(read.positions) });
-    } catch (problem) { this.failed.set(address, '‘' + name + '’ is not shown: ' + problem.message); }
+  showLoaded() {
+    this.build();
+    if (!this.isTouched) this.look('A');
+    this.draw();
   }
 
   build() {
     const { renderer, space, hidden } = this;
     if (!renderer || !space) return;
-    const there = space.surfaces.filter((one) => this.triangles.has(one.address));
+    const { there, triangles } = this.surfaces;
     const structures = there.filter((one) => one.kind === 'structure');
     const seen = structures.filter((one) => !hidden.includes(one.name));
-    const through = lookedThrough(seen.map((one) => this.triangles.get(one.address).bounds));
+    const through = lookedThrough(seen.map((one) => triangles.get(one.address).bounds));
     renderer.keepSurfaces(there.map((one) => one.address));
     there.forEach((one) => {
       const isThrough = through[seen.indexOf(one)];
-      renderer.setSurface(one.address, this.triangles.get(one.address), {
+      renderer.setSurface(one.address, triangles.get(one.address), {
         colour: one.colour, order: ORDER[one.kind], isShown: !hidden.includes(one.name),
         opacity: isThrough ? Math.min(one.opacity, LOOKED_THROUGH) : one.opacity,
       });
@@ -138,9 +130,8 @@ export class Pane3D {
   // What a view is fitted to: the surfaces and the plan, or the body before there are any.
   get points() {
     const { space, state } = this, points = [];
-    space.surfaces.forEach(({ address }) => {
-      if (this.triangles.has(address)) points.push(...boxPoints(this.triangles.get(address).bounds));
-    });
+    const { there, triangles } = this.surfaces;
+    there.forEach(({ address }) => points.push(...boxPoints(triangles.get(address).bounds)));
     space.trajectories.forEach(({ entry, target }) => points.push(entry, target));
     if (points.length) return points;
     const { body, affine } = state.scene;
@@ -206,6 +197,7 @@ export class Pane3D {
     this.drawNumber();
     canvas.dataset.letters = Object.values(letters(camera)).join(' ');
     canvas.dataset.surfaces = renderer.surfaces.size;
+    canvas.dataset.ends = JSON.stringify(this.ends ? this.ends.draw().map(({ place }) => place) : []);
     canvas.dataset.lines = JSON.stringify(this.space.trajectories.map((one) => [one.entry, one.target].map((end) => projected(camera, size, end))));
   }
 

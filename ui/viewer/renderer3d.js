@@ -168,12 +168,13 @@ class Renderer {
     return performance.now() - began;
   }
 
-  // The nearest point of a surface under a place on the canvas, LPS mm; null where there is none.
-  pick(camera, [width, height], [x, y]) {
+  // The nearest point of a surface under a place on the canvas, of all or of those with these keys, LPS mm; null where
+  // there is none.
+  pick(camera, [width, height], [x, y], keys = [...this.surfaces.keys()]) {
     const { three, ray } = this;
     this.aim(camera, [width, height]);
     ray.setFromCamera(new three.Vector2((2 * x) / width - 1, 1 - (2 * y) / height), this.camera);
-    const seen = [...this.surfaces.values()].filter((mesh) => mesh.visible);
+    const seen = keys.map((key) => this.surfaces.get(key)).filter((mesh) => mesh && mesh.visible);
     const hit = ray.intersectObjects(seen, false).find(({ point }) => this.cut.distanceToPoint(point) >= 0);
     return hit ? hit.point.toArray() : null;
   }

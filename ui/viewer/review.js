@@ -142,6 +142,7 @@ export class Review {
     });
     this.along.changed();
     this.viewer.draw();
+    this.viewer.space.draw();
   }
 
   move(line) {
@@ -159,15 +160,20 @@ export class Review {
   // ---- the hand on a slice --------------------------------------------------------------------------------------------
   grabs(pane, drag) {
     if (!this.mayMove || !pane.at) return false;
-    this.grip = gripOf(this.viewer.state.scene.affine, pane, this.line, [drag.x, drag.y]);
-    return this.grip !== null;
+    return this.takes(gripOf(this.viewer.state.scene.affine, pane, this.line, [drag.x, drag.y]));
   }
 
   drags(pane, place) {
-    if (!this.grip) return;
-    const moved = movedOn(this.viewer.state.scene.affine, pane.plane, this.line[this.grip], place);
-    this.move({ ...this.line, [this.grip]: moved });
+    if (this.grip) this.dragsTo(movedOn(this.viewer.state.scene.affine, pane.plane, this.line[this.grip], place));
   }
+
+  // On a slice or in 3D: an end is taken, or null is; then it is moved to a position.
+  takes(end) {
+    this.grip = end;
+    return end !== null;
+  }
+
+  dragsTo(lps) { if (this.grip) this.move({ ...this.line, [this.grip]: lps }); }
 
   drops({ wasFar }) {
     this.grip = null;
@@ -234,7 +240,7 @@ export class Review {
     on('preset', 'change', () => this.showSources());
     on('tool', 'change', (event) => this.send('choose', { number: 0, tool: event.target.value }));
     new IntersectionObserver(() => {
-      if (this.isVisible && this.line) { this.changed(); this.read(); } else this.viewer.draw();
+      if (this.isVisible && this.line) { this.changed(); this.read(); } else { this.viewer.draw(); this.viewer.space.draw(); }
     }).observe(panel.root);
   }
 }

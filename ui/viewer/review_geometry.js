@@ -25,13 +25,18 @@ export function movedOn(affine, plane, lps, [column, row]) {
 }
 
 // 'entry' or 'target', whichever lies under the hand; null where neither does. The nearer one goes first.
-export function gripAt(affine, plane, at, line, [x, y]) {
-  const far = (lps) => {
-    const [column, row] = placeOn(affine, plane, lps), [px, py] = toScreen(at, column, row);
+export function gripAt(affine, plane, at, line, hand) {
+  return gripOfEnds(line, (lps) => toScreen(at, ...placeOn(affine, plane, lps)), hand);
+}
+
+// screenOf: from a position to a place on the canvas
+export function gripOfEnds(line, screenOf, [x, y]) {
+  const far = (end) => {
+    const [px, py] = screenOf(line[end]);
     return Math.hypot(px - x, py - y);
   };
-  const [name, distance] = [['entry', far(line.entry)], ['target', far(line.target)]].sort((a, b) => a[1] - b[1])[0];
-  return distance <= GRIP_PX ? name : null;
+  const [[end, distance]] = ['entry', 'target'].map((one) => [one, far(one)]).sort((a, b) => a[1] - b[1]);
+  return distance <= GRIP_PX ? end : null;
 }
 
 export const lengthMm = ({ entry, target }) => Math.hypot(...target.map((value, n) => value - entry[n]));

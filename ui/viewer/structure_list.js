@@ -2,6 +2,7 @@
 import { element, replaceKeepingFocus } from './elements.js';
 import { PromptList } from './prompt_list.js';
 
+const NOTHING = { structures: [], prompts: [], active: '', deleted: null };
 const ROLES = [['ignore', 'not in the plan'], ['avoid', 'avoid'], ['inside', 'stay inside']];
 
 // What a key does on the name of a structure: the neighbour, another place, another name, gone, hidden.
@@ -18,7 +19,7 @@ export const neighbour = (names, name, by) => names[Math.min(Math.max(names.inde
 
 export class StructureList {
   constructor({ root, props, send, watch, goTo }) {
-    Object.assign(this, { root, props, send, token: '', version: 0, renaming: null });
+    Object.assign(this, { root, props, send, shown: NOTHING, renaming: null });
     this.rows = root.querySelector('.mv-structures');
     this.deleted = root.querySelector('[data-part="deleted"]');
     this.prompts = new PromptList(root, { goTo, remove: (place) => this.act('remove', this.shown.active, place) });
@@ -36,15 +37,13 @@ export class StructureList {
     this.accept();
   }
 
-  get shown() { return this.props.value || { structures: [], prompts: [], active: '', deleted: null }; }
-
   act(kind, structure, value = null) { this.send({ kind, structure, value }); }
 
   accept() {
-    const news = this.shown;
+    const news = this.props.value || NOTHING;
     // Responses may arrive out of order; an older list is not shown over a newer one.
-    if (news.token === this.token && news.version < this.version) return;
-    Object.assign(this, { token: news.token, version: news.version });
+    if (news.token === this.shown.token && news.version < this.shown.version) return;
+    this.shown = news;
     if (!this.isTyping) this.draw();
   }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medsam_planner.drawing.camera import View, camera_for
+from medsam_planner.drawing.camera import EdgeLetters, View, camera_for
 from medsam_planner.drawing.render3d import Scene3D
 from medsam_planner.drawing.tool_cylinder import ToolTrajectory
 from medsam_planner.errors import NotThereError
@@ -19,6 +19,9 @@ from medsam_planner.service.core.requests import Request
 from medsam_planner.service.core.worker_memory import StudyKey, WorkerMemory
 from prompts import PositionLpsMm
 
+if TYPE_CHECKING:
+    import PIL.Image
+
 __all__ = ["DRAWN_NAME", "DrawPicture", "DrawSurface", "Part"]
 
 DRAWN_NAME = "drawn.ply"
@@ -27,6 +30,8 @@ _TRIANGLES = 40_000
 _PICTURE_PX = (620, 620)
 _BACKGROUND_RGB = (13, 18, 24)
 _PATH_RGB = (125, 255, 154)
+_LETTER_RGB = (232, 237, 242)
+_LETTER_PX, _EDGE_PX = 22, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,25 @@ class DrawPicture:
         scene = Scene3D(list(coloured.values()), tools, occlusion=False)
         camera = camera_for(self.view, scene.bounds_lps_mm, _PICTURE_PX)
         picture = scene.render(camera, _PICTURE_PX, background_rgb=_BACKGROUND_RGB, supersampling=1)
-        Image.fromarray(picture.rgb).save(self.target, format="PNG")
+        image = Image.fromarray(picture.rgb)
+        _write_letters(image, picture.letters)
+        image.save(self.target, format="PNG")
+
+
+def _write_letters(image: PIL.Image.Image, letters: EdgeLetters) -> None:
+    """Write the patient's sides at the edges of a picture."""
+    from PIL import ImageDraw, ImageFont
+
+    width, height = image.size
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(_LETTER_PX)
+    places = {
+        letters.left: ((_EDGE_PX, height / 2), "lm"),
+        letters.right: ((width - _EDGE_PX, height / 2), "rm"),
+        letters.top: ((width / 2, _EDGE_PX), "mt"),
+        letters.bottom: ((width / 2, height - _EDGE_PX), "mb"),
+    }
+    for words, (place, anchor) in places.items():
+        pen.text(place, words, fill=_LETTER_RGB, font=font, anchor=anchor, stroke_width=2, stroke_fill=_BACKGROUND_RGB)
 
 
 def _coloured(part: Part) -> ColouredSurface:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from PIL import Image, ImageFont
 
+from medsam_planner.drawing.camera import View
 from medsam_planner.errors import NotThereError, StudyError
 from medsam_planner.service import view3d
 from medsam_planner.service.workbench import Workbench
@@ -37,3 +41,21 @@ def test_only_what_the_page_shows_can_be_named(make_workbench: Make, job: str) -
             view3d.plan_surface_path(workbench, job, number)
     with pytest.raises(StudyError, match="no surface yet"):
         view3d.scene_file(workbench, None)
+
+
+def test_a_picture_that_the_server_takes_has_the_patients_sides_at_its_edges(make_workbench: Make) -> None:
+    workbench = make_workbench()
+    give_ball(workbench, "ball", (-30.0, -10.0, 0.0), 12)
+    with Image.open(io.BytesIO(view3d.scene_file(workbench, View.FROM_SUPERIOR))) as picture:
+        width, height = picture.size
+        edges = {
+            "L": (0, height // 2 - 20, 40, height // 2 + 20),
+            "R": (width - 40, height // 2 - 20, width, height // 2 + 20),
+            "A": (width // 2 - 20, 0, width // 2 + 20, 40),
+            "P": (width // 2 - 20, height - 40, width // 2 + 20, height),
+        }
+        for letter, box in edges.items():
+            left, top, right, bottom = ImageFont.load_default(22).getbbox(letter)
+            rows, columns = np.nonzero((np.asarray(picture.crop(box).convert("RGB")) > 190).all(axis=-1))
+            found = (np.ptp(columns) + 1, np.ptp(rows) + 1)  # white, as nothing else is
+            assert found == pytest.approx((right - left, bottom - top), abs=3), letter
