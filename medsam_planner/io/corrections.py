@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import highdicom
@@ -13,6 +12,7 @@ import numpy as np
 from medsam_planner.errors import OperationCancelledError, StudyError
 from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import volume_modality
+from medsam_planner.io.itk_threads import one_itk_thread
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, source_of
 
@@ -104,7 +104,7 @@ def correct_bias_field(
         int(max(1, min(_N4_WORKING_SPACING_MM // step, count // 16)))
         for step, count in zip(spacing, array.shape, strict=True)
     ]
-    with _one_itk_thread():
+    with one_itk_thread():
         image = sitk.GetImageFromArray(array)
         image.SetSpacing([float(value) for value in spacing[::-1]])
         small = sitk.Shrink(image, factors[::-1])
@@ -143,19 +143,6 @@ def corrected_again(
         except (KeyError, IndexError, TypeError) as error:
             raise StudyError(f"Expected a recorded correction with its figures, got {dict(operation)}.") from error
     return volume
-
-
-@contextmanager
-def _one_itk_thread() -> Iterator[None]:
-    """ITK adds up per thread, so that its sums depend on their number in the last digits."""
-    import SimpleITK as sitk  # noqa: N813
-
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _execute(n4: Any, image: Any, mask: Any, total: int, progress: Progress | None) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +12,10 @@ from scipy import ndimage
 
 from medsam_planner.errors import StudyError
 from medsam_planner.geometry import spacing_mm
+from medsam_planner.io.itk_threads import one_itk_thread
 from medsam_planner.registration.rigid_transform import RigidTransform
 
-__all__ = ["Pyramid", "Searched", "measure", "one_thread", "pyramid_of", "search"]
+__all__ = ["Pyramid", "Searched", "measure", "pyramid_of", "search"]
 
 _BINS = 32
 _SAMPLES = 40_000
@@ -91,7 +90,7 @@ def search(
         With the metric of the last level used. A start from which the images do not overlap gives minus infinity.
     """
     found, value = start, -math.inf
-    with one_thread():
+    with one_itk_thread():
         for fixed, moving, step in list(zip(pyramid.fixed, pyramid.moving, pyramid.spacing_mm, strict=True))[levels]:
             method = _method(fixed, seed, samples)
             method.SetOptimizerAsRegularStepGradientDescent(
@@ -114,26 +113,13 @@ def search(
 def measure(pyramid: Pyramid, transform: RigidTransform, *, level: int = -1, seed: int = 1) -> float:
     """Mutual information of a transform in nat; minus infinity where the images do not overlap."""
     fixed, moving = pyramid.fixed[level], pyramid.moving[level]
-    with one_thread():
+    with one_itk_thread():
         method = _method(fixed, seed, _SAMPLES)
         method.SetInitialTransform(_itk(transform, fixed))
         try:
             return -float(method.MetricEvaluate(fixed, moving))
         except RuntimeError:
             return -math.inf
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """ITK adds up per thread, so that its sums depend on their number in the last digits."""
-    import SimpleITK as sitk  # noqa: N813
-
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _method(fixed: Any, seed: int, samples: int) -> Any:
@@ -189,7 +175,7 @@ def _coarser(image: Any, step_mm: float) -> Any:
     resample.SetOutputOrigin([float(value) for value in np.array(image.GetOrigin()) + direction @ rest])
     resample.SetOutputDirection(image.GetDirection())
     resample.SetInterpolator(sitk.sitkLinear)
-    with one_thread():
+    with one_itk_thread():
         return resample.Execute(smooth)
 
 
