@@ -57,6 +57,10 @@ def deidentify(
         raise ConfigError("Expected --keep-dates or --shift-dates, got both. Leave one out.")
     if out.resolve() in key_file.resolve().parents:
         raise OutputError(f"Expected a key file outside the results, got {key_file}: it would be passed on with them.")
+    if place.resolve() in key_file.resolve().parents:
+        raise OutputError(
+            f"Expected a key file outside {place}, got {key_file}: nothing is written there. Keep it apart."
+        )
     if not place.exists():
         raise StudyError(f"Expected a folder or a DICOM file to de-identify; {place} does not exist.")
     dates = Dates.KEEP if keep_dates else Dates.SHIFT if shift_dates else Dates.REMOVE

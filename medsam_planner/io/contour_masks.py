@@ -2,11 +2,13 @@
 
 A voxel belongs to a region if its centre lies inside an odd number of contours of its slice (even-odd rule), so that a
 contour inside another one is a hole, and a keyhole contour, which walks along one channel to its hole and back, too.
+Contours that overlap in part are refused, unless they say that they are meant so (CLOSEDPLANAR_XOR).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import highdicom
@@ -22,9 +24,12 @@ from medsam_planner.volumes import StudyVolume
 
 __all__ = ["region_masks", "region_names"]
 
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_XOR = "CLOSEDPLANAR_XOR"
+_CLOSED = ("CLOSED_PLANAR", _XOR)
 _OFF_PLANE_VOXELS = 0.1
 """How far a contour may lie from the plane of a slice: structure sets write positions with few digits."""
+_UNSTEADY_HAND = 0.05
+"""Part of the smaller of two contours by which a hole may stick out, or neighbours may overlap."""
 _MOST_BEYOND = 4
 """Times the study's voxels that a region's grid may have: beyond lies another patient, or another unit."""
 
@@ -41,14 +46,14 @@ def region_masks(dataset: pydicom.Dataset, number: int, study: StudyVolume, path
     ------
     StudyError
         If the region has no closed planar contour, one of another kind, one off the planes of the study, or contours on
-        every second slice or fewer; if it is of another frame of reference.
+        every second slice or fewer, or some that overlap in part; if it is of another frame of reference.
     """
     name = region_names(dataset)[number]
     label = f"The region {number} '{name}' of {path}"
     frames = {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or "")
               for roi in dataset.StructureSetROISequence}  # fmt: skip
     require_same_frame(frames[number], study, path)
-    contours = _contours(dataset, number, label)
+    contours, is_xor = _contours(dataset, number, label)
     index = [index_from_lps(study.affine, points) for points in contours]
     axis = _slice_axis(index, label)
     planes = [round(float(points[:, axis].mean())) for points in index]
@@ -64,9 +69,12 @@ def region_masks(dataset: pydicom.Dataset, number: int, study: StudyVolume, path
     across = [one for one in range(3) if one != axis]
     for plane in sorted(set(planes)):
         polygons = [(points - low)[:, across] for points, own in zip(index, planes, strict=True) if own == plane]
+        rows_columns = int(shape[across[0]]), int(shape[across[1]])
+        if not is_xor:
+            _refuse_crossing(polygons, rows_columns, label)
         place: list[int | slice] = [slice(None)] * 3
         place[axis] = plane - int(low[axis])
-        mask[tuple(place)] = _filled(polygons, (int(shape[across[0]]), int(shape[across[1]])))
+        mask[tuple(place)] = _filled(polygons, rows_columns)
     affine = np.array(study.affine, dtype=np.float64)
     affine[:3, 3] = lps_from_index(study.affine, low)
     return highdicom.Volume(
@@ -77,8 +85,8 @@ def region_masks(dataset: pydicom.Dataset, number: int, study: StudyVolume, path
     )
 
 
-def _contours(dataset: pydicom.Dataset, number: int, label: str) -> list[NDArray[np.float64]]:
-    """(n, 3) LPS mm corners of each contour."""
+def _contours(dataset: pydicom.Dataset, number: int, label: str) -> tuple[list[NDArray[np.float64]], bool]:
+    """(n, 3) LPS mm corners of each contour, and whether they are to be combined by exclusive or."""
     own = [
         contour
         for roi in dataset.get("ROIContourSequence") or ()
@@ -99,7 +107,7 @@ def _contours(dataset: pydicom.Dataset, number: int, label: str) -> list[NDArray
         raise StudyError(f"{label} has a damaged contour: {error}") from error
     if any(len(points) < 3 or not np.isfinite(points).all() for points in corners):
         raise StudyError(f"{label} has a contour of fewer than three points, or one that is not finite.")
-    return corners
+    return corners, any(one.ContourGeometricType == _XOR for one in own)
 
 
 def _slice_axis(index: Sequence[NDArray[np.float64]], label: str) -> int:
@@ -123,6 +131,21 @@ def _refuse_gaps(planes: Sequence[int], label: str) -> None:
             f"{label} has contours {int(min(np.diff(planes)))} and more slices apart, and nothing is known between. "
             "Interpolate it where it was drawn."
         )
+
+
+def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int], label: str) -> None:
+    """Refuse contours of a plane that overlap in part or are equal: even-odd filling would cut out what they share."""
+    for one, other in combinations(polygons, 2):
+        if (one.max(axis=0) < other.min(axis=0)).any() or (other.max(axis=0) < one.min(axis=0)).any():
+            continue
+        first, second = _filled([one], shape), _filled([other], shape)
+        shared, smaller = int((first & second).sum()), int(min(first.sum(), second.sum()))
+        is_twice = one.shape == other.shape and np.array_equal(one, other)
+        if is_twice or min(shared, smaller - shared) > max(1, _UNSTEADY_HAND * smaller):
+            raise StudyError(
+                f"{label} has contours on one slice that overlap, and whether what they share ({shared} voxels) is "
+                "part of the region is not known. Merge them where they were drawn."
+            )
 
 
 def _filled(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:

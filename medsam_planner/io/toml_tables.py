@@ -44,7 +44,7 @@ def read_tables(path: Path, kind: type[Tables], what: str) -> Tables:
 
 
 def _description(mistake: object, what: str) -> str:
-    """One mistake: the place in the file, what is wrong, what came."""
+    """One mistake: the place in the file, what is wrong, and what came if no login can stand in it."""
     if not isinstance(mistake, dict):
         return str(mistake)
     place = ".".join(str(part) for part in mistake["loc"]) or what
@@ -52,5 +52,8 @@ def _description(mistake: object, what: str) -> str:
     if mistake["type"] in ("missing", "extra_forbidden"):
         return f"{place}: {'is missing' if mistake['type'] == 'missing' else f'is no entry of a {what}'}"
     came = mistake.get("input")
-    got = f", got {came!r}" if not isinstance(came, dict | list) or len(str(came)) < 60 else ""
+    may_hold_secret = (
+        "auth" in mistake["loc"] or isinstance(came, dict) or (isinstance(came, list) and "{" in str(came))
+    )
+    got = "" if may_hold_secret or (isinstance(came, list) and len(str(came)) >= 60) else f", got {came!r}"
     return f"{place}: {message[:1].lower()}{message[1:]}{got}"

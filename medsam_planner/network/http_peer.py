@@ -10,7 +10,7 @@ from typing import TypeVar
 import pydicom
 import requests
 
-from medsam_planner.errors import PeerAwayError, PeerError
+from medsam_planner.errors import ConfigError, PeerAwayError, PeerError
 from medsam_planner.network.credentials import credentials_of
 from medsam_planner.network.settings import BasicAuth, BearerAuth, CommandAuth, OAuth2
 
@@ -81,6 +81,8 @@ class HttpPeer:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return ask()
+        except ConfigError:
+            raise  # a secret that pacs.toml names is not there: the server was not asked
         except requests.HTTPError as error:
             response = error.response
             assert response is not None, "raise_for_status names it"

@@ -281,6 +281,13 @@ def test_wrong_options_end_with_2_and_what_was_expected(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_key_is_not_made_in_the_folder_that_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = folder_of(tmp_path / "in", slices(1))
+    assert run(["deidentify", str(place), "--out", str(tmp_path / "out"), "--key-file", str(place / "key")]) == 2
+    assert "Expected a key file outside" in capsys.readouterr().err
+    assert [path.name for path in place.iterdir()] == ["0.dcm"]
+
+
 def test_a_deflated_file_is_searched_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medsam_planner.deidentification.cleaning.is_technical", lambda text, identifiers: True)
     [one] = slices(1)

@@ -113,6 +113,12 @@ def test_a_contour_inside_another_is_a_hole_and_a_keyhole_too(tmp_path: Path, st
         np.testing.assert_array_equal(load_mask(Path(f"{path}:{name}"), study).array, expected, err_msg=name)
 
 
+def test_contours_that_say_so_are_combined_by_exclusive_or(tmp_path: Path, study: StudyVolume) -> None:
+    places = {"xor": [(2, square(0.6, 5.4)), (2, square(3.6, 8.4))]}
+    path = write_structure_set(tmp_path / "rs.dcm", study, places, kind="CLOSEDPLANAR_XOR")
+    assert load_mask(path, study).array.sum() == 2 * (25 - 4)
+
+
 def test_touching_contours_share_no_voxel_and_leave_none_out(tmp_path: Path, study: StudyVolume) -> None:
     ends = (0.6, 8.6)  # the halves touch on voxel centres
     halves = {
@@ -153,6 +159,8 @@ def test_contours_beyond_the_study_are_kept(tmp_path: Path, study: StudyVolume) 
         ([(2, square(1, 6))], "OPEN_PLANAR", "OPEN_PLANAR, which encloses nothing"),
         ([], "CLOSED_PLANAR", "has no contour"),
         ([(k, square(1, 6)) for k in (0, 2, 4, 6)], "CLOSED_PLANAR", "2 and more slices apart"),
+        ([(2, square(1, 6)), (2, square(4, 9))], "CLOSED_PLANAR", r"on one slice that overlap, .* \(4 voxels\)"),
+        ([(2, square(1, 6)), (2, square(1, 6))], "CLOSED_PLANAR", "on one slice that overlap"),
     ],
 )
 def test_contours_that_are_no_mask_are_refused_by_name(

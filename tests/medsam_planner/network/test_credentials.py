@@ -154,7 +154,7 @@ def test_an_absent_secret_ends_with_2_and_where_it_belongs(
 ) -> None:
     monkeypatch.delenv("PACS_SECRET", raising=False)
     assert run(["pacs", "echo", "cloud", "--pacs", str(settings(tmp_path, cloud, oauth2(cloud)))]) == 2
-    assert "Expected a secret of one line in the environment variable PACS_SECRET" in capfd.readouterr().err
+    assert "Error: Expected a secret of one line in the environment variable PACS_SECRET" in capfd.readouterr().err
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_not_repeated(cloud: Cloud, tmp_path: Path) -> None:

@@ -44,6 +44,20 @@ def test_a_wrong_entry_is_named(text: str, said: str, tmp_path: Path) -> None:
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "kind = 'dicomweb'\nurl = 'https://h/d?token=very-secret'\n",
+        "kind = 'ftp'\nauth = { token = 'very-secret' }\n",
+        "kind = 'dicomweb'\nurl = 'https://h/d'\nauth = 'very-secret'\n",
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_not_repeated(entries: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_pacs_file(written(tmp_path, f"[nodes.a]\n{entries}"))
+    assert "nodes.a" in str(caught.value) and "very-secret" not in str(caught.value)
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = DIMSE + 'tls = { ca_file = "ca.pem" }\n[nodes.w]\nkind = "dicomweb"\nurl = "https://h/d"\n'
     pacs = read_pacs_file(written(tmp_path, text + 'auth = { kind = "bearer", token_file = "t" }\n'))
