@@ -2,13 +2,15 @@
 
 Studies are those of :mod:`benchmarks.large_study`, of 20 and of 400 slices of 512 × 512 voxels. Times are taken inside
 the browser, from the event to the moment at which what it asked for is drawn. Each stands beside the bare round trip of
-the same run, a request for ``/healthz`` from the page. Run: ``python -m benchmarks.ui`` or ``make bench-ui`` (a quarter
-of an hour on two cores; ``--quick`` a few minutes).
+the same run, a request for ``/healthz`` from the page. The 3D mask follows a prompt after the hand has rested for 0.4 s
+(``ui/viewer/live.js``), which its times include. The dragged path is that of :mod:`benchmarks.review`. Run:
+``python -m benchmarks.ui`` or ``make bench-ui`` (a quarter of an hour on two cores; ``--quick`` a few minutes).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -23,7 +25,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.large_study import write_study
+from benchmarks.review import planned
 from benchmarks.server import running, told
+from medsam_planner.geometry import index_from_lps
+from medsam_planner.service import reviewing, studies
+from medsam_planner.service.core.service import Service
+from medsam_planner.service.display import Plane
+from medsam_planner.service.settings import Settings
+from medsam_planner.service.workbench import Workbench
 
 _WATCH = """() => {
   const root = document.querySelector('[data-state]'), bench = window.bench = { at: 0, version: 0, drawn: 0 };
@@ -44,6 +53,30 @@ _BARE = """async count => {
   return times;
 }"""
 _READY = "document.querySelector('[data-state]')?.dataset.state === 'ready'"
+_FOLLOWED = """() => {
+  const root = document.querySelector('[data-live]'), words = document.querySelector('[data-text=live]');
+  const bench = Object.assign(window.bench, { mask: 0, passes: 0, began: {} });
+  bench.watcher?.disconnect();
+  bench.watcher = new MutationObserver(() => {
+    const now = performance.now(), isAtWork = ['waiting', 'running'].includes(root.dataset.live);
+    const task = isAtWork ? words.textContent.split(' ')[0] : '';
+    bench.began[task] = true;
+    if (bench.began['3D'] && !bench.mask && task !== '3D') bench.mask = now;
+    if (bench.began.uncertainty && !bench.passes && task !== 'uncertainty') bench.passes = now;
+  });
+  const all = { subtree: true, attributes: true, characterData: true, childList: true, attributeFilter: ['data-live'] };
+  bench.watcher.observe(root, all);
+}"""
+_IDLE = "document.querySelector('[data-live]')?.dataset.live === 'idle'"
+_MASKED = "() => bench.passes && [bench.at, bench.mask, bench.passes]"
+_READ = """() => {
+  const reading = document.querySelector('[data-rv=reading]'), { bench } = window;
+  document.addEventListener('pointermove', () => { bench.moved = bench.moved || performance.now(); }, true);
+  new MutationObserver(() => {
+    if (bench.moved && !bench.read && !reading.classList.contains('rv-stale')) bench.read = performance.now();
+  }).observe(reading, { subtree: true, childList: true, characterData: true, attributes: true });
+}"""
+_SHOWN = "document.querySelector('[data-rv=reading]:not(.rv-stale)')?.textContent.includes('limited by')"
 _SCROLLED = "() => bench.drawn > bench.at && bench.drawn"
 _OUTLINED = """() => Number(document.querySelector('[data-state]').dataset.version) > bench.version
   && document.querySelector('.mv-busy').hidden && bench.drawn > bench.at && bench.drawn"""
@@ -57,9 +90,15 @@ class Repeats:
     round_trips: int = 200
     wheels: int = 60
     clicks: int = 20
+    masks: int = 5
+    moves: int = 30
 
 
-QUICK = Repeats(loads=2, round_trips=50, wheels=20, clicks=6)
+QUICK = Repeats(loads=2, round_trips=50, wheels=20, clicks=6, masks=2, moves=10)
+
+
+Pixel = tuple[float, float]
+"""Column and row of a pixel of a slice as it is shown."""
 
 
 @contextmanager
@@ -105,6 +144,36 @@ class Person:
         self.page.mouse.click(self._middle[0] + right_px, self._middle[1] + down_px)
         return self._seconds(_OUTLINED)
 
+    def followed(self, right_px: float, down_px: float) -> tuple[float, float]:
+        """Click inside the organ; seconds until its 3D mask is there, and until its uncertainty is."""
+        self.page.wait_for_function(_IDLE)
+        self.page.evaluate(_FOLLOWED)
+        self.page.mouse.click(self._middle[0] + right_px, self._middle[1] + down_px)
+        at, mask, passes = self.page.wait_for_function(_MASKED, polling=20).json_value()
+        return (mask - at) / 1000, (passes - at) / 1000
+
+    def hold(self, end: Pixel) -> tuple[float, float]:
+        """Take an end of the shown path in the hand, in the review; its place in the browser."""
+        self.page.get_by_role("tab", name="Review").click()
+        self.page.wait_for_function(_SHOWN)
+        canvas = self.page.locator("[data-pane=axial] canvas")
+        bounds = canvas.bounding_box()
+        x0, y0, across, down = json.loads(canvas.get_attribute("data-place"))
+        place = bounds["x"] + x0 + (end[0] + 0.5) * across, bounds["y"] + y0 + (end[1] + 0.5) * down
+        self.page.mouse.move(*place)
+        self.page.mouse.down()
+        self.page.mouse.move(place[0] + 6, place[1] + 2, steps=3)  # beyond a tremor
+        self.page.evaluate(_READ)
+        return place
+
+    def move(self, x: float, y: float) -> float:
+        """Move what is in the hand; seconds until the path is read there."""
+        self.page.wait_for_function(_SHOWN)
+        self.page.evaluate("() => Object.assign(bench, { moved: 0, read: 0 })")
+        self.page.mouse.move(x, y)
+        self.page.wait_for_function("() => bench.read", polling=5)
+        return float(self.page.evaluate("bench.read - bench.moved")) / 1000
+
     def _seconds(self, condition: str) -> float:
         drawn = self.page.wait_for_function(condition, polling=5).json_value()
         return float(drawn - self.page.evaluate("bench.at")) / 1000
@@ -128,6 +197,36 @@ def measure(slices: int, repeats: Repeats, folder: Path) -> None:
         clicks = times(lambda: person.click(*random.uniform(-8, 8, 2)), repeats.clicks)
         told("first click → outline", clicks[:1], median(bare))
         told("click → outline", clicks[1:], median(bare))
+        masks = [person.followed(*random.uniform(-8, 8, 2)) for _ in range(repeats.masks)]
+        told("click → 3D mask", [mask for mask, _ in masks], median(bare))
+        told("click → 3D mask with its uncertainty", [passes for _, passes in masks], median(bare))
+        person.page.close()
+    key, entry = reviewed(study, folder / f"review-{slices}")
+    with running(["ui"], folder / f"review-{slices}") as server, browser() as opened:
+        person = Person(opened, f"{server.address}/#{key}")
+        x, y = person.hold(entry)
+        moves = random.uniform(-6, 6, (repeats.moves, 2))
+        told("drag → clearance", [person.move(x + right, y + down) for right, down in moves], median(bare))
+
+
+def reviewed(study: Path, data: Path) -> tuple[str, Pixel]:
+    """Make a plan in a data folder; its session, and where its path enters on the axial slice."""
+    service = Service(Settings(out=data, roots=(study.parent,)))
+    try:
+        workbench = Workbench(service)
+        studies.open_study(workbench, str(study))
+        _, entry = planned(workbench)
+        reviewing.plan_at_once(workbench, {})
+        workbench.give_back()
+        display = workbench.snapshot.displays[Plane.AXIAL]
+        shown, index = display.document, index_from_lps(display.affine, entry)
+        pixel = [float(index[shown[one]]) for one in ("across", "down")]
+        for axis, flip in enumerate(("flip_across", "flip_down")):
+            if shown[flip]:
+                pixel[axis] = shown["size"][axis] - 1 - pixel[axis]
+        return workbench.require_work().identifier, (pixel[0], pixel[1])
+    finally:
+        service.close()
 
 
 def times(work: Callable[[], float], count: int) -> list[float]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from medsam_planner.errors import require_extra
 from medsam_planner.service.access import Access
-from medsam_planner.service.guard import PageEvents
 from medsam_planner.service.pages import Pages
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import Lifespan
 
     from medsam_planner.service.core.service import Service
+    from medsam_planner.service.guard import PageEvents
 
 __all__ = ["make_app"]
 
@@ -51,6 +51,7 @@ def _add_page(app: FastAPI) -> PageEvents:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
 
+    from medsam_planner.service.guard import PageEvents
     from medsam_planner.service.live_routes import add_live_routes
     from medsam_planner.service.review_routes import add_review_routes
     from medsam_planner.service.routes import add_routes

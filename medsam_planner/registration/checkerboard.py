@@ -37,7 +37,7 @@ def checkerboard(
     (height, width, 3) uint8
         Grey is the fixed series, orange the moving one; black where the moving series does not reach.
     """
-    rows, columns = (other for other in range(3) if other != axis)
+    rows, columns = _in_plane(fixed.affine, axis)
     step = spacing_mm(fixed.affine)
     extent = np.array(fixed.spatial_shape) * step
     pixel = min(step[rows], step[columns], min(extent[rows], extent[columns]) / _SMALLEST_SIDE)
@@ -64,7 +64,7 @@ def checkerboard_png(fixed: highdicom.Volume, moving: highdicom.Volume, transfor
     planes = []
     for axis in range(3):
         plane = checkerboard(fixed, moving, transform, axis)
-        rows, columns = (other for other in range(3) if other != axis)
+        rows, columns = _in_plane(fixed.affine, axis)
         upright = fixed.affine[:3, rows] / np.linalg.norm(fixed.affine[:3, rows])
         main = int(np.argmax(np.abs(upright)))
         # Rows run from head to foot or from front to back; columns from right to left or from front to back.
@@ -84,6 +84,14 @@ def checkerboard_png(fixed: highdicom.Volume, moving: highdicom.Volume, transfor
     stream = BytesIO()
     Image.fromarray(whole).save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _in_plane(affine: NDArray[np.float64], axis: int) -> tuple[int, int]:
+    """Array axes of a plane: rows run along the one nearest to head and foot, in an axial plane to front and back."""
+    unit = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
+    one, other = (at for at in range(3) if at != axis)
+    first = 2 * unit[2, one] + unit[1, one] >= 2 * unit[2, other] + unit[1, other]
+    return (one, other) if first else (other, one)
 
 
 def _grey(volume: highdicom.Volume, index: NDArray[np.float64]) -> NDArray[np.float64]:
