@@ -9,13 +9,14 @@ from typing import Any
 
 from medsam_planner.progress import Progress
 from medsam_planner.service import results
+from medsam_planner.service.presets import Preset
 from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.run_change import attempt
 from ui.screen import Screen
 from ui.wording import NoticeKind
 
-__all__ = ["choose_alternative", "find_paths"]
+__all__ = ["choose_alternative", "enter_preset", "find_paths"]
 
 
 def find_paths(
@@ -71,3 +72,13 @@ def choose_alternative(workbench: Workbench, number: int) -> Screen:
         workbench.choose_alternative(number)
 
     return attempt(workbench, change, shows_path=True)
+
+
+def enter_preset(workbench: Workbench, preset: Preset) -> Screen:
+    """Enter the starting values of a procedure."""
+
+    def change() -> str:
+        workbench.set_draft(workbench.draft.with_numbers(preset.numbers))
+        return wording.PRESET_ENTERED.format(preset.label)
+
+    return attempt(workbench, change)

@@ -10,6 +10,7 @@ import gradio as gr
 from medsam_planner.service.plan_draft import PlanDraft
 from medsam_planner.service.uploads import UploadKind
 from ui import wording
+from ui.procedure import add_procedure
 from ui.upload_button import upload_button
 
 __all__ = ["DRAFT_CONTROLS", "NUMBERS", "add_plan_tab"]
@@ -25,6 +26,7 @@ def add_plan_tab(parts: MutableMapping[str, Any]) -> None:
     """Lay the tab out and add its components to `parts`; call inside ``gr.Tab``."""
     draft = PlanDraft()
     gr.HTML(f'<div class="mv-hint">{wording.PLAN_STEPS}</div>', apply_default_css=False)
+    add_procedure(parts)
     for start in range(0, len(NUMBERS), _IN_A_ROW):
         with gr.Row():
             for name in NUMBERS[start : start + _IN_A_ROW]:

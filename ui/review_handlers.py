@@ -11,7 +11,6 @@ from medsam_planner.progress import Progress
 from medsam_planner.report.decision import DecisionKind
 from medsam_planner.service import reviewing
 from medsam_planner.service.placed_lines import LineAsked
-from medsam_planner.service.presets import find_preset
 from medsam_planner.service.workbench import Workbench
 from ui import wording
 from ui.review_scene import SLIDERS
@@ -61,7 +60,6 @@ def _change(workbench: Workbench, payload: Mapping[str, Any]) -> str | None:
         "undo": partial(reviewing.undo_line, workbench),
         "redo": partial(reviewing.redo_line, workbench),
         "decide": partial(_decide, workbench, payload),
-        "preset": partial(_preset, workbench, payload),
         "put_aside": partial(_put_aside, workbench),
         "remove_tool": partial(reviewing.remove_tool, workbench, payload.get("tool")),
     }
@@ -94,12 +92,6 @@ def _decide(workbench: Workbench, payload: Mapping[str, Any]) -> str:
     reviewing.decide(workbench, kind, comment, name)
     decision = workbench.snapshot.review.decision
     return "" if decision is None else f"{decision.sentence} The report is being written with it."
-
-
-def _preset(workbench: Workbench, payload: Mapping[str, Any]) -> str:
-    preset = find_preset(payload.get("name"))
-    workbench.set_draft(workbench.draft.with_numbers(preset.numbers))
-    return f"The values of ‘{preset.label}’ were entered. Read their sources, and enter the numbers of your own tool."
 
 
 def _put_aside(workbench: Workbench) -> str:

@@ -9,7 +9,6 @@ from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.report.decision import NOT_DECIDED
 from medsam_planner.report.verdict import crossed
 from medsam_planner.service.core.actors import Right
-from medsam_planner.service.presets import presets
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
@@ -61,17 +60,6 @@ def review_scene(workbench: Workbench) -> dict[str, Any]:
         "sliders": [
             {"name": name, "label": wording.DRAFT_LABELS[name], "value": getattr(draft, name), "range": list(limits)}
             for name, limits in SLIDERS.items()
-        ],
-        "presets": [
-            {
-                "name": one.name,
-                "label": one.label,
-                "sources": [
-                    f"{wording.DRAFT_LABELS[name]} {one.numbers[name]:g}: {source}"
-                    for name, source in one.sources.items()
-                ],
-            }
-            for one in presets().values()
         ],
         "can_undo": now.review.can_undo,
         "can_redo": now.review.can_redo,

@@ -38,7 +38,7 @@ def wire_review(pages: Pages, parts: Parts) -> None:
         return on_workbench(pages, partial(_long, payload, progress))(token)
 
     def show_numbers(token: str) -> Updates:
-        """Enter the plan draft under “Plan”, too, because a slider or a preset changed it."""
+        """Enter the plan draft under “Plan”, too, because a slider changed it."""
         try:
             draft = pages.find(token).snapshot.draft
         except MedsamPlannerError:  # the page has been told

@@ -47,8 +47,12 @@ _SAID = ("viewer", "notice", "tabs")
 
 
 def late_updates(screen: Screen) -> Updates:
-    """What remains of a screen that is older than one the page was given: its words, and what it asks of the viewer."""
-    return {name: value for name, value in updates(screen).items() if name in _SAID}
+    """What remains of a screen that is older than one the page was given: its words, and what it asks of the viewer.
+
+    One without words leaves those of the newer one.
+    """
+    said = {name: value for name, value in updates(screen).items() if name in _SAID}
+    return said | ({"notice": gr.skip()} if screen.notice == wording.notice("done", "") else {})
 
 
 def unchanged() -> Updates:

@@ -27,6 +27,7 @@ from ui.wiring_entrance import wire_entrance
 from ui.wiring_export import wire_export
 from ui.wiring_live import wire_live
 from ui.wiring_pacs import wire_pacs
+from ui.wiring_procedure import wire_procedure
 from ui.wiring_structures import wire_structure_list
 
 __all__ = ["build_page"]
@@ -49,6 +50,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_export(pages, parts)
         wire_live(pages, parts)
         _wire_plan(pages, parts)
+        wire_procedure(pages, parts)
         wire_view3d(pages, parts)
         wire_pacs(pages, parts)
         wire_review(pages, parts)

@@ -29,7 +29,7 @@ NoticeKind = Literal["info", "done", "caution", "error"]
 
 NO_STUDY = "No study is open. Type the path of a study, or upload one."
 NO_STRUCTURE = "Open a study to begin."
-NO_RESULT = "Not segmented in 3D yet. Draw a box around the structure on one slice, then press “Segment in 3D”."
+NO_RESULT = "No 3D mask yet. Draw a box around the structure on one slice; the 3D mask follows."
 HINT = (
     "Drag: box · click: point inside · right-click or Alt + click: point outside · wheel or arrow keys: slice · "
     "right drag: window · middle drag: pan · Ctrl + wheel: zoom · Shift + move: crosshair · ?: all keys"
@@ -94,9 +94,14 @@ CLEARANCE_IS = (
 OUTDATED = "Prompts changed since this plan was made, or a 3D mask is newer than it. Find paths again."
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
-    "1. Under “Segment”, segment the structures in 3D and set their roles. 2. Click the target and the entry on the "
-    "slices (“Set target”, “Set entry”). 3. Press “Find paths”."
+    "1. Under “Segment”, give each structure that the tool must not touch the role “avoid”. 2. Choose the procedure, "
+    "then enter the numbers of your own tool. 3. Click the target and the entry on the slices (“Set target”, "
+    "“Set entry”). 4. Press “Find paths”."
 )
+PROCEDURE = "Procedure"
+PROCEDURE_INFO = "Enters starting values below: where to begin, not a recommendation."
+PROCEDURE_SOURCES = "Where these values are from"
+PRESET_ENTERED = "The values of ‘{}’ were entered. Read their sources, and enter the numbers of your own tool."
 DRAFT_LABELS = {
     "target_radius_mm": "target radius (mm)",
     "entry_radius_mm": "entry region radius (mm)",

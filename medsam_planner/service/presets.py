@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from medsam_planner.errors import PlanningError
-
-__all__ = ["Preset", "find_preset", "presets"]
+__all__ = ["Preset", "presets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +33,3 @@ def presets() -> Mapping[str, Preset]:
         numbers = {field: float(value) for field, (value, _) in table.items()}
         found[name] = Preset(name, label, numbers, {field: source for field, (_, source) in table.items()})
     return found
-
-
-def find_preset(name: object) -> Preset:
-    """One preset.
-
-    Raises
-    ------
-    PlanningError
-        If there is none of that name.
-    """
-    known = presets()
-    if not isinstance(name, str) or name not in known:
-        raise PlanningError(f"Expected one of the presets {', '.join(known)}, got {name!r}.")
-    return known[name]

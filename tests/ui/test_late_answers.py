@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from medsam_planner.service import studies
@@ -28,4 +29,6 @@ def test_an_answer_older_than_one_that_the_page_was_given_only_says_its_words(
     assert set(answered) == {"viewer", "notice", "tabs"}
     assert "begun first" in answered["notice"]
     assert answered["viewer"]["version"] < newer["viewer"]["version"]  # by which the viewer refuses it
+    wordless = replace(late, notice=wording.notice("done", ""))
+    assert "value" not in on_workbench(pages, lambda _: wordless)(workbench.token)["notice"]  # what is read stays
     assert set(on_workbench(pages, screen)(workbench.token)) == set(SHOWN)

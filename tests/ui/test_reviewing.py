@@ -24,6 +24,8 @@ from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.workbench import Workbench
 from tests.ui.test_planning import NUMBERS, aimed, make_stale, with_vessel
 from ui import plan_handlers, structure_handlers
+from ui.plan_handlers import enter_preset
+from ui.procedure import sources_html
 from ui.review_handlers import on_review, on_review_long
 from ui.review_scene import review_scene
 
@@ -214,9 +216,9 @@ def test_presets_state_a_source_for_each_number_and_fit_a_plan(planned: Workbenc
             "chosen here" in one or "doi" in one or "PMC" in one or "study" in one or "mm" in one
             for one in preset.sources.values()
         )
-        assert "were entered" in on_review(planned, {"kind": "preset", "name": preset.name}).notice
+        assert "were entered" in enter_preset(planned, preset).notice
         assert planned.draft.tool_radius_mm == preset.numbers["tool_radius_mm"]
-    assert "mv-error" in on_review(planned, {"kind": "preset", "name": "../x"}).notice
+        assert all(f" {number:g}: " in sources_html(preset) for number in preset.numbers.values())
 
 
 def test_several_tools_are_planned_together_and_shown_one_by_one(make_workbench: Make) -> None:

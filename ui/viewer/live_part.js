@@ -40,7 +40,7 @@ export class LivePart {
   refresh() { this.strip.refresh(); }
 
   show(now) {
-    this.viewer.text('live').textContent = wordsOf(now);
+    Object.assign(this.viewer.text('live'), { textContent: wordsOf(now), title: wordsOf(now) });
     this.control('live').setAttribute('aria-pressed', String(now.state !== 'off'));
     this.control('live-stop').hidden = !isAtWork(now);
     this.viewer.root.dataset.live = now.state;
@@ -51,7 +51,7 @@ export class LivePart {
     const { viewer } = this, { state } = viewer;
     state.cross = [...index];
     if (moves.shownPanes(state).includes(plane)) viewer.activate(plane);
-    else viewer.choosePlane(plane);
+    else viewer.choosePane(plane);
     viewer.refresh();
   }
 

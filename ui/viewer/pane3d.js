@@ -15,7 +15,7 @@ const LOOKED_THROUGH = 0.35, OTHER_PATH = '#8fb4d9';
 const ORDER = { structure: 0, risk: 2, widened: 4, entered: 6 };
 const SLOW_MS = 60, COARSE_RATIO = 0.5, REST_MS = 250;   // without a graphics card a view that moves is coarser
 const BOX_COLOUR = '#3f5266', CROSS_COLOUR = '#58c4dd';
-const LOADING = 'Drawing the surfaces …', EMPTY = 'No surface yet: segment in 3D.';
+const LOADING = 'Drawing the surfaces …', EMPTY = 'No surface yet: draw a box around a structure.';
 
 export class Pane3D {
   // viewer: {state, root, refresh(), maximise(name), panes, send, connection}

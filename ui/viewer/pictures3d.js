@@ -23,7 +23,7 @@ export class Pictures {
     const image = this.place.querySelector('img'), told = this.place.querySelector('[data-text="told"]');
     if (!space || !space.surfaces.length) {
       image.hidden = true;
-      told.textContent = 'No surface yet: segment a structure in 3D.';
+      told.textContent = 'No surface yet: draw a box around a structure.';
       return;
     }
     const wanted = JSON.stringify([space.surfaces.map((one) => one.address), space.chosen, hidden, this.side]);

@@ -73,8 +73,6 @@ export class Review {
     panel.fill('tool', scene.tools.map((name) => [name, name]), scene.tool);
     const others = scene.lines.map((_, n) => [String(n), 'path ' + (n + 1)]).filter(([n]) => Number(n) !== scene.chosen);
     panel.fill('compare', [['', 'nothing'], ...others], panel.part('compare').value);
-    panel.fill('preset', scene.presets.map((one) => [one.name, one.label]), panel.part('preset').value);
-    this.showSources();
     const removing = scene.planned_tools.map((name) => {
       const button = document.createElement('button');
       Object.assign(button, { type: 'button', textContent: name + ' ×', title: 'Take ' + name + ' out of the plan' });
@@ -198,15 +196,6 @@ export class Review {
     this.panel.showCompared(lines[n] || this.shown, other, ['path ' + (n + 1), 'path ' + (Number(chosen) + 1)]);
   }
 
-  showSources() {
-    const one = this.scene.presets.find((preset) => preset.name === this.panel.part('preset').value);
-    this.panel.part('sources').replaceChildren(...(one ? one.sources : []).map((words) => {
-      const line = document.createElement('li');
-      line.textContent = words;
-      return line;
-    }));
-  }
-
   // ---- what the person does -----------------------------------------------------------------------------------------
   send(kind, more = {}) {
     const { viewer } = this;
@@ -225,7 +214,7 @@ export class Review {
     const { panel } = this, on = (name, type, act) => panel.part(name).addEventListener(type, act);
     const acts = {
       keep: () => this.keep(), back: () => this.reset(), undo: () => this.send('undo'), redo: () => this.send('redo'),
-      preset: () => this.send('preset', { name: panel.part('preset').value }), 'put-aside': () => this.send('put_aside'),
+      'put-aside': () => this.send('put_aside'),
       accept: () => this.decide('accepted'), reject: () => this.decide('rejected'), document: () => this.send('document'),
     };
     Object.entries(acts).forEach(([name, act]) => panel.button(name).addEventListener('click', act));
@@ -237,7 +226,6 @@ export class Review {
     }));
     on('on-surface', 'change', () => this.read());
     on('compare', 'change', () => this.showCompared());
-    on('preset', 'change', () => this.showSources());
     on('tool', 'change', (event) => this.send('choose', { number: 0, tool: event.target.value }));
     new IntersectionObserver(() => {
       if (this.isVisible && this.line) { this.changed(); this.read(); } else { this.viewer.draw(); this.viewer.space.draw(); }

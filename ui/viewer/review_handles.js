@@ -35,7 +35,7 @@ export function drawLine(pen, review, ends, perMm) {
     else pen.rect(x - RADIUS_PX, y - RADIUS_PX, 2 * RADIUS_PX, 2 * RADIUS_PX);
     pen.fill();
     pen.stroke();
-    if (words) write(pen, words, x + 12, y + 12, { size: 11, colour: COLOUR[end] });
+    if (words) write(pen, words, x + 12, end === 'entry' ? y - 12 : y + 12, { size: 11, colour: COLOUR[end] });
   });
   pen.restore();
 }

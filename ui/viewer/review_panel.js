@@ -96,7 +96,7 @@ export class Panel {
       row.classList.toggle('rv-breach', line.certified_mm !== null && line.certified_mm < 0);
       return row;
     });
-    this.part('lines').replaceChildren(head, ...rows);
+    this.part('lines').replaceChildren(...(rows.length ? [head, ...rows] : []));
   }
 
   showCompared(one, other, [first, second]) {

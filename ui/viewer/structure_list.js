@@ -100,7 +100,7 @@ export class StructureList {
     return element('button', {
       type: 'button', className: 'mv-name', title: 'Prompt this structure (F2: rename, H: hide, Delete, Alt + arrows: move)',
       'aria-current': String(isActive), 'data-key': 'name ' + one.name,
-      onclick: () => this.act('choose', one.name),
+      onclick: () => { if (!isActive) this.act('choose', one.name); },
       ondblclick: () => this.rename(one),
       onkeydown: (event) => this.onKey(event, one),
     }, one.name);
