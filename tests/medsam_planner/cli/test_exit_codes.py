@@ -33,6 +33,28 @@ CALLS = {
     "fhir": ("medsam_planner.network.fhir.run_objects.read_run_objects", ["fhir", "run", "--out", "bundle.json"]),
     "users": ("medsam_planner.service.core.accounts.Accounts", ["users", "list", "--data", "OUT"]),
     "inspect": ("medsam_planner.io.inspect_study", ["inspect", "ct"]),
+    "register": (
+        "medsam_planner.workflow.register.write_registration",
+        ["register", "fixed", "moving", "--out", "OUT"],
+    ),
+    "move": ("medsam_planner.workflow.move.move_files", ["move", "transform.json", "mask.nii.gz", "--out", "OUT"]),
+    "landmarks": (
+        "medsam_planner.landmarks.landmark_file.read_landmarks",
+        ["landmarks", "angles", "points.json", "--side", "left"],
+    ),
+    "export": (
+        "medsam_planner.workflow.read_run.read_run",
+        ["export", "run", "--content", "results", "--out", "OUT/run.zip"],
+    ),
+    "adapt": (
+        "medsam_planner.lab.evaluation.cases.find_cases",
+        ["adapt", "cases", "--label", "liver", "--out", "OUT/liver.safetensors"],
+    ),
+    "project": ("medsam_planner.lab.project.project.Project", ["project", "list", "project"]),
+    "study": (
+        "medsam_planner.reading.study_file.read_study_file",
+        ["study", "analyse", "study.toml", "--out", "OUT"],
+    ),
     "train": ("medsam_planner.lab.model_card.train_and_describe", ["train", "train.toml"]),
     "evaluate": (
         "medsam_planner.lab.evaluation.run.evaluate",

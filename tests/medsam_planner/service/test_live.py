@@ -182,7 +182,9 @@ def test_a_plan_that_used_an_older_mask_stays_and_is_marked(make_workbench: Make
     assert work.state.is_newer_than_plan(workbench.snapshot.active)
 
 
-def test_the_strip_says_where_the_mask_is_why_it_ends_and_how_sure_it_is(make_workbench: Make) -> None:
+def test_the_strip_says_where_the_mask_is_why_it_ends_and_how_sure_it_is(
+    make_workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workbench = make_workbench()
     display = workbench.snapshot.displays[Plane.AXIAL]
     middle = round(display.screen_from_lps(LESION_LPS_MM).tolist()[2])
@@ -197,8 +199,10 @@ def test_the_strip_says_where_the_mask_is_why_it_ends_and_how_sure_it_is(make_wo
     assert known["filled"] == [[filled[0], filled[-1]]]
     assert [one["side"] for one in known["ends"]] == [0, 1]
     assert "towards the feet" in known["ends"][0]["words"] and "towards the head" in known["ends"][1]["words"]
-    told = [index for index, value in enumerate(known["spread_mm"]) if value is not None]
-    assert told == filled
+    assert "less than a voxel" in known["unknown"] and set(known["spread_mm"]) == {None}  # four passes that agree
+    monkeypatch.setattr("medsam_planner.service.strip.why_unknown", lambda result: None)
+    known = strip(workbench, Plane.AXIAL)
+    assert [index for index, value in enumerate(known["spread_mm"]) if value is not None] == filled
     assert known["scale"]["high"] >= 0.5
     across = strip(workbench, Plane.CORONAL)
     assert (across["prompted"], across["ends"]) == ([], [])
