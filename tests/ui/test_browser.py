@@ -317,7 +317,7 @@ def test_a_plan_is_found_and_its_report_opened(
     assert "vessel" in page.locator("#alternatives").inner_text()
     assert bench.count(PATH, reach=120) > 50
     assert "rule of thumb" in page.locator("#margins").inner_text()
-    with page.context.expect_page() as opened:
+    with page.context.expect_page(timeout=120_000) as opened:
         page.locator("#links a", has_text="Open the report").click()
     report = opened.value
     report.wait_for_load_state()
