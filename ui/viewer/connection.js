@@ -35,10 +35,11 @@ export class Connection {
     });
   }
 
-  // As the browser's, noting what the answer says about the page.
+  // As the browser's, noting what the answer says about the page. A page that came back has another token: what was asked
+  // for with the one before is refused, because the page itself has taken its work, and says nothing about it.
   async fetch(address, options = {}) {
     const answer = await fetch(address, options).catch((problem) => { this.setLost(true); throw problem; });
-    if (answer.status === 404 || answer.status === 409) this.meet(answer.status);
+    if ((answer.status === 404 || answer.status === 409) && address.includes(this.page.token())) this.meet(answer.status);
     return answer;
   }
 
@@ -69,6 +70,7 @@ export class Connection {
       if (answer.status !== 404 && answer.status !== 409 && !answer.ok) throw new Error('alive ' + answer.status);
       const wasLost = this.isLost, scene = this.page.scene();
       this.setLost(false);
+      if (token !== this.page.token()) return;
       if (!answer.ok) { this.meet(answer.status); return; }
       const known = await answer.json();
       const isBehind = scene && known.version > scene.version && !known.is_computing;
