@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medsam_planner.client.session import RemoteSession
 from medsam_planner.client.values import StudyValue
 from medsam_planner.errors import require_extra
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Client"]
 

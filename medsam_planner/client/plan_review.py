@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from medsam_planner.client.session_part import SessionPart
 
 __all__ = ["PlanReviewing"]
 
 
-class PlanReviewing(ABC):
+class PlanReviewing(SessionPart):
     """The part of a remote session that reviews a plan. A plan is named by the job that made it."""
-
-    @abstractmethod
-    def _ask(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> Any: ...
 
     def review(self, plan: str) -> Mapping[str, Any]:
         """``paths`` by tool, those placed by hand last; the ``decision``; whether the plan ``holds``."""
@@ -134,8 +131,7 @@ class PlanReviewing(ABC):
         return str(self._ask("POST", f"/plans/{plan}/report")["job"])
 
     def _step(self, plan: str, what: str, **entries: Any) -> int:
-        body = {**entries, "event_id": secrets.token_hex(16)}
-        return int(self._ask("POST", f"/plans/{plan}/{what}", body=body)["n"])
+        return self._number("POST", f"/plans/{plan}/{what}", **entries)
 
 
 def _line(entry: Sequence[float], target: Sequence[float], tool: str | None, on_surface: bool) -> dict[str, Any]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+
+from medsam_planner.client.session_part import SessionPart, structure_path
 
 __all__ = ["Proposals"]
 
 
-class Proposals(ABC):
+class Proposals(SessionPart):
     """The part of a remote session that asks for proposals."""
-
-    @abstractmethod
-    def _ask(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> Any: ...
 
     def next_clicks(self, structure: str) -> list[Mapping[str, Any]]:
         """Where the next click would help most, the best first.
@@ -34,7 +30,7 @@ class Proposals(ABC):
         NotThereError, StaleError
             If there is no 3D result of the present prompts.
         """
-        answer: list[Mapping[str, Any]] = self._ask("GET", f"/structures/{quote(structure, safe='')}/next-clicks")
+        answer: list[Mapping[str, Any]] = self._ask("GET", f"{structure_path(structure)}/next-clicks")
         return answer
 
     def alternatives(self, structure: str) -> Mapping[str, Any]:
@@ -55,7 +51,7 @@ class Proposals(ABC):
         NotThereError
             If there is no such structure.
         """
-        answer: Mapping[str, Any] = self._ask("GET", f"/structures/{quote(structure, safe='')}/alternatives")
+        answer: Mapping[str, Any] = self._ask("GET", f"{structure_path(structure)}/alternatives")
         return answer
 
     def choose(self, structure: str, answer: int) -> int:
@@ -66,6 +62,4 @@ class Proposals(ABC):
         PromptError
             If the last prompt is neither a box nor a click inside.
         """
-        prompt = {"kind": "choice", "answer": answer}
-        body = {"structure": structure, "prompt": prompt, "event_id": secrets.token_hex(16)}
-        return int(self._ask("POST", "/prompts", body=body)["n"])
+        return self._number("POST", "/prompts", structure=structure, prompt={"kind": "choice", "answer": answer})

@@ -277,8 +277,8 @@ class RemoteSession(StructureList, Proposals, PlanReviewing):
         self._ask("DELETE", "/lease")
 
     def _change(self, what: str, structure: str, event_id: str | None, **entries: Any) -> int:
-        body = {"structure": structure, "event_id": event_id or secrets.token_hex(16), **entries}
-        return int(self._ask("POST", f"/{what}", body=body)["n"])
+        known = event_id or secrets.token_hex(16)
+        return self._number("POST", f"/{what}", structure=structure, event_id=known, **entries)
 
     def _ask(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> Any:
         return self._transport.ask(method, f"/sessions/{self.identifier}{path}", body=body, lease=self._lease)

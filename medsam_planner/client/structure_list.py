@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Sequence
+
+from medsam_planner.client.session_part import SessionPart, structure_path
 
 __all__ = ["StructureList"]
 
 
-class StructureList(ABC):
+class StructureList(SessionPart):
     """The part of a remote session that changes its list of structures."""
-
-    @abstractmethod
-    def _ask(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> Any: ...
 
     def rename(self, structure: str, name: str) -> int:
         """Give a structure another name; prompts, result and role stay with it. A plan that may name it ends.
@@ -27,7 +23,7 @@ class StructureList(ABC):
         NotThereError
             If there is no such structure.
         """
-        return self._number("PUT", f"{_place(structure)}/name", name=name)
+        return self._number("PUT", f"{structure_path(structure)}/name", name=name)
 
     def describe(
         self,
@@ -58,7 +54,9 @@ class StructureList(ABC):
         NotThereError
             If there is no such structure.
         """
-        return self._number("PATCH", _place(structure), role=role, colour=colour, hidden=hidden, anatomy=anatomy)
+        return self._number(
+            "PATCH", structure_path(structure), role=role, colour=colour, hidden=hidden, anatomy=anatomy
+        )
 
     def delete(self, structure: str) -> int:
         """Delete a structure with its prompts and result; returns the number with which :meth:`restore` brings it back.
@@ -68,7 +66,7 @@ class StructureList(ABC):
         NotThereError
             If there is no such structure.
         """
-        return int(self._ask("DELETE", f"{_place(structure)}?event_id={secrets.token_hex(16)}")["n"])
+        return int(self._ask("DELETE", f"{structure_path(structure)}?event_id={secrets.token_hex(16)}")["n"])
 
     def restore(self, n: int) -> int:
         """Bring back the structure that change `n` deleted.
@@ -85,10 +83,3 @@ class StructureList(ABC):
     def order(self, structures: Sequence[str]) -> int:
         """Put the structures in another order; each must be named once."""
         return self._number("PUT", "/order", structures=list(structures))
-
-    def _number(self, method: str, path: str, **entries: Any) -> int:
-        return int(self._ask(method, path, body={**entries, "event_id": secrets.token_hex(16)})["n"])
-
-
-def _place(structure: str) -> str:
-    return f"/structures/{quote(structure, safe='')}"
