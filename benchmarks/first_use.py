@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label
 
 from benchmarks.server import running
-from benchmarks.ui import browser
+from benchmarks.ui import browser, on_screen
 from medsam_planner.io import load_volume
 from medsam_planner.service.display import Plane, SliceDisplay, display_for
 from medsam_planner.volumes import StudyVolume
@@ -150,13 +150,6 @@ class Person:
         self.page.mouse.up()
 
     # ---- the slices ---------------------------------------------------------------------------------------------
-    def pixel(self, column: float, row: float, plane: str = "axial") -> tuple[float, float]:
-        """Where a pixel of the shown slice is on the screen."""
-        canvas = self.page.locator(f"[data-pane={plane}] canvas")
-        bounds, place = canvas.bounding_box(), json.loads(canvas.get_attribute("data-place"))
-        x0, y0, across, down = place
-        return bounds["x"] + x0 + (column + 0.5) * across, bounds["y"] + y0 + (row + 0.5) * down
-
     def scroll_to(self, number: int) -> None:
         """Turn the wheel over the axial slice, notch by notch, until a slice is there."""
         bounds = self.page.locator("[data-pane=axial] canvas").bounding_box()
@@ -195,13 +188,7 @@ class Seen:
 
     def plane(self, name: str, number: int) -> NDArray[np.bool_]:
         """A structure on a slice, (rows, columns) as on the screen."""
-        return self._shown(self.labels == self.numbers[name], number)
-
-    def _shown(self, values: NDArray[Any], number: int) -> NDArray[Any]:
-        one = np.take(values, number, axis=self.display.axis)
-        one = one if self.display.down < self.display.across else one.T
-        one = one[::-1] if self.display.flip_down else one
-        return one[:, ::-1] if self.display.flip_across else one
+        return self.display.picture(self.labels == self.numbers[name], number)
 
     def middle_slice(self, name: str) -> int:
         """The middle one of the slices on which a structure is."""
@@ -222,7 +209,7 @@ class Seen:
 
     def skin_beside(self, place: tuple[float, float], number: int) -> tuple[float, float]:
         """Where the skin of the trunk is on the left of the screen, in the row of a place; arms are no way in."""
-        parts, _ = label(self._shown(np.asarray(self.study.array), number) > SKIN_HU)
+        parts, _ = label(self.display.picture(np.asarray(self.study.array), number) > SKIN_HU)
         trunk = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
         return float(np.flatnonzero(trunk[round(place[1])])[0]), place[1]
 
@@ -278,11 +265,11 @@ def annotate(person: Person, seen: Seen, name: str, *, is_first: bool) -> None:
             person.wait(SAYS, "Now prompting")
         person.scroll_to(number)
         first, last = seen.box(name, number)
-        person.drag(person.pixel(*first), person.pixel(*last))
+        person.drag(on_screen(page, first), on_screen(page, last))
         person.wait(SAYS, "dashed outline")
         person.wait(SETTLED)
     with person.step(f"{name} click"):
-        person.click(person.pixel(*seen.inside(name, number)))
+        person.click(on_screen(page, seen.inside(name, number)))
         page.wait_for_timeout(300)
         person.wait(SETTLED)
     if is_first:
@@ -309,10 +296,10 @@ def plan(person: Person, seen: Seen) -> None:
         person.tab("Plan")
         person.scroll_to(number)
         person.button("Set target")
-        person.click(person.pixel(*target))
+        person.click(on_screen(page, target))
         person.wait(SAYS, "Target set")
         person.wait(SETTLED)
-        person.click(person.pixel(*seen.skin_beside(target, number)))
+        person.click(on_screen(page, seen.skin_beside(target, number)))
         person.wait(SAYS, "Entry set")
         person.wait(SETTLED)
     with person.step("preset"):

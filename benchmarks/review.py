@@ -31,7 +31,7 @@ from medsam_planner.service.core.prompt_steps import entry_of
 from medsam_planner.service.core.requests import Prepare
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.core.worker import Workers
-from medsam_planner.service.reviewing import LineAsked
+from medsam_planner.service.placed_lines import LineAsked
 from medsam_planner.service.saved_result import write_result
 from medsam_planner.service.settings import Settings
 from medsam_planner.service.workbench import Workbench
@@ -84,11 +84,7 @@ def measure(slices: int, folder: Path) -> None:
             times.append(time.perf_counter() - start)
         told("moved line → all measures, kept fields", times, median(bare))
         print(f"  distance fields computed meanwhile: {built or 'none'}")
-        for name, values in (
-            ("tool_radius_mm", (0.6, 1.4)),
-            ("base_margin_mm", (1.0, 3.0)),
-            ("target_error_mm", (1, 2)),
-        ):
+        for name, values in SLIDERS.items():
             slid = iter(np.linspace(*values, SLIDES).tolist())
             times = seconds(lambda name=name, slid=slid: reviewing.plan_at_once(workbench, {name: next(slid)}), SLIDES)
             told(f"{name} → plan, kept fields", times, median(bare))

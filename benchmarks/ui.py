@@ -27,7 +27,6 @@ import numpy as np
 from benchmarks.large_study import write_study
 from benchmarks.review import planned
 from benchmarks.server import running, told
-from medsam_planner.geometry import index_from_lps
 from medsam_planner.service import reviewing, studies
 from medsam_planner.service.core.service import Service
 from medsam_planner.service.display import Plane
@@ -101,6 +100,14 @@ Pixel = tuple[float, float]
 """Column and row of a pixel of a slice as it is shown."""
 
 
+def on_screen(page: Any, pixel: Pixel) -> tuple[float, float]:
+    """Where a pixel of the axial slice that is shown is in the browser."""
+    canvas = page.locator("[data-pane=axial] canvas")
+    bounds = canvas.bounding_box()
+    x0, y0, across, down = json.loads(canvas.get_attribute("data-place"))
+    return bounds["x"] + x0 + (pixel[0] + 0.5) * across, bounds["y"] + y0 + (pixel[1] + 0.5) * down
+
+
 @contextmanager
 def browser() -> Iterator[Any]:
     """Debian's Chromium, or Chrome."""
@@ -156,10 +163,7 @@ class Person:
         """Take an end of the shown path in the hand, in the review; its place in the browser."""
         self.page.get_by_role("tab", name="Review").click()
         self.page.wait_for_function(_SHOWN)
-        canvas = self.page.locator("[data-pane=axial] canvas")
-        bounds = canvas.bounding_box()
-        x0, y0, across, down = json.loads(canvas.get_attribute("data-place"))
-        place = bounds["x"] + x0 + (end[0] + 0.5) * across, bounds["y"] + y0 + (end[1] + 0.5) * down
+        place = on_screen(self.page, end)
         self.page.mouse.move(*place)
         self.page.mouse.down()
         self.page.mouse.move(place[0] + 6, place[1] + 2, steps=3)  # beyond a tremor
@@ -218,13 +222,8 @@ def reviewed(study: Path, data: Path) -> tuple[str, Pixel]:
         _, entry = planned(workbench)
         reviewing.plan_at_once(workbench, {})
         workbench.give_back()
-        display = workbench.snapshot.displays[Plane.AXIAL]
-        shown, index = display.document, index_from_lps(display.affine, entry)
-        pixel = [float(index[shown[one]]) for one in ("across", "down")]
-        for axis, flip in enumerate(("flip_across", "flip_down")):
-            if shown[flip]:
-                pixel[axis] = shown["size"][axis] - 1 - pixel[axis]
-        return workbench.require_work().identifier, (pixel[0], pixel[1])
+        column, row, _ = workbench.snapshot.displays[Plane.AXIAL].screen_from_lps(entry)
+        return workbench.require_work().identifier, (float(column), float(row))
     finally:
         service.close()
 

@@ -9,7 +9,6 @@ import httpx
 import numpy as np
 import pytest
 
-from medsam_planner.geometry import index_from_lps
 from medsam_planner.service import reviewing, studies
 from medsam_planner.service.core.actors import LOCAL
 from medsam_planner.service.display import Plane
@@ -32,14 +31,7 @@ def planned(server: Server, study_path: Path) -> str:
 
 
 def pixel(bench: Bench, position_lps_mm: np.ndarray) -> tuple[float, float]:
-    display = bench.workbench.snapshot.displays[Plane.AXIAL]
-    shown = display.document
-    index = index_from_lps(display.affine, position_lps_mm)
-    column, row = index[shown["across"]], index[shown["down"]]
-    if shown["flip_across"]:
-        column = shown["size"][0] - 1 - column
-    if shown["flip_down"]:
-        row = shown["size"][1] - 1 - row
+    column, row, _ = bench.workbench.snapshot.displays[Plane.AXIAL].screen_from_lps(position_lps_mm)
     return bench.pixel("axial", column, row)
 
 
