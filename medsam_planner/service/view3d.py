@@ -86,15 +86,14 @@ def structure_surface_path(workbench: Workbench, job: str) -> Path:
     MedsamPlannerError
         If no surface can be made of it.
     """
-    if job not in {one.stored.job for one in workbench.snapshot.structures.values() if one.stored is not None}:
+    if job not in _shown_jobs(workbench):
         raise NotThereError(_GONE)
     return workbench.service.computations.draw_surface(workbench.require_work(), job)
 
 
 def shows_result(workbench: Workbench, job: str) -> bool:
     """Whether the 3D result that a job made is shown, and is still the newest of its structure."""
-    shown = {one.stored.job for one in workbench.snapshot.structures.values() if one.stored is not None}
-    return job in shown & {one.job for one in workbench.require_work().state.results.values()}
+    return job in _shown_jobs(workbench) & {one.job for one in workbench.require_work().state.results.values()}
 
 
 def plan_surface_path(workbench: Workbench, job: str, number: int) -> Path:
@@ -185,6 +184,11 @@ def _plan_entries(workbench: Workbench, drawn: dict[str, Any]) -> list[dict[str,
         }
         for number, one in enumerate(drawn["surfaces"])
     ]
+
+
+def _shown_jobs(workbench: Workbench) -> set[str]:
+    """Which jobs made the 3D results that are shown."""
+    return {one.stored.job for one in workbench.snapshot.structures.values() if one.stored is not None}
 
 
 def _opacity(one: Structure) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
 
+from medsam_planner.service.http.models import Model
 from medsam_planner.service.http.shared import TheService
 from medsam_planner.service.next_click import next_clicks
 from prompts import PositionLpsMm
@@ -16,11 +16,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/sessions/{session}/structures/{structure}", tags=["proposals"])
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NextClickAnswer(_Answer):
+class NextClickAnswer(Model):
     """A place where a click would help."""
 
     position_lps_mm: PositionLpsMm
@@ -30,7 +26,7 @@ class NextClickAnswer(_Answer):
     words: str
 
 
-class AnswerAnswer(_Answer):
+class AnswerAnswer(Model):
     """One answer of the model."""
 
     answer: int
@@ -39,7 +35,7 @@ class AnswerAnswer(_Answer):
     """Predicted IoU."""
 
 
-class AlternativesAnswer(_Answer):
+class AlternativesAnswer(Model):
     """The model's answers to the last prompt, best first; without those that look like a better one."""
 
     axis: int | None
