@@ -18,7 +18,7 @@ from medsam_planner.service.decisions import DecisionAsked
 from medsam_planner.service.held_plan import HeldPlan, held_plan, read_held
 from medsam_planner.service.http.answers import redacted
 from medsam_planner.service.http.models import EventId, JobBegun, Model, Numbered
-from medsam_planner.service.http.shared import JOBS, LeaseHeader, TheService
+from medsam_planner.service.http.shared import LeaseHeader, TheService, begun
 from medsam_planner.service.placed_lines import LineAsked
 
 __all__ = ["router"]
@@ -170,9 +170,7 @@ def write_report(
     """Write the report and the DICOM objects anew: the path decided on, or placed, last comes first."""
     work = service.acting(session, lease)
     held = held_plan(service.service, work, plan)
-    job = decisions.write_document(service, work, held, held.request(), held.read.origin)
-    response.headers["Location"] = f"{JOBS}/{job}"
-    return JobBegun(job=job)
+    return begun(response, decisions.write_document(service, work, held, held.request(), held.read.origin))
 
 
 def _measured(service: OnBehalf, work: Work, plan: str, line: LineAsked) -> tuple[dict[str, Any], HeldPlan]:

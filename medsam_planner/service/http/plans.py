@@ -19,7 +19,7 @@ from medsam_planner.service.core.options import MOST_LINES
 from medsam_planner.service.headers import REPORT_POLICY
 from medsam_planner.service.http.answers import redacted
 from medsam_planner.service.http.models import EventId, JobBegun, Model
-from medsam_planner.service.http.shared import JOBS, LeaseHeader, TheService
+from medsam_planner.service.http.shared import LeaseHeader, TheService, begun
 from medsam_planner.workflow.mask_files import named_files
 
 __all__ = ["router"]
@@ -76,9 +76,7 @@ def plan(
     if len(named_files(Path("plan"), asked)) > 1:
         raise ConfigError(_NO_PATHS)
     origin = PlanOrigin(plan_file=asked.model_dump(mode="json"))
-    job = service.plan(service.acting(session, lease), asked.request(), origin, event=event_id)
-    response.headers["Location"] = f"{JOBS}/{job}"
-    return JobBegun(job=job)
+    return begun(response, service.plan(service.acting(session, lease), asked.request(), origin, event=event_id))
 
 
 @router.get("/plans/{plan}")

@@ -27,7 +27,7 @@ from medsam_planner.service.http.models import (
     SessionSummary,
     UndoRequest,
 )
-from medsam_planner.service.http.shared import JOBS, LeaseHeader, TheService, model_of
+from medsam_planner.service.http.shared import LeaseHeader, TheService, begun, model_of
 
 __all__ = ["router"]
 
@@ -137,8 +137,7 @@ def segment(
     """Segment a structure in 3D from its present prompts."""
     options = SegmentOptions(asked.samples, asked.uncertainty, asked.saliency, asked.triplanar)
     job = service.segment(service.acting(session, lease), asked.structure, options, event=asked.event_id)
-    response.headers["Location"] = f"{JOBS}/{job}"
-    return JobBegun(job=job)
+    return begun(response, job)
 
 
 @router.post("/{session}/exports", status_code=202)
@@ -147,6 +146,4 @@ def export(
 ) -> JobBegun:
     """Write an archive of 3D results of present prompts; a session keeps the last one."""
     choice = ExportChoice(tuple(asked.contents), asked.ignores_unreviewed)
-    job = service.pack(service.acting(session, lease), choice, event=asked.event_id)
-    response.headers["Location"] = f"{JOBS}/{job}"
-    return JobBegun(job=job)
+    return begun(response, service.pack(service.acting(session, lease), choice, event=asked.event_id))

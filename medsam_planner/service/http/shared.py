@@ -8,14 +8,14 @@ from fastapi import Depends, Header
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
 from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.core.on_behalf import OnBehalf
+from medsam_planner.service.http.models import JobBegun
 
-__all__ = ["JOBS", "LeaseHeader", "TheService", "model_of"]
+__all__ = ["LeaseHeader", "TheService", "begun", "model_of"]
 
-JOBS = "/api/v1/jobs"
-"""Where a job is, for the header ``Location``."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -40,3 +40,9 @@ def model_of(kind: type[_Model], body: bytes) -> _Model:
         return kind.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+
+
+def begun(response: Response, job: str) -> JobBegun:
+    """The answer to a request that began a job; its header ``Location`` says where the job is."""
+    response.headers["Location"] = f"/api/v1/jobs/{job}"
+    return JobBegun(job=job)
