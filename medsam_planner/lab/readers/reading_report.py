@@ -17,7 +17,6 @@ from medsam_planner.lab.readers.figures import drawn, mode_means, rating_bars
 from medsam_planner.lab.readers.reading_statistics import complete_readings, is_missing, reading_statistics
 from medsam_planner.lab.readers.study_page import Analysed, Section, write_csv, write_study_page
 from medsam_planner.provenance import versions
-from medsam_planner.reading.design import design_digest
 from medsam_planner.reading.export import imrmc_text, reading_rows
 from medsam_planner.reading.records import Reading, ReadingRecords
 from medsam_planner.reading.study_file import ReadingTable, StudyFile
@@ -82,7 +81,7 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
             "kind": "medsam-planner reader study",
             "title": study.title,
             "study_file_sha256": file_sha256(source),
-            "design_sha256": design_digest(table),
+            "design_sha256": records.design_sha256,
             "settings": {**table.model_dump(mode="json", exclude={"cases"}), "bootstrap_seed": seed},
             "readers": list(table.readers),
             "model": None,

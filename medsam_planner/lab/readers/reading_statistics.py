@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,6 @@ class CompleteReadings:
     """(I, J, K)."""
     accepted: NDArray[np.float64]
     score: NDArray[np.float64]
-    """The confidence where it was asked for, else the rating."""
     seconds: NDArray[np.float64]
     left_out: int
     """Readings of other cases and readers."""
@@ -91,9 +91,7 @@ def complete_readings(table: ReadingTable, readings: Sequence[Reading]) -> Compl
         positive=None if None in truths else np.array(truths, dtype=bool),
         rating=over(lambda one: one.answer.rating),
         accepted=over(lambda one: one.answer.is_accepted),
-        score=over(
-            lambda one: one.answer.rating if one.answer.confidence is None else one.answer.confidence,
-        ),
+        score=over(lambda one: one.answer.score),
         seconds=over(lambda one: one.seconds),
         left_out=len(readings) - len(table.modes) * len(readers) * len(cases),
     )
@@ -123,7 +121,7 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
     }
     if found.positive is not None:
         merits["area under the ROC curve"] = _area_compared(found, found.positive)
-    modes, readers, cases = (names.ravel().tolist() for names in _names(found))
+    modes, readers, cases = zip(*product(found.modes, found.readers, found.cases), strict=True)
     odds = {
         "ratings (marginal)": _tried(
             lambda: [asdict(one) for one in ordinal_odds(found.rating.ravel(), modes, readers, cases)]
@@ -206,12 +204,6 @@ def _told(modes: Sequence[str], found: MultiReaderComparison) -> dict[str, Any]:
             for (one, other), each in found.differences.items()
         },
     }
-
-
-def _names(found: CompleteReadings) -> list[NDArray[np.str_]]:
-    """Mode, reader and case of every entry of the arrays."""
-    grids = np.meshgrid(np.array(found.modes), np.array(found.readers), np.array(found.cases), indexing="ij")
-    return list(grids)
 
 
 def _tried(of: Callable[[], Any]) -> Any:
