@@ -15,7 +15,14 @@ from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.lab.readers.checklist import filled_checklist
 from medsam_planner.lab.readers.figures import drawn, mode_means, rating_bars
 from medsam_planner.lab.readers.reading_statistics import complete_readings, is_missing, reading_statistics
-from medsam_planner.lab.readers.study_page import Analysed, Section, write_csv, write_study_page
+from medsam_planner.lab.readers.study_page import (
+    Analysed,
+    Section,
+    figure_names,
+    write_csv,
+    write_figures,
+    write_study_page,
+)
 from medsam_planner.provenance import versions
 from medsam_planner.reading.export import imrmc_text, reading_rows
 from medsam_planner.reading.records import Reading, ReadingRecords
@@ -51,9 +58,8 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
     table, readings = records.table, records.readings()
     if not readings:
         raise ConfigError("Expected readings, got none: nobody has finished a case yet.")
-    figures = ("ratings", "acceptable")
     names = ["readings.csv", "readings.imrmc", "readings.json", "readings.html"]
-    names += [f"figures/{name}.{kind}" for name in figures for kind in ("svg", "pdf")]
+    names += figure_names(["ratings", "acceptable"])
     with OutputFolder(out, names) as folder:
         write_csv(folder / "readings.csv", reading_rows(readings))
         cautions, found = [], None
@@ -92,10 +98,7 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
             "checklist": [asdict(item) for item in checked],
             "versions": versions(),
         }
-        (folder / "figures/any").parent.mkdir(exist_ok=True)
-        for name, files in pictures.items():
-            for kind, content in files.items():
-                write_whole(folder / f"figures/{name}.{kind}", content)
+        write_figures(folder, pictures)
         write_json(folder / "readings.json", document)
         page = write_study_page(folder / "readings.html", document, _sections(found, counts, table, pictures), checked)
     return Analysed(page, headline, tuple(cautions))
