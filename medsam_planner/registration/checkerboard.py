@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm, within_grid
 from medsam_planner.registration.rigid_transform import RigidTransform
 
 __all__ = ["checkerboard", "checkerboard_png"]
@@ -52,7 +52,7 @@ def checkerboard(
     squares = (np.arange(height) // side)[:, None] + (np.arange(width) // side)[None]
     is_moving = squares.astype(int) % 2 == 1
     colour = np.where(is_moving[..., None], other[..., None] * np.array([1.0, 0.72, 0.38]), one[..., None])
-    inside = ((there >= -0.5) & (there <= np.array(moving.spatial_shape) - 0.5)).all(axis=-1)
+    inside = within_grid(there, moving.spatial_shape)
     colour[is_moving & ~inside] = 0.0
     return np.rint(colour * 255).astype(np.uint8)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import RegistrationError
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm, within_grid
 from medsam_planner.progress import Progress, track
 from medsam_planner.registration.gate import GateLimits, RegistrationEvidence, refusals
 from medsam_planner.registration.mutual_information import Pyramid, Searched, measure, pyramid_of, search
@@ -230,7 +230,7 @@ def _overlap(fixed: highdicom.Volume, moving: highdicom.Volume, transform: Rigid
     shares = []
     for here, there, step in ((fixed, moving, transform.inverse), (moving, fixed, transform)):
         index = index_from_lps(there.affine, step.apply(grid_points(here)))
-        shares.append(float(((index >= -0.5) & (index <= np.array(there.spatial_shape) - 0.5)).all(axis=1).mean()))
+        shares.append(float(within_grid(index, there.spatial_shape).mean()))
     return max(shares)
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
-from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError, PlanningError
-from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.geometry import corner_indices, index_from_lps, lps_from_index
 from medsam_planner.io import save_nifti
 from medsam_planner.io.conservative_resampling import is_on_grid
 from medsam_planner.io.files import write_whole
@@ -68,7 +67,7 @@ def moved_mask(mask: highdicom.Volume, move: Move) -> highdicom.Volume:
     here, there = (_geometry(one) for one in (move.source, move.destination))
     if is_on_grid(mask, there) and not is_on_grid(mask, here):
         raise ConfigError("Expected a mask of the series to move from, got one on the other's grid. Is --back meant?")
-    index = index_from_lps(here.affine, lps_from_index(mask.affine, _corners(mask.spatial_shape)))
+    index = index_from_lps(here.affine, lps_from_index(mask.affine, corner_indices(mask.spatial_shape)))
     if (index.max(axis=0) < -0.5).any() or (index.min(axis=0) > np.array(move.source.shape) - 0.5).any():
         raise ConfigError("Expected a mask of the series to move from, got one that lies outside it.")
     return highdicom.Volume(
@@ -250,7 +249,7 @@ def _moved_box(box: Box, move: Move) -> Box:
     """The box around the moved corners along the destination's axes; on its nearest slice if it was on one."""
     extent = box_extent(box, move.source.affine, move.source.shape)
     low, high = (np.array([getattr(one, end) for one in extent.slices]) for end in ("start", "stop"))
-    corners = _corners(high - low) + low
+    corners = corner_indices(high - low) + low
     places = move.transform.apply(lps_from_index(move.source.affine, corners))
     index = index_from_lps(move.destination.affine, places)
     first, last = np.floor(index.min(axis=0) + 0.5), np.ceil(index.max(axis=0) - 0.5)
@@ -265,15 +264,6 @@ def _moved_box(box: Box, move: Move) -> Box:
         raise ConfigError("Expected boxes that lie in both series, got one that lies outside the other one when moved.")
     ends = lps_from_index(move.destination.affine, np.clip(np.stack([first, np.maximum(first, last)]), 0, limit))
     return Box(ends[0], ends[1])
-
-
-def _corners(shape: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-    """(8, 3) indices of the outermost voxels."""
-    return (
-        np.array(np.meshgrid(*([0, int(count) - 1] for count in shape), indexing="ij"), dtype=np.float64)
-        .reshape(3, -1)
-        .T
-    )
 
 
 def _geometry(record: SeriesRecord) -> highdicom.VolumeGeometry:

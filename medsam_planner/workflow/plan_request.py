@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.errors import ConfigError, PlanningError
-from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.geometry import index_from_lps, lps_from_index, within_grid
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.landmarks.landmark_file import read_landmarks
@@ -269,7 +269,7 @@ def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_
     """
     points = points_in_sphere(centre_lps_mm, radius_mm)
     index = index_from_lps(study.affine, points)
-    inside = np.all((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5), axis=1)
+    inside = within_grid(index, study.spatial_shape)
     if not inside[0]:
         ends = lps_from_index(study.affine, np.stack([np.full(3, -0.5), np.array(study.spatial_shape) - 0.5]))
         low, high = ends.min(axis=0), ends.max(axis=0)
