@@ -93,8 +93,7 @@ class RecordedRegistration:
         turn = np.zeros((6, 6))
         turn[:3, :3] = turn[3:, 3:] = self.transform.moving_from_fixed[:3, :3]
         covariance = turn @ np.array(self.error.covariance) @ turn.T
-        x, y, z = self.transform.inverse.apply(self.error.centre_lps_mm).tolist()
-        return RigidError((x, y, z), tuple(tuple(row) for row in ((covariance + covariance.T) / 2).tolist()))
+        return RigidError.about(self.transform.inverse.apply(self.error.centre_lps_mm), covariance)
 
 
 def transform_document(
