@@ -26,6 +26,8 @@ from prompts.file import read_prompt_file, write_prompt_file
 
 __all__ = ["Move", "move_files", "moved_mask", "moved_prompts"]
 
+_TWO_OF_A_NAME = "Expected files of different names, got two that would be written as {}."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Move:
@@ -134,7 +136,7 @@ def move_files(
     for file in files:
         for name, writer in _writers(file, move, transform, onto).items():
             if name in writers:
-                raise ConfigError(f"Expected files of different names, got two that would be written as {name}.")
+                raise ConfigError(_TWO_OF_A_NAME.format(name))
             writers[name] = writer
     inputs = [transform, *files, *(() if onto is None else (onto,))]
     with OutputFolder(out, writers, inputs=inputs, replaces_all=False) as folder:
@@ -194,17 +196,20 @@ def _plan_writers(file: Path, move: Move, transform: Path, onto: Path | None) ->
     plan_file = read_plan_file(file)  # every mistake is named there
     if plan_file.registration is not None:
         raise PlanningError(f"{file.name} holds a registration already. Move the plan file that it was made from.")
-    document = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
     text = tomlkit.parse(file.read_text(encoding="utf-8"))
     writers: dict[str, Callable[[Path], object]] = {}
+    places: dict[str, Path] = {}
 
     def carried(stated: str) -> str:
         place = file.resolve().parent / stated
-        for name, writer in _writers(place, move, transform, onto).items():
-            writers[name] = writer
+        if place.name not in places:
+            places[place.name] = place
+            writers.update(_writers(place, move, transform, onto))
+        elif place.resolve() != places[place.name].resolve():
+            raise ConfigError(_TWO_OF_A_NAME.format(place.name))
         return place.name
 
-    for number, structure in enumerate(document.get("structures", [])):
+    for structure in text.get("structures", []):
         if "calibration" in structure:
             raise PlanningError(
                 f"structures[{structure.get('name')}].calibration: a calibrated margin holds on the series that was "
@@ -212,7 +217,7 @@ def _plan_writers(file: Path, move: Move, transform: Path, onto: Path | None) ->
             )
         for key in ("mask", "spread"):
             if key in structure:
-                text["structures"][number][key] = carried(structure[key])  # type: ignore[index]
+                structure[key] = carried(str(structure[key]))
     ends = [text, *text.get("tools", [])]
     for table in ends:
         for end, key in (("target", "point_lps_mm"), ("entry", "centre_lps_mm")):
