@@ -38,7 +38,7 @@ from medsam_planner.planning.structures import Avoid, StayInside, Structure, Str
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
-from medsam_planner.workflow.registered import registration_error
+from medsam_planner.workflow.registered import RegisteredPlan, registration_error
 from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = [
@@ -101,6 +101,8 @@ class CheckedParts:
     """By tool, (G, 3)."""
     entries: Mapping[str, EntryRegion] = field(default_factory=dict)
     """By tool."""
+    registered: RegisteredPlan | None = None
+    """What the registration adds; None where it was not read."""
 
 
 def resolve(
@@ -146,7 +148,7 @@ def resolve(
         notes = _with_skin(request, study, known)
     else:
         known[SKIN], notes = parts.skin, parts.skin_notes
-    registered = registration_error(request, study)
+    registered = parts.registered or registration_error(request, study)
     notes = (*notes, *registered.notes)
     built = [
         parts.structures.get(wanted.name) or build_structure(wanted, known[wanted.name], study)
@@ -231,7 +233,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     ConfigError, StudyError, PlanningError
         As :func:`resolve`.
     """
-    registration_error(request, study)
+    registered = registration_error(request, study)
     known = dict(evidence)
     notes = _with_skin(request, study, known)
     structures = {}
@@ -256,6 +258,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
             for tool in request.tools
             if tool.entry.surface in known
         },
+        registered=registered,
     )
 
 
