@@ -14,7 +14,8 @@ from medsam_planner.io.files import file_sha256, write_json, write_whole
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.lab.readers.checklist import filled_checklist
 from medsam_planner.lab.readers.figures import drawn, mode_means, rating_bars
-from medsam_planner.lab.readers.reading_statistics import complete_readings, is_missing, reading_statistics
+from medsam_planner.lab.readers.reading_statistics import complete_readings, reading_statistics
+from medsam_planner.lab.readers.reasons import is_missing
 from medsam_planner.lab.readers.study_page import (
     Analysed,
     Section,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -23,10 +23,11 @@ from medsam_planner.lab.readers.multi_reader import (
     jackknife_covariance,
     obuchowski_rockette,
 )
+from medsam_planner.lab.readers.reasons import tried
 from medsam_planner.reading.records import Reading
 from medsam_planner.reading.study_file import ReadingTable
 
-__all__ = ["CompleteReadings", "complete_readings", "is_missing", "reading_statistics"]
+__all__ = ["CompleteReadings", "complete_readings", "reading_statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,10 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
         merits["area under the ROC curve"] = _area_compared(found, found.positive)
     modes, readers, cases = zip(*product(found.modes, found.readers, found.cases), strict=True)
     odds = {
-        "ratings (marginal)": _tried(
+        "ratings (marginal)": tried(
             lambda: [asdict(one) for one in ordinal_odds(found.rating.ravel(), modes, readers, cases)]
         ),
-        "acceptable (mixed)": _tried(
+        "acceptable (mixed)": tried(
             lambda: [asdict(one) for one in acceptable_odds(acceptable.ravel() > 0, modes, readers, cases)]
         ),
     }
@@ -147,8 +148,8 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
 def _agreement(accepted: NDArray[np.float64], rating: NDArray[np.float64]) -> dict[str, Any]:
     """Of readers (columns) about cases (rows)."""
     return {
-        "kappa_accepted": _tried(lambda: fleiss_kappa(accepted.astype(int))),
-        "icc_rating": _tried(lambda: asdict(intraclass_correlation(rating))),
+        "kappa_accepted": tried(lambda: fleiss_kappa(accepted.astype(int))),
+        "icc_rating": tried(lambda: asdict(intraclass_correlation(rating))),
     }
 
 
@@ -204,15 +205,3 @@ def _told(modes: Sequence[str], found: MultiReaderComparison) -> dict[str, Any]:
             for (one, other), each in found.differences.items()
         },
     }
-
-
-def _tried(of: Callable[[], Any]) -> Any:
-    try:
-        return of()
-    except ConfigError as error:
-        return {"why": str(error)}
-
-
-def is_missing(found: Any) -> bool:
-    """Whether something could not be computed; its reason is under ``why``."""
-    return isinstance(found, Mapping) and "why" in found
