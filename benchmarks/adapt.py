@@ -68,19 +68,22 @@ def _changes(learner: Learner, shown: list[Labelled], seed: int) -> tuple[Change
     return fitted.changes, fitted.steps
 
 
+def _result(out: Path, name: str, k: int, seed: int) -> Path:
+    return out / f"{name}_{k}_{seed}.json"
+
+
 def measure(root: Path, name: str, learner: Learner, ks: tuple[int, ...], most: int, seed: int, out: Path) -> None:
     """Measure one kind, and keep each k in a file of its own."""
+    missing = [k for k in ks if not _result(out, name, k, seed).is_file()]
+    if not missing:
+        return
     groups = _by_patient(root, KINDS[name], seed)
     tested = [one for group in groups[max(ks) :][:most] for one in group]
     structures = [one.structure() for one in tested]
     patients = [one.case.patient for one in tested]
-    cache, before = EmbeddingCache(2 * 10**9), None
-    for k in ks:
-        path = out / f"{name}_{k}_{seed}.json"
-        if path.is_file():
-            continue
-        if before is None:
-            before = dice_after_box(learner.base, structures, seed=seed, cache=cache)
+    cache = EmbeddingCache(2 * 10**9)
+    before = dice_after_box(learner.base, structures, seed=seed, cache=cache)
+    for k in missing:
         started, cpu = time.perf_counter(), time.process_time()
         changes, steps = _changes(
             learner, [group[number % len(group)] for number, group in enumerate(groups[:k])], seed
@@ -97,9 +100,9 @@ def measure(root: Path, name: str, learner: Learner, ks: tuple[int, ...], most: 
                 for group in _by_patient(root, KINDS[other], 99)[:2]
             ]
             found["others_patients"] = [one.case.patient for one in others]
-            found["others_before"] = dice_after_box(learner.base, others, seed=seed)
-            found["others_after"] = dice_after_box(adapted, others, seed=seed)
-        write_json(path, found)
+            found["others_before"] = dice_after_box(learner.base, others, seed=seed, cache=cache)
+            found["others_after"] = dice_after_box(adapted, others, seed=seed, cache=cache)
+        write_json(_result(out, name, k, seed), found)
         print(f"{name} k={k}: {np.mean(before):.3f} -> {np.mean(after):.3f}", flush=True)
 
 
@@ -117,7 +120,7 @@ def table(out: Path, ks: tuple[int, ...], seed: int) -> str:
     ]
     for name in KINDS:
         for k in ks:
-            path = out / f"{name}_{k}_{seed}.json"
+            path = _result(out, name, k, seed)
             if not path.is_file():
                 continue
             one = json.loads(path.read_text())

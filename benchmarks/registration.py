@@ -25,7 +25,7 @@ from medsam_planner.io import load_volume
 from medsam_planner.registration.register import grid_points, register
 from medsam_planner.registration.rigid_transform import RigidTransform
 
-CASES = Path("/work/shared/data/cases")
+CASES = Path(__file__).resolve().parents[2] / "shared/data/cases"
 DEFAULT = ("mr_hippocampus_0[0-2]*", "ct_sarcoma_sts_002", "mr_sarcoma_sts_002")
 PAIRS = ("ct_sarcoma_sts_002:mr_sarcoma_sts_002",)
 LARGEST_DEG = 15.0
@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=list(DEFAULT))
     parser.add_argument("--pairs", nargs="*", default=list(PAIRS))
     asked = parser.parse_args()
+    if not asked.folder.is_dir():
+        parser.error(f"Expected the folder of the cases, {asked.folder} is none. Name it.")
     outcomes: dict[str, Counter[str]] = {}
     ratios = []
     for name, fixed, moving, truth in problems(asked.folder, asked.cases, asked.pairs, asked.draws):

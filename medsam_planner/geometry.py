@@ -20,6 +20,7 @@ from prompts.geometry import slice_across
 __all__ = [
     "acquisition_axis",
     "axis_letters",
+    "corner_indices",
     "index_from_lps",
     "lps_from_index",
     "require_affine",
@@ -27,6 +28,7 @@ __all__ = [
     "spacing_mm",
     "volume_ml",
     "voxel_diagonal_mm",
+    "within_grid",
     "zeros_by_slice",
 ]
 
@@ -53,6 +55,22 @@ def volume_ml(mask: ArrayLike, affine: ArrayLike) -> float:
     """Volume of a (K, J, I) mask's voxels in ml."""
     voxel_mm3 = abs(float(np.linalg.det(np.asarray(affine, dtype=np.float64)[:3, :3])))
     return float(np.count_nonzero(mask)) * voxel_mm3 / 1000.0
+
+
+def corner_indices(shape: Sequence[int]) -> NDArray[np.float64]:
+    """(8, 3) indices of the corner voxels of a grid of (K, J, I) voxels."""
+    ends = ((0.0, float(count - 1)) for count in shape)
+    return np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def within_grid(index: ArrayLike, shape: ArrayLike, tolerance: float = 0.0) -> NDArray[np.bool_]:
+    """Whether fractional voxel indices (..., 3) lie in a grid of (K, J, I) voxels, (...).
+
+    A grid ends at the outer faces of its voxels; `tolerance` moves them outwards, in voxels.
+    """
+    places = np.asarray(index, dtype=np.float64)
+    low, high = -0.5 - tolerance, np.asarray(shape) - 0.5 + tolerance
+    return np.asarray(((places >= low) & (places <= high)).all(axis=-1))
 
 
 def zeros_by_slice(shape: Sequence[int], axis: int, dtype: DTypeLike) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NoReturn, TypeVar
 
 from prompts.errors import PromptError
@@ -72,6 +72,12 @@ class Node:
         for key in sorted(required):
             if key not in self.value:
                 raise PromptError(f"{self._where()}: expected the key {key!r}, got only {sorted(self.value)}.")
+
+    def require_values(self, expected: Mapping[str, str | int], advice: str = "") -> None:
+        """Refuse other values of these entries, after :meth:`require_keys`: a file's kind, version and frame."""
+        for key, value in expected.items():
+            if self[key].value != value:
+                self[key].refuse(repr(value), advice)
 
     def object(self) -> dict[str, Any]:
         """An object with any keys."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medsam_planner.engine.adapted_weights import AdaptedCard, apply_changes, read_adapted
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import WeightsError
-from medsam_planner.io.files import file_sha256
 
 __all__ = ["open_adapted"]
 
 
-def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path]) -> PromptableModel:
+def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path], hash_of: Callable[[Path], str]) -> PromptableModel:
     """The base model with the changes of a file.
 
     Its ``weights_sha256`` is that of the file, which names the hash of its base. So a calibration of the base refuses
@@ -27,6 +26,8 @@ def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path]) -> Promptabl
         Of this file.
     bases : sequence of Path
         Where base weights may be; the folder of `path` is searched after them.
+    hash_of : callable
+        SHA-256 of a file.
 
     Raises
     ------
@@ -35,7 +36,7 @@ def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path]) -> Promptabl
     """
     changes, card, metadata = read_adapted(path)
     name = f"{card.base_name}, adapted to {card.label}"
-    base = _base(path, card, bases)
+    base = _base(path, card, bases, hash_of)
     if card.kind == "compact":
         from medsam_planner.engine.memory_model import open_adapted_compact
 
@@ -50,12 +51,12 @@ def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path]) -> Promptabl
     return model
 
 
-def _base(path: Path, card: AdaptedCard, bases: Sequence[Path]) -> Path:
+def _base(path: Path, card: AdaptedCard, bases: Sequence[Path], hash_of: Callable[[Path], str]) -> Path:
     seen = []
     beside = [file for file in sorted(path.parent.iterdir()) if file.suffix in (".safetensors", ".pth", ".bin")]
     for file in (*bases, *beside):
         if file.is_file() and file != path:
-            found = file_sha256(file)
+            found = hash_of(file)
             if found == card.base_sha256:
                 return file
             seen.append(f"{file.name} ({found[:12]}…)")

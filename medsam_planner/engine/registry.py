@@ -305,7 +305,7 @@ def _open(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
         from medsam_planner.engine.adapted_model import open_adapted
 
         known = [expected_path(entry) for entry in read_manifest().values()]
-        return open_adapted(path, sha256=sha256, bases=known)
+        return open_adapted(path, sha256=sha256, bases=known, hash_of=_sha256)
     from medsam_planner.engine.medsam import MedSam
 
     return MedSam.load(path, name=name, sha256=sha256)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medsam_planner.errors import GeometryError
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import corner_indices, index_from_lps, lps_from_index, spacing_mm
 from medsam_planner.io.resampling import resample_like
 from prompts.masks import mask_box
 
@@ -46,7 +46,7 @@ def is_on_grid(volume: highdicom.Volume, reference: highdicom.Volume | highdicom
     """Whether both have the same voxels, up to rounding."""
     if tuple(volume.spatial_shape) != tuple(reference.spatial_shape):
         return False
-    corners = _corners(reference.spatial_shape)
+    corners = corner_indices(reference.spatial_shape)
     apart = index_from_lps(reference.affine, lps_from_index(volume.affine, corners)) - corners
     return bool(np.abs(apart).max() < _SAME_VOXELS)
 
@@ -136,10 +136,6 @@ def _refuse_other_frame(mask: highdicom.Volume, reference: highdicom.Volume | hi
         raise GeometryError(
             f"Expected a mask in the study's frame of reference {there}, got {here}. It needs a registration first."
         )
-
-
-def _corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    return np.array(list(itertools.product(*((0.0, float(n - 1)) for n in shape))))
 
 
 def _half_extent(to_source: NDArray[np.float64]) -> _Half:

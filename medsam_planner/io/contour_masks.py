@@ -8,6 +8,7 @@ Contours that overlap in part are refused, unless they say that they are meant s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -135,10 +136,11 @@ def _refuse_gaps(planes: Sequence[int], label: str) -> None:
 
 def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int], label: str) -> None:
     """Refuse contours of a plane that overlap in part or are equal: even-odd filling would cut out what they share."""
-    for one, other in combinations(polygons, 2):
+    filled = cache(lambda number: _filled([polygons[number]], shape))  # each lies beside many others
+    for (number, one), (other_number, other) in combinations(enumerate(polygons), 2):
         if (one.max(axis=0) < other.min(axis=0)).any() or (other.max(axis=0) < one.min(axis=0)).any():
             continue
-        first, second = _filled([one], shape), _filled([other], shape)
+        first, second = filled(number), filled(other_number)
         shared, smaller = int((first & second).sum()), int(min(first.sum(), second.sum()))
         is_twice = one.shape == other.shape and np.array_equal(one, other)
         if is_twice or min(shared, smaller - shared) > max(1, _UNSTEADY_HAND * smaller):

@@ -27,6 +27,7 @@ from medsam_planner.io.import_index import CheckedRow, ImportIndex, IndexedFile,
 from medsam_planner.io.inspection import SeriesSummary, inspect_files, inspect_study
 from medsam_planner.io.output_folder import alone_in, open_run_folder, require_apart
 from medsam_planner.io.parallel import parallel_map
+from medsam_planner.io.spreadsheet import spreadsheet_cell
 from medsam_planner.io.study_files import (
     READ_ERRORS,
     file_kind,
@@ -44,7 +45,6 @@ _INDEX = "import-check.sqlite"
 _BATCH = 64
 _REASON_LENGTH = 100
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID"]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +242,5 @@ class _Line:
 def _line(cells: Iterable[object]) -> bytes:
     """One line of CSV; a text that a spreadsheet would compute is marked as text."""
     line = _Line()
-    safe = [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
-    csv.writer(line, lineterminator="\n").writerow(safe)
+    csv.writer(line, lineterminator="\n").writerow(map(spreadsheet_cell, cells))
     return line.text.encode("utf-8", "backslashreplace")  # names of files may hold bytes of no encoding

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsam_planner.errors import GantryTiltError, StudyError
-from medsam_planner.geometry import spacing_mm
+from medsam_planner.geometry import corner_indices, spacing_mm
 from medsam_planner.io.files import write_whole
 from medsam_planner.io.nifti_file import NiftiFile, open_nifti
 from medsam_planner.io.slice_stack import MIN_SLICES, doubtful_size
@@ -146,7 +146,7 @@ def _agreed_affine(opened: NiftiFile) -> NDArray[np.float64]:
                 "Write the scanner's affine into it, or convert the DICOM again."
             )
     if sform is not None and qform is not None:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in opened.shape[:3]], indexing="ij")).reshape(3, -1).T
+        corners = corner_indices(opened.shape[:3])
         apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1).max()
         if apart > _AFFINE_AGREEMENT_MM and not _is_sheared(sform):
             raise StudyError(

@@ -34,9 +34,12 @@ from prompts.text_file import read_text_file
 
 __all__ = ["Landmark", "Landmarks", "read_landmarks", "write_landmarks"]
 
-_KIND = "medsam-planner landmarks"
-_VERSION = 1
-_HEAD = {"kind": _KIND, "schema_version": _VERSION, "frame": "LPS", "unit": "mm"}
+_HEAD: dict[str, str | int] = {
+    "kind": "medsam-planner landmarks",
+    "schema_version": 1,
+    "frame": "LPS",
+    "unit": "mm",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,7 @@ def read_landmarks(path: Path) -> Landmarks:
     try:
         root = Node(parse_json(read_text_file(path, "a landmark file", PromptError), str(path)), str(path))
         root.require_keys({*_HEAD, "landmarks"}, optional={"image_sha256"})
-        for key, expected in _HEAD.items():
-            if root[key].value != expected:
-                root[key].refuse(repr(expected))
+        root.require_values(_HEAD)
         points = {name: _point(node) for name, node in root["landmarks"].items()}
         if not points or not all(points):
             root["landmarks"].refuse("at least one named landmark")

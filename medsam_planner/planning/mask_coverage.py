@@ -8,7 +8,7 @@ import highdicom
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import corner_indices, index_from_lps, lps_from_index, spacing_mm, within_grid
 from medsam_planner.planning.clearance import trajectory_array
 
 __all__ = ["KnownPart", "known_part"]
@@ -37,7 +37,7 @@ class KnownPart:
         half = np.array(self.study_shape) / (2 * _SHARE_POINTS)
         index = np.stack(places, axis=-1).reshape(-1, 3) + half
         at = index_from_lps(self.affine, lps_from_index(self.study_affine, index))
-        return float(_within(at, self.shape, 0.0).mean())
+        return float(within_grid(at, self.shape).mean())
 
     def unknown_stretches_mm(self, trajectory_lps_mm: ArrayLike) -> list[tuple[float, float]]:
         """From where to where, mm from its entry, a trajectory (2, 3) lies in the study and beyond the known part."""
@@ -69,19 +69,18 @@ class KnownPart:
         return max(nearest, 0.0)
 
     def _covers(self, position_lps_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return _within(index_from_lps(self.affine, position_lps_mm), self.shape, _TOLERANCE_VOXELS)
+        return within_grid(index_from_lps(self.affine, position_lps_mm), self.shape, _TOLERANCE_VOXELS)
 
     def _in_study(self, position_lps_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return _within(index_from_lps(self.study_affine, position_lps_mm), self.study_shape, 0.0)
+        return within_grid(index_from_lps(self.study_affine, position_lps_mm), self.study_shape)
 
 
 def known_part(mask: highdicom.Volume, study: highdicom.Volume) -> KnownPart | None:
     """The part of the study that a mask's own grid covers; None where that is all of it."""
     size = tuple(int(count) for count in study.spatial_shape)
-    corners = np.stack(np.meshgrid(*((0.0, count - 1.0) for count in size), indexing="ij"), axis=-1).reshape(-1, 3)
-    at = index_from_lps(mask.affine, lps_from_index(study.affine, corners))
+    at = index_from_lps(mask.affine, lps_from_index(study.affine, corner_indices(size)))
     shape = tuple(int(count) for count in mask.spatial_shape)
-    if _within(at, shape, _TOLERANCE_VOXELS).all():
+    if within_grid(at, shape, _TOLERANCE_VOXELS).all():
         return None
     return KnownPart(
         np.asarray(mask.affine, dtype=np.float64),
@@ -89,11 +88,6 @@ def known_part(mask: highdicom.Volume, study: highdicom.Volume) -> KnownPart | N
         np.asarray(study.affine, dtype=np.float64),
         (size[0], size[1], size[2]),
     )
-
-
-def _within(index: NDArray[np.float64], shape: tuple[int, ...], tolerance: float) -> NDArray[np.bool_]:
-    low, high = -0.5 - tolerance, np.array(shape) - 0.5 + tolerance
-    return np.asarray(((index >= low) & (index <= high)).all(axis=-1))
 
 
 def _places(trajectory_lps_mm: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -72,9 +72,8 @@ def imrmc_text(table: ReadingTable, readings: Sequence[Reading], *, title: str =
     positives = sum(bool(case.positive) for case in table.cases)
     if positives in (0, len(table.cases)):
         raise ConfigError("iMRMC needs positive and negative cases; all of this study are of one kind.")
-    names = [name.replace(",", " ").replace("\n", " ") for name in (title,)]
     lines = [
-        *names,
+        title.replace(",", " ").replace("\n", " "),
         f"NR: {len({one.reader for one in readings})}",
         f"N0: {len(table.cases) - positives}",
         f"N1: {positives}",
@@ -82,9 +81,7 @@ def imrmc_text(table: ReadingTable, readings: Sequence[Reading], *, title: str =
         "BEGIN DATA:",
     ]
     lines += [f"-1,{case.name},0,{int(bool(case.positive))}" for case in table.cases]
-    for one in readings:
-        score = one.answer.rating if one.answer.confidence is None else one.answer.confidence
-        lines.append(f"{one.reader},{one.slot.case.name},{one.slot.mode},{score}")
+    lines += [f"{one.reader},{one.slot.case.name},{one.slot.mode},{one.answer.score}" for one in readings]
     return "\n".join(lines) + "\n"
 
 

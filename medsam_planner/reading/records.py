@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from medsam_planner.errors import ConfigError, ForbiddenError, NotThereError, Ou
 from medsam_planner.reading.design import Slot, design_digest, reading_order
 from medsam_planner.reading.study_file import ReadingTable
 
-__all__ = ["Answer", "Progress", "Reading", "ReadingRecords"]
+__all__ = ["MOST_CHANGES", "Answer", "Progress", "Reading", "ReadingRecords"]
+
+_Event = tuple[datetime, str, dict[str, Any]]
+"""When, its kind, its content."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS study (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEXT NOT NULL, at TEXT NOT NULL);
@@ -30,7 +34,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS once ON events (reader, slot) WHERE kind = 're
 CREATE TRIGGER IF NOT EXISTS kept BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are kept'); END;
 CREATE TRIGGER IF NOT EXISTS stays BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are kept'); END;
 """
-_MOST_CHANGES = 500
+MOST_CHANGES = 500
+"""Of one case."""
 _WAIT_S = 10.0
 
 
@@ -46,6 +51,11 @@ class Answer:
     comment: str
     active_s: float
     """Time with the page in view, as the browser counted."""
+
+    @property
+    def score(self) -> int:
+        """The confidence where it was asked for, else the rating."""
+        return self.rating if self.confidence is None else self.confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +106,12 @@ class ReadingRecords:
     def __init__(self, path: Path, table: ReadingTable) -> None:
         self.path, self.table = path, table
         self._slots = {reader: reading_order(table, reader) for reader in table.readers}
-        digest = design_digest(table)
+        self.design_sha256 = design_digest(table)
         with self._open() as file:
             file.executescript(_TABLES)
-            file.execute("INSERT OR IGNORE INTO study VALUES (1, ?, ?)", (digest, _now().isoformat()))
+            file.execute("INSERT OR IGNORE INTO study VALUES (1, ?, ?)", (self.design_sha256, _now().isoformat()))
             known = file.execute("SELECT digest FROM study").fetchone()[0]
-        if known != digest:
+        if known != self.design_sha256:
             raise ConfigError(
                 f"{path} holds readings of another design: cases, files, readers, modes or questions of the study were "
                 "changed since. Restore them, or begin the records of a new study in another file."
@@ -127,9 +137,22 @@ class ReadingRecords:
                 return Progress(len(given), len(slots), None, opens.isoformat(timespec="minutes"))
         return Progress(len(given), len(slots), following, None)
 
+    def current(self, reader: str, number: int) -> Slot:
+        """The reader's next slot, which `number` must name: neither back, nor ahead, nor into the wash-out.
+
+        Raises
+        ------
+        ForbiddenError
+            If the slot is not the next one, or the study has no such reader.
+        """
+        slot = self.progress(reader).current
+        if slot is None or slot.number != number:
+            raise ForbiddenError("That case is not your next one. Reload the page.")
+        return slot
+
     def show(self, reader: str, number: int) -> None:
         """Note that a slot is shown; its time runs from now."""
-        self._require_current(reader, number)
+        self.current(reader, number)
         self._add(reader, number, "shown", {})
 
     def change(self, reader: str, number: int, changes: Sequence[Mapping[str, Any]]) -> None:
@@ -140,18 +163,14 @@ class ReadingRecords:
         ConfigError
             If there are too many.
         """
-        self._require_current(reader, number)
-        if len(changes) > _MOST_CHANGES:
-            raise ConfigError(f"Expected {_MOST_CHANGES} changes of a case at most, got {len(changes)}.")
+        self.current(reader, number)
+        if len(changes) > MOST_CHANGES:
+            raise ConfigError(f"Expected {MOST_CHANGES} changes of a case at most, got {len(changes)}.")
         self._add(reader, number, "changed", {"changes": list(changes)})
 
     def changes(self, reader: str, number: int) -> list[Mapping[str, Any]]:
         """The changes to a slot as they stand."""
-        found: list[Mapping[str, Any]] = []
-        for _, kind, content in self._events(reader, number):
-            if kind == "changed":
-                found = content["changes"]
-        return found
+        return _net_changes(self._events(reader, number))
 
     def answer(self, reader: str, number: int, answer: Answer) -> None:
         """Keep the reading of a slot, once and for all.
@@ -165,7 +184,7 @@ class ReadingRecords:
         OutputError
             If it cannot be kept; nothing of it is then.
         """
-        self._require_current(reader, number)
+        self.current(reader, number)
         scale = len(self.table.scale)
         if not 1 <= answer.rating <= scale:
             raise ConfigError(f"Expected a rating from 1 to {scale}, got {answer.rating}.")
@@ -176,31 +195,27 @@ class ReadingRecords:
             raise ConfigError(f"Expected a confidence from 0 to 100, got {answer.confidence}.")
         if not any(kind == "shown" for _, kind, _ in self._events(reader, number)):
             raise ConfigError("This case has not been shown yet. Load it first.")
-        content = {
-            "rating": answer.rating,
-            "is_accepted": answer.is_accepted,
-            "confidence": answer.confidence,
-            "comment": answer.comment,
-            "active_s": answer.active_s,
-        }
-        self._add(reader, number, "read", content)
+        self._add(reader, number, "read", asdict(answer))
 
     def readings(self) -> list[Reading]:
         """All readings that were given, by reader and slot."""
+        with self._open() as file:
+            rows = file.execute("SELECT reader, slot, at, kind, content FROM events ORDER BY n").fetchall()
+        events_by_slot: dict[tuple[str, int], list[_Event]] = defaultdict(list)
+        for reader, number, *event in rows:
+            events_by_slot[reader, number].append(_event(*event))
         found = []
         for reader, slots in self._slots.items():
             for slot in slots:
-                events = self._events(reader, slot.number)
+                events = events_by_slot[reader, slot.number]
                 last = next((event for event in events if event[1] == "read"), None)
                 if last is None:
                     continue
                 shown = [at for at, kind, _ in events if kind == "shown" and at <= last[0]]
-                changes = [content["changes"] for _, kind, content in events if kind == "changed"]
                 seconds = (last[0] - shown[-1]).total_seconds()
-                answer = Answer(**last[2])
-                net = tuple(changes[-1]) if changes else ()
                 at = last[0].isoformat(timespec="seconds")
-                found.append(Reading(reader, slot, answer, at, seconds, len(shown) - 1, net))
+                changes = tuple(_net_changes(events))
+                found.append(Reading(reader, slot, Answer(**last[2]), at, seconds, len(shown) - 1, changes))
         return found
 
     def _of(self, reader: str) -> tuple[Slot, ...]:
@@ -208,24 +223,17 @@ class ReadingRecords:
             raise ForbiddenError("You are no reader of this study. Ask whoever runs it to add your user name.")
         return self._slots[reader]
 
-    def _require_current(self, reader: str, number: int) -> None:
-        """Neither back to a reading that was given, nor ahead of the order, nor into the wash-out."""
-        self._of(reader)
-        current = self.progress(reader).current
-        if current is None or current.number != number:
-            raise ForbiddenError("That case is not your next one. Reload the page.")
-
     def _times(self, reader: str) -> dict[int, datetime]:
         with self._open() as file:
             rows = file.execute("SELECT slot, at FROM events WHERE reader = ? AND kind = 'read'", (reader,)).fetchall()
         return {slot: datetime.fromisoformat(at) for slot, at in rows}
 
-    def _events(self, reader: str, number: int) -> list[tuple[datetime, str, dict[str, Any]]]:
+    def _events(self, reader: str, number: int) -> list[_Event]:
         with self._open() as file:
             rows = file.execute(
                 "SELECT at, kind, content FROM events WHERE reader = ? AND slot = ? ORDER BY n", (reader, number)
             ).fetchall()
-        return [(datetime.fromisoformat(at), kind, json.loads(content)) for at, kind, content in rows]
+        return [_event(*row) for row in rows]
 
     def _add(self, reader: str, number: int, kind: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, allow_nan=False)
@@ -256,6 +264,19 @@ class ReadingRecords:
                 f"The readings in {self.path.name} cannot be kept or read: {error}. Free some space, or see to the "
                 "rights of the file, then try again."
             ) from error
+
+
+def _event(at: str, kind: str, content: str) -> _Event:
+    return datetime.fromisoformat(at), kind, json.loads(content)
+
+
+def _net_changes(events: Iterable[_Event]) -> list[Mapping[str, Any]]:
+    """The changes as they stand after all events of a slot."""
+    found: list[Mapping[str, Any]] = []
+    for _, kind, content in events:
+        if kind == "changed":
+            found = content["changes"]
+    return found
 
 
 def _now() -> datetime:

@@ -156,15 +156,18 @@ def read_study_file(path: Path) -> StudyFile:
 
 
 def _whole(case: ReadingCase, base: Path) -> ReadingCase:
+    def there(path: Path) -> Path:
+        place = base / path
+        if not place.exists():
+            raise ConfigError(f"Case {case.name}: expected {place} to be there. Correct its path in the study file.")
+        return place
+
     changed = {
-        "image": base / case.image,
-        "masks": {name: base / mask for name, mask in case.masks.items()},
-        "plan": None if case.plan is None else base / case.plan,
-        "uncertainty": None if case.uncertainty is None else base / case.uncertainty,
+        "image": there(case.image),
+        "masks": {name: there(mask) for name, mask in case.masks.items()},
+        "plan": None if case.plan is None else there(case.plan),
+        "uncertainty": None if case.uncertainty is None else there(case.uncertainty),
     }
-    for path in (changed["image"], *changed["masks"].values(), changed["plan"], changed["uncertainty"]):  # type: ignore[attr-defined]
-        if path is not None and not path.exists():
-            raise ConfigError(f"Case {case.name}: expected {path} to be there. Correct its path in the study file.")
     return case.model_copy(update=changed)
 
 

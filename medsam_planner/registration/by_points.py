@@ -97,6 +97,5 @@ def with_landmark_error(
     missing = max(0.0, shown - predicted) / 3
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = missing * np.eye(3)
-    x, y, z = places.mean(axis=0).tolist()
-    more = RigidError((x, y, z), tuple(tuple(row) for row in covariance.tolist()))
+    more = RigidError.about(places.mean(axis=0), covariance)
     return replace(found, error=more if found.error is None else found.error.plus(more))

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm, within_grid
 from medsam_planner.registration.rigid_transform import RigidTransform
 
-__all__ = ["checkerboard", "checkerboard_png"]
+__all__ = ["checkerboard_png"]
 
 _SQUARES = 8
 _GAP = 8
@@ -20,23 +20,32 @@ _SMALLEST_SIDE = 320
 """Pixels of the shortest side of a plane, at least: a crop of 40 voxels is enlarged."""
 
 
-def checkerboard(
+def checkerboard_png(fixed: highdicom.Volume, moving: highdicom.Volume, transform: RigidTransform) -> bytes:
+    """The middle slices of the fixed series across its three axes side by side, in turns from both series, as a PNG.
+
+    Grey is the fixed series, orange the moving one; black where the moving series does not reach. The head is up where
+    the axis runs to the head.
+    """
+    from PIL import Image
+
+    shades = _stretched(fixed), _stretched(moving)
+    planes = [_plane(*shades, transform, axis) for axis in range(3)]
+    height = max(len(plane) for plane in planes)
+    width = sum(plane.shape[1] for plane in planes) + _GAP * 2
+    whole = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = 0
+    for plane in planes:
+        whole[: len(plane), left : left + plane.shape[1]] = plane
+        left += plane.shape[1] + _GAP
+    stream = BytesIO()
+    Image.fromarray(whole).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _plane(
     fixed: highdicom.Volume, moving: highdicom.Volume, transform: RigidTransform, axis: int
 ) -> NDArray[np.uint8]:
-    """The middle slice of the fixed series across an array axis, in turns from both series.
-
-    Parameters
-    ----------
-    fixed, moving : (K, J, I) Volume
-    transform : RigidTransform
-    axis : int
-        Array axis of the fixed series across which the slice lies.
-
-    Returns
-    -------
-    (height, width, 3) uint8
-        Grey is the fixed series, orange the moving one; black where the moving series does not reach.
-    """
+    """(height, width, 3): the middle slice across an array axis of the fixed series, upright; both as stretched."""
     rows, columns = _in_plane(fixed.affine, axis)
     step = spacing_mm(fixed.affine)
     extent = np.array(fixed.spatial_shape) * step
@@ -52,38 +61,16 @@ def checkerboard(
     squares = (np.arange(height) // side)[:, None] + (np.arange(width) // side)[None]
     is_moving = squares.astype(int) % 2 == 1
     colour = np.where(is_moving[..., None], other[..., None] * np.array([1.0, 0.72, 0.38]), one[..., None])
-    inside = ((there >= -0.5) & (there <= np.array(moving.spatial_shape) - 0.5)).all(axis=-1)
-    colour[is_moving & ~inside] = 0.0
-    return np.rint(colour * 255).astype(np.uint8)
-
-
-def checkerboard_png(fixed: highdicom.Volume, moving: highdicom.Volume, transform: RigidTransform) -> bytes:
-    """The three planes side by side, head up where the axis runs to the head, as a PNG."""
-    from PIL import Image
-
-    planes = []
-    for axis in range(3):
-        plane = checkerboard(fixed, moving, transform, axis)
-        rows, columns = _in_plane(fixed.affine, axis)
-        upright = fixed.affine[:3, rows] / np.linalg.norm(fixed.affine[:3, rows])
-        main = int(np.argmax(np.abs(upright)))
-        # Rows run from head to foot or from front to back; columns from right to left or from front to back.
-        if (main == 2) == (upright[main] > 0):
-            plane = plane[::-1]
-        across = fixed.affine[:3, columns]
-        if across[int(np.argmax(np.abs(across)))] < 0:
-            plane = plane[:, ::-1]
-        planes.append(plane)
-    height = max(len(plane) for plane in planes)
-    width = sum(plane.shape[1] for plane in planes) + _GAP * 2
-    whole = np.full((height, width, 3), 255, dtype=np.uint8)
-    left = 0
-    for plane in planes:
-        whole[: len(plane), left : left + plane.shape[1]] = plane
-        left += plane.shape[1] + _GAP
-    stream = BytesIO()
-    Image.fromarray(whole).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    colour[is_moving & ~within_grid(there, moving.spatial_shape)] = 0.0
+    plane = np.rint(colour * 255).astype(np.uint8)
+    down, across = fixed.affine[:3, rows], fixed.affine[:3, columns]
+    main = int(np.argmax(np.abs(down)))
+    # Rows run from head to foot or from front to back; columns from right to left or from front to back.
+    if (main == 2) == (down[main] > 0):
+        plane = plane[::-1]
+    if across[int(np.argmax(np.abs(across)))] < 0:
+        plane = plane[:, ::-1]
+    return plane
 
 
 def _in_plane(affine: NDArray[np.float64], axis: int) -> tuple[int, int]:
@@ -94,11 +81,15 @@ def _in_plane(affine: NDArray[np.float64], axis: int) -> tuple[int, int]:
     return (one, other) if first else (other, one)
 
 
-def _grey(volume: highdicom.Volume, index: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values at fractional indices (..., 3), from 0 (dark) to 1."""
+def _stretched(volume: highdicom.Volume) -> highdicom.Volume:
+    """Values from dark (0) to bright (1), some beyond both."""
     low, high = np.percentile(volume.array, (2, 99.5))
-    values = ndimage.map_coordinates(
-        np.asarray(volume.array, dtype=np.float32), np.moveaxis(index, -1, 0), order=1, mode="nearest"
-    )
-    grey: NDArray[np.float64] = np.clip((values - low) / max(float(high - low), 1e-6), 0.0, 1.0)
+    values = (np.asarray(volume.array, dtype=np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-6))
+    return highdicom.Volume(values, volume.affine, volume.coordinate_system)
+
+
+def _grey(stretched: highdicom.Volume, index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values at fractional indices (..., 3), from 0 to 1."""
+    values = ndimage.map_coordinates(stretched.array, np.moveaxis(index, -1, 0), order=1, mode="nearest")
+    grey: NDArray[np.float64] = np.clip(values, 0.0, 1.0)
     return grey

@@ -110,9 +110,9 @@ def search(
     return Searched(found, value)
 
 
-def measure(pyramid: Pyramid, transform: RigidTransform, *, level: int = -1, seed: int = 1) -> float:
-    """Mutual information of a transform in nat; minus infinity where the images do not overlap."""
-    fixed, moving = pyramid.fixed[level], pyramid.moving[level]
+def measure(pyramid: Pyramid, transform: RigidTransform, *, seed: int = 1) -> float:
+    """Mutual information of a transform in nat, on the finest level; minus infinity where the images do not overlap."""
+    fixed, moving = pyramid.fixed[-1], pyramid.moving[-1]
     with one_itk_thread():
         method = _method(fixed, seed, _SAMPLES)
         method.SetInitialTransform(_itk(transform, fixed))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medsam_planner.errors import RegistrationError
-from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm
+from medsam_planner.geometry import index_from_lps, lps_from_index, spacing_mm, within_grid
 from medsam_planner.progress import Progress, track
 from medsam_planner.registration.gate import GateLimits, RegistrationEvidence, refusals
 from medsam_planner.registration.mutual_information import Pyramid, Searched, measure, pyramid_of, search
@@ -34,7 +35,7 @@ class Registration:
 
     transform: RigidTransform
     method: str
-    """``"mutual information"`` or ``"frame of reference"``."""
+    """``"mutual information"``, ``"frame of reference"`` or ``"landmarks"``."""
     error: RigidError | None
     """None where nothing was measured: one frame of reference says nothing of a patient who moved."""
     evidence: RegistrationEvidence | None = None
@@ -163,19 +164,11 @@ def _starts(fixed: highdicom.Volume, moving: highdicom.Volume) -> list[RigidTran
 
 
 def _brightness_centre(volume: highdicom.Volume) -> NDArray[np.float64]:
-    step = tuple(slice(None, None, max(1, count // 48)) for count in volume.spatial_shape)
-    part = np.asarray(volume.array[step], dtype=np.float64)
+    steps = [max(1, count // 48) for count in volume.spatial_shape]
+    part = np.asarray(volume.array[tuple(slice(None, None, step) for step in steps)], dtype=np.float64)
     weight = np.clip(part - np.percentile(part, 20), 0, None)
-    total = float(weight.sum()) or 1.0
-    index = [
-        float(
-            (weight.sum(axis=tuple(other for other in range(3) if other != axis)) * np.arange(part.shape[axis])).sum()
-        )
-        / total
-        * (step[axis].step or 1)
-        for axis in range(3)
-    ]
-    return lps_from_index(volume.affine, np.array(index))
+    index = ndimage.center_of_mass(weight) if weight.any() else (0.0, 0.0, 0.0)
+    return lps_from_index(volume.affine, np.multiply(index, steps))
 
 
 def _turned(
@@ -230,7 +223,7 @@ def _overlap(fixed: highdicom.Volume, moving: highdicom.Volume, transform: Rigid
     shares = []
     for here, there, step in ((fixed, moving, transform.inverse), (moving, fixed, transform)):
         index = index_from_lps(there.affine, step.apply(grid_points(here)))
-        shares.append(float(((index >= -0.5) & (index <= np.array(there.spatial_shape) - 0.5)).all(axis=1).mean()))
+        shares.append(float(within_grid(index, there.spatial_shape).mean()))
     return max(shares)
 
 

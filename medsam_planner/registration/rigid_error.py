@@ -54,12 +54,17 @@ class RigidError:
         object.__setattr__(self, "centre_lps_mm", tuple(centre.tolist()))
         object.__setattr__(self, "covariance", tuple(tuple(row) for row in matrix.tolist()))
 
+    @classmethod
+    def about(cls, centre_lps_mm: ArrayLike, covariance: ArrayLike) -> RigidError:
+        """The error about a centre (3,) with a computed covariance (6, 6), whose rounding is made symmetric."""
+        x, y, z = np.asarray(centre_lps_mm, dtype=np.float64).tolist()
+        matrix = np.asarray(covariance, dtype=np.float64)
+        return cls((x, y, z), tuple(tuple(row) for row in ((matrix + matrix.T) / 2).tolist()))
+
     def covariance_at(self, position_lps_mm: ArrayLike) -> NDArray[np.float64]:
         """Covariance in mm² of the error at positions (..., 3) of the fixed series, (..., 3, 3)."""
         arm = np.asarray(position_lps_mm, dtype=np.float64) - np.array(self.centre_lps_mm)
-        x, y, z = arm[..., 0], arm[..., 1], arm[..., 2]
-        zero = np.zeros_like(x)
-        cross = np.stack([zero, z, -y, -z, zero, x, y, -x, zero], axis=-1).reshape(*arm.shape[:-1], 3, 3)  # ω × arm
+        cross = _cross_matrix(arm)
         jacobian = np.concatenate([np.broadcast_to(np.eye(3), cross.shape), cross], axis=-1)
         at: NDArray[np.float64] = jacobian @ np.array(self.covariance) @ np.swapaxes(jacobian, -1, -2)
         return at
@@ -80,7 +85,7 @@ class RigidError:
         moved = np.eye(6)
         moved[:3, 3:] = _cross_matrix(np.array(self.centre_lps_mm) - np.array(other.centre_lps_mm))
         total = np.array(self.covariance) + moved @ np.array(other.covariance) @ moved.T
-        return RigidError(self.centre_lps_mm, _rows((total + total.T) / 2))
+        return RigidError.about(self.centre_lps_mm, total)
 
 
 def error_from_spread(
@@ -107,8 +112,7 @@ def error_from_spread(
     deviations = np.array([_deviation(best, other, centre) for other in others]).reshape(-1, 6)
     covariance = deviations.T @ deviations / max(len(deviations), 1)
     covariance[:3, :3] += floor_mm**2 * np.eye(3)
-    x, y, z = centre.tolist()
-    return RigidError((x, y, z), _rows(covariance))
+    return RigidError.about(centre, covariance)
 
 
 def error_from_fiducials(fixed_lps_mm: ArrayLike, localisation_sd_mm: float) -> RigidError:
@@ -140,8 +144,7 @@ def error_from_fiducials(fixed_lps_mm: ArrayLike, localisation_sd_mm: float) -> 
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = np.eye(3) * localisation_sd_mm**2 / len(points)
     covariance[3:, 3:] = axes.T @ np.diag(localisation_sd_mm**2 / about) @ axes
-    x, y, z = centre.tolist()
-    return RigidError((x, y, z), _rows((covariance + covariance.T) / 2))
+    return RigidError.about(centre, covariance)
 
 
 def fit_rigid(fixed_lps_mm: ArrayLike, moving_lps_mm: ArrayLike) -> tuple[RigidTransform, float]:
@@ -194,10 +197,7 @@ def _deviation(best: RigidTransform, other: RigidTransform, centre: NDArray[np.f
 
 
 def _cross_matrix(arm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix of ω ↦ ω × arm."""
-    x, y, z = arm
-    return np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]])
-
-
-def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in matrix.tolist())
+    """Matrices (..., 3, 3) of ω ↦ ω × arm, for arms (..., 3)."""
+    x, y, z = arm[..., 0], arm[..., 1], arm[..., 2]
+    zero = np.zeros_like(x)
+    return np.stack([zero, z, -y, -z, zero, x, y, -x, zero], axis=-1).reshape(*arm.shape, 3)

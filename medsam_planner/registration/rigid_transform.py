@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from medsam_planner.errors import GeometryError
 
-__all__ = ["RigidTransform", "rotation_of"]
+__all__ = ["RigidTransform"]
 
 _ORTHONORMAL = 1e-6
 """Largest entry of RᵀR − 1: 0.001 mm over a metre."""
@@ -59,7 +59,7 @@ class RigidTransform:
         """Rotate about a centre (3,) by a rotation vector (3,) in radians, then translate (3,)."""
         centre = np.asarray(centre_lps_mm, dtype=np.float64)
         matrix = np.eye(4)
-        matrix[:3, :3] = rotation_of(rotation_vector)
+        matrix[:3, :3] = Rotation.from_rotvec(np.asarray(rotation_vector, dtype=np.float64)).as_matrix()
         matrix[:3, 3] = centre - matrix[:3, :3] @ centre + np.asarray(translation_mm, dtype=np.float64)
         return cls(matrix)
 
@@ -91,16 +91,3 @@ class RigidTransform:
     def turn(self, directions: ArrayLike) -> NDArray[np.float64]:
         """Rotate directions (..., 3)."""
         return np.asarray(directions, dtype=np.float64) @ self.fixed_from_moving[:3, :3].T
-
-    def displacement_mm(self, positions_lps_mm: ArrayLike) -> NDArray[np.float64]:
-        """How far positions (..., 3) of the moving series move, (...)."""
-        moved: NDArray[np.float64] = np.linalg.norm(
-            self.apply(positions_lps_mm) - np.asarray(positions_lps_mm, dtype=np.float64), axis=-1
-        )
-        return moved
-
-
-def rotation_of(rotation_vector: ArrayLike) -> NDArray[np.float64]:
-    """Rotation matrix (3, 3) of a rotation vector (3,) in radians."""
-    matrix: NDArray[np.float64] = Rotation.from_rotvec(np.asarray(rotation_vector, dtype=np.float64)).as_matrix()
-    return matrix

@@ -24,9 +24,13 @@ from prompts.text_file import read_text_file
 
 __all__ = ["RecordedRegistration", "SeriesRecord", "read_transform", "transform_document", "write_transform"]
 
-_KIND = "medsam-planner registration"
-_VERSION = 1
-_DIRECTION = "p_fixed = fixed_from_moving * p_moving"
+_HEAD: dict[str, str | int] = {
+    "kind": "medsam-planner registration",
+    "schema_version": 1,
+    "frame": "LPS",
+    "unit": "mm",
+    "direction": "p_fixed = fixed_from_moving * p_moving",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,8 +97,7 @@ class RecordedRegistration:
         turn = np.zeros((6, 6))
         turn[:3, :3] = turn[3:, 3:] = self.transform.moving_from_fixed[:3, :3]
         covariance = turn @ np.array(self.error.covariance) @ turn.T
-        x, y, z = self.transform.inverse.apply(self.error.centre_lps_mm).tolist()
-        return RigidError((x, y, z), tuple(tuple(row) for row in ((covariance + covariance.T) / 2).tolist()))
+        return RigidError.about(self.transform.inverse.apply(self.error.centre_lps_mm), covariance)
 
 
 def transform_document(
@@ -108,11 +111,7 @@ def transform_document(
     """The content of ``transform.json`` as plain JSON values."""
     error = found.error
     return {
-        "kind": _KIND,
-        "schema_version": _VERSION,
-        "frame": "LPS",
-        "unit": "mm",
-        "direction": _DIRECTION,
+        **_HEAD,
         "fixed_from_moving": found.transform.fixed_from_moving.tolist(),
         "method": found.method,
         "fixed": _series_entry(SeriesRecord.of(fixed)),
@@ -148,19 +147,8 @@ def read_transform(path: Path) -> RecordedRegistration:
     """
     try:
         root = Node(parse_json(read_text_file(path, "a transform", PromptError), str(path)), str(path))
-        root.require_keys(
-            {"kind", "schema_version", "frame", "unit", "direction", "fixed_from_moving", "fixed", "moving", "error"},
-            others_allowed=True,
-        )
-        for key, expected in (
-            ("kind", _KIND),
-            ("schema_version", _VERSION),
-            ("frame", "LPS"),
-            ("unit", "mm"),
-            ("direction", _DIRECTION),
-        ):
-            if root[key].value != expected:
-                root[key].refuse(repr(expected), "Write it with `medsam-planner register`.")
+        root.require_keys({*_HEAD, "fixed_from_moving", "fixed", "moving", "error"}, others_allowed=True)
+        root.require_values(_HEAD, "Write it with `medsam-planner register`.")
         rows = [row.numbers(4) for row in root["fixed_from_moving"].elements(4)]
         return RecordedRegistration(
             RigidTransform(np.array(rows)),

@@ -16,13 +16,12 @@ from medsam_planner.drawing.outlines import outline_path
 from medsam_planner.drawing.palette import colour_of
 from medsam_planner.drawing.pictures import ColourScale, grey_uri, overlay_uri
 from medsam_planner.errors import ConfigError
-from medsam_planner.geometry import slice_across
 from medsam_planner.reading.design import Slot
 from medsam_planner.reading.planned_paths import planned_paths
 from medsam_planner.reading.study_file import ReadingCase
 from medsam_planner.service.display import Plane, SliceDisplay, display_for, display_windows
 
-__all__ = ["OpenedCase", "OpenedCases", "changed_line", "require_shown", "shown_case", "shown_slice"]
+__all__ = ["OpenedCase", "OpenedCases", "require_shown", "shown_case", "shown_slice"]
 
 _KEPT = 2
 _UNCERTAINTY = ColourScale("magma", 0.0, 1.0, "")
@@ -93,7 +92,7 @@ def shown_case(slot: Slot, case: OpenedCase, changes: Sequence[Mapping[str, Any]
     if slot.mode != "unaided":
         document["structures"] = [{"name": name, "colour": colour_of(number)} for number, name in enumerate(case.masks)]
         if case.line_lps_mm is not None:
-            line = changed_line(case.line_lps_mm, changes)
+            line = _changed_line(case.line_lps_mm, changes)
             document["line"] = {
                 plane.value: display.screen_from_lps(line).round(2).tolist() for plane, display in case.displays.items()
             }
@@ -120,8 +119,7 @@ def shown_slice(slot: Slot, case: OpenedCase, plane: Plane, index: int, window: 
     if slot.mode == "unaided":
         return document
     for number, mask in enumerate(case.masks.values()):
-        section = display.upright(slice_across(mask, display.axis, index))
-        path = outline_path(np.pad(section.astype(np.float32), 1), 0.5)
+        path = outline_path(np.pad(display.picture(mask, index).astype(np.float32), 1), 0.5)
         if path:
             document["outlines"].append({"path": path, "colour": colour_of(number)})
     if slot.mode == "uncertainty" and case.uncertainty is not None:
@@ -129,7 +127,7 @@ def shown_slice(slot: Slot, case: OpenedCase, plane: Plane, index: int, window: 
     return document
 
 
-def changed_line(line_lps_mm: NDArray[np.float64], changes: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+def _changed_line(line_lps_mm: NDArray[np.float64], changes: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """The plan's line (2, 3) after the changes of a reader."""
     line = line_lps_mm.copy()
     for change in changes:

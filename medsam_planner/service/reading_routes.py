@@ -19,11 +19,11 @@ from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE
 from medsam_planner.errors import ConfigError, ForbiddenError
 from medsam_planner.planning.lengths import FARTHEST_MM
 from medsam_planner.reading.design import Slot
-from medsam_planner.reading.records import Answer, ReadingRecords
+from medsam_planner.reading.records import MOST_CHANGES, Answer, ReadingRecords
 from medsam_planner.service.core.actors import actor_of
 from medsam_planner.service.display import Plane
 from medsam_planner.service.guard import NO_EVENTS, PageEvents
-from medsam_planner.service.reading import OpenedCase, OpenedCases, changed_line, shown_case, shown_slice
+from medsam_planner.service.reading import OpenedCase, OpenedCases, shown_case, shown_slice
 from medsam_planner.service.short_body import short_body
 
 __all__ = ["add_reading_page"]
@@ -48,7 +48,7 @@ class _Changes(BaseModel):
     """All changes, as they stand."""
 
     model_config = ConfigDict(extra="forbid")
-    changes: list[_Change] = Field(max_length=500)
+    changes: list[_Change] = Field(max_length=MOST_CHANGES)
 
 
 class _Given(BaseModel):
@@ -81,10 +81,7 @@ def add_reading_page(app: FastAPI, records: ReadingRecords) -> PageEvents:
 
     def current(request: Request, number: int) -> tuple[str, Slot]:
         reader = _reader(request)
-        slot = records.progress(reader).current
-        if slot is None or slot.number != number:
-            raise ForbiddenError("That case is not your next one. Reload the page.")
-        return reader, slot
+        return reader, records.current(reader, number)
 
     @app.get("/", include_in_schema=False)
     def reading_page() -> HTMLResponse:
@@ -141,9 +138,7 @@ def add_reading_page(app: FastAPI, records: ReadingRecords) -> PageEvents:
     async def answer(number: int, request: Request) -> JSONResponse:
         """Keep the answer for good."""
         given = _read(_Given, await short_body(request, _MOST_BYTES))
-        reader, _ = await run_in_threadpool(current, request, number)
-        told = Answer(given.rating, given.is_accepted, given.confidence, given.comment, given.active_s)
-        await run_in_threadpool(records.answer, reader, number, told)
+        await run_in_threadpool(records.answer, _reader(request), number, Answer(**given.model_dump()))
         return JSONResponse({})
 
     return NO_EVENTS
@@ -177,5 +172,5 @@ def _change(one: _Change, case: OpenedCase, slot: Slot) -> dict[str, Any]:
         if slot.mode == "unaided" or case.line_lps_mm is None:
             raise ConfigError("This case shows no plan whose ends could be moved.")
         end = 0 if one.kind == "entry" else 1
-        told["from_lps_mm"] = [round(float(value), 3) for value in changed_line(case.line_lps_mm, [])[end]]
+        told["from_lps_mm"] = [round(float(value), 3) for value in case.line_lps_mm[end]]
     return told

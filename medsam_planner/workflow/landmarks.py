@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from medsam_planner.errors import ConfigError
-from medsam_planner.geometry import index_from_lps
+from medsam_planner.geometry import index_from_lps, within_grid
 from medsam_planner.io import load_volume
 from medsam_planner.io.mask_reading import load_mask
 from medsam_planner.landmarks.landmark_file import Landmark, Landmarks, read_landmarks, write_landmarks
@@ -55,8 +53,7 @@ def set_landmark(
             "Expected a mask together with a direction of it, or neither (brightest and darkest need none)."
         )
     study = load_volume(study_path)
-    index = index_from_lps(study.affine, np.asarray(position_lps_mm))
-    if not ((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5)).all():
+    if not within_grid(index_from_lps(study.affine, position_lps_mm), study.spatial_shape):
         raise ConfigError(f"Expected '{name}' inside the study, got {position_lps_mm} LPS mm. Check the signs (LPS).")
     known = read_landmarks(file) if file.exists() else Landmarks(image_sha256=volume_sha256(study))
     known.require_of(study, str(file))

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from medsam_planner.calibration.run_evidence import read_run_evidence, trace_of_mask
 from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
-from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm
+from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm, within_grid
 from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
 from medsam_planner.io.mask_reading import load_mask
@@ -201,7 +201,7 @@ def target_points(evidence: StructureEvidence, study: StudyVolume) -> NDArray[np
         return points_in_mask(evidence.mask)
     points = points_in_mask(given)
     index = index_from_lps(study.affine, points)
-    return points[((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5)).all(axis=1)]
+    return points[within_grid(index, study.spatial_shape)]
 
 
 def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
-from numpy.typing import NDArray
 
 from medsam_planner.errors import ConfigError, PlanningError
-from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.geometry import corner_indices, index_from_lps, lps_from_index
 from medsam_planner.io import save_nifti
 from medsam_planner.io.conservative_resampling import is_on_grid
 from medsam_planner.io.files import write_whole
@@ -26,6 +25,8 @@ from prompts import Box, Click, Prompt, PromptFile, PromptLog, Provenance, Scrib
 from prompts.file import read_prompt_file, write_prompt_file
 
 __all__ = ["Move", "move_files", "moved_mask", "moved_prompts"]
+
+_TWO_OF_A_NAME = "Expected files of different names, got two that would be written as {}."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,7 @@ def moved_mask(mask: highdicom.Volume, move: Move) -> highdicom.Volume:
     here, there = (_geometry(one) for one in (move.source, move.destination))
     if is_on_grid(mask, there) and not is_on_grid(mask, here):
         raise ConfigError("Expected a mask of the series to move from, got one on the other's grid. Is --back meant?")
-    index = index_from_lps(here.affine, lps_from_index(mask.affine, _corners(mask.spatial_shape)))
+    index = index_from_lps(here.affine, lps_from_index(mask.affine, corner_indices(mask.spatial_shape)))
     if (index.max(axis=0) < -0.5).any() or (index.min(axis=0) > np.array(move.source.shape) - 0.5).any():
         raise ConfigError("Expected a mask of the series to move from, got one that lies outside it.")
     return highdicom.Volume(
@@ -135,7 +136,7 @@ def move_files(
     for file in files:
         for name, writer in _writers(file, move, transform, onto).items():
             if name in writers:
-                raise ConfigError(f"Expected files of different names, got two that would be written as {name}.")
+                raise ConfigError(_TWO_OF_A_NAME.format(name))
             writers[name] = writer
     inputs = [transform, *files, *(() if onto is None else (onto,))]
     with OutputFolder(out, writers, inputs=inputs, replaces_all=False) as folder:
@@ -195,17 +196,20 @@ def _plan_writers(file: Path, move: Move, transform: Path, onto: Path | None) ->
     plan_file = read_plan_file(file)  # every mistake is named there
     if plan_file.registration is not None:
         raise PlanningError(f"{file.name} holds a registration already. Move the plan file that it was made from.")
-    document = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
     text = tomlkit.parse(file.read_text(encoding="utf-8"))
     writers: dict[str, Callable[[Path], object]] = {}
+    places: dict[str, Path] = {}
 
     def carried(stated: str) -> str:
         place = file.resolve().parent / stated
-        for name, writer in _writers(place, move, transform, onto).items():
-            writers[name] = writer
+        if place.name not in places:
+            places[place.name] = place
+            writers.update(_writers(place, move, transform, onto))
+        elif place.resolve() != places[place.name].resolve():
+            raise ConfigError(_TWO_OF_A_NAME.format(place.name))
         return place.name
 
-    for number, structure in enumerate(document.get("structures", [])):
+    for structure in text.get("structures", []):
         if "calibration" in structure:
             raise PlanningError(
                 f"structures[{structure.get('name')}].calibration: a calibrated margin holds on the series that was "
@@ -213,7 +217,7 @@ def _plan_writers(file: Path, move: Move, transform: Path, onto: Path | None) ->
             )
         for key in ("mask", "spread"):
             if key in structure:
-                text["structures"][number][key] = carried(structure[key])  # type: ignore[index]
+                structure[key] = carried(str(structure[key]))
     ends = [text, *text.get("tools", [])]
     for table in ends:
         for end, key in (("target", "point_lps_mm"), ("entry", "centre_lps_mm")):
@@ -250,7 +254,7 @@ def _moved_box(box: Box, move: Move) -> Box:
     """The box around the moved corners along the destination's axes; on its nearest slice if it was on one."""
     extent = box_extent(box, move.source.affine, move.source.shape)
     low, high = (np.array([getattr(one, end) for one in extent.slices]) for end in ("start", "stop"))
-    corners = _corners(high - low) + low
+    corners = corner_indices(high - low) + low
     places = move.transform.apply(lps_from_index(move.source.affine, corners))
     index = index_from_lps(move.destination.affine, places)
     first, last = np.floor(index.min(axis=0) + 0.5), np.ceil(index.max(axis=0) - 0.5)
@@ -265,15 +269,6 @@ def _moved_box(box: Box, move: Move) -> Box:
         raise ConfigError("Expected boxes that lie in both series, got one that lies outside the other one when moved.")
     ends = lps_from_index(move.destination.affine, np.clip(np.stack([first, np.maximum(first, last)]), 0, limit))
     return Box(ends[0], ends[1])
-
-
-def _corners(shape: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-    """(8, 3) indices of the outermost voxels."""
-    return (
-        np.array(np.meshgrid(*([0, int(count) - 1] for count in shape), indexing="ij"), dtype=np.float64)
-        .reshape(3, -1)
-        .T
-    )
 
 
 def _geometry(record: SeriesRecord) -> highdicom.VolumeGeometry:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.calibration import calibrated_margin, read_calibration
 from medsam_planner.errors import ConfigError, PlanningError
-from medsam_planner.geometry import index_from_lps, lps_from_index
+from medsam_planner.geometry import index_from_lps, lps_from_index, within_grid
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import volume_modality
 from medsam_planner.landmarks.landmark_file import read_landmarks
@@ -38,7 +38,7 @@ from medsam_planner.planning.structures import Avoid, StayInside, Structure, Str
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.mask_files import target_points
-from medsam_planner.workflow.registered import registration_error
+from medsam_planner.workflow.registered import RegisteredPlan, registration_error
 from prompts.names import SKIN, UNSEGMENTED_BONE
 
 __all__ = [
@@ -101,6 +101,8 @@ class CheckedParts:
     """By tool, (G, 3)."""
     entries: Mapping[str, EntryRegion] = field(default_factory=dict)
     """By tool."""
+    registered: RegisteredPlan | None = None
+    """What the registration adds; None where it was not read."""
 
 
 def resolve(
@@ -146,7 +148,7 @@ def resolve(
         notes = _with_skin(request, study, known)
     else:
         known[SKIN], notes = parts.skin, parts.skin_notes
-    registered = registration_error(request, study)
+    registered = parts.registered or registration_error(request, study)
     notes = (*notes, *registered.notes)
     built = [
         parts.structures.get(wanted.name) or build_structure(wanted, known[wanted.name], study)
@@ -231,7 +233,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     ConfigError, StudyError, PlanningError
         As :func:`resolve`.
     """
-    registration_error(request, study)
+    registered = registration_error(request, study)
     known = dict(evidence)
     notes = _with_skin(request, study, known)
     structures = {}
@@ -256,6 +258,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
             for tool in request.tools
             if tool.entry.surface in known
         },
+        registered=registered,
     )
 
 
@@ -269,7 +272,7 @@ def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_
     """
     points = points_in_sphere(centre_lps_mm, radius_mm)
     index = index_from_lps(study.affine, points)
-    inside = np.all((index >= -0.5) & (index <= np.array(study.spatial_shape) - 0.5), axis=1)
+    inside = within_grid(index, study.spatial_shape)
     if not inside[0]:
         ends = lps_from_index(study.affine, np.stack([np.full(3, -0.5), np.array(study.spatial_shape) - 0.5]))
         low, high = ends.min(axis=0), ends.max(axis=0)

@@ -61,9 +61,9 @@ def read_run(folder: Path, *, study_path: Path | None = None, progress: Progress
         results = {
             name: _result(structure_place(folder, name, entries), name, entry, study) for name, entry in entries.items()
         }
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"{folder / RESULT} cannot be read ({error}). Segment the prompts anew.") from error
     digest = volume_sha256(study)
     if any(one.provenance.image_sha256 != digest for one in results.values()):
@@ -77,8 +77,7 @@ def read_run(folder: Path, *, study_path: Path | None = None, progress: Progress
 
 def _result(place: Path, name: str, entry: Mapping[str, Any], study: StudyVolume) -> SegmentationResult:
     made = SegmentationProvenance.from_json(entry["provenance"])
-    mask = _volume(place / "mask.nii.gz", study)
-    mask = volume_like(study, np.asarray(mask.array) > 0)
+    mask = volume_like(study, np.asarray(_volume(place / "mask.nii.gz", study).array) > 0)
     if array_sha256(mask.array) != made.mask_sha256:
         raise ConfigError(f"The mask of {name!r} is not the one that was recorded: it was changed since. Segment anew.")
     maps: dict[str, Any] = {one: _volume(path, study) for one in MAPS if (path := place / f"{one}.nii.gz").is_file()}

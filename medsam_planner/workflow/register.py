@@ -18,6 +18,7 @@ from medsam_planner.registration.register import Registration, register, same_fr
 from medsam_planner.registration.transform_file import transform_document, write_transform
 from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.study_reading import PLAIN_READING, ReadingOptions, read_study
+from prompts.shapes import PositionLpsMm
 
 __all__ = ["NAMES", "RegisterRequest", "WrittenRegistration", "write_registration"]
 
@@ -76,14 +77,9 @@ def write_registration(request: RegisterRequest, out: Path, *, progress: Progres
         fixed = read_study(request.fixed, request.fixed_reading, progress=progress)
         moving = read_study(request.moving, request.moving_reading, progress=progress)
         notes = _patient_notes(fixed, moving, allowed=request.different_patients)
-        points = []
-        for path, study in zip(files, (fixed, moving), strict=True):
-            landmarks = None if path is None else read_landmarks(path)
-            if landmarks is not None:
-                landmarks.require_of(study, str(path))
-            points.append({} if landmarks is None else landmarks.positions_lps_mm)
+        points = _positions(request.fixed_landmarks, fixed), _positions(request.moving_landmarks, moving)
         found = _found(request, fixed, moving, points, progress)
-        errors = {} if request.by_landmarks else landmark_errors_mm(found.transform, points[0], points[1])
+        errors = {} if request.by_landmarks else landmark_errors_mm(found.transform, *points)
         found = with_landmark_error(found, errors, points[0])
         document = transform_document(found, fixed, moving, landmark_error_mm=errors, notes=notes)
         write_transform(folder / NAMES[0], document)
@@ -95,11 +91,11 @@ def _found(
     request: RegisterRequest,
     fixed: StudyVolume,
     moving: StudyVolume,
-    points: list[dict[str, tuple[float, float, float]]],
+    points: tuple[dict[str, PositionLpsMm], dict[str, PositionLpsMm]],
     progress: Progress | None,
 ) -> Registration:
     if request.by_landmarks:
-        return register_points(points[0], points[1], limits=request.limits)
+        return register_points(*points, limits=request.limits)
     same = None if request.ignore_frame else same_frame(fixed, moving)
     found = same or register(fixed, moving, limits=request.limits, progress=progress)
     if found.error is not None:
@@ -109,6 +105,15 @@ def _found(
         )
         return found if request.fixed_landmarks else replace(found, notes=(*found.notes, told))
     return found
+
+
+def _positions(path: Path | None, study: StudyVolume) -> dict[str, PositionLpsMm]:
+    """Landmarks of a study by name; none without a file."""
+    if path is None:
+        return {}
+    landmarks = read_landmarks(path)
+    landmarks.require_of(study, str(path))
+    return landmarks.positions_lps_mm
 
 
 def _patient_notes(fixed: StudyVolume, moving: StudyVolume, *, allowed: bool) -> tuple[str, ...]:

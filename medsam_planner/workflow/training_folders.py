@@ -29,9 +29,10 @@ from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.volumes import volume_like
 from medsam_planner.workflow.label_map import label_map, usual_axes
 
-__all__ = ["TrainingCase", "unreviewed", "write_decathlon", "write_nnunet"]
+__all__ = ["CASE_NAME", "TrainingCase", "unreviewed", "whole_slices", "write_decathlon", "write_nnunet"]
 
-_CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names that can be part of a file name everywhere."""
 _RESERVED = ("background", "ignore")
 _MRI = "MRI"
 
@@ -57,7 +58,7 @@ class TrainingCase:
     """(K, J, I) voxels whose label nobody has looked at; None for none."""
 
     def __post_init__(self) -> None:
-        if not _CASE.fullmatch(self.name):
+        if not CASE_NAME.fullmatch(self.name):
             raise ConfigError(f"Expected letters, digits, '.', '_' and '-' for the name of a case, got {self.name!r}.")
 
 
@@ -82,9 +83,14 @@ def unreviewed(results: Mapping[str, SegmentationResult]) -> NDArray[np.bool_]:
         filled = np.array([slice_across(result.mask.array, axis, index).any() for index in range(shape[axis])])
         is_seen |= own
         is_missed |= filled & ~own
+    return whole_slices(~is_seen | is_missed, axis, shape)
+
+
+def whole_slices(is_taken: NDArray[np.bool_], axis: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(K, J, I) bool of `shape`, read-only: all voxels of the slices across `axis` that (N,) `is_taken` names."""
     sides = [1, 1, 1]
     sides[axis] = shape[axis]
-    return np.broadcast_to((~is_seen | is_missed).reshape(sides), shape)
+    return np.broadcast_to(is_taken.reshape(sides), shape)
 
 
 def write_nnunet(folder: Path, cases: Iterable[TrainingCase], structures: Sequence[str]) -> list[str]:

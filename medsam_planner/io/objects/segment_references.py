@@ -35,16 +35,24 @@ def segment_groups(
         What ``plan.json`` holds.
     """
     measured = dict(_measurements(document))
-    return [
-        _group(segmentation, segment, measured.get(str(segment.SegmentLabel), []))
-        for segmentation in segmentations
-        for segment in segmentation.SegmentSequence
-        if segment.SegmentNumber and "TrackingUID" in segment  # a label map's background has none
-    ]
+    groups = []
+    for segmentation in segmentations:
+        voxels = (
+            highdicom.seg.Segmentation.from_dataset(segmentation, copy=False) if "PixelData" in segmentation else None
+        )
+        groups += [
+            _group(segmentation, segment, measured.get(str(segment.SegmentLabel), []), voxels)
+            for segment in segmentation.SegmentSequence
+            if segment.SegmentNumber and "TrackingUID" in segment  # a label map's background has none
+        ]
+    return groups
 
 
 def _group(
-    segmentation: Dataset, segment: Dataset, measurements: Sequence[sr.Measurement]
+    segmentation: Dataset,
+    segment: Dataset,
+    measurements: Sequence[sr.Measurement],
+    voxels: highdicom.seg.Segmentation | None,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     series = segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID
     group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -62,11 +70,11 @@ def _group(
         ),
         measurements=measurements or None,
     )
-    if "PixelData" in segmentation:
+    if voxels is not None:
         centre = sr.Scoord3DContentItem(
             name=codes.DCM.Center,
             graphic_type="POINT",
-            graphic_data=_centre_lps_mm(segmentation, int(segment.SegmentNumber))[None],
+            graphic_data=_centre_lps_mm(voxels, int(segment.SegmentNumber))[None],
             frame_of_reference_uid=segmentation.FrameOfReferenceUID,
             relationship_type="CONTAINS",
         )
@@ -74,10 +82,9 @@ def _group(
     return group
 
 
-def _centre_lps_mm(segmentation: Dataset, number: int) -> NDArray[np.float64]:
+def _centre_lps_mm(segmentation: highdicom.seg.Segmentation, number: int) -> NDArray[np.float64]:
     """(3,) LPS mm of the segment's voxel that is nearest to its centre of gravity."""
-    opened = highdicom.seg.Segmentation.from_dataset(segmentation, copy=False)
-    volume = opened.get_volume(segment_numbers=[number], combine_segments=False)
+    volume = segmentation.get_volume(segment_numbers=[number], combine_segments=False)
     places = np.argwhere(np.asarray(volume.array)[..., 0]) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
     return places[np.argmin(np.linalg.norm(places - places.mean(axis=0), axis=1))]
 

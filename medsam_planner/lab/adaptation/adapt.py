@@ -31,6 +31,7 @@ _OTHERS = 8
 """At most so many structures of other anatomy are measured."""
 _PATIENCE = 2
 """Checks without a better one after which the search for the number of steps ends."""
+_CACHE_BYTES = 10**9
 
 
 class NoGainError(ConfigError):
@@ -110,7 +111,7 @@ def _searched(
     progress: Progress | None,
 ) -> tuple[list[float], list[float], int]:
     """Dice on the held-back cases before and at the best number of steps, and this number; 0 if none is better."""
-    held, cache = [one.structure() for one in back], EmbeddingCache(10**9)
+    held, cache = [one.structure() for one in back], EmbeddingCache(_CACHE_BYTES)
     before = dice_after_box(learner.base, held, seed=options.seed, cache=cache)
     best: tuple[float, int, list[float]] = (float(np.mean(before)), 0, before)
     tried = 0
@@ -169,15 +170,15 @@ def adapt(
         raise ConfigError(f"Expected at least one case that shows {label!r}, got none.")
     learner = learner_of(load_model(options.base), batches=options.batches)
     fitted = fit(learner, shown, options, progress=progress)
-    others = _others(shown, options)
+    others, cache = _others(shown, options), EmbeddingCache(_CACHE_BYTES)
     measured = Measured(
         fitted.held_back_before,
         fitted.held_back_after,
         fitted.held_back_patients,
         [one.case.group for one in others],
         [one.case.patient for one in others],
-        dice_after_box(learner.base, others, seed=options.seed),
-        dice_after_box(learner.model_with(fitted.changes), others, seed=options.seed),
+        dice_after_box(learner.base, others, seed=options.seed, cache=cache),
+        dice_after_box(learner.model_with(fitted.changes), others, seed=options.seed, cache=cache),
         is_procedural=options.others is None,
     )
     hashes = tuple(files_sha256(one.case) for one in shown)

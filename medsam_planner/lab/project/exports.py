@@ -21,7 +21,7 @@ from medsam_planner.lab.project.project import Project
 from medsam_planner.lab.project.records import State, Study
 from medsam_planner.lab.project.report import data_sheet
 from medsam_planner.lab.project.splits import Splits, check_splits, splits_by_patient
-from medsam_planner.workflow.training_folders import TrainingCase, write_decathlon, write_nnunet
+from medsam_planner.workflow.training_folders import TrainingCase, whole_slices, write_decathlon, write_nnunet
 
 __all__ = ["Exported", "Format", "export_project", "slice_numbers", "version_of"]
 
@@ -146,9 +146,7 @@ def _cases(project: Project, studies: Sequence[Study], reviewed: dict[str, list[
             axis = acquisition_axis(image.affine)
             unseen = np.ones(image.spatial_shape[axis], dtype=bool)
             unseen[[one for one in seen if one < len(unseen)]] = False
-            sides = [1, 1, 1]
-            sides[axis] = len(unseen)
-            ignored = np.broadcast_to(unseen.reshape(sides), image.spatial_shape)
+            ignored = whole_slices(unseen, axis, image.spatial_shape)
         yield TrainingCase(study.name, image, study.modality, masks, ignored)
 
 

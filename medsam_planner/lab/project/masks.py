@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +23,7 @@ __all__ = ["keep_mask", "read_mask", "write_labels"]
 def keep_mask(folder: Path, mask: highdicom.Volume) -> str:
     """Write a mask under the hash of its voxels and geometry, and return the hash."""
     plain = volume_like(mask, np.asarray(mask.array) > 0)
-    sha256 = hashlib.sha256(volume_sha256(plain).encode()).hexdigest()
+    sha256 = volume_sha256(plain)
     path = folder / f"{sha256}.nii.gz"
     if not path.exists():
         save_nifti(plain, path)

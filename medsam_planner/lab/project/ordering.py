@@ -74,26 +74,29 @@ def ranked(
         shuffled = np.random.default_rng(seed).permutation(len(names))
         return [Ranked(names[int(number)], known.get(names[int(number)]), None) for number in shuffled]
     features = features or {}
-    centres = [features[name] for name in sorted(done) if name in features]
+    centres = [features[name] for name in done if name in features]
+    nearest = {name: min((_apart(features[name], one) for one in centres), default=np.inf) for name in names}
     found: list[Ranked] = []
-    while names:
-        distances = np.array([_nearest(features[name], centres) for name in names])
-        worth = _ranks(distances)
-        if not centres:
+    while nearest:
+        names = list(nearest)
+        worth = _ranks(np.array(list(nearest.values())))
+        is_first = not centres and not found
+        if is_first:
             middle = np.mean([features[name] for name in names], axis=0)
-            worth = _ranks(-np.array([float(np.linalg.norm(features[name] - middle)) for name in names]))
+            worth = _ranks(-np.array([_apart(features[name], middle) for name in names]))
         if order is Order.WORTH and known:
             typical = float(np.median(list(known.values())))
             worth = worth + _ranks(np.array([known.get(name, typical) for name in names]))
-        best = int(np.argmax(worth))
-        name = names.pop(best)
-        found.append(Ranked(name, known.get(name), float(distances[best]) if centres else None))
-        centres.append(features[name])
+        name = names[int(np.argmax(worth))]
+        distance = nearest.pop(name)
+        found.append(Ranked(name, known.get(name), None if is_first else distance))
+        for other, before in nearest.items():
+            nearest[other] = min(before, _apart(features[other], features[name]))
     return found
 
 
-def _nearest(feature: NDArray[np.float64], centres: Sequence[NDArray[np.float64]]) -> float:
-    return min((float(np.linalg.norm(feature - centre)) for centre in centres), default=0.0)
+def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(one - other))
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -30,21 +29,13 @@ from medsam_planner.lab.project.masks import keep_mask, write_labels
 from medsam_planner.lab.project.reading import ProjectRecords
 from medsam_planner.lab.project.records import State, Study
 from medsam_planner.lab.project.settings import ProjectSettings, coded, write_settings
-from medsam_planner.lab.project.tables import (
-    add_prompts,
-    masks_of,
-    move,
-    require_seen,
-    state_of,
-    tell,
-)
+from medsam_planner.lab.project.tables import add_prompts, masks_of, move, require_included, require_seen, tell
 from medsam_planner.volumes import volume_sha256
+from medsam_planner.workflow.training_folders import CASE_NAME
 from prompts import PromptFile
 from prompts.schema import prompt_file_document
 
 __all__ = ["Project"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Project(ProjectRecords):
@@ -130,7 +121,7 @@ class Project(ProjectRecords):
         """
         image = Path(image).resolve()
         name = name or image.name.removesuffix(".gz").removesuffix(".nii")
-        if not _NAME.fullmatch(name):
+        if not CASE_NAME.fullmatch(name):
             raise ConfigError(f"Expected letters, digits, '.', '_' and '-' for the name of a study, got {name!r}.")
         volume = load_volume(image, modality=modality)
         modality = volume_modality(volume) or "MR"
@@ -186,9 +177,7 @@ class Project(ProjectRecords):
             raise GeometryError(f"The mask of {structure} is empty. Exclude the study if the structure is not there.")
         sha256 = keep_mask(self.folder / "masks", mask)
         with self._writing(who) as connection:
-            state = state_of(connection, name)
-            if state is State.EXCLUDED:
-                raise ConfigError(f"{name} is excluded. Reopen it first: `medsam-planner project reopen`.")
+            state = require_included(connection, name)
             require_seen(connection, name, seen)
             content: dict[str, Any] = {"mask_sha256": sha256, "seconds": seconds}
             number = tell(connection, name, who, "recorded", structure=structure, content=content)
@@ -216,11 +205,11 @@ class Project(ProjectRecords):
         """
         with self._writing(who) as connection:
             self.study(name)
-            missing = [one for one in self.settings.names if one not in masks_of(connection, name)]
+            known = masks_of(connection, name)
+            missing = [one for one in self.settings.names if one not in known]
             if missing:
                 raise ConfigError(f"{name} has no mask of {', '.join(missing)} yet. Record it, or exclude the study.")
-            if state_of(connection, name) is State.EXCLUDED:
-                raise ConfigError(f"{name} is excluded. Reopen it first: `medsam-planner project reopen`.")
+            require_included(connection, name)
             content = {"slices": None if slices is None else sorted({int(one) for one in slices})}
             tell(connection, name, who, "reviewed", content=content)
             move(connection, name, State.REVIEWED)

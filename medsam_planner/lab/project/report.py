@@ -7,7 +7,7 @@ from statistics import median
 
 from medsam_planner.lab.model_card.markdown_tables import markdown_table
 from medsam_planner.lab.project.project import Project
-from medsam_planner.lab.project.records import Event, State
+from medsam_planner.lab.project.records import Event, State, Study
 
 __all__ = ["data_sheet"]
 
@@ -66,7 +66,7 @@ def data_sheet(project: Project) -> str:
         "",
         "## Excluded",
         "",
-        *_excluded(project, events),
+        *_excluded(studies, events),
         "",
         "## What the records do not say",
         "",
@@ -89,7 +89,7 @@ def _people(events: list[Event]) -> list[list[str]]:
     return rows
 
 
-def _excluded(project: Project, events: list[Event]) -> list[str]:
+def _excluded(studies: list[Study], events: list[Event]) -> list[str]:
     reasons = {event.study: event.content["reason"] for event in events if event.kind == "excluded"}
-    found = [f"- {one.name}: {reasons[one.name]}" for one in project.studies(State.EXCLUDED)]
+    found = [f"- {one.name}: {reasons[one.name]}" for one in studies if one.state is State.EXCLUDED]
     return found or ["None."]

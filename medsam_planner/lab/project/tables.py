@@ -7,15 +7,24 @@ import sqlite3
 from datetime import UTC, datetime
 from typing import Any
 
-from medsam_planner.errors import StaleError
+from medsam_planner.errors import ConfigError, StaleError
 from medsam_planner.lab.project.records import Event, State
 
-__all__ = ["add_prompts", "events_of", "masks_of", "move", "prompts_of", "require_seen", "state_of", "tell"]
+__all__ = ["add_prompts", "events_of", "masks_of", "move", "prompts_of", "require_included", "require_seen", "tell"]
 
 
-def state_of(connection: sqlite3.Connection, study: str) -> State:
-    """State of a study that exists."""
-    return State(connection.execute("SELECT state FROM studies WHERE name = ?", (study,)).fetchone()["state"])
+def require_included(connection: sqlite3.Connection, study: str) -> State:
+    """State of a study that exists and is not excluded.
+
+    Raises
+    ------
+    ConfigError
+        If it is excluded.
+    """
+    state = State(connection.execute("SELECT state FROM studies WHERE name = ?", (study,)).fetchone()["state"])
+    if state is State.EXCLUDED:
+        raise ConfigError(f"{study} is excluded. Reopen it first: `medsam-planner project reopen`.")
+    return state
 
 
 def move(connection: sqlite3.Connection, study: str, state: State) -> None:

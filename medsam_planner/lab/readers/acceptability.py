@@ -15,7 +15,6 @@ from medsam_planner.errors import ConfigError, require_extra
 __all__ = ["OddsRatio", "acceptable_odds", "ordinal_odds"]
 
 _Z = 1.959963984540054
-_TOO_FEW = "There may be too few of each answer: report the counts instead."
 _FEWEST_CASES = 10
 """A sandwich variance of fewer clusters is too small."""
 

@@ -31,16 +31,13 @@ class CrossedMean:
     """Readings behind the mean; fewer than patients × readers where one is missing."""
 
 
-def crossed_mean(
-    table: ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> CrossedMean:
+def crossed_mean(table: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> CrossedMean:
     """Mean of a table, with an interval from bootstrap samples of whole patients and whole readers.
 
     Parameters
     ----------
     table : (patients, readers) float
         NaN where there is no value. With one column, patients alone are drawn.
-    confidence : float
     resamples, seed : int
 
     Returns
@@ -68,11 +65,11 @@ def crossed_mean(
         return CrossedMean(mean, None, None, patients, readers, count)
     if np.nanmax(values) == np.nanmin(values):
         return CrossedMean(mean, mean, mean, patients, readers, count)
-    low, high = _bounds(values, confidence, resamples, seed)
+    low, high = _bounds(values, resamples, seed)
     return CrossedMean(mean, low, high, patients, readers, count)
 
 
-def _bounds(values: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+def _bounds(values: NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
     from scipy.stats import bootstrap
 
     weight = np.isfinite(values).astype(np.float64)
@@ -87,7 +84,7 @@ def _bounds(values: NDArray[np.float64], confidence: float, resamples: int, seed
         return np.divide(total, share, out=np.full_like(total, float(np.nanmean(values))), where=share > 0)
 
     data = (np.arange(patients),) if readers == 1 else (np.arange(patients), np.arange(readers))
-    bounds = {}
+    bounds = (np.nan, np.nan)
     for method in ("BCa", "percentile"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a degenerate jackknife ends in NaN and the percentiles below
@@ -97,11 +94,11 @@ def _bounds(values: NDArray[np.float64], confidence: float, resamples: int, seed
                 paired=False,
                 vectorized=True,
                 n_resamples=resamples,
-                confidence_level=confidence,
+                confidence_level=0.95,
                 method=method,
                 rng=np.random.default_rng(seed),
             ).confidence_interval
-        bounds = {"low": float(found.low), "high": float(found.high)}
-        if np.isfinite(list(bounds.values())).all():
+        bounds = (float(found.low), float(found.high))
+        if np.isfinite(bounds).all():
             break
-    return bounds["low"], bounds["high"]
+    return bounds

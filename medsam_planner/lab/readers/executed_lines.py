@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,9 @@ from medsam_planner.planning.screw import grade_screws
 from medsam_planner.planning.structures import StayInside
 from medsam_planner.planning.tool import Tool
 from medsam_planner.reading.planned_paths import planned_paths
+
+if TYPE_CHECKING:
+    import highdicom
 
 __all__ = ["ERRORS", "ExecutedLine", "LineError", "error_means", "line_error", "read_executed_lines"]
 
@@ -127,6 +132,7 @@ def read_executed_lines(path: Path) -> list[ExecutedLine]:
         If a plan or bone cannot be read.
     """
     lines: list[ExecutedLine] = []
+    bone_of = lru_cache(maxsize=1)(_bone)  # the lines of a patient stand together and share a bone
     seen: set[tuple[str, str]] = set()
     for number, row in read_table(path, _COLUMNS, optional=_OPTIONAL):
         where = f"{path}, line {number}"
@@ -136,7 +142,7 @@ def read_executed_lines(path: Path) -> list[ExecutedLine]:
         seen.add(key)
         executed = np.array([_number(row, f"executed_{place}", where) for place in _PLACES]).reshape(2, 3)
         planned = _planned(path.parent / row["plan"], row["tool"], row.get("alternative") or "1", where)
-        first, second, breach_mm = _grades(row, planned, executed, path.parent, where)
+        first, second, breach_mm = _grades(row, planned, executed, lambda name: bone_of(path.parent / name), where)
         lines.append(ExecutedLine(*key, line_error(planned, executed), first, second, breach_mm))
     return lines
 
@@ -152,21 +158,30 @@ def _planned(folder: Path, tool: str, alternative: str, where: str) -> NDArray[n
 
 
 def _grades(
-    row: dict[str, str], planned: NDArray[np.float64], executed: NDArray[np.float64], base: Path, where: str
+    row: dict[str, str],
+    planned: NDArray[np.float64],
+    executed: NDArray[np.float64],
+    bone_of: Callable[[str], highdicom.Volume],
+    where: str,
 ) -> tuple[str | None, str | None, float | None]:
     if not row.get("bone"):
         return None, None, None
-    from medsam_planner.io.loading import load_map
-    from medsam_planner.volumes import volume_like
-
     if not row.get("radius_mm"):
         raise ConfigError(f"{where}: a grade needs radius_mm beside bone.")
-    mask = load_map(base / row["bone"])
+    bone = bone_of(row["bone"])
     free = _number(row, "free_entry_mm", where) if row.get("free_entry_mm") else 0.0
-    corridor = StayInside("bone", volume_like(mask, np.asarray(mask.array) > 0), free_entry_mm=free)
+    corridor = StayInside("bone", bone, free_entry_mm=free)
     tool = Tool(_number(row, "radius_mm", where), 0.0, 0.0)
     first, second = grade_screws([planned, executed], corridor, tool, draws=1)
     return first.planned, second.planned, second.breach_mm
+
+
+def _bone(path: Path) -> highdicom.Volume:
+    from medsam_planner.io.loading import load_map
+    from medsam_planner.volumes import volume_like
+
+    mask = load_map(path)
+    return volume_like(mask, np.asarray(mask.array) > 0)
 
 
 def _number(row: dict[str, str], name: str, where: str) -> float:

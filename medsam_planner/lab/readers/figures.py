@@ -51,17 +51,16 @@ def drawn(figure: Figure) -> Mapping[str, bytes]:
     return files
 
 
-def forest(rows: Sequence[SummaryRow], metric: str, *, reference: str = OTHERS) -> Figure:
-    """Means by structure with their intervals, readers and model beside each other.
+def forest(rows: Sequence[SummaryRow], metric: str) -> Figure:
+    """Means by structure against the other readers, with their intervals, readers and model beside each other.
 
     Parameters
     ----------
     rows : sequence of SummaryRow
     metric : str
         A key of :data:`METRICS`.
-    reference : str
     """
-    own = [row for row in rows if row.metric == metric and row.reference == reference]
+    own = [row for row in rows if row.metric == metric and row.reference == OTHERS]
     structures = list(dict.fromkeys(row.structure for row in own))
     groups = list(dict.fromkeys(row.compared for row in own))
     about = METRICS[metric]
@@ -80,7 +79,7 @@ def forest(rows: Sequence[SummaryRow], metric: str, *, reference: str = OTHERS) 
         unit = f" ({about.unit})" if about.unit else ""
         readers = max(row.mean.readers for row in own)
         axes.set_xlabel(
-            f"{about.label}{unit} against {'the other readers' if reference == OTHERS else reference}; mean and 95 % "
+            f"{about.label}{unit} against the other readers; mean and 95 % "
             f"BCa interval over patients (n) and {readers} readers"
         )
         axes.grid(axis="x", color="#d9d9d9", linewidth=0.5)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import ConfigError, require_extra
-from medsam_planner.io.files import file_sha256, write_json, write_whole
+from medsam_planner.io.files import file_sha256, write_json
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.lab.readers.checklist import filled_checklist
 from medsam_planner.lab.readers.figures import drawn, forest, volume_agreement
@@ -23,7 +23,14 @@ from medsam_planner.lab.readers.mask_statistics import (
     summaries,
 )
 from medsam_planner.lab.readers.mask_study import OTHERS, MaskStudy, compare_readers
-from medsam_planner.lab.readers.study_page import Analysed, Section, write_csv, write_study_page
+from medsam_planner.lab.readers.study_page import (
+    Analysed,
+    Section,
+    figure_names,
+    write_csv,
+    write_figures,
+    write_study_page,
+)
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import versions
 from medsam_planner.reading.study_file import StudyFile
@@ -60,9 +67,8 @@ def analyse_masks(
     require_extra("readers", "The analysis of a study with readers")
     if study.masks is None:
         raise ConfigError("The study file has no table [masks], so there is nothing to compare.")
-    figures = [*_FIGURES.values(), _VOLUMES]
     names = ["study.json", "scores.csv", "volumes.csv", "summary.csv", "study.html"]
-    names += [f"figures/{name}.{kind}" for name in figures for kind in ("svg", "pdf")]
+    names += figure_names([*_FIGURES.values(), _VOLUMES])
     with OutputFolder(out, names, inputs=[study.masks.cases]) as folder:
         found = compare_readers(study.masks, progress=progress)
         rows = summaries(found, seed=seed)
@@ -90,10 +96,7 @@ def analyse_masks(
             "checklist": [asdict(item) for item in checked],
             "versions": versions(),
         }
-        (folder / "figures/any").parent.mkdir(exist_ok=True)
-        for name, files in pictures.items():
-            for kind, content in files.items():
-                write_whole(folder / f"figures/{name}.{kind}", content)
+        write_figures(folder, pictures)
         write_json(folder / "study.json", document)
         write_csv(folder / "scores.csv", _score_rows(found))
         write_csv(folder / "volumes.csv", _volume_rows(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import ConfigError
 from medsam_planner.lab.readers.agreement import bland_altman, cases_needed, intraclass_correlation, non_inferiority
 from medsam_planner.lab.readers.crossed_bootstrap import FEW_PATIENTS, CrossedMean, crossed_mean
 from medsam_planner.lab.readers.mask_comparison import METRICS
 from medsam_planner.lab.readers.mask_study import ITSELF, OTHERS, MaskStudy, ScoreRow
 from medsam_planner.lab.readers.reader_masks import AGAIN
+from medsam_planner.lab.readers.reasons import is_missing, tried
 from medsam_planner.reading.study_file import Hypothesis
 
 __all__ = ["ALL", "SummaryRow", "agreement", "few_cautions", "hypothesis_test", "summaries"]
@@ -204,11 +204,11 @@ def _volumes_of(study: MaskStudy, one: str, other: str, seed: int) -> dict[str, 
     ]
     differences = [(patient, 200 * (a - b) / (a + b)) for patient, a, b in pairs if a + b > 0]
     values = [value for _, value in differences]
-    limits = _tried(lambda: asdict(bland_altman(values, np.zeros(len(values)))))
+    limits = tried(lambda: asdict(bland_altman(values, np.zeros(len(values)))))
     bias = crossed_mean(_by_patient(differences), seed=seed)
     return {
         "bias_percent": asdict(bias),
-        "limits_percent": None if "why" in limits else [limits["lower_limit"], limits["upper_limit"]],
+        "limits_percent": None if is_missing(limits) else [limits["lower_limit"], limits["upper_limit"]],
         "structures": len(values),
     }
 
@@ -228,15 +228,7 @@ def _intra(study: MaskStudy, reader: str, seed: int) -> dict[str, Any]:
     return {"dice": asdict(dice), "volume_icc": icc, "volumes": _volumes_of(study, f"{reader}{AGAIN}", reader, seed)}
 
 
-def _correlation(volumes: list[list[float]]) -> Mapping[str, Any]:
+def _correlation(volumes: list[list[float]]) -> Any:
     if len(volumes) < _FEWEST_FOR_CORRELATION:
         return {"why": f"{len(volumes)} cases; a correlation needs {_FEWEST_FOR_CORRELATION} or more."}
-    return _tried(lambda: asdict(intraclass_correlation(volumes)))
-
-
-def _tried(of: Callable[[], dict[str, Any]]) -> Mapping[str, Any]:
-    try:
-        found: Mapping[str, Any] = of()
-    except ConfigError as error:
-        return {"why": str(error)}
-    return found
+    return tried(lambda: asdict(intraclass_correlation(volumes)))

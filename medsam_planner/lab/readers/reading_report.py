@@ -14,10 +14,17 @@ from medsam_planner.io.files import file_sha256, write_json, write_whole
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.lab.readers.checklist import filled_checklist
 from medsam_planner.lab.readers.figures import drawn, mode_means, rating_bars
-from medsam_planner.lab.readers.reading_statistics import complete_readings, is_missing, reading_statistics
-from medsam_planner.lab.readers.study_page import Analysed, Section, write_csv, write_study_page
+from medsam_planner.lab.readers.reading_statistics import complete_readings, reading_statistics
+from medsam_planner.lab.readers.reasons import is_missing
+from medsam_planner.lab.readers.study_page import (
+    Analysed,
+    Section,
+    figure_names,
+    write_csv,
+    write_figures,
+    write_study_page,
+)
 from medsam_planner.provenance import versions
-from medsam_planner.reading.design import design_digest
 from medsam_planner.reading.export import imrmc_text, reading_rows
 from medsam_planner.reading.records import Reading, ReadingRecords
 from medsam_planner.reading.study_file import ReadingTable, StudyFile
@@ -52,9 +59,8 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
     table, readings = records.table, records.readings()
     if not readings:
         raise ConfigError("Expected readings, got none: nobody has finished a case yet.")
-    figures = ("ratings", "acceptable")
     names = ["readings.csv", "readings.imrmc", "readings.json", "readings.html"]
-    names += [f"figures/{name}.{kind}" for name in figures for kind in ("svg", "pdf")]
+    names += figure_names(["ratings", "acceptable"])
     with OutputFolder(out, names) as folder:
         write_csv(folder / "readings.csv", reading_rows(readings))
         cautions, found = [], None
@@ -82,7 +88,7 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
             "kind": "medsam-planner reader study",
             "title": study.title,
             "study_file_sha256": file_sha256(source),
-            "design_sha256": design_digest(table),
+            "design_sha256": records.design_sha256,
             "settings": {**table.model_dump(mode="json", exclude={"cases"}), "bootstrap_seed": seed},
             "readers": list(table.readers),
             "model": None,
@@ -93,10 +99,7 @@ def analyse_readings(study: StudyFile, records: ReadingRecords, out: Path, *, so
             "checklist": [asdict(item) for item in checked],
             "versions": versions(),
         }
-        (folder / "figures/any").parent.mkdir(exist_ok=True)
-        for name, files in pictures.items():
-            for kind, content in files.items():
-                write_whole(folder / f"figures/{name}.{kind}", content)
+        write_figures(folder, pictures)
         write_json(folder / "readings.json", document)
         page = write_study_page(folder / "readings.html", document, _sections(found, counts, table, pictures), checked)
     return Analysed(page, headline, tuple(cautions))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from medsam_planner.lab.readers.multi_reader import (
     jackknife_covariance,
     obuchowski_rockette,
 )
+from medsam_planner.lab.readers.reasons import tried
 from medsam_planner.reading.records import Reading
 from medsam_planner.reading.study_file import ReadingTable
 
-__all__ = ["CompleteReadings", "complete_readings", "is_missing", "reading_statistics"]
+__all__ = ["CompleteReadings", "complete_readings", "reading_statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,6 @@ class CompleteReadings:
     """(I, J, K)."""
     accepted: NDArray[np.float64]
     score: NDArray[np.float64]
-    """The confidence where it was asked for, else the rating."""
     seconds: NDArray[np.float64]
     left_out: int
     """Readings of other cases and readers."""
@@ -91,9 +92,7 @@ def complete_readings(table: ReadingTable, readings: Sequence[Reading]) -> Compl
         positive=None if None in truths else np.array(truths, dtype=bool),
         rating=over(lambda one: one.answer.rating),
         accepted=over(lambda one: one.answer.is_accepted),
-        score=over(
-            lambda one: one.answer.rating if one.answer.confidence is None else one.answer.confidence,
-        ),
+        score=over(lambda one: one.answer.score),
         seconds=over(lambda one: one.seconds),
         left_out=len(readings) - len(table.modes) * len(readers) * len(cases),
     )
@@ -123,12 +122,12 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
     }
     if found.positive is not None:
         merits["area under the ROC curve"] = _area_compared(found, found.positive)
-    modes, readers, cases = (names.ravel().tolist() for names in _names(found))
+    modes, readers, cases = zip(*product(found.modes, found.readers, found.cases), strict=True)
     odds = {
-        "ratings (marginal)": _tried(
+        "ratings (marginal)": tried(
             lambda: [asdict(one) for one in ordinal_odds(found.rating.ravel(), modes, readers, cases)]
         ),
-        "acceptable (mixed)": _tried(
+        "acceptable (mixed)": tried(
             lambda: [asdict(one) for one in acceptable_odds(acceptable.ravel() > 0, modes, readers, cases)]
         ),
     }
@@ -149,8 +148,8 @@ def reading_statistics(table: ReadingTable, found: CompleteReadings, *, seed: in
 def _agreement(accepted: NDArray[np.float64], rating: NDArray[np.float64]) -> dict[str, Any]:
     """Of readers (columns) about cases (rows)."""
     return {
-        "kappa_accepted": _tried(lambda: fleiss_kappa(accepted.astype(int))),
-        "icc_rating": _tried(lambda: asdict(intraclass_correlation(rating))),
+        "kappa_accepted": tried(lambda: fleiss_kappa(accepted.astype(int))),
+        "icc_rating": tried(lambda: asdict(intraclass_correlation(rating))),
     }
 
 
@@ -206,21 +205,3 @@ def _told(modes: Sequence[str], found: MultiReaderComparison) -> dict[str, Any]:
             for (one, other), each in found.differences.items()
         },
     }
-
-
-def _names(found: CompleteReadings) -> list[NDArray[np.str_]]:
-    """Mode, reader and case of every entry of the arrays."""
-    grids = np.meshgrid(np.array(found.modes), np.array(found.readers), np.array(found.cases), indexing="ij")
-    return list(grids)
-
-
-def _tried(of: Callable[[], Any]) -> Any:
-    try:
-        return of()
-    except ConfigError as error:
-        return {"why": str(error)}
-
-
-def is_missing(found: Any) -> bool:
-    """Whether something could not be computed; its reason is under ``why``."""
-    return isinstance(found, Mapping) and "why" in found

@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medsam_planner.drawing.formatting import RESEARCH_USE_NOTICE, flat_rows
 from medsam_planner.io.files import write_whole
+from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.io.spreadsheet import spreadsheet_cell
 from medsam_planner.lab.readers.checklist import CheckedItem
 
-__all__ = ["Analysed", "Section", "write_csv", "write_study_page"]
-
-_FORMULA = ("=", "+", "@", "\t", "\r")
-"""A text that begins so would be computed by a spreadsheet."""
+__all__ = ["Analysed", "Section", "figure_names", "write_csv", "write_figures", "write_study_page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +84,17 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     if rows:
         writer.writerow(rows[0])
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    writer.writerows(["" if value is None else spreadsheet_cell(value) for value in row.values()] for row in rows)
     return write_whole(path, text.getvalue())
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith((*_FORMULA, "-")):
-        return f"'{value}"
-    return "" if value is None else value
+def figure_names(figures: Iterable[str]) -> list[str]:
+    """The files of some figures in the folder of results."""
+    return [f"figures/{name}.{kind}" for name in figures for kind in ("svg", "pdf")]
+
+
+def write_figures(folder: OutputFolder, pictures: Mapping[str, Mapping[str, bytes]]) -> None:
+    """Write figures, by name, as :func:`~medsam_planner.lab.readers.figures.drawn` gives them."""
+    for name, files in pictures.items():
+        for kind, content in files.items():
+            write_whole(folder / f"figures/{name}.{kind}", content)

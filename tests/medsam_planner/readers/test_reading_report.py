@@ -100,17 +100,14 @@ class Given(ReadingRecords):
     """Records whose readings are given beforehand."""
 
     def __init__(self, readings: list[Reading]) -> None:
-        self.table = TABLE
+        self.table, self.design_sha256 = TABLE, "0" * 64
         self._readings = readings
 
     def readings(self) -> list[Reading]:
         return self._readings
 
 
-def test_a_finished_study_gives_tables_figures_imrmc_and_a_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("medsam_planner.lab.readers.reading_report.design_digest", lambda table: "0" * 64)
+def test_a_finished_study_gives_tables_figures_imrmc_and_a_page(tmp_path: Path) -> None:
     source = tmp_path / "study.toml"
     source.write_text("", encoding="utf-8")
     study = StudyFile(title="Lesions", reading=TABLE)

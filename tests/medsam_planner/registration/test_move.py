@@ -123,6 +123,26 @@ def test_a_moved_plan_has_the_registrations_error_in_its_tool(folder) -> None:
     assert any("error of the registration" in note for note in inputs.notes)
 
 
+def test_two_masks_of_one_name_are_not_moved_onto_each_other(folder, capsys) -> None:
+    (folder / "other").mkdir()
+    (folder / "other" / "vessel.nii.gz").write_bytes((folder / "vessel.nii.gz").read_bytes())
+    second = '[[structures]]\nname = "nerve"\nrole = "avoid"\nmask = "other/vessel.nii.gz"\n'
+    (folder / "plan.toml").write_text(PLAN + second, encoding="utf-8")
+    code, out = moved(folder, "plan.toml", more=("--onto", folder / "fixed.nii.gz"))
+    assert code == 2
+    assert "two that would be written as vessel.nii.gz" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_structures_written_in_one_line_are_moved_too(folder) -> None:
+    before, _, _ = PLAN.partition("[[structures]]")
+    one_line = '\nstructures = [{ name = "vessel", role = "avoid", mask = "./vessel.nii.gz" }]'
+    (folder / "plan.toml").write_text(one_line + before, encoding="utf-8")
+    code, out = moved(folder, "plan.toml", more=("--onto", folder / "fixed.nii.gz"))
+    assert code == 0
+    assert read_plan_file(out / "plan.toml").structures[0].mask == out / "vessel.nii.gz"
+
+
 def test_the_error_is_the_same_seen_from_either_series(folder) -> None:
     recorded = read_transform(folder / "transform.json")
     there = recorded.error_on(load_volume(folder / "moving.nii.gz"))
