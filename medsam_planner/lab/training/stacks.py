@@ -23,7 +23,7 @@ from medsam_planner.lab.training.slice_space import lies_on_volume, random_space
 from medsam_planner.lab.training.targets import Target, TargetKind, draw_target
 from prompts.annotator import inner_click, outer_click
 
-__all__ = ["SLICES", "Stack", "draw_stack"]
+__all__ = ["SLICES", "Stack", "chance_of_use", "draw_stack"]
 
 SLICES = 4
 _ORDERS = ((0, 1, 2, 3), (0, 1, 2, -1), (0, 1, -1, -2), (0, 1, 3, 2), (0, 2, 4, -2))
@@ -34,6 +34,13 @@ CUT_SHARE = 0.1
 """Share of synthetic samples whose study ends within the structure."""
 ONTO_END = 0.35
 """Share of stacks that begin near an end of the structure."""
+_ACROSS_PX, _ALONG_PX = 1.5, 3.0
+"""Standard deviations of the means on both sides of a border, and of the mean of their difference along it."""
+_STEP = 0.08
+"""Difference that is seen, relative to the 2nd to 98th percentile range of the crop."""
+_SEEN_BADLY, _SEEN_WELL = 0.25, 0.7
+_LEAST_CHANCE = 0.05
+"""Structures without a visible border are not left out altogether: real ones have some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,6 +158,8 @@ def _stack(
     outside = np.maximum(area - reference.sum((1, 2)), 0) if clicked else np.zeros(SLICES)
     native_px = max(pixel_mm / (sides[0] / size), 0.7)
     images = degrade(images, rng, strength=1.0 if volume.image is None else 0.35, native_px=native_px)
+    if volume.image is None and rng.random() > chance_of_use(images[0], reference[0]):
+        return None
     prompt, ambiguous = _prompt(reference[0], clicked, rng, step_mm=sides[0] / size)
     return Stack(
         images,
@@ -162,6 +171,41 @@ def _stack(
         prompt,
         ambiguous,
     )
+
+
+def chance_of_use(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """Probability with which a sample is used: a person segments what is seen, mostly in one piece.
+
+    Parameters
+    ----------
+    image : (N, N) float32
+        The prompted slice.
+    mask : (N, N) bool
+        Its reference, with at least one pixel.
+
+    Returns
+    -------
+    float
+        From 1, where :data:`_SEEN_WELL` of the border shows a step of intensity and the largest piece holds almost
+        everything, down to :data:`_LEAST_CHANCE`.
+    """
+    border = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    if not border.any():
+        return _LEAST_CHANCE
+    step = _mean_over(image, mask, _ACROSS_PX) - _mean_over(image, ~mask, _ACROSS_PX)
+    low, high = np.percentile(image, (2, 98))
+    along = np.abs(_mean_over(step, border, _ALONG_PX))[border]
+    seen = float(np.mean(along > _STEP * (high - low)))
+    pieces, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    largest = float(np.bincount(pieces[mask]).max() / np.count_nonzero(mask))
+    chance = min((seen - _SEEN_BADLY) / (_SEEN_WELL - _SEEN_BADLY), (largest - 0.3) / 0.6)
+    return float(np.clip(chance, _LEAST_CHANCE, 1.0))
+
+
+def _mean_over(values: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
+    """Gaussian mean of the values inside a mask."""
+    weights = ndimage.gaussian_filter(mask.astype(np.float32), sigma_px)
+    return np.asarray(ndimage.gaussian_filter(values * mask, sigma_px) / np.maximum(weights, 1e-3), dtype=np.float32)
 
 
 def _crops(

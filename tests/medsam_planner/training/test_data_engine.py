@@ -17,7 +17,7 @@ from medsam_planner.lab.training.label_volume import LabelVolume, indexed
 from medsam_planner.lab.training.painting import painted, smoothly_finer
 from medsam_planner.lab.training.rule_based import with_rule_based_structures
 from medsam_planner.lab.training.simulated_prompts import training_box
-from medsam_planner.lab.training.stacks import SLICES, draw_stack
+from medsam_planner.lab.training.stacks import SLICES, chance_of_use, draw_stack
 from medsam_planner.lab.training.targets import Target, TargetKind, draw_target
 from medsam_planner.lab.training.tissues import Tissue, random_intensities, tissue_of
 
@@ -308,3 +308,15 @@ def test_twins_across_a_gap_and_bones_of_a_volume_share_their_tissue():
     tissues = [tissue for volume in drawn for tissue in volume.tissues if len(tissue) > 1]
     assert tissues
     assert all(len(set(tissue)) == len(tissue) for tissue in tissues)
+
+
+def test_a_sample_is_used_if_a_person_would_see_its_structure() -> None:
+    rows, columns = np.mgrid[:96, :96]
+    disc = (rows - 48) ** 2 + (columns - 48) ** 2 < 20**2
+    noise = np.random.default_rng(0).standard_normal((96, 96)).astype(np.float32)
+    assert chance_of_use(3 * disc + noise, disc) == 1.0
+    assert chance_of_use(noise, disc) < 0.15  # the same place, where nothing is to be seen
+    half_seen = noise + 6 * (disc & (columns < 48))  # its other half is as bright as what is around it
+    assert 0.15 < chance_of_use(half_seen, disc) < 1.0
+    first, second = ((rows - 48) ** 2 + (columns - at) ** 2 < 12**2 for at in (24, 72))
+    assert chance_of_use(3 * (first | second) + noise, first | second) == pytest.approx(1 / 3)
