@@ -54,17 +54,11 @@ export class Review {
     this.fillChoices(scene);
     this.sliders.show(scene.sliders, scene.is_calibrated);
     this.showCompared();
-    panel.part('report').textContent = !scene.plan ? '' : !scene.has_report ? 'No report was written of this plan.'
-      : scene.is_written ? '' : 'The report does not tell the last changes yet.';
+    panel.part('report').textContent = scene.report;
     panel.button('undo').disabled = !scene.can_undo;
     panel.button('redo').disabled = !scene.can_redo;
     ['accept', 'reject', 'document'].forEach((name) => { panel.button(name).disabled = !scene.may_decide || !scene.lines.length; });
     panel.button('keep').disabled = !scene.may_decide || !scene.plan;
-    const decided = ['accepted', 'rejected'].includes(scene.decision.kind) && scene.plan;
-    if (decided && !scene.is_written && scene.may_decide && this.documented !== scene.decision.text) {
-      this.documented = scene.decision.text;
-      this.send('document');
-    }
   }
 
   fillChoices(scene) {
@@ -201,7 +195,7 @@ export class Review {
     const { viewer } = this;
     if (viewer.connection.isBlocked) return;
     viewer.root.querySelector('.mv-busy').hidden = false;
-    if (kind === 'replan' || kind === 'document') viewer.send.reviewLong({ kind, ...more });
+    if (kind === 'replan') viewer.send.reviewLong({ kind, ...more });
     else viewer.send.review({ kind, ...more, step: viewer.bridge.nextStep() });
   }
 
