@@ -238,7 +238,7 @@ def journey(person: Person, case: Path, seen: Seen, address: str) -> None:
     with person.step("wait for the uncertainty"):
         person.wait(AT_REST)
     plan(person, seen)
-    review(person)
+    review(person, seen)
     with person.step("export"):
         person.tab("Export")
         person.button("Prepare download")
@@ -312,12 +312,20 @@ def plan(person: Person, seen: Seen) -> None:
         person.wait(SETTLED)
 
 
-def review(person: Person) -> None:
+def review(person: Person, seen: Seen) -> None:
     """Read, move one end, decide."""
     page = person.page
     read = "() => /certified/.test(document.querySelector('[data-rv=reading]:not(.rv-stale)')?.textContent)"
     with person.step("review"):
         person.tab("Review")
+        person.wait(read)
+        person.wait(SETTLED)
+    with person.step("drag the entry"):
+        last = page.locator("[data-rv=entry]").input_value()
+        x, y = entry_on_screen(page, seen)
+        person.drag((x, y), (x - 4, y + 25))
+        person.wait("last => document.querySelector('[data-rv=entry]').value !== last", last)
+        person.wait(SAYS, "placed by hand")
         person.wait(read)
         person.wait(SETTLED)
     with person.step("accept"):
@@ -326,6 +334,13 @@ def review(person: Person) -> None:
         person.button("Accept the shown path")
         person.wait("() => document.querySelector('[data-rv=decision]')?.textContent.startsWith('Accepted')")
         person.wait(SETTLED)
+
+
+def entry_on_screen(page: Any, seen: Seen) -> tuple[float, float]:
+    """Where the entry of the shown path is on the axial slice in the browser."""
+    entry = [float(value) for value in page.locator("[data-rv=entry]").input_value().split()]
+    column, row, _ = seen.display.screen_from_lps(np.array(entry))
+    return on_screen(page, (float(column), float(row)))
 
 
 def table(steps: list[Step], told: Callable[[str], None] = print) -> None:

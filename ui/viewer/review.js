@@ -7,6 +7,7 @@ import { LineReader } from './review_reader.js';
 import { Sliders } from './review_sliders.js';
 
 const AGAIN_MS = 1200;    // until what is being computed is asked for again
+const PICTURES_MS = 250;  // while the line moves: its numbers go first, and its pictures follow them
 
 export class Review {
   constructor(viewer) {
@@ -121,26 +122,40 @@ export class Review {
     panel.showReading(this.shown, { answer });
     panel.showDoubts([...answer.not_certified, ...answer.broken_limits, ...settings, ...hit]);
     panel.showStructures(this.shown, scene.colours, answer.margins);
+    this.picturesIn(0);
     if (!answer.is_hit_known) this.again = setTimeout(() => { if (this.isVisible && !this.reader.isBusy) this.read(); }, AGAIN_MS);
-    this.along.draw();
   }
 
   // ---- the line -----------------------------------------------------------------------------------------------------
-  changed() {
+  changed({ isMoving = false } = {}) {
     const { panel } = this, written = (place) => place.map((value) => value.toFixed(1)).join(' ');
     ['entry', 'target'].forEach((end) => {
       const field = panel.part(end);
       if (document.activeElement !== field) field.value = written(this.line[end]);
     });
-    this.along.changed();
     this.viewer.draw();
+    if (!isMoving) this.pictures();
+    else if (!this.later) this.picturesIn(PICTURES_MS);
+  }
+
+  picturesIn(ms) {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.pictures(), ms);
+  }
+
+  // Profile, slices along and across, and the 3D view.
+  pictures() {
+    clearTimeout(this.later);
+    this.later = null;
+    if (!this.line) return;
+    this.along.changed();
     this.viewer.space.draw();
   }
 
   move(line) {
     this.line = line;
-    this.changed();
     this.read();
+    this.changed({ isMoving: true });
   }
 
   keep() {
