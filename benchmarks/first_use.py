@@ -220,7 +220,7 @@ def journey(person: Person, case: Path, seen: Seen, address: str) -> None:
     with person.step("open the page"):
         page.goto(address)
         page.wait_for_selector("#viewer canvas")
-        person.wait("() => !document.querySelector('#open').disabled")
+        person.wait("() => document.querySelector('#open')?.disabled === false")
     with person.step("upload"):
         upload = page.locator("#upload button").first
         with page.expect_file_chooser() as chooser:
@@ -323,11 +323,16 @@ def review(person: Person, seen: Seen) -> None:
     with person.step("drag the entry"):
         last = page.locator("[data-rv=entry]").input_value()
         x, y = entry_on_screen(page, seen)
-        person.drag((x, y), (x - 4, y + 25))
+        person.drag((x, y), (x - 2, y - 8))
         person.wait("last => document.querySelector('[data-rv=entry]').value !== last", last)
         person.wait(SAYS, "placed by hand")
         person.wait(read)
         person.wait(SETTLED)
+    if page.locator("[data-rv=reading].rv-breach").count():
+        with person.step("take the move back"):
+            person.button("Undo move")
+            person.wait("() => !document.querySelector('[data-rv=reading]').matches('.rv-breach')")
+            person.wait(SETTLED)
     with person.step("accept"):
         person.press(page.locator("[data-rv=name]"))
         person.write("Ada Lovelace")

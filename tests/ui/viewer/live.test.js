@@ -50,7 +50,8 @@ test('surfaces of a plan are fetched once when they are there, and the report wh
   const { page, asked, moves } = pageOf(states);
   const words = [], live = new Live({ ...page, show: (now) => words.push(wordsOf(now)) }, { quietMs: 1, lookMs: 2 });
   live.accept();
-  await rest(60);
+  for (let n = 0; n < 200 && asked.length < 4; n++) await rest(10);
+  await rest(20);
   assert.deepEqual(asked, ['POST', 'GET', 'GET', 'GET']);
   assert.match(words[0], /^Drawing the surfaces of the plan: mesh 1 of 4/);
   assert.match(words[1], /^Writing the report of the plan/);
