@@ -8,7 +8,7 @@ export const isAtWork = (now) => now.state === 'waiting' || now.state === 'runni
 
 // How far what is written after a plan is, in words.
 function writingOf({ are_drawn: areDrawn, stage, done, total }) {
-  const what = areDrawn ? 'Writing the report of the plan' : 'Drawing the surfaces of the plan';
+  const what = areDrawn ? 'Report of the plan' : 'Surfaces of the plan';
   return what + (stage ? ': ' + stage + (total ? ' ' + done + ' of ' + total : '') : ' …');
 }
 

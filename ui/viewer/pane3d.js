@@ -215,7 +215,7 @@ export class Pane3D {
     const one = space.trajectories[number];
     if (!one || space.trajectories.length < 2) return;
     const [x, y] = projected(camera, size, one.entry), clearance = one.clearance_mm === null ? '' : ' · ' + one.clearance_mm + ' mm';
-    write(pen, 'path ' + (number + 1) + clearance, x + 8, y - 10, { size: 13 });
+    write(pen, 'path ' + (number + 1) + clearance, Math.max(x + 8, 4), y - 10, { size: 13 });
   }
 
   crossLines() {

@@ -53,8 +53,8 @@ test('surfaces of a plan are fetched once when they are there, and the report wh
   for (let n = 0; n < 200 && asked.length < 4; n++) await rest(10);
   await rest(20);
   assert.deepEqual(asked, ['POST', 'GET', 'GET', 'GET']);
-  assert.match(words[0], /^Drawing the surfaces of the plan: mesh 1 of 4/);
-  assert.match(words[1], /^Writing the report of the plan/);
+  assert.match(words[0], /^Surfaces of the plan: mesh 1 of 4/);
+  assert.match(words[1], /^Report of the plan/);
   assert.equal(moves(), 2);
 });
 
