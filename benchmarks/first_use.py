@@ -377,7 +377,7 @@ def main() -> None:
     with running(["ui"], asked.out / f"data-{time.time_ns()}") as server, browser() as opened:
         context = opened.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
         person = Person(context.new_page(), asked.out)
-        person.page.set_default_timeout(200_000)
+        person.page.set_default_timeout(600_000)
         try:
             journey(person, asked.study, seen, server.address)
         finally:
