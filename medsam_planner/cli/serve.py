@@ -19,6 +19,7 @@ from medsam_planner.cli.options import (
     Model,
     OidcFile,
     Port,
+    ProjectFolder,
     Seed,
     ServerData,
     TlsCertificate,
@@ -60,6 +61,7 @@ def serve(
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
     identified: Identified = None,
+    project: ProjectFolder = None,
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
     from medsam_planner.errors import StudyError
@@ -85,7 +87,14 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     with listen(host, port) as bound:
         roots = tuple(path.absolute() for path in allow or ())
-        settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed, is_identified=identified)
+        settings = Settings(
+            out=data.absolute(),
+            model=model,
+            roots=roots,
+            seed=seed,
+            project=None if project is None else project.absolute(),
+            is_identified=identified,
+        )
         address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
         ready = f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only."
         run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)

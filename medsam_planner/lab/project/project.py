@@ -188,7 +188,7 @@ class Project(ProjectRecords):
             write_labels(self.folder, study, self.settings, masks_of(connection, name))
         return self.study(name)
 
-    def review(self, name: str, *, who: str, slices: Sequence[int] | None = None) -> Study:
+    def review(self, name: str, *, who: str, slices: Sequence[int] | None = None, seen: int | None = None) -> Study:
         """Accept the masks of a study, on all slices or on some.
 
         Parameters
@@ -197,14 +197,19 @@ class Project(ProjectRecords):
         who : str
         slices : sequence of int, optional
             Across the axis of acquisition; the others are ``ignore`` in exports. All if None.
+        seen : int, optional
+            As :meth:`record`.
 
         Raises
         ------
         ConfigError
             If a structure has no mask, or the study is excluded.
+        StaleError
+            As :meth:`record`.
         """
         with self._writing(who) as connection:
             self.study(name)
+            require_seen(connection, name, seen)
             known = masks_of(connection, name)
             missing = [one for one in self.settings.names if one not in known]
             if missing:
@@ -246,13 +251,22 @@ class Project(ProjectRecords):
             move(connection, name, State.CORRECTED if masks_of(connection, name) else State.NEW)
         return self.study(name)
 
-    def _writing(self, who: str) -> AbstractContextManager[sqlite3.Connection]:
+    def require_annotator(self, who: str) -> None:
+        """Refuse who may not change the project.
+
+        Raises
+        ------
+        ConfigError
+        """
         if not who.strip():
             raise ConfigError("Expected the name of who does this, got none.")
         if self.settings.annotators and who not in self.settings.annotators:
             raise ConfigError(
                 f"Expected one of the annotators in project.toml ({', '.join(self.settings.annotators)}), got {who!r}."
             )
+
+    def _writing(self, who: str) -> AbstractContextManager[sqlite3.Connection]:
+        self.require_annotator(who)
         return writing(self.folder / "project.sqlite")
 
     def _require_structure(self, structure: str) -> None:

@@ -20,7 +20,7 @@ from medsam_planner.lab.project.settings import read_settings
 from medsam_planner.lab.project.tables import events_of, masks_of, prompts_of
 from medsam_planner.volumes import StudyVolume, volume_sha256
 
-__all__ = ["ProjectRecords"]
+__all__ = ["ProjectRecords", "require_image"]
 
 
 class ProjectRecords:
@@ -70,6 +70,19 @@ class ProjectRecords:
         listed = ", ".join(one.name for one in found[:10]) or "none"
         raise ConfigError(f"Expected a study of the project, got {name!r}. There are: {listed}.")
 
+    def image_path(self, study: Study) -> Path:
+        """File or folder of the image of a study.
+
+        Raises
+        ------
+        ConfigError
+            If it is gone.
+        """
+        place = next((path for path in sorted(study.folder.glob("image*")) if path.exists()), None)
+        if place is None:
+            raise ConfigError(f"The image of {study.name} is gone from where the project refers to. Put it back.")
+        return place
+
     def image(self, study: Study) -> StudyVolume:
         """The image of a study, after comparing its voxels with those that were added.
 
@@ -78,21 +91,20 @@ class ProjectRecords:
         ConfigError
             If it changed or is gone.
         """
-        place = next((path for path in sorted(study.folder.glob("image*")) if path.exists()), None)
-        if place is None:
-            raise ConfigError(f"The image of {study.name} is gone from where the project refers to. Put it back.")
-        volume = load_volume(place, modality=study.modality)
-        if volume_sha256(volume) != study.image_sha256:
-            raise ConfigError(
-                f"The image of {study.name} has other voxels than when it was added. Put the earlier file back, or add "
-                "this one as a study of its own."
-            )
+        volume = load_volume(self.image_path(study), modality=study.modality)
+        require_image(study, volume_sha256(volume))
         return volume
 
     def events(self, name: str | None = None) -> list[Event]:
         """Everything that was done, of one study or of all, in order."""
         with self._reading() as connection:
             return events_of(connection, name)
+
+    @property
+    def last_event(self) -> int:
+        """Number of the last event of the project; 0 before the first."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT COALESCE(MAX(number), 0) FROM events").fetchone()[0])
 
     def prompts(self, name: str, structure: str) -> list[tuple[str, str, dict[str, Any]]]:
         """Who, when and what of every prompt and edit that was ever recorded of a structure."""
@@ -102,9 +114,13 @@ class ProjectRecords:
 
     def masks(self, name: str) -> dict[str, highdicom.Volume]:
         """The last mask of each structure of a study, bool."""
-        with self._reading() as connection:
-            known = masks_of(connection, name)
+        known = self.mask_hashes(name)
         return {structure: read_mask(self.folder / "masks", sha256) for structure, sha256 in known.items()}
+
+    def mask_hashes(self, name: str) -> dict[str, str]:
+        """SHA-256 of the last mask of each structure of a study."""
+        with self._reading() as connection:
+            return masks_of(connection, name)
 
     def reviewed_cases(self) -> list[Case]:
         """Reviewed studies as cases, for an adaptation or an evaluation.
@@ -123,3 +139,17 @@ class ProjectRecords:
 
     def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
         return reading(self.folder / "project.sqlite")
+
+
+def require_image(study: Study, sha256: str) -> None:
+    """Refuse an image whose voxels are not those that were added.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if sha256 != study.image_sha256:
+        raise ConfigError(
+            f"The image of {study.name} has other voxels than when it was added. Put the earlier file back, or add "
+            "this one as a study of its own."
+        )

@@ -65,7 +65,7 @@ def nothing_granted(world: World) -> None:
     assert world.grant({}).status_code == 200
 
 
-FILLED = {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3", "n": "1"}
+FILLED = {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3", "n": "1", "entry": "case_0"}
 
 
 def routes(world: World) -> list[tuple[str, str, str]]:
@@ -107,6 +107,10 @@ BODIES: dict[str, Any] = {
     "/api/v1/sessions/{session}/plans/{plan}/redo": {},
     "/api/v1/sessions/{session}/plans/{plan}/decision": {"decision": "accepted"},
     "/api/v1/sessions/{session}/plans/{plan}/report": {},
+    "/api/v1/sessions/{session}/project": {"reviewed": True},
+    "/api/v1/project/studies/{entry}/session": {},
+    "/api/v1/project/studies/{entry}/exclude": {"reason": "motion"},
+    "/api/v1/project/studies/{entry}/reopen": {},
     "/api/v1/sessions/{session}/clearance": {
         "tool": {"radius_mm": 1.0},
         "structures": [{"name": "lesion", "role": "avoid"}],
