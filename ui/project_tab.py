@@ -41,7 +41,7 @@ def add_project_tab(parts: MutableMapping[str, Any]) -> None:
         parts["project_here"] = gr.HTML("", elem_id="project-here", apply_default_css=False)
         with gr.Row():
             parts["project_save"] = gr.Button("Save masks", min_width=120, elem_id="project-save")
-            parts["project_accept"] = gr.Button("Save and mark as reviewed", min_width=180, elem_id="project-accept")
+            parts["project_accept"] = gr.Button("Save as reviewed", min_width=120, elem_id="project-accept")
         with gr.Accordion("Exclude or reopen the chosen study", open=False, elem_id="project-state"):
             parts["project_reason"] = gr.Textbox(
                 label="Reason", placeholder="motion; not the structure; …", max_lines=1, elem_id="project-reason"

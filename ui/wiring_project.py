@@ -13,6 +13,7 @@ from medsam_planner.errors import MedsamPlannerError, NotThereError
 from medsam_planner.lab.project.ordering import Order
 from medsam_planner.lab.project.records import State
 from medsam_planner.progress import Progress
+from medsam_planner.service.core.actors import called
 from medsam_planner.service.core.on_behalf_project import ListedStudy, project_study_of
 from medsam_planner.service.core.project_order import OPEN_STATES
 from medsam_planner.service.pages import Pages
@@ -76,7 +77,12 @@ def wire_project(pages: Pages, parts: Parts) -> None:
         return on_workbench(pages, lambda one: _save(one, PageProgress(one, progress), is_reviewed=True))(token)
 
     quick: dict[str, Any] = {**QUICK}
-    triggers = [parts["project"].select, parts["project_refresh"].click, parts["project_shown"].input]
+    triggers = [
+        parts["token"].change,
+        parts["project"].select,
+        parts["project_refresh"].click,
+        parts["project_shown"].input,
+    ]
     connect(parts, triggers, listed, _VIEW, _LISTED, **quick)
     connect(parts, parts["project_order"].input, reorder, _VIEW, _LISTED, **quick)
     excluded = [parts["project_exclude"].click, parts["project_reason"].submit]
@@ -141,7 +147,13 @@ def _list(workbench: Workbench, order: str, shown: str, chosen: str | None, *, t
 
 
 def _row(one: ListedStudy, who: str) -> str:
-    held = "" if one.held_by is None else "you have it open" if one.held_by == who else f"{one.held_by} has it open"
+    held = (
+        ""
+        if one.held_by is None
+        else "you have it open"
+        if one.held_by == who
+        else f"{called(one.held_by)} has it open"
+    )
     bits = "" if one.uncertainty_bits is None else f"{one.uncertainty_bits:.2f} bit at the surface"
     state = one.study.state.value + (f" ({one.reason})" if one.reason else "")
     return " · ".join(part for part in (one.study.name, one.study.modality, state, bits, held) if part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from medsam_planner.io import load_volume
 from medsam_planner.lab.evaluation.cases import Case, find_cases
 from medsam_planner.lab.project.database import reading
 from medsam_planner.lab.project.masks import read_mask
-from medsam_planner.lab.project.records import Event, State, Study
+from medsam_planner.lab.project.records import Event, Reviewed, State, Study
 from medsam_planner.lab.project.settings import read_settings
 from medsam_planner.lab.project.tables import events_of, masks_of, prompts_of
 from medsam_planner.volumes import StudyVolume, volume_sha256
@@ -45,7 +46,26 @@ class ProjectRecords:
     def studies(self, *states: State) -> list[Study]:
         """Studies in these states, or all, by name."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT * FROM studies ORDER BY name").fetchall()
+            return self._studies(connection, states)
+
+    def reviewed(self) -> list[Reviewed]:
+        """The reviewed studies with their masks and slices, all of one moment."""
+        with self._reading() as connection:
+            connection.execute("BEGIN")  # one state of the file for all that is read
+            studies, events = self._studies(connection, (State.REVIEWED,)), events_of(connection, None)
+            connection.execute("ROLLBACK")
+        masks: dict[str, dict[str, str]] = {}
+        slices: dict[str, tuple[int, ...] | None] = {}
+        for event in events:
+            if event.kind == "recorded" and event.structure is not None:
+                masks.setdefault(event.study, {})[event.structure] = event.content["mask_sha256"]
+            elif event.kind == "reviewed":
+                seen = event.content["slices"]
+                slices[event.study] = None if seen is None else tuple(seen)
+        return [Reviewed(one, masks[one.name], slices[one.name]) for one in studies]
+
+    def _studies(self, connection: sqlite3.Connection, states: tuple[State, ...]) -> list[Study]:
+        rows = connection.execute("SELECT * FROM studies ORDER BY name").fetchall()
         found = [
             Study(
                 row["name"], row["patient"], row["modality"], row["image_sha256"], bool(row["is_copied"]),
@@ -115,7 +135,11 @@ class ProjectRecords:
     def masks(self, name: str) -> dict[str, highdicom.Volume]:
         """The last mask of each structure of a study, bool."""
         known = self.mask_hashes(name)
-        return {structure: read_mask(self.folder / "masks", sha256) for structure, sha256 in known.items()}
+        return self.masks_by_hash(known)
+
+    def masks_by_hash(self, sha256: Mapping[str, str]) -> dict[str, highdicom.Volume]:
+        """Masks that were recorded, bool, by structure, from their hashes."""
+        return {structure: read_mask(self.folder / "masks", one) for structure, one in sha256.items()}
 
     def mask_hashes(self, name: str) -> dict[str, str]:
         """SHA-256 of the last mask of each structure of a study."""

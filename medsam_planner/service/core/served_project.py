@@ -12,6 +12,7 @@ from pathlib import Path
 from medsam_planner.errors import ConfigError, LeaseHeldError, NotThereError
 from medsam_planner.lab.project.project import Project
 from medsam_planner.lab.project.records import Study
+from medsam_planner.service.core.actors import called
 from medsam_planner.service.core.data_folder import DataFolder
 from medsam_planner.service.core.project_order import ProjectOrder
 from medsam_planner.service.core.work import Work
@@ -75,6 +76,7 @@ class ServedProject:
         for work in self.works_on(study):
             if work.state.owner != who and self._sessions.leases.is_held(work.identifier):
                 raise LeaseHeldError(
-                    f"{work.state.owner} has {study.name} open. Choose another study, or ask {work.state.owner} to "
-                    f"give it back: it is free {self._sessions.leases.idle_s / 60:.0f} minutes after the last action."
+                    f"{called(work.state.owner)} has {study.name} open. Choose another study, or ask for this one: it "
+                    f"is free when it is given back, or {self._sessions.leases.idle_s / 60:.0f} minutes after the last "
+                    "action."
                 )
