@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +16,17 @@ from medsam_planner.geometry import acquisition_axis
 from medsam_planner.io.files import write_json, write_whole
 from medsam_planner.lab.project.bids import write_bids
 from medsam_planner.lab.project.coco import write_coco
+from medsam_planner.lab.project.dicom_seg import write_dicom_seg
+from medsam_planner.lab.project.formats import Format
 from medsam_planner.lab.project.project import Project
 from medsam_planner.lab.project.records import Reviewed
 from medsam_planner.lab.project.report import data_sheet
 from medsam_planner.lab.project.splits import Splits, check_splits, splits_by_patient
 from medsam_planner.workflow.training_folders import TrainingCase, whole_slices, write_decathlon, write_nnunet
 
-__all__ = ["Exported", "Format", "export_project", "slice_numbers", "version_of"]
+__all__ = ["Exported", "export_project", "slice_numbers", "version_of"]
 
 _MOST_SLICES = 100_000
-
-
-class Format(StrEnum):
-    """Formats of a data set."""
-
-    NNUNET = "nnunet"
-    MONAI = "monai"
-    """As the Medical Segmentation Decathlon."""
-    BIDS = "bids"
-    """Derivatives: segmentations alone."""
-    COCO = "coco"
-    """Run lengths per slice: segmentations alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +149,5 @@ _WRITERS: dict[Format, Callable[..., list[str]]] = {
     Format.MONAI: write_decathlon,
     Format.BIDS: write_bids,
     Format.COCO: write_coco,
+    Format.DICOM_SEG: write_dicom_seg,
 }
