@@ -65,7 +65,7 @@ def nothing_granted(world: World) -> None:
     assert world.grant({}).status_code == 200
 
 
-FILLED = {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3", "n": "1", "entry": "case_0"}
+FILLED = {"structure": "lesion", "file": "mask.nii.gz", "plane": "axial", "index": "3", "n": "1"}
 
 
 def routes(world: World) -> list[tuple[str, str, str]]:
@@ -74,7 +74,7 @@ def routes(world: World) -> list[tuple[str, str, str]]:
     found = []
     for path, methods in document["paths"].items():
         names = re.findall(r"\{(\w+)\}", path)
-        if not names:
+        if not set(names) & set(world.names()):
             continue
         filled = path.removeprefix("/api/v1")
         for name in names:
@@ -108,9 +108,6 @@ BODIES: dict[str, Any] = {
     "/api/v1/sessions/{session}/plans/{plan}/decision": {"decision": "accepted"},
     "/api/v1/sessions/{session}/plans/{plan}/report": {},
     "/api/v1/sessions/{session}/project": {"reviewed": True},
-    "/api/v1/project/studies/{entry}/session": {},
-    "/api/v1/project/studies/{entry}/exclude": {"reason": "motion"},
-    "/api/v1/project/studies/{entry}/reopen": {},
     "/api/v1/sessions/{session}/clearance": {
         "tool": {"radius_mm": 1.0},
         "structures": [{"name": "lesion", "role": "avoid"}],
