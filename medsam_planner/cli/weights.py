@@ -78,10 +78,11 @@ def optimise(
     refused. What is kept is found by itself (`--engine auto`).
     """
     from medsam_planner.cli.console import say, watched
-    from medsam_planner.lab.optimise import BOUNDS
+    from medsam_planner.lab.optimise import BOUNDS, require_exportable
     from medsam_planner.lab.optimise import optimise as optimise_weights
     from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 
+    require_exportable(engine, precision)
     with watched() as progress:
         studies = [read_study(study, ReadingOptions(), progress=progress) for study in calibrate]
         made = optimise_weights(

@@ -138,7 +138,7 @@ def _products_with_weights(path: Path) -> list[str]:
 def _reader(pixels: Iterable[NDArray[np.float32]]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc] (its class is not typed)
+    class Reader(CalibrationDataReader):
         """Gives one image after the other."""
 
         def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -30,7 +31,7 @@ from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
 from medsam_planner.volumes import volume_sha256
 
-__all__ = ["BOUNDS", "Bounds", "SlicePicture", "compare", "optimise", "pictures_of"]
+__all__ = ["BOUNDS", "Bounds", "SlicePicture", "compare", "optimise", "pictures_of", "require_exportable"]
 
 _TRIALS = 3
 
@@ -101,12 +102,7 @@ def optimise(
     MissingDependencyError
         If an extra is not installed.
     """
-    wanted = EngineName.read(f"{engine}:{precision}")
-    if wanted.engine == REFERENCE.engine:
-        raise WeightsError(f"Expected an engine that needs an export, {' or '.join(list(PRECISIONS)[1:])}; got torch.")
-    if precision == "bf16" and not computes_bf16():
-        raise WeightsError("Expected int8 or fp32: this processor does not compute bf16.")
-    require_extra(engine, f"The engine {wanted}")
+    require_exportable(engine, precision)
     model = load_model(name, engine=str(REFERENCE))
     if not isinstance(model, MedSam):
         raise WeightsError(
@@ -147,6 +143,22 @@ def optimise(
     return made
 
 
+def require_exportable(engine: str, precision: str) -> None:
+    """Refuse an engine for which nothing can be exported here, before anything is read.
+
+    Raises
+    ------
+    WeightsError, MissingDependencyError
+        As :func:`optimise`.
+    """
+    wanted = EngineName.read(f"{engine}:{precision}")
+    if wanted.engine == REFERENCE.engine:
+        raise WeightsError(f"Expected an engine that needs an export, {' or '.join(list(PRECISIONS)[1:])}; got torch.")
+    if precision == "bf16" and not computes_bf16():
+        raise WeightsError("Expected int8 or fp32: this processor does not compute bf16.")
+    require_extra(engine, f"The engine {wanted}")
+
+
 def compare(
     model: MedSam, encoder: Encoder, pictures: Sequence[SlicePicture], *, progress: Progress | None = None
 ) -> tuple[Parity, float]:
@@ -159,14 +171,18 @@ def compare(
         Seconds of torch ÷ seconds of the encoder for one slice, the fastest of a few trials each, taken in turns.
     """
     torch_encoder, network = TorchEncoder(), model.network.vision_encoder
-    own_s, its_s = [], []
-    embedding_errors, logit_errors, dices, ious = [], [], [], []
+    own_s: list[float] = []
+    its_s: list[float] = []
+    embedding_errors: list[float] = []
+    logit_errors: list[float] = []
+    dices: list[float] = []
+    ious: list[float] = []
     for number, picture in enumerate(track(pictures, "comparing with torch", progress)):
         pixels = network_input(picture.image[None])
-        expected, seconds = _timed(lambda pixels=pixels: torch_encoder.embed(pixels, network))
+        expected, seconds = _timed(partial(torch_encoder.embed, pixels, network))
         own_s.append(seconds)
         for _ in range(_TRIALS if number == 0 else 1):  # the first call of a library also prepares it
-            found, seconds = _timed(lambda pixels=pixels: encoder.embed(pixels, network))
+            found, seconds = _timed(partial(encoder.embed, pixels, network))
             its_s.append(seconds)
         embedding_errors.append(_relative(found, expected))
         for box in picture.boxes:
@@ -248,7 +264,7 @@ def _logits(model: MedSam, embedding: NDArray[np.float32], box: SlicePrompt) -> 
 
 
 def _relative(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-12))
+    return float(np.linalg.norm(found - expected)) / max(float(np.linalg.norm(expected)), 1e-12)
 
 
 def _timed(work: Callable[[], NDArray[np.float32]]) -> tuple[NDArray[np.float32], float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medsam_planner.engine import compact, manifest, registry
+from medsam_planner.engine import compact, manifest, registry, weights_files
 from medsam_planner.engine.hub import fetch
 from medsam_planner.engine.manifest import read_manifest
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model, user_folder, verify, weights_path
