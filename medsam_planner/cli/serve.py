@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    Engine,
     Host,
     Identified,
     KeepDays,
@@ -50,6 +51,7 @@ def serve(
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
     model: Model = "compact",
+    engine: Engine = "auto",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
@@ -90,6 +92,7 @@ def serve(
         settings = Settings(
             out=data.absolute(),
             model=model,
+            engine=engine,
             roots=roots,
             seed=seed,
             project=None if project is None else project.absolute(),
@@ -116,7 +119,9 @@ def run_server(
     from medsam_planner.service.core.service import Service
     from medsam_planner.service.listening import serve_on
 
-    require_weights(settings.model)  # report an unknown or damaged model now, not to the first client
+    require_weights(
+        settings.model, engine=settings.engine
+    )  # report an unknown or damaged model now, not to the first client
     service = Service(settings, limits)
     with closing(service), closing(Retention(service, keep).start()):
         app = make(service, access=access)
