@@ -253,6 +253,32 @@ def test_other_models_and_torch_itself_are_not_exported(weights: Path, study: hi
         optimise(weights, engine="torch", precision="fp32", studies=[study])
 
 
+def test_masks_are_the_same_bytes_with_and_without_the_disk_cache(
+    weights: Path, study: highdicom.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS", str(tmp_path))
+    without = segmented(study, weights, "torch")
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS_GB", "1")
+    filling, read = segmented(study, weights, "torch"), segmented(study, weights, "torch")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert filling.probability.array.tobytes() == read.probability.array.tobytes()
+    assert without.probability.array.tobytes() == read.probability.array.tobytes()
+    monkeypatch.setattr(MedSam, "encode", lambda *_: pytest.fail("everything was there"))
+    again = segmented(study, weights, "torch")
+    assert again.provenance.mask_sha256 == without.provenance.mask_sha256
+
+
+def test_a_quick_encoder_keeps_nothing_on_disk(
+    study: highdicom.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS", str(tmp_path / "new"))
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS_GB", "1")
+    session = Session(study)
+    session.add(Box((3, 26, 40), (3, 54, 70)))
+    session.preview()
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_embedding_is_exact_in_float16(small_config: Any) -> None:
     model = MedSam.with_random_weights(small_config)
     found = model.encode(np.random.default_rng(0).random((1, 128, 128), dtype=np.float32))
