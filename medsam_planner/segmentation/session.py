@@ -273,6 +273,34 @@ class Session:
         by_axis = self._tracker(structure).anchors(prompts, progress=progress)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
 
+    def prefetch(
+        self, *, structure: str = DEFAULT_STRUCTURE, reach: int = 20, progress: Progress | None = None
+    ) -> None:
+        """Compute what the slices around the prompted ones will need, the nearest first, while nobody waits.
+
+        For a model with a slow encoder; nothing is to be done for others. The masks are the same with and without. The
+        work belongs into the thread that computes, as torch's numbers of threads are the process's own; `progress` ends
+        it between two slices, as when a prompt comes, and what was computed is kept.
+
+        Parameters
+        ----------
+        structure : str
+            Name of the structure.
+        reach : int
+            How many slices to either side.
+        progress : Progress, optional
+            Told the slices; may cancel.
+
+        Raises
+        ------
+        OperationCancelledError
+            If it was cancelled.
+        """
+        if isinstance(self._segmenter, SliceSegmenter) and self._segmenter.model.encodes_slowly:
+            for axis, found in self.preview(structure=structure).items():
+                for index, one in found.items():
+                    self._segmenter.encode_outward(axis, index, one.prompt, reach=reach, progress=progress)
+
     def candidate_masks(
         self, *, structure: str = DEFAULT_STRUCTURE, progress: Progress | None = None
     ) -> CandidateMasks:
