@@ -245,7 +245,7 @@ class _Process:
 
 
 class Workers:
-    """One worker for each model, and one for plans.
+    """One worker for each model, one for plans, and one for the order of an annotation project.
 
     Parameters
     ----------
@@ -255,6 +255,7 @@ class Workers:
     """
 
     PLANNING = "planning"
+    ORDERING = "ordering"
 
     def __init__(self, limits: Limits, embeddings: Path) -> None:
         self._limits, self._embeddings = limits, embeddings
@@ -262,7 +263,7 @@ class Workers:
         self._lock = threading.Lock()
 
     def worker(self, name: str) -> Worker:
-        """The worker of a model, or of plans (:data:`PLANNING`)."""
+        """The worker of a model, of plans (:data:`PLANNING`), or of an order (:data:`ORDERING`)."""
         with self._lock:
             if name not in self._by_name:
                 self._by_name = {**self._by_name, name: Worker(name, self._limits, self._embeddings)}
