@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from medsam_planner.engine.adapted_weights import is_adapted
+from medsam_planner.engine.automatic_weights import is_automatic
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel, VolumeModel
 from medsam_planner.engine.remote_address import address_in
@@ -293,6 +294,11 @@ def _kind(path: Path) -> str:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}.") from error
     if is_adapted(path):
         return "adapted"
+    if is_automatic(path):
+        raise WeightsError(
+            f"{path} is an automatic network, which takes no prompts. Let it make a mask to begin from: "
+            f"`medsam-planner auto STUDY --model {path} --out MASK.nii.gz`."
+        )
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
