@@ -2,7 +2,7 @@
 
 In each repetition a project gets studies of some patients, drawn by chance, and a simulated annotator, who has the
 reference masks, asks ``project next`` for two studies at a time. After 2, 4 and 8 reviewed studies an automatic
-network (``train-auto``, on a grid of 1.5 mm, a fixed number of steps, nothing chosen on anybody) is trained on them
+network (``train-auto``, on a grid of 2 mm, a fixed number of steps, nothing chosen on anybody) is trained on them
 and segments the tested patients, who are in no project and the same for all orders. Intervals come from a bootstrap
 that draws repetitions and tested patients anew. Finished work is kept in --out, and a repeated call goes on from there.
 
@@ -39,9 +39,11 @@ from medsam_planner.volumes import volume_like
 
 PATTERN, LABEL = "mr_hippocampus_*", "hippocampus_anterior"
 KS = (2, 4, 8)
+ORDERS = (Order.WORTH, Order.RANDOM, Order.NAME, Order.DIVERSITY)
 AT_ONCE = 2
 """Studies that are annotated between two calls of `project next`."""
-SPACING_MM, PATCH = (1.5, 1.5, 1.5), (32, 40, 32)
+SPACING_MM, PATCH = (2.0, 2.0, 2.0), (24, 32, 24)
+LEARNING_RATE = 3e-3
 RESAMPLES = 5000
 
 
@@ -65,7 +67,7 @@ def annotated(pool: list[Labelled], order: Order, model: PromptableModel, seed: 
 
 def dice_of_network(train: list[Labelled], tested: list[Labelled], steps: int, seed: int) -> list[float]:
     """Dice on each tested case of a network that is trained on a few cases."""
-    recipe = Recipe("MR", SPACING_MM, (0.0, 0.0, 0.0, 0.0), PATCH, steps, steps, 1, seed)
+    recipe = Recipe("MR", SPACING_MM, (0.0, 0.0, 0.0, 0.0), PATCH, steps, steps, 1, seed, LEARNING_RATE)
     card = AutomaticCard(
         LABEL, "MR", SPACING_MM, (SPACING_MM, SPACING_MM), PATCH, (0.0, 0.0, 0.0, 0.0), True, (), (), steps, "", ""
     )
@@ -90,7 +92,7 @@ def measure(shown: list[Labelled], model: PromptableModel, arguments: argparse.N
             len(others), arguments.pool, replace=False
         )
         pool = [others[int(number)] for number in drawn]
-        for order in Order:
+        for order in ORDERS:
             listed = arguments.out / f"{repetition}_{order.value}.json"
             if not listed.is_file():
                 write_json(listed, {"order": annotated(pool, order, model, repetition)})
@@ -121,26 +123,28 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def read(out: Path, repetitions: list[int], order: Order, k: int) -> NDArray[np.float64]:
+    """(R, P) Dice of these repetitions."""
+    return np.array([json.loads(result_path(out, one, order, k).read_text())["dice"] for one in repetitions])
+
+
 def table(out: Path, repetitions: int) -> str:
-    """Markdown lines of the repetitions that are finished for all orders."""
-    lines = ["| studies | order | Dice | against random |", "|---|---|---|---|"]
+    """Markdown lines of what is finished; an order is compared in the repetitions that random has, too."""
+    lines = ["| studies | order | repetitions | Dice | against random |", "|---|---|---|---|---|"]
     for k in KS:
-        done = [one for one in range(repetitions) if all(result_path(out, one, order, k).is_file() for order in Order)]
-        if not done:
-            continue
-        found = {
-            order: np.array([json.loads(result_path(out, one, order, k).read_text())["dice"] for one in done])
-            for order in Order
-        }
-        for order in Order:
-            low, high = interval(found[order])
-            text = f"| {k} | {order.value} | {found[order].mean():.3f} [{low:.3f}, {high:.3f}] |"
-            if order is Order.RANDOM:
-                lines.append(f"{text} {len(done)} repetitions, {found[order].shape[1]} patients |")
+        for order in ORDERS:
+            both = (order, Order.RANDOM)
+            done = [one for one in range(repetitions) if all(result_path(out, one, its, k).is_file() for its in both)]
+            if not done:
                 continue
-            change = found[order] - found[Order.RANDOM]
-            low, high = interval(change)
-            lines.append(f"{text} {change.mean():+.3f} [{low:+.3f}, {high:+.3f}] |")
+            found = read(out, done, order, k)
+            low, high = interval(found)
+            text = f"| {k} | {order.value} | {len(done)} | {found.mean():.3f} [{low:.3f}, {high:.3f}] |"
+            if order is not Order.RANDOM:
+                change = found - read(out, done, Order.RANDOM, k)
+                low, high = interval(change)
+                text += f" {change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+            lines.append(f"{text} |")
     return "\n".join(lines)
 
 
@@ -150,9 +154,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with cases/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--pool", type=int, default=20, help="studies of a project")
-    parser.add_argument("--tested", type=int, default=24, help="patients who are tested")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--pool", type=int, default=16, help="studies of a project")
+    parser.add_argument("--tested", type=int, default=20, help="patients who are tested")
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -21,7 +21,6 @@ __all__ = ["Check", "Loop", "Recipe", "State"]
 
 Check = Callable[[torch.nn.Module], list[float]]
 """Dice on each held-back case."""
-_LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 1e-4
 _PATCHES = 2
 """In a step."""
@@ -45,6 +44,8 @@ class Recipe:
     patience: int
     """Checks without a better one after which training ends."""
     seed: int
+    learning_rate: float = 1e-3
+    """At first; it falls to 0 at the last step."""
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ class Loop:
         torch.manual_seed(recipe.seed)
         network = build_network()
         self.state = State(
-            network, torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+            network, torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=_WEIGHT_DECAY)
         )
         self._examples = examples
 
@@ -170,7 +171,7 @@ class Loop:
         recipe, state = self.recipe, self.state
         images, labels = batches.of_step(state.step)
         for group in state.optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * (1 - state.step / recipe.most_steps) ** 0.9
+            group["lr"] = recipe.learning_rate * (1 - state.step / recipe.most_steps) ** 0.9
         state.network.train()
         logits = state.network(images)
         unseen = labels > 1

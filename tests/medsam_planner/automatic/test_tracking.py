@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,15 +46,25 @@ def test_mlflow_reads_the_values_back_from_a_folder(tmp_path):
 def test_weights_and_biases_writes_an_offline_run(tmp_path):
     pytest.importorskip("wandb", reason="the extra wandb is not installed, so this was not run")
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
     (file,) = record(tmp_path, Tracker.WANDB).glob("wandb/offline-run-*/*.wandb")
-    store, losses = DataStore(), []
-    store.open_for_scan(str(file))
-    while data := store.scan_data():
-        entry = Record.FromString(data)
-        losses += [json.loads(item.value_json) for item in entry.history.item if "loss" in (item.key, *item.nested_key)]
+    losses = []
+    for data in log_records(file.read_bytes()):
+        for item in Record.FromString(data).history.item:
+            if "loss" in (item.key, *item.nested_key):
+                losses.append(json.loads(item.value_json))
     assert losses == [0.1, 0.05]
+
+
+def log_records(content: bytes) -> Iterator[bytes]:
+    """Records of a LevelDB log, each whole in the first block: checksum (4), length (2), kind (1), data."""
+    at = 7  # behind the head of the file
+    while at + 7 <= min(len(content), 2**15):
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if kind != 1:
+            break
+        yield content[at + 7 : at + 7 + length]
+        at += 7 + length
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained(monkeypatch):
