@@ -88,6 +88,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "wandb": ("wandb",),
     "remote": ("nnInteractive",),
     "medsam": ("huggingface_hub", "transformers"),
+    "openvino": ("onnx", "onnxruntime", "openvino"),
+    "onnx": ("onnx", "onnxruntime"),
     "deid": ("dicomanonymizer",),
     "pacs": ("dicomweb_client", "pynetdicom"),
     "readers": ("statsmodels",),

@@ -11,7 +11,6 @@ from medsam_planner.errors import ConfigError
 from medsam_planner.lab.adaptation.chosen import labelled
 from medsam_planner.lab.automatic.examples import Example
 from medsam_planner.lab.evaluation.cases import Case, find_cases
-from medsam_planner.lab.project.exports import reviewed_slices
 from medsam_planner.lab.project.project import Project
 
 __all__ = ["examples_in", "taken_cases"]
@@ -62,6 +61,6 @@ def examples_in(folder: Path, label: str, only: Sequence[str] = ()) -> list[Exam
                 f'{one.case.folder / "meta.json"} does not state the patient. Add "subject": a pseudonym, the same in '
                 "all cases of a patient, so that no patient is trained on and held back at once."
             )
-    is_project = (folder / "project.toml").is_file()
-    reviewed = reviewed_slices(Project(folder)) if is_project else {}
-    return [Example(one, reviewed.get(one.case.name)) for one in shown]
+    reviewed = Project(folder).reviewed() if (folder / "project.toml").is_file() else []
+    slices = {one.study.name: one.slices for one in reviewed}
+    return [Example(one, slices.get(one.case.name)) for one in shown]

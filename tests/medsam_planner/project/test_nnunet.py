@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medsam_planner.lab.project.exports import Exported, Format, export_project
+from medsam_planner.lab.project.exports import Exported, export_project
+from medsam_planner.lab.project.formats import Format
 from medsam_planner.lab.project.import_cases import add_image
 from medsam_planner.lab.project.project import Project
 from medsam_planner.volumes import volume_like
