@@ -93,18 +93,28 @@ def _basic(user: str, password: str) -> str:
 
 
 def _printed(command: list[str]) -> str:
-    """The token that a program prints."""
+    """The token that a program prints.
+
+    Raises
+    ------
+    ConfigError
+        If it fails or prints something else. Neither its arguments nor its words are repeated.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"Expected a token from the command {command[0]!r} of pacs.toml: {error}.") from error
-    token = done.stdout.strip()
-    if done.returncode or not token or len(token.split()) != 1:
-        last = (done.stderr.strip().splitlines() or ["it printed no single word"])[-1]
-        raise ConfigError(
-            f"Expected a token from the command {command[0]!r} of pacs.toml, got exit code {done.returncode}: {last}"
-        )
-    return token
+    except subprocess.TimeoutExpired:
+        why = f"no answer within {_COMMAND_S:g} s"
+    except (OSError, ValueError) as error:
+        why = f"no such program that can be run ({getattr(error, 'strerror', None) or type(error).__name__})"
+    else:
+        token = done.stdout.strip()
+        if not done.returncode and len(token.split()) == 1 and token.isprintable():
+            return token
+        why = f"exit code {done.returncode}" + ("" if done.returncode else " and no single word")
+    raise ConfigError(
+        f"Expected a token from the command {command[0]!r} of pacs.toml, got {why}. What it printed is not shown, "
+        "since it may hold a secret: run the command by hand to see it."
+    )
 
 
 def _fetched(auth: OAuth2) -> tuple[str, float | None]:

@@ -54,7 +54,10 @@ class Peer(Table):
     @field_validator("address")
     @classmethod
     def _is_address(cls, text: str) -> str:
-        ip_network(text, strict=False)
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            raise ValueError("expected an address as 10.0.0.7, or a network as 10.0.0.0/24") from error
         return text
 
     @property

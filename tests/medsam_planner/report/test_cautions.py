@@ -39,6 +39,14 @@ def test_a_plan_without_cause_gives_no_caution(quiet: Callable[..., PlanReport])
     assert cautions(quiet(true_clearance_mm={"iliac vessel": 6.0})) == []
 
 
+def test_what_is_not_known_of_a_mask_from_a_file_is_said_and_was_not_checked(quiet: Callable[..., PlanReport]) -> None:
+    report = quiet()
+    known = replace(report.evidence["iliac vessel"], file_notes=("It has no contour on slice 6.",))
+    (caution,) = find_cautions(replace(report, evidence={**report.evidence, "iliac vessel": known}))
+    assert caution.text == "The mask of iliac vessel came from a file. It has no contour on slice 6."
+    assert caution.is_unchecked
+
+
 def test_a_front_that_gave_up_is_named_with_slice_and_reason(make_report: Callable[..., PlanReport]) -> None:
     report = make_report()
     told = cautions(make_report(segmentations=with_stops(report, StopReason.AREA_JUMP)))
