@@ -12,7 +12,7 @@ from typing import Any
 from medsam_planner.errors import ConfigError, PeerAwayError, PeerError
 from medsam_planner.network.settings import BasicAuth, BearerAuth, CommandAuth, OAuth2
 
-__all__ = ["Credentials", "credentials_of"]
+__all__ = ["Credentials", "credentials_of", "require_secrets"]
 
 _COMMAND_S = 60.0
 _ENDS_EARLIER_S = 60.0
@@ -62,6 +62,21 @@ def credentials_of(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -
     if isinstance(auth, OAuth2):
         return Credentials(lambda: _fetched(auth))
     return Credentials(lambda: (f"Bearer {_printed(auth.command)}", None))
+
+
+def require_secrets(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -> None:
+    """Refuse a login whose secret is not where pacs.toml says; nothing is sent and no program is run.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if isinstance(auth, BearerAuth):
+        _secret(auth.token_env, auth.token_file)
+    elif isinstance(auth, BasicAuth):
+        _secret(auth.password_env, auth.password_file)
+    elif isinstance(auth, OAuth2):
+        _secret(auth.client_secret_env, auth.client_secret_file)
 
 
 def _secret(env: str | None, file: Path | None) -> str:

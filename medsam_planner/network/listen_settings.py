@@ -112,6 +112,21 @@ class Rule(Table):
             raise ValueError(f"expected fields {', '.join(FIELDS_OF_A_PATH)}, got {{{unknown[0]}}}")
         return path
 
+    @field_validator("send")
+    @classmethod
+    def _is_below(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not pattern or pattern.startswith("/") or ".." in Path(pattern).parts:
+                raise ValueError("expected patterns of files among the results, such as *.dcm")
+        return patterns
+
+    @field_validator("options")
+    @classmethod
+    def _leaves_the_folder(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if any(option.split("=")[0] == "--out" for option in options):
+            raise ValueError("expected options without --out: the listener names the folder of the results")
+        return options
+
     def fits(self, header: Any) -> bool:
         """Whether a series with this header (a dataset) is meant."""
 
