@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ class Credentials:
 
     def hidden_in(self, text: str) -> str:
         """The text without the secret, should a node repeat it in its answer."""
-        secret = (self._header or "").partition(" ")[2]
-        return text.replace(secret, "…") if secret else text
+        scheme, _, secret = (self._header or "").partition(" ")
+        if scheme == "Basic":
+            return _hidden(text, (secret, b64decode(secret).decode().partition(":")[2]))
+        return _hidden(text, (secret,))
 
 
 def credentials_of(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -> Credentials | None:
@@ -101,9 +104,13 @@ def _secret(env: str | None, file: Path | None) -> str:
     return secret
 
 
-def _basic(user: str, password: str) -> str:
-    from base64 import b64encode
+def _hidden(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "…")
+    return text
 
+
+def _basic(user: str, password: str) -> str:
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -138,9 +145,16 @@ def _fetched(auth: OAuth2) -> tuple[str, float | None]:
 
     data = {"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}
     secret = _secret(auth.client_secret_env, auth.client_secret_file)
+    session = requests.Session()
+    session.trust_env = False  # as of the node: no proxy and no password that pacs.toml does not name
     try:
-        answer = requests.post(
-            auth.token_url, data=data, auth=(auth.client_id, secret), timeout=_COMMAND_S, allow_redirects=False
+        answer = session.post(
+            auth.token_url,
+            data=data,
+            auth=(auth.client_id, secret),
+            timeout=_COMMAND_S,
+            allow_redirects=False,
+            verify=True if auth.ca_file is None else str(auth.ca_file),
         )
     except requests.RequestException as error:
         raise PeerAwayError(f"The token endpoint {auth.token_url} does not answer: {error}.") from error
@@ -153,9 +167,10 @@ def _fetched(auth: OAuth2) -> tuple[str, float | None]:
     document = document if isinstance(document, dict) else {}
     token = document.get("access_token")
     if answer.status_code != 200 or not isinstance(token, str) or not token:
+        secrets = (secret, _basic(auth.client_id, secret).partition(" ")[2])
         why = document.get("error_description") or document.get("error") or answer.reason
         raise PeerError(
-            f"The token endpoint {auth.token_url} gave no token: {answer.status_code} {str(why).replace(secret, '…')}. "
+            f"The token endpoint {auth.token_url} gave no token: {answer.status_code} {_hidden(str(why), secrets)}. "
             "Check client_id, the secret and scope in pacs.toml."
         )
     holds_s = document.get("expires_in")

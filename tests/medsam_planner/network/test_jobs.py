@@ -192,7 +192,9 @@ def test_a_rule_that_would_always_fail_is_refused_before_anything_is_received(
 
 @pytest.mark.parametrize("rule", [{"send": ["../*.dcm"]}, {"send": ["/etc/*"]}, {"options": ["--out=/tmp/x"]}])
 def test_a_rule_does_not_reach_out_of_its_folder(rule: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"expected patterns of files among the results|expected options without --out"):
+    with pytest.raises(
+        ValueError, match=r"expected patterns of files among the results|expected options without --out"
+    ):
         pacs_with(rule)
 
 
