@@ -179,7 +179,7 @@ def planned(serve: Callable[..., Server], open_bench: Callable[[Server], Bench],
     """A page with a plan past the phantom's vessel."""
     bench = open_bench(serve(study=study_path))
     bench.is_open()
-    assert "segment in 3D" in pane(bench).inner_text()
+    assert "No surface yet: draw a box around a structure." in pane(bench).inner_text()
 
     def plan(workbench: Workbench) -> None:
         aimed(with_vessel(workbench))

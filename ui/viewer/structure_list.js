@@ -29,6 +29,7 @@ export class StructureList {
       this.act('begin', field.value);
       field.value = '';
     });
+    field.disabled = false;  // what is typed earlier would not be taken
     this.deleted.querySelector('button').addEventListener('click', () => {
       const { n, name } = this.shown.deleted;
       this.act('restore', name, n);
