@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 	@bash .ci/system-libraries
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ui,train,remote,medsam,deid,pacs,readers,fhir,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ui,train,remote,medsam,openvino,deid,pacs,readers,fhir,docs,dev]'
 	@touch $(READY)
 
 demo: $(READY)

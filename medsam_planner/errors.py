@@ -86,6 +86,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("tensorboard",),
     "remote": ("nnInteractive",),
     "medsam": ("huggingface_hub", "transformers"),
+    "openvino": ("onnx", "onnxruntime", "openvino"),
+    "onnx": ("onnx", "onnxruntime"),
     "deid": ("dicomanonymizer",),
     "pacs": ("dicomweb_client", "pynetdicom"),
     "readers": ("statsmodels",),

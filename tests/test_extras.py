@@ -25,6 +25,9 @@ HIDDEN = (
     "gradio",
     "httpx",
     "nnInteractive",
+    "onnx",
+    "onnxruntime",
+    "openvino",
     "huggingface_hub",
     "joserfc",
     "pynetdicom",
@@ -72,6 +75,7 @@ COMMANDS = {
     "pacs": ("pacs", ["pacs", "echo", "archive"]),
     "listen": ("pacs", ["listen", "--data", "received"]),
     "fhir": ("fhir", ["fhir", "run", "--out", "bundle.json"]),
+    "optimise": ("onnx", ["weights", "optimise", "medsam.pth", "--engine", "onnx", "--calibrate", "ct"]),
     "segment": ("medsam", ["segment", "ct", "prompts.json", "--out", "runs", "--model", "medsam-vit-b"]),
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    Engine,
     Host,
     Identified,
     KeepDays,
@@ -34,6 +35,7 @@ def ui(
     host: Host = LOOPBACK,
     port: Port = 7860,
     model: Model = "compact",
+    engine: Engine = "auto",
     out: Annotated[Path, typer.Option("--data", "--out", help="Folder for studies, sessions and results.")] = Path(
         "runs"
     ),
@@ -98,6 +100,7 @@ def ui(
         settings = Settings(
             out=out.absolute(),
             model=model,
+            engine=engine,
             study=study,
             roots=tuple(path.absolute() for path in allow or ()),
             seed=seed,

@@ -35,6 +35,8 @@ class EmbeddingKey:
     index: int
     crop: Crop
     weights_sha256: str
+    engine: str = "torch:fp32"
+    """What computed it (:mod:`.engine_name`)."""
 
     def digest(self) -> str:
         """SHA-256 of the key; the name of its file on disk."""
@@ -47,6 +49,7 @@ class EmbeddingKey:
             *(float(number).hex() for number in numbers),
             str(self.crop.size),
             self.weights_sha256,
+            self.engine,
         ]
         return hashlib.sha256("\0".join(fields).encode()).hexdigest()
 
@@ -96,9 +99,9 @@ class EmbeddingCache:
         """Bytes of the tensors held in memory."""
         return self._held_bytes
 
-    def get(self, key: EmbeddingKey) -> Embedding | None:
+    def get(self, key: EmbeddingKey, *, on_disk: bool = True) -> Embedding | None:
         """Embedding of `key`, or None."""
-        found = self._find(key)
+        found = self._find(key, on_disk)
         with self._lock:
             if found is None:
                 self.misses += 1
@@ -108,18 +111,23 @@ class EmbeddingCache:
 
     def put(self, key: EmbeddingKey, embedding: Embedding | list[torch.Tensor]) -> None:
         """Keep an embedding, detached from its graph, in memory and in the folder."""
-        self._keep(key, _detached(embedding))
+        self._keep(key, _detached(embedding), on_disk=True)
 
-    def get_or_encode(self, key: EmbeddingKey, encode: Callable[[], Embedding | list[torch.Tensor]]) -> Embedding:
-        """Embedding of `key`, computed by `encode` if it is not cached; several tensors are returned as a tuple."""
+    def get_or_encode(
+        self, key: EmbeddingKey, encode: Callable[[], Embedding | list[torch.Tensor]], *, on_disk: bool = True
+    ) -> Embedding:
+        """Embedding of `key`, computed by `encode` if it is not cached; several tensors are returned as a tuple.
+
+        `on_disk` is whether it is looked for and kept in the folder, too, which is slower than a quick encoder.
+        """
         with self._lock:
             turn = self._encoding.setdefault(key, threading.Lock())
         try:
             with turn:
-                found = self.get(key)
+                found = self.get(key, on_disk=on_disk)
                 if found is None:
                     found = _detached(encode())
-                    self._keep(key, found)
+                    self._keep(key, found, on_disk)
                 return found
         finally:
             with self._lock:
@@ -131,17 +139,17 @@ class EmbeddingCache:
             self._held.clear()
             self._held_bytes = 0
 
-    def _keep(self, key: EmbeddingKey, embedding: Embedding) -> None:
+    def _keep(self, key: EmbeddingKey, embedding: Embedding, on_disk: bool) -> None:
         self._hold(key, embedding)
-        if self.folder is not None:
+        if self.folder is not None and on_disk:
             self._write(self.folder, key, embedding)
 
-    def _find(self, key: EmbeddingKey) -> Embedding | None:
+    def _find(self, key: EmbeddingKey, on_disk: bool) -> Embedding | None:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        if self.folder is None:
+        if self.folder is None or not on_disk:
             return None
         found = _read(self.folder / f"{key.digest()}.safetensors")
         if found is not None:

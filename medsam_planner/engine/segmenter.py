@@ -238,8 +238,13 @@ class SliceSegmenter:
             index=index,
             crop=crop,
             weights_sha256=self.model.weights_sha256,
+            engine=self.model.engine,
         )
-        return self._cache.get_or_encode(key, lambda: self.model.encode(self.crop_image(axis, index, crop)[None]))
+        return self._cache.get_or_encode(
+            key,
+            lambda: self.model.encode(self.crop_image(axis, index, crop)[None]),
+            on_disk=self.model.encodes_slowly,
+        )
 
     def _prompt_in_crop(
         self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[PredictedSlice]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.engine.engine_name import AUTO
 from medsam_planner.engine.protocol import PromptableModel, VolumeModel, VolumeSegmenter
 from medsam_planner.engine.registry import open_model
 from medsam_planner.engine.segmenter import SlicePrediction, SliceSegmenter
@@ -67,13 +68,16 @@ class Session:
     cache : EmbeddingCache, optional
         Keeps the embeddings. Several sessions may share one, on different studies and models too; by default a session
         has its own of 1 GB in memory.
+    engine : str
+        What computes MedSAM's image encoder, where `model` is a name or a path: "auto", "torch", "openvino:int8", …
+        (:mod:`~medsam_planner.engine.engine_name`).
 
     Raises
     ------
     PromptError
         If the seed is out of range.
     WeightsError
-        If the weights are absent, damaged or unknown.
+        If the weights are absent, damaged or unknown, or the engine has no intact export of them.
     StudyError
         If a window is given for a model on a server, which gets stored values.
     ModelServerError
@@ -89,10 +93,11 @@ class Session:
         window: str | tuple[float, float] | None = None,
         rules: StopRules | None = None,
         cache: EmbeddingCache | None = None,
+        engine: str = AUTO,
     ) -> None:
         check_seed(seed)
         self.volume = volume
-        self.model = open_model(model) if isinstance(model, str | Path) else model
+        self.model = open_model(model, engine=engine) if isinstance(model, str | Path) else model
         if isinstance(self.model, VolumeModel) and window is not None:
             raise StudyError(f"The model {self.model.name} gets stored values: leave the window out.")
         self.seed = seed
@@ -478,6 +483,7 @@ class Session:
             window=self._window_text,
             model=self.model.name,
             weights_sha256=self.model.weights_sha256,
+            engine=self.model.engine,
             normalisation=asdict(self.normalisation),
             temperature=self.model.temperature,
             seed=self.seed,

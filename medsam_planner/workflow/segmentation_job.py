@@ -138,12 +138,12 @@ def check_options(options: SegmentationOptions) -> None:
     PromptError
         If the source of uncertainty is unknown, or needs propagation across three planes.
     WeightsError
-        If the weights are unknown, absent or damaged.
+        If the weights are unknown, absent or damaged, or the engine is unknown or has no export of them.
     """
     source = source_named(options.uncertainty)
     if options.samples:
         check_planes(source, triplanar=options.triplanar)
-    require_weights(options.model)
+    require_weights(options.model, engine=options.engine)
 
 
 def _prompted_logs(

@@ -29,6 +29,7 @@ from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import STOPPED_WITHIN_S, UNASKED_STOPPED_WITHIN_S, Workers
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
+from medsam_planner.service.settings import Settings
 from prompts import PromptLog
 from prompts.shapes import locates
 
@@ -42,15 +43,17 @@ class Computations:
     ----------
     studies : StudyStore
     limits : Limits
+    settings : Settings
     """
 
-    def __init__(self, studies: StudyStore, limits: Limits) -> None:
+    def __init__(self, studies: StudyStore, limits: Limits, settings: Settings) -> None:
+        self._settings = settings
         self.workers = Workers(limits)
         self._studies = studies
 
     def prepare(self, model: str) -> None:
         """Begin the worker of a model; does not wait for it."""
-        self.workers.worker(model).begin(Prepare(model))
+        self.workers.worker(model).begin(Prepare(model, self._settings.engine_of(model)))
 
     def preview(
         self, work: Work, log: PromptLog, progress: Progress | None
@@ -165,7 +168,8 @@ class Computations:
         return StudyKey(folder, work.study.sha256, self._studies.is_identified)
 
     def _session(self, work: Work) -> SessionKey:
-        return SessionKey(work.identifier, self._study(work), work.state.model, work.state.seed)
+        model = work.state.model
+        return SessionKey(work.identifier, self._study(work), model, work.state.seed, self._settings.engine_of(model))
 
 
 def _known(work: Work, results: Mapping[str, StoredResult]) -> dict[str, Known]:

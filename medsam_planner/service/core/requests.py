@@ -59,6 +59,7 @@ class Prepare:
 
     model: str | None
     """None for the worker of plans."""
+    engine: str = "auto"
     session: str = ""
 
     def may_interrupt(self, running: Request) -> bool:
@@ -68,7 +69,7 @@ class Prepare:
     def run(self, memory: WorkerMemory, progress: Progress) -> None:
         """Load the model."""
         if self.model is not None:
-            open_model(self.model)
+            open_model(self.model, engine=self.engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class SessionKey:
     study: StudyKey
     model: str
     seed: int
+    engine: str = "auto"
 
 
 class WorkerMemory:
@@ -98,7 +99,9 @@ class WorkerMemory:
         """
         known = self._sessions.get(key.session)
         if known is None or known[0] != key:
-            session = Session(self.volume(key.study), key.model, seed=key.seed, cache=self._embeddings)
+            session = Session(
+                self.volume(key.study), key.model, seed=key.seed, cache=self._embeddings, engine=key.engine
+            )
             self._sessions[key.session] = (key, session)
         self._sessions.move_to_end(key.session)
         return self._sessions[key.session][1]
