@@ -17,6 +17,7 @@ from medsam_planner.cli.options import (
     Model,
     OidcFile,
     Port,
+    ProjectFolder,
     Seed,
     TlsCertificate,
     TlsKey,
@@ -58,6 +59,7 @@ def ui(
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
     identified: Identified = None,
+    project: ProjectFolder = None,
     pacs: Annotated[
         Path | None, typer.Option(help="File with PACS nodes (TOML) that pages may search, and send results to.")
     ] = None,
@@ -105,6 +107,7 @@ def ui(
             roots=tuple(path.absolute() for path in allow or ()),
             seed=seed,
             pacs=_pacs_file(pacs),
+            project=None if project is None else project.absolute(),
             is_identified=identified,
         )
         say("Starting the workbench ...")

@@ -28,6 +28,7 @@ from ui.wiring_export import wire_export
 from ui.wiring_live import wire_live
 from ui.wiring_pacs import wire_pacs
 from ui.wiring_procedure import wire_procedure
+from ui.wiring_project import wire_project
 from ui.wiring_structures import wire_structure_list
 
 __all__ = ["build_page"]
@@ -53,6 +54,7 @@ def build_page(pages: Pages) -> gr.Blocks:
         wire_procedure(pages, parts)
         wire_view3d(pages, parts)
         wire_pacs(pages, parts)
+        wire_project(pages, parts)
         wire_review(pages, parts)
     return page
 

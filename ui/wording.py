@@ -150,6 +150,17 @@ DELETED = "‘{}’ was deleted with its prompts. “Restore” brings it back."
 RESTORED_STRUCTURE = "‘{}’ was restored."
 REMOVED = "The prompt was removed. Undo restores it."
 ROLE_LABELS = {Role.IGNORE: "ignore", Role.AVOID: "avoid", Role.INSIDE: "stay inside"}
+ORDER_LABELS = {"name": "by name", "worth": "most worth annotating first", "random": "random"}
+SHOWN_LABELS = {"open": "to be annotated", "reviewed": "reviewed", "excluded": "excluded", "all": "all"}
+ORDER_CONDITIONS = {
+    "absent": "The order by worth was not computed yet: studies are listed by name.",
+    "computing": "The order by worth is being computed, which takes some seconds a study. Refresh to see it.",
+    "outdated": "The project has changed since this order was computed. Choose the order again to renew it.",
+    "failed": "The order by worth could not be computed:",
+}
+PROJECT_OPENED = (
+    "Opened {} from the project. It begins from the masks that the project has; save yours in the tab “Project”."
+)
 
 
 def notice(kind: NoticeKind, text: str, notes: Iterable[str] = ()) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "Out",
     "Paths",
     "Port",
+    "ProjectFolder",
     "ResampleTilt",
     "RtStruct",
     "Saliency",
@@ -114,6 +115,10 @@ KeepDays = Annotated[
 ]
 KeepWorksDays = Annotated[
     float | None, typer.Option(help="Days to keep sessions without a change; by default for ever.", min=0)
+]
+ProjectFolder = Annotated[
+    Path | None,
+    typer.Option("--project", help="Annotation project (`medsam-planner project init`) that clients work on together."),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]
 SegEncoding = Annotated[

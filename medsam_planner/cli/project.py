@@ -197,6 +197,7 @@ class FormatName(StrEnum):
     MONAI = "monai"
     BIDS = "bids"
     COCO = "coco"
+    DICOM_SEG = "dicom-seg"
 
 
 @app.command()
@@ -208,7 +209,8 @@ def export(
 ) -> None:
     """Write the reviewed studies as a data set, with splits by patient and a data sheet."""
     from medsam_planner.cli.console import say
-    from medsam_planner.lab.project.exports import Format, export_project
+    from medsam_planner.lab.project.exports import export_project
+    from medsam_planner.lab.project.formats import Format
     from medsam_planner.lab.project.project import Project
 
     exported = export_project(Project(folder), out, Format(to.value), folds=folds)
@@ -217,3 +219,25 @@ def export(
     say(f"Data set: {exported.folder} (version {exported.version[:12]})")
     if exported.command:
         say(f"Train with: {exported.command}")
+
+
+@app.command("import")
+def import_data_set(
+    folder: Folder,
+    data_set: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of the data set.")],
+    who: Who,
+    format_: Annotated[FormatName, typer.Option("--from", help="Format of the data set.")],
+) -> None:
+    """Record the masks of a data set, with where they come from; those on other voxels than the study are refused."""
+    from medsam_planner.cli.console import say, watched
+    from medsam_planner.lab.project.formats import Format
+    from medsam_planner.lab.project.imports import import_masks
+    from medsam_planner.lab.project.project import Project
+
+    with watched() as progress:
+        imported = import_masks(Project(folder), data_set, Format(format_.value), who=who, progress=progress)
+    for note in imported.notes:
+        say(f"Note: {note}")
+    if imported.added:
+        say(f"Added studies: {', '.join(imported.added)}")
+    say(f"Recorded {imported.masks} masks. Review them: `medsam-planner project review`.")

@@ -20,6 +20,7 @@ from medsam_planner.cli.options import (
     Model,
     OidcFile,
     Port,
+    ProjectFolder,
     Seed,
     ServerData,
     TlsCertificate,
@@ -62,6 +63,7 @@ def serve(
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
     identified: Identified = None,
+    project: ProjectFolder = None,
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
     from medsam_planner.errors import StudyError
@@ -88,7 +90,13 @@ def serve(
     with listen(host, port) as bound:
         roots = tuple(path.absolute() for path in allow or ())
         settings = Settings(
-            out=data.absolute(), model=model, engine=engine, roots=roots, seed=seed, is_identified=identified
+            out=data.absolute(),
+            model=model,
+            engine=engine,
+            roots=roots,
+            seed=seed,
+            project=None if project is None else project.absolute(),
+            is_identified=identified,
         )
         address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
         ready = f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsam_planner.client.plan_review import PlanReviewing
+from medsam_planner.client.project_part import ProjectPart
 from medsam_planner.client.proposals import Proposals
 from medsam_planner.client.structure_list import StructureList
 from medsam_planner.client.values import JobValue, StructureValue
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteSession"]
 
 
-class RemoteSession(StructureList, Proposals, PlanReviewing):
+class RemoteSession(StructureList, Proposals, PlanReviewing, ProjectPart):
     """A session on the server that this client holds.
 
     Every change is on the server's disk when its method returns. A method that failed for want of a connection may be

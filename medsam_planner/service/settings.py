@@ -31,6 +31,8 @@ class Settings:
     seed: int = 0
     pacs: PacsFile | None = None
     """Nodes that pages may ask and send to; None where the server has no PACS."""
+    project: Path | None = None
+    """Folder of the annotation project that clients work on; None where there is none."""
     is_identified: bool | None = None
     """Whether reports and pages name the patient; None leaves it to each study's files."""
 

@@ -14,6 +14,7 @@ from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.options import Limits, SegmentOptions
 from medsam_planner.service.core.packing import ExportChoice
 from medsam_planner.service.core.review_requests import Document
+from medsam_planner.service.core.served_project import ServedProject
 from medsam_planner.service.core.session_reader import SessionReader
 from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.worker import Workers
@@ -35,6 +36,8 @@ class Service(SessionReader):
     ------
     OutputError
         If the data folder cannot be used, or another server uses it.
+    ConfigError
+        If the folder of the annotation project holds none.
     """
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
@@ -44,6 +47,9 @@ class Service(SessionReader):
         self.jobs = JournalledJobs(self.session, on_progress=self.leases.touch)
         for work in self._works.values():
             self.jobs.recall_of(work)
+        self.project = (
+            None if settings.project is None else ServedProject(settings.project, self, self.computations.workers)
+        )
 
     def close(self) -> None:
         """Stop the jobs, end the workers, and let go of the data folder."""

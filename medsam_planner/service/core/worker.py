@@ -238,7 +238,7 @@ class _Process:
 
 
 class Workers:
-    """One worker for each model, and one for plans.
+    """One worker for each model, one for plans, and one for the order of an annotation project.
 
     Parameters
     ----------
@@ -246,6 +246,7 @@ class Workers:
     """
 
     PLANNING = "planning"
+    ORDERING = "ordering"
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -253,7 +254,7 @@ class Workers:
         self._lock = threading.Lock()
 
     def worker(self, name: str) -> Worker:
-        """The worker of a model, or of plans (:data:`PLANNING`)."""
+        """The worker of a model, of plans (:data:`PLANNING`), or of an order (:data:`ORDERING`)."""
         with self._lock:
             if name not in self._by_name:
                 self._by_name = {**self._by_name, name: Worker(name, self._limits)}
