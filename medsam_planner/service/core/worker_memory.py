@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.engine.embedding_files import default_bytes
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
@@ -58,9 +59,11 @@ class WorkerMemory:
         Private memory beyond that of the empty worker; mapped studies do not count. What is being used stays.
     most_session_bytes : int
         The same for one session: one that takes more is forgotten after each request.
+    embeddings : Path, optional
+        Folder in which those of a slow encoder are kept, for all workers.
     """
 
-    def __init__(self, most_bytes: int, most_session_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_session_bytes: int, embeddings: Path | None = None) -> None:
         self.most_bytes, self.most_session_bytes = most_bytes, most_session_bytes
         self._volumes: OrderedDict[StudyKey, StudyVolume] = OrderedDict()
         self._sessions: OrderedDict[str, tuple[SessionKey, Session]] = OrderedDict()
@@ -71,7 +74,11 @@ class WorkerMemory:
         self.plans = PlanMemory(most_bytes // _FIELD_SHARE)
         self.found_plan: tuple[Path, Plan] | None = None
         """Folder and plan of the last search, until its report is written."""
-        self._embeddings = EmbeddingCache(min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE)
+        self._embeddings = EmbeddingCache(
+            min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE,
+            embeddings if default_bytes() else None,
+            max_folder_bytes=default_bytes(),
+        )
         self._empty_bytes = private_bytes()
 
     @property
