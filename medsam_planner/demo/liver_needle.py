@@ -22,6 +22,7 @@ __all__ = ["chest_wall_phantom", "run_liver_needle"]
 _CASE = "ct_trunk_totalseg_siemens"
 _LIVER, _RIBS = 5, (*range(109, 116), 117)
 _VESSELS, _BOWEL = (52, 63, 64), (6, 20)
+_RIGHT_SIDE_LPS_MM = ((-250.0, -290.0, -810.0), (20.0, -40.0, -760.0))
 _LUNG_HU = -500.0
 _SKIN_HU = -300.0
 _SMALLEST_LUNG_VOXELS = 20
@@ -120,6 +121,7 @@ def run_liver_needle(
         title, entry, target = "Liver needle between two ribs (procedural)", (-122.0, 0.0, 0.0), (-60.0, 5.0, 0.0)
     else:
         say("1/2 Reading 40 mm of a real trunk CT; its labels are the output of TotalSegmentator, no reader's.")
+        case = case.cropped(*_RIGHT_SIDE_LPS_MM)
         study, masks = case.study, _real_masks(case)
         title, entry, target = (
             "Liver needle (real CT, labels of a network)",

@@ -10,6 +10,7 @@ import highdicom
 import numpy as np
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
 from medsam_planner.io.loading import load_map
 from medsam_planner.volumes import StudyVolume, volume_like
@@ -23,6 +24,23 @@ class RealCase:
 
     study: StudyVolume
     labels: highdicom.Volume
+
+    def cropped(self, low_lps_mm: Sequence[float], high_lps_mm: Sequence[float]) -> RealCase:
+        """The part whose voxels lie in a box, LPS mm, whole voxels along each array axis.
+
+        Raises
+        ------
+        ConfigError
+            If the case has none there.
+        """
+        corners = np.array([low_lps_mm, high_lps_mm], dtype=np.float64)
+        ends = index_from_lps(self.study.affine, corners[np.indices((2, 2, 2)).reshape(3, -1).T, np.arange(3)])
+        first = np.clip(np.ceil(ends.min(axis=0)), 0, None).astype(int)
+        last = np.minimum(np.floor(ends.max(axis=0)), np.array(self.study.spatial_shape) - 1).astype(int)
+        if (first > last).any():
+            raise ConfigError(f"Expected a part of the case in the box {corners.tolist()}, LPS mm, found none.")
+        k, j, i = (slice(int(low), int(high) + 1) for low, high in zip(first, last, strict=True))
+        return RealCase(StudyVolume.from_volume(self.study[k, j, i], self.study.source), self.labels[k, j, i])
 
     def mask(self, values: Sequence[int]) -> highdicom.Volume:
         """Voxels of some labels, bool.
