@@ -122,8 +122,8 @@ def record(
     seconds: Annotated[float | None, typer.Option(help="Time that it took.", min=0)] = None,
 ) -> None:
     """Record a mask, and the prompts and edits that led to it."""
-    from medsam_planner.cli.console import say
-    from medsam_planner.io.mask_reading import load_mask
+    from medsam_planner.cli.console import say, tell_notes
+    from medsam_planner.io.mask_reading import load_mask, object_notes
     from medsam_planner.lab.project.project import Project
     from prompts import read_prompt_file
 
@@ -132,6 +132,7 @@ def record(
     given = None if prompts is None else read_prompt_file(prompts)
     study = project.record(name, structure, volume, who=who, prompts=given, seconds=seconds)
     say(f"{study.name}: {study.state.value}")
+    tell_notes(object_notes(volume))
 
 
 @app.command()

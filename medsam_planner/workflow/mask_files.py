@@ -15,7 +15,7 @@ from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryErro
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm, within_grid
 from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
-from medsam_planner.io.mask_reading import load_mask
+from medsam_planner.io.mask_reading import load_mask, object_notes
 from medsam_planner.io.segment_path import mask_file
 from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.margins import masks_from_spread
@@ -83,10 +83,10 @@ def file_evidence(
     ConfigError
         If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
     """
-    given = _given_mask(path, name, study)
+    given, notes = _given_mask(path, name, study)
     path = mask_file(path)
     known = _on_study(name, given, study, is_corridor=is_corridor, path=path)
-    known = replace(known, trace=trace_of_mask(path, name, given.array))
+    known = replace(known, trace=trace_of_mask(path, name, given.array), file_notes=notes)
     if is_calibrated:  # a calibration holds for the voxels of the study
         run = read_run_evidence(path, name)
         return replace(
@@ -247,8 +247,8 @@ def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
     return covering_map(values, mask)
 
 
-def _given_mask(path: Path, name: str, study: StudyVolume) -> highdicom.Volume:
-    """The mask as its file holds it."""
+def _given_mask(path: Path, name: str, study: StudyVolume) -> tuple[highdicom.Volume, tuple[str, ...]]:
+    """The mask as its file holds it, and what is not known of it."""
     try:
         volume = load_mask(path, study, name=name)
     except StudyError as error:
@@ -267,7 +267,7 @@ def _given_mask(path: Path, name: str, study: StudyVolume) -> highdicom.Volume:
             f"Expected a mask of 0 and one other value for '{name}' in {path}, got {len(values)} values ({listed}): an "
             "image, a map or several labels in one file. Write the structure's own mask."
         )
-    return volume_like(volume, volume.array > 0)
+    return volume_like(volume, volume.array > 0), object_notes(volume)
 
 
 def _too_thin(name: str, given: highdicom.Volume, study: StudyVolume) -> ConfigError:
