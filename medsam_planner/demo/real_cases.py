@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -16,6 +17,8 @@ from medsam_planner.io.loading import load_map
 from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = ["RealCase", "real_case"]
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +38,12 @@ class RealCase:
         """
         corners = np.array([low_lps_mm, high_lps_mm], dtype=np.float64)
         ends = index_from_lps(self.study.affine, corners[np.indices((2, 2, 2)).reshape(3, -1).T, np.arange(3)])
-        first = np.clip(np.ceil(ends.min(axis=0)), 0, None).astype(int)
-        last = np.minimum(np.floor(ends.max(axis=0)), np.array(self.study.spatial_shape) - 1).astype(int)
+        first = np.clip(np.ceil(ends.min(axis=0) - _ROUNDING), 0, None).astype(int)
+        last = np.minimum(np.floor(ends.max(axis=0) + _ROUNDING), np.array(self.study.spatial_shape) - 1).astype(int)
         if (first > last).any():
             raise ConfigError(f"Expected a part of the case in the box {corners.tolist()}, LPS mm, found none.")
-        k, j, i = (slice(int(low), int(high) + 1) for low, high in zip(first, last, strict=True))
-        return RealCase(StudyVolume.from_volume(self.study[k, j, i], self.study.source), self.labels[k, j, i])
+        box: Any = tuple(slice(int(low), int(high) + 1) for low, high in zip(first, last, strict=True))
+        return RealCase(StudyVolume.from_volume(self.study[box], self.study.source), self.labels[box])
 
     def mask(self, values: Sequence[int]) -> highdicom.Volume:
         """Voxels of some labels, bool.
