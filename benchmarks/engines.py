@@ -121,7 +121,7 @@ def box_at(box: Any, k: int, rc: tuple[int, int, int, int]) -> Any:
 
 
 def alone(run: Callable[..., Any], *arguments: Any) -> Any:
-    """Run in a fresh process, for its own peak memory; one that dies (out of memory) is an error and no endless wait."""
+    """Run in a fresh process, for its own peak memory; one that dies (out of memory) is an error, and no wait."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(run, *arguments).result()
 
