@@ -84,6 +84,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("argon2", "authlib", "blosc2", "fastapi", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "ui": ("argon2", "authlib", "blosc2", "fastapi", "gradio", "httpx", "joserfc", "python_multipart", "uvicorn"),
     "train": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
     "remote": ("nnInteractive",),
     "medsam": ("huggingface_hub", "transformers"),
     "openvino": ("onnx", "onnxruntime", "openvino"),

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from medsam_planner.engine.adapted_weights import is_adapted, read_adapted
+from medsam_planner.engine.automatic_weights import is_automatic
 from medsam_planner.engine.encoders import Encoder
 from medsam_planner.engine.engine_name import AUTO, REFERENCE, EngineName
 from medsam_planner.engine.exports import choose, encoder_for
@@ -328,6 +329,11 @@ def _kind(path: Path) -> str:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}.") from error
     if is_adapted(path):
         return "adapted"
+    if is_automatic(path):
+        raise WeightsError(
+            f"{path} is an automatic network, which takes no prompts. Let it make a mask to begin from: "
+            f"`medsam-planner auto STUDY --model {path} --out MASK.nii.gz`."
+        )
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 

@@ -147,11 +147,9 @@ def _name(case: Case, label: int) -> str:
 
 def _labels(case: Case) -> StudyVolume | None:
     """The volume of all labels; None where each is drawn for itself."""
-    from medsam_planner.io import load_volume
+    from medsam_planner.io.loading import load_map
 
-    if case.has_drawn_labels:
-        return None
-    return load_volume(case.folder / "labels.nii.gz", modality=case.modality)
+    return None if case.has_drawn_labels else load_map(case.folder / "labels.nii.gz")
 
 
 def _values(case: Case, labelled: StudyVolume | None) -> list[int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +26,10 @@ from medsam_planner.lab.project.report import data_sheet
 from medsam_planner.lab.project.splits import Splits, check_splits, splits_by_patient
 from medsam_planner.workflow.training_folders import TrainingCase, whole_slices, write_decathlon, write_nnunet
 
-__all__ = ["Exported", "export_project", "slice_numbers", "version_of"]
+__all__ = ["Exported", "export_project", "slice_numbers", "unseen_voxels", "version_of"]
 
 _MOST_SLICES = 100_000
+_NNUNET_SPLITS = "splits_final.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,13 @@ def export_project(
         notes = [*notes, "There are no splits: all reviewed studies are of one patient."]
     else:
         write_whole(
-            folder / ("splits_final.json" if format_ is Format.NNUNET else "splits.json"), json.dumps(splits, indent=1)
+            folder / (_NNUNET_SPLITS if format_ is Format.NNUNET else "splits.json"), json.dumps(splits, indent=1)
         )
     version = _version(project.settings.names, chosen)
     write_json(out / "version.json", {"schema_version": 1, "version": version, "studies": sorted(patients)})
     write_whole(out / "data_sheet.md", data_sheet(project))
-    command = "nnUNetv2_plan_and_preprocess -d 1 --verify_dataset_integrity && nnUNetv2_train 1 3d_fullres 0"
-    return Exported(folder, version, tuple(dict.fromkeys(notes)), command if format_ is Format.NNUNET else None)
+    command = _nnunet_command(folder, has_splits=splits is not None) if format_ is Format.NNUNET else None
+    return Exported(folder, version, tuple(dict.fromkeys(notes)), command)
 
 
 def version_of(project: Project) -> str:
@@ -106,6 +109,16 @@ def _version(names: Sequence[str], chosen: Sequence[Reviewed]) -> str:
         for one in chosen
     ]
     return hashlib.sha256(json.dumps([list(names), content]).encode()).hexdigest()
+
+
+def unseen_voxels(image: highdicom.Volume, reviewed: Sequence[int] | None) -> NDArray[np.bool_] | None:
+    """(K, J, I) voxels of the slices that a review did not look at; None where it looked at all."""
+    if reviewed is None:
+        return None
+    axis = acquisition_axis(image.affine)
+    unseen = np.ones(image.spatial_shape[axis], dtype=bool)
+    unseen[[one for one in reviewed if one < len(unseen)]] = False
+    return whole_slices(unseen, axis, image.spatial_shape)
 
 
 def slice_numbers(text: str) -> list[int]:
@@ -128,13 +141,25 @@ def slice_numbers(text: str) -> list[int]:
 def _cases(project: Project, chosen: Sequence[Reviewed]) -> Iterator[TrainingCase]:
     for one in chosen:
         image, masks = project.image(one.study), project.masks_by_hash(one.mask_sha256)
-        ignored: NDArray[np.bool_] | None = None
-        if one.slices is not None:
-            axis = acquisition_axis(image.affine)
-            unseen = np.ones(image.spatial_shape[axis], dtype=bool)
-            unseen[[index for index in one.slices if index < len(unseen)]] = False
-            ignored = whole_slices(unseen, axis, image.spatial_shape)
-        yield TrainingCase(one.study.name, image, one.study.modality, masks, ignored)
+        yield TrainingCase(one.study.name, image, one.study.modality, masks, unseen_voxels(image, one.slices))
+
+
+def _nnunet_command(folder: Path, *, has_splits: bool) -> str:
+    """Plans and trains. nnU-Net reads splits only beside the preprocessed cases, and else makes its own, blind to
+    patients."""
+    out = folder.parent.resolve()
+    prepared = out / "nnUNet_preprocessed"
+    places = {"nnUNet_raw": out, "nnUNet_preprocessed": prepared, "nnUNet_results": out / "nnUNet_results"}
+    steps = [
+        "export " + " ".join(f"{name}={shlex.quote(str(place))}" for name, place in places.items()),
+        "nnUNetv2_plan_and_preprocess -d 1 -c 3d_fullres --verify_dataset_integrity",
+    ]
+    if has_splits:
+        source, target = (
+            shlex.quote(str(place)) for place in (folder.resolve() / _NNUNET_SPLITS, prepared / folder.name)
+        )
+        steps.append(f"cp {source} {target}")
+    return " && ".join([*steps, f"nnUNetv2_train 1 3d_fullres {'0' if has_splits else 'all'}"])
 
 
 def _plain(name: str) -> str:

@@ -48,7 +48,7 @@ class Computations:
 
     def __init__(self, studies: StudyStore, limits: Limits, settings: Settings) -> None:
         self._settings = settings
-        self.workers = Workers(limits)
+        self.workers = Workers(limits, settings.embeddings)
         self._studies = studies
 
     def prepare(self, model: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.engine.embedding_files import default_bytes
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
@@ -57,9 +58,11 @@ class WorkerMemory:
         Private memory beyond that of the empty worker; mapped studies do not count. What is being used stays.
     most_session_bytes : int
         The same for one session: one that takes more is forgotten after each request.
+    embeddings : Path, optional
+        Folder in which those of a slow encoder are kept, for all workers.
     """
 
-    def __init__(self, most_bytes: int, most_session_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_session_bytes: int, embeddings: Path | None = None) -> None:
         self.most_bytes, self.most_session_bytes = most_bytes, most_session_bytes
         self._volumes: OrderedDict[StudyKey, StudyVolume] = OrderedDict()
         self._sessions: OrderedDict[str, tuple[SessionKey, Session]] = OrderedDict()
@@ -68,7 +71,11 @@ class WorkerMemory:
         self._fields: OrderedDict[Hashable, tuple[tuple[DistanceField, ...], int]] = OrderedDict()
         """With their memory."""
         self.plans = PlanMemory(most_bytes // _FIELD_SHARE)
-        self._embeddings = EmbeddingCache(min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE)
+        self._embeddings = EmbeddingCache(
+            min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE,
+            embeddings if default_bytes() else None,
+            max_folder_bytes=default_bytes(),
+        )
         self._empty_bytes = private_bytes()
 
     @property

@@ -253,6 +253,57 @@ def test_other_models_and_torch_itself_are_not_exported(weights: Path, study: hi
         optimise(weights, engine="torch", precision="fp32", studies=[study])
 
 
+def test_masks_are_the_same_bytes_with_and_without_the_disk_cache(
+    weights: Path, study: highdicom.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS", str(tmp_path))
+    without = segmented(study, weights, "torch")
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS_GB", "1")
+    filling, read = segmented(study, weights, "torch"), segmented(study, weights, "torch")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert filling.probability.array.tobytes() == read.probability.array.tobytes()
+    assert without.probability.array.tobytes() == read.probability.array.tobytes()
+    monkeypatch.setattr(MedSam, "encode", lambda *_: pytest.fail("everything was there"))
+    again = segmented(study, weights, "torch")
+    assert again.provenance.mask_sha256 == without.provenance.mask_sha256
+
+
+def test_slices_are_encoded_ahead_outward_until_a_prompt_comes(weights: Path, study: highdicom.Volume) -> None:
+    session = Session(study, weights, engine="torch")
+    session.add(Box((3, 26, 40), (3, 54, 70)))
+    encoded: list[int] = []
+    cache, keep = session._cache, session._cache._hold
+    cache._hold = lambda key, embedding: (encoded.append(key.index), keep(key, embedding))[1]  # type: ignore[method-assign]
+
+    class UntilThree:
+        def update(self, stage: str, done: int, total: int) -> None: ...
+
+        @property
+        def is_cancelled(self) -> bool:
+            return len(encoded) >= 3
+
+    with pytest.raises(OperationCancelledError):
+        session.prefetch(progress=UntilThree())
+    assert encoded == [1, 2, 0], "the prompted slice, then the nearest"
+    session.prefetch()
+    assert sorted(encoded) == [0, 1, 2, 3, 4, 5]
+    before = cache.misses
+    ahead = session.segment(samples=0)
+    assert cache.misses == before
+    assert ahead.provenance.mask_sha256 == segmented(study, weights, "torch").provenance.mask_sha256
+
+
+def test_a_quick_encoder_keeps_nothing_on_disk(
+    study: highdicom.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS", str(tmp_path / "new"))
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS_GB", "1")
+    session = Session(study)
+    session.add(Box((3, 26, 40), (3, 54, 70)))
+    session.preview()
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_embedding_is_exact_in_float16(small_config: Any) -> None:
     model = MedSam.with_random_weights(small_config)
     found = model.encode(np.random.default_rng(0).random((1, 128, 128), dtype=np.float32))
