@@ -78,6 +78,7 @@ def peak_mib() -> float:
 def measure(variant: str) -> Measurement:
     """Measure one model; called in a fresh process."""
     from medsam_planner.engine.compact import CompactModel
+    from medsam_planner.engine.encoders import TorchEncoder
     from medsam_planner.engine.medsam import MedSam
     from medsam_planner.engine.protocol import ModelWithMemory, PromptableModel, RememberedSlice, SlicePrompt
     from medsam_planner.engine.registry import load_model
@@ -105,8 +106,7 @@ def measure(variant: str) -> Measurement:
         repeats = 15
         model = MemoryModel.from_network(MemoryNetwork(MemoryArchitecture()))
     else:
-        precision = "bfloat16" if variant.endswith("bfloat16") else "float32"
-        model = MedSam.with_random_weights(encode_precision=precision)
+        model = MedSam.with_random_weights(encoder=TorchEncoder("bf16" if variant.endswith("bfloat16") else "fp32"))
     image = abdomen_like_slice()
     prompt = SlicePrompt(box=np.array(BOX_RC))
     (crop,) = model.crops(prompt, image.shape, SPACING_MM)

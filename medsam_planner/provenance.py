@@ -33,6 +33,8 @@ _DISTRIBUTIONS = (
     "pydicom",
     "transformers",
     "captum",
+    "openvino",
+    "onnxruntime",
     "open3d-cpu",
 )
 
@@ -84,6 +86,8 @@ class SegmentationProvenance:
     """Source of uncertainty; the default holds for files that were written when there was only one source."""
     propagation: int = 1
     """Version of the propagation; the default holds for files that were written before versions were recorded."""
+    engine: str = "torch:fp32"
+    """What computed the embeddings; the default holds for files that were written when there was only torch."""
 
     def as_json(self) -> dict[str, Any]:
         """The entry of result files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prompts.log import PromptLog
 from prompts.shapes import Edit, InitialMask
 
-__all__ = ["by_hand"]
+__all__ = ["by_hand", "notes_on_initial_mask"]
 
 
 def by_hand(log: PromptLog) -> str:
@@ -23,3 +23,9 @@ def by_hand(log: PromptLog) -> str:
     if edits:
         told.append(f"edited by hand ({edits} {'edit' if edits == 1 else 'edits'})")
     return " and ".join(told)
+
+
+def notes_on_initial_mask(log: PromptLog) -> tuple[str, ...]:
+    """What its reader noted on the mask from which a log begins; empty where it begins from none."""
+    first = log.prompts[0] if log.prompts else None
+    return first.notes if isinstance(first, InitialMask) else ()

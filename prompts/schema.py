@@ -28,6 +28,9 @@ Version 2 adds three kinds of entries; files without them are still written as v
     {"kind": "edit", "mask": {...}, "positive": false}
     {"kind": "removal", "prompt": 0}
 
+Version 3 adds ``"notes": ["..."]`` to an ``initial_mask``: what is not known of it. Files without notes are written as
+an earlier version.
+
 ``runs`` holds the numbers of voxels that lie outside, inside, outside and so on (:class:`prompts.VoxelMask`).
 """
 
@@ -47,7 +50,7 @@ from prompts.voxel_mask import VoxelMask
 
 __all__ = ["SCHEMA_VERSION", "prompt_file_document", "prompt_file_from_node"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The latest version; files are written in the earliest one that has all of their kinds of entries."""
 _SINCE_2 = (InitialMask, Edit, Removal)
 _KINDS_SINCE_2 = frozenset({"initial_mask", "edit", "removal"})
@@ -96,7 +99,9 @@ def prompt_file_from_node(root: Node) -> PromptFile:
 
 
 def _earliest_version(prompt_file: PromptFile) -> int:
-    entries = (entry for log in prompt_file.logs for entry in log.history)
+    entries = [entry for log in prompt_file.logs for entry in log.history]
+    if any(isinstance(entry, InitialMask) and entry.notes for entry in entries):
+        return 3
     return 2 if any(isinstance(entry, _SINCE_2) for entry in entries) else 1
 
 
@@ -124,7 +129,8 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
         case Choice():
             return {"kind": "choice", "answer": entry.candidate}
         case InitialMask():
-            return {"kind": "initial_mask", "mask": _mask_document(entry.mask)}
+            notes = {"notes": list(entry.notes)} if entry.notes else {}
+            return {"kind": "initial_mask", "mask": _mask_document(entry.mask), **notes}
         case Edit():
             return {"kind": "edit", "mask": _mask_document(entry.mask), "positive": entry.positive}
         case Removal():
@@ -165,6 +171,8 @@ def _readers(version: int) -> dict[str, Callable[[Node], Entry]]:
     }
     if version >= 2:
         readers |= {"edit": _edit, "initial_mask": _initial_mask, "removal": _removal}
+    if version >= 3:
+        readers |= {"initial_mask": _noted_initial_mask}
     return readers
 
 
@@ -208,6 +216,12 @@ def _choice(node: Node) -> Choice:
 def _initial_mask(node: Node) -> InitialMask:
     node.require_keys({"kind", "mask"}, optional={"undone"})
     return InitialMask(_mask(node["mask"]))
+
+
+def _noted_initial_mask(node: Node) -> InitialMask:
+    node.require_keys({"kind", "mask"}, optional={"notes", "undone"})
+    mask, notes = _mask(node["mask"]), [note.text() for note in node["notes"].elements()] if "notes" in node else []
+    return node.attempt(lambda: InitialMask(mask, tuple(notes)))
 
 
 def _edit(node: Node) -> Edit:

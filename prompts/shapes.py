@@ -17,6 +17,7 @@ PositionLpsMm: TypeAlias = tuple[float, float, float]
 """A position in the patient: mm towards the left, the back and the head."""
 
 _FARTHEST_MM = 1e5
+_MOST_NOTES, _LONGEST_NOTE = 10, 500
 """100 m: no scanner's frame of reference reaches farther, so a larger number is a mistake of unit or of type."""
 
 
@@ -124,16 +125,29 @@ class Scribble:
 class InitialMask:
     """A mask from which the structure begins, in place of all prompts before it.
 
+    Parameters
+    ----------
+    mask : VoxelMask
+    notes : sequence of str
+        What is not known of it, in sentences.
+
     Raises
     ------
     PromptError
-        If `mask` is not a :class:`~prompts.VoxelMask`.
+        If `mask` is not a :class:`~prompts.VoxelMask`, or there are too many or too long notes.
     """
 
     mask: VoxelMask
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_mask(self.mask, "an initial mask")
+        notes = tuple(self.notes)
+        if len(notes) > _MOST_NOTES or not all(isinstance(note, str) and len(note) <= _LONGEST_NOTE for note in notes):
+            raise PromptError(
+                f"Expected at most {_MOST_NOTES} notes of {_LONGEST_NOTE} characters on an initial mask, got others."
+            )
+        object.__setattr__(self, "notes", notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,7 @@ WITHOUT_NAMES = [
     "medsam_planner.io.objects",
     "medsam_planner.lab",
     "medsam_planner.lab.adaptation",
+    "medsam_planner.lab.automatic",
     "medsam_planner.lab.evaluation",
     "medsam_planner.lab.project",
     "medsam_planner.lab.readers",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    Engine,
     Host,
     Identified,
     KeepDays,
@@ -16,6 +17,7 @@ from medsam_planner.cli.options import (
     Model,
     OidcFile,
     Port,
+    ProjectFolder,
     Seed,
     TlsCertificate,
     TlsKey,
@@ -34,6 +36,7 @@ def ui(
     host: Host = LOOPBACK,
     port: Port = 7860,
     model: Model = "compact",
+    engine: Engine = "auto",
     out: Annotated[Path, typer.Option("--data", "--out", help="Folder for studies, sessions and results.")] = Path(
         "runs"
     ),
@@ -56,6 +59,7 @@ def ui(
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
     identified: Identified = None,
+    project: ProjectFolder = None,
     pacs: Annotated[
         Path | None, typer.Option(help="File with PACS nodes (TOML) that pages may search, and send results to.")
     ] = None,
@@ -98,10 +102,12 @@ def ui(
         settings = Settings(
             out=out.absolute(),
             model=model,
+            engine=engine,
             study=study,
             roots=tuple(path.absolute() for path in allow or ()),
             seed=seed,
             pacs=_pacs_file(pacs),
+            project=None if project is None else project.absolute(),
             is_identified=identified,
         )
         say("Starting the workbench ...")

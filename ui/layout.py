@@ -14,6 +14,7 @@ from ui.edit_panel import add_edits
 from ui.export_tab import add_export_tab
 from ui.pacs_section import add_pacs_query, add_pacs_sending
 from ui.plan_tab import add_plan_tab
+from ui.project_tab import add_project_tab
 from ui.review_tab import add_review
 from ui.structure_list import add_structure_list
 from ui.upload_button import upload_button
@@ -62,6 +63,7 @@ def build_parts() -> Parts:
         with gr.Column(scale=4, min_width=380), gr.Tabs(elem_id="tabs") as parts["tabs"]:
             with gr.Tab("Study", id="study"):
                 _add_study_tab(parts)
+            add_project_tab(parts)
             with gr.Tab("Segment", id="segment"):
                 _add_segment_tab(parts)
             with gr.Tab("Plan", id="plan"):

@@ -18,6 +18,7 @@ from ui.run_change import attempt
 from ui.screen import Screen
 from ui.updates import SHOWN, Updates
 from ui.viewer_action import event_payload
+from ui.wording import NoticeKind
 
 __all__ = ["wire_begin_from"]
 
@@ -27,6 +28,7 @@ def wire_begin_from(pages: Pages, parts: Parts) -> None:
 
     def begin(token: str, path: str, segment: Any = None) -> Updates:
         offered: list[tuple[str, int]] = []
+        notes: list[str] = []
 
         def change(workbench: Workbench) -> str:
             if segment is not None and not (isinstance(segment, int) and not isinstance(segment, bool)):
@@ -35,11 +37,14 @@ def wire_begin_from(pages: Pages, parts: Parts) -> None:
             if len(labels) > 1 and list(labels.values()).count(workbench.structure.name) != 1:
                 offered.extend((f"{number}: {label}", number) for number, label in labels.items())
                 return wording.CHOOSE_SEGMENT.format(len(labels))
-            begin_from.from_file(workbench, path, segment)
+            notes.extend(begin_from.from_file(workbench, path, segment))
             return wording.BEGUN_FROM.format(workbench.structure.name)
 
+        def kind() -> NoticeKind:
+            return "info" if offered else "done"
+
         def act(workbench: Workbench) -> Screen:
-            return attempt(workbench, lambda: change(workbench), kind=lambda: "info" if offered else "done")
+            return attempt(workbench, lambda: change(workbench), kind=kind, notes=lambda: notes)
 
         shown = on_workbench(pages, act)(token)
         return {"mask_segment": gr.update(choices=offered, value=None, visible=bool(offered)), **shown}

@@ -92,6 +92,9 @@ CLEARANCE_IS = (
     "Hit probability: highest probability of hitting any single structure, with its 95 % interval."
 )
 OUTDATED = "Prompts changed since this plan was made, or a 3D mask is newer than it. Find paths again."
+REPORT_BEGUN = "The report is being written; you can go on meanwhile."
+WRITING_REPORT = "Surfaces and report are being written …"
+NO_REPORT = "The report could not be written: {}"
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
     "1. Under “Segment”, give each structure that the tool must not touch the role “avoid”. 2. Choose the procedure, "
@@ -150,6 +153,17 @@ DELETED = "‘{}’ was deleted with its prompts. “Restore” brings it back."
 RESTORED_STRUCTURE = "‘{}’ was restored."
 REMOVED = "The prompt was removed. Undo restores it."
 ROLE_LABELS = {Role.IGNORE: "ignore", Role.AVOID: "avoid", Role.INSIDE: "stay inside"}
+ORDER_LABELS = {"name": "by name", "worth": "most worth annotating first", "random": "random"}
+SHOWN_LABELS = {"open": "to be annotated", "reviewed": "reviewed", "excluded": "excluded", "all": "all"}
+ORDER_CONDITIONS = {
+    "absent": "The order by worth was not computed yet: studies are listed by name.",
+    "computing": "The order by worth is being computed, which takes some seconds a study. Refresh to see it.",
+    "outdated": "The project has changed since this order was computed. Choose the order again to renew it.",
+    "failed": "The order by worth could not be computed:",
+}
+PROJECT_OPENED = (
+    "Opened {} from the project. It begins from the masks that the project has; save yours in the tab “Project”."
+)
 
 
 def notice(kind: NoticeKind, text: str, notes: Iterable[str] = ()) -> str:
@@ -207,7 +221,7 @@ def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) ->
     if assessment is not None and assessment.verdict.kind == "unchecked":
         clearance += ", but not everything along the path was checked"
     cautions = " Read the cautions." if assessment is not None and assessment.cautions else ""
-    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Open the report to review the paths."
+    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Look at them under “Review”."
 
 
 def needs_caution(assessment: Assessment) -> bool:

@@ -37,7 +37,7 @@ __all__ = [
     "write_calibration",
 ]
 
-_DEFAULTS = {"uncertainty": "dropout", "propagation": 1}
+_DEFAULTS = {"uncertainty": "dropout", "propagation": 1, "engine": "torch:fp32"}
 """Settings of files that were written before these settings existed."""
 Score = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -276,7 +276,10 @@ class Calibration(_Entry):
         differ = [name for name, value in calibrated.items() if here.get(name) != value]
         if differ:
             told = "; ".join(f"{name}: calibrated {calibrated[name]!r}, here {here.get(name)!r}" for name in differ)
-            raise ConfigError(f"Expected the segmentation settings of the calibration, got others ({told}).")
+            raise ConfigError(
+                f"Expected the segmentation settings of the calibration, got others ({told}). Use those, or "
+                "calibrate anew."
+            )
 
 
 def ml_in_words(volume_ml: float) -> str:

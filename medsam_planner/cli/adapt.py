@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated
 
@@ -37,14 +36,9 @@ def adapt(
     from medsam_planner.lab.adaptation.adapt import AdaptOptions
     from medsam_planner.lab.adaptation.adapt import adapt as adapt_model
     from medsam_planner.lab.adaptation.chosen import labelled
-    from medsam_planner.lab.evaluation.cases import find_cases
-    from medsam_planner.lab.project.project import Project
+    from medsam_planner.lab.automatic.reviewed import taken_cases
 
-    if (cases / "project.toml").is_file():
-        taken = [one for one in Project(cases).reviewed_cases() if not only or any(fnmatch(one.name, p) for p in only)]
-    else:
-        taken = find_cases(cases, only or ())
-    shown = labelled(taken, label)
+    shown = labelled(taken_cases(cases, only or ()), label)
     options = AdaptOptions(base=base, most_steps=most_steps, seed=seed, others=others)
     with watched() as progress:
         adapted = adapt_model(shown, label, out, options, progress=progress)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from medsam_planner.cli import (
     adapt,
+    auto,
     calibrate,
     deidentify,
     demo,
@@ -37,6 +38,7 @@ from medsam_planner.cli import (
     serve,
     study,
     train,
+    train_auto,
     users,
     weights,
 )
@@ -120,6 +122,8 @@ app.command()(_with_its_extra("fhir", fhir.fhir))
 app.command()(_with_its_extra("serve", serve.serve))
 app.command()(train.train)
 app.command()(adapt.adapt)
+app.command("train-auto")(train_auto.train_auto)
+app.command()(auto.auto)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(pacs.app, name="pacs")

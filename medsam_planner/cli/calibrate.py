@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Model, Samples, Seed, Triplanar, Uncertainty, Window
+from medsam_planner.cli.options import Engine, Model, Samples, Seed, Triplanar, Uncertainty, Window
 
 __all__ = ["calibrate"]
 
@@ -39,6 +39,7 @@ def calibrate(
         ),
     ] = None,
     model: Model = "compact",
+    engine: Engine = "auto",
     samples: Samples = 16,
     uncertainty: Uncertainty = "dropout",
     triplanar: Triplanar = False,
@@ -63,6 +64,7 @@ def calibrate(
             cases,
             chosen,
             model=model,
+            engine=engine,
             settings=SegmentationSettings(
                 samples=samples, uncertainty=uncertainty, triplanar=triplanar, window=window, seed=seed
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from medsam_planner.planning.search import PlanResult
     from medsam_planner.workflow.written_plan import WrittenPlan
 
-__all__ = ["console", "output", "say", "tell_notes", "tell_plan", "tell_reading", "watched"]
+__all__ = ["console", "output", "say", "tell_notes", "tell_plan", "tell_reading", "watched", "watched_until_signalled"]
 
 _PLAIN_INTERVAL_S = 5.0
 
@@ -90,6 +91,34 @@ def watched() -> Iterator[Progress]:
     bars = _Bars()
     with bars.display:
         yield bars
+
+
+class _Stoppable:
+    """Progress that a signal cancels."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.is_cancelled = False
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        self._progress.update(stage, done, total)
+
+    def cancel(self, *_: object) -> None:
+        self.is_cancelled = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends it at once
+
+
+@contextmanager
+def watched_until_signalled() -> Iterator[Progress]:
+    """As :func:`watched`; SIGTERM and Ctrl-C ask the computation to stop where it can be resumed."""
+    with watched() as progress:
+        stoppable = _Stoppable(progress)
+        before = {number: signal.signal(number, stoppable.cancel) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield stoppable
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def tell_notes(notes: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medsam_planner.cli.options import Model, Out, Triplanar
+from medsam_planner.cli.options import Engine, Model, Out, Triplanar
 
 __all__ = ["evaluate"]
 
@@ -34,6 +34,7 @@ def evaluate(
     protocol: Annotated[ProtocolName, typer.Option(help="How each structure is prompted and corrected.")],
     out: Out,
     model: Model = "compact",
+    engine: Engine = "auto",
     against: Annotated[
         str | None, typer.Option(help="Other weights to compare with: a name or a path, as --model.")
     ] = None,
@@ -66,6 +67,7 @@ def evaluate(
     options = EvaluationOptions(
         protocol=Protocol(protocol.value),
         model=model,
+        engine=engine,
         against=against,
         corrections=corrections,
         triplanar=triplanar,

@@ -32,7 +32,7 @@ def fhir(
 ) -> None:
     """Write or send study, clearance of each tool and report (PDF) as FHIR resources, validated."""
     from medsam_planner.cli.console import say
-    from medsam_planner.errors import ConfigError
+    from medsam_planner.errors import ConfigError, OutputError
     from medsam_planner.io.files import write_json
     from medsam_planner.network.fhir.bundle import Release, transaction
     from medsam_planner.network.fhir.imaging import patient
@@ -42,6 +42,8 @@ def fhir(
         raise ConfigError("Expected --out FILE or --push SERVER, got both or neither.")
     if release not in list(Release):
         raise ConfigError(f"Expected --release R4 or R5, got '{release}'.")
+    if out is not None and out.exists() and not _is_bundle(out):
+        raise OutputError(f"Expected a new file, or a bundle of an earlier call, to write; {out} is another one.")
     objects = read_run_objects(run)
     wanted = Release(release)
     if out is not None:
@@ -64,6 +66,16 @@ def fhir(
     bundle = transaction(objects, release=wanted, patient_system=patient_system, known_patient=known)
     for entry, stored in zip(bundle["entry"], server.send(bundle), strict=True):
         say(f"{entry['request']['url']}: {'created' if stored.is_new else 'was there'}, {stored.location}")
+
+
+def _is_bundle(path: Path) -> bool:
+    import json
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("resourceType") == "Bundle"
 
 
 def _server(name: str, pacs: Path) -> HttpServer:

@@ -45,6 +45,7 @@ def examine() -> list[Finding]:
         findings.append(_try(module, partial(_import, module), advice))
     findings += [_extra(extra) for extra in EXTRAS]
     findings.append(_try("weights 'compact'", _weights, "Reinstall medsam-planner."))
+    findings.append(_try("engine of 'medsam-vit-b'", _engine, ""))
     findings.append(_try("one slice with the compact model", _segment_disc, ""))
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     findings.append(Finding("free disk here", free_gb > _NEEDED_GB, f"{free_gb:.0f} GB", ""))
@@ -82,6 +83,16 @@ def _weights() -> str:
     if not outcome.is_intact:
         raise MedsamPlannerError(outcome.advice)
     return f"intact ({outcome.path})"
+
+
+def _engine() -> str:
+    from medsam_planner.engine.encoders import computes_bf16
+    from medsam_planner.engine.exports import choose
+    from medsam_planner.engine.registry import weights_entry
+
+    chosen = choose(weights_entry("medsam-vit-b").sha256)
+    bf16 = "computes" if computes_bf16() else "does not compute"
+    return f"{chosen.name}: {chosen.why}; the processor {bf16} bfloat16"
 
 
 def _segment_disc() -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "BeginFrom",
     "ClipOutliers",
     "CorrectBiasField",
+    "Engine",
     "Host",
     "Identified",
     "KeepDays",
@@ -24,6 +25,7 @@ __all__ = [
     "Out",
     "Paths",
     "Port",
+    "ProjectFolder",
     "ResampleTilt",
     "RtStruct",
     "Saliency",
@@ -56,6 +58,13 @@ Port = Annotated[int, typer.Option(help="Port; 0 picks a free one.", min=0, max=
 MaxSessions = Annotated[int, typer.Option(help="Most sessions that clients may hold at once.", min=1)]
 ServerData = Annotated[Path, typer.Option("--data", help="Folder for studies, sessions and results.")]
 Model = Annotated[str, typer.Option(help="compact, medsam-vit-b, a path to weights, or nninteractive:URL of a server.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What computes MedSAM's image encoder: auto (the fastest that `weights optimise` verified here, else "
+        "torch), torch, torch:bf16, openvino:int8, onnx:int8, …"
+    ),
+]
 Samples = Annotated[
     int, typer.Option(help="Number of stochastic passes for the uncertainty; 0 for none.", min=0, max=MOST_SAMPLES)
 ]
@@ -106,6 +115,10 @@ KeepDays = Annotated[
 ]
 KeepWorksDays = Annotated[
     float | None, typer.Option(help="Days to keep sessions without a change; by default for ever.", min=0)
+]
+ProjectFolder = Annotated[
+    Path | None,
+    typer.Option("--project", help="Annotation project (`medsam-planner project init`) that clients work on together."),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1, max=64)]
 SegEncoding = Annotated[

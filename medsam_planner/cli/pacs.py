@@ -50,30 +50,31 @@ def query(
     patient_id: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
     patient_name: Annotated[str | None, typer.Option(help="Patient's name, with * as wildcard.")] = None,
     accession: Annotated[str | None, typer.Option(help="Accession number.")] = None,
-    date: Annotated[str | None, typer.Option(help="Study date, or a range: 20260101-20260131.")] = None,
+    date: Annotated[
+        str | None, typer.Option(help="Study date (2026-01-31 or 20260131), or a range: 20260101-20260131.")
+    ] = None,
     modality: Annotated[str | None, typer.Option(help="Modality of a series: CT, MR.")] = None,
     study: Annotated[str | None, typer.Option(help="UID of a study: its series are listed.")] = None,
     pacs: PacsFileOption = PACS_FILE,
 ) -> None:
     """List studies, or the series of one study. The answer has names of patients."""
     from medsam_planner.cli.console import say
-    from medsam_planner.errors import ConfigError
     from medsam_planner.io.study_files import header_text
+    from medsam_planner.network.matching import matching_keys
     from medsam_planner.network.node import FIELDS, Level
     from medsam_planner.network.retries import retried
 
     level = Level.STUDY if study is None else Level.SERIES
-    asked = {
-        "PatientID": patient_id,
-        "PatientName": patient_name,
-        "AccessionNumber": accession,
-        "StudyDate": date,
-        ("ModalitiesInStudy" if level is Level.STUDY else "Modality"): modality,
-        "StudyInstanceUID": study,
-    }
-    match = {keyword: value for keyword, value in asked.items() if value}
-    if not match:
-        raise ConfigError("Expected something to search for, got nothing: name a patient, a date, a study, ...")
+    match = matching_keys(
+        {
+            "PatientID": patient_id,
+            "PatientName": patient_name,
+            "AccessionNumber": accession,
+            "StudyDate": date,
+            ("ModalitiesInStudy" if level is Level.STUDY else "Modality"): modality,
+            "StudyInstanceUID": study,
+        }
+    )
     connected = _connected(pacs, node)
     found = retried(lambda: connected.find(level, match))
     say("\t".join(FIELDS[level]))
@@ -94,9 +95,17 @@ def pull(
     from medsam_planner.cli.console import say, watched
     from medsam_planner.errors import ConfigError
     from medsam_planner.network import pull as fetching
+    from medsam_planner.network.matching import matching_keys
+    from medsam_planner.network.node import is_uid
 
     if (study is None) == (accession is None):
         raise ConfigError("Expected --study UID or --accession NUMBER, got both or neither. `pacs query` lists both.")
+    matching_keys({"StudyInstanceUID": study, "AccessionNumber": accession})
+    for uid in series or ():
+        if not is_uid(uid):
+            raise ConfigError(f"Expected the UID of a series of digits and dots, got '{uid[:80]}'.")
+    if accession is not None and set(accession) & set("*?"):
+        raise ConfigError("Expected one accession number without * and ?: `pull` fetches one study.")
     connected = _connected(pacs, node)
     if study is None:
         found = fetching.studies_with(connected, str(accession))

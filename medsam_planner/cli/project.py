@@ -122,8 +122,8 @@ def record(
     seconds: Annotated[float | None, typer.Option(help="Time that it took.", min=0)] = None,
 ) -> None:
     """Record a mask, and the prompts and edits that led to it."""
-    from medsam_planner.cli.console import say
-    from medsam_planner.io.mask_reading import load_mask
+    from medsam_planner.cli.console import say, tell_notes
+    from medsam_planner.io.mask_reading import load_mask, object_notes
     from medsam_planner.lab.project.project import Project
     from prompts import read_prompt_file
 
@@ -132,6 +132,7 @@ def record(
     given = None if prompts is None else read_prompt_file(prompts)
     study = project.record(name, structure, volume, who=who, prompts=given, seconds=seconds)
     say(f"{study.name}: {study.state.value}")
+    tell_notes(object_notes(volume))
 
 
 @app.command()
@@ -196,6 +197,7 @@ class FormatName(StrEnum):
     MONAI = "monai"
     BIDS = "bids"
     COCO = "coco"
+    DICOM_SEG = "dicom-seg"
 
 
 @app.command()
@@ -207,7 +209,8 @@ def export(
 ) -> None:
     """Write the reviewed studies as a data set, with splits by patient and a data sheet."""
     from medsam_planner.cli.console import say
-    from medsam_planner.lab.project.exports import Format, export_project
+    from medsam_planner.lab.project.exports import export_project
+    from medsam_planner.lab.project.formats import Format
     from medsam_planner.lab.project.project import Project
 
     exported = export_project(Project(folder), out, Format(to.value), folds=folds)
@@ -216,3 +219,25 @@ def export(
     say(f"Data set: {exported.folder} (version {exported.version[:12]})")
     if exported.command:
         say(f"Train with: {exported.command}")
+
+
+@app.command("import")
+def import_data_set(
+    folder: Folder,
+    data_set: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of the data set.")],
+    who: Who,
+    format_: Annotated[FormatName, typer.Option("--from", help="Format of the data set.")],
+) -> None:
+    """Record the masks of a data set, with where they come from; those on other voxels than the study are refused."""
+    from medsam_planner.cli.console import say, watched
+    from medsam_planner.lab.project.formats import Format
+    from medsam_planner.lab.project.imports import import_masks
+    from medsam_planner.lab.project.project import Project
+
+    with watched() as progress:
+        imported = import_masks(Project(folder), data_set, Format(format_.value), who=who, progress=progress)
+    for note in imported.notes:
+        say(f"Note: {note}")
+    if imported.added:
+        say(f"Added studies: {', '.join(imported.added)}")
+    say(f"Recorded {imported.masks} masks. Review them: `medsam-planner project review`.")

@@ -49,12 +49,13 @@ def register(
         fixed,
         moving,
         ReadingOptions(series=fixed_series),
-        ReadingOptions(series=moving_series, correct_bias_field=correct_bias_field),
+        ReadingOptions(series=moving_series),
         fixed_landmarks,
         moving_landmarks,
         by_landmarks=by_landmarks,
         ignore_frame=ignore_frame,
         different_patients=different_patients,
+        corrects_bias_field=correct_bias_field,
         limits=GateLimits(max_rotation_deg=max_rotation_deg, max_translation_mm=max_translation_mm),
     )
     with watched() as progress:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medsam_planner.cli.options import (
+    Engine,
     Host,
     Identified,
     KeepDays,
@@ -19,6 +20,7 @@ from medsam_planner.cli.options import (
     Model,
     OidcFile,
     Port,
+    ProjectFolder,
     Seed,
     ServerData,
     TlsCertificate,
@@ -49,6 +51,7 @@ def serve(
         list[Path] | None, typer.Option(help="Folder whose studies may be opened by path; repeatable.")
     ] = None,
     model: Model = "compact",
+    engine: Engine = "auto",
     name: Annotated[
         list[str] | None, typer.Option(help="Further host name under which clients reach this machine; repeatable.")
     ] = None,
@@ -60,6 +63,7 @@ def serve(
     keep_days: KeepDays = 30.0,
     keep_works_days: KeepWorksDays = None,
     identified: Identified = None,
+    project: ProjectFolder = None,
 ) -> None:
     """Serve studies, prompts, segmentations and plans to other programs over REST."""
     from medsam_planner.errors import StudyError
@@ -85,7 +89,15 @@ def serve(
             raise StudyError(f"Expected an existing folder for --allow, got {folder}.")
     with listen(host, port) as bound:
         roots = tuple(path.absolute() for path in allow or ())
-        settings = Settings(out=data.absolute(), model=model, roots=roots, seed=seed, is_identified=identified)
+        settings = Settings(
+            out=data.absolute(),
+            model=model,
+            engine=engine,
+            roots=roots,
+            seed=seed,
+            project=None if project is None else project.absolute(),
+            is_identified=identified,
+        )
         address = f"{address_of(bound, host, is_tls=tls_cert is not None)}{PREFIX.lstrip('/')}"
         ready = f"Serving {address} from {data}. {access.told} Ctrl-C ends it. Research use only."
         run_server(bound, settings, access, Limits(max_sessions), Keep(keep_days, keep_works_days), make_app, ready)
@@ -107,7 +119,9 @@ def run_server(
     from medsam_planner.service.core.service import Service
     from medsam_planner.service.listening import serve_on
 
-    require_weights(settings.model)  # report an unknown or damaged model now, not to the first client
+    require_weights(
+        settings.model, engine=settings.engine
+    )  # report an unknown or damaged model now, not to the first client
     service = Service(settings, limits)
     with closing(service), closing(Retention(service, keep).start()):
         app = make(service, access=access)

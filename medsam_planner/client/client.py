@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from medsam_planner.client.project import RemoteProject
 from medsam_planner.client.session import RemoteSession
 from medsam_planner.client.values import StudyValue
 from medsam_planner.errors import require_extra
@@ -160,6 +161,11 @@ class Client:
     def studies(self) -> list[StudyValue]:
         """Every study of the server, the oldest first."""
         return [StudyValue.from_json(one) for one in self._transport.ask("GET", "/studies")]
+
+    @property
+    def project(self) -> RemoteProject:
+        """The server's annotation project; asking it raises :class:`NotThereError` where there is none."""
+        return RemoteProject(self._transport)
 
     def sessions(self) -> list[Mapping[str, Any]]:
         """Every session that can be continued, the one changed last first."""

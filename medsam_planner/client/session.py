@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsam_planner.client.plan_review import PlanReviewing
+from medsam_planner.client.project_part import ProjectPart
 from medsam_planner.client.proposals import Proposals
 from medsam_planner.client.structure_list import StructureList
 from medsam_planner.client.values import JobValue, StructureValue
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteSession"]
 
 
-class RemoteSession(StructureList, Proposals, PlanReviewing):
+class RemoteSession(StructureList, Proposals, PlanReviewing, ProjectPart):
     """A session on the server that this client holds.
 
     Every change is on the server's disk when its method returns. A method that failed for want of a connection may be
@@ -242,7 +244,18 @@ class RemoteSession(StructureList, Proposals, PlanReviewing):
         return path
 
     def save_report(self, plan: str, path: Path) -> Path:
-        """Write the report of a finished plan to a file."""
+        """Write the report of a finished plan to a file, once it is there: it is written after the plan.
+
+        Raises
+        ------
+        NotThereError
+            If there is none.
+        MedsamPlannerError
+            What the writing of it failed with.
+        """
+        while (writing := self.review(plan)["writing"]) is not None:
+            with suppress(OperationCancelledError):  # a newer report takes its place
+                self.wait(writing)
         self._transport.save(f"/sessions/{self.identifier}/plans/{plan}/report.html", path)
         return path
 

@@ -69,6 +69,8 @@ class Pseudonyms:
             raise OutputError(f"No key file can be made at {path}: {error.strerror or error}.") from error
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(secrets.token_hex(32) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())  # results without their key could never be completed
         return cls(path.read_bytes().strip())
 
     def digest(self, kind: str, text: str) -> bytes:

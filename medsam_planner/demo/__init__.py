@@ -1,1 +1,1 @@
-"""Three demonstrations that need no download."""
+"""Worked cases that need no download, and the phantoms they are on."""

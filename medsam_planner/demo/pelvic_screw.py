@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medsam_planner.demo.case_files import CANCELLOUS_THREAD
 from medsam_planner.demo.pelvis_phantom import PelvisPhantom, PhantomScan, pelvis_phantom
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.io import load_volume
 from medsam_planner.io.dicom_writer import slice_name, write_ct_series
 from medsam_planner.io.output_folder import OutputFolder
+from medsam_planner.lab.screw_quality import write_bone_quality
 from medsam_planner.planning.problem import Limits, SearchSettings, Weights
 from medsam_planner.planning.request import (
     EntryRequest,
@@ -77,7 +79,9 @@ def run_pelvic_screw(
     """
     slices = [f"study/{slice_name(k)}" for k in range(_SCAN_SHAPE[0])]
     with OutputFolder(out, [*slices, *segmentation_names([_BONE, *_VESSELS]), *PLAN_NAMES]) as folder:
-        return _run(folder, seed, say, progress)
+        written = _run(folder, seed, say, progress)
+    write_bone_quality(out, written.made.inputs.study, written, CANCELLOUS_THREAD)
+    return written
 
 
 def _run(folder: OutputFolder, seed: int, say: Callable[[str], None], progress: Progress | None) -> WrittenPlan:

@@ -6,13 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medsam_planner.engine.adapted_weights import AdaptedCard, apply_changes, read_adapted
+from medsam_planner.engine.encoders import Encoder
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import WeightsError
 
 __all__ = ["open_adapted"]
 
 
-def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path], hash_of: Callable[[Path], str]) -> PromptableModel:
+def open_adapted(
+    path: Path,
+    *,
+    sha256: str,
+    bases: Sequence[Path],
+    hash_of: Callable[[Path], str],
+    encoder: Encoder | None = None,
+) -> PromptableModel:
     """The base model with the changes of a file.
 
     Its ``weights_sha256`` is that of the file, which names the hash of its base. So a calibration of the base refuses
@@ -28,6 +36,8 @@ def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path], hash_of: Cal
         Where base weights may be; the folder of `path` is searched after them.
     hash_of : callable
         SHA-256 of a file.
+    encoder : Encoder, optional
+        What computes the image encoder of MedSAM, which no change touches.
 
     Raises
     ------
@@ -46,7 +56,7 @@ def open_adapted(path: Path, *, sha256: str, bases: Sequence[Path], hash_of: Cal
 
     network = network_from(base)
     apply_changes(network, changes, source=str(path))
-    model = MedSam(network, weights_sha256=sha256, name=name)
+    model = MedSam(network, weights_sha256=sha256, name=name, encoder=encoder, encoder_sha256=card.base_sha256)
     model.metadata = metadata
     return model
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medsam_planner.engine.compact_crops import compact_crops
 from medsam_planner.engine.compact_inputs import normalise, prompt_maps
 from medsam_planner.engine.compact_weights import read_weights
+from medsam_planner.engine.engine_name import REFERENCE
 from medsam_planner.engine.logits import SUREST_LOGIT
 from medsam_planner.engine.protocol import Crop, Decoded, SaliencyGraph, SlicePrompt
 from medsam_planner.engine.shared_tensors import module_over_same_tensors
@@ -56,6 +57,8 @@ class CompactModel:
 
     name = "compact"
     default_window = "full"
+    engine = str(REFERENCE)
+    encodes_slowly = False
     reads_reference_slice = True
     paddings_px: tuple[float, ...] = PROPAGATED_BOX_PADDINGS_PX
 

@@ -10,17 +10,16 @@ References
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.encoders import Encoder, TorchEncoder
 from medsam_planner.engine.medsam_network import network_input, random_network
 from medsam_planner.engine.medsam_prompts import embedded_prompt
 from medsam_planner.engine.medsam_weights import network_from, weights_file
@@ -59,15 +58,15 @@ class MedSam:
         Name in provenance and messages.
     dropout_rate : float
         Rate of the inserted dropout, between 0 and 1.
-    encode_precision : {"float32", "bfloat16"}
-        Arithmetic of the image encoder. bfloat16 is faster on CPUs that support it. Its embeddings differ, so
-        ``+bfloat16`` is appended to `weights_sha256`. Decoding is always float32.
-    encode_threads : int, optional
-        Threads for the image encoder; all cores if None. Decoding always takes one.
+    encoder : Encoder, optional
+        What computes the image encoder; by default the network itself in float32. Decoding is always torch in float32.
+    encoder_sha256 : str, optional
+        Hash of the file that the image encoder came from, where it is another one.
     """
 
     default_window = "soft-tissue"
     reads_reference_slice = False
+    encodes_slowly = True
     paddings_px: tuple[float, ...] = ()
     metadata: Mapping[str, str] = MappingProxyType({})
     """MedSAM's files carry no metadata."""
@@ -80,17 +79,17 @@ class MedSam:
         weights_sha256: str,
         name: str = "medsam-vit-b",
         dropout_rate: float = DROPOUT_RATE,
-        encode_precision: Literal["float32", "bfloat16"] = "float32",
-        encode_threads: int | None = None,
+        encoder: Encoder | None = None,
+        encoder_sha256: str | None = None,
     ) -> None:
         from xai.dropout import insert_dropout
 
         self.name = name
         self.size = cast(int, network.vision_encoder.image_size)
-        self.weights_sha256 = weights_sha256 + ("" if encode_precision == "float32" else f"+{encode_precision}")
+        self.weights_sha256 = weights_sha256
         self.dropout_rate = dropout_rate
-        self.encode_precision = encode_precision
-        self._encode_threads = encode_threads or os.cpu_count() or 1
+        self.encoder = encoder or TorchEncoder()
+        self.encoder_sha256 = encoder_sha256 or weights_sha256
         self._network = network.eval().requires_grad_(False)
         self._sampling = threading.Lock()  # active dropout is a state of the network
         insert_dropout(self._network.mask_decoder, dropout_rate)
@@ -133,6 +132,11 @@ class MedSam:
         """The ``transformers.SamModel``, in evaluation mode."""
         return self._network
 
+    @property
+    def engine(self) -> str:
+        """What computes the image encoder, as ``openvino:int8:3f2a91c0b7de``."""
+        return str(self.encoder.name)
+
     def crops(self, prompt: SlicePrompt, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[Crop, ...]:
         """The whole slice, for every prompt."""
         height, width = shape
@@ -150,6 +154,7 @@ class MedSam:
         Returns
         -------
         (B, C, size / 16, size / 16) float32 tensor
+            Rounded to float16, so that an embedding which was kept in float16 leads to the same bytes.
 
         Raises
         ------
@@ -161,13 +166,8 @@ class MedSam:
         images = np.asarray(images, dtype=np.float32)
         if images.ndim != 3 or images.shape[1:] != (self.size, self.size):
             raise GeometryError(f"Expected images of shape (B, {self.size}, {self.size}), got {images.shape}.")
-        bf16 = self.encode_precision == "bfloat16"
-        with (
-            compute_threads(self._encode_threads),
-            torch.no_grad(),
-            torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext(),
-        ):
-            return self._network.vision_encoder(network_input(images)).last_hidden_state.float()
+        found = self.encoder.embed(network_input(images), self._network.vision_encoder)
+        return torch.from_numpy(found).half().float()
 
     def decode(
         self,

@@ -10,26 +10,20 @@ from numpy.typing import NDArray
 from medsam_planner.errors import require_extra
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import SamConfig, SamModel
 
 __all__ = ["network_input", "random_network"]
 
 
-def network_input(images: NDArray[np.float32]) -> Tensor:
-    """(B, N, N) intensities → (B, 3, N, N) tensor, each stretched to [0, 1] by its own minimum and maximum.
+def network_input(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, N, N) intensities → (B, 3, N, N) pixels, each stretched to [0, 1] by its own minimum and maximum.
 
     An image of one value gives zeros.
     """
-    import torch
-
     low = images.min(axis=(1, 2), keepdims=True)
     high = images.max(axis=(1, 2), keepdims=True)
     stretched = (images - low) / np.maximum(high - low, 1e-8)
-    # Copied (by contiguous) into torch's aligned memory: on numpy's, kernels may round differently from run to run.
-    return (
-        torch.from_numpy(np.ascontiguousarray(stretched, dtype=np.float32))[:, None].expand(-1, 3, -1, -1).contiguous()
-    )
+    return np.repeat(stretched[:, None].astype(np.float32), 3, axis=1)
 
 
 def random_network(config: SamConfig | None = None, *, seed: int = 0) -> SamModel:

@@ -126,6 +126,8 @@ class PromptableModel(Protocol):
 
     name: str
     weights_sha256: str
+    encodes_slowly: bool
+    """Whether embeddings are worth keeping on disk, and computing before they are asked for."""
     size: int
     """Side of the model's input in pixels."""
     default_window: str
@@ -139,6 +141,10 @@ class PromptableModel(Protocol):
 
     metadata: Mapping[str, str]
     """Metadata of the weights file, such as ``trained_on`` (JSON); empty where it has none."""
+
+    @property
+    def engine(self) -> str:
+        """What computes the embeddings (:mod:`.engine_name`). Masks depend on it, as they do on the weights."""
 
     @property
     def tensors_sha256(self) -> str:
@@ -282,6 +288,10 @@ class VolumeModel(Protocol):
     """What is known of the weights, hashed."""
     default_window: str
     """Window in which a CT is shown; the model itself gets stored values."""
+
+    @property
+    def engine(self) -> str:
+        """As :attr:`PromptableModel.engine`; "auto" where a server chooses."""
 
     @property
     def temperature(self) -> float:

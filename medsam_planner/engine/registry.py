@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 
-import platformdirs
-
-from medsam_planner.engine.adapted_weights import is_adapted
+from medsam_planner.engine.adapted_weights import is_adapted, read_adapted
+from medsam_planner.engine.automatic_weights import is_automatic
+from medsam_planner.engine.encoders import Encoder
+from medsam_planner.engine.engine_name import AUTO, REFERENCE, EngineName
+from medsam_planner.engine.exports import choose, encoder_for
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel, VolumeModel
 from medsam_planner.engine.remote_address import address_in
+from medsam_planner.engine.weights_files import FOLDER_VARIABLE, hash_of, user_folder
 from medsam_planner.errors import WeightsError, require_extra
-from medsam_planner.io.files import file_sha256
 
 __all__ = [
     "Verification",
@@ -33,10 +33,9 @@ __all__ = [
     "weights_path",
 ]
 
-FOLDER_VARIABLE = "MEDSAM_PLANNER_WEIGHTS"
 _MODELS_KEPT = 2
 """Two models are compared in an evaluation; MedSAM takes 375 MB."""
-_LOADED: OrderedDict[tuple[Path, str, str], PromptableModel] = OrderedDict()
+_LOADED: OrderedDict[tuple[Path, str, str, str], PromptableModel] = OrderedDict()
 _LOADING = threading.Lock()
 
 
@@ -83,12 +82,6 @@ class WeightsRow:
     description: str
 
 
-def user_folder() -> Path:
-    """Folder of fetched weights: ``$MEDSAM_PLANNER_WEIGHTS``, else ``medsam-planner/weights`` in the user's cache."""
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path() / "medsam-planner" / "weights"
-
-
 def weights_entry(name: str) -> WeightsEntry:
     """Manifest entry of `name`.
 
@@ -118,7 +111,7 @@ def verify(name: str) -> Verification:
     """
     entry = weights_entry(name)
     path = expected_path(entry)
-    found = _sha256(path) if path.is_file() else None
+    found = hash_of(path) if path.is_file() else None
     if found is None:
         state, advice = WeightsState.ABSENT, absence_advice(entry)
     elif found != entry.sha256:
@@ -177,17 +170,19 @@ def list_weights() -> tuple[WeightsRow, ...]:
     return tuple(rows)
 
 
-def require_weights(name_or_path: str | Path) -> None:
-    """Refuse weights that cannot be loaded, without loading them.
+def require_weights(name_or_path: str | Path, *, engine: str = AUTO) -> None:
+    """Refuse weights that cannot be loaded, or not by an engine, without loading them.
 
     Raises
     ------
     MissingDependencyError
         If the model of a name needs an extra that is not installed.
     WeightsError
-        If they are unknown or absent, or those of a name are damaged; or if the address of a server is none.
+        If they are unknown or absent, or those of a name are damaged; or if the address of a server is none. If the
+        engine that is named is unknown, or has no export of them.
     """
     if address_in(name_or_path) is not None:
+        _require_no_engine(name_or_path, engine)
         require_extra("remote", "A model on another server")
         return
     if isinstance(name_or_path, str) and (entry := read_manifest().get(name_or_path)) is not None:
@@ -201,9 +196,12 @@ def require_weights(name_or_path: str | Path) -> None:
             f"Expected one of the weights {', '.join(read_manifest())}, or a path to weights; "
             f"got {str(name_or_path)!r}, and no such file or folder exists."
         )
+    if engine != AUTO:
+        found = _located(name_or_path)
+        _engine(encoder_sha256(found.kind, found.path, found.sha256), engine)
 
 
-def load_model(name_or_path: str | Path) -> PromptableModel:
+def load_model(name_or_path: str | Path, *, engine: str = AUTO) -> PromptableModel:
     """Load a model by its name in the manifest, or from a path.
 
     A process reads and hashes each weights file once: the last :data:`_MODELS_KEPT` models are kept by path and
@@ -216,6 +214,9 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     name_or_path : str or Path
         A name (its checksum is compared first), or a path: a ``.safetensors`` file of either model, adapted weights of
         ``medsam-planner adapt``, MedSAM's official ``.pth``, or a Hugging Face directory. Only tensors are unpickled.
+    engine : str
+        What computes MedSAM's image encoder (:mod:`~medsam_planner.engine.engine_name`): "auto" is the fastest export
+        that `weights optimise` verified here, else torch. The compact model runs on torch alone.
 
     Returns
     -------
@@ -224,61 +225,96 @@ def load_model(name_or_path: str | Path) -> PromptableModel:
     Raises
     ------
     WeightsError
-        If the weights are unknown, absent, damaged, or of another network; or adapted from a base that is not here.
+        If the weights are unknown, absent, damaged, or of another network; or adapted from a base that is not here; or
+        the engine is unknown, or has no intact export of these weights.
+    MissingDependencyError
+        If the model or the engine needs an extra that is not installed.
     """
     if address_in(name_or_path) is not None:
         raise WeightsError(f"Expected a model with weights on this machine, got {name_or_path}, which only segments.")
     require_weights(name_or_path)
-    if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
-        entry = entries[name_or_path]  # whose checksum was compared just now
-        return _shared(entry.model, expected_path(entry), name_or_path, entry.sha256)
-    from medsam_planner.engine.medsam_weights import weights_file
-
-    path = Path(name_or_path).expanduser()
-    kind = _kind(path)
-    return _shared(kind, path, path.stem if path.is_file() else path.name, _sha256(weights_file(path)))
+    return _shared(_located(name_or_path), engine)
 
 
-def open_model(name: str | Path) -> PromptableModel | VolumeModel:
+def open_model(name: str | Path, *, engine: str = AUTO) -> PromptableModel | VolumeModel:
     """Load a model, or connect to one: ``nninteractive:URL`` names a server of the nnInteractive protocol.
 
     Raises
     ------
     WeightsError
-        As :func:`load_model`, or if the address is none.
+        As :func:`load_model`, or if the address is none, or an engine is named for a model on a server.
     ModelServerError
         If the server does not answer, refuses, or has no place.
     """
     address = address_in(name)
     if address is None:
-        return load_model(name)
-    require_weights(name)
+        return load_model(name, engine=engine)
+    require_weights(name, engine=engine)
     from medsam_planner.engine.remote import RemoteModel
 
     return RemoteModel(address)
 
 
-def _shared(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """Weights on this machine."""
+
+    kind: str
+    path: Path
+    name: str
+    sha256: str
+
+
+def _located(name_or_path: str | Path) -> _Located:
+    """Where weights are that :func:`require_weights` accepts."""
+    if isinstance(name_or_path, str) and name_or_path in (entries := read_manifest()):
+        entry = entries[name_or_path]  # whose checksum is compared with the file
+        return _Located(entry.model, expected_path(entry), name_or_path, entry.sha256)
+    from medsam_planner.engine.medsam_weights import weights_file
+
+    path = Path(name_or_path).expanduser()
+    name = path.stem if path.is_file() else path.name
+    return _Located(_kind(path), path, name, hash_of(weights_file(path)))
+
+
+def _require_no_engine(address: str | Path, engine: str) -> None:
+    if engine != AUTO:
+        raise WeightsError(f"Expected no engine for {address}, whose server chooses its own; got {engine!r}.")
+
+
+def _shared(found: _Located, engine: str) -> PromptableModel:
     """The model of a file, over the tensors that were read before where they are kept."""
-    key = (path.resolve(), name, sha256)
+    encoder_of = encoder_sha256(found.kind, found.path, found.sha256)
+    chosen = _engine(encoder_of, engine)
+    key = (found.path.resolve(), found.name, found.sha256, str(chosen))
     with _LOADING:
         if key not in _LOADED:
-            _LOADED[key] = _open(kind, path, name, sha256)
+            _LOADED[key] = _open(found, None if encoder_of is None else encoder_for(encoder_of, str(chosen)))
             if len(_LOADED) > _MODELS_KEPT:
                 _LOADED.popitem(last=False)
         _LOADED.move_to_end(key)
         return _LOADED[key].with_own_module()
 
 
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file, computed again only where the file was replaced or changed."""
-    state = path.stat()
-    return _hashed(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
+def encoder_sha256(kind: str, path: Path, sha256: str) -> str | None:
+    """SHA-256 of the weights from which the image encoder comes; None of a model that runs on torch alone.
+
+    Adapted weights change the decoder only, so they take the exports of their base.
+    """
+    if kind == "adapted":
+        card = read_adapted(path)[1]
+        return card.base_sha256 if card.kind == "medsam" else None
+    return sha256 if kind == "medsam" else None
 
 
-@lru_cache(maxsize=16)
-def _hashed(path: Path, *_state: int) -> str:
-    return file_sha256(path)
+def _engine(weights_sha256: str | None, wanted: str) -> EngineName:
+    if weights_sha256 is not None:
+        return choose(weights_sha256, wanted).name
+    if wanted != AUTO and EngineName.read(wanted) != REFERENCE:
+        raise WeightsError(
+            f"Expected the engine {REFERENCE} for the compact model, which needs no other; got {wanted!r}."
+        )
+    return REFERENCE
 
 
 def _kind(path: Path) -> str:
@@ -293,19 +329,25 @@ def _kind(path: Path) -> str:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}.") from error
     if is_adapted(path):
         return "adapted"
+    if is_automatic(path):
+        raise WeightsError(
+            f"{path} is an automatic network, which takes no prompts. Let it make a mask to begin from: "
+            f"`medsam-planner auto STUDY --model {path} --out MASK.nii.gz`."
+        )
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
-def _open(kind: str, path: Path, name: str, sha256: str) -> PromptableModel:
-    if kind == "compact":
+def _open(found: _Located, encoder: Encoder | None) -> PromptableModel:
+    path, name, sha256 = found.path, found.name, found.sha256
+    if found.kind == "compact":
         from medsam_planner.engine.memory_model import open_compact
 
         return open_compact(path, sha256=sha256)
-    if kind == "adapted":
+    if found.kind == "adapted":
         from medsam_planner.engine.adapted_model import open_adapted
 
         known = [expected_path(entry) for entry in read_manifest().values()]
-        return open_adapted(path, sha256=sha256, bases=known, hash_of=_sha256)
+        return open_adapted(path, sha256=sha256, bases=known, hash_of=hash_of, encoder=encoder)
     from medsam_planner.engine.medsam import MedSam
 
-    return MedSam.load(path, name=name, sha256=sha256)
+    return MedSam.load(path, name=name, sha256=sha256, encoder=encoder)

@@ -18,6 +18,7 @@ import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.engine_name import AUTO
 from medsam_planner.engine.remote_address import PREFIX
 from medsam_planner.errors import ModelServerError, PromptError
 from medsam_planner.geometry import acquisition_axis, spacing_mm
@@ -44,6 +45,8 @@ class RemoteModel:
     """
 
     default_window = "soft-tissue"
+    engine = AUTO
+    """Its server chooses."""
     temperature = 1.0
 
     def __init__(self, address: str) -> None:

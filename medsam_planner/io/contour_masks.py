@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import highdicom
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from medsam_planner.errors import StudyError
 from medsam_planner.geometry import index_from_lps, lps_from_index
-from medsam_planner.io.segment_masks import require_same_frame
+from medsam_planner.io.object_frame import require_same_frame
 from medsam_planner.io.study_files import READ_ERRORS
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["region_masks", "region_names"]
+__all__ = ["region_mask", "region_names"]
 
 _XOR = "CLOSEDPLANAR_XOR"
 _CLOSED = ("CLOSED_PLANAR", _XOR)
@@ -31,6 +31,7 @@ _OFF_PLANE_VOXELS = 0.1
 """How far a contour may lie from the plane of a slice: structure sets write positions with few digits."""
 _UNSTEADY_HAND = 0.05
 """Part of the smaller of two contours by which a hole may stick out, or neighbours may overlap."""
+_MOST_NAMED = 5
 _MOST_BEYOND = 4
 """Times the study's voxels that a region's grid may have: beyond lies another patient, or another unit."""
 
@@ -40,8 +41,13 @@ def region_names(dataset: pydicom.Dataset) -> dict[int, str]:
     return {int(roi.ROINumber): str(roi.get("ROIName") or "") for roi in dataset.get("StructureSetROISequence") or ()}
 
 
-def region_masks(dataset: pydicom.Dataset, number: int, study: StudyVolume, path: Path) -> highdicom.Volume:
-    """(K, J, I) bool mask of one region on the study's grid, extended where the contours reach beyond it.
+def region_mask(
+    dataset: pydicom.Dataset, number: int, study: StudyVolume, path: Path
+) -> tuple[highdicom.Volume, tuple[str, ...]]:
+    """(K, J, I) bool mask of one region on the study's grid, extended where the contours reach beyond it, and notes.
+
+    Notes say what is not known of it: slices without a contour inside it, and its place if it states no frame of
+    reference.
 
     Raises
     ------
@@ -51,14 +57,12 @@ def region_masks(dataset: pydicom.Dataset, number: int, study: StudyVolume, path
     """
     name = region_names(dataset)[number]
     label = f"The region {number} '{name}' of {path}"
-    frames = {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or "")
-              for roi in dataset.StructureSetROISequence}  # fmt: skip
-    require_same_frame(frames[number], study, path)
+    notes = require_same_frame(_frame(dataset, number), _drawn_on(dataset), study, path)
     contours, is_xor = _contours(dataset, number, label)
     index = [index_from_lps(study.affine, points) for points in contours]
     axis = _slice_axis(index, label)
     planes = [round(float(points[:, axis].mean())) for points in index]
-    _refuse_gaps(sorted(set(planes)), label)
+    notes += _gaps(sorted(set(planes)), label)
     every = np.concatenate(index)
     every[:, axis] = np.round(every[:, axis])
     low = np.minimum(np.floor(every.min(axis=0)), 0).astype(int)
@@ -78,11 +82,31 @@ def region_masks(dataset: pydicom.Dataset, number: int, study: StudyVolume, path
         mask[tuple(place)] = _filled(polygons, rows_columns)
     affine = np.array(study.affine, dtype=np.float64)
     affine[:3, 3] = lps_from_index(study.affine, low)
-    return highdicom.Volume(
+    volume = highdicom.Volume(
         array=mask,
         affine=affine,
         coordinate_system="PATIENT",
         frame_of_reference_uid=study.frame_of_reference_uid,
+    )
+    return volume, notes
+
+
+def _frame(dataset: pydicom.Dataset, number: int) -> str:
+    """UID of the frame of reference of a region: its own, or the only one that the structure set names."""
+    (roi,) = (one for one in dataset.StructureSetROISequence if int(one.ROINumber) == number)
+    named = {
+        str(one.get("FrameOfReferenceUID") or "") for one in dataset.get("ReferencedFrameOfReferenceSequence") or ()
+    }
+    return str(roi.get("ReferencedFrameOfReferenceUID") or "") or (named.pop() if len(named) == 1 else "")
+
+
+def _drawn_on(dataset: pydicom.Dataset) -> frozenset[str]:
+    """UIDs of the series that the structure set says it was drawn on."""
+    return frozenset(
+        str(series.get("SeriesInstanceUID") or "")
+        for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ()
+        for study in frame.get("RTReferencedStudySequence") or ()
+        for series in study.get("RTReferencedSeriesSequence") or ()
     )
 
 
@@ -126,12 +150,23 @@ def _slice_axis(index: Sequence[NDArray[np.float64]], label: str) -> int:
     return axis
 
 
-def _refuse_gaps(planes: Sequence[int], label: str) -> None:
+def _gaps(planes: Sequence[int], label: str) -> tuple[str, ...]:
+    """A note on the slices without a contour between others; sorted `planes` that all lie apart are refused."""
     if len(planes) > 2 and min(np.diff(planes)) > 1:
         raise StudyError(
             f"{label} has contours {int(min(np.diff(planes)))} and more slices apart, and nothing is known between. "
             "Interpolate it where it was drawn."
         )
+    gaps = [(before + 2, after) for before, after in pairwise(planes) if after - before > 1]
+    if not gaps:
+        return ()
+    told = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:_MOST_NAMED])
+    more = f" and {len(gaps) - _MOST_NAMED} more gaps" if len(gaps) > _MOST_NAMED else ""
+    plural = "s" if len(gaps) > 1 or gaps[0][0] != gaps[0][1] else ""
+    return (
+        f"It has no contour on slice{plural} {told}{more}, which lie between slices with contours. Nothing of the "
+        "structure is assumed there; whether it was forgotten is not known.",
+    )
 
 
 def _refuse_crossing(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int], label: str) -> None:

@@ -79,7 +79,7 @@ def check_archive(folder: Path, out: Path, *, workers: int = 1, progress: Progre
     StudyError
         If `folder` is no folder.
     OutputError
-        If `out` lies in `folder`, cannot be written, or holds a table that this program did not write.
+        If `out` lies in `folder`, cannot be written, or holds the table of another archive or of another program.
     """
     if not folder.is_dir():
         raise StudyError(f"Expected a folder with studies to check; {folder} is no folder.")
@@ -88,7 +88,7 @@ def check_archive(folder: Path, out: Path, *, workers: int = 1, progress: Progre
     if (out / TABLE).exists() and not (out / _INDEX).exists():
         raise OutputError(f"{out / TABLE} was not written by this command. Name another folder, or move it away.")
     checked = 0
-    with alone_in(out), ImportIndex(out / _INDEX, version("medsam-planner")) as index:
+    with alone_in(out), ImportIndex(out / _INDEX, folder, version("medsam-planner")) as index:
         _index_files(index, folder, workers, progress)
         results = parallel_map(partial(_check_unit, folder), index.open_units(), workers=workers, lost=_lost_unit)
         for unit, rows in track(results, "Checking series", progress, total=index.open_count()):

@@ -16,6 +16,9 @@ from medsam_planner.errors import OutputError
 
 __all__ = ["CheckedRow", "ImportIndex", "IndexedFile", "Unit"]
 
+_PROBED = 1000
+"""Known files of which one must be there still."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
     name BLOB PRIMARY KEY, size INTEGER, changed INTEGER, unit TEXT, walk INTEGER
@@ -23,6 +26,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE INDEX IF NOT EXISTS files_by_unit ON files (unit, name);
 CREATE TABLE IF NOT EXISTS units (unit TEXT PRIMARY KEY, digest TEXT, rows TEXT, walk INTEGER);
 CREATE TABLE IF NOT EXISTS walks (number INTEGER PRIMARY KEY AUTOINCREMENT, version TEXT);
+CREATE TABLE IF NOT EXISTS archive (place BLOB);
 """
 
 
@@ -67,19 +71,28 @@ class CheckedRow:
 
 
 class ImportIndex:
-    """An SQLite file with what was found. Every method leaves it complete on disk.
+    """An SQLite file with what was found in one archive. Every method leaves it complete on disk.
+
+    Parameters
+    ----------
+    path : Path
+    archive : Path
+        The folder that is checked.
+    version : str
+        Of this program.
 
     Raises
     ------
     OutputError
-        If the file cannot be opened or is something else.
+        If the file cannot be opened, is something else, or is of another archive.
     """
 
-    def __init__(self, path: Path, version: str) -> None:
+    def __init__(self, path: Path, archive: Path, version: str) -> None:
         try:
             self._base = sqlite3.connect(path)
             self._base.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
             self._base.executescript(_TABLES)
+            self._require_of(archive)
             with self._base:
                 last = self._base.execute("SELECT version FROM walks ORDER BY number DESC LIMIT 1").fetchone()
                 if last is not None and last[0] != version:  # another version may judge otherwise
@@ -87,6 +100,27 @@ class ImportIndex:
                 self._walk = self._base.execute("INSERT INTO walks (version) VALUES (?)", (version,)).lastrowid
         except sqlite3.Error as error:
             raise OutputError(f"{path} is no index of this program ({error}). Name a new folder.") from error
+
+    def _require_of(self, archive: Path) -> None:
+        """Refuse the index of another archive: its rows would be dropped, and its table replaced."""
+        place = os.fsencode(archive.resolve())
+        names = [name for (name,) in self._base.execute("SELECT name FROM files LIMIT ?", (_PROBED,))]
+        of = self._base.execute("SELECT place FROM archive").fetchone()
+        if names and (of is None or of[0] != place):
+            told = "another folder" if of is None else f"the archive {os.fsdecode(of[0])}"
+            raise self._of_another(told)
+        if names and not any(os.path.lexists(archive / os.fsdecode(name)) for name in names):
+            raise self._of_another("other files at the same place")
+        with self._base:
+            self._base.execute("DELETE FROM archive")
+            self._base.execute("INSERT INTO archive VALUES (?)", (place,))
+
+    def _of_another(self, told: str) -> OutputError:
+        self._base.close()
+        return OutputError(
+            "Expected a new folder for the results, or that of an earlier check of this archive; it holds the check of "
+            f"{told}, which would be replaced. Name another folder with --out, or delete that check first."
+        )
 
     def __enter__(self) -> ImportIndex:
         """Itself."""

@@ -15,23 +15,21 @@ import pydicom
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from medsam_planner.errors import StudyError
-from medsam_planner.io.contour_masks import region_masks, region_names
+from medsam_planner.io.contour_masks import region_mask, region_names
 from medsam_planner.io.loading import load_map
 from medsam_planner.io.objects.segmentation import LABEL_MAP_STORAGE
 from medsam_planner.io.segment_masks import open_segmentation, segment_mask, segment_names
 from medsam_planner.io.segment_path import parted
 from medsam_planner.io.study_files import READ_ERRORS, file_kind, quiet_pydicom
-from medsam_planner.volumes import StudyVolume, volume_like
+from medsam_planner.volumes import StudySource, StudyVolume, source_of, volume_like
 from prompts import GeometryError, PromptError, VoxelMask
 
-__all__ = ["load_mask", "mask_labels"]
+__all__ = ["load_mask", "mask_labels", "object_notes"]
 
 _SEGMENTATIONS = (SegmentationStorage, LABEL_MAP_STORAGE)
 
 
-def load_mask(
-    path: Path, study: StudyVolume, *, name: str | None = None, number: int | None = None
-) -> highdicom.Volume:
+def load_mask(path: Path, study: StudyVolume, *, name: str | None = None, number: int | None = None) -> StudyVolume:
     """Read a mask that belongs to `study`.
 
     Parameters
@@ -48,8 +46,9 @@ def load_mask(
 
     Returns
     -------
-    (K, J, I) Volume
-        Bool for a segment or region; otherwise the values of the file.
+    (K, J, I) StudyVolume
+        Bool for a segment or region; otherwise the values of the file. The notes of its source say what is not known
+        of it, such as slices without a contour inside it.
 
     Raises
     ------
@@ -71,11 +70,17 @@ def load_mask(
             dataset = pydicom.dcmread(place, force=True)
             if number is None:
                 number = _chosen(region_names(dataset), segment, name, place, "region")
-            return _on_study(region_masks(dataset, number, study, place), study)
+            return _on_study(*region_mask(dataset, number, study, place), study, kind, place)
         segmentation = open_segmentation(place)
         if number is None:
             number = _chosen(segment_names(segmentation), segment, name, place, "segment")
-        return _on_study(segment_mask(segmentation, number, study, place), study)
+        return _on_study(*segment_mask(segmentation, number, study, place), study, kind, place)
+
+
+def object_notes(mask: highdicom.Volume) -> tuple[str, ...]:
+    """What is not known of a mask that :func:`load_mask` read from a segmentation or structure set, in sentences."""
+    source = source_of(mask)
+    return source.notes if source is not None and source.modality in ("SEG", "RTSTRUCT") else ()
 
 
 def mask_labels(path: Path) -> dict[int, str]:
@@ -144,12 +149,13 @@ def _chosen(names: dict[int, str], wanted: str | None, structure: str | None, pa
     )
 
 
-def _on_study(mask: highdicom.Volume, study: StudyVolume) -> highdicom.Volume:
+def _on_study(mask: highdicom.Volume, notes: tuple[str, ...], study: StudyVolume, kind: str, path: Path) -> StudyVolume:
     """The same mask on the study's grid if its voxels are the study's, else as it is; never resampled."""
+    source = StudySource(path, "dicom", kind, notes=notes)
     try:
         first, box = VoxelMask.from_array(mask.array, mask.affine).on_grid(study.affine, study.spatial_shape)
     except (GeometryError, PromptError):
-        return mask
+        return StudyVolume.from_volume(mask, source)
     array = np.zeros(study.spatial_shape, dtype=bool)
     array[tuple(slice(low, low + size) for low, size in zip(first, box.shape, strict=True))] = box
-    return volume_like(study, array)
+    return StudyVolume.from_volume(volume_like(study, array), source)

@@ -8,10 +8,11 @@ import highdicom
 import numpy as np
 
 from medsam_planner.errors import StudyError
+from medsam_planner.io.object_frame import require_same_frame
 from medsam_planner.io.study_files import READ_ERRORS
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["open_segmentation", "require_same_frame", "segment_mask", "segment_names"]
+__all__ = ["open_segmentation", "segment_mask", "segment_names"]
 
 
 def open_segmentation(path: Path) -> highdicom.seg.Segmentation:
@@ -42,36 +43,24 @@ def segment_names(segmentation: highdicom.seg.Segmentation) -> dict[int, str]:
 
 def segment_mask(
     segmentation: highdicom.seg.Segmentation, number: int, study: StudyVolume, path: Path
-) -> highdicom.Volume:
-    """(K, J, I) bool mask of one segment on the segmentation's own grid.
+) -> tuple[highdicom.Volume, tuple[str, ...]]:
+    """(K, J, I) bool mask of one segment on the segmentation's own grid, and notes on what is not known of it.
 
     Raises
     ------
     StudyError
         If its frames are no regular volume, or it is of another frame of reference than `study`.
     """
-    require_same_frame(str(segmentation.get("FrameOfReferenceUID") or ""), study, path)
+    made_on = frozenset(str(one.SeriesInstanceUID) for one in segmentation.get("ReferencedSeriesSequence") or ())
+    notes = require_same_frame(str(segmentation.get("FrameOfReferenceUID") or ""), made_on, study, path)
     try:
         volume = segmentation.get_volume(segment_numbers=[number], combine_segments=False)
     except READ_ERRORS as error:
         raise StudyError(f"The frames of {path} are no regular volume: {error}") from error
-    return highdicom.Volume(
+    mask = highdicom.Volume(
         array=np.asarray(volume.array)[..., 0] > 0,
         affine=volume.affine,
         coordinate_system="PATIENT",
         frame_of_reference_uid=volume.frame_of_reference_uid,
     )
-
-
-def require_same_frame(uid: str, study: StudyVolume, path: Path) -> None:
-    """Refuse a mask of another frame of reference; what states none is taken at its coordinates.
-
-    Raises
-    ------
-    StudyError
-    """
-    if uid and study.frame_of_reference_uid and uid != study.frame_of_reference_uid:
-        raise StudyError(
-            f"{path} is of another frame of reference than the study, so its place in it is not known. Name the "
-            "segmentation of this study, or register the two."
-        )
+    return mask, notes

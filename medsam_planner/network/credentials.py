@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from medsam_planner.errors import ConfigError, PeerAwayError, PeerError
 from medsam_planner.network.settings import BasicAuth, BearerAuth, CommandAuth, OAuth2
 
-__all__ = ["Credentials", "credentials_of"]
+__all__ = ["Credentials", "credentials_of", "require_secrets"]
 
 _COMMAND_S = 60.0
 _ENDS_EARLIER_S = 60.0
@@ -47,8 +48,10 @@ class Credentials:
 
     def hidden_in(self, text: str) -> str:
         """The text without the secret, should a node repeat it in its answer."""
-        secret = (self._header or "").partition(" ")[2]
-        return text.replace(secret, "…") if secret else text
+        scheme, _, secret = (self._header or "").partition(" ")
+        if scheme == "Basic":
+            return _hidden(text, (secret, b64decode(secret).decode().partition(":")[2]))
+        return _hidden(text, (secret,))
 
 
 def credentials_of(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -> Credentials | None:
@@ -62,6 +65,21 @@ def credentials_of(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -
     if isinstance(auth, OAuth2):
         return Credentials(lambda: _fetched(auth))
     return Credentials(lambda: (f"Bearer {_printed(auth.command)}", None))
+
+
+def require_secrets(auth: BearerAuth | BasicAuth | OAuth2 | CommandAuth | None) -> None:
+    """Refuse a login whose secret is not where pacs.toml says; nothing is sent and no program is run.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if isinstance(auth, BearerAuth):
+        _secret(auth.token_env, auth.token_file)
+    elif isinstance(auth, BasicAuth):
+        _secret(auth.password_env, auth.password_file)
+    elif isinstance(auth, OAuth2):
+        _secret(auth.client_secret_env, auth.client_secret_file)
 
 
 def _secret(env: str | None, file: Path | None) -> str:
@@ -86,25 +104,39 @@ def _secret(env: str | None, file: Path | None) -> str:
     return secret
 
 
-def _basic(user: str, password: str) -> str:
-    from base64 import b64encode
+def _hidden(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "…")
+    return text
 
+
+def _basic(user: str, password: str) -> str:
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _printed(command: list[str]) -> str:
-    """The token that a program prints."""
+    """The token that a program prints.
+
+    Raises
+    ------
+    ConfigError
+        If it fails or prints something else. Neither its arguments nor its words are repeated.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"Expected a token from the command {command[0]!r} of pacs.toml: {error}.") from error
-    token = done.stdout.strip()
-    if done.returncode or not token or len(token.split()) != 1:
-        last = (done.stderr.strip().splitlines() or ["it printed no single word"])[-1]
-        raise ConfigError(
-            f"Expected a token from the command {command[0]!r} of pacs.toml, got exit code {done.returncode}: {last}"
-        )
-    return token
+    except subprocess.TimeoutExpired:
+        why = f"no answer within {_COMMAND_S:g} s"
+    except (OSError, ValueError) as error:
+        why = f"no such program that can be run ({getattr(error, 'strerror', None) or type(error).__name__})"
+    else:
+        token = done.stdout.strip()
+        if not done.returncode and len(token.split()) == 1 and token.isprintable():
+            return token
+        why = f"exit code {done.returncode}" + ("" if done.returncode else " and no single word")
+    raise ConfigError(
+        f"Expected a token from the command {command[0]!r} of pacs.toml, got {why}. What it printed is not shown, "
+        "since it may hold a secret: run the command by hand to see it."
+    )
 
 
 def _fetched(auth: OAuth2) -> tuple[str, float | None]:
@@ -113,9 +145,16 @@ def _fetched(auth: OAuth2) -> tuple[str, float | None]:
 
     data = {"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}
     secret = _secret(auth.client_secret_env, auth.client_secret_file)
+    session = requests.Session()
+    session.trust_env = False  # as of the node: no proxy and no password that pacs.toml does not name
     try:
-        answer = requests.post(
-            auth.token_url, data=data, auth=(auth.client_id, secret), timeout=_COMMAND_S, allow_redirects=False
+        answer = session.post(
+            auth.token_url,
+            data=data,
+            auth=(auth.client_id, secret),
+            timeout=_COMMAND_S,
+            allow_redirects=False,
+            verify=True if auth.ca_file is None else str(auth.ca_file),
         )
     except requests.RequestException as error:
         raise PeerAwayError(f"The token endpoint {auth.token_url} does not answer: {error}.") from error
@@ -128,9 +167,10 @@ def _fetched(auth: OAuth2) -> tuple[str, float | None]:
     document = document if isinstance(document, dict) else {}
     token = document.get("access_token")
     if answer.status_code != 200 or not isinstance(token, str) or not token:
+        secrets = (secret, _basic(auth.client_id, secret).partition(" ")[2])
         why = document.get("error_description") or document.get("error") or answer.reason
         raise PeerError(
-            f"The token endpoint {auth.token_url} gave no token: {answer.status_code} {str(why).replace(secret, '…')}. "
+            f"The token endpoint {auth.token_url} gave no token: {answer.status_code} {_hidden(str(why), secrets)}. "
             "Check client_id, the secret and scope in pacs.toml."
         )
     holds_s = document.get("expires_in")

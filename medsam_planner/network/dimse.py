@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from medsam_planner.errors import ConfigError, MedsamPlannerError, PeerError
 from medsam_planner.io.study_files import quiet_pydicom
+from medsam_planner.network.bounded_server import limit_messages
 from medsam_planner.network.dimse_words import no_association, refused, refused_store
 from medsam_planner.network.negotiated import FETCHED, UNCOMPRESSED
 from medsam_planner.network.node import FIELDS, Instance, Keep, Level
@@ -161,7 +162,9 @@ class Dimse:
         ]
         try:
             server = receiver.start_server(
-                (self._local.host, self._local.port), block=False, evt_handlers=[(evt.EVT_C_STORE, arrivals.on_store)]
+                (self._local.host, self._local.port),
+                block=False,
+                evt_handlers=[(evt.EVT_CONN_OPEN, limit_messages), (evt.EVT_C_STORE, arrivals.on_store)],
             )
         except OSError as error:
             raise ConfigError(

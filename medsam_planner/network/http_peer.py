@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pydicom
 import requests
@@ -87,6 +88,13 @@ class HttpPeer:
             response = error.response
             assert response is not None, "raise_for_status names it"
             told = f"{self.name} answered {response.status_code} {response.reason}{self._words(response)}"
+            if response.is_redirect:
+                parts = urlsplit(str(response.headers["Location"]))
+                where = f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another address of its own"
+                raise PeerError(
+                    f"{told}: it sends on to {where}, which is not followed, since patients' data and a login go "
+                    "along. State the address that answers as url in pacs.toml."
+                ) from error
             if response.status_code == 401:
                 raise _TokenRefusedError(f"{told}. Check auth of this node in pacs.toml.") from error
             if response.status_code in _BUSY:
@@ -136,7 +144,23 @@ def _said(document: object) -> str:
 
 
 class _Session(requests.Session):
-    """Leaves ``*`` in queries as it is, as RFC 3986 allows: Orthanc's DICOMweb 1.7 takes ``%2A`` literally."""
+    """Follows no redirection, and leaves ``*`` in queries as it is, as RFC 3986 allows.
+
+    Orthanc's DICOMweb 1.7 takes ``%2A`` literally.
+    """
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As the base class.
+
+        Raises
+        ------
+        requests.HTTPError
+            If the server sends on to another address.
+        """
+        answer = super().send(request, **{**kwargs, "allow_redirects": False})
+        if answer.is_redirect:
+            raise requests.HTTPError("redirection", response=answer)
+        return answer
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As the base class, but for the ``*``."""

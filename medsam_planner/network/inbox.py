@@ -18,7 +18,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from io import BytesIO
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class Inbox:
         self.commitments = folder / "commitments"
         sync_folder(folder)
         self._clear_up()
+        self._series_by_uid = {uid: series for series, images in self._folders() for uid in _uids_in(images)}
 
     def keep(self, sop_class_uid: str, uid: str, content: bytes) -> None:
         """Keep an instance; when this returns it is on the disk.
@@ -103,7 +104,7 @@ class Inbox:
         """
         series_uid = _checked(sop_class_uid, uid, content)
         with self._lock:
-            there = self._found(series_uid, uid)
+            there = self._found(self._series_by_uid.get(uid, series_uid), uid)
             if there is not None:
                 if _dataset_bytes(there.read_bytes()) != _dataset_bytes(content):
                     raise RefusedInstanceError(DUPLICATE, "another instance of this UID was received before")
@@ -117,6 +118,7 @@ class Inbox:
                     sync_folder(self.arriving)
                 write_whole(folder / f"{uid}.dcm", content)
                 sync_folder(folder)
+                self._series_by_uid[uid] = series_uid
             except OSError as error:
                 raise RefusedInstanceError(
                     OUT_OF_RESOURCES, "it cannot be written: no space, or no permission"
@@ -124,20 +126,13 @@ class Inbox:
 
     def sop_classes_of(self, uids: Set[str]) -> dict[str, str]:
         """SOP classes of the instances that are kept, wherever they lie; those that are not there are left out."""
-        left, found = set(uids), {}
+        found = {}
         with self._lock:
-            folders = [*self.arriving.iterdir()]
-            folders += [one / "images" for place in (self.jobs, self.done, self.dead) for one in place.iterdir()]
-            for folder in folders:
-                if not left:
-                    break
-                for name in os.listdir(folder) if folder.is_dir() else ():
-                    uid = name.removesuffix(".dcm")
-                    if uid != name and uid in left:
-                        left.discard(uid)
-                        with contextlib.suppress(*READ_ERRORS):
-                            header = pydicom.filereader.read_file_meta_info(folder / name)
-                            found[uid] = str(header.MediaStorageSOPClassUID)
+            for uid in uids:
+                path = self._found(self._series_by_uid.get(uid, ""), uid)
+                with contextlib.suppress(*READ_ERRORS):
+                    if path is not None:
+                        found[uid] = str(pydicom.filereader.read_file_meta_info(path).MediaStorageSOPClassUID)
         return found
 
     def hurry(self, uids: Set[str], within_s: float, quiet_s: float) -> None:
@@ -170,7 +165,8 @@ class Inbox:
                 if not any(folder.iterdir()):
                     folder.rmdir()
                     continue
-                job = self.jobs / f"{folder.name}.{len(self._taken(folder.name)) + 1}"
+                numbers = [int(one.name.rpartition(".")[2]) for one in self._taken(folder.name)]
+                job = self.jobs / f"{folder.name}.{max(numbers, default=0) + 1}"
                 job.mkdir()
                 folder.rename(job / "images")
                 for place in (job, self.jobs, self.arriving):
@@ -203,6 +199,12 @@ class Inbox:
         places = [self.arriving / series_uid, *(one / "images" for one in self._taken(series_uid))]
         return next((place / name for place in places if (place / name).is_file()), None)
 
+    def _folders(self) -> Iterator[tuple[str, Path]]:
+        """Series and folder of everything that is kept."""
+        yield from ((folder.name, folder) for folder in self.arriving.iterdir())
+        for place in (self.jobs, self.done, self.dead):
+            yield from ((job.name.rpartition(".")[0], job / "images") for job in place.iterdir())
+
     def _taken(self, series_uid: str) -> list[Path]:
         return [
             one
@@ -227,6 +229,12 @@ class Inbox:
                     job.rmdir()
 
 
+def _uids_in(folder: Path) -> list[str]:
+    """Instances whose files lie in a folder."""
+    names = os.listdir(folder) if folder.is_dir() else ()
+    return [name.removesuffix(".dcm") for name in names if name.endswith(".dcm")]
+
+
 def _checked(sop_class_uid: str, uid: str, content: bytes) -> str:
     """The UID of the series, if the dataset is whole and the instance that was announced."""
     try:
@@ -234,6 +242,7 @@ def _checked(sop_class_uid: str, uid: str, content: bytes) -> str:
             dataset = pydicom.dcmread(BytesIO(content))
             stated = {key: str(dataset.get(f"{key}UID") or "") for key in ("SOPClass", "SOPInstance", "SeriesInstance")}
             study_uid = str(dataset.get("StudyInstanceUID") or "")
+            is_image = all(keyword in dataset for keyword in ("Rows", "Columns", "PixelData"))
             cut = any(_is_cut(dataset.get_item(tag)) for tag in list(dataset.keys()))
     except (*READ_ERRORS, MemoryError) as error:
         raise RefusedInstanceError(CANNOT_UNDERSTAND, "the dataset cannot be read") from error
@@ -243,6 +252,8 @@ def _checked(sop_class_uid: str, uid: str, content: bytes) -> str:
         raise RefusedInstanceError(DOES_NOT_MATCH, "SOP class or instance differ from the request")
     if not all(is_uid(one) for one in (*stated.values(), study_uid)):
         raise RefusedInstanceError(CANNOT_UNDERSTAND, "UID of study, series or instance missing or wrong")
+    if not is_image:
+        raise RefusedInstanceError(DOES_NOT_MATCH, "an image without Rows, Columns or Pixel Data")
     return stated["SeriesInstance"]
 
 

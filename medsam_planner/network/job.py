@@ -18,11 +18,13 @@ from medsam_planner.errors import ConfigError, PeerError, StudyError
 from medsam_planner.io.files import file_sha256, sync_folder, write_json
 from medsam_planner.io.study_files import READ_ERRORS, header_text, quiet_pydicom
 from medsam_planner.network.connecting import connect
+from medsam_planner.network.credentials import require_secrets
 from medsam_planner.network.listen_settings import FIELDS_OF_A_PATH, Rule
 from medsam_planner.network.pacs_file import PacsFile
 from medsam_planner.network.push import Outgoing, outgoing, send_missing
+from medsam_planner.network.settings import DicomwebNode
 
-__all__ = ["JobState", "StoppedError", "compute", "prompts_path", "rule_for", "send"]
+__all__ = ["JobState", "StoppedError", "check_rules", "compute", "prompts_path", "rule_for", "send"]
 
 _STATE = "job.json"
 _LOG = "log.txt"
@@ -117,9 +119,32 @@ def prompts_path(rule: Rule, header: pydicom.Dataset) -> Path:
                 )
             text = text.replace(f"{{{keyword}}}", value)
     path = Path(text)
-    if not path.is_file():
-        raise ConfigError(f"Rule '{rule.name}': expected the prompt file {path}, which does not exist.")
+    if not path.is_file():  # its name may be a patient's
+        raise ConfigError(f"Rule '{rule.name}': expected the prompt file {rule.prompts}, which does not exist.")
     return path
+
+
+def check_rules(pacs: PacsFile) -> None:
+    """Find before anything is received what would make a rule fail every time: its files, the login of its node.
+
+    Raises
+    ------
+    ConfigError
+        Also one of the plan file of a rule.
+    """
+    from medsam_planner.planning.plan_file import read_plan_file
+
+    for rule in pacs.rules:
+        if (
+            not any(f"{{{keyword}}}" in str(rule.prompts) for keyword in FIELDS_OF_A_PATH)
+            and not rule.prompts.is_file()
+        ):
+            raise ConfigError(f"Rule '{rule.name}': expected the prompt file {rule.prompts}, which does not exist.")
+        if rule.plan is not None:
+            read_plan_file(rule.plan)
+        node = pacs.nodes[rule.send_to]
+        if isinstance(node, DicomwebNode):
+            require_secrets(node.auth)
 
 
 def compute(job: Path, rule: Rule, state: JobState, stop: threading.Event) -> JobState:
@@ -159,7 +184,8 @@ def compute(job: Path, rule: Rule, state: JobState, stop: threading.Event) -> Jo
         if state.deaths < _MOST_DEATHS:
             return state
     if process.returncode not in _DONE:
-        raise StudyError(f"`{name}` ended with {process.returncode}: {_last_words(job / _LOG)}")
+        words = _last_words(job / _LOG).replace(arguments[1], str(rule.prompts))  # may name the patient
+        raise StudyError(f"`{name}` ended with {process.returncode}: {words}")
     files = sorted({path for pattern in rule.send for path in results.glob(pattern) if path.is_file()})
     if not files:
         raise StudyError(f"Rule '{rule.name}': no result is called {', '.join(rule.send)}. See {_LOG}.")

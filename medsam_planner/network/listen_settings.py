@@ -54,7 +54,10 @@ class Peer(Table):
     @field_validator("address")
     @classmethod
     def _is_address(cls, text: str) -> str:
-        ip_network(text, strict=False)
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            raise ValueError("expected an address as 10.0.0.7, or a network as 10.0.0.0/24") from error
         return text
 
     @property
@@ -108,6 +111,21 @@ class Rule(Table):
         if unknown := [field for field in _FIELD.findall(str(path)) if field not in FIELDS_OF_A_PATH]:
             raise ValueError(f"expected fields {', '.join(FIELDS_OF_A_PATH)}, got {{{unknown[0]}}}")
         return path
+
+    @field_validator("send")
+    @classmethod
+    def _is_below(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not pattern or pattern.startswith("/") or ".." in Path(pattern).parts:
+                raise ValueError("expected patterns of files among the results, such as *.dcm")
+        return patterns
+
+    @field_validator("options")
+    @classmethod
+    def _leaves_the_folder(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if any(option.split("=")[0] == "--out" for option in options):
+            raise ValueError("expected options without --out: the listener names the folder of the results")
+        return options
 
     def fits(self, header: Any) -> bool:
         """Whether a series with this header (a dataset) is meant."""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from medsam_planner.errors import ConfigError, MedsamPlannerError, OutputError, PeerAwayError, require_extra
+from medsam_planner.errors import (
+    ConfigError,
+    MedsamPlannerError,
+    OutputError,
+    PeerAwayError,
+    StudyError,
+    require_extra,
+)
 from medsam_planner.io.fault_log import in_one_line, log_fault
 from medsam_planner.io.files import write_whole
 from medsam_planner.network.inbox import Inbox
-from medsam_planner.network.job import JobState, StoppedError, compute, rule_for, send
+from medsam_planner.network.job import JobState, StoppedError, check_rules, compute, rule_for, send
 from medsam_planner.network.listen_settings import Listen, Rule
 from medsam_planner.network.pacs_file import PacsFile
 
@@ -38,7 +46,7 @@ def listen(pacs: PacsFile, data: Path, stop: threading.Event, tell: Callable[[st
     Raises
     ------
     ConfigError
-        If the pacs file has no ``[listen]``, or the port cannot be opened.
+        If the pacs file has no ``[listen]``, a rule cannot be carried out, or the port cannot be opened.
     OutputError
         If the folder cannot be written, or another listener uses it.
     """
@@ -48,6 +56,7 @@ def listen(pacs: PacsFile, data: Path, stop: threading.Event, tell: Callable[[st
 
     if pacs.listen is None:
         raise ConfigError("Expected a table [listen] with the peers that may send in the pacs file, got none.")
+    check_rules(pacs)
     inbox = Inbox(data, keep_free_bytes=pacs.listen.keep_free_mb * 1e6)
     try:
         commitments = Commitments(inbox.commitments, pacs.local, pacs.listen, inbox, tell)
@@ -91,7 +100,10 @@ class _Worker:
         for job in sorted(self._inbox.jobs.iterdir()):
             again, _ = self._waits.get(job.name, (0.0, 0.0))
             if (job / "images").is_dir() and time.monotonic() >= again:
-                self._do(job)
+                try:
+                    self._do(job)
+                except OSError as error:  # it cannot be moved: one job must not end the listener
+                    self._later(job, f"it cannot be put away: {error.strerror or error}.")
             if self._stop.is_set():
                 raise StoppedError
 
@@ -103,8 +115,13 @@ class _Worker:
             state = JobState.read(job)
             rule = self._rule(job, state)
             while not state.is_computed:
+                self._require_space()
                 self._tell(f"{job.name}: rule '{rule.name}' ...")
-                state = compute(job, rule, state, self._stop)
+                try:
+                    state = compute(job, rule, state, self._stop)
+                except StudyError:
+                    self._require_space()  # a computation that ended for want of it is repeated, and no dead letter
+                    raise
             state = send(job, rule, state, self._pacs)
             self._inbox.move(job, self._inbox.done)
             self._tell(f"{job.name}: {len(state.sent)} results sent to {rule.send_to}.")
@@ -117,6 +134,13 @@ class _Worker:
         except Exception as error:  # noqa: BLE001 - a bug must end one job and not the listener
             log = log_fault(error)
             self._bury(job, f"Unexpected error: {in_one_line(error)}. This is a bug; see the log: {log}")
+
+    def _require_space(self) -> None:
+        free_mb = shutil.disk_usage(self._inbox.jobs).free / 1e6
+        if free_mb < self._settings.keep_free_mb:
+            raise OutputError(
+                f"Expected {self._settings.keep_free_mb:g} MB (keep_free_mb) for results, {free_mb:.0f} MB are left."
+            )
 
     def _rule(self, job: Path, state: JobState) -> Rule:
         if state.rule is None:
@@ -132,9 +156,12 @@ class _Worker:
         if since is not None and time.time() - since > self._settings.give_up_after_h * 3600:
             self._bury(job, f"{error} Given up after {self._settings.give_up_after_h:g} hours.")
             return
+        self._later(job, str(error))
+
+    def _later(self, job: Path, why: str) -> None:
         _, wait_s = self._waits.get(job.name, (0.0, _FIRST_WAIT_S))
         self._waits[job.name] = (time.monotonic() + wait_s, min(2 * wait_s, _LONGEST_WAIT_S))
-        self._tell(f"{job.name}: {error} Tried again in {wait_s:g} s.")
+        self._tell(f"{job.name}: {why} Tried again in {wait_s:g} s.")
 
     def _bury(self, job: Path, reason: str) -> None:
         with contextlib.suppress(OutputError):  # without space the reason is told all the same

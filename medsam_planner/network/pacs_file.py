@@ -57,7 +57,7 @@ def read_pacs_file(path: Path) -> PacsFile:
     ConfigError
         If it cannot be read, or an entry is missing, unknown or wrong; the message names every one.
     """
-    return placed(read_tables(path, PacsFile, "pacs file"), path.resolve().parent)
+    return placed(read_tables(path, PacsFile, "pacs file", may_hold_secrets=True), path.resolve().parent)
 
 
 def placed(table: Some, folder: Path) -> Some:

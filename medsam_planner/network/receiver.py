@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import threading
-from collections.abc import Callable, Sequence
-from socketserver import BaseServer
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,12 +12,12 @@ import pydicom
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.network.bounded_server import MOST_CONNECTIONS, limit_messages, server_for
 from medsam_planner.network.commitment import Commitments
 from medsam_planner.network.inbox import Inbox, RefusedInstanceError
-from medsam_planner.network.listen_settings import Listen, Peer
+from medsam_planner.network.listen_settings import Listen
 from medsam_planner.network.negotiated import COMPRESSED, RECEIVED_CLASSES, UNCOMPRESSED
 from medsam_planner.network.settings import Local
 from medsam_planner.network.tls import server_context
@@ -27,7 +25,10 @@ from medsam_planner.network.tls import server_context
 __all__ = ["Receiver"]
 
 _MOST_ASSOCIATIONS = 16
+_SILENT_S = 10.0
+"""After so long a connection ends that asks for no association."""
 _PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN = 1, 1, 3
+_TRANSIENT, _BY_PRESENTATION, _LOCAL_LIMIT = 2, 3, 2
 
 
 class Receiver:
@@ -59,7 +60,8 @@ class Receiver:
         self._entity = entity = AE(local.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [one.ae_title for one in settings.peers]
-        entity.maximum_associations = _MOST_ASSOCIATIONS
+        entity.maximum_associations = MOST_CONNECTIONS  # pynetdicom counts silent and dead connections, too
+        entity.acse_timeout = _SILENT_S
         entity.add_supported_context(Verification)
         entity.add_supported_context(StorageCommitmentPushModel)
         for sop_class in RECEIVED_CLASSES:
@@ -68,14 +70,19 @@ class Receiver:
             self._server = entity.make_server(
                 (local.host, local.port),
                 ae_title=local.ae_title,
-                ssl_context=None if settings.tls is None else server_context(settings.tls),
                 evt_handlers=[
+                    (evt.EVT_CONN_OPEN, limit_messages),
                     (evt.EVT_REQUESTED, self._on_requested),
                     (evt.EVT_DATA_RECV, self._on_data),
                     (evt.EVT_C_STORE, self._on_store),
                     (evt.EVT_N_ACTION, commitments.on_action),
                 ],
-                server_class=_server_for(settings.peers, tell),
+                server_class=server_for(
+                    settings.peers,
+                    None if settings.tls is None else server_context(settings.tls),
+                    float(entity.network_timeout or _SILENT_S),
+                    tell,
+                ),
             )
         except OSError as error:
             reason = "it is in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
@@ -91,16 +98,16 @@ class Receiver:
             association.abort()
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Refuse a known title from another address: pynetdicom checks titles alone."""
+        """Refuse a known title from another address, which pynetdicom does not check, and one association too many."""
         peer = event.assoc.requestor
         request = peer.primitive
         title = str(getattr(request, "calling_ae_title", "")).strip()
         address = str(peer.address)
-        if any(one.ae_title == title and one.is_at(address) for one in self._settings.peers):
-            return
-        self._tell(f"Refused: {title!r} at {address} is no peer of pacs.toml.")
-        event.assoc.acse.send_reject(_PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN)
-        event.assoc.kill()  # waits until it is sent
+        if not any(one.ae_title == title and one.is_at(address) for one in self._settings.peers):
+            self._tell(f"Refused: {title!r} at {address} is no peer of pacs.toml.")
+            _reject(event.assoc, _PERMANENT, _BY_SERVICE_USER, _CALLING_TITLE_UNKNOWN)
+        elif sum(one.is_established for one in self._entity.active_associations) >= _MOST_ASSOCIATIONS:
+            _reject(event.assoc, _TRANSIENT, _BY_PRESENTATION, _LOCAL_LIMIT)
 
     def _on_data(self, event: evt.Event) -> None:
         """End an association whose dataset grows beyond any image, before it fills the memory."""
@@ -129,24 +136,6 @@ class Receiver:
         return 0
 
 
-def _server_for(peers: Sequence[Peer], tell: Callable[[str], None]) -> type[ThreadedAssociationServer]:
-    """A server that closes a connection from an unknown address before it reads a byte."""
-
-    class Server(ThreadedAssociationServer):
-        """One for these peers."""
-
-        def shutdown(self) -> None:
-            """End; pynetdicom's own looks for the server in a list that `make_server` does not add it to."""
-            BaseServer.shutdown(self)
-            self.server_close()
-
-        def verify_request(self, request: Any, client_address: Any) -> bool:
-            address = str(client_address[0])
-            known = False
-            with contextlib.suppress(ValueError):
-                known = any(one.is_at(address) for one in peers)
-            if not known:
-                tell(f"Refused: a connection from {address}, which is the address of no peer of pacs.toml.")
-            return known
-
-    return Server
+def _reject(association: Association, result: int, source: int, reason: int) -> None:
+    association.acse.send_reject(result, source, reason)
+    association.kill()  # waits until it is sent

@@ -26,9 +26,9 @@
     auth = { kind = "bearer", token_env = "FHIR_TOKEN" }
 
 Further kinds of ``auth``: ``{ kind = "basic", user = "u", password_env = "P" }``, ``{ kind = "oauth2", token_url = "…",
-client_id = "…", client_secret_env = "S", scope = "…" }`` (client credentials), and ``{ kind = "command", command =
-["gcloud", "auth", "print-access-token"] }``. Secrets stand in environment variables or files, never here, and are never
-printed. Paths are relative to this file. What ``listen`` adds is shown in :mod:`.listen_settings`.
+client_id = "…", client_secret_env = "S", scope = "…", ca_file = "…" }`` (client credentials), and ``{ kind = "command",
+command = ["gcloud", "auth", "print-access-token"] }``. Secrets stand in environment variables or files, never here, and
+are never printed. Paths are relative to this file. What ``listen`` adds is shown in :mod:`.listen_settings`.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ class OAuth2(Table):
     client_secret_env: str | None = None
     client_secret_file: Path | None = None
     scope: str | None = None
+    ca_file: Path | None = None
+    """Where the system does not know who signed the certificate of the token endpoint."""
 
     @model_validator(mode="after")
     def _checked(self) -> OAuth2:

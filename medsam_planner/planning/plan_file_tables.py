@@ -58,7 +58,7 @@ _MARGIN, _LIMITS, _WEIGHTS, _SEARCH, _BONE = SpreadRule(), Limits(), Weights(), 
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StudyTable(_Table):

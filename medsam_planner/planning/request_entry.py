@@ -30,16 +30,18 @@ def request_from_entry(entry: Mapping[str, Any]) -> PlanRequest:
     Raises
     ------
     PlanningError
-        If it cannot be read, or has a calibrated margin: an entry names that file without its folder.
+        If it cannot be read, or names a file (a calibration, landmarks, a registration): an entry has its name alone.
     """
     try:
-        is_calibrated = any("calibration" in one["margin"] for one in entry["structures"])
-        request: PlanRequest | None = None if is_calibrated else _requests().validate_python(dict(entry))
-    except (KeyError, TypeError, ValidationError) as error:
+        named = [name for name in ("landmarks", "registration") if entry.get(name) is not None]
+        named += ["calibration"] * any("calibration" in one["margin"] for one in entry["structures"])
+        request: PlanRequest | None = None if named else _requests().validate_python(dict(entry))
+    except (AttributeError, KeyError, TypeError, ValidationError) as error:
         raise PlanningError(_OTHER_VERSION) from error
     if request is None:
         raise PlanningError(
-            "Expected a plan without a calibration file, which is known only where the plan was made. Review it there."
+            f"Expected a plan without a file of its own ({', '.join(named)}), which is known only where the plan was "
+            "made. Review it there."
         )
     if request.as_entry() != dict(entry):
         raise PlanningError(_OTHER_VERSION)

@@ -11,6 +11,7 @@ import highdicom
 from medsam_planner.planning.mask_coverage import KnownPart
 from medsam_planner.planning.structures import SampledMasks
 from medsam_planner.provenance import made_by_hand
+from prompts.by_hand import notes_on_initial_mask
 
 if TYPE_CHECKING:
     from medsam_planner.provenance import PropagationTrace, SegmentationProvenance
@@ -45,6 +46,8 @@ class StructureEvidence:
     """The mask on the grid to plan on, where that differs from the study's."""
     result: SegmentationResult | None = None
     """The segmentation of this process that produced the mask, if one did."""
+    file_notes: tuple[str, ...] = ()
+    """What is not known of the mask as its file holds it, in sentences."""
 
     @classmethod
     def of_result(cls, result: SegmentationResult, log: PromptLog | None = None) -> StructureEvidence:
@@ -64,6 +67,11 @@ class StructureEvidence:
     def by_hand(self) -> str:
         """See :func:`~medsam_planner.provenance.made_by_hand`."""
         return made_by_hand(self.log, self.trace)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not known of the mask, or of the one from which it begins."""
+        return (*self.file_notes, *(() if self.log is None else notes_on_initial_mask(self.log)))
 
     @property
     def is_empty(self) -> bool:

@@ -34,7 +34,7 @@ __all__ = [
     "propagated_prompt",
 ]
 
-MOTION_COMPENSATED_VERSION = 3
+MOTION_COMPENSATED_VERSION = 4
 """See :func:`~medsam_planner.propagation.methods.propagation_version`."""
 
 

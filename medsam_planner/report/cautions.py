@@ -52,6 +52,7 @@ class CautionKind(StrEnum):
     UNKNOWN_PART = "mask of part of the study"
     EARLY_STOP = "segmentation stopped early"
     MASK = "mask"
+    READING = "reading of a mask"
     BY_HAND = "edited by hand"
     CONFIDENCE = "confidence"
 
@@ -87,6 +88,7 @@ def find_cautions(report: PlanReport) -> list[Caution]:
         found += [Caution(CautionKind.END_INSIDE, reason) for reason in report.plan.reasons]
     found += [
         *_unknown_parts(report, trajectory),
+        *_reading(report),
         *_early_stops(report, trajectory),
         *_flaws(report),
         *_by_hand(report),
@@ -223,6 +225,15 @@ def _unknown_parts(report: PlanReport, trajectory: NDArray[np.float64] | None) -
                     "is not known."
                 )
         yield Caution(CautionKind.UNKNOWN_PART, told, name, is_unchecked=unchecked)
+
+
+def _reading(report: PlanReport) -> Iterator[Caution]:
+    """What is not known of masks as their files hold them."""
+    for name, evidence in report.evidence.items():
+        if name in report.roles:
+            is_unchecked = report.roles[name] is StructureRole.AVOID
+            for note in evidence.notes:
+                yield Caution(CautionKind.READING, f"The mask of {name} came from a file. {note}", name, is_unchecked)
 
 
 def _early_stops(report: PlanReport, trajectory: NDArray[np.float64] | None) -> Iterator[Caution]:

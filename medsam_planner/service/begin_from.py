@@ -34,7 +34,7 @@ def segments_of(workbench: Workbench, text: str) -> dict[int, str]:
     return mask_labels(_place(workbench, text))
 
 
-def from_file(workbench: Workbench, text: str, number: int | None = None) -> None:
+def from_file(workbench: Workbench, text: str, number: int | None = None) -> tuple[str, ...]:
     """Begin the active structure from the mask in a file, in place of its prompts; undo takes that back.
 
     Parameters
@@ -45,6 +45,11 @@ def from_file(workbench: Workbench, text: str, number: int | None = None) -> Non
     number : int, optional
         Of several segments; without it the one that is called like the structure.
 
+    Returns
+    -------
+    tuple of str
+        What is not known of the mask.
+
     Raises
     ------
     StudyError, GeometryError, PromptError
@@ -54,6 +59,7 @@ def from_file(workbench: Workbench, text: str, number: int | None = None) -> Non
     study = workbench.service.loaded.volume(work.study)
     mask = read_initial_mask(path, study, name=workbench.structure.name, number=number)
     workbench.change_steps("prompt", entry_of(mask))
+    return mask.notes
 
 
 def from_structure(workbench: Workbench, name: str) -> None:

@@ -21,7 +21,7 @@ from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service import headers
 from medsam_planner.service.access import Access
 from medsam_planner.service.cookies import cookie_name, set_cookie
-from medsam_planner.service.core.actors import Actor
+from medsam_planner.service.core.actors import BROWSER, Actor
 from medsam_planner.service.core.logins import LoginKind
 from medsam_planner.service.oidc import OidcRefusedError
 from medsam_planner.service.people import LoginRefusedError, People
@@ -76,7 +76,7 @@ class PageLogin:
             return access.people.actor_of(cookie, LoginKind.PAGE)
         if access.needs_login and not access.is_pass(cookie):
             return None
-        return access.token_actor if access.people is not None else Actor(f"browser:{_digest(browser)}")
+        return access.token_actor if access.people is not None else Actor(f"{BROWSER}{_digest(browser)}")
 
     async def answer(self, request: Request, actor: Actor | None) -> Response | None:
         """The response of a route of the login, or to a stranger; None where the page answers."""

@@ -6,7 +6,6 @@ patient's name.
 
 from __future__ import annotations
 
-import re
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -16,10 +15,11 @@ from pathlib import Path
 
 import pydicom
 
-from medsam_planner.errors import ConfigError, NotThereError, PlanningError, StaleError
+from medsam_planner.errors import NotThereError, PlanningError, StaleError
 from medsam_planner.io.files import file_sha256
 from medsam_planner.io.study_files import header_text, quiet_pydicom
 from medsam_planner.network.connecting import connect
+from medsam_planner.network.matching import matching_keys
 from medsam_planner.network.node import FIELDS, Level
 from medsam_planner.network.pacs_file import PacsFile
 from medsam_planner.network.pull import pull
@@ -46,9 +46,6 @@ __all__ = [
 
 MOST_ROWS = 200
 """Studies of a worklist that are shown; a search that finds more is to be narrowed."""
-_LONGEST_VALUE = 64
-_ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
-_DATES = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ def find_studies(workbench: Workbench, node: str, match: Mapping[str, str]) -> t
         Its name in the pacs file.
     match : mapping
         Value by keyword: ``PatientID``, ``PatientName``, ``StudyDate``, ``ModalitiesInStudy``, ``AccessionNumber``.
-        ``*`` is a wildcard; a date may be ``2026-01-31`` or a range ``20260101-20260131``; empty values are left out.
+        As of :func:`medsam_planner.network.matching.matching_keys`; empty values are left out.
 
     Raises
     ------
@@ -121,9 +118,7 @@ def find_studies(workbench: Workbench, node: str, match: Mapping[str, str]) -> t
     PeerError
         If the node refuses, or does not answer.
     """
-    wanted = {keyword: _value(keyword, text) for keyword, text in match.items() if text and text.strip()}
-    if not wanted:
-        raise ConfigError("Expected something to search for: a patient ID, a name, a date, an accession number.")
+    wanted = matching_keys({keyword: text for keyword, text in match.items() if text and text.strip()})
     workbench.own.ask_pacs(f"studies of {node}")
     found = connect(_pacs(workbench), node).find(Level.STUDY, wanted)
     rows = [FoundStudy(node, header_text(one, "StudyInstanceUID"), _texts(one, Level.STUDY)) for one in found]
@@ -255,23 +250,6 @@ def _pacs(workbench: Workbench) -> PacsFile:
     if pacs is None:
         raise NotThereError("This server was started without a PACS. Restart it with --pacs FILE.")
     return pacs
-
-
-def _value(keyword: str, text: str) -> str:
-    """A value of a query, as DICOM has it.
-
-    Raises
-    ------
-    ConfigError
-    """
-    value = text.strip()
-    if len(value) > _LONGEST_VALUE or not value.isprintable() or "\\" in value:
-        raise ConfigError(f"Expected at most {_LONGEST_VALUE} characters without a backslash to search for.")
-    if keyword == "StudyDate":
-        value = _ISO_DATE.sub(r"\1\2\3", value).replace(" ", "")
-        if not _DATES.fullmatch(value):
-            raise ConfigError("Expected a date as 2026-01-31, or a range as 20260101-20260131.")
-    return value.upper() if keyword == "ModalitiesInStudy" else value
 
 
 def _texts(found: pydicom.Dataset, level: Level) -> dict[str, str]:

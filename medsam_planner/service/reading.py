@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import highdicom
@@ -20,6 +21,7 @@ from medsam_planner.reading.design import Slot
 from medsam_planner.reading.planned_paths import planned_paths
 from medsam_planner.reading.study_file import ReadingCase
 from medsam_planner.service.display import Plane, SliceDisplay, display_for, display_windows
+from medsam_planner.volumes import StudyVolume
 
 __all__ = ["OpenedCase", "OpenedCases", "require_shown", "shown_case", "shown_slice"]
 
@@ -140,10 +142,9 @@ def _open(case: ReadingCase) -> OpenedCase:
     from medsam_planner.io import load_volume
     from medsam_planner.io.intensity import normalisation_for
     from medsam_planner.io.loading import load_map
-    from medsam_planner.io.mask_reading import load_mask
 
     image = load_volume(case.image)
-    masks = {name: _on_grid(case, name, load_mask(path, image, name=name), image) for name, path in case.masks.items()}
+    masks = {name: _known_mask(case, name, path, image) for name, path in case.masks.items()}
     uncertainty = None
     if case.uncertainty is not None:
         uncertainty = np.asarray(_on_grid(case, "uncertainty", load_map(case.uncertainty), image), dtype=np.float32)
@@ -160,6 +161,18 @@ def _open(case: ReadingCase) -> OpenedCase:
         uncertainty=uncertainty,
         line_lps_mm=line,
     )
+
+
+def _known_mask(case: ReadingCase, name: str, path: Path, image: StudyVolume) -> NDArray[Any]:
+    from medsam_planner.io.mask_reading import load_mask, object_notes
+
+    mask = load_mask(path, image, name=name)
+    if notes := object_notes(mask):
+        raise ConfigError(
+            f"Case {case.name}: expected a mask of {name} of which everything is known: {notes[0]} Mend it, or save it "
+            "as NIfTI."
+        )
+    return _on_grid(case, name, mask, image)
 
 
 def _on_grid(case: ReadingCase, name: str, volume: highdicom.Volume, image: highdicom.Volume) -> NDArray[Any]:

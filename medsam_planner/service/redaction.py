@@ -61,7 +61,8 @@ def _is_relative(before: str) -> bool:
 
 def _parents(settings: Settings) -> list[str]:
     """Parents of the folders in the settings, longest first, plain and escaped for HTML."""
-    named = [settings.out, *settings.roots, *((settings.study,) if settings.study else ())]
+    alone = [one for one in (settings.study, settings.project) if one is not None]
+    named = [settings.out, *settings.roots, *alone]
     parents = {path.parent for one in named for path in (one.absolute(), one.resolve())}
     plain = {str(parent) for parent in parents if parent != Path(parent.anchor)}
     return sorted(plain | {html.escape(text) for text in plain}, key=len, reverse=True)

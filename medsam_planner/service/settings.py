@@ -22,6 +22,8 @@ class Settings:
     out: Path
     """Data folder of the server: studies, sessions, results."""
     model: str = "compact"
+    engine: str = "auto"
+    """What computes the embeddings of `model`."""
     study: Path | None = None
     """Study opened in every new page."""
     roots: tuple[Path, ...] = ()
@@ -29,8 +31,19 @@ class Settings:
     seed: int = 0
     pacs: PacsFile | None = None
     """Nodes that pages may ask and send to; None where the server has no PACS."""
+    project: Path | None = None
+    """Folder of the annotation project that clients work on; None where there is none."""
     is_identified: bool | None = None
     """Whether reports and pages name the patient; None leaves it to each study's files."""
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of embeddings, for all workers."""
+        return self.out / "embeddings"
+
+    def engine_of(self, model: str) -> str:
+        """The engine of a model; other models than the server's get what `auto` chooses for them."""
+        return self.engine if model == self.model else "auto"
 
     @property
     def study_name(self) -> str:

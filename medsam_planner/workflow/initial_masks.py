@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medsam_planner.errors import PromptError
-from medsam_planner.io.mask_reading import load_mask, mask_labels
+from medsam_planner.io.mask_reading import load_mask, mask_labels, object_notes
 from medsam_planner.io.segment_path import parted
 from medsam_planner.volumes import StudyVolume
 from prompts import InitialMask, PromptLog, VoxelMask
@@ -71,7 +71,7 @@ def read_initial_mask(
     mask = load_mask(path, study, name=name, number=number)
     initial = VoxelMask.from_array(np.asarray(mask.array) > 0, mask.affine)
     initial.index_range(study.affine, study.spatial_shape)  # refuses other voxels
-    return InitialMask(initial)
+    return InitialMask(initial, object_notes(mask))
 
 
 def _structures_of(path: Path, structures: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import index_from_lps, within_grid
 from medsam_planner.io import load_volume
-from medsam_planner.io.mask_reading import load_mask
+from medsam_planner.io.mask_reading import load_mask, object_notes
 from medsam_planner.landmarks.landmark_file import Landmark, Landmarks, read_landmarks, write_landmarks
 from medsam_planner.landmarks.refine import refined_on_image, refined_on_mask
 from medsam_planner.volumes import volume_sha256
@@ -62,6 +62,9 @@ def set_landmark(
     elif mask is None:
         point = refined_on_image(position_lps_mm, study, within_mm, brightest=towards == _BRIGHTNESS[0])
     else:
-        point = refined_on_mask(position_lps_mm, load_mask(mask, study), towards, within_mm)
+        given = load_mask(mask, study)
+        if notes := object_notes(given):
+            raise ConfigError(f"Expected a mask of which everything is known, got {mask} with this note: {notes[0]}")
+        point = refined_on_mask(position_lps_mm, given, towards, within_mm)
     write_landmarks(file, Landmarks({**known.points, name: point}, known.image_sha256))
     return point

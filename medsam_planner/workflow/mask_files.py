@@ -8,33 +8,28 @@ from pathlib import Path
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medsam_planner.calibration.run_evidence import read_run_evidence, trace_of_mask
-from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
+from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm, within_grid
 from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
-from medsam_planner.io.mask_reading import load_mask
+from medsam_planner.io.mask_reading import load_mask, object_notes
 from medsam_planner.io.segment_path import mask_file
-from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.margins import masks_from_spread
 from medsam_planner.planning.mask_coverage import known_part
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.problem import points_in_mask
 from medsam_planner.planning.structure_evidence import StructureEvidence
-from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = [
-    "drawn_surface",
     "file_evidence",
     "map_over",
     "mask_evidence",
     "named_files",
     "plan_file_evidence",
     "planned_mask",
-    "surface_of_mask",
     "target_points",
 ]
 
@@ -45,10 +40,6 @@ _FINER = 0.95
 """A mask is planned on its own grid only if its voxel diagonal is below this share of the study's."""
 _MOST_FINE_VOXELS = 20_000_000
 """A mask of more voxels than this, and than the study, is planned on the study's grid."""
-_VIEW_TRIANGLES = 40_000
-_BLUR_VOXELS = 0.7
-_FLAT_SURFACE = 0.76
-"""What the blur leaves of a voxel right behind a flat surface: Φ(0.5 / 0.7)."""
 
 
 def file_evidence(
@@ -83,10 +74,10 @@ def file_evidence(
     ConfigError
         If the file holds no mask, or one that does not lie in the study; if a calibrated mask is not of a run.
     """
-    given = _given_mask(path, name, study)
+    given, notes = _given_mask(path, name, study)
     path = mask_file(path)
     known = _on_study(name, given, study, is_corridor=is_corridor, path=path)
-    known = replace(known, trace=trace_of_mask(path, name, given.array))
+    known = replace(known, trace=trace_of_mask(path, name, given.array), file_notes=notes)
     if is_calibrated:  # a calibration holds for the voxels of the study
         run = read_run_evidence(path, name)
         return replace(
@@ -204,26 +195,6 @@ def target_points(evidence: StructureEvidence, study: StudyVolume) -> NDArray[np
     return points[within_grid(index, study.spatial_shape)]
 
 
-def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
-    """Smoothed surface of a mask that keeps its thin parts."""
-    inside = mask.array > 0
-    soft = ndimage.gaussian_filter(inside.astype(np.float32), _BLUR_VOXELS)
-    around = np.ones((3, 3, 3), dtype=bool)
-    lost = inside & ~ndimage.binary_dilation(soft > 0.5, around)
-    if lost.any():
-        thin = inside & ndimage.binary_dilation(lost, around)
-        soft[thin] = np.maximum(soft[thin], _FLAT_SURFACE)
-    return surface_from_probability(volume_like(mask, soft), max_triangles=_VIEW_TRIANGLES, progress=progress)
-
-
-def drawn_surface(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface | None:
-    """Surface of a mask for the pictures, or None where none can be made; a plan does not depend on it."""
-    try:
-        return surface_of_mask(mask, progress=progress)
-    except (EmptyStructureError, GeometryError):
-        return None
-
-
 def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
     """The map in a file on the grid of the mask that it belongs to; no value becomes smaller.
 
@@ -247,8 +218,8 @@ def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:
     return covering_map(values, mask)
 
 
-def _given_mask(path: Path, name: str, study: StudyVolume) -> highdicom.Volume:
-    """The mask as its file holds it."""
+def _given_mask(path: Path, name: str, study: StudyVolume) -> tuple[highdicom.Volume, tuple[str, ...]]:
+    """The mask as its file holds it, and what is not known of it."""
     try:
         volume = load_mask(path, study, name=name)
     except StudyError as error:
@@ -267,7 +238,7 @@ def _given_mask(path: Path, name: str, study: StudyVolume) -> highdicom.Volume:
             f"Expected a mask of 0 and one other value for '{name}' in {path}, got {len(values)} values ({listed}): an "
             "image, a map or several labels in one file. Write the structure's own mask."
         )
-    return volume_like(volume, volume.array > 0)
+    return volume_like(volume, volume.array > 0), object_notes(volume)
 
 
 def _too_thin(name: str, given: highdicom.Volume, study: StudyVolume) -> ConfigError:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from medsam_planner.errors import RegistrationError
+import highdicom
+
+from medsam_planner.errors import RegistrationError, StudyError
+from medsam_planner.io.corrections import correct_bias_field
 from medsam_planner.io.files import write_whole
+from medsam_planner.io.intensity import volume_modality
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.io.patient_identity import same_patient
 from medsam_planner.landmarks.landmark_file import read_landmarks
@@ -20,7 +24,7 @@ from medsam_planner.volumes import StudyVolume
 from medsam_planner.workflow.study_reading import PLAIN_READING, ReadingOptions, read_study
 from prompts.shapes import PositionLpsMm
 
-__all__ = ["NAMES", "RegisterRequest", "WrittenRegistration", "write_registration"]
+__all__ = ["NAMES", "RegisterRequest", "WrittenRegistration", "searched_series", "write_registration"]
 
 NAMES = ("transform.json", "checkerboard.png")
 _UNKNOWN_PATIENT = "The files do not say whether both series are of one patient. Make sure that they are."
@@ -42,6 +46,8 @@ class RegisterRequest:
     ignore_frame: bool = False
     """Search although both series state one frame of reference: the patient may have moved."""
     different_patients: bool = False
+    corrects_bias_field: bool = False
+    """Even out the coil shading of what is MR for the search; landmarks and hashes are those of the files."""
     limits: GateLimits = field(default_factory=GateLimits)
 
 
@@ -97,7 +103,9 @@ def _found(
     if request.by_landmarks:
         return register_points(*points, limits=request.limits)
     same = None if request.ignore_frame else same_frame(fixed, moving)
-    found = same or register(fixed, moving, limits=request.limits, progress=progress)
+    found = same or register(
+        *searched_series(request, fixed, moving, progress), limits=request.limits, progress=progress
+    )
     if found.error is not None:
         told = (
             "The stated error is the spread of the starts and the grid's. What misleads all starts alike, such as the "
@@ -105,6 +113,28 @@ def _found(
         )
         return found if request.fixed_landmarks else replace(found, notes=(*found.notes, told))
     return found
+
+
+def searched_series(
+    request: RegisterRequest, fixed: StudyVolume, moving: StudyVolume, progress: Progress | None
+) -> tuple[highdicom.Volume, highdicom.Volume]:
+    """Both series as the search sees them.
+
+    Raises
+    ------
+    StudyError
+        If a bias field is to be corrected, and neither is an MR, or one has negative values.
+    """
+    if not request.corrects_bias_field:
+        return fixed, moving
+    is_mr = [volume_modality(one) == "MR" for one in (fixed, moving)]
+    if not any(is_mr):
+        raise StudyError("Expected an MR to correct the bias field of, got two series without one. Leave it out.")
+    first, second = (
+        correct_bias_field(one, progress=progress) if known else one
+        for one, known in zip((fixed, moving), is_mr, strict=True)
+    )
+    return first, second
 
 
 def _positions(path: Path | None, study: StudyVolume) -> dict[str, PositionLpsMm]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from medsam_planner.engine.engine_name import REFERENCE
 from medsam_planner.errors import PromptError
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume
@@ -54,6 +55,7 @@ def replay_log(
     validate_file(prompt_file, study.affine, study.spatial_shape, frame_of_reference_uid=study.frame_of_reference_uid)
     options = SegmentationOptions(
         model=recorded.model,
+        engine=str(recorded.settings.get("engine", REFERENCE)),
         samples=0,
         saliency=False,
         triplanar=bool(recorded.settings.get("triplanar", False)),

@@ -197,7 +197,7 @@ def prompt_record(
 ) -> PromptFile:
     """The logs of the segmented structures with everything a replay needs; `place` says where the study lies."""
     first = next(iter(results.values())).provenance
-    shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "operations")
+    shared = ("uncertainty", "temperature", "triplanar", "saliency", "rules", "normalisation", "operations", "engine")
     settings = {key: value for key, value in first.as_json().items() if key in shared}
     settings["study"] = place
     settings["series"] = _series_uid(study)

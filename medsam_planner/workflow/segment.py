@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from medsam_planner.engine.engine_name import AUTO
 from medsam_planner.io.fault_log import attempted
 from medsam_planner.io.output_folder import OutputFolder
 from medsam_planner.mesh import Surface, colour_by, surface_from_probability
@@ -49,6 +50,7 @@ class SegmentationOptions:
     """
 
     model: str = "compact"
+    engine: str = AUTO
     samples: int = 16
     uncertainty: str = "dropout"
     saliency: bool = False
@@ -135,7 +137,7 @@ def segment_logs(
     progress: Progress | None = None,
 ) -> Segmented:
     """Segment the structures of some logs on one study; `each` is called with every result when it is finished."""
-    session = Session(study, options.model, seed=options.seed, window=options.window)
+    session = Session(study, options.model, seed=options.seed, window=options.window, engine=options.engine)
     for log in logs:
         session.restore(log)
     results: dict[str, SegmentationResult] = {}

@@ -18,6 +18,7 @@ from medsam_planner.workflow.initial_masks import begun_logs
 from medsam_planner.workflow.segment import SegmentationOptions, Segmented, segment_into
 from medsam_planner.workflow.study_reading import ReadingOptions, read_study
 from prompts import PromptFile, PromptLog, read_prompt_file, validate_file
+from prompts.by_hand import notes_on_initial_mask
 from prompts.names import require_free
 from prompts.shapes import locates
 
@@ -124,7 +125,9 @@ class SegmentationJob:
             If a mask to begin from cannot be read, is not on the study's voxels, or belongs to no structure.
         """
         logs = begun_logs(self.logs, self.begin_from, study)
-        return segment_into(out, study, logs, self.options, notes=self.notes, output=output, progress=progress)
+        begun = [f"{log.structure}: {note}" for log in logs for note in notes_on_initial_mask(log)]
+        notes = (*self.notes, *begun)
+        return segment_into(out, study, logs, self.options, notes=notes, output=output, progress=progress)
 
 
 def check_options(options: SegmentationOptions) -> None:
@@ -135,12 +138,12 @@ def check_options(options: SegmentationOptions) -> None:
     PromptError
         If the source of uncertainty is unknown, or needs propagation across three planes.
     WeightsError
-        If the weights are unknown, absent or damaged.
+        If the weights are unknown, absent or damaged, or the engine is unknown or has no export of them.
     """
     source = source_named(options.uncertainty)
     if options.samples:
         check_planes(source, triplanar=options.triplanar)
-    require_weights(options.model)
+    require_weights(options.model, engine=options.engine)
 
 
 def _prompted_logs(

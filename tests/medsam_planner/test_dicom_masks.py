@@ -18,12 +18,14 @@ from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.lab.evaluation.references import label_values, read_structures, reference_volumes_ml
 from medsam_planner.planning.clearance import clearance
 from medsam_planner.planning.plan_file import read_plan_file
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.structures import Avoid
 from medsam_planner.planning.tool import Tool
 from medsam_planner.volumes import StudyVolume, volume_like
 from medsam_planner.workflow.initial_masks import begun_logs
 from medsam_planner.workflow.mask_files import named_files, plan_file_evidence
 from prompts import Box, InitialMask, PromptFile, PromptLog, read_prompt_file, write_prompt_file
+from prompts.by_hand import notes_on_initial_mask
 from tests.medsam_planner.io.dicom_series import write_ct_series
 from tests.medsam_planner.io.structure_sets import square, write_structure_set
 from tests.medsam_planner.io.test_mask_reading import write_segmentation
@@ -94,6 +96,46 @@ def test_a_plan_past_a_dicom_mask_has_the_clearance_of_the_same_nifti(
         found[name] = known.planned.array.copy(), clearance(line, [Avoid("vessel", known.planned, 1.0)], tool)
     np.testing.assert_array_equal(found["mask.nii.gz"][0], found[mask][0])
     assert repr(found["mask.nii.gz"][1]) == repr(found[mask][1])
+
+
+@pytest.fixture
+def gapped(folder: Path, study: StudyVolume, tmp_path: Path) -> Path:
+    """Contours of the vessel without those of its middle slice, which somebody forgot."""
+    corners = [[11.6, 9.6], [11.6, 14.4], [17.4, 14.4], [17.4, 9.6]]
+    return write_structure_set(tmp_path / "gapped.dcm", study, {"vessel": [(k, corners) for k in (3, 4, 6, 7)]})
+
+
+def test_evidence_from_contours_with_a_forgotten_slice_says_so(
+    folder: Path, study: StudyVolume, gapped: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN.format(mask=gapped))
+    assert "no contour on slice 6" in " ".join(plan_file_evidence(read_plan_file(path), study)["vessel"].notes)
+
+
+def test_what_is_not_known_of_a_mask_to_begin_from_stays_in_the_log_of_the_run(
+    folder: Path, gapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["segment", str(folder / "ct"), str(_prompts(tmp_path / "prompts.json", "vessel")), "--out", str(out)]
+    assert run([*arguments, "--samples", "0", "--begin-from", str(gapped)]) == 0
+    assert "Note: vessel: It has no contour on slice 6" in capsys.readouterr().out
+    assert "no contour on slice 6" in " ".join(json.loads((out / "result.json").read_text())["notes"])
+    (log,) = read_prompt_file(out / "prompts.json").logs
+    assert "no contour on slice 6" in " ".join(notes_on_initial_mask(log))
+    assert "no contour on slice 6" in " ".join(StructureEvidence(mask=load_volume(folder / "ct"), log=log).notes)
+
+
+def test_a_reference_with_a_forgotten_slice_measures_nothing(folder: Path, gapped: Path, tmp_path: Path) -> None:
+    case = tmp_path / "cases" / "patient"
+    shutil.copytree(folder / "ct", case / "image")
+    shutil.copy(gapped, case / "labels.dcm")
+    (case / "meta.json").write_text(json.dumps({"modality": "CT", "anatomy": "trunk"}))
+    (found,) = find_cases(tmp_path / "cases")
+    with pytest.raises(
+        ValueError, match=r"expected a reference of which everything is known, .* no contour on slice 6"
+    ):
+        list(read_structures(found))
 
 
 def test_a_mask_file_that_is_not_there_is_named(folder: Path) -> None:

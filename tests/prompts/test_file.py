@@ -216,7 +216,7 @@ WRONG_FILES = {
         "provenance.model: expected text, got half a surrogate",
     ),
     "no version": (changed(schema_version="absent"), "expected the key 'schema_version'"),
-    "a later version": (changed(schema_version=3), "schema_version: expected 1 to 2, got 3. A file of a later version"),
+    "a later version": (changed(schema_version=4), "schema_version: expected 1 to 3, got 4. A file of a later version"),
     "a kind of a later version": (
         with_entry(kind="removal", prompt=0),
         'kind: expected "box" or "choice" or "clear" or "click" or "scribble", got "removal". This kind needs',
@@ -467,6 +467,18 @@ def painted_file():
 def test_masks_edits_and_removals_make_a_file_of_version_2():
     assert render_prompt_file(painted_file()) == PAINTED
     assert parse_prompt_file(PAINTED) == painted_file()
+
+
+def test_notes_on_an_initial_mask_make_a_file_of_version_3():
+    log = PromptLog("liver")
+    log.add(InitialMask(painted_file().logs[0].history[0].mask, ("It has no contour on slice 4.",)))
+    text = render_prompt_file(PromptFile((log,)))
+    assert '"schema_version": 3' in text and '"notes": ["It has no contour on slice 4."]' in text
+    assert parse_prompt_file(text).logs == (log,)
+    with pytest.raises(PromptError, match=r"liver\[0\]: .*'notes'"):
+        parse_prompt_file(text.replace('"schema_version": 3', '"schema_version": 2'))
+    with pytest.raises(PromptError, match="at most 10 notes of 500 characters"):
+        parse_prompt_file(text.replace("slice 4", "4" * 500))
 
 
 def test_a_large_mask_takes_one_line_of_runs(tmp_path):

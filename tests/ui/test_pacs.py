@@ -92,7 +92,7 @@ def test_results_of_a_series_from_the_pacs_are_sent_as_they_were_shown(with_pacs
         ({}, "something to search for"),
         ({"PatientID": "  "}, "something to search for"),
         ({"PatientID": "4711\\0815"}, "backslash"),
-        ({"PatientName": "x" * 65}, "64 characters"),
+        ({"PatientName": "x" * 65}, "64 printable characters"),
         ({"StudyDate": "yesterday"}, "a date as"),
     ],
 )

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from medsam_planner.errors import GeometryError, PromptError, StudyError
-from medsam_planner.io import save_nifti
+from medsam_planner.io import load_volume, save_nifti
 from medsam_planner.service import begin_from, prompting
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.display import Plane
 from medsam_planner.service.http.nninteractive import interactions
 from medsam_planner.service.workbench import Workbench
 from prompts import Box, Click, InitialMask, box_extent
+from tests.medsam_planner.io.structure_sets import square, write_structure_set
 from tests.medsam_planner.service.phantom import LESION_LPS_MM, SHAPE, phantom_affine
 from ui import segment_handlers
 from ui.structure_handlers import on_list
@@ -154,6 +155,18 @@ def test_a_structure_begins_from_a_file_or_another_structure_and_undo_takes_it_b
     on_list(workbench, {"kind": "choose", "structure": "copy"})
     with pytest.raises(PromptError, match="changed since"):
         begin_from.from_structure(workbench, "structure 1")
+
+
+def test_what_is_not_known_of_a_file_is_said_and_stays_with_the_structure(
+    make_workbench: Make, study_path: Path
+) -> None:
+    workbench = make_workbench()
+    places = {"mass": [(k, square(15.2, 24.8)) for k in (8, 9, 11, 12)]}
+    write_structure_set(study_path.parent / "rs.dcm", load_volume(study_path), places)
+    (note,) = begin_from.from_file(workbench, "rs.dcm")
+    assert "no contour on slice 11" in note
+    (mask,) = workbench.structure.prompts
+    assert isinstance(mask, InitialMask) and mask.notes == (note,)
 
 
 def test_a_mask_that_does_not_belong_here_is_refused(make_workbench: Make, study_path: Path, tmp_path: Path) -> None:

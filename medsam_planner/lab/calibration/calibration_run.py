@@ -19,6 +19,7 @@ from medsam_planner.calibration.record import (
     ModalityReliability,
     ScaleEntry,
 )
+from medsam_planner.engine.engine_name import AUTO
 from medsam_planner.engine.registry import load_model
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.calibration.median_volumes import median_volumes
@@ -26,7 +27,6 @@ from medsam_planner.lab.calibration.segment_cases import SegmentationSettings, S
 from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cases, trained_on
 from medsam_planner.progress import Progress
 from medsam_planner.propagation.front import StopRules
-from medsam_planner.propagation.methods import propagation_version
 from medsam_planner.propagation.sources import check_planes, source_named
 from medsam_planner.provenance import versions
 from xai.calibration import BAND_MM
@@ -42,6 +42,7 @@ def calibrate(
     scale: MarginScale,
     *,
     model: str = "compact",
+    engine: str = AUTO,
     settings: SegmentationSettings | None = None,
     only: Sequence[str] = ("*",),
     labels: Sequence[str] = ("*",),
@@ -62,6 +63,8 @@ def calibrate(
         Chosen beforehand, on other patients.
     model : str
         Name or path of the weights.
+    engine : str
+        What computes the embeddings; the calibration holds for it alone.
     settings : SegmentationSettings, optional
         How the structures are segmented.
     only, labels
@@ -82,7 +85,7 @@ def calibrate(
     chosen = settings or SegmentationSettings()
     if chosen.samples:
         check_planes(source_named(chosen.uncertainty), triplanar=chosen.triplanar)
-    loaded = load_model(model)
+    loaded = load_model(model, engine=engine)
     cases = find_cases(root, only)
     held_out, in_training = split_by_training(cases, loaded)
     left_out = {case.patient: "the weights were trained on this patient" for case in in_training}
@@ -126,7 +129,7 @@ def calibrate(
         model=loaded.name,
         weights_sha256=loaded.weights_sha256,
         policy=POLICY,
-        segmentation=chosen.comparable(StopRules(), propagation_version(loaded)),
+        segmentation=chosen.comparable(StopRules(), loaded),
         scale=entry,
         patients=list(patients.values()),
         training_is_known=trained_on(loaded) is not None,

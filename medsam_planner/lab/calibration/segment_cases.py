@@ -50,9 +50,14 @@ class SegmentationSettings:
     window: str | None = None
     seed: int = 0
 
-    def comparable(self, rules: StopRules, propagation: int) -> dict[str, Any]:
-        """What must be the same in use: these settings, the stop rules of propagation, and its version."""
-        settings = {**asdict(self), "rules": rules.as_json(), "propagation": propagation}
+    def comparable(self, rules: StopRules, model: PromptableModel) -> dict[str, Any]:
+        """What must be the same in use: these settings, the stop rules and version of propagation, and the engine."""
+        settings = {
+            **asdict(self),
+            "rules": rules.as_json(),
+            "propagation": propagation_version(model),
+            "engine": model.engine,
+        }
         document: dict[str, Any] = json.loads(json.dumps(settings))
         return document
 
@@ -116,9 +121,7 @@ def segment_cases(
     SegmentedObject
         Structures that get no box from the policy, because their middle section is one pixel wide, are left out.
     """
-    key = json.dumps(
-        [model.weights_sha256, settings.comparable(StopRules(), propagation_version(model)), POLICY], sort_keys=True
-    )
+    key = json.dumps([model.weights_sha256, settings.comparable(StopRules(), model), POLICY], sort_keys=True)
     fingerprint = hashlib.sha256(key.encode()).hexdigest()[:12]
     for case in track(cases, "calibration cases", progress, total=len(cases)):
         for structure in read_structures(case):

@@ -19,6 +19,8 @@ class EvaluationOptions:
 
     protocol: Protocol
     model: str = "compact"
+    engine: str = "auto"
+    """What computes the embeddings of `model`."""
     against: str | None = None
     """Other weights to compare with, on the same structures with the same first prompts."""
     corrections: int = 5

@@ -104,7 +104,7 @@ def evaluate_dropout(
     ConfigError
         If no case is left to evaluate, no structure could be measured, or `out` holds results of other settings.
     """
-    model = load_model(options.model)
+    model = load_model(options.model, engine=options.engine)
     chosen = choose_cases(root, options, model)
     settings = {
         # The hash of the tensors, not of the whole file: the fitted temperature is written into the file.

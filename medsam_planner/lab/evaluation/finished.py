@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.engine.engine_name import REFERENCE
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
 from medsam_planner.io.files import whole_file, write_json
@@ -24,8 +25,9 @@ SCORING_VERSION = 1
 
 
 def scoring_version(model: PromptableModel) -> str:
-    """The versions on which scores depend beside weights and settings: propagation and scoring."""
-    return f"propagation {propagation_version(model)}, scoring {SCORING_VERSION}"
+    """What scores depend on beside weights and settings: versions of propagation and scoring, and another engine."""
+    engine = "" if model.engine == str(REFERENCE) else f", engine {model.engine}"
+    return f"propagation {propagation_version(model)}, scoring {SCORING_VERSION}{engine}"
 
 
 class FinishedStructures:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.io.conservative_resampling import is_on_grid
-from medsam_planner.io.mask_reading import load_mask
+from medsam_planner.io.mask_reading import load_mask, object_notes
 from medsam_planner.lab.evaluation.cases import Case, Structure
 from medsam_planner.volumes import StudyVolume
 from prompts.masks import largest_component
@@ -128,6 +128,11 @@ def _masks(
     """Masks on the grid of the image."""
     for value in values:
         of = load_mask(case.labels_path, image, number=value) if labelled is None else labelled
+        if labelled is None and (notes := object_notes(of)):
+            raise ConfigError(
+                f"{case.folder}: expected a reference of which everything is known, got one of '{_name(case, value)}' "
+                f"with this note: {notes[0]} Mend it where it was drawn, or save it as NIfTI."
+            )
         if not is_on_grid(of, image):
             raise ConfigError(
                 f"{case.folder}: expected image and labels on one grid, got {image.spatial_shape} and "
@@ -142,11 +147,9 @@ def _name(case: Case, label: int) -> str:
 
 def _labels(case: Case) -> StudyVolume | None:
     """The volume of all labels; None where each is drawn for itself."""
-    from medsam_planner.io import load_volume
+    from medsam_planner.io.loading import load_map
 
-    if case.has_drawn_labels:
-        return None
-    return load_volume(case.folder / "labels.nii.gz", modality=case.modality)
+    return None if case.has_drawn_labels else load_map(case.folder / "labels.nii.gz")
 
 
 def _values(case: Case, labelled: StudyVolume | None) -> list[int]:

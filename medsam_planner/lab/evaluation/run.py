@@ -87,7 +87,7 @@ def evaluate(root: Path, out: Path, options: EvaluationOptions, *, progress: Pro
 
     if options.protocol is Protocol.SLICES:
         raise ConfigError("Expected a protocol with propagation to 3D; evaluate 'slices' with evaluate_slices.")
-    model = load_model(options.model)
+    model = load_model(options.model, engine=options.engine)
     other = None if options.against is None else load_model(options.against)
     chosen = choose_cases(root, options, model, other)
     settings = _settings(options, model, other)

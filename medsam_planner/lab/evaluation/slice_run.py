@@ -55,7 +55,7 @@ def evaluate_slices(
     """
     if options.against is not None:
         raise ConfigError("Expected no --against with the protocol 'slices': its table compares kinds of prompts.")
-    model = load_model(options.model)
+    model = load_model(options.model, engine=options.engine)
     chosen = choose_cases(root, options, model)
     scores: list[SliceScores] = []
     ends: list[tuple[float, float, float]] = []

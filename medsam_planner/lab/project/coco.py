@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import acquisition_axis, slice_across
 from medsam_planner.io.files import write_json
 from medsam_planner.workflow.training_folders import TrainingCase
 
-__all__ = ["run_lengths", "write_coco"]
+__all__ = ["mask_of_runs", "run_lengths", "write_coco"]
+
+
+_MOST_PIXELS = 1 << 26
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
@@ -22,6 +26,23 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     counts = np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
     return [int(count) for count in (counts if counts[-1] or len(counts) == 1 else counts[:-1])]
+
+
+def mask_of_runs(segmentation: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """(H, W) mask of an uncompressed RLE, the inverse of :func:`run_lengths`.
+
+    Raises
+    ------
+    ConfigError
+        If it is a polygon or compressed, or its runs do not fill the slice.
+    """
+    if not isinstance(segmentation, Mapping) or not isinstance(segmentation.get("counts"), list):
+        raise ConfigError("Expected uncompressed run lengths, got a polygon or a compressed string. Decode it first.")
+    (height, width), counts = segmentation["size"], np.asarray(segmentation["counts"], dtype=np.int64)
+    if not 0 < height * width <= _MOST_PIXELS or (counts < 0).any() or counts.sum() != height * width:
+        raise ConfigError(f"Expected run lengths that fill {height} × {width} pixels, got {int(counts.sum())}.")
+    values = np.arange(len(counts)) % 2 == 1
+    return np.asarray(np.repeat(values, counts).reshape((height, width), order="F"))
 
 
 def write_coco(folder: Path, cases: Iterable[TrainingCase], structures: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from medsam_planner.lab.project.reading import ProjectRecords
 from medsam_planner.lab.project.records import State, Study
 from medsam_planner.lab.project.settings import ProjectSettings, coded, write_settings
 from medsam_planner.lab.project.tables import add_prompts, masks_of, move, require_included, require_seen, tell
-from medsam_planner.volumes import volume_sha256
+from medsam_planner.volumes import volume_like, volume_sha256
 from medsam_planner.workflow.training_folders import CASE_NAME
 from prompts import PromptFile
 from prompts.schema import prompt_file_document
@@ -142,7 +142,7 @@ class Project(ProjectRecords):
 
     def record(
         self, name: str, structure: str, mask: highdicom.Volume, *, who: str, prompts: PromptFile | None = None,
-        seconds: float | None = None, seen: int | None = None,
+        seconds: float | None = None, seen: int | None = None, source: Mapping[str, str] | None = None,
     ) -> Study:  # fmt: skip
         """Record the mask of a structure, and the prompts and edits that led to it.
 
@@ -159,6 +159,8 @@ class Project(ProjectRecords):
             Time that the annotator took.
         seen : int, optional
             Number of the last event that the annotator knew of this study.
+        source : mapping, optional
+            Where the mask comes from, if nobody drew it here; the record keeps it.
 
         Raises
         ------
@@ -171,15 +173,19 @@ class Project(ProjectRecords):
         """
         study = self.study(name)
         self._require_structure(structure)
-        if not is_on_grid(mask, self.image(study)):
+        image = self.image(study)
+        if not is_on_grid(mask, image):
             raise GeometryError(f"Expected a mask on the voxels of {name}, got another grid {mask.spatial_shape}.")
         if not np.any(np.asarray(mask.array) > 0):
             raise GeometryError(f"The mask of {structure} is empty. Exclude the study if the structure is not there.")
-        sha256 = keep_mask(self.folder / "masks", mask)
+        # On the study's own affine: what files round of it would be another hash.
+        sha256 = keep_mask(self.folder / "masks", volume_like(image, np.asarray(mask.array)))
         with self._writing(who) as connection:
             state = require_included(connection, name)
             require_seen(connection, name, seen)
             content: dict[str, Any] = {"mask_sha256": sha256, "seconds": seconds}
+            if source is not None:
+                content["source"] = dict(source)
             number = tell(connection, name, who, "recorded", structure=structure, content=content)
             if prompts is not None:
                 entries = prompt_file_document(prompts)["structures"].get(structure, [])
@@ -188,7 +194,7 @@ class Project(ProjectRecords):
             write_labels(self.folder, study, self.settings, masks_of(connection, name))
         return self.study(name)
 
-    def review(self, name: str, *, who: str, slices: Sequence[int] | None = None) -> Study:
+    def review(self, name: str, *, who: str, slices: Sequence[int] | None = None, seen: int | None = None) -> Study:
         """Accept the masks of a study, on all slices or on some.
 
         Parameters
@@ -197,14 +203,19 @@ class Project(ProjectRecords):
         who : str
         slices : sequence of int, optional
             Across the axis of acquisition; the others are ``ignore`` in exports. All if None.
+        seen : int, optional
+            As :meth:`record`.
 
         Raises
         ------
         ConfigError
             If a structure has no mask, or the study is excluded.
+        StaleError
+            As :meth:`record`.
         """
         with self._writing(who) as connection:
             self.study(name)
+            require_seen(connection, name, seen)
             known = masks_of(connection, name)
             missing = [one for one in self.settings.names if one not in known]
             if missing:
@@ -246,13 +257,22 @@ class Project(ProjectRecords):
             move(connection, name, State.CORRECTED if masks_of(connection, name) else State.NEW)
         return self.study(name)
 
-    def _writing(self, who: str) -> AbstractContextManager[sqlite3.Connection]:
+    def require_annotator(self, who: str) -> None:
+        """Refuse who may not change the project.
+
+        Raises
+        ------
+        ConfigError
+        """
         if not who.strip():
             raise ConfigError("Expected the name of who does this, got none.")
         if self.settings.annotators and who not in self.settings.annotators:
             raise ConfigError(
                 f"Expected one of the annotators in project.toml ({', '.join(self.settings.annotators)}), got {who!r}."
             )
+
+    def _writing(self, who: str) -> AbstractContextManager[sqlite3.Connection]:
+        self.require_annotator(who)
         return writing(self.folder / "project.sqlite")
 
     def _require_structure(self, structure: str) -> None:

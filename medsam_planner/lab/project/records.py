@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Event", "State", "Study"]
+__all__ = ["Event", "Reviewed", "State", "Study"]
 
 
 class State(StrEnum):
@@ -53,3 +54,14 @@ class Event:
     """``added``, ``recorded``, ``reviewed``, ``excluded`` or ``reopened``."""
     structure: str | None
     content: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A reviewed study at one moment."""
+
+    study: Study
+    mask_sha256: Mapping[str, str]
+    """Of the last mask of each structure."""
+    slices: tuple[int, ...] | None
+    """That the last review looked at; None for all."""

@@ -64,6 +64,10 @@ def data_sheet(project: Project) -> str:
             ],
         ),
         "",
+        "## Imported",
+        "",
+        *_imported(events),
+        "",
         "## Excluded",
         "",
         *_excluded(studies, events),
@@ -87,6 +91,15 @@ def _people(events: list[Event]) -> list[list[str]]:
         minutes = f"{median(seconds) / 60:.1f} (of {len(seconds)})" if seconds else "not stated"
         rows.append([who, str(len(recorded)), str(sum(event.kind == "reviewed" for event in own)), minutes])
     return rows
+
+
+def _imported(events: list[Event]) -> list[str]:
+    counted = Counter(
+        f"{event.content['source']['format']} data set {event.content['source']['data_set']}"
+        for event in events
+        if event.content.get("source")
+    )
+    return [f"- {count} masks from {source}" for source, count in sorted(counted.items())] or ["None."]
 
 
 def _excluded(studies: list[Study], events: list[Event]) -> list[str]:

@@ -14,7 +14,7 @@ from pydicom import Dataset
 from medsam_planner.errors import StudyError
 from medsam_planner.io.blank_uids import content_uid
 from medsam_planner.io.objects.plan_sr import STATEMENTS, document_sha256
-from medsam_planner.io.study_files import READ_ERRORS, quiet_pydicom
+from medsam_planner.io.study_files import READ_ERRORS, header_text, quiet_pydicom
 from medsam_planner.workflow.plan_objects import PDF, REPORT
 
 __all__ = ["RunObjects", "read_run_objects"]
@@ -71,16 +71,22 @@ def read_run_objects(folder: Path) -> RunObjects:
             f"Expected a run's folder with DICOM objects, {folder} has none: they are written where the study was read "
             "from DICOM files."
         )
-    for keyword in ("StudyInstanceUID", "PatientID"):
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientIdentityRemoved"):
         if len(values := {str(one.get(keyword) or "") for one in headers}) > 1:
             raise StudyError(f"Expected objects of one {keyword} in {folder}, got {len(values)} different ones.")
     plan = _plan(folder / "plan.json")
     if (folder / PDF).is_file():
         document = _header(folder / PDF, with_document=True)
-        pdf = bytes(document.EncapsulatedDocument)[: document.get("EncapsulatedDocumentLength")]
+        pdf = bytes(document.get("EncapsulatedDocument") or b"")[: document.get("EncapsulatedDocumentLength")]
+        if not pdf.startswith(b"%PDF"):
+            raise StudyError(f"Expected a PDF in {folder / PDF}, got another content. Repeat the run.")
     else:
         document, pdf = None, None
     digest = None
+    if plan is not None and any(tool["alternatives"] for tool in plan["tools"]) and not (folder / REPORT).is_file():
+        raise StudyError(
+            f"Expected {folder / REPORT}, which vouches for the paths of plan.json; it is not there. Repeat the run."
+        )
     if plan is not None and (folder / REPORT).is_file():
         digest = document_sha256(plan)
         if _stated_digest(_header(folder / REPORT)) != digest:
@@ -97,6 +103,9 @@ def _header(path: Path, *, with_document: bool = False) -> Dataset:
             dataset.decode()
     except (*READ_ERRORS, LookupError) as error:
         raise StudyError(f"{path} cannot be read as DICOM: {error}.") from error
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"):
+        if not header_text(dataset, keyword):
+            raise StudyError(f"Expected a DICOM object with {keyword} in a run's folder, {path} has none.")
     if "EncapsulatedDocument" in dataset and not with_document:
         del dataset.EncapsulatedDocument
     return dataset
@@ -109,9 +118,16 @@ def _plan(path: Path) -> Mapping[str, Any] | None:
         plan = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a plan: {error}.") from error
-    if not isinstance(plan, dict) or not isinstance(plan.get("tools"), list):
-        raise StudyError(f"Expected a plan with tools in {path}. Repeat the run.")
-    return plan
+    try:
+        stated = [plan["notice"], plan["margins_statement"], plan["verdict"]["headline"]]
+        stated += [tool["name"] for tool in plan["tools"]]
+        is_plan = all(isinstance(tool["alternatives"], list) for tool in plan["tools"])
+    except (KeyError, TypeError):
+        stated, is_plan = [], False
+    if not is_plan or not all(isinstance(text, str) for text in stated):
+        raise StudyError(f"Expected a plan with tools, verdict and notice in {path}. Repeat the run.")
+    whole: Mapping[str, Any] = plan
+    return whole
 
 
 def _stated_digest(report: Dataset) -> str | None:

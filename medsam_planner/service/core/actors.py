@@ -9,10 +9,12 @@ from typing import Any
 
 from medsam_planner.errors import ConfigError
 
-__all__ = ["LOCAL", "USER_NAME", "Actor", "Right", "actor_of", "with_actor"]
+__all__ = ["BROWSER", "LOCAL", "USER_NAME", "Actor", "Right", "actor_of", "called", "with_actor"]
 
 USER_NAME = r"^(oidc:)?[A-Za-z0-9][A-Za-z0-9._@+|-]{0,99}$"
 """Names of users; those of an OIDC provider begin with ``oidc:``, so that they never equal a local one."""
+BROWSER = "browser:"
+"""Before the digest of a browser without an account."""
 _KEY = "medsam_planner.actor"
 
 
@@ -73,3 +75,9 @@ def actor_of(scope: Mapping[str, Any]) -> Actor:
 def with_actor(scope: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
     """A copy of an ASGI scope that tells the actor."""
     return {**scope, _KEY: actor}
+
+
+def called(name: str) -> str:
+    """What a message calls an actor of this name: ``browser:625…`` is ``a browser without a login (6254d0)``."""
+    digest = name.removeprefix(BROWSER)
+    return name if digest == name else f"a browser without a login ({digest[:6]})"

@@ -21,7 +21,17 @@ from medsam_planner.service.core.job import Task
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.packing import ExportChoice, Pack
-from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
+from medsam_planner.service.core.requests import (
+    Export,
+    Known,
+    Measure,
+    Plan,
+    Prepare,
+    Preview,
+    Request,
+    Segment,
+    WritePlan,
+)
 from medsam_planner.service.core.review_requests import Document, QuickPlan, ReadLine, ReviewedPlan
 from medsam_planner.service.core.study_store import StudyStore
 from medsam_planner.service.core.view_requests import DRAWN_NAME, DrawPicture, DrawSurface
@@ -29,6 +39,7 @@ from medsam_planner.service.core.work import Work
 from medsam_planner.service.core.work_state import StoredResult
 from medsam_planner.service.core.worker import STOPPED_WITHIN_S, UNASKED_STOPPED_WITHIN_S, Workers
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey
+from medsam_planner.service.settings import Settings
 from prompts import PromptLog
 from prompts.shapes import locates
 
@@ -42,15 +53,17 @@ class Computations:
     ----------
     studies : StudyStore
     limits : Limits
+    settings : Settings
     """
 
-    def __init__(self, studies: StudyStore, limits: Limits) -> None:
-        self.workers = Workers(limits)
+    def __init__(self, studies: StudyStore, limits: Limits, settings: Settings) -> None:
+        self._settings = settings
+        self.workers = Workers(limits, settings.embeddings)
         self._studies = studies
 
     def prepare(self, model: str) -> None:
         """Begin the worker of a model; does not wait for it."""
-        self.workers.worker(model).begin(Prepare(model))
+        self.workers.worker(model).begin(Prepare(model, self._settings.engine_of(model)))
 
     def preview(
         self, work: Work, log: PromptLog, progress: Progress | None
@@ -80,13 +93,13 @@ class Computations:
 
     def planning(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:
         """From the identifier of a job, the computation of a plan; refuses what was not segmented from its prompts."""
-        study, known = self._study(work), _known(work, _results_for(work, request))
+        plan = self._plan(work, request, origin)
+        return lambda job: self._task(Workers.PLANNING, plan(job))
 
-        def task(job: str) -> Task:
-            plan = Plan(work.identifier, study, request, origin, known, work.folder / "plans" / job)
-            return self._task(Workers.PLANNING, plan)
-
-        return task
+    def writing(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:
+        """From the identifier of the job that made a plan, the writing of what belongs to it."""
+        plan = self._plan(work, request, origin)
+        return lambda job: self._task(Workers.PLANNING, WritePlan(plan(job)), UNASKED_STOPPED_WITHIN_S)
 
     def reviewed(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> ReviewedPlan:
         """A plan request with the masks it is on; refuses what was not segmented from its prompts."""
@@ -157,6 +170,10 @@ class Computations:
         """Take a picture of surfaces, or write them as one file."""
         self.workers.worker(Workers.PLANNING).ask(picture)
 
+    def _plan(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Plan]:
+        study, known = self._study(work), _known(work, _results_for(work, request))
+        return lambda job: Plan(work.identifier, study, request, origin, known, work.folder / "plans" / job)
+
     def _task(self, worker: str, request: Request, stopped_within_s: float = STOPPED_WITHIN_S) -> Task:
         return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)
 
@@ -165,7 +182,8 @@ class Computations:
         return StudyKey(folder, work.study.sha256, self._studies.is_identified)
 
     def _session(self, work: Work) -> SessionKey:
-        return SessionKey(work.identifier, self._study(work), work.state.model, work.state.seed)
+        model = work.state.model
+        return SessionKey(work.identifier, self._study(work), model, work.state.seed, self._settings.engine_of(model))
 
 
 def _known(work: Work, results: Mapping[str, StoredResult]) -> dict[str, Known]:

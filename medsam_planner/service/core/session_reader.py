@@ -36,7 +36,7 @@ class SessionReader(DataFolder):
 
     def __init__(self, settings: Settings, limits: Limits, *, on_prompts: Callable[[Work, str], None]) -> None:
         super().__init__(settings, limits, on_prompts=on_prompts)
-        self.computations = Computations(self.studies, self.limits)
+        self.computations = Computations(self.studies, self.limits, settings)
 
     def preview(
         self, work: Work, structure: str, *, progress: Progress | None = None

@@ -24,6 +24,7 @@ from medsam_planner.service.http import (
     login,
     plan_review,
     plans,
+    project,
     proposals,
     results,
     sessions,
@@ -73,7 +74,7 @@ def make_app(service: Service, *, access: Access | None = None, page: AddPage | 
     app.state.service = service
     app.state.seats = Seats(service)
     app.include_router(nninteractive.router)
-    for door in (login, studies, sessions, structures, proposals, jobs, results, plans, plan_review):
+    for door in (login, studies, sessions, structures, proposals, jobs, results, plans, plan_review, project):
         app.include_router(door.router, prefix=PREFIX)
     app.get(HEALTH, summary="Whether the server answers")(_health)
 

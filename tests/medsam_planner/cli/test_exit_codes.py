@@ -47,8 +47,16 @@ CALLS = {
         ["export", "run", "--content", "results", "--out", "OUT/run.zip"],
     ),
     "adapt": (
-        "medsam_planner.lab.evaluation.cases.find_cases",
+        "medsam_planner.lab.automatic.reviewed.taken_cases",
         ["adapt", "cases", "--label", "liver", "--out", "OUT/liver.safetensors"],
+    ),
+    "train-auto": (
+        "medsam_planner.lab.automatic.reviewed.examples_in",
+        ["train-auto", "cases", "--label", "liver", "--out", "OUT/liver.safetensors"],
+    ),
+    "auto": (
+        "medsam_planner.workflow.automatic.write_automatic_mask",
+        ["auto", "scan.nii.gz", "--model", "liver.safetensors", "--out", "OUT/liver.nii.gz"],
     ),
     "project": ("medsam_planner.lab.project.project.Project", ["project", "list", "project"]),
     "study": (

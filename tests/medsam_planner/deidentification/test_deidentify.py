@@ -8,6 +8,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -111,6 +113,31 @@ def test_a_repeated_run_writes_only_what_is_missing(tmp_path: Path) -> None:
     again = deidentify(place, tmp_path / "out", Profile(), KEYS)
     assert again.counts == {"written": 1, "already there": 2, "left out": 0, "refused": 0}
     assert gone.read_bytes() == content and not list(again.out.rglob("*.partial"))
+
+
+def test_a_run_that_was_killed_leaves_whole_files_and_is_taken_up_with_the_same_pseudonyms(tmp_path: Path) -> None:
+    place, key = folder_of(tmp_path / "in", slices(7)), tmp_path / "key"
+    code = (
+        "import os, sys\nfrom medsam_planner.deidentification import one_file\nfrom medsam_planner.cli.app import run\n"
+        "real, calls = one_file.mark, []\n"
+        "def dies(*a, **k):\n    calls.append(1)\n    len(calls) < 4 or os.kill(os.getpid(), 9)\n    real(*a, **k)\n"
+        "one_file.mark = dies\nrun(sys.argv[1:])"
+    )
+
+    def arguments(out: str) -> list[str]:
+        return ["deidentify", str(place), "--out", str(tmp_path / out), "--key-file", str(key), "--shift-dates"]
+
+    def tree(out: str) -> dict[str, bytes]:
+        return {str(one.relative_to(tmp_path / out)): one.read_bytes() for one in (tmp_path / out).rglob("*.dcm")}
+
+    killed = subprocess.run([sys.executable, "-c", code, *arguments("killed")], capture_output=True, check=False)
+    assert killed.returncode == -9
+    part = tree("killed")
+    assert not json.loads((tmp_path / "killed" / "deidentification.json").read_text())["is_complete"]
+    assert run(arguments("killed")) == run(arguments("whole")) == 0
+    assert len(part) == 3 and part.items() < tree("whole").items()
+    assert tree("killed") == tree("whole")
+    assert json.loads((tmp_path / "killed" / "deidentification.json").read_text())["is_complete"]
 
 
 def test_another_key_or_option_does_not_write_into_the_same_folder(tmp_path: Path) -> None:

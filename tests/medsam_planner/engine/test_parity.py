@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from medsam_planner.engine.medsam import MedSam
+from medsam_planner.engine.medsam_network import network_input
 from medsam_planner.engine.protocol import SlicePrompt
 
 # Rows and columns differ everywhere, so that an exchange of axes cannot hide.
@@ -68,7 +69,8 @@ def both(sam: Any, tmp_path: Path, prompt: SlicePrompt) -> tuple[NDArray[np.floa
     torch.save(sam.state_dict(), path)
     ours = MedSam.load(path)
     picture = image(ours.size)
-    decoded = ours.decode(ours.encode(picture[None]), prompt)
+    embedding = ours.encoder.embed(network_input(picture[None]), ours.network.vision_encoder)  # before it is rounded
+    decoded = ours.decode(torch.from_numpy(embedding), prompt)
     expected, quality = official_answer(sam, picture, prompt)
     np.testing.assert_allclose(decoded.quality[0], quality.clamp(0, 1), atol=1e-4)
     return decoded.logits[0], expected.numpy()

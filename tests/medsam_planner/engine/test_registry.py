@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medsam_planner.engine import compact, manifest, registry
+from medsam_planner.engine import compact, manifest, registry, weights_files
 from medsam_planner.engine.hub import fetch
 from medsam_planner.engine.manifest import read_manifest
 from medsam_planner.engine.registry import WeightsState, list_weights, load_model, user_folder, verify, weights_path
@@ -282,7 +282,7 @@ def test_weights_are_read_and_hashed_once_and_every_model_has_a_module_of_its_ow
     opened, hashed = [], []
     open_weights = registry._open
     monkeypatch.setattr(registry, "_open", lambda *known: opened.append(known) or open_weights(*known))
-    for module in (registry, compact):
+    for module in (weights_files, compact):
         monkeypatch.setattr(module, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
     first, second = load_model(path), load_model(path)
     assert len(opened) == len(hashed) == 1

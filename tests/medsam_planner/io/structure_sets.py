@@ -25,8 +25,9 @@ def write_structure_set(
     *,
     kind: str = "CLOSED_PLANAR",
     frame: str | None = None,
+    series: str | None = None,
 ) -> Path:
-    """Write `regions` by name, numbered from 1, in indices of `study`."""
+    """Write `regions` by name, numbered from 1, in indices of `study`; drawn on a `series`, if it is to say so."""
     dataset = FileDataset(str(path), {}, file_meta=FileMetaDataset())
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID, dataset.SOPInstanceUID = RTStructureSetStorage, generate_uid()
@@ -36,11 +37,17 @@ def write_structure_set(
     for number, (name, places) in enumerate(regions.items(), start=1):
         roi, drawn = Dataset(), Dataset()
         roi.ROINumber, roi.ROIName = number, name
-        roi.ReferencedFrameOfReferenceUID = frame or study.frame_of_reference_uid
+        roi.ReferencedFrameOfReferenceUID = study.frame_of_reference_uid if frame is None else frame
         drawn.ReferencedROINumber = number
         drawn.ContourSequence = DicomSequence([_contour(place, study.affine, kind) for place in places])
         rois.append(roi)
         contours.append(drawn)
+    if series is not None:
+        frames, of_study, of_series = Dataset(), Dataset(), Dataset()
+        of_series.SeriesInstanceUID = series
+        of_study.RTReferencedSeriesSequence = DicomSequence([of_series])
+        frames.RTReferencedStudySequence = DicomSequence([of_study])
+        dataset.ReferencedFrameOfReferenceSequence = DicomSequence([frames])
     dataset.StructureSetROISequence = DicomSequence(rois)
     dataset.ROIContourSequence = DicomSequence(contours)
     dataset.save_as(path, enforce_file_format=True)

@@ -153,6 +153,26 @@ def test_the_command_prints_counts_and_reasons(
     assert run(["import-check", str(empty), "--out", str(tmp_path / "none")]) == 1
 
 
+def test_the_table_of_another_archive_is_not_replaced(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    write_ct_series(other / "ct", blob_hu(), AFFINE)
+    check_archive(archive, out)
+    before = table(out)
+    assert run(["import-check", str(other), "--out", str(out)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"it holds the check of the archive {archive.resolve()}" in told and "Name another folder" in told
+    archive.rename(tmp_path / "put away")
+    other.rename(archive)  # as another disk at the same place
+    with pytest.raises(OutputError, match="other files at the same place"):
+        check_archive(archive, out)
+    assert table(out) == before
+    archive.rename(other)
+    (tmp_path / "put away").rename(archive)
+    assert check_archive(archive, out).newly_checked == 0
+
+
 def test_what_the_command_did_not_write_is_not_replaced(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -14,7 +14,7 @@ from pydicom.sr.codedict import codes
 
 from medsam_planner.errors import StudyError
 from medsam_planner.io import load_volume
-from medsam_planner.io.mask_reading import load_mask, mask_labels
+from medsam_planner.io.mask_reading import load_mask, mask_labels, object_notes
 from medsam_planner.volumes import StudyVolume
 from tests.medsam_planner.io.dicom_series import blob_hu, write_ct_series
 from tests.medsam_planner.io.structure_sets import square, write_structure_set
@@ -177,6 +177,42 @@ def test_masks_of_another_frame_of_reference_are_refused(tmp_path: Path, study: 
         load_mask(path, study)
     with pytest.raises(StudyError, match="is neither"):
         load_mask(Path(f"{tmp_path / 'ct' / 'slice_000'}:liver"), study)
+
+
+@pytest.mark.parametrize(
+    ("slices", "said"),
+    [
+        ((1, 2, 4, 5), "no contour on slice 4, which"),
+        ((1, 2, 5, 6), "no contour on slices 4 to 5, which"),
+        ((0, 1, 3, 4, 6), "no contour on slices 3, 6, which"),
+        ((1, 5), "no contour on slices 3 to 5, which"),
+        ((2, 3, 4), ""),
+    ],
+)
+def test_a_slice_without_a_contour_inside_a_structure_is_said(
+    slices: tuple[int, ...], said: str, tmp_path: Path, study: StudyVolume
+) -> None:
+    path = write_structure_set(tmp_path / "rs.dcm", study, {"mass": [(k, square(1, 6)) for k in slices]})
+    mask = load_mask(path, study)
+    assert [k for k in range(7) if mask.array[k].any()] == list(slices)
+    assert len(object_notes(mask)) == bool(said) and said in "".join(object_notes(mask))
+
+
+def test_what_states_no_frame_is_of_the_series_it_names_or_is_noted(tmp_path: Path, study: StudyVolume) -> None:
+    assert study.source is not None
+    places = {"mass": [(2, square(1, 6))]}
+    path = write_structure_set(tmp_path / "rs.dcm", study, places, frame="")
+    assert "states no frame of reference" in "".join(object_notes(load_mask(path, study)))
+    write_structure_set(path, study, places, frame="", series=study.source.series_instance_uid)
+    assert object_notes(load_mask(path, study)) == ()
+    write_structure_set(path, study, places, frame="", series="1.2.3")
+    with pytest.raises(StudyError, match="states no frame of reference and was made on another series"):
+        load_mask(path, study)
+    dataset = pydicom.dcmread(path)
+    dataset.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = "1.2.3"
+    dataset.save_as(path)
+    with pytest.raises(StudyError, match="another frame of reference"):
+        load_mask(path, study)
 
 
 def _without_number(dataset: pydicom.Dataset) -> None:

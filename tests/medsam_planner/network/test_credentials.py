@@ -133,6 +133,31 @@ def test_a_command_that_prints_a_token_runs_again_when_the_token_is_refused(clou
     assert cloud.asked == ["Bearer old", "Bearer new"]
 
 
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import sys; print('x', file=sys.stderr); print('very-secret', file=sys.stderr); sys.exit(4)", "exit code 4"),
+        ("print('two very-secret words')", "exit code 0 and no single word"),
+        ("import time; time.sleep(9)  # very-secret", "no answer within 1 s"),
+        (None, "no such program that can be run (No such file or directory)"),
+    ],
+)
+def test_what_a_command_for_a_token_prints_is_not_repeated(
+    program: str | None,
+    said: str,
+    cloud: Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(credentials, "_COMMAND_S", 1.0)
+    command = ["/no/such/program", "very-secret"] if program is None else [sys.executable, "-c", program]
+    place = settings(tmp_path, cloud, f'{{ kind = "command", command = {json.dumps(command)} }}')
+    assert run(["pacs", "echo", "cloud", "--pacs", str(place)]) == 2
+    told = " ".join(capfd.readouterr().err.split())
+    assert said in told and "run the command by hand to see it" in told and "very-secret" not in told
+
+
 def test_no_secret_is_printed_even_if_the_server_repeats_it(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -171,6 +171,34 @@ def test_a_connection_from_an_unknown_address_is_closed_unread(tmp_path: Path) -
         assert connection.recv(1) == b""
 
 
+def test_noise_silence_and_endless_messages_keep_nobody_out(tmp_path: Path) -> None:
+    port = free_port()
+    noise = [b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\x00", b"", bytes(range(256)), b"\x04\x00\x00\x00\x00\x03abc"]
+    with listening(pacs_toml(tmp_path, port), tmp_path / "data") as process, ExitStack() as silent:
+        for number in range(30):
+            connection = silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            connection.sendall(noise[number % len(noise)])
+        endless = silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        with pytest.raises(OSError):
+            endless.sendall(b"\x01\x00\xff\xff\xff\xf0")
+            for _ in range(64):
+                endless.sendall(bytes(1 << 20))
+        with associated(port) as association:
+            assert association.is_established
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 400_000, "kB: what is stated is not kept"
+
+
+def test_a_full_house_refuses_for_now(tmp_path: Path) -> None:
+    port = free_port()
+    with listening(pacs_toml(tmp_path, port), tmp_path / "data"), ExitStack() as guests:
+        for _ in range(16):
+            assert guests.enter_context(associated(port)).is_established
+        with associated(port) as association:
+            assert association.is_rejected
+            assert association.acceptor.primitive.result == 2, "rejected, transient"
+
+
 def test_hostile_instances_are_refused_and_nothing_is_written(ct: Path, tmp_path: Path) -> None:
     port, data = free_port(), tmp_path / "data"
     good = pydicom.dcmread(min(ct.iterdir()))
@@ -195,6 +223,7 @@ def test_hostile_instances_are_refused_and_nothing_is_written(ct: Path, tmp_path
             (CTImageStorage, uid, huge, 0xC000),
             (CTImageStorage, uid, whole[:-50], 0xC000),
             (CTImageStorage, uid, b"%PDF-1.7 no DICOM at all", 0xC000),
+            (CTImageStorage, uid, whole[:pixels], 0xA900),
         ):
             with associated(port) as association:
                 assert store_raw(association, sop_class, name, content) == status, (name, status)
@@ -203,6 +232,7 @@ def test_hostile_instances_are_refused_and_nothing_is_written(ct: Path, tmp_path
         with associated(port) as association:
             assert store_raw(association, CTImageStorage, uid, whole) == 0
             assert store_raw(association, CTImageStorage, uid, changed(PatientName="Another")) == 0x0111
+            assert store_raw(association, CTImageStorage, uid, changed(SeriesInstanceUID="1.2.3.4")) == 0x0111
     assert kept(tmp_path) == [f"{uid}.dcm"]
 
 
@@ -340,4 +370,6 @@ def test_with_tls_both_sides_show_certificates(ct: Path, tmp_path: Path) -> None
         assert run(["pacs", "echo", "us", "--pacs", str(tmp_path / "other.toml")]) == 0
         for name in ("distrusts", "plain"):
             assert run(["pacs", "echo", "us", "--pacs", str(tmp_path / f"{name}.toml")]) == 2
+        silent = socket.create_connection(("127.0.0.1", port))  # asks for no TLS, and holds nobody up
         assert run(["pacs", "echo", "us", "--pacs", str(tmp_path / "other.toml")]) == 0
+        silent.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import highdicom
 import numpy as np
 import pytest
 
 import medsam_planner as mp
-from medsam_planner.errors import MedsamPlannerError
+from medsam_planner.errors import MedsamPlannerError, PlanningError
 from medsam_planner.planning import (
     BoneRule,
     EntryRequest,
@@ -25,6 +26,7 @@ from medsam_planner.planning import (
     ToolRequest,
     Weights,
 )
+from medsam_planner.planning.request_entry import request_from_entry
 from medsam_planner.volumes import StudySource, StudyVolume
 
 NEEDLE = ToolRequest(Tool(1.0, 0.0, 0.0), TargetRequest((40.0, 40.0, 30.0), 1.0))
@@ -163,3 +165,15 @@ def test_what_is_said_of_the_skin_of_an_mr_is_in_the_document():
     bright = np.where(np.hypot(j - 20, i - 20) < 17, 300.0, 5.0) + rng.uniform(0, 5, (30, 40, 40))
     made = mp.plan(PlanRequest((NEEDLE,), search=SEARCH), highdicom.Volume(bright, study().affine, "PATIENT"), {})
     assert any("skin" in note for note in made.document()["notes"])
+
+
+@pytest.mark.parametrize("name", ["landmarks", "registration"])
+def test_a_request_that_names_a_file_is_not_read_back_without_it(name: str) -> None:
+    tool = ToolRequest(
+        Tool(radius_mm=1.0), target=TargetRequest(point_lps_mm=(0, 0, 0)), entry=EntryRequest(structure="bone")
+    )
+    plain = PlanRequest(tools=(tool,))
+    assert request_from_entry(plain.as_entry()) == plain
+    named = PlanRequest(tools=(tool,), **{name: Path("folder/file.json")})
+    with pytest.raises(PlanningError, match=f"without a file of its own \\({name}\\)"):
+        request_from_entry(named.as_entry())

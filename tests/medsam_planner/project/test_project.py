@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from medsam_planner.errors import ConfigError, GeometryError, StaleError
 from medsam_planner.lab.evaluation.references import label_values
 from medsam_planner.lab.project.coco import run_lengths
-from medsam_planner.lab.project.exports import Format, export_project, slice_numbers, version_of
+from medsam_planner.lab.project.exports import export_project, slice_numbers, version_of
+from medsam_planner.lab.project.formats import Format
 from medsam_planner.lab.project.import_cases import add_image
 from medsam_planner.lab.project.ordering import Order, ranked
 from medsam_planner.lab.project.project import Project

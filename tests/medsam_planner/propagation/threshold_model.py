@@ -21,6 +21,8 @@ class ThresholdModel:
     default_window = "full"
     reads_reference_slice = False
     paddings_px = ()
+    engine = "torch:fp32"
+    encodes_slowly = False
     network = None
 
     def __init__(self, size: int, *, level: float = 0.5) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medsam_planner.cli.app import run
+from medsam_planner.errors import StudyError
 from medsam_planner.io import save_nifti
 from medsam_planner.io.dicom_writer import write_ct_series
 from medsam_planner.io.loading import load_volume
@@ -17,6 +18,7 @@ from medsam_planner.landmarks.landmark_file import Landmark, Landmarks, write_la
 from medsam_planner.registration.rigid_transform import RigidTransform
 from medsam_planner.registration.transform_file import read_transform
 from medsam_planner.volumes import volume_sha256
+from medsam_planner.workflow.register import RegisterRequest, searched_series
 
 STEP = RigidTransform.about((0, 0, 0), (0, 0, 0.1), (4, -3, 2))
 POINTS = {"a": (10.0, 0, 0), "b": (-10.0, 3, 0), "c": (0.0, 12, 4), "d": (2.0, -9, 11)}
@@ -50,6 +52,21 @@ def test_landmarks_register_and_the_transform_names_both_series(studies, capsys)
         assert record.is_of(study)
     assert Image.open(studies / "out" / "checkerboard.png").size[0] > 300
     assert "do not say whether both series are of one patient" in capsys.readouterr().out
+
+
+def test_the_bias_field_of_both_mrs_is_corrected_for_the_search_and_of_no_ct(studies) -> None:
+    affine = np.diag([2.0, 1.5, 1.5, 1.0])
+    shading = 100 * np.exp(-np.indices((20, 24, 22))[1] / 24)
+    save_nifti(highdicom.Volume(shading.astype(np.float32), affine, "PATIENT"), studies / "shaded.nii.gz")
+    path = studies / "shaded.nii.gz"
+    mr, ct = (load_volume(path, modality=name) for name in ("MR", "CT"))
+    request = RegisterRequest(path, path, corrects_bias_field=True)
+    both = searched_series(request, mr, mr, None)
+    assert all(np.std(one.array) < np.std(mr.array) for one in both)
+    first, second = searched_series(request, ct, mr, None)
+    assert first is ct and np.array_equal(second.array, both[1].array)
+    with pytest.raises(StudyError, match="Expected an MR to correct the bias field of"):
+        searched_series(request, ct, ct, None)
 
 
 def test_noise_is_refused_and_nothing_is_written(studies, capsys) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from medsam_planner.geometry import lps_from_index
 from medsam_planner.planning.search import PlanResult
+from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.provenance import PropagationTrace, StopReason
 from medsam_planner.report import PlanReport
 from medsam_planner.report.cautions import find_cautions
@@ -37,6 +38,16 @@ def quiet(make_report: Callable[..., PlanReport]) -> Callable[..., PlanReport]:
 
 def test_a_plan_without_cause_gives_no_caution(quiet: Callable[..., PlanReport]) -> None:
     assert cautions(quiet(true_clearance_mm={"iliac vessel": 6.0})) == []
+
+
+def test_what_is_not_known_of_a_mask_from_a_file_is_said_and_was_not_checked(quiet: Callable[..., PlanReport]) -> None:
+    report = quiet()
+    mask = report.mask("iliac vessel")
+    assert mask is not None
+    known = StructureEvidence(mask, file_notes=("It has no contour on slice 6.",))
+    (caution,) = find_cautions(replace(report, evidence={"iliac vessel": known}))
+    assert caution.text == "The mask of iliac vessel came from a file. It has no contour on slice 6."
+    assert caution.is_unchecked
 
 
 def test_a_front_that_gave_up_is_named_with_slice_and_reason(make_report: Callable[..., PlanReport]) -> None:

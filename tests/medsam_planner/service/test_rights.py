@@ -74,7 +74,7 @@ def routes(world: World) -> list[tuple[str, str, str]]:
     found = []
     for path, methods in document["paths"].items():
         names = re.findall(r"\{(\w+)\}", path)
-        if not names:
+        if not set(names) & set(world.names()):
             continue
         filled = path.removeprefix("/api/v1")
         for name in names:
@@ -107,6 +107,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/sessions/{session}/plans/{plan}/redo": {},
     "/api/v1/sessions/{session}/plans/{plan}/decision": {"decision": "accepted"},
     "/api/v1/sessions/{session}/plans/{plan}/report": {},
+    "/api/v1/sessions/{session}/project": {"reviewed": True},
     "/api/v1/sessions/{session}/clearance": {
         "tool": {"radius_mm": 1.0},
         "structures": [{"name": "lesion", "role": "avoid"}],

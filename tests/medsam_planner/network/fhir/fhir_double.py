@@ -28,6 +28,10 @@ class FhirDouble:
     statuses: list[int] = field(default_factory=list)
     """Answers of the next requests that are none."""
     headers: list[dict[str, str]] = field(default_factory=list)
+    nonsense: list[object] = field(default_factory=list)
+    """Documents that it answers with 200 to the next requests, whatever they ask."""
+    redirect: str = ""
+    """Where it sends every request on to."""
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [one for one in self.resources.values() if one["resourceType"] == kind]
@@ -85,6 +89,15 @@ def fhir_double(token: str | None = None) -> Iterator[FhirDouble]:
 
         def refused(self) -> bool:
             state.headers.append(dict(self.headers))
+            if state.redirect:
+                self.send_response(307)
+                self.send_header("Location", state.redirect)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return True
+            if state.nonsense:
+                self.answer(200, state.nonsense.pop(0))
+                return True
             if state.statuses:
                 status = state.statuses.pop(0)
             elif state.token and self.headers.get("Authorization") != f"Bearer {state.token}":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,55 @@ def test_a_run_that_cannot_be_vouched_for_is_refused(make_run: MakeRun, tmp_path
     other.PatientID = "0815"
     other.save_as(folder / "other.dcm")
     with pytest.raises(StudyError, match="one PatientID"):
+        read_run_objects(folder)
+
+
+def _without(keyword: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        dataset = pydicom.dcmread(folder / "seg.dcm")
+        delattr(dataset, keyword)
+        dataset.save_as(folder / "seg.dcm")
+
+    return change
+
+
+def _with_plan(**changes: object) -> Callable[[Path], None]:
+    return lambda folder: (folder / "plan.json").write_text(json.dumps({**PLAN, **changes})) and None
+
+
+def _deidentified_in_part(folder: Path) -> None:
+    dataset = pydicom.dcmread(folder / "seg.dcm")
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.save_as(folder / "seg.dcm")
+
+
+def _other_document(folder: Path) -> None:
+    dataset = pydicom.dcmread(folder / "report.pdf.dcm")
+    dataset.EncapsulatedDocument = b"<script>alert(1)</script> "
+    dataset.save_as(folder / "report.pdf.dcm")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (lambda folder: (folder / "plan.dcm").unlink(), "which vouches for the paths"),
+        (lambda folder: (folder / "plan.json").write_text("[]"), "a plan with tools, verdict"),
+        (_with_plan(verdict="feasible"), "a plan with tools, verdict"),
+        (_with_plan(tools=["needle"]), "a plan with tools, verdict"),
+        (_with_plan(notice=7), "a plan with tools, verdict"),
+        (_with_plan(notice="Safe."), "other values"),
+        (_without("Modality"), "with Modality"),
+        (_without("SeriesInstanceUID"), "with SeriesInstanceUID"),
+        (_deidentified_in_part, "of one PatientIdentityRemoved"),
+        (_other_document, "Expected a PDF"),
+    ],
+)
+def test_a_run_that_was_tampered_with_is_refused(
+    make_run: MakeRun, tamper: Callable[[Path], object], said: str
+) -> None:
+    folder = make_run()
+    tamper(folder)
+    with pytest.raises(StudyError, match=said):
         read_run_objects(folder)
 
 

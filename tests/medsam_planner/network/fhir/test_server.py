@@ -121,6 +121,76 @@ def test_a_busy_server_is_asked_again_and_a_refusal_has_its_words(
     assert call(["fhir", str(folder)]) == 2
 
 
+def found(**changes: object) -> dict[str, object]:
+    patient = {**PATIENT_RESOURCE, **changes}
+    return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": patient}]}
+
+
+def done(*entries: object) -> dict[str, object]:
+    return {"resourceType": "Bundle", "type": "transaction-response", "entry": list(entries)}
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (["all is well"], "no FHIR: no Bundle"),
+        ([{"resourceType": "Bundle", "type": "history"}], "no Bundle of the type searchset"),
+        ([{"resourceType": "Bundle", "type": "searchset", "entry": "x"}], "entries are none"),
+        ([{"resourceType": "Bundle", "type": "searchset", "entry": [7]}], "entries are none"),
+        ([found(identifier=[{"value": "0815"}])], "another patient ID"),
+        ([found(identifier="4711")], "another patient ID"),
+        ([found(id="../Practitioner/1")], "without an id that can be referred to"),
+        ([found(active=False)], "is not active"),
+        ([found(link=[{"type": "replaced-by", "other": {"reference": "Patient/18"}}])], "is not active"),
+        ([found(name="MÜLLER"), done()], "answered 0 of 3 resources"),
+        ([found(), done(*[{"response": {"status": "201", "location": "Patient/1"}}] * 3)], "answered another resource"),
+        ([found(), done(*[{"response": {}}] * 3)], "did not store a ImagingStudy: status none"),
+        ([found(), done({"response": "created"})], "entries are none"),
+    ],
+)
+def test_a_server_that_answers_nonsense_with_200_is_not_believed(
+    answers: list[object], said: str, make_run: MakeRun, server: FhirDouble, capsys: CaptureFixture[str]
+) -> None:
+    server.nonsense = answers
+    assert call(["fhir", str(make_run()), "--push", server.url]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_follows_a_redirection(
+    make_run: MakeRun,
+    server: FhirDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FHIR_TOKEN", "token-4711")
+    with fhir_double() as sends_on:
+        sends_on.redirect = f"{server.url}/?token=token-0815"
+        nodes = f'[nodes.web]\nkind = "dicomweb"\nurl = "{sends_on.url}"\n[fhir.ehr]\nurl = "{sends_on.url}"\n'
+        (tmp_path / "pacs.toml").write_text(f'{nodes}auth = {{ kind = "bearer", token_env = "FHIR_TOKEN" }}\n')
+        folder, pacs = make_run(), ["--pacs", str(tmp_path / "pacs.toml")]
+        for command in (
+            ["fhir", str(folder), "--push", "ehr"],
+            ["pacs", "push", "web", str(folder)],
+            ["pacs", "query", "web", "--patient-id", "4711"],
+        ):
+            assert call([*command, *pacs]) == 2
+            told = capsys.readouterr()
+            assert "it sends on to http://127.0.0.1, which is not followed" in " ".join(told.err.split())
+            assert "token-" not in told.err + told.out
+    assert server.headers == [] and len(sends_on.headers) == 3, "each asked once, and nobody else"
+
+
+def test_a_bundle_replaces_no_other_file(make_run: MakeRun, tmp_path: Path, capsys: CaptureFixture[str]) -> None:
+    folder = make_run()
+    before = (folder / "plan.json").read_bytes()
+    assert call(["fhir", str(folder), "--out", str(folder / "plan.json")]) == 2
+    assert "Expected a new file" in capsys.readouterr().err
+    assert (folder / "plan.json").read_bytes() == before
+    for _ in range(2):
+        assert call(["fhir", str(folder), "--out", str(tmp_path / "bundle.json")]) == 0
+
+
 @pytest.mark.slow
 def test_medplums_router_takes_the_transaction_and_finds_its_profiles_kept(make_run: MakeRun, tmp_path: Path) -> None:
     npm, node = shutil.which("npm"), shutil.which("node")
