@@ -17,11 +17,12 @@ from medsam_planner.io import load_volume
 from medsam_planner.io.mask_reading import load_mask
 from medsam_planner.io.objects.encapsulated import save_encapsulated_pdf, save_encapsulated_stl
 from medsam_planner.io.objects.key_image import save_key_image
+from medsam_planner.io.objects.parametric_map import save_parametric_map
 from medsam_planner.io.objects.segmentation import Segment, SegmentEncoding, save_segments
 from medsam_planner.io.objects.structure_set import save_structure_set
 from medsam_planner.volumes import StudyVolume, volume_like
 from tests.medsam_planner.io.dicom_series import blob_hu, write_ct_series
-from tests.medsam_planner.io.objects.validators import NEEDS_DCIODVFY, dciodvfy_errors
+from tests.medsam_planner.io.objects.validators import NEEDS_DCIODVFY, dciodvfy_errors, missing_attributes
 
 PDF = b"%PDF-1.4\n%odd number of bytes"
 STL = b"\0" * 80 + b"\0\0\0\0" + b"x"
@@ -125,12 +126,32 @@ def test_this_program_reads_its_own_masks_back_to_the_voxel(kind: str, tmp_path:
         np.testing.assert_array_equal(read.match_geometry(study).array, segment.mask.array)
 
 
-@NEEDS_DCIODVFY
-def test_dciodvfy_finds_no_error_in_documents_pictures_and_contours(tmp_path: Path, study: StudyVolume) -> None:
-    for path in (
+def _one_of_each(tmp_path: Path, study: StudyVolume) -> tuple[Path, ...]:
+    return (
         save_encapsulated_pdf(PDF, tmp_path / "r.dcm", study, title="Plan", names_patient=False),
         save_encapsulated_stl(STL, tmp_path / "m.dcm", study, structure="liver"),
         save_key_image(np.zeros((8, 8, 3), dtype=np.uint8), tmp_path / "k.dcm", study),
         save_structure_set([Segment("liver", _ring(study))], tmp_path / "rt.dcm", study),
-    ):
+    )
+
+
+@NEEDS_DCIODVFY
+def test_dciodvfy_finds_no_error_in_documents_pictures_and_contours(tmp_path: Path, study: StudyVolume) -> None:
+    for path in _one_of_each(tmp_path, study):
         assert dciodvfy_errors(path) == [], path.name
+
+
+def test_no_object_lacks_an_attribute_of_its_module_tables(tmp_path: Path, study: StudyVolume) -> None:
+    values = volume_like(study, np.linspace(0, 1, study.array.size, dtype=np.float32).reshape(study.spatial_shape))
+    segments = [Segment("liver", _ring(study))]
+    for path in (
+        *_one_of_each(tmp_path, study),
+        save_segments(segments, tmp_path / "labels.dcm", study, encoding=SegmentEncoding.LABELMAP),
+        save_segments(segments, tmp_path / "bits.dcm", study, encoding=SegmentEncoding.BINARY),
+        save_parametric_map(values, tmp_path / "map.dcm", study, quantity="uncertainty", structure="liver"),
+    ):
+        assert missing_attributes(path) == [], path.name
+    without = pydicom.dcmread(tmp_path / "labels.dcm")
+    del without.SegmentSequence[0].SegmentAlgorithmType
+    without.save_as(tmp_path / "without.dcm")
+    assert "SegmentAlgorithmType" in missing_attributes(tmp_path / "without.dcm")[0]

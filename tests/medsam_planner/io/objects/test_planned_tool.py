@@ -20,7 +20,13 @@ from medsam_planner.io.objects.planned_tool import planned_segments
 from medsam_planner.io.objects.segmentation import Segment, SegmentEncoding, fitting_encoding, save_segments
 from medsam_planner.volumes import StudyVolume, volume_like
 from tests.medsam_planner.io.dicom_series import write_ct_series
-from tests.medsam_planner.io.objects.validators import NEEDS_DCIODVFY, NEEDS_DCMQI, dciodvfy_errors, dcmqi
+from tests.medsam_planner.io.objects.validators import (
+    NEEDS_DCIODVFY,
+    NEEDS_DCMQI,
+    dciodvfy_errors,
+    dcmqi,
+    missing_attributes,
+)
 
 SHAPE = (40, 50, 60)
 
@@ -136,7 +142,8 @@ def test_the_report_refers_to_the_segments_of_structures_and_tool(
 
 @NEEDS_DCIODVFY
 def test_dciodvfy_finds_no_error_in_the_report(tmp_path: Path, study: StudyVolume) -> None:
-    assert dciodvfy_errors(_report(tmp_path, study, SegmentEncoding.BINARY)[0]) == []
+    path = _report(tmp_path, study, SegmentEncoding.BINARY)[0]
+    assert dciodvfy_errors(path) == [] and missing_attributes(path) == []
 
 
 @NEEDS_DCMQI
