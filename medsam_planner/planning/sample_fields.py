@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -26,8 +25,6 @@ from medsam_planner.planning.tool import Tool
 
 __all__ = ["SampleFields"]
 
-_PAUSE_S, _MOST_PAUSES = 0.02, 50
-
 
 @dataclass(eq=False)
 class SampleFields:
@@ -44,8 +41,6 @@ class SampleFields:
     """A displaced tool comes no farther from its line than this; see :meth:`reach_of`."""
     radius_mm: float
     """No tool is thicker."""
-    may_build: Callable[[], bool] = lambda: True
-    """Asked before each sample; while it says no, the next one waits, at most a second."""
     _fields: list[DistanceField | None] = field(default_factory=list)
     _is_stopped: threading.Event = field(default_factory=threading.Event)
     _built: Future[None] | None = None
@@ -100,9 +95,6 @@ class SampleFields:
         is_corridor = isinstance(self.structure, StayInside)
         _, masks = counted_masks(sampled_masks(self.structure))
         for mask in masks:
-            pauses = 0
-            while pauses < _MOST_PAUSES and not self.may_build() and not self._is_stopped.wait(_PAUSE_S):
-                pauses += 1
             if self._is_stopped.is_set():
                 raise CancelledError
             affine = np.asarray(mask.affine, dtype=np.float64)

@@ -7,8 +7,6 @@ line that leaves the region.
 
 from __future__ import annotations
 
-import math
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +34,6 @@ __all__ = ["KeptPlan", "PlanMemory"]
 
 _ROUND_LINES_MM = 16.0
 """A line may be moved by this much before fields must be built for another region."""
-_REST_S = 0.12
-"""A line that is dragged is read again within this time; both would wait for each other."""
 _RADIUS_STEP_MM, _REACH_STEP_MM = 2.0, 8.0
 """Fields of mask samples are built for tools somewhat thicker and less exact than the present one."""
 
@@ -85,7 +81,7 @@ class KeptPlan:
         self.region_lps_mm = _around([*ends, lines_lps_mm.reshape(-1, 3)], _ROUND_LINES_MM)
         self.fields.clear()
 
-    def cover_samples(self, lines_lps_mm: NDArray[np.float64], memory: PlanMemory) -> None:
+    def cover_samples(self, lines_lps_mm: NDArray[np.float64], pool: ThreadPoolExecutor) -> None:
         """Begin to build the fields of the mask samples around lines (N, 2, 3), where they are not there."""
         problem = self.inputs.problem
         is_inside = _holds(self.samples_region_lps_mm, lines_lps_mm)
@@ -107,9 +103,8 @@ class KeptPlan:
                 _corners(self.samples_region_lps_mm),
                 _next_step(reach_mm, _REACH_STEP_MM),
                 _next_step(radius_mm, _RADIUS_STEP_MM),
-                lambda: memory.is_resting,
             )
-            made.build(memory.pool)
+            made.build(pool)
             self.samples[structure.name] = made
 
     def reader(self, tool: str, built: list[str]) -> LineReader:
@@ -144,16 +139,6 @@ class PlanMemory:
         self.most_bytes = most_bytes
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="mask samples")
         self._kept: OrderedDict[Hashable, KeptPlan] = OrderedDict()
-        self._read_s = -math.inf
-
-    def tell_reading(self) -> None:
-        """A line is read: what is built beside it waits until none has been for a moment."""
-        self._read_s = time.monotonic()
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether no line has been read for a moment."""
-        return time.monotonic() - self._read_s > _REST_S
 
     def find(
         self,

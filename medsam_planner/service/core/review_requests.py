@@ -96,17 +96,15 @@ class ReadLine:
     def run(self, memory: WorkerMemory, progress: Progress) -> dict[str, Any]:
         """Gives the measures as ``plan.json`` has them, and what is not certified about them."""
         begun_s = time.perf_counter()
-        memory.plans.tell_reading()
         line = trajectory_array(np.asarray(self.line_lps_mm, dtype=np.float64)[None])
         kept = self.plan.kept(memory)
         lines = np.concatenate([line, self.others_lps_mm]) if len(self.others_lps_mm) else line
         kept.cover(line)
-        kept.cover_samples(lines, memory.plans)
+        kept.cover_samples(lines, memory.plans.pool)
         built: list[str] = []
         reader = kept.reader(self.tool_name, built)
         trajectory = reader.on_surface(line[0]) if self.is_on_surface else line[0]
         reading = reader.read(trajectory, self.tool, is_live=self.is_live)
-        memory.plans.tell_reading()
         return {
             "line": _plain(alternative_entry(reading.line)),
             "crossed": crossed(reading.line),
@@ -162,7 +160,7 @@ class QuickPlan:
         write_json(self.folder / "plan.json", made.document())
         lines = [[one.entry_lps_mm, one.target_lps_mm] for found in joint.plans.values() for one in found.alternatives]
         if lines:
-            kept.cover_samples(np.array(lines), memory.plans)
+            kept.cover_samples(np.array(lines), memory.plans.pool)
         return {
             "plan": self.folder.name,
             "is_feasible": made.feasible,
