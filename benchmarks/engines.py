@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -120,9 +121,9 @@ def box_at(box: Any, k: int, rc: tuple[int, int, int, int]) -> Any:
 
 
 def alone(run: Callable[..., Any], *arguments: Any) -> Any:
-    """Run in a fresh process, for its own peak memory."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(run, arguments)
+    """Run in a fresh process, for its own peak memory; one that dies (out of memory) is an error, and no wait."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, *arguments).result()
 
 
 def main() -> None:
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--exports", nargs="*", default=EXPORTS, choices=EXPORTS)
+    parser.add_argument("--torch", nargs="*", default=TORCH, choices=TORCH)
     parser.add_argument("--volume", nargs="*", default=("openvino:int8", "compact"), help="engines for the 3D masks")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -138,7 +140,7 @@ def main() -> None:
         weights = str(alone(write_weights, Path(place), arguments.size))
         print(f"ViT-B with random weights, input {arguments.size}²; load {os.getloadavg()[0]:.1f}", flush=True)
         exports(weights, arguments.exports)
-        encoders(weights, [*TORCH, *arguments.exports], arguments.repeats)
+        encoders(weights, [*arguments.torch, *arguments.exports], arguments.repeats)
         volumes(weights, arguments.volume, arguments.slices, place)
 
 

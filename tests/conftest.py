@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ def shared_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"needs the real development data, not found at {folder} (set MEDSAM_PLANNER_SHARED)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_embeddings_on_disk() -> Iterator[None]:
+    """Nothing is kept in the user's own cache, nor found there; tests of the folder set it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSAM_PLANNER_EMBEDDINGS_GB", "0")
+        yield
 
 
 @pytest.fixture

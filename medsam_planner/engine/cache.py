@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medsam_planner.engine.embedding_files import EmbeddingFiles
 from medsam_planner.engine.protocol import Crop
-from medsam_planner.io.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Embedding = torch.Tensor | tuple[torch.Tensor, ...]
 
 __all__ = ["EmbeddingCache", "EmbeddingKey"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +63,10 @@ class EmbeddingCache:
     max_bytes : int
         Limit of the tensors in memory. An embedding larger than this is not kept in memory.
     folder : Path, optional
-        Folder in which embeddings are also kept as safetensors files. Damaged files are ignored and rewritten.
+        Folder in which embeddings are also kept (:mod:`.embedding_files`); other sessions and processes may use it at
+        the same time.
     max_folder_bytes : int
-        Limit of the folder; the oldest files are deleted first.
+        Limit of the folder; files that were not used for longest are deleted first.
 
     Raises
     ------
@@ -79,8 +78,7 @@ class EmbeddingCache:
         if max_bytes < 0 or max_folder_bytes < 0:
             raise ValueError(f"Expected limits of 0 bytes or more, got {max_bytes} and {max_folder_bytes}.")
         self.max_bytes = max_bytes
-        self.max_folder_bytes = max_folder_bytes
-        self.folder = folder
+        self._files = None if folder is None else EmbeddingFiles(folder, max_folder_bytes)
         self.hits = 0
         """Look-ups that were found in memory or on disk."""
         self.misses = 0
@@ -126,12 +124,24 @@ class EmbeddingCache:
             with turn:
                 found = self.get(key, on_disk=on_disk)
                 if found is None:
-                    found = _detached(encode())
-                    self._keep(key, found, on_disk)
+                    found = self._encode(key, encode, on_disk)
                 return found
         finally:
             with self._lock:
                 self._encoding.pop(key, None)
+
+    def _encode(
+        self, key: EmbeddingKey, encode: Callable[[], Embedding | list[torch.Tensor]], on_disk: bool
+    ) -> Embedding:
+        files = self._files if on_disk else None
+        with nullcontext() if files is None else files.encoding(key.digest()):
+            found = None if files is None else files.read(files.path(key.study_sha256, key.digest()))
+            if found is not None:  # another process encoded it meanwhile
+                self._hold(key, found)
+                return found
+            found = _detached(encode())
+            self._keep(key, found, on_disk)
+            return found
 
     def clear(self) -> None:
         """Empty the memory; the folder stays."""
@@ -141,17 +151,17 @@ class EmbeddingCache:
 
     def _keep(self, key: EmbeddingKey, embedding: Embedding, on_disk: bool) -> None:
         self._hold(key, embedding)
-        if self.folder is not None and on_disk:
-            self._write(self.folder, key, embedding)
+        if self._files is not None and on_disk:
+            self._files.write(self._files.path(key.study_sha256, key.digest()), embedding)
 
     def _find(self, key: EmbeddingKey, on_disk: bool) -> Embedding | None:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        if self.folder is None or not on_disk:
+        if self._files is None or not on_disk:
             return None
-        found = _read(self.folder / f"{key.digest()}.safetensors")
+        found = self._files.read(self._files.path(key.study_sha256, key.digest()))
         if found is not None:
             self._hold(key, found)
         return found
@@ -170,19 +180,6 @@ class EmbeddingCache:
             self._held[key] = embedding
             self._held_bytes += size
 
-    def _write(self, folder: Path, key: EmbeddingKey, embedding: Embedding) -> None:
-        from safetensors.torch import save
-
-        tensors = embedding if isinstance(embedding, tuple) else (embedding,)
-        named = {str(number): tensor.cpu().contiguous() for number, tensor in enumerate(tensors)}
-        metadata = {"form": "tuple" if isinstance(embedding, tuple) else "tensor", "sha256": _tensors_sha256(named)}
-        path = folder / f"{key.digest()}.safetensors"
-        try:
-            write_whole(path, save(named, metadata))
-            _prune(folder, self.max_folder_bytes)
-        except OSError as error:  # a full disk must not stop the segmentation
-            _log.warning("Embedding not kept in %s: %s", folder, error)
-
 
 def _detached(embedding: Embedding | list[torch.Tensor]) -> Embedding:
     if isinstance(embedding, (tuple, list)):
@@ -193,45 +190,3 @@ def _detached(embedding: Embedding | list[torch.Tensor]) -> Embedding:
 def _size_bytes(embedding: Embedding) -> int:
     tensors = embedding if isinstance(embedding, tuple) else (embedding,)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _tensors_sha256(named: dict[str, torch.Tensor]) -> str:
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(named.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> Embedding | None:
-    """Embedding in `path`, or None where there is none or its bytes are not those that were written."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copied out of the memory map: there, tensors start at unaligned addresses, on which kernels round
-            # differently, and a decoder would give other bits than for the embedding in memory.
-            named = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        _log.warning("Damaged embedding ignored: %s (%s)", path, error)
-        return None
-    if not named or metadata.get("sha256") != _tensors_sha256(named):
-        _log.warning("Damaged embedding ignored: %s (its checksum differs)", path)
-        return None
-    tensors = tuple(named[str(number)] for number in range(len(named)))
-    return tensors if metadata.get("form") == "tuple" else tensors[0]
-
-
-def _prune(folder: Path, max_bytes: int) -> None:
-    files = sorted(((path.stat(), path) for path in folder.glob("*.safetensors")), key=lambda pair: pair[0].st_mtime_ns)
-    total = sum(stat.st_size for stat, _ in files)
-    for stat, path in files:
-        if total <= max_bytes:
-            return
-        path.unlink(missing_ok=True)
-        total -= stat.st_size

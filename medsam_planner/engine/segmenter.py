@@ -25,6 +25,7 @@ from medsam_planner.engine.zoom import best_crop, extract, paste, prompt_to_crop
 from medsam_planner.errors import PromptError
 from medsam_planner.geometry import slice_across, spacing_mm
 from medsam_planner.io.intensity import Normalisation
+from medsam_planner.progress import Progress, track
 from medsam_planner.volumes import volume_sha256
 
 __all__ = ["SlicePrediction", "SliceSegmenter", "holds"]
@@ -245,6 +246,38 @@ class SliceSegmenter:
             lambda: self.model.encode(self.crop_image(axis, index, crop)[None]),
             on_disk=self.model.encodes_slowly,
         )
+
+    def encode_outward(
+        self, axis: int, index: int, prompt: SlicePrompt, *, reach: int, progress: Progress | None = None
+    ) -> None:
+        """Compute the embeddings that slices around a prompted one will need, the nearest first.
+
+        Only for a model that encodes slowly, whose crops do not depend on the prompt's place; others need nothing.
+
+        Parameters
+        ----------
+        axis, index : int
+            The prompted slice.
+        prompt : SlicePrompt
+            The prompt on it.
+        reach : int
+            How many slices to either side.
+        progress : Progress, optional
+            Told the slices; may cancel, between two of them.
+
+        Raises
+        ------
+        OperationCancelledError
+            If cancellation was requested; what was computed is kept.
+        """
+        if not self.model.encodes_slowly:
+            return
+        (crop,) = self.model.crops(prompt, self.slice_shape(axis), self.slice_spacing_mm(axis))
+        around = [index + side * step for step in range(reach + 1) for side in ((1, -1) if step else (1,))]
+        inside = [one for one in around if 0 <= one < self.volume.spatial_shape[axis]]
+        with compute_threads(1):  # as where a slice is asked for
+            for one in track(inside, "encoding slices ahead", progress):
+                self.embedding(axis, one, crop)
 
     def _prompt_in_crop(
         self, axis: int, index: int, prompt: SlicePrompt, crop: Crop, memory: Sequence[PredictedSlice]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.encoders import Encoder, TorchEncoder, computes_bf16, exported_encoder
 from medsam_planner.engine.engine_name import PRECISIONS, REFERENCE, EngineName
-from medsam_planner.engine.export import export_encoder, quantise
+from medsam_planner.engine.export import activation_ranges, export_encoder, quantise_activations, quantise_weights
 from medsam_planner.engine.exports import ExportRecord, Parity, export_folder, record
 from medsam_planner.engine.medsam import MedSam
 from medsam_planner.engine.medsam_network import network_input
@@ -43,12 +43,12 @@ class Bounds:
     embedding_error: float
     """Root mean square difference ÷ root mean square, on every slice."""
     dice: float
-    """Mean over the prompts; one hundredth is less than readers differ among themselves."""
+    """Mean over the prompts; 0.985 is the Dice of an IoU of 0.97."""
     iou: float
     """Mean over the prompts."""
 
 
-BOUNDS = {"fp32": Bounds(1e-3, 0.999, 0.998), "bf16": Bounds(0.05, 0.99, 0.97), "int8": Bounds(0.1, 0.99, 0.97)}
+BOUNDS = {"fp32": Bounds(1e-3, 0.999, 0.998), "bf16": Bounds(0.05, 0.985, 0.97), "int8": Bounds(0.1, 0.985, 0.97)}
 """By precision; an export beyond them is refused and not kept."""
 
 
@@ -118,7 +118,7 @@ def optimise(
         steps("exported")
         if precision == "int8":
             inputs: Iterator[NDArray[np.float32]] = (network_input(one.image[None]) for one in ranges)
-            path = quantise(path, Path(place) / "int8.onnx", engine, inputs)
+            path = _quantised(path, Path(place) / "int8.onnx", model, engine, inputs)
         steps("quantised" if precision == "int8" else "exported")
         sha256 = file_sha256(path)
         encoder = exported_encoder(path, EngineName.of_export(engine, precision, sha256))
@@ -141,6 +141,12 @@ def optimise(
     record(made)
     steps("kept")
     return made
+
+
+def _quantised(path: Path, target: Path, model: MedSam, engine: str, inputs: Iterator[NDArray[np.float32]]) -> Path:
+    if engine == "onnx":
+        return quantise_weights(path, target)
+    return quantise_activations(path, target, activation_ranges(model.network.vision_encoder, inputs))
 
 
 def require_exportable(engine: str, precision: str) -> None:

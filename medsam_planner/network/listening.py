@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from medsam_planner.errors import ConfigError, MedsamPlannerError, OutputError, PeerAwayError, require_extra
+from medsam_planner.errors import (
+    ConfigError,
+    MedsamPlannerError,
+    OutputError,
+    PeerAwayError,
+    StudyError,
+    require_extra,
+)
 from medsam_planner.io.fault_log import in_one_line, log_fault
 from medsam_planner.io.files import write_whole
 from medsam_planner.network.inbox import Inbox
@@ -107,8 +115,13 @@ class _Worker:
             state = JobState.read(job)
             rule = self._rule(job, state)
             while not state.is_computed:
+                self._require_space()
                 self._tell(f"{job.name}: rule '{rule.name}' ...")
-                state = compute(job, rule, state, self._stop)
+                try:
+                    state = compute(job, rule, state, self._stop)
+                except StudyError:
+                    self._require_space()  # a computation that ended for want of it is repeated, and no dead letter
+                    raise
             state = send(job, rule, state, self._pacs)
             self._inbox.move(job, self._inbox.done)
             self._tell(f"{job.name}: {len(state.sent)} results sent to {rule.send_to}.")
@@ -121,6 +134,13 @@ class _Worker:
         except Exception as error:  # noqa: BLE001 - a bug must end one job and not the listener
             log = log_fault(error)
             self._bury(job, f"Unexpected error: {in_one_line(error)}. This is a bug; see the log: {log}")
+
+    def _require_space(self) -> None:
+        free_mb = shutil.disk_usage(self._inbox.jobs).free / 1e6
+        if free_mb < self._settings.keep_free_mb:
+            raise OutputError(
+                f"Expected {self._settings.keep_free_mb:g} MB (keep_free_mb) for results, {free_mb:.0f} MB are left."
+            )
 
     def _rule(self, job: Path, state: JobState) -> Rule:
         if state.rule is None:

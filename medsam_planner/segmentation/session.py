@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.engine.embedding_files import default_bytes, default_folder
 from medsam_planner.engine.engine_name import AUTO
 from medsam_planner.engine.protocol import PromptableModel, VolumeModel, VolumeSegmenter
 from medsam_planner.engine.registry import open_model
@@ -67,7 +68,8 @@ class Session:
         Limits at which propagation ends.
     cache : EmbeddingCache, optional
         Keeps the embeddings. Several sessions may share one, on different studies and models too; by default a session
-        has its own of 1 GB in memory.
+        has its own of 1 GB in memory, and those of a slow encoder are kept on disk for all
+        (:mod:`~medsam_planner.engine.embedding_files`).
     engine : str
         What computes MedSAM's image encoder, where `model` is a name or a path: "auto", "torch", "openvino:int8", …
         (:mod:`~medsam_planner.engine.engine_name`).
@@ -104,7 +106,7 @@ class Session:
         self._window_text = None if window is None else str(window)
         self.normalisation = normalisation_for(volume, window, self.model.default_window)
         self.rules = rules or StopRules()
-        self._cache = EmbeddingCache(_CACHE_BYTES) if cache is None else cache
+        self._cache = _own_cache() if cache is None else cache
         self._segmenter: SliceSegmenter | VolumeSegmenter
         if isinstance(self.model, VolumeModel):
             self._segmenter = self.model.open_volume(volume)
@@ -270,6 +272,34 @@ class Session:
             return {}
         by_axis = self._tracker(structure).anchors(prompts, progress=progress)
         return {axis: {index: anchor.prediction for index, anchor in found.items()} for axis, found in by_axis.items()}
+
+    def prefetch(
+        self, *, structure: str = DEFAULT_STRUCTURE, reach: int = 20, progress: Progress | None = None
+    ) -> None:
+        """Compute what the slices around the prompted ones will need, the nearest first, while nobody waits.
+
+        For a model with a slow encoder; nothing is to be done for others. The masks are the same with and without. The
+        work belongs into the thread that computes, as torch's numbers of threads are the process's own; `progress` ends
+        it between two slices, as when a prompt comes, and what was computed is kept.
+
+        Parameters
+        ----------
+        structure : str
+            Name of the structure.
+        reach : int
+            How many slices to either side.
+        progress : Progress, optional
+            Told the slices; may cancel.
+
+        Raises
+        ------
+        OperationCancelledError
+            If it was cancelled.
+        """
+        if isinstance(self._segmenter, SliceSegmenter) and self._segmenter.model.encodes_slowly:
+            for axis, found in self.preview(structure=structure).items():
+                for index, one in found.items():
+                    self._segmenter.encode_outward(axis, index, one.prompt, reach=reach, progress=progress)
 
     def candidate_masks(
         self, *, structure: str = DEFAULT_STRUCTURE, progress: Progress | None = None
@@ -498,6 +528,10 @@ class Session:
             operations=list(source.operations) if source else [],
             versions=versions(),
         )
+
+
+def _own_cache() -> EmbeddingCache:
+    return EmbeddingCache(_CACHE_BYTES, default_folder(), max_folder_bytes=default_bytes())
 
 
 def _inside(propagated: PropagatedStructure) -> NDArray[np.bool_]:

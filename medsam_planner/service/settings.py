@@ -36,6 +36,11 @@ class Settings:
     is_identified: bool | None = None
     """Whether reports and pages name the patient; None leaves it to each study's files."""
 
+    @property
+    def embeddings(self) -> Path:
+        """Folder of embeddings, for all workers."""
+        return self.out / "embeddings"
+
     def engine_of(self, model: str) -> str:
         """The engine of a model; other models than the server's get what `auto` chooses for them."""
         return self.engine if model == self.model else "auto"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from medsam_planner.engine.embedding_files import EmbeddingFiles
 from medsam_planner.engine.registry import WeightsState, list_weights, require_weights
 from medsam_planner.errors import ConfigError, MedsamPlannerError, NotThereError, OutputError, ServiceError, StudyError
 from medsam_planner.io.output_folder import require_apart
@@ -262,6 +263,8 @@ class DataFolder:
         self.studies.forget(study.identifier)
         self.rights.forget(study.identifier)
         self.loaded.forget_volume(study.identifier)
+        if all(other.sha256 != study.sha256 for other in self.studies.all()):
+            EmbeddingFiles(self.settings.embeddings, 0).forget(study.sha256)
 
     def models(self) -> tuple[str, ...]:
         """Names of the models whose weights are there."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from medsam_planner.errors import ERROR_BY_CODE, OperationCancelledError, ServiceError, WorkerDiedError
@@ -44,13 +45,15 @@ class Worker:
     ----------
     name : str
     limits : Limits
+    embeddings : Path
+        Folder of embeddings, for all workers.
     """
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, limits: Limits, embeddings: Path) -> None:
         self.name = name
         self.held_bytes = 0
         """Private memory of the process beyond that of an empty one, after its last answer."""
-        self._limits = limits
+        self._limits, self._embeddings = limits, embeddings
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._is_closed = False
@@ -119,7 +122,7 @@ class Worker:
             if self._is_closed:
                 raise _EndedError(is_wanted=True)
             if self._process is None or self._process.has_ended:
-                self._process = _Process(self.name, self._limits)
+                self._process = _Process(self.name, self._limits, self._embeddings)
             return self._process
 
     def _asked(self, request: Request, progress: Progress | None, stopped_within_s: float) -> Any:
@@ -159,11 +162,15 @@ class Worker:
 class _Process:
     """One process, and those who wait for its answers."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, limits: Limits, embeddings: Path) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        arguments = (theirs, limits.loaded_bytes, limits.session_bytes, embeddings)
         self._process = context.Process(
-            target=run_worker, args=(theirs, limits.loaded_bytes, limits.session_bytes), name=name, daemon=True
+            target=run_worker,
+            args=arguments,
+            name=name,
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -243,13 +250,15 @@ class Workers:
     Parameters
     ----------
     limits : Limits
+    embeddings : Path
+        As :class:`Worker`'s.
     """
 
     PLANNING = "planning"
     ORDERING = "ordering"
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, embeddings: Path) -> None:
+        self._limits, self._embeddings = limits, embeddings
         self._by_name: Mapping[str, Worker] = {}
         self._lock = threading.Lock()
 
@@ -257,7 +266,7 @@ class Workers:
         """The worker of a model, of plans (:data:`PLANNING`), or of an order (:data:`ORDERING`)."""
         with self._lock:
             if name not in self._by_name:
-                self._by_name = {**self._by_name, name: Worker(name, self._limits)}
+                self._by_name = {**self._by_name, name: Worker(name, self._limits, self._embeddings)}
             return self._by_name[name]
 
     @property

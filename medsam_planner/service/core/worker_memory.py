@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsam_planner.engine.cache import EmbeddingCache
+from medsam_planner.engine.embedding_files import default_bytes
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.segmentation.session import Session
@@ -18,6 +19,7 @@ from medsam_planner.service.core.mapped_study import STUDIES_KEPT, read_copy
 from medsam_planner.service.core.plan_memory import PlanMemory
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.plan import Plan
 
 __all__ = ["SessionKey", "StudyKey", "WorkerMemory", "private_bytes"]
 
@@ -57,9 +59,11 @@ class WorkerMemory:
         Private memory beyond that of the empty worker; mapped studies do not count. What is being used stays.
     most_session_bytes : int
         The same for one session: one that takes more is forgotten after each request.
+    embeddings : Path, optional
+        Folder in which those of a slow encoder are kept, for all workers.
     """
 
-    def __init__(self, most_bytes: int, most_session_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_session_bytes: int, embeddings: Path | None = None) -> None:
         self.most_bytes, self.most_session_bytes = most_bytes, most_session_bytes
         self._volumes: OrderedDict[StudyKey, StudyVolume] = OrderedDict()
         self._sessions: OrderedDict[str, tuple[SessionKey, Session]] = OrderedDict()
@@ -68,7 +72,13 @@ class WorkerMemory:
         self._fields: OrderedDict[Hashable, tuple[tuple[DistanceField, ...], int]] = OrderedDict()
         """With their memory."""
         self.plans = PlanMemory(most_bytes // _FIELD_SHARE)
-        self._embeddings = EmbeddingCache(min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE)
+        self.found_plan: tuple[Path, Plan] | None = None
+        """Folder and plan of the last search, until its report is written."""
+        self._embeddings = EmbeddingCache(
+            min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE,
+            embeddings if default_bytes() else None,
+            max_folder_bytes=default_bytes(),
+        )
         self._empty_bytes = private_bytes()
 
     @property
@@ -156,7 +166,7 @@ class WorkerMemory:
             if self._fields:
                 self._fields.popitem(last=False)
             elif self.plans.clear():
-                pass
+                self.found_plan = None
             elif self._results:
                 self._results.popitem(last=False)
             else:

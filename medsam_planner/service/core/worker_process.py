@@ -15,6 +15,7 @@ from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from medsam_planner.errors import AtCapacityError, MedsamPlannerError, OperationCancelledError, code_of
@@ -73,11 +74,11 @@ class Failed:
 Answer: TypeAlias = Begun | Moved | Done | Failed
 
 
-def run_worker(connection: Connection, most_bytes: int, most_session_bytes: int) -> None:
+def run_worker(connection: Connection, most_bytes: int, most_session_bytes: int, embeddings: Path) -> None:
     """Do what arrives until the server closes the connection or ends; the main function of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends its workers
     inbox = _Inbox(connection)
-    worker = _Worker(connection, inbox, WorkerMemory(most_bytes, most_session_bytes))
+    worker = _Worker(connection, inbox, WorkerMemory(most_bytes, most_session_bytes, embeddings))
     while True:
         worker.do(*inbox.next())
 

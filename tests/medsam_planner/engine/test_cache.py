@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
+from medsam_planner.engine.embedding_files import EmbeddingFiles, default_bytes
 from medsam_planner.engine.protocol import Crop
+from medsam_planner.errors import ConfigError
 
 CROP = Crop(centre_rc=(31.5, 20.25), side_rc=(64.0, 91.0), size=128)
 
@@ -104,7 +109,7 @@ def test_another_session_reads_from_the_folder_the_same_bits(tmp_path: Path, emb
         assert torch.equal(a, b) and a.dtype == b.dtype
         assert a.data_ptr() % 64 == 0, "kernels round differently on addresses that are not aligned"
     assert later.hits == 1
-    (later_file,) = (tmp_path / "new").iterdir()
+    (later_file,) = (tmp_path / "new").glob("*.safetensors")
     later_file.unlink()
     assert later.get(key()) is not None, "once read it is held in memory"
 
@@ -112,7 +117,7 @@ def test_another_session_reads_from_the_folder_the_same_bits(tmp_path: Path, emb
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
 def test_a_damaged_file_is_ignored_and_rewritten(tmp_path: Path, damage: str) -> None:
     EmbeddingCache(0, tmp_path).put(key(), torch.arange(100.0))
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.safetensors")
     content = bytearray(file.read_bytes())
     if damage == "truncate":
         file.write_bytes(content[:-7])
@@ -132,7 +137,7 @@ def test_the_folder_keeps_within_its_bound_and_drops_the_oldest(tmp_path: Path) 
     for index in range(8):
         cache.put(key(index), torch.zeros(200))
     kept = [cache.get(key(index)) is not None for index in range(8)]
-    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 3_000
+    assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) <= 3_000
     assert kept == sorted(kept) and kept[-1] and not kept[0]
 
 
@@ -189,3 +194,81 @@ def test_kept_embeddings_hold_no_graph_and_clear_forgets_memory_only(tmp_path: P
 def test_negative_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match="0 bytes or more"):
         EmbeddingCache(-1)
+
+
+def test_what_is_exact_in_float16_takes_half_and_comes_back_with_its_bits(tmp_path: Path) -> None:
+    exact = torch.linspace(-3, 3, 4096).half().float()
+    other = torch.linspace(-3, 3, 4096)
+    for index, (tensor, size) in enumerate(((exact, 2), (other, 4))):
+        EmbeddingCache(0, tmp_path).put(key(index), tensor)
+        path = EmbeddingFiles(tmp_path, 10**9).path(key().study_sha256, key(index).digest())
+        assert 4096 * size <= path.stat().st_size < 4096 * size + 1000
+        found = EmbeddingCache(0, tmp_path).get(key(index))
+        assert isinstance(found, torch.Tensor) and found.dtype == torch.float32
+        assert found.numpy().tobytes() == tensor.numpy().tobytes()
+
+
+def test_a_damaged_file_is_deleted(tmp_path: Path) -> None:
+    files = EmbeddingFiles(tmp_path, 10**9)
+    path = files.path(key().study_sha256, key().digest())
+    files.write(path, torch.ones(5))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert files.read(path) is None and not path.exists()
+
+
+def test_files_that_were_used_last_are_kept_and_abandoned_ones_deleted(tmp_path: Path) -> None:
+    files = EmbeddingFiles(tmp_path, 10**9)
+    paths = [files.path(key().study_sha256, key(index).digest()) for index in range(3)]
+    for age, path in enumerate(paths):
+        files.write(path, torch.zeros(300))
+        os.utime(path, (1000 - age, 1000 - age))
+    abandoned = tmp_path / f".{'0' * 32}.partial"
+    abandoned.write_bytes(b"half")
+    os.utime(abandoned, (1000, 1000))
+    files.read(paths[2])  # the oldest is used
+    files.max_bytes = 2000
+    files.prune()
+    assert [path.exists() for path in paths] == [True, False, True] and not abandoned.exists()
+
+
+def test_a_study_is_forgotten_with_its_embeddings(tmp_path: Path) -> None:
+    cache = EmbeddingCache(0, tmp_path)
+    cache.put(key(), torch.ones(2))
+    cache.put(key(study_sha256="12" * 32), torch.ones(2))
+    EmbeddingFiles(tmp_path, 0).forget("12" * 32)
+    assert cache.get(key()) is not None and cache.get(key(study_sha256="12" * 32)) is None
+
+
+def test_only_the_owner_may_look_into_the_folder(tmp_path: Path) -> None:
+    EmbeddingCache(0, tmp_path / "new").put(key(), torch.ones(2))
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
+ENCODES = """
+import sys, time, torch
+from pathlib import Path
+from medsam_planner.engine.cache import EmbeddingCache, EmbeddingKey
+from medsam_planner.engine.protocol import Crop
+key = EmbeddingKey("cd" * 32, "ct", 0, 7, Crop((1.0, 1.0), (3.0, 3.0), 4), "ef" * 32)
+def encode():
+    with open(sys.argv[2], "a") as file:
+        file.write("encoded ")
+    time.sleep(1)
+    return torch.arange(6.0)
+print(EmbeddingCache(0, Path(sys.argv[1])).get_or_encode(key, encode).sum().item())
+"""
+
+
+def test_processes_that_ask_together_encode_once(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = [sys.executable, "-c", ENCODES, str(tmp_path / "cache"), str(told)]
+    asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [one.communicate(timeout=120)[0].strip() for one in asking] == ["15.0"] * 3
+    assert told.read_text() == "encoded "
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "nan"])
+def test_a_limit_that_is_no_size_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSAM_PLANNER_EMBEDDINGS_GB", text)
+    with pytest.raises(ConfigError, match=f"MEDSAM_PLANNER_EMBEDDINGS_GB, 0 for none, got '{text}'"):
+        default_bytes()

@@ -25,7 +25,7 @@ NODE = {"kind": "dicomweb", "url": "http://127.0.0.1:9/dicom-web"}
 
 def pacs_with(*rules: dict[str, object], **listen: object) -> PacsFile:
     peers = [{"ae_title": "CT1", "address": "127.0.0.1"}]
-    settings = {"peers": peers, **listen}
+    settings = {"peers": peers, "keep_free_mb": 0.0, **listen}
     document = {"nodes": {"away": NODE}, "listen": settings, "rules": [{**RULE, **one} for one in rules]}
     return PacsFile.model_validate(document)
 
@@ -203,3 +203,19 @@ def test_two_listeners_do_not_share_a_folder(inbox: Inbox) -> None:
         Inbox(inbox.jobs.parent)
     inbox.close()
     Inbox(inbox.jobs.parent).close()
+
+
+def test_a_series_waits_for_space_and_is_no_dead_letter(
+    job: Path, inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts.json").touch()
+    pacs = pacs_with({"prompts": str(tmp_path / "prompts.json")}, keep_free_mb=1e9)
+    told: list[str] = []
+    worker(pacs, inbox, told).work()
+    assert "MB are left. Tried again in 30 s." in told[-1] and JobState.read(job).attempt == 0
+    left = iter([2e15, 1.0])  # it fills while the results are computed
+    usage = shutil.disk_usage(job)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=next(left)))
+    monkeypatch.setattr(jobs, "_COMMAND", "import sys; print('No space left on device'); sys.exit(2)")
+    worker(pacs, inbox, told).work()
+    assert "MB are left. Tried again in 30 s." in told[-1] and job.is_dir() and JobState.read(job).attempt == 1
