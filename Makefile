@@ -1,4 +1,5 @@
 # make demo    set up, then run both demonstrations and print where the reports are
+# make cases   every worked case of docs/cases; DATA=DIR takes real images where DIR has them
 # make pacs-demo   the demo study through a PACS (Orthanc) and back, segmented and planned by rule
 # make test    set up, then run the tests with line coverage and its floor
 # make check   lint, formatting, types, import contracts, Dockerfile
@@ -13,11 +14,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 OUT ?= out
+DATA ?=
 # On a machine with the usual index, TORCH_INDEX=https://download.pytorch.org/whl/cpu keeps torch free of CUDA.
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pacs-demo test test-slow guarantees check docs bench bench-service bench-ui setup
+.PHONY: help demo cases pacs-demo test test-slow guarantees check docs bench bench-service bench-ui setup
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,6 +37,12 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 demo: $(READY)
 	$(BIN)/medsam-planner demo pelvic-screw --out $(OUT)/pelvic-screw
 	$(BIN)/medsam-planner demo brain-biopsy --out $(OUT)/brain-biopsy
+
+cases: $(READY)
+	@for name in pelvic-screw column-screw brain-biopsy seeg; do \
+	  $(BIN)/medsam-planner demo $$name --out $(OUT)/cases/$$name || exit 1; done
+	@for name in pedicle-screw liver-needle; do \
+	  $(BIN)/medsam-planner demo $$name --out $(OUT)/cases/$$name $(if $(DATA),--data $(DATA)) || exit 1; done
 
 pacs-demo: $(READY)
 	rm -rf $(OUT)/pacs-demo

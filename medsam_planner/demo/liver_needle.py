@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from medsam_planner.demo.case_files import plan_case
 from medsam_planner.demo.real_cases import RealCase, real_case
+from medsam_planner.errors import ConfigError
 from medsam_planner.geometry import lps_from_index, spacing_mm
 from medsam_planner.progress import Progress
 from medsam_planner.volumes import volume_like
@@ -21,7 +22,10 @@ __all__ = ["chest_wall_phantom", "run_liver_needle"]
 _CASE = "ct_trunk_totalseg_siemens"
 _LIVER, _RIBS = 5, (*range(109, 116), 117)
 _VESSELS, _BOWEL = (52, 63, 64), (6, 20)
+_RIGHT_SIDE_LPS_MM = ((-250.0, -290.0, -810.0), (20.0, -40.0, -760.0))
 _LUNG_HU = -500.0
+_SKIN_HU = -300.0
+_SMALLEST_LUNG_VOXELS = 20
 _PLEURA_MM = 3.0
 RIB_RADIUS_MM = 5.0
 RIB_X_LPS_MM = -110.0
@@ -117,6 +121,7 @@ def run_liver_needle(
         title, entry, target = "Liver needle between two ribs (procedural)", (-122.0, 0.0, 0.0), (-60.0, 5.0, 0.0)
     else:
         say("1/2 Reading 40 mm of a real trunk CT; its labels are the output of TotalSegmentator, no reader's.")
+        case = case.cropped(*_RIGHT_SIDE_LPS_MM)
         study, masks = case.study, _real_masks(case)
         title, entry, target = (
             "Liver needle (real CT, labels of a network)",
@@ -171,17 +176,20 @@ def chest_wall_phantom(
 
 
 def _real_masks(case: RealCase) -> dict[str, highdicom.Volume]:
-    hu = np.asarray(case.study.array)
-    body = np.array([ndimage.binary_fill_holes(one) for one in np.moveaxis(hu > -300, 2, 0)], dtype=bool)
-    lung = np.moveaxis(body, 0, 2) & (hu < _LUNG_HU)
-    parts, _ = ndimage.label(lung)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    lung = np.isin(parts, np.flatnonzero(sizes > 20_000))
+    hu, bowel = np.asarray(case.study.array), case.mask(_BOWEL)
+    body = np.array([ndimage.binary_fill_holes(one) for one in np.moveaxis(hu > _SKIN_HU, 2, 0)], dtype=bool)
+    parts, count = ndimage.label(np.moveaxis(body, 0, 2) & (hu < _LUNG_HU))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    in_bowel = np.unique(parts[ndimage.binary_dilation(bowel.array, iterations=3)])
+    is_lung = sizes >= _SMALLEST_LUNG_VOXELS
+    is_lung[[0, *in_bowel]] = False
+    if not is_lung.any():
+        raise ConfigError("Expected a part of the lung in the real case, found none. Its pleura cannot be avoided.")
+    lung = is_lung[parts]
     far = ndimage.distance_transform_edt(~lung, sampling=spacing_mm(case.study.affine))
     return {
         "ribs": case.mask(_RIBS),
         "pleura": volume_like(case.study, far <= _PLEURA_MM),
         "vessels": case.mask(_VESSELS),
-        "bowel": case.mask(_BOWEL),
+        "bowel": bowel,
     }

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
 from medsam_planner.io.loading import load_map
 from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = ["RealCase", "real_case"]
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +27,23 @@ class RealCase:
 
     study: StudyVolume
     labels: highdicom.Volume
+
+    def cropped(self, low_lps_mm: Sequence[float], high_lps_mm: Sequence[float]) -> RealCase:
+        """The part whose voxels lie in a box, LPS mm, whole voxels along each array axis.
+
+        Raises
+        ------
+        ConfigError
+            If the case has none there.
+        """
+        corners = np.array([low_lps_mm, high_lps_mm], dtype=np.float64)
+        ends = index_from_lps(self.study.affine, corners[np.indices((2, 2, 2)).reshape(3, -1).T, np.arange(3)])
+        first = np.clip(np.ceil(ends.min(axis=0) - _ROUNDING), 0, None).astype(int)
+        last = np.minimum(np.floor(ends.max(axis=0) + _ROUNDING), np.array(self.study.spatial_shape) - 1).astype(int)
+        if (first > last).any():
+            raise ConfigError(f"Expected a part of the case in the box {corners.tolist()}, LPS mm, found none.")
+        box: Any = tuple(slice(int(low), int(high) + 1) for low, high in zip(first, last, strict=True))
+        return RealCase(StudyVolume.from_volume(self.study[box], self.study.source), self.labels[box])
 
     def mask(self, values: Sequence[int]) -> highdicom.Volume:
         """Voxels of some labels, bool.

@@ -88,7 +88,7 @@ class ProjectRecords:
             if one.name == name:
                 return one
         listed = ", ".join(one.name for one in found[:10]) or "none"
-        raise ConfigError(f"Expected a study of the project, got {name!r}. There are: {listed}.")
+        raise ConfigError(f"Expected a study of the project, got {name[:80]!r}. There are: {listed}.")
 
     def image_path(self, study: Study) -> Path:
         """File or folder of the image of a study.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pytest
 
@@ -14,6 +15,10 @@ from medsam_planner.demo.implicit_shapes import tube
 from medsam_planner.demo.liver_needle import RIB_RADIUS_MM, RIB_X_LPS_MM, chest_wall_phantom
 from medsam_planner.demo.pedicle_screw import vertebra_phantom
 from medsam_planner.demo.pelvis_bones import lumbar_vertebra
+from medsam_planner.demo.real_cases import real_case
+from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import lps_from_index
+from medsam_planner.io import save_nifti
 from medsam_planner.planning import (
     EntryRequest,
     Limits,
@@ -101,6 +106,28 @@ def test_a_screw_through_the_pedicle_has_the_grade_that_the_shape_itself_gives()
     (moved,) = grade_screws(off, corridor, tool, draws=1)
     assert moved.breach_mm == pytest.approx(true_mm, abs=1.0)
     assert moved.planned == gertzbein_robbins(moved.breach_mm)
+
+
+def test_the_part_of_a_real_case_is_where_it_was_and_its_mask_is_that_of_its_labels(tmp_path: Path) -> None:
+    affine = np.array([[0, 0, -2.0, 10], [0, 1.5, 0, -4], [3.0, 0, 0, 1], [0, 0, 0, 1]])
+    values = np.random.default_rng(0).integers(0, 4, (6, 8, 10))
+    folder = tmp_path / "cases/known"
+    folder.mkdir(parents=True)
+    for name in ("image", "labels"):
+        save_nifti(highdicom.Volume(values.astype(np.int16), affine, "PATIENT"), folder / f"{name}.nii.gz")
+    case = real_case(tmp_path, "known")
+    assert case is not None
+    part = case.cropped((-5.0, -1.0, 4.0), (6.0, 5.0, 13.0))
+    places = lps_from_index(part.study.affine, np.argwhere(np.ones(part.study.spatial_shape)))
+    assert (places >= (-5, -1, 4)).all() and (places <= (6, 5, 13)).all() and len(places) == 6 * 5 * 4
+    found = lps_from_index(part.study.affine, np.argwhere(part.mask([2, 3]).array))
+    whole = lps_from_index(case.study.affine, np.argwhere(case.mask([2, 3]).array))
+    inside = whole[((whole >= (-5, -1, 4)) & (whole <= (6, 5, 13))).all(axis=1)]
+    assert sorted(map(tuple, found.round(3))) == sorted(map(tuple, inside.round(3)))
+    with pytest.raises(ConfigError, match="found none"):
+        case.cropped((100.0, 0, 0), (120.0, 9, 9))
+    with pytest.raises(ConfigError, match="Expected voxels of the labels"):
+        case.mask([9])
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,6 +128,26 @@ def test_one_s_own_session_is_gone_on_with(world: World) -> None:
         second = ann.project.open("case_1", take_over=True)
         assert second.identifier == first.identifier
         second.release()
+
+
+def test_of_two_people_who_open_a_study_at_once_one_has_it(world: World) -> None:
+    clients, found = {who: world.client(who) for who in ("ann", "paul")}, {}
+
+    def open_it(who: str) -> None:
+        try:
+            found[who] = clients[who].project.open("case_2")
+        except LeaseHeldError as error:
+            found[who] = error
+
+    threads = [threading.Thread(target=open_it, args=(who,)) for who in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (refused,) = [one for one in found.values() if isinstance(one, LeaseHeldError)]
+    (winner,) = [who for who, one in found.items() if one is not refused]
+    assert f"{winner} has case_2 open" in str(refused)
+    found[winner].release()
 
 
 def test_a_study_is_excluded_with_a_reason_and_reopened(world: World) -> None:
