@@ -220,7 +220,7 @@ def journey(person: Person, case: Path, seen: Seen, address: str) -> None:
     with person.step("open the page"):
         page.goto(address)
         page.wait_for_selector("#viewer canvas")
-        person.wait("() => !document.querySelector('#open').disabled")
+        person.wait("() => document.querySelector('#open')?.disabled === false")
     with person.step("upload"):
         upload = page.locator("#upload button").first
         with page.expect_file_chooser() as chooser:
@@ -238,7 +238,7 @@ def journey(person: Person, case: Path, seen: Seen, address: str) -> None:
     with person.step("wait for the uncertainty"):
         person.wait(AT_REST)
     plan(person, seen)
-    review(person)
+    review(person, seen)
     with person.step("export"):
         person.tab("Export")
         person.button("Prepare download")
@@ -312,7 +312,7 @@ def plan(person: Person, seen: Seen) -> None:
         person.wait(SETTLED)
 
 
-def review(person: Person) -> None:
+def review(person: Person, seen: Seen) -> None:
     """Read, move one end, decide."""
     page = person.page
     read = "() => /certified/.test(document.querySelector('[data-rv=reading]:not(.rv-stale)')?.textContent)"
@@ -320,12 +320,32 @@ def review(person: Person) -> None:
         person.tab("Review")
         person.wait(read)
         person.wait(SETTLED)
+    with person.step("drag the entry"):
+        last = page.locator("[data-rv=entry]").input_value()
+        x, y = entry_on_screen(page, seen)
+        person.drag((x, y), (x - 2, y - 8))
+        person.wait("last => document.querySelector('[data-rv=entry]').value !== last", last)
+        person.wait(SAYS, "placed by hand")
+        person.wait(read)
+        person.wait(SETTLED)
+    if page.locator("[data-rv=reading].rv-breach").count():
+        with person.step("take the move back"):
+            person.button("Undo move")
+            person.wait("() => !document.querySelector('[data-rv=reading]').matches('.rv-breach')")
+            person.wait(SETTLED)
     with person.step("accept"):
         person.press(page.locator("[data-rv=name]"))
         person.write("Ada Lovelace")
         person.button("Accept the shown path")
         person.wait("() => document.querySelector('[data-rv=decision]')?.textContent.startsWith('Accepted')")
         person.wait(SETTLED)
+
+
+def entry_on_screen(page: Any, seen: Seen) -> tuple[float, float]:
+    """Where the entry of the shown path is on the axial slice in the browser."""
+    entry = [float(value) for value in page.locator("[data-rv=entry]").input_value().split()]
+    column, row, _ = seen.display.screen_from_lps(np.array(entry))
+    return on_screen(page, (float(column), float(row)))
 
 
 def table(steps: list[Step], told: Callable[[str], None] = print) -> None:
@@ -357,7 +377,7 @@ def main() -> None:
     with running(["ui"], asked.out / f"data-{time.time_ns()}") as server, browser() as opened:
         context = opened.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
         person = Person(context.new_page(), asked.out)
-        person.page.set_default_timeout(200_000)
+        person.page.set_default_timeout(600_000)
         try:
             journey(person, asked.study, seen, server.address)
         finally:

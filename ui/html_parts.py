@@ -18,16 +18,19 @@ from medsam_planner.report.verdict import crossed
 from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.packing import ARCHIVE
 from medsam_planner.service.known_spread import why_unknown
+from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Structure
 from medsam_planner.volumes import StudyVolume
 from prompts.masks import mask_box
 from ui.wording import (
     CLEARANCE_IS,
+    NO_REPORT,
     NO_RESULT,
     NO_STUDY,
     NO_WAY,
     OUTDATED,
     WHY_MARGINS,
+    WRITING_REPORT,
     notes_html,
     side_name,
     sources,
@@ -207,10 +210,14 @@ def margins_html(statements: Sequence[MarginStatement]) -> str:
     return f'<div id="margins"><p class="mv-hint">{WHY_MARGINS}</p>{"".join(lines)}</div>' if lines else ""
 
 
-def report_html(token: str) -> str:
-    """Link to the report."""
+def report_html(now: Snapshot, token: str) -> str:
+    """Link to the report, and whether one is being written."""
     link = f'<a href="files/{token}/report.html" target="_blank" rel="noopener">Open the report</a>'
-    return f'<div class="mv-links">{link}</div>'
+    told = (
+        WRITING_REPORT if now.is_being_written else NO_REPORT.format(now.report_problem) if now.report_problem else ""
+    )
+    words = f'<span class="mv-hint">{html.escape(told)}</span>' if told else ""
+    return f'<div class="mv-links">{link if now.has_report else ""} {words}</div>' if now.has_report or told else ""
 
 
 def download_html(token: str, notes: Iterable[str]) -> str:

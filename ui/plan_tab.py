@@ -44,7 +44,7 @@ def add_plan_tab(parts: MutableMapping[str, Any]) -> None:
     parts["calibration"] = upload_button(
         UploadKind.CALIBRATION, "Calibration file", accept=".json", elem_id="calibration", is_removable=True
     )
-    with gr.Row():
+    with gr.Row(elem_id="find-row"):
         parts["find"] = gr.Button("Find paths", variant="primary", scale=3, elem_id="find")
         parts["stop_plan"] = gr.Button("Stop", variant="stop", scale=1, min_width=80)
     parts["links"] = gr.HTML("", elem_id="links", min_height=24, apply_default_css=False)

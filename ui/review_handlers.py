@@ -45,9 +45,6 @@ def on_review_long(workbench: Workbench, payload: Mapping[str, Any], *, progress
             numbers = _numbers(payload)
             told = reviewing.plan_at_once(workbench, numbers, progress=progress)
             return f"{told} {wording.after_plan(workbench.snapshot.plan, workbench.snapshot.assessment)}"
-        if kind == "document":
-            reviewing.write_document(workbench, progress=progress)
-            return "The report was written."
         raise PlanningError(f"Expected a review action, got {kind!r}. Reload the page.")
 
     return attempt(workbench, change, notes=lambda: workbench.snapshot.notes, is_long=True)
@@ -59,6 +56,7 @@ def _change(workbench: Workbench, payload: Mapping[str, Any]) -> str | None:
         "line": partial(_place, workbench, payload),
         "undo": partial(reviewing.undo_line, workbench),
         "redo": partial(reviewing.redo_line, workbench),
+        "document": partial(_document, workbench),
         "decide": partial(_decide, workbench, payload),
         "put_aside": partial(_put_aside, workbench),
         "remove_tool": partial(reviewing.remove_tool, workbench, payload.get("tool")),
@@ -89,9 +87,15 @@ def _decide(workbench: Workbench, payload: Mapping[str, Any]) -> str:
     comment, name = payload.get("comment", ""), payload.get("name", "")
     if not isinstance(comment, str) or not isinstance(name, str):
         raise PlanningError("Expected comment and name as texts.")
-    reviewing.decide(workbench, kind, comment, name)
+    problem = reviewing.decide(workbench, kind, comment, name)
     decision = workbench.snapshot.review.decision
-    return "" if decision is None else f"{decision.sentence} The report is being written with it."
+    told = f"No report is being written: {problem}" if problem else wording.REPORT_BEGUN
+    return "" if decision is None else f"{decision.sentence} {told}"
+
+
+def _document(workbench: Workbench) -> str:
+    reviewing.write_document(workbench)
+    return wording.REPORT_BEGUN
 
 
 def _put_aside(workbench: Workbench) -> str:

@@ -9,6 +9,7 @@ from medsam_planner.planning.alternatives import Alternative
 from medsam_planner.report.decision import NOT_DECIDED
 from medsam_planner.report.verdict import crossed
 from medsam_planner.service.core.actors import Right
+from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.structure import Role
 from medsam_planner.service.workbench import Workbench
@@ -66,8 +67,7 @@ def review_scene(workbench: Workbench) -> dict[str, Any]:
         "asks_name": not workbench.own.actor.has_account,
         "may_decide": workbench.work is None or _may_decide(workbench),
         "is_outdated": now.is_plan_outdated,
-        "has_report": now.has_report,
-        "is_written": now.review.is_written,
+        "report": _report(workbench),
         "decision": _decision(now),
         "avoided": [one.name for one in now.structures.values() if one.role is not Role.IGNORE],
     }
@@ -77,6 +77,20 @@ def _may_decide(workbench: Workbench) -> bool:
     work = workbench.require_work()
     right = workbench.service.rights.of(workbench.own.actor, work.study)
     return right is not None and right >= Right.PLAN
+
+
+def _report(workbench: Workbench) -> str:
+    """What is to be said of the report."""
+    now = workbench.snapshot
+    if now.read is None:
+        return ""
+    if now.is_being_written:
+        return wording.WRITING_REPORT
+    if now.report_problem:
+        return wording.NO_REPORT.format(without_folders(now.report_problem, workbench.service.settings))
+    if not now.has_report:
+        return "No report was written of this plan."
+    return "" if now.review.is_written else "The report does not tell the last changes yet."
 
 
 def _decision(now: Snapshot) -> dict[str, str]:

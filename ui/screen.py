@@ -92,7 +92,7 @@ def _plan_parts(now: Snapshot, token: str) -> dict[str, Any]:
     plan = now.plan
     decided = html_parts.decision_banner(now.review.decision or now.lost_decision)
     found = {
-        "links": html_parts.report_html(token) if now.has_report else "",
+        "links": html_parts.report_html(now, token),
         "download": html_parts.download_html(token, now.download_notes) if now.has_archive else "",
     }
     if plan is None:
@@ -121,4 +121,5 @@ def discreet(shown: Screen, settings: Settings) -> Screen:
         notice=without_folders(shown.notice, settings),
         study=without_folders(shown.study, settings),
         plan_summary=without_folders(shown.plan_summary, settings),
+        links=without_folders(shown.links, settings),
     )

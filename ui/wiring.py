@@ -35,6 +35,8 @@ __all__ = ["build_page"]
 
 _LAST_STEP = "(step, ...rest) => [window.medsamPlanner.lastStep(), ...rest]"
 """The first input becomes the number of the last step before this action."""
+_SHOW_PATHS = "() => document.querySelector('#links').scrollIntoView({ block: 'start' })"
+"""What was found is below the numbers that were entered."""
 
 
 def build_page(pages: Pages) -> gr.Blocks:
@@ -189,6 +191,8 @@ def _wire_plan(pages: Pages, parts: Parts) -> None:
         return on_workbench(pages, act)(token)
 
     long: dict[str, Any] = {**LONG, "show_progress_on": parts["notice"]}
-    connect(parts, parts["find"].click, find, ("step", "token", *DRAFT_CONTROLS), SHOWN, js=_LAST_STEP, **long)
+    inputs = ("step", "token", *DRAFT_CONTROLS)
+    found = connect(parts, parts["find"].click, find, inputs, SHOWN, js=_LAST_STEP, **long)
+    found.then(fn=None, js=_SHOW_PATHS)
     choose = on_workbench(pages, plan_handlers.choose_alternative)
     connect(parts, parts["choice"].input, choose, ("token", "choice"), SHOWN, **QUICK)

@@ -92,6 +92,9 @@ CLEARANCE_IS = (
     "Hit probability: highest probability of hitting any single structure, with its 95 % interval."
 )
 OUTDATED = "Prompts changed since this plan was made, or a 3D mask is newer than it. Find paths again."
+REPORT_BEGUN = "The report is being written; you can go on meanwhile."
+WRITING_REPORT = "Surfaces and report are being written …"
+NO_REPORT = "The report could not be written: {}"
 NO_PLAN = "<p>No plan yet.</p>"
 PLAN_STEPS = (
     "1. Under “Segment”, give each structure that the tool must not touch the role “avoid”. 2. Choose the procedure, "
@@ -218,7 +221,7 @@ def after_plan(plan: PlanResult | None, assessment: Assessment | None = None) ->
     if assessment is not None and assessment.verdict.kind == "unchecked":
         clearance += ", but not everything along the path was checked"
     cautions = " Read the cautions." if assessment is not None and assessment.cautions else ""
-    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Open the report to review the paths."
+    return f"{len(plan.alternatives)} path(s) found, with {clearance}.{cautions} Look at them under “Review”."
 
 
 def needs_caution(assessment: Assessment) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +244,18 @@ class RemoteSession(StructureList, Proposals, PlanReviewing, ProjectPart):
         return path
 
     def save_report(self, plan: str, path: Path) -> Path:
-        """Write the report of a finished plan to a file."""
+        """Write the report of a finished plan to a file, once it is there: it is written after the plan.
+
+        Raises
+        ------
+        NotThereError
+            If there is none.
+        MedsamPlannerError
+            What the writing of it failed with.
+        """
+        while (writing := self.review(plan)["writing"]) is not None:
+            with suppress(OperationCancelledError):  # a newer report takes its place
+                self.wait(writing)
         self._transport.save(f"/sessions/{self.identifier}/plans/{plan}/report.html", path)
         return path
 

@@ -91,8 +91,7 @@ class LineReader:
         if np.linalg.norm(trajectory[1] - trajectory[0]) < SHORTEST_MM:
             raise PlanningError("Expected an entry and a target apart from each other, got one point for both.")
         problem = replace(self.problem, tool=tool)
-        below_mm = self._below_surface_mm(trajectory[0])
-        angle = self._entry_angle_deg(trajectory, below_mm)
+        below_mm, angle = self._entry(trajectory)
         (line,) = measured_lines(
             problem,
             self.fields,
@@ -171,23 +170,23 @@ class LineReader:
         shifted[:3, 3] = lps_from_index(affine, low)
         return highdicom.Volume(array=part, affine=shifted, coordinate_system="PATIENT")
 
-    def _below_surface_mm(self, entry_lps_mm: NDArray[np.float64]) -> float:
-        """Distance of a place to the surface that is entered, positive inside; infinite beyond 10 mm or so."""
-        sign = 1.0 if self._is_inside(entry_lps_mm[None])[0] else -1.0
-        near = self._near(entry_lps_mm)
-        if near is None:
-            return sign * math.inf
-        surface = entry_region_on_surface(near).points_lps_mm
-        return sign * float(np.linalg.norm(surface - entry_lps_mm, axis=1).min())
+    def _entry(self, trajectory: NDArray[np.float64]) -> tuple[float, float]:
+        """Depth of the entry below the surface that is entered, and the angle to its normal in degrees.
 
-    def _entry_angle_deg(self, trajectory: NDArray[np.float64], below_mm: float) -> float:
-        """NaN where the entry does not lie at the surface: within a voxel's diagonal of a voxel of it."""
+        The depth is infinite beyond 10 mm or so; the angle is NaN beyond a voxel's diagonal.
+        """
+        sign = 1.0 if self._is_inside(trajectory[:1])[0] else -1.0
         near = self._near(trajectory[0])
-        if near is None or abs(below_mm) > voxel_diagonal_mm(near.affine):
-            return math.nan
+        if near is None:
+            return sign * math.inf, math.nan
         region = entry_region_on_surface(near)
-        nearest = int(np.argmin(np.linalg.norm(region.points_lps_mm - trajectory[0], axis=1)))
-        return float(entry_angles_deg(trajectory[None], region.outward_normals_lps[nearest : nearest + 1])[0])
+        distance_mm = np.linalg.norm(region.points_lps_mm - trajectory[0], axis=1)
+        nearest = int(np.argmin(distance_mm))
+        below_mm = sign * float(distance_mm[nearest])
+        if abs(below_mm) > voxel_diagonal_mm(near.affine):
+            return below_mm, math.nan
+        normal = region.outward_normals_lps[nearest : nearest + 1]
+        return below_mm, float(entry_angles_deg(trajectory[None], normal)[0])
 
 
 def broken_limits(line: Alternative, limits: Limits) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class MaskSamples:
         return volume_like(self.reference, self.boxed.whole(number))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SegmentationResult:
     """One structure: its mask, its uncertainty and how it was made. All volumes are on the study's grid."""
 

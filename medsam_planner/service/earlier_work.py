@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from medsam_planner.errors import MedsamPlannerError
 from medsam_planner.service.core.actors import LOCAL, Actor
 from medsam_planner.service.core.on_behalf import OnBehalf
 from medsam_planner.service.core.work import Work
@@ -40,13 +42,21 @@ class Remembered:
 
 
 def begin(pages: Pages, page: str, remembered: Remembered, actor: Actor = LOCAL) -> Workbench:
-    """The workbench for a page that was opened or reloaded: with the session in its address, if there is one.
+    """The workbench for a page that was opened, reloaded or reached again: with the session in its address, if any.
+
+    A page that still holds that session keeps its workbench: what it has asked for is not refused, but answered yet.
 
     Raises
     ------
     AtCapacityError
         If as many sessions are held as the server allows.
     """
+    known = pages.of_page(page)
+    is_own = known is not None and known.work is not None and known.own.actor == actor
+    if known is not None and is_own and known.key == remembered.here and not known.is_elsewhere:
+        with suppress(MedsamPlannerError):  # it is then told when the page acts
+            known.refresh()
+        return known
     return pages.take_up(page, remembered.here, actor) or pages.of_page(page) or pages.begin(page, actor)
 
 

@@ -137,7 +137,7 @@ def wait(workbench: Workbench, progress: Progress | None = None) -> None:
         If the progress is cancelled meanwhile.
     """
     work = workbench.require_work()
-    if not any(begun.get("unasked") for begun in work.state.jobs.values()):
+    if not any(begun.get("unasked") and begun["task"] == "segment" for begun in work.state.jobs.values()):
         return
     while (now := follow(workbench)).job:
         wait_for(workbench.service.jobs, now.job, progress)

@@ -18,6 +18,7 @@ from medsam_planner.service.held_session import ElsewhereError
 from medsam_planner.service.next_click import next_clicks
 from medsam_planner.service.page_requests import find_workbench, refusal
 from medsam_planner.service.pages import Pages
+from medsam_planner.service.plan_writing import plan_writing
 from medsam_planner.service.redaction import without_folders
 from medsam_planner.service.strip import strip
 from medsam_planner.service.workbench import Workbench
@@ -46,7 +47,7 @@ def add_live_routes(app: FastAPI, pages: Pages) -> None:
             return JSONResponse({"detail": without_folders(str(error), pages.service.settings)})
 
     def told(workbench: Workbench) -> dict[str, Any]:
-        known = asdict(live.following(workbench)) | {"version": workbench.version}
+        known = asdict(live.following(workbench)) | {"version": workbench.version, "writing": plan_writing(workbench)}
         return {**known, "problem": without_folders(known["problem"], pages.service.settings)}
 
     @app.get("/live/{token}", include_in_schema=False)

@@ -53,7 +53,7 @@ def packed_path(workbench: Workbench) -> Path:
 
 
 def find_paths(workbench: Workbench, *, progress: Progress | None = None) -> None:
-    """Search for paths, and write ``plan.json`` and ``report.html``; a request in error leaves the older plan in place.
+    """Search for paths; surfaces and report follow in the background. A request in error leaves the older plan there.
 
     Where 3D masks follow the prompts, it waits for them first.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from medsam_planner.errors import PlanningError, StaleError
+from medsam_planner.errors import MedsamPlannerError, PlanningError, StaleError
+from medsam_planner.planning.request import PlanRequest
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report.decision import DecisionKind
 from medsam_planner.service import decisions, placed_lines
 from medsam_planner.service.decisions import DecisionAsked
+from medsam_planner.service.held_plan import HeldPlan
 from medsam_planner.service.page_state import draft_entry
 from medsam_planner.service.placed_lines import LineAsked
 from medsam_planner.service.plan_draft import MOST_TOOLS, PlanDraft, ToolEnds, next_tool_name
@@ -181,8 +184,8 @@ def _change_tools(workbench: Workbench, draft: PlanDraft) -> None:
     workbench.record(draft=draft_entry(draft), ends_plan=True)
 
 
-def decide(workbench: Workbench, kind: DecisionKind, comment: str, name: str = "") -> None:
-    """Accept or reject the path that is shown, in the name of the person.
+def decide(workbench: Workbench, kind: DecisionKind, comment: str, name: str = "") -> str:
+    """Accept or reject the path that is shown, in the name of the person, and begin to write the report with it.
 
     Parameters
     ----------
@@ -193,6 +196,11 @@ def decide(workbench: Workbench, kind: DecisionKind, comment: str, name: str = "
         Needed to accept a path that breaks a limit, or to reject one.
     name : str
         Of the person, where the server has no accounts and does not know it.
+
+    Returns
+    -------
+    str
+        Why no report is being written, though the decision was made; empty where one is.
 
     Raises
     ------
@@ -211,11 +219,19 @@ def decide(workbench: Workbench, kind: DecisionKind, comment: str, name: str = "
         raise PlanningError("The settings were changed since this plan was made. Plan again, then decide.")
     number = min(now.chosen, len(now.plan.alternatives) - 1)
     decisions.decide(workbench.own, work, now.held, DecisionAsked(kind, now.tool, number, comment, name))
+    workbench.refresh()  # with the decision, which the report is to tell
+    held = workbench.snapshot.held
+    assert held is not None
+    try:
+        decisions.write_document(workbench.own, work, held, _request_of(workbench, held), held.read.origin)
+    except MedsamPlannerError as error:
+        return str(error)
     workbench.refresh()
+    return ""
 
 
-def write_document(workbench: Workbench, *, progress: Progress | None = None) -> None:
-    """Write the report and the DICOM objects of the plan as it stands: the path that is shown, and the decision.
+def write_document(workbench: Workbench) -> None:
+    """Begin to write the report and the DICOM objects of the plan as it stands: the path that is shown, the decision.
 
     Raises
     ------
@@ -229,7 +245,17 @@ def write_document(workbench: Workbench, *, progress: Progress | None = None) ->
     request = request_of(workbench)
     if not now.held.is_of(request):
         raise PlanningError("The settings were changed since this plan was made. Plan again, then write the report.")
-    workbench.wait(decisions.write_document(workbench.own, work, now.held, request, _PAGE), progress=progress)
+    decisions.write_document(workbench.own, work, now.held, request, _PAGE)
+    workbench.refresh()
+
+
+def _request_of(workbench: Workbench, held: HeldPlan) -> PlanRequest:
+    """What a plan was made from; the page has the calibration that may belong to it."""
+    with suppress(PlanningError):
+        entered = request_of(workbench)
+        if held.is_of(entered):
+            return entered
+    return held.request()
 
 
 def _moved(now: Snapshot, tool: str) -> int | None:

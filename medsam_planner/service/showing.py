@@ -150,7 +150,11 @@ def _with_steps(
 def _plan(service: Service, work: Work, state: WorkState, page: PageState, known: Snapshot) -> dict[str, Any]:
     if state.plan is None:
         return {"lost_decision": state.lost_decision}
-    read = known.read if known.plan_job == state.plan else None
+    has_report = (work.folder / "plans" / state.plan / "report.html").exists()
+    writing = service.jobs.document_of(work, state.plan)
+    problem = None if writing is None else writing.problem
+    is_known = known.plan_job == state.plan and known.has_report == has_report  # its notes tell what could not be drawn
+    read = known.read if is_known else None
     if read is None:
         try:
             read = read_plan(found_plan(service.plan_folder(work, state.plan)))
@@ -163,7 +167,9 @@ def _plan(service: Service, work: Work, state: WorkState, page: PageState, known
         "tool": tool,
         "review": state.review,
         "lost_decision": state.lost_decision,
-        "has_report": (work.folder / "plans" / state.plan / "report.html").exists(),
+        "has_report": has_report,
+        "is_being_written": writing is not None and not writing.state.is_final,
+        "report_problem": "" if problem is None else str(problem["detail"]),
         "read": read,
         "notes": read.notes,
         "plan_job": state.plan,

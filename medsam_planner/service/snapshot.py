@@ -67,6 +67,10 @@ class Snapshot:
     """The acceptance that the last plan has lost."""
     has_report: bool = False
     """Whether the plan has a report to open."""
+    is_being_written: bool = False
+    """Whether its surfaces and a report of it are being written."""
+    report_problem: str = ""
+    """Why the last report could not be written."""
     notes: tuple[str, ...] = ()
     """What could not be written beside the plan, and why."""
     has_archive: bool = False

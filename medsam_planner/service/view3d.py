@@ -25,6 +25,7 @@ _SKIN_COLOUR = "#c8b9a6"
 _OPACITY = {PlanSurface.WIDENED: 0.25, PlanSurface.RISK: 0.9, PlanSurface.ENTERED: 0.14}
 _CORRIDOR_OPACITY = 0.35
 _STALE_OPACITY = 0.5
+_NOT_DRAWN: dict[str, Any] = {"surfaces": [], "scale": None}
 _GONE = "That surface is of an earlier state. Reload the page."
 
 
@@ -40,7 +41,8 @@ def scene_3d(workbench: Workbench) -> dict[str, Any]:
     -------
     dict
         ``surfaces`` each with ``kind``, ``name``, ``colour``, ``opacity`` and ``address``; ``trajectories`` in the
-        order of the alternatives; ``chosen``; ``target`` and ``entry`` or None; ``scale`` of the risk map or None.
+        order of the alternatives; ``chosen``; ``target`` and ``entry`` or None; ``scale`` of the risk map or None;
+        ``is_drawing`` while the surfaces of the plan are still to come.
     """
     now = workbench.snapshot
     drawn = _drawn_of_plan(workbench)
@@ -52,6 +54,7 @@ def scene_3d(workbench: Workbench) -> dict[str, Any]:
             *_plan_entries(workbench, drawn),
         ],
         "scale": drawn["scale"],
+        "is_drawing": now.is_being_written and drawn is _NOT_DRAWN,
         "trajectories": []
         if plan is None
         else [
@@ -204,13 +207,12 @@ def _folder(workbench: Workbench) -> Path:
 
 def _drawn_of_plan(workbench: Workbench) -> dict[str, Any]:
     """Surfaces of the plan that is shown; none where a plan was made before they were written, or none could be."""
-    nothing: dict[str, Any] = {"surfaces": [], "scale": None}
     if workbench.snapshot.plan is None:
-        return nothing
+        return _NOT_DRAWN
     try:
         found: dict[str, Any] = json.loads((_folder(workbench) / LIST_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, MedsamPlannerError):
-        return nothing
+        return _NOT_DRAWN
     return found
 
 

@@ -8,33 +8,28 @@ from pathlib import Path
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medsam_planner.calibration.run_evidence import read_run_evidence, trace_of_mask
-from medsam_planner.errors import ConfigError, EmptyStructureError, GeometryError, StudyError
+from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import index_from_lps, spacing_mm, voxel_diagonal_mm, within_grid
 from medsam_planner.io.conservative_resampling import around_mask, covering_map, covering_mask, grid_around, is_on_grid
 from medsam_planner.io.loading import load_map
 from medsam_planner.io.mask_reading import load_mask, object_notes
 from medsam_planner.io.segment_path import mask_file
-from medsam_planner.mesh import Surface, surface_from_probability
 from medsam_planner.planning.margins import masks_from_spread
 from medsam_planner.planning.mask_coverage import known_part
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.planning.problem import points_in_mask
 from medsam_planner.planning.structure_evidence import StructureEvidence
-from medsam_planner.progress import Progress
 from medsam_planner.volumes import StudyVolume, volume_like
 
 __all__ = [
-    "drawn_surface",
     "file_evidence",
     "map_over",
     "mask_evidence",
     "named_files",
     "plan_file_evidence",
     "planned_mask",
-    "surface_of_mask",
     "target_points",
 ]
 
@@ -45,10 +40,6 @@ _FINER = 0.95
 """A mask is planned on its own grid only if its voxel diagonal is below this share of the study's."""
 _MOST_FINE_VOXELS = 20_000_000
 """A mask of more voxels than this, and than the study, is planned on the study's grid."""
-_VIEW_TRIANGLES = 40_000
-_BLUR_VOXELS = 0.7
-_FLAT_SURFACE = 0.76
-"""What the blur leaves of a voxel right behind a flat surface: Φ(0.5 / 0.7)."""
 
 
 def file_evidence(
@@ -202,26 +193,6 @@ def target_points(evidence: StructureEvidence, study: StudyVolume) -> NDArray[np
     points = points_in_mask(given)
     index = index_from_lps(study.affine, points)
     return points[within_grid(index, study.spatial_shape)]
-
-
-def surface_of_mask(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface:
-    """Smoothed surface of a mask that keeps its thin parts."""
-    inside = mask.array > 0
-    soft = ndimage.gaussian_filter(inside.astype(np.float32), _BLUR_VOXELS)
-    around = np.ones((3, 3, 3), dtype=bool)
-    lost = inside & ~ndimage.binary_dilation(soft > 0.5, around)
-    if lost.any():
-        thin = inside & ndimage.binary_dilation(lost, around)
-        soft[thin] = np.maximum(soft[thin], _FLAT_SURFACE)
-    return surface_from_probability(volume_like(mask, soft), max_triangles=_VIEW_TRIANGLES, progress=progress)
-
-
-def drawn_surface(mask: highdicom.Volume, *, progress: Progress | None = None) -> Surface | None:
-    """Surface of a mask for the pictures, or None where none can be made; a plan does not depend on it."""
-    try:
-        return surface_of_mask(mask, progress=progress)
-    except (EmptyStructureError, GeometryError):
-        return None
 
 
 def map_over(mask: highdicom.Volume, path: Path, name: str) -> highdicom.Volume:

@@ -11,32 +11,30 @@ from medsam_planner.mesh import Surface
 from medsam_planner.planning.search import risk_map_mm
 from medsam_planner.progress import Progress
 from medsam_planner.report.model import RISK_NAME
-from medsam_planner.workflow.mask_files import drawn_surface
 from medsam_planner.workflow.plan_request import PlanInputs
 
 __all__ = ["risk_surface_of"]
 
 
-def risk_surface_of(inputs: PlanInputs, progress: Progress | None = None) -> Surface | None:
+def risk_surface_of(inputs: PlanInputs, drawn: Surface, progress: Progress | None = None) -> Surface:
     """The entered surface with the best certified clearance of each place of the entry region; NaN elsewhere.
 
     Parameters
     ----------
     inputs : PlanInputs
         Of the first tool the surface and the region are taken.
+    drawn : Surface
+        Of what that tool enters through, LPS mm.
     progress : Progress, optional
 
     Returns
     -------
-    Surface or None
-        With the values :data:`~medsam_planner.report.model.RISK_NAME` in mm; None where no surface can be drawn.
+    Surface
+        With the values :data:`~medsam_planner.report.model.RISK_NAME` in mm.
     """
-    problem, entry_mask = inputs.problem, inputs.entered
-    drawn = drawn_surface(entry_mask, progress=progress)
-    if drawn is None:
-        return None
+    problem = inputs.problem
     entries = cKDTree(problem.entry.points_lps_mm)
-    diagonal_mm = voxel_diagonal_mm(entry_mask.affine)
+    diagonal_mm = voxel_diagonal_mm(inputs.entered.affine)
     reach_mm = 2.0 * diagonal_mm
     surface = _finer_near(drawn, problem.entry.points_lps_mm, reach_mm, 1.5 * diagonal_mm)
     enterable = np.isfinite(entries.query(surface.vertices_lps_mm, distance_upper_bound=reach_mm)[0])

@@ -32,7 +32,8 @@ from medsam_planner.report.assessment import Assessment
 from medsam_planner.report.parts import ReportParts, report_parts
 from medsam_planner.report.widened_surface import widened_surfaces
 from medsam_planner.volumes import StudyVolume
-from medsam_planner.workflow.mask_files import drawn_surface, named_files, plan_file_evidence
+from medsam_planner.workflow.mask_files import named_files, plan_file_evidence
+from medsam_planner.workflow.mask_surfaces import drawn_surface
 from medsam_planner.workflow.plan import Plan, TrueClearance, plan_inputs
 from medsam_planner.workflow.plan_objects import write_pictures_and_tool, write_structured_report
 from medsam_planner.workflow.plan_request import CheckedParts, PlanInputs, check_names, resolve
@@ -56,6 +57,8 @@ __all__ = [
 
 Explain: TypeAlias = "Callable[[str, NDArray[np.float64], Progress | None], WhyHere]"
 """Explains the surface of a segmented structure nearest to a position."""
+Draw: TypeAlias = "Callable[[PlanReport], None]"
+"""Uses the surfaces of a plan before its report is written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,22 +219,26 @@ def write_made_plan(
     folder: OutputFolder | Path,
     *,
     explain: Explain | None = None,
+    draw: Draw | None = None,
     with_objects: bool = True,
     progress: Progress | None = None,
 ) -> WrittenPlan:
-    """As :func:`write_plan`, of a plan that is there already."""
+    """As :func:`write_plan`, of a plan that is there already; `draw` gets its surfaces as soon as they are there."""
     inputs = made.inputs
     report, notes = made.report, list(inputs.notes)
     plan_path = folder / "plan.json"
     write_json(plan_path, made.document(notes))  # before what may fail
     explained = attempted(notes, "The reasons of the surface", partial(_explained, report, explain, progress)) or {}
     surfaces = drawn_surfaces(inputs, notes, progress=progress)
-    risk_surface = None
-    if len(report.tools) == 1:
-        risk_surface = attempted(notes, "The risk map of the entry", partial(risk_surface_of, made.inputs, progress))
+    entered, risk_surface = surfaces.get(inputs.request.tools[0].entry.surface), None
+    if len(report.tools) == 1 and entered is not None:
+        risk = partial(risk_surface_of, inputs, entered, progress)
+        risk_surface = attempted(notes, "The risk map of the entry", risk)
     report = replace(report, surfaces=surfaces, why_here=explained, risk_surface=risk_surface)
     widened = attempted(notes, "The surfaces of the margins", partial(widened_surfaces, report)) or {}
     report = replace(report, widened_surfaces=widened)
+    if draw is not None:
+        attempted(notes, "The surfaces of the plan for the 3D view", partial(draw, report))
     parts = report_parts(report, progress)
     report_path = write_report(report, folder / "report.html", progress, parts=parts)
     made = replace(made, report=report)

@@ -16,13 +16,12 @@ from medsam_planner.planning.structures import Avoid, StayInside
 from medsam_planner.planning.tool import Tool
 from medsam_planner.volumes import StudySource, StudyVolume
 from medsam_planner.workflow.mask_files import (
-    drawn_surface,
     file_evidence,
     map_over,
     plan_file_evidence,
-    surface_of_mask,
     target_points,
 )
+from medsam_planner.workflow.mask_surfaces import drawn_surface, surface_of_mask
 from medsam_planner.workflow.plan_request import resolve
 from medsam_planner.workflow.written_plan import drawn_surfaces
 
@@ -197,6 +196,19 @@ def test_the_blur_of_a_thick_structure_is_left_alone(plain_affine):
     surface = surface_of_mask(volume(ball, plain_affine))
     radius = np.linalg.norm(index_from_lps(plain_affine, surface.vertices_lps_mm) - 14.5, axis=1)
     assert abs(radius.mean() - 10) < 0.2 and radius.std() < 0.2
+
+
+def test_a_large_mask_is_drawn_from_coarser_voxels_in_its_place_and_keeps_a_thin_part(oblique_affine):
+    array = np.zeros((130, 150, 150), dtype=bool)
+    array[5:100, 20:130, 20:130] = True
+    array[100:128, 71, 71] = True  # a wire of one voxel on top
+    surface = surface_of_mask(volume(array, oblique_affine))
+    assert "marching cubes" in surface.history[0] and int(surface.history[0].split()[-2]) < 110_000
+    index = index_from_lps(oblique_affine, surface.vertices_lps_mm)
+    np.testing.assert_allclose(index.min(axis=0), (4.5, 19.5, 19.5), atol=1.0)
+    assert index[:, 0].max() > 125
+    body_mm3 = array.sum() * abs(np.linalg.det(oblique_affine[:3, :3]))
+    assert surface.volume_mm3 == pytest.approx(body_mm3, rel=0.02)
 
 
 def test_a_mask_that_cannot_be_drawn_is_left_out_of_the_picture(plain_affine):

@@ -195,7 +195,8 @@ def test_work_is_found_after_a_reload_a_restart_and_when_it_was_put_aside(
     page.wait_for_selector("[data-bar=lost]:not([hidden])")
     page.unroute("**/alive/**")
     page.wait_for_selector("[data-bar=lost]", state="hidden")
-    bench.says("was restored")
+    page.wait_for_timeout(6000)
+    bench.says("where the structure is not")  # nothing was missed: nothing was restored over what it says
     assert page.locator("#find").is_visible()  # the page is as the person left it
     assert page.locator("#max-angle-deg input").input_value() == "45"
     bench.has_prompts(12)

@@ -23,10 +23,12 @@ from medsam_planner.segmentation.result import SegmentationResult
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.prompt_steps import entry_of
 from medsam_planner.service.plan_inputs import request_of
+from medsam_planner.service.plan_writing import unfinished_writing
 from medsam_planner.service.results import archive_path, report_path
 from medsam_planner.service.saved_result import write_result
 from medsam_planner.service.showing import results_digest
 from medsam_planner.service.slice_layers import layers
+from medsam_planner.service.waiting import wait_for
 from medsam_planner.service.workbench import Workbench
 from medsam_planner.volumes import array_sha256, volume_like
 from medsam_planner.workflow.plan_request import PlanInputs, resolve
@@ -79,6 +81,14 @@ def inputs_of(workbench: Workbench, **stated: str) -> PlanInputs:
 
 def plan_folder(workbench: Workbench) -> Path:
     return report_path(workbench).parent
+
+
+def await_report(workbench: Workbench) -> None:
+    """Wait until surfaces and report of the plan are there."""
+    job = unfinished_writing(workbench.service, workbench.require_work())
+    assert job is not None
+    wait_for(workbench.service.jobs, job.identifier, None)
+    workbench.refresh()
 
 
 def with_vessel(workbench: Workbench) -> Workbench:
@@ -189,7 +199,13 @@ def test_a_plan_is_found_written_shown_and_forgotten_when_it_no_longer_holds(mak
     assert workbench.snapshot.plan is not None
     assert workbench.snapshot.plan.feasible
     assert 'id="alternatives"' in shown.plan_summary
-    assert "report.html" in shown.links
+    assert "being written" in shown.links and shown.scene["space"]["is_drawing"]  # nobody waits for pictures
+    assert "being written" in screen(workbench).scene["review"]["report"]
+    await_report(workbench)
+    there = screen(workbench)
+    assert "report.html" in there.links and "being written" not in there.links and not there.scene["review"]["report"]
+    assert {one["kind"] for one in there.scene["space"]["surfaces"]} == {"structure", "widened", "risk", "entered"}
+    assert not there.scene["space"]["is_drawing"]
     assert len(shown.alternatives) == len(workbench.snapshot.plan.alternatives)
     best = workbench.snapshot.plan.alternatives[0]
     written = json.loads((plan_folder(workbench) / "plan.json").read_text(encoding="utf-8"))
@@ -268,4 +284,5 @@ def test_a_plan_that_cannot_be_says_what_to_relax(make_workbench: Make) -> None:
     assert "No path satisfies all limits" in shown.plan_summary
     assert "Raise the maximum length by" in shown.plan_summary
     assert shown.alternatives == ()
+    await_report(workbench)
     assert report_path(workbench).is_file()

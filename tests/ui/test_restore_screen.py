@@ -96,6 +96,23 @@ def test_all_that_was_known_is_there_after_a_restart(service: Service, study_pat
     assert after.snapshot.structures["lesion"].volume_ml == was.structures["lesion"].volume_ml
 
 
+def test_a_page_that_was_not_reached_for_a_moment_keeps_what_it_has_under_way(
+    service: Service, study_path: Path
+) -> None:
+    pages = Pages(service)
+    workbench = pages.begin("page")
+    study_handlers.open_study(workbench, str(study_path))
+    token, key = workbench.token, workbench.key
+    with workbench.changing(step=1):
+        back = earlier_work.begin(pages, "page", Remembered(here=key))
+        assert back is workbench and back.token == token and pages.find(token) is workbench  # not “in another window”
+        assert pages.is_of("page", workbench)
+    other = earlier_work.begin(pages, "another page", Remembered(here=key))
+    assert other is not workbench and workbench.is_elsewhere
+    taken_back = earlier_work.begin(pages, "page", Remembered(here=key))
+    assert taken_back.token != token and other.is_elsewhere
+
+
 def test_a_plan_is_there_after_a_restart_with_the_alternative_that_was_looked_at(
     service: Service, study_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from medsam_planner.service.review_routes import reslice
 from medsam_planner.service.showing import shown
 from medsam_planner.service.snapshot import Snapshot
 from medsam_planner.service.workbench import Workbench
-from tests.ui.test_planning import NUMBERS, aimed, make_stale, with_vessel
+from tests.ui.test_planning import NUMBERS, aimed, await_report, make_stale, with_vessel
 from ui import plan_handlers, structure_handlers
 from ui.plan_handlers import enter_preset
 from ui.procedure import sources_html
@@ -268,7 +268,8 @@ def test_the_report_is_of_the_accepted_line_with_the_decision(planned: Workbench
     place(planned)
     accept(planned, "seen by two")
     kept = shown_line(planned)
-    assert "The report was written" in on_review_long(planned, {"kind": "document"}).notice
+    assert "being written" in review_scene(planned)["report"]  # the decision has begun it
+    await_report(planned)
     report = report_path(planned).read_text()
     assert "Accepted: path" in report and "seen by two" in report
     document = json.loads(report_path(planned).with_name("plan.json").read_text())
@@ -283,4 +284,8 @@ def test_the_report_is_of_the_accepted_line_with_the_decision(planned: Workbench
     assert np.array_equal(again.chosen_trajectory_lps_mm, kept)  # the accepted path is shown as the accepted one
     place(planned, (0.0, 0.5, 0.0))
     assert "No longer accepted" in report_path(planned).read_text()
+    assert "does not tell the last changes" in review_scene(planned)["report"]
+    assert "is being written" in on_review(planned, {"kind": "document"}).notice
+    await_report(planned)
+    assert review_scene(planned)["report"] == ""
     assert plan_handlers.choose_alternative(planned, 0).chosen == 0

@@ -3,9 +3,9 @@
 const POLL_MS = 2500, POLL_PATIENCE_MS = 4000, COME_BACK_MS = 10000;
 
 export class Connection {
-  // page: {root, token(), scene(), send, lost()}
+  // page: {root, token(), scene(), send, lost(), isWaiting()}
   constructor(page) {
-    Object.assign(this, { page, isLost: false, isElsewhere: false, isComingBack: false, seenVersion: null });
+    Object.assign(this, { page, isLost: false, isElsewhere: false, isComingBack: false, wasLost: false, missed: null });
   }
 
   get isBlocked() { return this.isLost || this.isElsewhere; }
@@ -56,6 +56,16 @@ export class Connection {
     setTimeout(() => { this.isComingBack = false; }, COME_BACK_MS);
   }
 
+  // A page that missed something, twice in a row, comes back for it: a newer state, or the answer to what was asked for
+  // while the server could not be reached. A slow server alone is no reason: coming back refuses what is on its way.
+  compare({ version, is_computing: isComputing }, scene) {
+    const isBehind = Boolean(scene) && version > scene.version, isUnanswered = this.wasLost && this.page.isWaiting();
+    const missed = !isComputing && (isBehind || isUnanswered) ? version : null;
+    if (missed !== null && missed === this.missed) { this.wasLost = false; this.comeBack(); }
+    if (!isUnanswered) this.wasLost = false;
+    this.missed = missed;
+  }
+
   takeBack() {
     this.setElsewhere(false);
     this.comeBack();
@@ -68,14 +78,13 @@ export class Connection {
       const patience = AbortSignal.timeout(POLL_PATIENCE_MS);
       const answer = await fetch('alive/' + token, { signal: patience, cache: 'no-store' });
       if (answer.status !== 404 && answer.status !== 409 && !answer.ok) throw new Error('alive ' + answer.status);
-      const wasLost = this.isLost, scene = this.page.scene();
+      const scene = this.page.scene();
+      this.wasLost = this.wasLost || this.isLost;
       this.setLost(false);
       if (token !== this.page.token()) return;
       if (!answer.ok) { this.meet(answer.status); return; }
       const known = await answer.json();
-      const isBehind = scene && known.version > scene.version && !known.is_computing;
-      if (wasLost || (isBehind && this.seenVersion === known.version)) this.comeBack();
-      this.seenVersion = known.version;
+      this.compare(known, scene);
     } catch { this.setLost(true); }
   }
 }

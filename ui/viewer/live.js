@@ -6,9 +6,16 @@ const TASKS = { mask: '3D mask', passes: 'uncertainty' };
 
 export const isAtWork = (now) => now.state === 'waiting' || now.state === 'running';
 
+// How far what is written after a plan is, in words.
+function writingOf({ are_drawn: areDrawn, stage, done, total }) {
+  const what = areDrawn ? 'Report of the plan' : 'Surfaces of the plan';
+  return what + (stage ? ': ' + stage + (total ? ' ' + done + ' of ' + total : '') : ' …');
+}
+
 // What is going on, in words.
 export function wordsOf(now) {
   const of = now.structure ? ' of ‘' + now.structure + '’' : '';
+  if (now.writing && !isAtWork(now)) return writingOf(now.writing);
   const what = (TASKS[now.task] || '3D mask') + of;
   if (now.state === 'waiting') return what + ': waiting for other computations';
   if (now.state === 'running') return what + ': ' + (now.total ? now.done + ' of ' + now.total + ' slices' : 'begun');
@@ -18,7 +25,7 @@ export function wordsOf(now) {
 }
 
 export class Live {
-  // page: {ask(method, path), isOpen(), isBlocked(), version(), show(now), moved()}
+  // page: {ask(method, path), isOpen(), isBlocked(), version(), awaitsSurfaces(), show(now), moved()}
   constructor(page, { quietMs = QUIET_MS, lookMs = LOOK_MS } = {}) {
     Object.assign(this, { page, quietMs, lookMs, now: { state: 'idle' }, timer: null, turn: 0, shownVersion: 0 });
   }
@@ -48,10 +55,12 @@ export class Live {
     if (turn !== this.turn) return;  // a newer question is on its way, or follows what the person does
     this.now = now;
     this.page.show(now);
-    if (isAtWork(now)) this.timer = setTimeout(() => this.tell('GET'), this.lookMs);
+    if (isAtWork(now) || now.writing) this.timer = setTimeout(() => this.tell('GET'), this.lookMs);
     const hasEnded = isAtWork(before) && before.job !== now.job;
+    const areDrawn = Boolean(now.writing && now.writing.are_drawn) && this.page.awaitsSurfaces() && this.drawn !== now.writing.job;
     const isBehind = !isAtWork(now) && now.version > Math.max(this.page.version(), this.shownVersion);
-    if (!hasEnded && !isBehind) return;
+    if (!hasEnded && !isBehind && !areDrawn) return;
+    if (areDrawn) this.drawn = now.writing.job;
     this.shownVersion = now.version;  // asked for once, even if it cannot be shown
     this.page.moved();
   }

@@ -12,6 +12,7 @@ export class LivePart {
       isOpen: () => viewer.isOpen,
       isBlocked: () => viewer.connection.isBlocked,
       version: () => viewer.state.scene.version,
+      awaitsSurfaces: () => Boolean(viewer.state.scene.space && viewer.state.scene.space.is_drawing),
       show: (now) => this.show(now),
       moved: () => viewer.send.moved(),
     });

@@ -28,6 +28,7 @@ class Viewer {
     this.state = moves.newState();
     this.connection = new Connection({
       root, send, token: () => this.token, scene: () => this.state.scene, lost: () => this.cancel(),
+      isWaiting: () => !root.querySelector('.mv-busy').hidden,
     });
     this.store = new SliceStore((address) => this.connection.fetch(address), decoded);
     const over = (pane, at) => this.drawOver(pane, at);

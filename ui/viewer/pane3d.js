@@ -15,7 +15,8 @@ const LOOKED_THROUGH = 0.35, OTHER_PATH = '#8fb4d9';
 const ORDER = { structure: 0, risk: 2, widened: 4, entered: 6 };
 const SLOW_MS = 60, COARSE_RATIO = 0.5, REST_MS = 250;   // without a graphics card a view that moves is coarser
 const BOX_COLOUR = '#3f5266', CROSS_COLOUR = '#58c4dd';
-const LOADING = 'Drawing the surfaces …', EMPTY = 'No surface yet: draw a box around a structure.';
+const LOADING = 'Drawing the surfaces …', PLANNED = 'Drawing the surfaces of the plan …';
+const EMPTY = 'No surface yet: draw a box around a structure.';
 
 export class Pane3D {
   // viewer: {state, root, refresh(), maximise(name), panes, send, connection}
@@ -79,7 +80,14 @@ export class Pane3D {
   get hidden() { return this.state.scene.hidden || []; }
 
   load() {
-    if (this.space) this.surfaces.load().then(() => this.tell(this.surfaces.problems || (this.space && this.space.surfaces.length ? '' : EMPTY)));
+    if (this.space) this.surfaces.load().then(() => this.tell(this.surfaces.problems || this.waiting));
+  }
+
+  // What is still to come.
+  get waiting() {
+    if (!this.space) return '';
+    if (this.space.is_drawing) return PLANNED;
+    return this.space.surfaces.length ? '' : EMPTY;
   }
 
   async read(address) {
@@ -207,7 +215,7 @@ export class Pane3D {
     const one = space.trajectories[number];
     if (!one || space.trajectories.length < 2) return;
     const [x, y] = projected(camera, size, one.entry), clearance = one.clearance_mm === null ? '' : ' · ' + one.clearance_mm + ' mm';
-    write(pen, 'path ' + (number + 1) + clearance, x + 8, y - 10, { size: 13 });
+    write(pen, 'path ' + (number + 1) + clearance, Math.max(x + 8, 4), y - 10, { size: 13 });
   }
 
   crossLines() {

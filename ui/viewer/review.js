@@ -7,6 +7,7 @@ import { LineReader } from './review_reader.js';
 import { Sliders } from './review_sliders.js';
 
 const AGAIN_MS = 1200;    // until what is being computed is asked for again
+const PICTURES_MS = 250;  // while the line moves: its numbers go first, and its pictures follow them
 
 export class Review {
   constructor(viewer) {
@@ -54,17 +55,11 @@ export class Review {
     this.fillChoices(scene);
     this.sliders.show(scene.sliders, scene.is_calibrated);
     this.showCompared();
-    panel.part('report').textContent = !scene.plan ? '' : !scene.has_report ? 'No report was written of this plan.'
-      : scene.is_written ? '' : 'The report does not tell the last changes yet.';
+    panel.part('report').textContent = scene.report;
     panel.button('undo').disabled = !scene.can_undo;
     panel.button('redo').disabled = !scene.can_redo;
     ['accept', 'reject', 'document'].forEach((name) => { panel.button(name).disabled = !scene.may_decide || !scene.lines.length; });
     panel.button('keep').disabled = !scene.may_decide || !scene.plan;
-    const decided = ['accepted', 'rejected'].includes(scene.decision.kind) && scene.plan;
-    if (decided && !scene.is_written && scene.may_decide && this.documented !== scene.decision.text) {
-      this.documented = scene.decision.text;
-      this.send('document');
-    }
   }
 
   fillChoices(scene) {
@@ -127,26 +122,40 @@ export class Review {
     panel.showReading(this.shown, { answer });
     panel.showDoubts([...answer.not_certified, ...answer.broken_limits, ...settings, ...hit]);
     panel.showStructures(this.shown, scene.colours, answer.margins);
+    this.picturesIn(0);
     if (!answer.is_hit_known) this.again = setTimeout(() => { if (this.isVisible && !this.reader.isBusy) this.read(); }, AGAIN_MS);
-    this.along.draw();
   }
 
   // ---- the line -----------------------------------------------------------------------------------------------------
-  changed() {
+  changed({ isMoving = false } = {}) {
     const { panel } = this, written = (place) => place.map((value) => value.toFixed(1)).join(' ');
     ['entry', 'target'].forEach((end) => {
       const field = panel.part(end);
       if (document.activeElement !== field) field.value = written(this.line[end]);
     });
-    this.along.changed();
     this.viewer.draw();
+    if (!isMoving) this.pictures();
+    else if (!this.later) this.picturesIn(PICTURES_MS);
+  }
+
+  picturesIn(ms) {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.pictures(), ms);
+  }
+
+  // Profile, slices along and across, and the 3D view.
+  pictures() {
+    clearTimeout(this.later);
+    this.later = null;
+    if (!this.line) return;
+    this.along.changed();
     this.viewer.space.draw();
   }
 
   move(line) {
     this.line = line;
-    this.changed();
     this.read();
+    this.changed({ isMoving: true });
   }
 
   keep() {
@@ -201,7 +210,7 @@ export class Review {
     const { viewer } = this;
     if (viewer.connection.isBlocked) return;
     viewer.root.querySelector('.mv-busy').hidden = false;
-    if (kind === 'replan' || kind === 'document') viewer.send.reviewLong({ kind, ...more });
+    if (kind === 'replan') viewer.send.reviewLong({ kind, ...more });
     else viewer.send.review({ kind, ...more, step: viewer.bridge.nextStep() });
   }
 

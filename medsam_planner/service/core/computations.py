@@ -21,7 +21,17 @@ from medsam_planner.service.core.job import Task
 from medsam_planner.service.core.loaded import result_path
 from medsam_planner.service.core.options import MOST_LINES, Limits, SegmentOptions
 from medsam_planner.service.core.packing import ExportChoice, Pack
-from medsam_planner.service.core.requests import Export, Known, Measure, Plan, Prepare, Preview, Request, Segment
+from medsam_planner.service.core.requests import (
+    Export,
+    Known,
+    Measure,
+    Plan,
+    Prepare,
+    Preview,
+    Request,
+    Segment,
+    WritePlan,
+)
 from medsam_planner.service.core.review_requests import Document, QuickPlan, ReadLine, ReviewedPlan
 from medsam_planner.service.core.study_store import StudyStore
 from medsam_planner.service.core.view_requests import DRAWN_NAME, DrawPicture, DrawSurface
@@ -83,13 +93,13 @@ class Computations:
 
     def planning(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:
         """From the identifier of a job, the computation of a plan; refuses what was not segmented from its prompts."""
-        study, known = self._study(work), _known(work, _results_for(work, request))
+        plan = self._plan(work, request, origin)
+        return lambda job: self._task(Workers.PLANNING, plan(job))
 
-        def task(job: str) -> Task:
-            plan = Plan(work.identifier, study, request, origin, known, work.folder / "plans" / job)
-            return self._task(Workers.PLANNING, plan)
-
-        return task
+    def writing(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Task]:
+        """From the identifier of the job that made a plan, the writing of what belongs to it."""
+        plan = self._plan(work, request, origin)
+        return lambda job: self._task(Workers.PLANNING, WritePlan(plan(job)), UNASKED_STOPPED_WITHIN_S)
 
     def reviewed(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> ReviewedPlan:
         """A plan request with the masks it is on; refuses what was not segmented from its prompts."""
@@ -159,6 +169,10 @@ class Computations:
     def draw(self, picture: DrawPicture) -> None:
         """Take a picture of surfaces, or write them as one file."""
         self.workers.worker(Workers.PLANNING).ask(picture)
+
+    def _plan(self, work: Work, request: PlanRequest, origin: PlanOrigin) -> Callable[[str], Plan]:
+        study, known = self._study(work), _known(work, _results_for(work, request))
+        return lambda job: Plan(work.identifier, study, request, origin, known, work.folder / "plans" / job)
 
     def _task(self, worker: str, request: Request, stopped_within_s: float = STOPPED_WITHIN_S) -> Task:
         return lambda progress: self.workers.worker(worker).ask(request, progress, stopped_within_s=stopped_within_s)

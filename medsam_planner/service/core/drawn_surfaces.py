@@ -5,6 +5,7 @@ They show and prove nothing: a plan measures against distance fields, never agai
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from medsam_planner.mesh.export import write_surface
 from medsam_planner.report import RISK_NAME, PlanReport
 from medsam_planner.report.views3d import risk_scale
 
-__all__ = ["DRAWN_FOLDER", "LIST_NAME", "PlanSurface", "write_plan_surfaces"]
+__all__ = ["DRAWN_FOLDER", "LIST_NAME", "PlanSurface", "drawing_into", "write_plan_surfaces"]
 
 DRAWN_FOLDER = "drawn"
 """Of these files, in the folder of a plan."""
@@ -35,6 +36,17 @@ class PlanSurface(Enum):
     """The part of the entered surface where the tool may enter, coloured by the best clearance from there."""
     ENTERED = "entered"
     """The rest of the entered surface."""
+
+
+def drawing_into(folder: Path) -> Callable[[PlanReport], None]:
+    """What writes the surfaces of a plan into its folder, unless they are there."""
+    drawn = folder / DRAWN_FOLDER
+
+    def draw(report: PlanReport) -> None:
+        if not (drawn / LIST_NAME).exists():
+            write_plan_surfaces(report, drawn)
+
+    return draw
 
 
 def write_plan_surfaces(report: PlanReport, folder: Path) -> None:

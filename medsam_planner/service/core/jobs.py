@@ -180,10 +180,10 @@ class Jobs:
         ServiceError
             If one does not stop.
         """
-        for job in self.of_session(session):
-            self.cancel(job.identifier)
         until = time.monotonic() + _PATIENCE_S
-        while any(not job.state.is_final for job in self.of_session(session)):
+        while waiting := [job for job in self.of_session(session) if not job.state.is_final]:
+            for job in waiting:  # also what one that was done has begun
+                self.cancel(job.identifier)
             if time.monotonic() > until:
                 raise ServiceError("A job of the session has not stopped yet. Try again in a moment.")
             time.sleep(0.05)

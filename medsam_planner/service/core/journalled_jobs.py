@@ -36,6 +36,8 @@ class JournalledJobs(Jobs):
     def __init__(self, session: Callable[[str], Work], *, on_progress: Callable[[str], None]) -> None:
         super().__init__(on_progress=on_progress, on_end=self._record_end, on_fault=fault_text)
         self._session = session
+        self._then: dict[str, Callable[[str], None]] = {}
+        """By job: what follows once it is done."""
 
     def begin(
         self,
@@ -46,6 +48,7 @@ class JournalledJobs(Jobs):
         actor: str | None,
         event: str | None,
         urgency: Urgency = Urgency.ASKED,
+        then: Callable[[str], None] | None = None,
         **entries: Any,
     ) -> str:
         """Journal and queue a job.
@@ -54,7 +57,7 @@ class JournalledJobs(Jobs):
         ----------
         work : Work
         task : str
-            ``"segment"``, ``"plan"`` or ``"export"``.
+            ``"segment"``, ``"plan"``, ``"document"`` or ``"export"``.
         lane : str
             See :meth:`submit`.
         run : callable
@@ -64,6 +67,8 @@ class JournalledJobs(Jobs):
         event : str, optional
             The client's identifier of the request: the same one again gives the same job.
         urgency : Urgency
+        then : callable, optional
+            Told the identifier once the job is done.
         **entries
             Plain JSON values that the journal keeps of it.
 
@@ -84,6 +89,8 @@ class JournalledJobs(Jobs):
         told = entries if urgency is Urgency.ASKED else {**entries, "unasked": True}
         work.record("job", actor=actor, event=event, job=identifier, task=task, **told)
         job = Job(identifier, work.identifier, task, entries.get("structure"), urgency=urgency)
+        if then is not None:
+            self._then[identifier] = then
         self.submit(job, run(identifier), lane=lane)
         return identifier
 
@@ -102,6 +109,21 @@ class JournalledJobs(Jobs):
             is_replaced = but is None or (job.urgency is not Urgency.ASKED and job.identifier != but)
             if is_replaced and (job.task, job.structure) == ("segment", structure) and not job.state.is_final:
                 self.cancel(job.identifier)
+
+    def stop_unasked_documents(self, work: Work, *, but_of: str | None = None) -> None:
+        """Stop the writing of reports that nobody asked for, but of one plan: another plan or report replaces them."""
+        for job in self.of_session(work.identifier):
+            if job.task != "document" or job.state.is_final:
+                continue
+            begun = work.state.jobs[job.identifier]
+            if begun.get("unasked") and begun["plan"] != but_of:
+                self.cancel(job.identifier)
+
+    def document_of(self, work: Work, plan: str) -> Job | None:
+        """The last job that writes the report of a plan, or has written it."""
+        written = [job for job in self.of_session(work.identifier) if job.task == "document"]
+        of_plan = [job for job in written if work.state.jobs[job.identifier]["plan"] == plan]
+        return of_plan[-1] if of_plan else None
 
     def recall_of(self, work: Work) -> None:
         """Jobs of an earlier process; one that had not ended was interrupted."""
@@ -127,6 +149,10 @@ class JournalledJobs(Jobs):
             told["problem"] = dict(job.problem)
         work = self._session(job.session)
         work.record("job-ended", **told)
+        then = self._then.pop(job.identifier, None)
+        if then is not None and job.state is JobState.DONE:
+            with suppress(MedsamPlannerError):  # the session has too many jobs: what follows can be asked for
+                then(job.identifier)
         if job.urgency is not Urgency.ASKED and job.state is JobState.DONE:
             _delete_superseded(work, str(job.structure))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.registry import open_model
 from medsam_planner.geometry import volume_ml
-from medsam_planner.io.fault_log import attempted
+from medsam_planner.io.files import write_json
 from medsam_planner.planning.clearance import Clearance, build_distance_fields, clearance_in, trajectory_array
 from medsam_planner.planning.distance_field import DistanceField
 from medsam_planner.planning.request import PlanRequest, StructureRequest
@@ -21,19 +20,21 @@ from medsam_planner.planning.structure_evidence import StructureEvidence
 from medsam_planner.planning.tool import Tool
 from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
-from medsam_planner.service.core.drawn_surfaces import DRAWN_FOLDER, write_plan_surfaces
+from medsam_planner.service.core.drawn_surfaces import drawing_into
 from medsam_planner.service.core.exports import ResultFile, write_result_file
 from medsam_planner.service.core.options import SegmentOptions
 from medsam_planner.service.core.worker_memory import SessionKey, StudyKey, WorkerMemory
 from medsam_planner.service.saved_result import write_result
 from medsam_planner.volumes import BoxedArray
 from medsam_planner.workflow.dicom_results import StructureLook
+from medsam_planner.workflow.plan import Plan as FoundPlan
+from medsam_planner.workflow.plan import plan_inputs
 from medsam_planner.workflow.plan_request import build_structure, resolve
-from medsam_planner.workflow.written_plan import write_plan
+from medsam_planner.workflow.written_plan import write_made_plan
 from prompts import PromptLog
 from prompts.masks import mask_box
 
-__all__ = ["Export", "Forget", "Known", "Measure", "Plan", "Prepare", "Preview", "Request", "Segment"]
+__all__ = ["Export", "Forget", "Known", "Measure", "Plan", "Prepare", "Preview", "Request", "Segment", "WritePlan"]
 
 _REGION_MM = 32.0
 """Distance fields are built in boxes of multiples of this, so that the next lines find them there."""
@@ -157,7 +158,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Plan trajectories and write the folder of the plan."""
+    """Plan trajectories, and write ``plan.json`` alone: :class:`WritePlan` writes the rest while people look at it."""
 
     session: str
     study: StudyKey
@@ -173,14 +174,41 @@ class Plan:
 
     def run(self, memory: WorkerMemory, progress: Progress) -> dict[str, Any]:
         """Gives the summary of the plan."""
+        made = self.found(memory, progress)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "plan.json", made.document())
+        memory.found_plan = self.folder, made
+        return {"plan": self.folder.name, "is_feasible": made.feasible, "notes": list(made.inputs.notes)}
+
+    def found(self, memory: WorkerMemory, progress: Progress) -> FoundPlan:
+        """The plan; the same one each time."""
         evidence = {name: one.evidence(memory, self.study) for name, one in self.known.items()}
         inputs = resolve(self.request, memory.volume(self.study), evidence, origin=self.origin)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        written = write_plan(inputs, self.folder, progress=progress)
-        notes = list(written.notes)
-        draw = partial(write_plan_surfaces, written.made.report, self.folder / DRAWN_FOLDER)
-        attempted(notes, "The surfaces of the plan for the 3D view", draw)
-        return {"plan": self.folder.name, "is_feasible": written.feasible, "notes": notes}
+        return plan_inputs(inputs, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class WritePlan:
+    """Write what belongs to a plan beside its numbers: surfaces for the 3D view, report and DICOM objects."""
+
+    plan: Plan
+
+    @property
+    def session(self) -> str:
+        """Which session it is for."""
+        return self.plan.session
+
+    def may_interrupt(self, running: Request) -> bool:
+        """It is long."""
+        return False
+
+    def run(self, memory: WorkerMemory, progress: Progress) -> dict[str, Any]:
+        """Gives the summary of the plan."""
+        folder, known = self.plan.folder, memory.found_plan
+        made = known[1] if known is not None and known[0] == folder else self.plan.found(memory, progress)
+        written = write_made_plan(made, folder, draw=drawing_into(folder), progress=progress)
+        memory.found_plan = None
+        return {"plan": folder.name, "is_feasible": written.feasible, "notes": list(written.notes)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from medsam_planner.progress import Progress
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.report.decision import Decision
 from medsam_planner.report.verdict import crossed
+from medsam_planner.service.core.drawn_surfaces import drawing_into
 from medsam_planner.service.core.plan_memory import KeptPlan
 from medsam_planner.service.core.requests import Known, Request
 from medsam_planner.service.core.worker_memory import StudyKey, WorkerMemory
@@ -214,7 +215,7 @@ class Document:
         made = plan_of_lines(inputs, joint, decision=self.decision)
         if not (self.folder / FOUND).exists():
             write_whole(self.folder / FOUND, (self.folder / "plan.json").read_text(encoding="utf-8"))
-        written = write_made_plan(made, self.folder, progress=progress)
+        written = write_made_plan(made, self.folder, draw=drawing_into(self.folder), progress=progress)
         return {"plan": self.folder.name, "is_feasible": written.feasible, "notes": list(written.notes)}
 
 

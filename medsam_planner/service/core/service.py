@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 from medsam_planner.planning.request import PlanRequest
 from medsam_planner.propagation.sources import source_named
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.segmentation.limits import check_samples
 from medsam_planner.service.core.actors import LOCAL
-from medsam_planner.service.core.job import Job, Urgency
+from medsam_planner.service.core.job import Job, Task, Urgency
 from medsam_planner.service.core.journalled_jobs import JournalledJobs
 from medsam_planner.service.core.options import Limits, SegmentOptions
 from medsam_planner.service.core.packing import ExportChoice
@@ -101,7 +104,7 @@ class Service(SessionReader):
             steps = work.state.require(structure)
             is_asked = urgency is Urgency.ASKED
             run = self.computations.segmenting(work, steps.log(), options, is_asked=is_asked)
-            told = {"structure": structure, "digest": steps.digest, "options": asdict(options)}
+            told: dict[str, Any] = {"structure": structure, "digest": steps.digest, "options": asdict(options)}
             who = actor if is_asked else None  # the audit log tells what people do
             job = self.jobs.begin(work, "segment", work.state.model, run, who, event, urgency, **told)
             self.jobs.stop_outdated(work, structure, but=job)
@@ -116,7 +119,7 @@ class Service(SessionReader):
         actor: str = LOCAL.name,
         event: str | None = None,
     ) -> str:
-        """Begin to plan trajectories past the structures of a session.
+        """Begin to plan trajectories past the structures of a session; report and surfaces are written after the plan.
 
         Parameters
         ----------
@@ -139,19 +142,31 @@ class Service(SessionReader):
         """
         with work.changing():
             run = self.computations.planning(work, request, origin)
-            return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, event, title=request.title)
+            then = partial(self._write_plan, work, self.computations.writing(work, request, origin))
+            job = self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, event, then=then, title=request.title)
+            self.jobs.stop_unasked_documents(work, but_of=job)
+            return job
+
+    def _write_plan(self, work: Work, writing: Callable[[str], Task], plan: str) -> None:
+        """Begin to write what belongs to a plan that was found; nobody waits for it."""
+        self.jobs.begin(
+            work, "document", Workers.PLANNING, lambda _: writing(plan), None, None, plan=plan, unasked=True
+        )
 
     def plan_at_once(self, work: Work, request: PlanRequest, origin: PlanOrigin, *, actor: str = LOCAL.name) -> str:
         """Begin to plan in fields that are kept, and write ``plan.json`` alone; parameters as :meth:`plan`."""
         with work.changing():
             plan = self.computations.reviewed(work, request, origin)
             run = self.computations.planning_at_once(work, plan)
-            return self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, None, title=request.title)
+            job = self.jobs.begin(work, "plan", Workers.PLANNING, run, actor, None, title=request.title)
+            self.jobs.stop_unasked_documents(work)
+            return job
 
     def write_document(self, work: Work, asked: Document, *, actor: str = LOCAL.name) -> str:
         """Begin to write the report and the objects of the plan that holds; gives the identifier of the job."""
         with work.changing():
             run = self.computations.documenting(asked)
+            self.jobs.stop_unasked_documents(work)
             return self.jobs.begin(work, "document", Workers.PLANNING, run, actor, None, plan=asked.folder.name)
 
     def pack(self, work: Work, choice: ExportChoice, *, actor: str = LOCAL.name, event: str | None = None) -> str:

@@ -19,6 +19,7 @@ from medsam_planner.service.core.mapped_study import STUDIES_KEPT, read_copy
 from medsam_planner.service.core.plan_memory import PlanMemory
 from medsam_planner.service.saved_result import read_result
 from medsam_planner.volumes import StudyVolume
+from medsam_planner.workflow.plan import Plan
 
 __all__ = ["SessionKey", "StudyKey", "WorkerMemory", "private_bytes"]
 
@@ -71,6 +72,8 @@ class WorkerMemory:
         self._fields: OrderedDict[Hashable, tuple[tuple[DistanceField, ...], int]] = OrderedDict()
         """With their memory."""
         self.plans = PlanMemory(most_bytes // _FIELD_SHARE)
+        self.found_plan: tuple[Path, Plan] | None = None
+        """Folder and plan of the last search, until its report is written."""
         self._embeddings = EmbeddingCache(
             min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE,
             embeddings if default_bytes() else None,
@@ -163,7 +166,7 @@ class WorkerMemory:
             if self._fields:
                 self._fields.popitem(last=False)
             elif self.plans.clear():
-                pass
+                self.found_plan = None
             elif self._results:
                 self._results.popitem(last=False)
             else:

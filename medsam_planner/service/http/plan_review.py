@@ -83,6 +83,8 @@ class ReviewAnswer(Model):
     can_redo: bool
     is_written: bool
     """Whether the report tells it as it stands."""
+    writing: str | None
+    """The job that writes the report, until it has ended."""
 
 
 class LineAnswer(Model):
@@ -103,7 +105,7 @@ def review(session: str, plan: str, service: TheService) -> ReviewAnswer:
     work = service.session(session)
     held = read_held(service.service, work, plan)
     paths = {name: list(held.entries(name)) for name in held.paths}
-    decision = held.review.decision
+    decision, writing = held.review.decision, service.service.jobs.document_of(work, plan)
     return ReviewAnswer(
         plan=plan,
         holds=work.state.plan == plan,
@@ -112,6 +114,7 @@ def review(session: str, plan: str, service: TheService) -> ReviewAnswer:
         can_undo=held.review.can_undo,
         can_redo=held.review.can_redo,
         is_written=held.review.is_written,
+        writing=None if writing is None or writing.state.is_final else writing.identifier,
     )
 
 

@@ -93,9 +93,13 @@ def plan_document(session: str, plan: str, service: TheService) -> dict[str, Any
 
 @router.get("/plans/{plan}/report.html", response_class=FileResponse)
 def report(session: str, plan: str, service: TheService) -> FileResponse:
-    """The report of a finished plan: one file without scripts."""
-    path = service.plan_folder(service.session(session), plan) / "report.html"
+    """The report of a finished plan, one file without scripts; it is written after the plan."""
+    work = service.session(session)
+    path = service.plan_folder(work, plan) / "report.html"
     if not path.exists():
+        writing = service.service.jobs.document_of(work, plan)
+        if writing is not None and not writing.state.is_final:
+            raise NotThereError(f"That report is being written. Ask again when job {writing.identifier} has ended.")
         raise NotThereError("The report of that plan is gone. Plan again.")
     return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 

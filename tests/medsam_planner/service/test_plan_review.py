@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from medsam_planner.client import Client, RemoteSession
-from medsam_planner.errors import ForbiddenError, NotThereError, PlanningError, StaleError
+from medsam_planner.errors import ForbiddenError, NotThereError, OperationCancelledError, PlanningError, StaleError
 from medsam_planner.planning.plan_file_tables import PlanFile
 from medsam_planner.provenance import PlanOrigin
 from medsam_planner.service.access import Access
@@ -214,6 +214,23 @@ def test_a_line_far_outside_the_images_is_refused_and_takes_no_memory(world: Wor
             world.session.measure_line(plan, *line)
         with pytest.raises(PlanningError, match="within 50 mm of the images"):
             world.session.place_line(plan, *line)
+
+
+def test_a_plan_is_there_before_its_report_which_ends_when_another_plan_takes_its_place(world: World) -> None:
+    work, asked = world.service.session(world.session.identifier), PlanFile.model_validate(PLAN)
+    request, origin = asked.request(), PlanOrigin(plan_file=asked.model_dump(mode="json"))
+    plan = world.service.plan(work, request, origin, event="once")
+    world.session.wait(plan)
+    writing = world.session.review(plan)["writing"]
+    assert writing is not None and world.session.review(plan)["holds"]
+    document, refused = world.files(plan)
+    assert document["alternatives"] and f"when job {writing} has ended" in refused
+    assert world.service.plan(work, request, origin, event="once") == plan  # the same request again stops nothing
+    assert world.session.review(plan)["writing"] == writing
+    world.plan()
+    with pytest.raises(OperationCancelledError):
+        world.session.wait(writing)
+    assert world.session.review(plan)["writing"] is None
 
 
 def test_a_plan_that_no_longer_holds_is_neither_accepted_nor_changed(world: World) -> None:

@@ -3,15 +3,16 @@ import test from 'node:test';
 import { Connection } from '../../../ui/viewer/connection.js';
 
 // A page on a server whose answers come when the test says so.
-function pageOf() {
+function pageOf({ version = 3, isWaiting = false, told = {} } = {}) {
   const bars = {}, answers = [];
   let token = 'one', restored = 0;
   globalThis.document = { querySelectorAll: () => [] };
-  globalThis.fetch = () => new Promise((done) => { answers.push((status) => done({ status, ok: status === 200, json: async () => ({}) })); });
+  globalThis.fetch = () => new Promise((done) => { answers.push((status) => done({ status, ok: status === 200, json: async () => told })); });
   const connection = new Connection({
     root: { querySelector: (name) => (bars[name] = bars[name] || { hidden: true }) },
     token: () => token,
-    scene: () => null,
+    scene: () => ({ version, is_open: true }),
+    isWaiting: () => isWaiting,
     send: { restore: () => { restored += 1; } },
     lost: () => {},
   });
@@ -46,3 +47,28 @@ for (const [what, ask] of [
     assert.equal(forgotten.restored(), 1);
   });
 }
+
+// The sign of life fails once, then is answered this often.
+async function lostOnce(page, answers) {
+  const first = page.connection.poll();
+  page.answers[0](500);
+  await first;
+  assert.equal(page.connection.isLost, true);
+  for (let n = 1; n <= answers; n++) {
+    const next = page.connection.poll();
+    page.answers[n](200);
+    await next;
+  }
+  return page.restored();
+}
+
+test('a page whose server was slow, and which missed nothing, does not take its work over again', async () => {
+  assert.equal(await lostOnce(pageOf({ told: { version: 3, is_computing: false } }), 3), 0);
+});
+
+test('a page that was not answered, or missed a newer state, comes back', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  assert.equal(await lostOnce(pageOf({ isWaiting: true, told: { version: 3, is_computing: false } }), 2), 1);
+  assert.equal(await lostOnce(pageOf({ told: { version: 4, is_computing: false } }), 2), 1);
+  assert.equal(await lostOnce(pageOf({ told: { version: 4, is_computing: true } }), 3), 0);
+});

@@ -17,6 +17,7 @@ function pageOf(states) {
     isOpen: () => true,
     isBlocked: () => false,
     version: () => 5,
+    awaitsSurfaces: () => true,
     show: (now) => shown.push(now.state),
     moved: () => { moves += 1; },
   };
@@ -41,6 +42,20 @@ test('a job that ended before its beginning was told is shown, too', async () =>
   const { page, moves } = pageOf([{ state: 'idle', version: 7 }]);
   await new Live(page).tell('POST');
   assert.equal(moves(), 1);
+});
+
+test('surfaces of a plan are fetched once when they are there, and the report when its job has ended', async () => {
+  const writing = (areDrawn) => ({ state: 'idle', version: 5, writing: { job: 'w', stage: 'mesh', done: 1, total: 4, are_drawn: areDrawn } });
+  const states = [writing(false), writing(true), writing(true), { state: 'idle', version: 6, writing: null }];
+  const { page, asked, moves } = pageOf(states);
+  const words = [], live = new Live({ ...page, show: (now) => words.push(wordsOf(now)) }, { quietMs: 1, lookMs: 2 });
+  live.accept();
+  for (let n = 0; n < 200 && asked.length < 4; n++) await rest(10);
+  await rest(20);
+  assert.deepEqual(asked, ['POST', 'GET', 'GET', 'GET']);
+  assert.match(words[0], /^Surfaces of the plan: mesh 1 of 4/);
+  assert.match(words[1], /^Report of the plan/);
+  assert.equal(moves(), 2);
 });
 
 test('nothing is begun while the hand is at work', async () => {
