@@ -76,6 +76,7 @@ _READ = """() => {
   }).observe(reading, { subtree: true, childList: true, characterData: true, attributes: true });
 }"""
 _SHOWN = "document.querySelector('[data-rv=reading]:not(.rv-stale)')?.textContent.includes('limited by')"
+_IS_KEPT = f"{_SHOWN} && !document.querySelector('[data-rv=reading]').textContent.includes('being computed')"
 _SCROLLED = "() => bench.drawn > bench.at && bench.drawn"
 _OUTLINED = """() => Number(document.querySelector('[data-state]').dataset.version) > bench.version
   && document.querySelector('.mv-busy').hidden && bench.drawn > bench.at && bench.drawn"""
@@ -162,7 +163,7 @@ class Person:
     def hold(self, end: Pixel) -> tuple[float, float]:
         """Take an end of the shown path in the hand, in the review; its place in the browser."""
         self.page.get_by_role("tab", name="Review").click()
-        self.page.wait_for_function(_SHOWN)
+        self.page.wait_for_function(_IS_KEPT)
         place = on_screen(self.page, end)
         self.page.mouse.move(*place)
         self.page.mouse.down()

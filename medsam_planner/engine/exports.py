@@ -60,7 +60,7 @@ class ExportRecord(_Entry):
     file_bytes: Annotated[int, Field(gt=0)]
     input_size: Annotated[int, Field(gt=0)]
     needs_bf16: bool
-    """Whether it was verified with its float part in bfloat16, as the processor computed it natively."""
+    """Whether it was verified in bfloat16, as the processor computed it natively."""
     times_faster: Annotated[float, Field(gt=0)]
     """Seconds of torch in float32 ÷ seconds of this engine, for one slice on the machine that made it."""
     parity: Parity

@@ -131,7 +131,7 @@ def optimise(
             file_sha256=sha256,
             file_bytes=path.stat().st_size,
             input_size=model.size,
-            needs_bf16=engine == "openvino" and precision != "fp32" and computes_bf16(),
+            needs_bf16=precision == "bf16",
             times_faster=times_faster,
             parity=parity,
             calibrated_on=tuple(volume_sha256(study) for study in studies),

@@ -37,6 +37,7 @@ def test_a_study_is_annotated_from_the_list_of_the_project(
     for number in range(3):
         add_image(project, write_ball(tmp_path / "cases", number), who="ann")
     server = serve(project=project.folder)
+    server.pages.service.prepare()  # the worker reads its weights meanwhile
     first = open_bench(server)
     first.page.get_by_role("tab", name="Project").click()
     told(first, "Balls: 3 new")
@@ -57,8 +58,8 @@ def test_a_study_is_annotated_from_the_list_of_the_project(
     other.says("has case_0 open")
     shoot(other, "refused")
 
+    first.settled()
     first.page.mouse.move(*first.pixel("axial", 6, 6))
-    first.page.keyboard.press("b")
     first.page.mouse.down()
     first.page.mouse.move(*first.pixel("axial", 26, 26), steps=6)
     first.page.mouse.up()

@@ -45,11 +45,11 @@ class Worker:
     ----------
     name : str
     limits : Limits
-    embeddings : Path
+    embeddings : Path, optional
         Folder of embeddings, for all workers.
     """
 
-    def __init__(self, name: str, limits: Limits, embeddings: Path) -> None:
+    def __init__(self, name: str, limits: Limits, embeddings: Path | None = None) -> None:
         self.name = name
         self.held_bytes = 0
         """Private memory of the process beyond that of an empty one, after its last answer."""
@@ -162,7 +162,7 @@ class Worker:
 class _Process:
     """One process, and those who wait for its answers."""
 
-    def __init__(self, name: str, limits: Limits, embeddings: Path) -> None:
+    def __init__(self, name: str, limits: Limits, embeddings: Path | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         arguments = (theirs, limits.loaded_bytes, limits.session_bytes, embeddings)
@@ -250,14 +250,14 @@ class Workers:
     Parameters
     ----------
     limits : Limits
-    embeddings : Path
+    embeddings : Path, optional
         As :class:`Worker`'s.
     """
 
     PLANNING = "planning"
     ORDERING = "ordering"
 
-    def __init__(self, limits: Limits, embeddings: Path) -> None:
+    def __init__(self, limits: Limits, embeddings: Path | None = None) -> None:
         self._limits, self._embeddings = limits, embeddings
         self._by_name: Mapping[str, Worker] = {}
         self._lock = threading.Lock()

@@ -74,7 +74,7 @@ class Failed:
 Answer: TypeAlias = Begun | Moved | Done | Failed
 
 
-def run_worker(connection: Connection, most_bytes: int, most_session_bytes: int, embeddings: Path) -> None:
+def run_worker(connection: Connection, most_bytes: int, most_session_bytes: int, embeddings: Path | None) -> None:
     """Do what arrives until the server closes the connection or ends; the main function of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends its workers
     inbox = _Inbox(connection)

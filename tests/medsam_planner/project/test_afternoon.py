@@ -11,10 +11,13 @@ import pytest
 
 from medsam_planner.cli.app import run
 from medsam_planner.engine.registry import load_model
+from medsam_planner.io.mask_reading import load_mask
 from medsam_planner.lab.adaptation.measured import dice_after_box
 from medsam_planner.lab.evaluation.cases import find_cases
 from medsam_planner.lab.evaluation.protocols import Protocol, first_prompts
 from medsam_planner.lab.evaluation.references import read_structures
+from medsam_planner.lab.evaluation.scores import dice
+from medsam_planner.lab.project.import_cases import add_image
 from medsam_planner.lab.project.project import Project
 from medsam_planner.lab.project.records import State
 from medsam_planner.segmentation.session import Session
@@ -114,3 +117,45 @@ def test_what_is_wrong_on_the_command_line_is_said_with_what_to_do(tmp_path, cap
     assert run(["project", "list", folder]) == 0
     assert "case_0  excluded" in capsys.readouterr().out
     assert run(["adapt", folder, "--label", "ball", "--out", str(tmp_path / "a.safetensors")]) == 2
+
+
+@pytest.mark.slow
+def test_after_six_hippocampi_a_network_begins_the_next_ones_and_clicks_correct_it(tmp_path, shared_data):
+    label, names = "hippocampus_anterior", ("006", "015", "017", "020", "033", "038", "039", "044")
+    cases = [shared_data / "cases" / f"mr_hippocampus_{name}" for name in names]
+    project = Project.init(tmp_path / "project", "hippocampi", [label])
+    for case in cases:
+        add_image(project, case, who="ann")
+        if case in cases[:6]:
+            (reference,) = (
+                one for one in read_structures(find_cases(case)[0], largest_part=False) if one.name == label
+            )
+            mask = volume_like(project.image(project.study(case.name)), reference.reference)
+            project.record(case.name, label, mask, who="ann")
+            project.review(case.name, who="ben")
+    network = tmp_path / "auto.safetensors"
+    train = ["train-auto", str(project.folder), "--label", label, "--out", str(network), "--most-steps", "100"]
+    assert run(train) == 0
+    begun, corrected = [], []
+    for case in cases[6:]:
+        study, out = project.study(case.name), tmp_path / f"{case.name}.nii.gz"
+        assert (
+            run(["auto", str(case / "image.nii.gz"), "--modality", "MR", "--model", str(network), "--out", str(out)])
+            == 0
+        )
+        (reference,) = (one for one in read_structures(find_cases(case)[0], largest_part=False) if one.name == label)
+        session = Session(project.image(study), "compact")
+        session.begin_from(load_mask(out, project.image(study)), structure=label)
+        masks = [session.segment(structure=label, samples=0).mask]
+        for _ in range(3):
+            found = np.asarray(masks[-1].array, dtype=bool)
+            click = next_click(reference.reference, found, reference.volume.affine)
+            assert click is not None
+            session.add(click, structure=label)
+            masks.append(session.segment(structure=label, samples=0).mask)
+        project.record(case.name, label, masks[-1], who="ann", prompts=PromptFile((session.log(label),)))
+        project.review(case.name, who="ben")
+        begun.append(dice(reference.reference, np.asarray(masks[0].array, dtype=bool)))
+        corrected.append(dice(reference.reference, np.asarray(masks[-1].array, dtype=bool)))
+    assert len(project.reviewed_cases()) == 8
+    assert np.mean(begun) > 0.6 and np.mean(corrected) > np.mean(begun), (begun, corrected)
