@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.errors import ConfigError
+from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.geometry import volume_ml
 from medsam_planner.io.conservative_resampling import is_on_grid
 from medsam_planner.io.mask_reading import load_mask, object_notes
@@ -95,12 +95,15 @@ def read_structures(
     Raises
     ------
     StudyError
-        If image or labels are not one regular volume.
+        If image or labels are not one regular volume, or there is no label.
     ConfigError
         If they lie on different grids, or the labels are not whole numbers.
     """
     image, labelled = case.read_image(), _labels(case)
-    wanted = [value for value in _values(case, labelled)[:most] if labels is None or value in labels]
+    values = _values(case, labelled)
+    if not values:
+        raise StudyError(f"Expected labels in {case.folder / 'labels.nii.gz'}, all voxels are 0. Leave the case out.")
+    wanted = [value for value in values[:most] if labels is None or value in labels]
     for value, whole in _masks(case, labelled, image, wanted):
         reference = largest_component(whole) if largest_part else whole
         yield Structure(case, value, _name(case, value), reference, image)
