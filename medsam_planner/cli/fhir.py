@@ -19,7 +19,7 @@ def fhir(
     run: Annotated[Path, typer.Argument(help="Folder of a run on a DICOM study.")],
     out: Annotated[Path | None, typer.Option("--out", help="File for the transaction bundle (JSON).")] = None,
     push: Annotated[
-        str | None, typer.Option("--push", help="FHIR server: a name of [fhir] in the pacs file, or a URL.")
+        str | None, typer.Option("--push", help="FHIR server: a name under fhir in the pacs file, or a URL.")
     ] = None,
     release: Annotated[str, typer.Option(help="R4, or R5, which adds ImagingSelection.")] = "R4",
     patient_system: Annotated[

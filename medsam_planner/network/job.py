@@ -133,13 +133,13 @@ def check_rules(pacs: PacsFile) -> None:
         Also one of the plan file of a rule.
     """
     from medsam_planner.planning.plan_file import read_plan_file
+    from prompts import read_prompt_file
 
     for rule in pacs.rules:
-        if (
-            not any(f"{{{keyword}}}" in str(rule.prompts) for keyword in FIELDS_OF_A_PATH)
-            and not rule.prompts.is_file()
-        ):
-            raise ConfigError(f"Rule '{rule.name}': expected the prompt file {rule.prompts}, which does not exist.")
+        if not any(f"{{{keyword}}}" in str(rule.prompts) for keyword in FIELDS_OF_A_PATH):
+            if not rule.prompts.is_file():
+                raise ConfigError(f"Rule '{rule.name}': expected the prompt file {rule.prompts}, which does not exist.")
+            read_prompt_file(rule.prompts)
         if rule.plan is not None:
             read_plan_file(rule.plan)
         node = pacs.nodes[rule.send_to]

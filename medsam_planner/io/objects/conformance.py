@@ -198,7 +198,8 @@ def _lines() -> Iterator[str]:
     yield ""
     yield (
         "Reports name patient, patient ID, birth date, accession number and study date, unless Patient Identity "
-        "Removed (0012,0062) is YES. Key pictures name nobody. `medsam-planner deidentify` is described under "
+        "Removed (0012,0062) is YES. Key pictures show title and structures as typed, and do not state "
+        "Burned In Annotation (0028,0301). `medsam-planner deidentify` is described under "
         "[Data from a hospital](use/hospital.md#de-identify)."
     )
 

@@ -36,7 +36,7 @@ def save_key_image(
     Parameters
     ----------
     picture : (rows, columns, 3) uint8
-        RGB. It states no patient; a notice of research use belongs into it.
+        RGB. No patient's data belongs into it; a notice of research use does.
     path
     study : StudyVolume
         Read from DICOM.
@@ -73,6 +73,7 @@ def save_key_image(
     )
     capture.PatientOrientation = ""
     capture.Laterality = ""
-    # It shows no words that identify the patient; the notice alone is burnt in.
-    capture.BurnedInAnnotation = "NO"
+    # Title and names of structures are drawn as somebody typed them: whether they name the patient is not known.
+    if "BurnedInAnnotation" in capture:
+        del capture.BurnedInAnnotation
     return write_object(capture, path)

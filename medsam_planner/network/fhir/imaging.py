@@ -9,7 +9,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from medsam_planner.errors import StudyError
+from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.network.fhir.codings import DICOM_UID, oid
 from medsam_planner.network.fhir.resources import Entry, Subject, identifier
 from medsam_planner.network.fhir.run_objects import RunObjects
@@ -20,6 +20,7 @@ _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _ACCESSION = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
 _GENDER_BY_SEX = {"M": "male", "F": "female", "O": "other"}
 _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"\\{}|^`]+")
 _TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(\.\d{1,6})?")
 _OFFSET = re.compile(r"([+-]\d{2})(\d{2})")
 
@@ -29,9 +30,13 @@ def patient(run: RunObjects, system: str | None) -> Entry:
 
     Raises
     ------
+    ConfigError
+        If `system` is no URI.
     StudyError
         If the objects have no patient ID.
     """
+    if system is not None and not _URI.fullmatch(system):
+        raise ConfigError(f"Expected a URI as the system of the patient ID, such as urn:oid:1.2.3; got '{system}'.")
     header = run.any_header
     number = _text(header, "PatientID")
     if not number:

@@ -10,12 +10,12 @@ import pydicom
 import pytest
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
-from medsam_planner.errors import ConfigError, OutputError
+from medsam_planner.errors import ConfigError, OutputError, PromptError
 from medsam_planner.io.files import file_sha256
 from medsam_planner.network import job as jobs
 from medsam_planner.network import retries
 from medsam_planner.network.inbox import Inbox
-from medsam_planner.network.job import JobState, header_of, prompts_path, rule_for
+from medsam_planner.network.job import JobState, check_rules, header_of, prompts_path, rule_for
 from medsam_planner.network.listening import _Worker, listen
 from medsam_planner.network.pacs_file import PacsFile
 
@@ -59,6 +59,12 @@ def test_the_first_rule_that_fits_is_taken(job: Path) -> None:
         {"name": "rest"},
     )
     assert rule_for(job, pacs).name == "test"
+
+
+def test_a_prompt_file_that_is_none_is_refused_before_anything_is_received(tmp_path: Path) -> None:
+    (tmp_path / "prompts.json").write_text("[]")
+    with pytest.raises(PromptError, match=r"prompts\.json"):
+        check_rules(pacs_with({"prompts": str(tmp_path / "prompts.json")}))
 
 
 def test_a_name_that_leads_out_of_the_folder_names_no_prompts(job: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
+from medsam_planner.deidentification.pixels import may_show_text
 from medsam_planner.errors import GeometryError, StudyError
 from medsam_planner.geometry import index_from_lps
 from medsam_planner.io import load_volume
@@ -65,9 +66,14 @@ def test_a_picture_keeps_every_pixel(tmp_path: Path, study: StudyVolume) -> None
     picture = np.random.default_rng(0).integers(0, 256, (31, 47, 3), dtype=np.uint8)
     dataset = pydicom.dcmread(save_key_image(picture, tmp_path / "k.dcm", study))
     np.testing.assert_array_equal(dataset.pixel_array, picture)
-    assert dataset.BurnedInAnnotation == "NO" and "research" in dataset.SeriesDescription
+    assert "research" in dataset.SeriesDescription
     with pytest.raises(GeometryError, match="uint8"):
         save_key_image(picture[..., 0], tmp_path / "no.dcm", study)
+
+
+def test_a_picture_whose_title_may_name_the_patient_does_not_pass_as_clean(tmp_path: Path, study: StudyVolume) -> None:
+    dataset = pydicom.dcmread(save_key_image(np.zeros((8, 8, 3), dtype=np.uint8), tmp_path / "k.dcm", study))
+    assert may_show_text(dataset) is not None
 
 
 def test_contours_are_closed_planar_and_fill_to_the_mask(tmp_path: Path, study: StudyVolume) -> None:

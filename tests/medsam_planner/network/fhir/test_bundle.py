@@ -14,7 +14,7 @@ from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle
 
 from medsam_planner.cli.app import run as call
-from medsam_planner.errors import StudyError
+from medsam_planner.errors import ConfigError, StudyError
 from medsam_planner.network.fhir.bundle import Release, transaction
 from medsam_planner.network.fhir.run_objects import read_run_objects
 from tests.medsam_planner.network.fhir.conftest import LINE, PATIENT, PDF, PLAN, PSEUDONYM, MakeRun
@@ -181,3 +181,9 @@ def test_a_run_that_was_tampered_with_is_refused(
 def test_a_patient_without_an_id_is_nobody_to_file_under(make_run: MakeRun) -> None:
     with pytest.raises(StudyError, match="patient ID"):
         transaction(read_run_objects(make_run({**PATIENT, "PatientID": ""})))
+
+
+@pytest.mark.parametrize("system", ["not a uri", "hospital", "urn:", ""])
+def test_a_system_of_the_patient_id_that_is_no_uri_is_refused(make_run: MakeRun, system: str) -> None:
+    with pytest.raises(ConfigError, match="Expected a URI"):
+        transaction(read_run_objects(make_run(PATIENT)), patient_system=system)

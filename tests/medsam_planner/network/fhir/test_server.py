@@ -70,11 +70,15 @@ def test_nothing_is_filed_under_a_wrong_or_unknown_patient(
 def test_two_patients_of_one_id_are_told_apart_by_its_system(
     make_run: MakeRun, server: FhirDouble, capsys: CaptureFixture[str]
 ) -> None:
-    server.resources["Patient/18"] = {**PATIENT_RESOURCE, "id": "18", "identifier": [{"system": "x", "value": "4711"}]}
+    server.resources["Patient/18"] = {
+        **PATIENT_RESOURCE,
+        "id": "18",
+        "identifier": [{"system": "urn:x:y", "value": "4711"}],
+    }
     folder = make_run()
     assert call(["fhir", str(folder), "--push", server.url]) == 2
     assert "--patient-system" in capsys.readouterr().err
-    assert call(["fhir", str(folder), "--push", server.url, "--patient-system", "x"]) == 0
+    assert call(["fhir", str(folder), "--push", server.url, "--patient-system", "urn:x:y"]) == 0
     assert server.of_kind("DiagnosticReport")[0]["subject"] == {"reference": "Patient/18"}
 
 
