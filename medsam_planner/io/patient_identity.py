@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pydicom
 
 from medsam_planner.io.study_files import READ_ERRORS
 from medsam_planner.volumes import StudyVolume
 
-__all__ = ["NAMELESS", "identity_rows", "is_deidentified", "same_patient", "with_identity"]
+__all__ = ["NAMELESS", "identity_rows", "is_deidentified", "naming_words", "same_patient", "with_identity"]
 
 _ROWS = (
     ("patient", "PatientName"),
@@ -61,6 +61,25 @@ def is_deidentified(study: StudyVolume) -> bool:
     if source.is_identified is not None:
         return not source.is_identified
     return _says_deidentified(source.datasets)
+
+
+def naming_words(study: StudyVolume, texts: Iterable[str]) -> list[str]:
+    """Words of typed texts that are the patient's name or ID, where somebody chose that nobody is to be named.
+
+    Words of fewer than three letters are not looked for.
+    """
+    source = study.source
+    if source is None or not source.datasets or source.is_identified is not False:
+        return []
+    header = source.datasets[0]
+    own = {_text(header, "PatientID").casefold(), *_words(_text(header, "PatientName"))}
+    return sorted(
+        {word for text in texts for word in (text.casefold(), *_words(text)) if len(word) > 2 and word in own}
+    )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.casefold())
 
 
 def identity_rows(study: StudyVolume) -> list[tuple[str, str]]:

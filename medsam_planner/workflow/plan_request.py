@@ -17,6 +17,7 @@ from medsam_planner.errors import ConfigError, PlanningError
 from medsam_planner.geometry import index_from_lps, lps_from_index, within_grid
 from medsam_planner.io.body import body_mask
 from medsam_planner.io.intensity import volume_modality
+from medsam_planner.io.patient_identity import naming_words
 from medsam_planner.landmarks.landmark_file import read_landmarks
 from medsam_planner.mesh import Surface
 from medsam_planner.planning.margins import MarginStatement, margin_from_spread, spread_statement
@@ -142,6 +143,7 @@ def resolve(
             f"Expected structures with other names than '{UNSEGMENTED_BONE}': that name is given to unsegmented bone. "
             "Rename it."
         )
+    _check_names_nobody(request, study)
     parts = CheckedParts() if checked is None else checked
     known = dict(evidence)
     if parts.skin is None:
@@ -233,6 +235,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
     ConfigError, StudyError, PlanningError
         As :func:`resolve`.
     """
+    _check_names_nobody(request, study)
     registered = registration_error(request, study)
     known = dict(evidence)
     notes = _with_skin(request, study, known)
@@ -260,6 +263,15 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
         },
         registered=registered,
     )
+
+
+def _check_names_nobody(request: PlanRequest, study: StudyVolume) -> None:
+    texts = [request.title, *(one.name for one in (*request.tools, *request.structures))]
+    if words := naming_words(study, texts):
+        raise ConfigError(
+            f"Expected a title and names without the patient's, because nobody is to be named, got {', '.join(words)}. "
+            "Rename what holds it: it would stand in the plan, in its report and in pictures."
+        )
 
 
 def ball_inside_study(study: highdicom.Volume, centre_lps_mm: ArrayLike, radius_mm: float) -> NDArray[np.float64]:

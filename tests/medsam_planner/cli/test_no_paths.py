@@ -203,6 +203,15 @@ def test_deidentified_results_name_nobody_and_say_that_the_objects_do(named, tmp
     assert (pdf.BurnedInAnnotation, pdf.PatientID) == ("NO", "TRACER-4711")
 
 
+def test_a_title_or_a_name_that_holds_the_patients_is_refused_where_nobody_is_to_be_named(named, tmp_path, capsys):
+    text = (named / "plan.toml").read_text()
+    typed = named / "typed.toml"
+    typed.write_text(f'title = "Needle for Hans Tracerson"\n{text}')
+    assert run(["plan", str(typed), "--out", str(tmp_path / "out"), "--deidentified"]) == 2
+    assert "got hans, tracerson. Rename what holds it" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
 def test_identified_results_name_patient_accession_and_date_on_every_page(named, tmp_path):
     for path in named.glob("ct/*"):
         dataset = pydicom.dcmread(path)
