@@ -79,7 +79,9 @@ def fuzz(target: Target, examples: int) -> set[tuple[str, str, int]]:
                 "login",
             )
             if case.path_parameters and not may_end and len(answered) % 3:
-                case.path_parameters = {name: target.known[name] for name in case.path_parameters}
+                case.path_parameters = case.path_parameters | {
+                    name: target.known[name] for name in case.path_parameters if name in target.known
+                }
             headers: dict[str, Any] = {**HEADERS, "Lease": target.lease}
             answer = case.call(base_url=target.address, headers=headers, timeout=60)
             assert answer.status_code < 500, (case.method, case.path, answer.status_code, answer.text)
