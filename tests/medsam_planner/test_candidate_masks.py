@@ -154,7 +154,7 @@ def test_a_prompt_file_keeps_the_choice(session, weights):
 
 def test_a_replay_rebuilds_a_chosen_mask_byte_for_byte(weights, tmp_path, monkeypatch):
     """With these weights in the place of the shipped ones."""
-    monkeypatch.setattr("medsam_planner.segmentation.session.open_model", lambda name: open_compact(weights))
+    monkeypatch.setattr("medsam_planner.segmentation.session.open_model", lambda name, **_: open_compact(weights))
     save_nifti(study(), tmp_path / "study.nii.gz")
     read = read_study(tmp_path / "study.nii.gz", ReadingOptions(modality="MR"))
     masks = {}
