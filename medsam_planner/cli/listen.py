@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medsam_planner.cli.pacs import PACS_FILE, PacsFileOption
+
+if TYPE_CHECKING:
+    from medsam_planner.network.listen_settings import Rule
 
 __all__ = ["listen"]
 
@@ -24,7 +27,23 @@ def listen(
     from medsam_planner.network.listening import listen as receive
     from medsam_planner.network.pacs_file import read_pacs_file
 
+    settings = read_pacs_file(pacs)
+    for rule in settings.rules:
+        _check_options(rule)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    receive(read_pacs_file(pacs), data.absolute(), stop, say)
+    receive(settings, data.absolute(), stop, say)
+
+
+def _check_options(rule: Rule) -> None:
+    """Refuse options that the rule's command does not have, before anything is received."""
+    from medsam_planner.cli.app import app
+    from medsam_planner.errors import ConfigError
+
+    name = "segment" if rule.plan is None else "run"
+    command = typer.main.get_group(app).commands[name]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for given in (option.split("=")[0] for option in rule.options if option.startswith("--")):
+        if given not in known:
+            raise ConfigError(f"Rule '{rule.name}': expected options of `medsam-planner {name}`, got {given}.")

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
+from medsam_planner.cli.app import run
 from medsam_planner.errors import ConfigError, OutputError, PromptError
 from medsam_planner.io.files import file_sha256
 from medsam_planner.network import job as jobs
@@ -193,6 +194,21 @@ def test_a_rule_that_would_always_fail_is_refused_before_anything_is_received(
     }
     with pytest.raises(ConfigError, match=said):
         listen(PacsFile.model_validate(document), tmp_path / "data", threading.Event(), lambda told: None)
+    assert not (tmp_path / "data").exists()
+
+
+def test_options_that_the_command_of_a_rule_does_not_have_are_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "pacs.toml").write_text(
+        f"[nodes.away]\nkind = 'dicomweb'\nurl = '{NODE['url']}'\n"
+        "[[listen.peers]]\nae_title = 'CT1'\naddress = '127.0.0.1'\n"
+        "[[rules]]\nname = 'any'\nprompts = 'prompts/{PatientID}.json'\nsend_to = 'away'\n"
+        "options = ['--samples=8', '--nonsense']\n"
+    )
+    assert run(["listen", "--pacs", str(tmp_path / "pacs.toml"), "--data", str(tmp_path / "data")]) == 2
+    assert (
+        "Rule 'any': expected options of `medsam-planner segment`, got --nonsense."
+        in capsys.readouterr().err.replace("\n", " ")
+    )
     assert not (tmp_path / "data").exists()
 
 
