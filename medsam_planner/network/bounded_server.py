@@ -12,12 +12,13 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from socketserver import BaseServer
-from typing import Any
-
-from pynetdicom import evt
-from pynetdicom.transport import ThreadedAssociationServer
+from typing import TYPE_CHECKING, Any
 
 from medsam_planner.network.listen_settings import Peer
+
+if TYPE_CHECKING:
+    from pynetdicom import evt
+    from pynetdicom.transport import ThreadedAssociationServer
 
 __all__ = ["MOST_CONNECTIONS", "limit_messages", "server_for"]
 
@@ -46,6 +47,7 @@ def server_for(
     peers: Sequence[Peer], tls: ssl.SSLContext | None, timeout_s: float, tell: Callable[[str], None]
 ) -> type[ThreadedAssociationServer]:
     """A server that lets in connections from these peers' addresses alone, with TLS if there is a context for it."""
+    from pynetdicom.transport import ThreadedAssociationServer
 
     class Server(ThreadedAssociationServer):
         """One for these peers."""
