@@ -38,12 +38,18 @@ def listen(
 
 def _check_options(rule: Rule) -> None:
     """Refuse options that the rule's command does not have, before anything is received."""
-    from medsam_planner.cli.app import app
+    from medsam_planner.cli.run_plan import run_plan
+    from medsam_planner.cli.segment import segment
     from medsam_planner.errors import ConfigError
 
-    name = "segment" if rule.plan is None else "run"
-    command = typer.main.get_group(app).commands[name]
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    name, function = ("segment", segment) if rule.plan is None else ("run", run_plan)
+    alone = typer.Typer()
+    alone.command()(function)
+    known = {
+        option
+        for parameter in typer.main.get_command(alone).params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for given in (option.split("=")[0] for option in rule.options if option.startswith("--")):
         if given not in known:
             raise ConfigError(f"Rule '{rule.name}': expected options of `medsam-planner {name}`, got {given}.")

@@ -266,7 +266,7 @@ def check_request(request: PlanRequest, study: StudyVolume, evidence: Mapping[st
 
 
 def _check_names_nobody(request: PlanRequest, study: StudyVolume) -> None:
-    texts = [request.title, *(one.name for one in (*request.tools, *request.structures))]
+    texts = [request.title, *(tool.name for tool in request.tools), *(one.name for one in request.structures)]
     if words := naming_words(study, texts):
         raise ConfigError(
             f"Expected a title and names without the patient's, because nobody is to be named, got {', '.join(words)}. "
