@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -74,8 +75,8 @@ def test_of_a_deidentified_run_nothing_names_patient_accession_or_date(make_run:
     run = read_run_objects(make_run(PSEUDONYM, names_patient=False))
     for release in Release:
         bundle = transaction(run, release=release)
-        text = json.dumps(bundle)
-        assert not resources(bundle, "Patient")
+        text = re.sub(r"\d+(\.\d+){2,}|[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "", json.dumps(bundle))
+        assert not resources(bundle, "Patient")  # in UIDs and hashes any four digits may stand by chance
         for value in ("4711", "ANON7", "Müller", "M\\u00fcller", "A-123", "2026", "1961", "female"):
             assert value not in text, value
         (report,) = resources(bundle, "DiagnosticReport")
