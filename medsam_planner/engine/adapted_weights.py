@@ -18,7 +18,7 @@ from medsam_planner.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ADAPTED_FORMAT", "AdaptedCard", "apply_changes", "is_adapted", "read_adapted", "write_adapted"]
+__all__ = ["ADAPTED_FORMAT", "AdaptedCard", "apply_changes", "is_adapted", "read_adapted", "read_card", "write_adapted"]
 
 ADAPTED_FORMAT = "medsam-planner-adapted-1"
 _DOWN, _UP = ":down", ":up"
@@ -95,10 +95,22 @@ def read_adapted(path: Path) -> tuple[dict[str, torch.Tensor], AdaptedCard, dict
     Raises
     ------
     WeightsError
-        If the file is absent, damaged or of another format.
+        As :func:`read_card`.
     """
     from safetensors.torch import load_file
 
+    card, metadata = read_card(path)
+    return {name: tensor.float() for name, tensor in load_file(path).items()}, card, metadata
+
+
+def read_card(path: Path) -> tuple[AdaptedCard, dict[str, str]]:
+    """Card and all metadata of a file of adapted weights; its tensors are not read.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, damaged or of another format.
+    """
     metadata = read_metadata(path)
     if metadata.get("format") != ADAPTED_FORMAT:
         raise WeightsError(f"Expected adapted weights ({ADAPTED_FORMAT}) in {path}, got {metadata.get('format')!r}.")
@@ -119,7 +131,7 @@ def read_adapted(path: Path) -> tuple[dict[str, torch.Tensor], AdaptedCard, dict
         )
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{path}: the entry {error} of its metadata is missing or wrong. Adapt again.") from error
-    return {name: tensor.float() for name, tensor in load_file(path).items()}, card, metadata
+    return card, metadata
 
 
 def apply_changes(network: torch.nn.Module, changes: dict[str, torch.Tensor], *, source: str) -> None:

@@ -139,15 +139,14 @@ def choose(weights_sha256: str, wanted: str = AUTO) -> ChosenEngine:
     )
 
 
-def encoder_for(weights_sha256: str, wanted: str = AUTO) -> Encoder:
+def encoder_for(chosen: ChosenEngine) -> Encoder:
     """The encoder of :func:`choose`, after its file was compared with its record.
 
     Raises
     ------
-    WeightsError, MissingDependencyError
-        As :func:`choose`, or if the file is absent, damaged or another one.
+    WeightsError
+        If the file is absent, damaged or another one, or the processor lacks what torch's precision needs.
     """
-    chosen = choose(weights_sha256, wanted)
     if chosen.record is None:
         return TorchEncoder(chosen.name.precision)
     path = chosen.record.file

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from medsam_planner.engine.adapted_weights import is_adapted, read_adapted
+from medsam_planner.engine.adapted_weights import is_adapted, read_card
 from medsam_planner.engine.automatic_weights import is_automatic
 from medsam_planner.engine.encoders import Encoder
 from medsam_planner.engine.engine_name import AUTO, REFERENCE, EngineName
-from medsam_planner.engine.exports import choose, encoder_for
+from medsam_planner.engine.exports import ChosenEngine, choose, encoder_for
 from medsam_planner.engine.manifest import WeightsEntry, read_manifest, shipped_folder
 from medsam_planner.engine.protocol import PromptableModel, VolumeModel
 from medsam_planner.engine.remote_address import address_in
@@ -197,8 +197,7 @@ def require_weights(name_or_path: str | Path, *, engine: str = AUTO) -> None:
             f"got {str(name_or_path)!r}, and no such file or folder exists."
         )
     if engine != AUTO:
-        found = _located(name_or_path)
-        _engine(encoder_sha256(found.kind, found.path, found.sha256), engine)
+        _engine(_located(name_or_path), engine)
 
 
 def load_model(name_or_path: str | Path, *, engine: str = AUTO) -> PromptableModel:
@@ -284,37 +283,37 @@ def _require_no_engine(address: str | Path, engine: str) -> None:
 
 def _shared(found: _Located, engine: str) -> PromptableModel:
     """The model of a file, over the tensors that were read before where they are kept."""
-    encoder_of = encoder_sha256(found.kind, found.path, found.sha256)
-    chosen = _engine(encoder_of, engine)
-    key = (found.path.resolve(), found.name, found.sha256, str(chosen))
+    chosen = _engine(found, engine)
+    key = (found.path.resolve(), found.name, found.sha256, str(chosen.name))
     with _LOADING:
         if key not in _LOADED:
-            _LOADED[key] = _open(found, None if encoder_of is None else encoder_for(encoder_of, str(chosen)))
+            _LOADED[key] = _open(found, encoder_for(chosen))
             if len(_LOADED) > _MODELS_KEPT:
                 _LOADED.popitem(last=False)
         _LOADED.move_to_end(key)
         return _LOADED[key].with_own_module()
 
 
-def encoder_sha256(kind: str, path: Path, sha256: str) -> str | None:
+def _encoder_sha256(found: _Located) -> str | None:
     """SHA-256 of the weights from which the image encoder comes; None of a model that runs on torch alone.
 
     Adapted weights change the decoder only, so they take the exports of their base.
     """
-    if kind == "adapted":
-        card = read_adapted(path)[1]
+    if found.kind == "adapted":
+        card, _ = read_card(found.path)
         return card.base_sha256 if card.kind == "medsam" else None
-    return sha256 if kind == "medsam" else None
+    return found.sha256 if found.kind == "medsam" else None
 
 
-def _engine(weights_sha256: str | None, wanted: str) -> EngineName:
+def _engine(found: _Located, wanted: str) -> ChosenEngine:
+    weights_sha256 = _encoder_sha256(found)
     if weights_sha256 is not None:
-        return choose(weights_sha256, wanted).name
+        return choose(weights_sha256, wanted)
     if wanted != AUTO and EngineName.read(wanted) != REFERENCE:
         raise WeightsError(
             f"Expected the engine {REFERENCE} for the compact model, which needs no other; got {wanted!r}."
         )
-    return REFERENCE
+    return ChosenEngine(REFERENCE, None, "the compact model needs no other")
 
 
 def _kind(path: Path) -> str:
@@ -337,7 +336,7 @@ def _kind(path: Path) -> str:
     return "medsam" if any(name.startswith(("vision_encoder.", "image_encoder.")) for name in names) else "compact"
 
 
-def _open(found: _Located, encoder: Encoder | None) -> PromptableModel:
+def _open(found: _Located, encoder: Encoder) -> PromptableModel:
     path, name, sha256 = found.path, found.name, found.sha256
     if found.kind == "compact":
         from medsam_planner.engine.memory_model import open_compact
