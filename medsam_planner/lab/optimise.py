@@ -27,6 +27,7 @@ from medsam_planner.errors import WeightsError, require_extra
 from medsam_planner.geometry import acquisition_axis, slice_across
 from medsam_planner.io.files import file_sha256
 from medsam_planner.io.intensity import normalisation_for
+from medsam_planner.lab.evaluation.scores import dice
 from medsam_planner.progress import Progress, track
 from medsam_planner.provenance import versions
 from medsam_planner.volumes import volume_sha256
@@ -112,14 +113,15 @@ def optimise(
     ranges, others = pictures[::2], pictures[1::2]
     folder = export_folder(model.encoder_sha256)
     folder.mkdir(parents=True, exist_ok=True)
-    steps = _told(progress, 3)
+    stages = track(range(3), "optimising", progress)  # exporting, quantising, comparing
+    next(stages)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as place:
         path = export_encoder(model.network.vision_encoder, model.size, Path(place) / "float.onnx")
-        steps("exported")
+        next(stages)
         if precision == "int8":
             inputs: Iterator[NDArray[np.float32]] = (network_input(one.image[None]) for one in ranges)
             path = _quantised(path, Path(place) / "int8.onnx", model, engine, inputs)
-        steps("quantised" if precision == "int8" else "exported")
+        next(stages)
         sha256 = file_sha256(path)
         encoder = exported_encoder(path, EngineName.of_export(engine, precision, sha256))
         parity, times_faster = compare(model, encoder, others, progress=progress)
@@ -139,7 +141,7 @@ def optimise(
         )
         path.replace(made.file)
     record(made)
-    steps("kept")
+    next(stages, None)
     return made
 
 
@@ -194,9 +196,8 @@ def compare(
         for box in picture.boxes:
             theirs, ours = (_logits(model, embedding, box) for embedding in (found, expected))
             logit_errors.append(_relative(theirs, ours))
-            both, either = ((theirs > 0) & (ours > 0)).sum(), ((theirs > 0) | (ours > 0)).sum()
-            ious.append(float(both / either) if either else 1.0)
-            dices.append(float(2 * both / (both + either)) if either else 1.0)
+            dices.append(dice(ours > 0, theirs > 0))
+            ious.append(dices[-1] / (2 - dices[-1]))
     parity = Parity(
         slices=len(pictures),
         prompts=len(dices),
@@ -277,14 +278,3 @@ def _timed(work: Callable[[], NDArray[np.float32]]) -> tuple[NDArray[np.float32]
     start = perf_counter()
     found = work()
     return found, perf_counter() - start
-
-
-def _told(progress: Progress | None, total: int) -> Callable[[str], None]:
-    """A function that reports that one more stage is finished, and stops on request."""
-    stages = iter(track(range(total), "optimising", progress, total=total))
-    next(stages)
-
-    def step(_stage: str) -> None:
-        next(stages, None)
-
-    return step
