@@ -17,8 +17,8 @@ PositionLpsMm: TypeAlias = tuple[float, float, float]
 """A position in the patient: mm towards the left, the back and the head."""
 
 _FARTHEST_MM = 1e5
-_MOST_NOTES, _LONGEST_NOTE = 10, 500
 """100 m: no scanner's frame of reference reaches farther, so a larger number is a mistake of unit or of type."""
+_MOST_NOTES, _LONGEST_NOTE = 10, 500
 
 
 @dataclass(frozen=True, slots=True, init=False)
