@@ -119,9 +119,8 @@ def run_server(
     from medsam_planner.service.core.service import Service
     from medsam_planner.service.listening import serve_on
 
-    require_weights(
-        settings.model, engine=settings.engine
-    )  # report an unknown or damaged model now, not to the first client
+    # Report an unknown or damaged model now, not to the first client.
+    require_weights(settings.model, engine=settings.engine)
     service = Service(settings, limits)
     with closing(service), closing(Retention(service, keep).start()):
         app = make(service, access=access)
