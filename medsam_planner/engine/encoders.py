@@ -41,8 +41,6 @@ class TorchEncoder:
     ----------
     precision : {"fp32", "bf16"}
         bf16 only where the processor computes it natively.
-    threads : int, optional
-        All processors if None.
 
     Raises
     ------
@@ -50,14 +48,13 @@ class TorchEncoder:
         If bf16 is asked for and the processor does not compute it.
     """
 
-    def __init__(self, precision: str = "fp32", *, threads: int | None = None) -> None:
+    def __init__(self, precision: str = "fp32") -> None:
         self.name = EngineName("torch", precision)
         if precision == "bf16" and not computes_bf16():
             raise WeightsError(
                 f"Expected a processor with bfloat16 instructions for the engine {self.name}; this one has none, and "
                 f"would be slower than with {REFERENCE}. Use --engine {REFERENCE}."
             )
-        self._threads = threads or processors()
 
     def embed(self, pixels: NDArray[np.float32], network: nn.Module) -> NDArray[np.float32]:
         """See :class:`Encoder`."""
@@ -67,7 +64,7 @@ class TorchEncoder:
         # A copy in torch's aligned memory: on numpy's, kernels may round differently from run to run.
         images = torch.from_numpy(pixels).clone()
         with (
-            compute_threads(self._threads),
+            compute_threads(processors()),
             torch.no_grad(),
             torch.autocast("cpu", torch.bfloat16) if is_reduced else nullcontext(),
         ):
@@ -87,14 +84,14 @@ class OpenVinoEncoder:
         If OpenVINO cannot read the file.
     """
 
-    def __init__(self, path: Path, name: EngineName, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, name: EngineName) -> None:
         require_extra("openvino", f"The engine {name}")
         import openvino
 
         self.name = name
         hints = {
             "INFERENCE_PRECISION_HINT": "bf16" if name.precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": threads or processors(),
+            "INFERENCE_NUM_THREADS": processors(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
@@ -123,17 +120,17 @@ class OnnxEncoder:
         If ONNX Runtime cannot read the file.
     """
 
-    def __init__(self, path: Path, name: EngineName, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, name: EngineName) -> None:
         require_extra("onnx", f"The engine {name}")
         import onnxruntime
 
         self.name = name
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or processors()
+        options.intra_op_num_threads = processors()
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
+        except Exception as error:  # its errors have no base of their own but Exception
             raise WeightsError(_unreadable(path, name, error)) from error
 
     def embed(self, pixels: NDArray[np.float32], network: Any) -> NDArray[np.float32]:
@@ -143,7 +140,7 @@ class OnnxEncoder:
         )
 
 
-def exported_encoder(path: Path, name: EngineName, *, threads: int | None = None) -> Encoder:
+def exported_encoder(path: Path, name: EngineName) -> Encoder:
     """The encoder of an exported file.
 
     Raises
@@ -152,7 +149,7 @@ def exported_encoder(path: Path, name: EngineName, *, threads: int | None = None
         As the classes.
     """
     kind = OpenVinoEncoder if name.engine == "openvino" else OnnxEncoder
-    return kind(path, name, threads=threads)
+    return kind(path, name)
 
 
 def processors() -> int:
