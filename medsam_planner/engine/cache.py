@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +108,10 @@ class EmbeddingCache:
 
     def put(self, key: EmbeddingKey, embedding: Embedding | list[torch.Tensor]) -> None:
         """Keep an embedding, detached from its graph, in memory and in the folder."""
-        self._keep(key, _detached(embedding), on_disk=True)
+        kept = _detached(embedding)
+        self._hold(key, kept)
+        if self._files is not None:
+            self._files.write(self._files.path(key.study_sha256, key.digest()), kept)
 
     def get_or_encode(
         self, key: EmbeddingKey, encode: Callable[[], Embedding | list[torch.Tensor]], *, on_disk: bool = True
@@ -133,26 +135,24 @@ class EmbeddingCache:
     def _encode(
         self, key: EmbeddingKey, encode: Callable[[], Embedding | list[torch.Tensor]], on_disk: bool
     ) -> Embedding:
-        files = self._files if on_disk else None
-        with nullcontext() if files is None else files.encoding(key.digest()):
-            found = None if files is None else files.read(files.path(key.study_sha256, key.digest()))
-            if found is not None:  # another process encoded it meanwhile
-                self._hold(key, found)
-                return found
+        found: Embedding | None
+        if self._files is None or not on_disk:
             found = _detached(encode())
-            self._keep(key, found, on_disk)
-            return found
+        else:
+            path = self._files.path(key.study_sha256, key.digest())
+            with self._files.encoding(key.digest()):
+                found = self._files.read(path)  # where another process encoded it meanwhile
+                if found is None:
+                    found = _detached(encode())
+                    self._files.write(path, found)
+        self._hold(key, found)
+        return found
 
     def clear(self) -> None:
         """Empty the memory; the folder stays."""
         with self._lock:
             self._held.clear()
             self._held_bytes = 0
-
-    def _keep(self, key: EmbeddingKey, embedding: Embedding, on_disk: bool) -> None:
-        self._hold(key, embedding)
-        if self._files is not None and on_disk:
-            self._files.write(self._files.path(key.study_sha256, key.digest()), embedding)
 
     def _find(self, key: EmbeddingKey, on_disk: bool) -> Embedding | None:
         with self._lock:

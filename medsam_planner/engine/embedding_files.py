@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from medsam_planner.errors import ConfigError
+from medsam_planner.io.file_lock import NotLockedError, locked
 from medsam_planner.io.files import write_whole
 from prompts.whole_file import is_partial
 
@@ -92,26 +93,21 @@ class EmbeddingFiles:
     @contextmanager
     def encoding(self, digest: str) -> Iterator[None]:
         """Wait until no other process encodes this slice, and keep others from it inside the block."""
-        try:
-            import fcntl
-        except ImportError:  # Windows: at worst a slice is encoded twice
-            yield
-            return
+        handle = None
         try:
             self._make()
             (self.folder / "locks").mkdir(mode=0o700, exist_ok=True)
             # A few files for all slices, as one that is deleted could be held by two.
-            handle = os.open(self.folder / "locks" / digest[:2], os.O_RDWR | os.O_CREAT, 0o600)
+            handle = locked(self.folder / "locks" / digest[:2], os.O_RDWR | os.O_CREAT, waits=True)
+        except NotLockedError:  # a file system without locks: as on Windows, at worst a slice is encoded twice
+            pass
         except OSError as error:
             _log.warning("Embeddings are not kept in %s: %s", self.folder, error)
-            yield
-            return
         try:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
 
     def read(self, path: Path) -> Embedding | None:
         """The embedding of a file, or None; a file whose bytes are not those that were written is deleted."""

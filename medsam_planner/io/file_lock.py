@@ -22,8 +22,16 @@ class NotLockedError(Exception):
         self.is_held = is_held
 
 
-def locked(place: Path, flags: int = os.O_RDONLY) -> int | None:
+def locked(place: Path, flags: int = os.O_RDONLY, *, waits: bool = False) -> int | None:
     """Open a file or folder with `flags` and lock it; closing what is returned unlocks it.
+
+    Parameters
+    ----------
+    place : Path
+    flags : int
+        Of :func:`os.open`.
+    waits : bool
+        Wait while another process has locked it.
 
     Returns
     -------
@@ -43,7 +51,7 @@ def locked(place: Path, flags: int = os.O_RDONLY) -> int | None:
         return None
     handle = os.open(place, flags, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
         raise NotLockedError(is_held=isinstance(error, BlockingIOError)) from error
