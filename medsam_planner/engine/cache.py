@@ -65,7 +65,7 @@ class EmbeddingCache:
         Folder in which embeddings are also kept (:mod:`.embedding_files`); other sessions and processes may use it at
         the same time.
     max_folder_bytes : int
-        Limit of the folder; files that were not used for longest are deleted first.
+        Limit of the folder; files that were not used for longest are deleted first. With 0 nothing is kept in it.
 
     Raises
     ------
@@ -77,7 +77,7 @@ class EmbeddingCache:
         if max_bytes < 0 or max_folder_bytes < 0:
             raise ValueError(f"Expected limits of 0 bytes or more, got {max_bytes} and {max_folder_bytes}.")
         self.max_bytes = max_bytes
-        self._files = None if folder is None else EmbeddingFiles(folder, max_folder_bytes)
+        self._files = EmbeddingFiles(folder, max_folder_bytes) if folder is not None and max_folder_bytes else None
         self.hits = 0
         """Look-ups that were found in memory or on disk."""
         self.misses = 0

@@ -45,10 +45,8 @@ _PRUNED_TO = 0.9
 _log = logging.getLogger(__name__)
 
 
-def default_folder() -> Path | None:
-    """``$MEDSAM_PLANNER_EMBEDDINGS``, else a folder in the user's cache; None where the limit is 0."""
-    if default_bytes() == 0:
-        return None
+def default_folder() -> Path:
+    """``$MEDSAM_PLANNER_EMBEDDINGS``, else a folder in the user's cache."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path() / "medsam-planner" / "embeddings"
 

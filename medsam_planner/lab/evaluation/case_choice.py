@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medsam_planner.engine.engine_name import AUTO
 from medsam_planner.engine.protocol import PromptableModel
 from medsam_planner.errors import ConfigError
 from medsam_planner.lab.evaluation.cases import Case, cases_trained_on, find_cases, trained_on
@@ -19,7 +20,7 @@ class EvaluationOptions:
 
     protocol: Protocol
     model: str = "compact"
-    engine: str = "auto"
+    engine: str = AUTO
     """What computes the embeddings of `model`."""
     against: str | None = None
     """Other weights to compare with, on the same structures with the same first prompts."""

@@ -76,7 +76,7 @@ class WorkerMemory:
         """Folder and plan of the last search, until its report is written."""
         self._embeddings = EmbeddingCache(
             min(most_bytes, most_session_bytes) // _EMBEDDING_SHARE,
-            embeddings if default_bytes() else None,
+            embeddings,
             max_folder_bytes=default_bytes(),
         )
         self._empty_bytes = private_bytes()
