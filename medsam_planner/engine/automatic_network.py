@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medsam_planner.engine.automatic_weights import AutomaticCard, read_automatic
 from medsam_planner.errors import WeightsError
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.io.intensity import volume_modality
 from prompts.masks import largest_component
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms.compose import Compose
 
-__all__ = ["AutomaticNetwork", "as_monai", "build_network", "preparation", "ras_spacing_mm"]
+__all__ = ["AutomaticNetwork", "along_ras", "as_monai", "build_network", "preparation"]
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _CHANNELS = (16, 32, 64, 128)
@@ -45,14 +46,11 @@ def as_monai(volume: highdicom.Volume, array: NDArray[Any]) -> MetaTensor:
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None], affine=affine)
 
 
-def ras_spacing_mm(volume: highdicom.Volume) -> tuple[float, float, float]:
-    """Spacing along right, anterior, superior, of the array axes nearest to them."""
+def along_ras(volume: highdicom.Volume, of_axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) values of the array axes, in the order of the axes nearest to right, anterior, superior."""
     from nibabel.orientations import io_orientation
 
-    affine = _RAS_FROM_LPS @ np.asarray(volume.affine, dtype=np.float64)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    x, y, z = (float(spacing[int(axis)]) for axis in np.argsort(io_orientation(affine)[:, 0]))
-    return x, y, z
+    return of_axes[np.argsort(io_orientation(np.asarray(volume.affine))[:, 0])]
 
 
 def preparation(
@@ -137,7 +135,7 @@ class AutomaticNetwork:
                 f"{modality}."
             )
         low, high = np.array(card.spacing_range_mm)
-        own = np.array(ras_spacing_mm(volume))
+        own = along_ras(volume, spacing_mm(volume.affine))
         if np.any(own < low / _FAR_SPACING) or np.any(own > high * _FAR_SPACING):
             found.append(
                 f"The cases had voxels of {_mm(low)} to {_mm(high)}, this study has {_mm(own)}. Check every slice."

@@ -9,8 +9,9 @@ from fnmatch import fnmatch
 import numpy as np
 from numpy.typing import NDArray
 
-from medsam_planner.engine.automatic_network import ras_spacing_mm
+from medsam_planner.engine.automatic_network import along_ras
 from medsam_planner.errors import ConfigError
+from medsam_planner.geometry import spacing_mm
 from medsam_planner.lab.adaptation.chosen import Labelled, split_by_patient
 from medsam_planner.lab.evaluation.cases import files_sha256
 from medsam_planner.lab.project.exports import unseen_voxels
@@ -132,11 +133,11 @@ def look_at(train: Sequence[Example], held_back: Sequence[Example], *, progress:
                 f"patients {twin.patient} and {example.patient}. Correct the patient ('subject' in meta.json), or "
                 "leave one out."
             )
-        spacing = np.array(ras_spacing_mm(volume))
+        spacing = along_ras(volume, spacing_mm(volume.affine))
         box = np.array([[part.start, part.stop] for part in mask_box(reference)], dtype=float)
         spacings.append(spacing)
-        extents.append(_along_ras(volume, box[:, 1] - box[:, 0]) * spacing)
-        sizes.append(_along_ras(volume, np.array(volume.spatial_shape, dtype=float)) * spacing)
+        extents.append(along_ras(volume, box[:, 1] - box[:, 0]) * spacing)
+        sizes.append(along_ras(volume, np.array(volume.spatial_shape, dtype=float)) * spacing)
         parts.append(largest_component(reference).sum() / reference.sum())
         inside = np.asarray(volume.array)[reference]
         values.append(inside[:: max(1, len(inside) // _INTENSITIES)].astype(np.float64))
@@ -161,13 +162,6 @@ def look_at(train: Sequence[Example], held_back: Sequence[Example], *, progress:
 def sha256_of(examples: Sequence[Example]) -> tuple[str, ...]:
     """Hash of image and labels of each case, in the order of the hashes."""
     return tuple(sorted(files_sha256(one.shown.case) for one in examples))
-
-
-def _along_ras(volume: StudyVolume, of_axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values of the array axes, in the order right, anterior, superior."""
-    from nibabel.orientations import io_orientation
-
-    return of_axes[np.argsort(io_orientation(np.asarray(volume.affine))[:, 0])]
 
 
 def _intensity(values: NDArray[np.float64]) -> tuple[float, float, float, float]:
