@@ -49,6 +49,7 @@ def test_every_part_of_the_key_separates_embeddings(tmp_path: Path) -> None:
         key(study_sha256="00" * 32),
         key(normalisation="ct 1500/-600"),
         key(weights_sha256="00" * 32),
+        key(engine="onnx:int8:0123456789ab"),
         key(crop=Crop((31.5, 20.26), (64.0, 91.0), 128)),
         key(crop=Crop((31.5, 20.25), (64.0, 90.0), 128)),
         key(crop=Crop((31.5, 20.25), (64.0, 91.0), 64)),
@@ -56,7 +57,7 @@ def test_every_part_of_the_key_separates_embeddings(tmp_path: Path) -> None:
     cache = EmbeddingCache(10_000, tmp_path)
     cache.put(key(), torch.zeros(3))
     assert all(cache.get(other) is None for other in others)
-    assert len({other.digest() for other in [key(), *others]}) == 9
+    assert len({other.digest() for other in [key(), *others]}) == 10
 
 
 @given(
@@ -139,6 +140,12 @@ def test_the_folder_keeps_within_its_bound_and_drops_the_oldest(tmp_path: Path) 
     kept = [cache.get(key(index)) is not None for index in range(8)]
     assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) <= 3_000
     assert kept == sorted(kept) and kept[-1] and not kept[0]
+
+
+def test_a_folder_whose_limit_is_nothing_is_not_made(tmp_path: Path) -> None:
+    cache = EmbeddingCache(1_000, tmp_path / "new", max_folder_bytes=0)
+    assert torch.equal(cache.get_or_encode(key(), lambda: torch.ones(3)), torch.ones(3))
+    assert cache.get(key()) is not None and not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_not_the_work(tmp_path: Path) -> None:
